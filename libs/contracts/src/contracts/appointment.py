@@ -1,0 +1,110 @@
+"""What happened to an appointment. One revision counter per appointment, over all its event types.
+
+Every event carries the whole appointment, so that a reader needs no other event to act on it.
+"""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from contracts.envelope import Message, Payload
+
+AppointmentStatus = Literal[
+    "ordered",
+    "requested",
+    "scheduled",
+    "waitlist",
+    "confirmed",
+    "arrived",
+    "ready-for-scan",
+    "completed",
+    "cancelled",
+    "no-show",
+]
+
+
+class Facility(Payload):
+    """The imaging facility where the exam takes place."""
+
+    code: str = Field(min_length=1, description="Facility code of the scheduling system (HL7 AIL-3.4).")
+    name: str = Field(description="Name as a patient reads it.")
+    time_zone: str = Field(min_length=1, description="IANA time zone of the facility, for example America/Toronto.")
+    phone: str | None = Field(default=None, description="Phone number for patients.")
+    address: str | None = Field(default=None, description="Address in one line, for patients.")
+
+
+class Study(Payload):
+    """One study of the appointment."""
+
+    code: str = Field(min_length=1, description="Study type code.")
+    description: str = Field(description="Study type as a person reads it.")
+
+
+class AppointmentData(Payload):
+    """The appointment as a whole, not the difference to the state before."""
+
+    patient_id: UUID = Field(description="aggregate_id of the patient.")
+    site: str = Field(min_length=1, description="Site, as its site file names it.")
+    facility: Facility = Field(description="Where the exam takes place.")
+    resource: str = Field(min_length=1, description="Resource that is booked, by its exact name.")
+    modality: str | None = Field(default=None, description="DICOM modality of the resource, for example CT.")
+    start: AwareDatetime = Field(description="Start of the appointment, with its offset.")
+    end: AwareDatetime = Field(description="End of the appointment, with its offset.")
+    studies: Annotated[tuple[Study, ...], Field(strict=False)] = Field(description="The studies booked together.")
+    status: AppointmentStatus = Field(description="Workflow step after this event.")
+    who_acts_next: Literal["patient", "staff", "nobody"] = Field(description="Whose move the appointment waits for.")
+    placer_number: str = Field(min_length=1, description="Placer number of the order (HL7 SCH-1, ORC-2).")
+    filler_id: str | None = Field(default=None, description="The scheduling system's appointment id (HL7 SCH-2).")
+    accession_numbers: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Accession numbers of the studies, as far as they are known."
+    )
+    by: Literal["staff", "patient", "system"] = Field(description="Who brought the event about.")
+
+
+class RequestedAppointmentData(AppointmentData):
+    """An appointment that the patient asked for, or asked to move."""
+
+    requested_start: AwareDatetime | None = Field(
+        default=None, description="Start that the patient asks for; null when start itself is what is asked for."
+    )
+    requested_end: AwareDatetime | None = Field(default=None, description="End that goes with requested_start.")
+
+
+class CancelledAppointmentData(AppointmentData):
+    """An appointment that will not take place."""
+
+    reason: str | None = Field(default=None, description="Reason as it was given.")
+    no_show: bool = Field(default=False, description="True when the patient did not come.")
+
+
+class AppointmentScheduled(Message):
+    """Staff gave an appointment its time; the patient has not confirmed it."""
+
+    type: Literal["appointment.scheduled"]
+    version: Literal[1]
+    data: AppointmentData = Field(description="The appointment.")
+
+
+class AppointmentRequested(Message):
+    """The patient asked for an appointment or for another time; staff decide."""
+
+    type: Literal["appointment.requested"]
+    version: Literal[1]
+    data: RequestedAppointmentData = Field(description="The appointment and the time that is asked for.")
+
+
+class AppointmentConfirmed(Message):
+    """The appointment is agreed by both sides."""
+
+    type: Literal["appointment.confirmed"]
+    version: Literal[1]
+    data: AppointmentData = Field(description="The appointment.")
+
+
+class AppointmentCancelled(Message):
+    """The appointment was cancelled, or the patient did not come."""
+
+    type: Literal["appointment.cancelled"]
+    version: Literal[1]
+    data: CancelledAppointmentData = Field(description="The appointment and why it is off.")
