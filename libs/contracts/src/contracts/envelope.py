@@ -48,11 +48,20 @@ class Payload(BaseModel):
     )
 
 
+def _message_schema(schema: dict[str, Any]) -> None:
+    """``type`` and ``version`` are narrowed by each message and keep the envelope's description."""
+    _open_for_readers(schema)
+    for name in ("type", "version"):
+        schema["properties"][name].setdefault("description", Message.model_fields[name].description)
+
+
 class Message(Payload):
     """One event as it stands on its topic: envelope and data in one JSON object.
 
     A subclass fixes ``type`` and ``version`` by a ``Literal`` and narrows ``data``.
     """
+
+    model_config = ConfigDict(json_schema_extra=_message_schema)
 
     MESSAGE_TYPE: ClassVar[str]
     MESSAGE_VERSION: ClassVar[int]

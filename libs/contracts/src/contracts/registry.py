@@ -9,7 +9,7 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from contracts.envelope import Message
 from contracts.errors import ContractError, without_values
@@ -41,9 +41,7 @@ class Registry:
         self._tags = frozenset[str | int](
             {*self.versions, *(version for kept in self.versions.values() for version in kept)}
         )
-        self._validate = TypeAdapter[Message](
-            self._union(), config=ConfigDict(hide_input_in_errors=True)
-        ).validator.validate_json
+        self._validate = TypeAdapter[Message](self._union()).validator.validate_json
 
     def messages(self) -> list[type[Message]]:
         """Every kept version of every message, by type and version."""
