@@ -1,0 +1,244 @@
+"""HL7 v2.3.1 as PowerServer writes it: SIU (chapter 10), ORM (chapter 4), ADT (chapter 3). Pure, returns wire bytes.
+
+The order's status travels as `order value^site's name^99PS`; times are the facility's wall clock with numeric offset.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from hl7v2 import Message, format_timestamp
+from powerserver_sim import rules
+
+VERSION: Final = "2.3.1"
+APPLICATION: Final = "RAMSOFT"
+PARTNER: Final = ("SUITE", "NORTHSIDE")
+CHARSET: Final = "UNICODE UTF-8"
+_UID_ROOT: Final = "1.2.826.0.1.3680043.10.1"
+
+
+@dataclass(frozen=True, slots=True)
+class PatientView:
+    """A patient's row, as PID needs it."""
+
+    patient_id: str
+    issuer: str
+    family: str
+    given: str
+    middle: str
+    birth_date: str
+    sex: str
+    email: str
+    phone: str
+    street: str
+    city: str
+    state: str
+    postal_code: str
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """One study of an order; `minutes` is its booked length."""
+
+    position: int
+    accession: str
+    code: str
+    description: str
+    modality: str
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """An order with everything a message says; without start it has no resource either."""
+
+    number: int
+    facility: str
+    zone: ZoneInfo
+    resource: str | None
+    department: str
+    room: str
+    modality: str
+    start: datetime | None
+    end: datetime | None
+    status: int
+    status_name: str
+    priority: str
+    physician: tuple[str, str, str]
+    patient: PatientView
+    studies: Sequence[StudyView]
+
+    @property
+    def placer(self) -> str:
+        return f"P{self.number}"
+
+    @property
+    def minutes(self) -> int:
+        return sum(study.minutes for study in self.studies)
+
+
+def siu(view: OrderView, trigger: str, control_id: str, at: datetime) -> bytes:
+    """SIU^S12…S26 about an appointment."""
+    if view.start is None or view.end is None or view.resource is None:
+        raise ValueError("SIU is about an appointment with a start")
+    start, end = format_timestamp(view.start), format_timestamp(view.end)
+    message = _message(f"SIU^{trigger}", view.facility, view.zone, control_id, at)
+    first = view.studies[0]
+    message.add(
+        "SCH",
+        {
+            1: [view.placer, APPLICATION],
+            2: [f"A{view.number}", APPLICATION],
+            7: _study_type(first),
+            9: str(view.minutes),
+            10: ["min", "minutes", "ISO+"],
+            11: ["", "", str(view.minutes), start, end],
+            25: _status(view),
+        },
+    )
+    _add_patient(message, view.patient)
+    _add_visit(message, view)
+    message.add("RGS", {1: "1", 2: "A"})
+    begins = view.start
+    for study in view.studies:
+        message.add(
+            "AIS",
+            {
+                1: str(study.position),
+                2: "A",
+                3: _study_type(study),
+                4: format_timestamp(begins),
+                7: str(study.minutes),
+                8: "min",
+            },
+        )
+        begins = _later(begins, study.minutes)
+    message.add("AIG", {1: "1", 2: "A", 3: [view.resource, view.resource], 4: view.modality})
+    message.add("AIL", {1: "1", 2: "A", 3: _place(view)})
+    return message.to_bytes()
+
+
+def orm(view: OrderView, order_control: str, control_id: str, at: datetime) -> bytes:
+    """ORM^O01: one ORC/OBR/ZDS group a study, all under the appointment's placer number."""
+    message = _message("ORM^O01", view.facility, view.zone, control_id, at)
+    _add_patient(message, view.patient)
+    _add_visit(message, view)
+    timing = ["", "", str(view.minutes)]
+    if view.start is not None and view.end is not None:
+        timing += [format_timestamp(view.start), format_timestamp(view.end)]
+    else:
+        timing += ["", ""]
+    timing.append(view.priority)
+    for study in view.studies:
+        placer, accession = [view.placer, APPLICATION], [study.accession, APPLICATION]
+        message.add(
+            "ORC",
+            {
+                1: order_control,
+                2: placer,
+                3: accession,
+                5: _order_status(view),
+                7: timing,
+                9: format_timestamp(at.astimezone(view.zone)),
+                12: list(view.physician) if view.physician[0] else "",
+                13: _place(view),
+                16: _status(view),
+            },
+        )
+        message.add(
+            "OBR",
+            {
+                1: str(study.position),
+                2: placer,
+                3: accession,
+                4: _study_type(study),
+                19: view.resource or "",
+                24: study.modality,
+                27: timing,
+            },
+        )
+        message.add("ZDS", {1: [study_uid(view.number, study.position), APPLICATION, "Application", "DICOM"]})
+    return message.to_bytes()
+
+
+def adt(patient: PatientView, *, facility: str, zone: ZoneInfo, trigger: str, control_id: str, at: datetime) -> bytes:
+    """ADT^A04 (new) or A08 (changed) about a patient."""
+    message = _message(f"ADT^{trigger}", facility, zone, control_id, at)
+    message.add("EVN", {1: trigger, 2: format_timestamp(at.astimezone(zone))})
+    _add_patient(message, patient)
+    message.add("PV1", {1: "1", 2: "O"})
+    return message.to_bytes()
+
+
+def study_uid(number: int, position: int) -> str:
+    """Study Instance UID: the order's own for its first study, a suffix for the others."""
+    return f"{_UID_ROOT}.{number}" if position == 1 else f"{_UID_ROOT}.{number}.{position}"
+
+
+def _message(kind: str, facility: str, zone: ZoneInfo, control_id: str, at: datetime) -> Message:
+    return Message.new(
+        version=VERSION,
+        type=kind,
+        control_id=control_id,
+        sending=(APPLICATION, facility),
+        receiving=PARTNER,
+        at=at.astimezone(zone),
+        charset=CHARSET,
+    )
+
+
+def _add_patient(message: Message, patient: PatientView) -> None:
+    identifier = [patient.patient_id, "", "", patient.issuer]
+    name = [patient.family, patient.given] + ([patient.middle] if patient.middle else [])
+    address = [patient.street, "", patient.city, patient.state, patient.postal_code, patient.country]
+    fields: dict[int, str | list[str]] = {
+        1: "1",
+        2: identifier,
+        3: identifier,
+        5: name,
+        7: patient.birth_date.replace("-", ""),
+        8: patient.sex,
+        18: f"ACC{patient.patient_id}",
+    }
+    if any(address):
+        fields[11] = address
+    if patient.phone or patient.email:
+        fields[13] = [patient.phone, "PRN", "PH"] + ([patient.email] if patient.email else [])
+    message.add("PID", fields)
+
+
+def _add_visit(message: Message, view: OrderView) -> None:
+    fields: dict[int, str | list[str]] = {1: "1", 2: "O", 3: _place(view), 19: f"V{view.number}"}
+    if view.physician[0]:
+        fields[8] = list(view.physician)
+    message.add("PV1", fields)
+
+
+def _place(view: OrderView) -> list[str]:
+    return [view.department, view.room, "", view.facility]
+
+
+def _study_type(study: StudyView) -> list[str]:
+    return [study.code, study.description, "99STUDYTYPE"]
+
+
+def _status(view: OrderView) -> list[str]:
+    return [str(view.status), view.status_name, "99PS"]
+
+
+def _order_status(view: OrderView) -> str:
+    """ORC-5 (HL7 table 0038) next to the site's own status in ORC-16."""
+    if view.status in rules.GIVES_SLOT_BACK:
+        return "CA"
+    if view.status >= rules.COMPLETED:
+        return "CM"
+    return "IP" if view.start is None else "SC"
+
+
+def _later(begins: datetime, minutes: int) -> datetime:
+    # Through UTC: wall-clock arithmetic would be an hour out over a clock change.
+    seconds = begins.timestamp() + minutes * 60
+    return datetime.fromtimestamp(seconds, begins.tzinfo)
