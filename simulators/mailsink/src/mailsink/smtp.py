@@ -1,0 +1,98 @@
+"""The SMTP side: every mail is accepted, once it is on disk."""
+
+import asyncio
+import email.errors
+import email.header
+import sqlite3
+from collections.abc import Callable
+from email.parser import BytesHeaderParser
+from typing import cast
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from mailsink.misbehaviour import Orders
+from mailsink.store import IncomingMail, Refusal, SinkStore
+
+LARGEST_MAIL_BYTES = 32 * 2**20
+_REPLIES = {
+    421: "421 4.3.2 closing, told to",
+    451: "451 4.3.0 try again later, told to",
+    550: "550 5.1.1 no such mailbox, told to",
+}
+
+
+def _header(value: object) -> str:
+    """A header as a reader sees it: encoded words decoded, folding undone."""
+    text = str(value or "")
+    if "=?" in text:
+        try:
+            text = str(email.header.make_header(email.header.decode_header(text)))
+        except (email.errors.HeaderParseError, LookupError, UnicodeDecodeError):
+            return text
+    return " ".join(text.split())
+
+
+class SinkHandler:
+    """The hooks that aiosmtpd calls for one mail."""
+
+    def __init__(self, store: SinkStore, orders: Orders, announce: Callable[[int], None]) -> None:
+        self._store = store
+        self._orders = orders
+        self._announce = announce
+        self._parser = BytesHeaderParser()
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802 aiosmtpd's signature
+        raw = envelope.original_content or b""
+        headers = self._parser.parsebytes(raw)
+        mail = IncomingMail(
+            sender=envelope.mail_from or "",
+            recipients=tuple(envelope.rcpt_tos),
+            message_id=_header(headers["Message-ID"]),
+            subject=_header(headers["Subject"]),
+            template=_header(headers["X-Suite-Template"]),
+            appointment=_header(headers["X-Suite-Appointment"]),
+            raw=raw,
+        )
+        order = self._orders.next()
+        if order is not None and order.mode == "slow":
+            await asyncio.sleep(order.seconds)
+        if order is not None and order.mode == "status" and order.status is not None:
+            return await self._refuse(server, mail, order.status)
+        try:
+            self._announce(await self._store.keep(mail))
+        except sqlite3.Error:
+            return "451 4.3.0 the store does not take it"
+        if order is not None and order.mode == "accept-then-cut":
+            _transport(server).abort()
+            await _until_cancelled()
+        return "250 2.0.0 kept"
+
+    async def _refuse(self, server: SMTP, mail: IncomingMail, status: int) -> str:
+        detail = {"template": mail.template, "appointment": mail.appointment}
+        await self._store.keep(Refusal(mail.message_id, str(status), detail))
+        if status == 421:
+            # RFC 5321 §3.8: 421 announces that the server closes the channel.
+            _transport(server).write(f"{_REPLIES[status]}\r\n".encode())
+            _transport(server).close()
+            await _until_cancelled()
+        return _REPLIES[status]
+
+
+def _transport(server: SMTP) -> asyncio.Transport:
+    return cast("asyncio.Transport", server.transport)
+
+
+async def _until_cancelled() -> None:
+    """Waits to be cancelled, which aiosmtpd does when the connection is gone: no reply may be written any more."""
+    await asyncio.get_running_loop().create_future()
+
+
+async def start_smtp(handler: SinkHandler, host: str, port: int) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+
+    def connection() -> SMTP:
+        return SMTP(
+            handler, hostname="mailsink", ident="mailsink", enable_SMTPUTF8=True, data_size_limit=LARGEST_MAIL_BYTES
+        )
+
+    return await loop.create_server(connection, host, port)
