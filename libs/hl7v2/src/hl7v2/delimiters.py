@@ -1,0 +1,88 @@
+"""The delimiters of one message (MSH-1, MSH-2) and the escape sequences made of them (HL7 chapter 2, 2.7)."""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from hl7v2.errors import Hl7Error
+
+_MUST_BE_HEX: Final = bytes(range(0x20)) + b"\x7f"
+"""Control characters would end segments (CR, LF) or MLLP frames (VT, FS)."""
+
+
+class Delimiters:
+    """Delimiters as single bytes; one that the message does not use is ``b""``."""
+
+    __slots__ = (
+        "_escape_map", "_known", "_sequences", "_special", "component", "encoding_characters", "escape", "field",
+        "repetition", "subcomponent",
+    )  # fmt: skip
+
+    def __init__(self, field: bytes, encoding_characters: bytes) -> None:
+        self.field = field
+        self.encoding_characters = encoding_characters
+        padded = [encoding_characters[i : i + 1] for i in range(5)]
+        self.component, self.repetition, self.escape, self.subcomponent, truncation = padded
+        names = {b"F": field, b"S": self.component, b"T": self.subcomponent, b"R": self.repetition, b"E": self.escape}
+        if truncation:
+            names[b"P"] = truncation
+        self._known = {name: char for name, char in names.items() if char}
+        e = re.escape(self.escape)
+        self._sequences = re.compile(
+            rb"((?:" + e + rb"X(?:[0-9A-Fa-f]{2})+" + e + rb")+)|" + e + rb"([^\s" + e + rb"]+)" + e
+            if self.escape
+            else rb"(?!)()()"
+        )
+        self._escape_map = {char: self.escape + name + self.escape for name, char in self._known.items()}
+        for code in _MUST_BE_HEX:
+            self._escape_map[bytes([code])] = self.escape + b"X%02X" % code + self.escape
+        self._special = re.compile(b"[" + b"".join(map(re.escape, self._escape_map)) + b"]")
+
+    def unescape(self, value: bytes, codec: str) -> bytes:
+        """``value`` with its known sequences resolved; unknown ones (``.br``, ``H``, ``Zxx``) stay as they are."""
+        if not self.escape or self.escape not in value:
+            return value
+        return self._sequences.sub(self._resolver(codec), value)
+
+    def _resolver(self, codec: str) -> Callable[[re.Match[bytes]], bytes]:
+        def resolve(match: re.Match[bytes]) -> bytes:
+            if match[1] is None:
+                return self._known.get(match[2], match[0])
+            pairs = b"".join(part[1:] for part in match[1].split(self.escape) if part)
+            found = bytes.fromhex(pairs.decode("ascii"))
+            try:
+                found.decode(codec)
+            except UnicodeDecodeError:
+                # A sender that writes UTF-8 and escapes Latin-1 bytes.
+                return found.decode("latin-1").encode(codec, "replace")
+            return found
+
+        return resolve
+
+    def escaped(self, value: bytes) -> bytes:
+        """``value`` as it stands inside a component; needs the escape character only if there is something to escape."""
+        if self._special.search(value) is None:
+            return value
+        if not self.escape:
+            raise Hl7Error("102", "MSH-2", "a value holds delimiters and the message declares no escape character")
+        return self._special.sub(lambda match: self._escape_map[match[0]], value)
+
+
+@lru_cache(maxsize=64)
+def delimiters(field: bytes, encoding_characters: bytes) -> Delimiters:
+    """Check MSH-1 and MSH-2 and give the delimiters that they declare."""
+    if not _is_delimiter(field):
+        raise Hl7Error("102", "MSH-1", "the field separator is not a printable punctuation character")
+    if not encoding_characters:
+        raise Hl7Error("101", "MSH-2", "the encoding characters are missing")
+    if len(encoding_characters) > 5:
+        raise Hl7Error("102", "MSH-2", "there are more than five encoding characters")
+    used = [encoding_characters[i : i + 1] for i in range(len(encoding_characters))]
+    if not all(map(_is_delimiter, used)) or len({field, *used}) != len(used) + 1:
+        raise Hl7Error("102", "MSH-2", "the encoding characters are not different printable punctuation characters")
+    return Delimiters(field, encoding_characters)
+
+
+def _is_delimiter(char: bytes) -> bool:
+    return len(char) == 1 and b" " < char < b"\x7f" and not char.isalnum() and char != b'"'

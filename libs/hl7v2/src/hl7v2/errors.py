@@ -1,0 +1,58 @@
+"""What the library raises. Texts name segments, fields and settings, never a value: values belong to patients."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hl7v2.message import Message
+
+ERROR_CODES = {
+    "0": "Message accepted",
+    "100": "Segment sequence error",
+    "101": "Required field missing",
+    "102": "Data type error",
+    "103": "Table value not found",
+    "104": "Value too long",
+    "200": "Unsupported message type",
+    "201": "Unsupported event code",
+    "202": "Unsupported processing id",
+    "203": "Unsupported version id",
+    "204": "Unknown key identifier",
+    "205": "Duplicate key identifier",
+    "206": "Application record locked",
+    "207": "Application internal error",
+}
+"""HL7 table 0357, message error condition codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AckError:
+    """One error of an acknowledgement (ERR).
+
+    ``code`` is of HL7 table 0357; ``location`` is a path such as ``PID-3[2].4`` or empty; ``text`` is for people and
+    defaults to the table's words; ``severity`` is of table 0516 (E, W, I) and is written from version 2.5 on.
+    """
+
+    code: str
+    location: str = ""
+    text: str = ""
+    severity: str = "E"
+
+
+class Hl7Error(ValueError):
+    """The bytes are not an HL7 v2 message, or a value does not fit into one.
+
+    ``code`` is of HL7 table 0357, ``location`` a path such as ``MSH-9``. ``message`` is what could be read in spite of
+    the error (its header names whom to answer), or None.
+    """
+
+    def __init__(self, code: str, location: str, text: str, *, message: "Message | None" = None) -> None:
+        super().__init__(f"{location}: {text}" if location else text)
+        self.code = code
+        self.location = location
+        self.text = text
+        self.message = message
+
+    def as_ack_error(self) -> AckError:
+        """The error as it stands in an acknowledgement."""
+        return AckError(self.code, self.location, self.text)

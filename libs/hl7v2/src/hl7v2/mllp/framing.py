@@ -1,0 +1,165 @@
+"""MLLP frames (VT content FS CR) out of a stream of bytes, however it is cut.
+
+Everything is searched by C code over one buffer; each byte is searched once. What is no frame (junk, repeated VT) and
+what is too large is dropped as it comes, so the buffer never outgrows one frame of the allowed size and one read.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+START: Final = b"\x0b"
+END: Final = b"\x1c\r"
+DEFAULT_MAX_FRAME_BYTES: Final = 64 * 2**20
+
+_START_CODE: Final = START[0]
+_BARE_END: Final = b"\x1c"
+_RESTART: Final = b"\x0bMSH"
+_HARMLESS: Final = b"\r\n\x00 "
+_HEAD_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """A frame above the limit, dropped while it came: its first bytes (to answer its MSH) and its size in bytes."""
+
+    head: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A frame of ``size`` bytes that never ended: the next one began inside it. It is never acknowledged."""
+
+    size: int
+
+
+Piece: TypeAlias = bytes | Oversized | Unfinished
+
+
+def frame(content: bytes) -> bytes:
+    """``content`` between VT and FS CR; ValueError when it holds a VT or FS, which would end it early."""
+    if START in content or _BARE_END in content:
+        raise ValueError("the message holds a byte that MLLP frames are made of (0x0B or 0x1C)")
+    return b"\x0b%b\x1c\r" % content
+
+
+class FrameReader:
+    """Feed it bytes, get frames. ``junk_bytes`` counts what lay between frames since the last one began."""
+
+    __slots__ = ("_buffer", "_in_frame", "_max", "_oversized_head", "_oversized_size", "_searched", "junk_bytes")
+
+    def __init__(self, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> None:
+        self._max = max_frame_bytes
+        self._buffer = bytearray()
+        self._in_frame = False
+        self._searched = 0
+        self._oversized_head: bytes | None = None
+        self._oversized_size = 0
+        self.junk_bytes = 0
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How much of an unfinished frame is held."""
+        return len(self._buffer)
+
+    @property
+    def discarded_bytes(self) -> int:
+        """How much of an oversized frame was dropped so far; 0 when none is coming in."""
+        return self._oversized_size if self._oversized_head is not None else 0
+
+    @property
+    def ends_in_bare_fs(self) -> bool:
+        """Whether an FS came last: some senders leave the CR out and wait for their answer."""
+        return self._in_frame and self._buffer.endswith((_BARE_END, b"\x1c\n"))
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """Take the next bytes of the stream, give the frames that they complete, in order."""
+        if not self._buffer and not self._in_frame and data[:1] == START and data.find(END) == len(data) - 2:
+            content = data[1:-2]
+            if START not in content and 0 < len(content) <= self._max:
+                self.junk_bytes = 0
+                return [content]
+        self._buffer += data
+        pieces: list[Piece] = []
+        position = 0
+        while True:
+            if not self._in_frame:
+                position = self._begin(position)
+                if not self._in_frame:
+                    break
+            end = self._buffer.find(END, max(self._searched, position))
+            if end < 0:
+                break
+            self._complete(position, end, pieces)
+            position = end + len(END)
+            self._searched = position
+        del self._buffer[:position]
+        self._limit()
+        # An FS at the very end may get its CR with the next bytes.
+        self._searched = max(0, len(self._buffer) - 1)
+        return pieces
+
+    def flush_bare_fs(self) -> list[Piece]:
+        """Take a trailing FS without CR for the end of the frame."""
+        if not self.ends_in_bare_fs:
+            return []
+        pieces: list[Piece] = []
+        self._complete(0, self._buffer.rindex(_BARE_END), pieces)
+        self._buffer.clear()
+        self._searched = 0
+        return pieces
+
+    def _begin(self, position: int) -> int:
+        """Go to the content of the next frame; drops everything when none begins."""
+        start = self._buffer.find(START, position)
+        junk = self._buffer[position:] if start < 0 else self._buffer[position:start]
+        self.junk_bytes += len(junk.strip(_HARMLESS))
+        if start < 0:
+            return len(self._buffer)
+        self._in_frame = True
+        return start + 1
+
+    def _complete(self, position: int, end: int, pieces: list[Piece]) -> None:
+        self._in_frame = False
+        if self._oversized_head is not None:
+            pieces.append(Oversized(self._oversized_head, self._oversized_size + end - position))
+            self._oversized_head = None
+            return
+        with memoryview(self._buffer) as view:
+            content = bytes(view[position:end])
+        found = self._parts(content) if _START_CODE in content else [content]
+        for part in found:
+            if isinstance(part, bytes) and len(part) > self._max:
+                pieces.append(Oversized(part[:_HEAD_BYTES], len(part)))
+            elif part:
+                pieces.append(part)
+        if found:
+            self.junk_bytes = 0
+
+    def _parts(self, content: bytes) -> list[Piece]:
+        """Frames inside what lies between a VT and an FS CR: others may have ended in a bare FS, or not at all."""
+        parts: list[Piece] = []
+        stripped = content.lstrip(START)
+        self.junk_bytes += len(content) - len(stripped)
+        for ended in stripped.split(b"\x1c\x0b"):
+            *unfinished, last = ended.lstrip(START).split(_RESTART)
+            parts.extend(Unfinished(len(part)) for part in unfinished if part)
+            parts.append((b"MSH" + last if unfinished else last).lstrip(START))
+        return parts
+
+    def _limit(self) -> None:
+        if not self._in_frame:
+            return
+        if self._oversized_head is not None:
+            # Keeps the last byte: it may be the FS of the end.
+            dropped = max(0, len(self._buffer) - 1)
+            self._oversized_size += dropped
+            del self._buffer[:dropped]
+        elif self._buffer[:1] == START:
+            kept = self._buffer.lstrip(START)
+            self.junk_bytes += len(self._buffer) - len(kept)
+            self._buffer = kept
+        elif len(self._buffer) > self._max:
+            self._oversized_head = bytes(self._buffer[:_HEAD_BYTES])
+            self._oversized_size = len(self._buffer) - 1
+            self._buffer = self._buffer[-1:]

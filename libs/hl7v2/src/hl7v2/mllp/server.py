@@ -1,0 +1,366 @@
+"""An MLLP server. The frames of one connection are handled in order; connections do not wait for each other."""
+
+import asyncio
+import ssl as tls
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal, Self, TypeAlias
+
+from hl7v2.ack import build_ack
+from hl7v2.errors import AckError, Hl7Error
+from hl7v2.message import Message
+from hl7v2.mllp.framing import DEFAULT_MAX_FRAME_BYTES, FrameReader, Oversized, Piece, Unfinished, frame
+from hl7v2.mllp.sockets import keep_alive
+
+_MAX_WAITING_FRAMES: Final = 64
+_MAX_JUNK_BYTES: Final = 2**20
+_BARE_FS_GRACE_SECONDS: Final = 0.25
+
+EventName: TypeAlias = Literal[
+    "connected",
+    "disconnected",
+    "idle",  # closed: nothing came for idle_timeout_seconds
+    "junk",  # bytes outside frames; closed after 1 MiB of them
+    "frame-unfinished",  # a frame never ended, the next began; it was not acknowledged
+    "frame-too-large",  # refused with AR
+    "handler-failed",  # closed without an acknowledgement, so that the sender repeats
+    "answer-not-taken",  # closed: the partner did not read its answers
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end; ``common_name`` is of its certificate with mutual TLS."""
+
+    host: str
+    port: int
+    connection: int
+    common_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something on a connection that an operator may want to count or see. Holds no content of messages."""
+
+    name: EventName
+    peer: Peer
+    size: int = 0
+    error: Exception | None = None
+
+
+Handler: TypeAlias = Callable[[bytes, Peer], Awaitable[bytes | None]]
+OnEvent: TypeAlias = Callable[[Event], None]
+
+
+class Server:
+    """A listening server; made by ``start_server``."""
+
+    def __init__(self, settings: "_Settings") -> None:
+        self._settings = settings
+        self._connections: set[_Connection] = set()
+        self._listener: asyncio.Server | None = None
+        self._count = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on (useful after asking for port 0)."""
+        assert self._listener is not None  # noqa: S101  # start_server has set it
+        port: int = self._listener.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def connections(self) -> int:
+        """How many connections stand."""
+        return len(self._connections)
+
+    async def close(self, drain_seconds: float = 30) -> None:
+        """Stop listening and reading, answer every frame that has arrived whole, then close the connections.
+
+        What is not answered after ``drain_seconds`` is cut off without an acknowledgement.
+        """
+        if self._listener is not None:
+            self._listener.close()
+        drains = [asyncio.ensure_future(connection.drain()) for connection in self._connections]
+        if drains:
+            await asyncio.wait(drains, timeout=drain_seconds)
+            for connection in list(self._connections):
+                connection.abort()
+            await asyncio.gather(*drains)
+
+    async def listen(self, host: str, port: int, ssl: tls.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: self._connect(loop), host, port, ssl=ssl, backlog=1024, reuse_address=True
+        )
+
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> "_Connection":
+        self._count += 1
+        return _Connection(loop, self._settings, self._connections, self._count)
+
+
+async def start_server(
+    handler: Handler,
+    host: str,
+    port: int,
+    *,
+    ssl: tls.SSLContext | None = None,
+    max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+    idle_timeout_seconds: float = 300,
+    on_event: OnEvent | None = None,
+) -> Server:
+    """Listen for MLLP. ``handler`` gets each frame's content and gives the content to answer with, or None for nothing.
+
+    A handler that raises closes its connection without an answer: only the handler may acknowledge. A frame above
+    ``max_frame_bytes`` never gets to it and is answered with AR. ``on_event`` must not raise.
+    """
+    server = Server(_Settings(handler, max_frame_bytes, idle_timeout_seconds, on_event or _ignore))
+    await server.listen(host, port, ssl)
+    return server
+
+
+def _ignore(_: Event) -> None:
+    """Nobody listens to events."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    handler: Handler
+    max_frame_bytes: int
+    idle_timeout_seconds: float
+    on_event: OnEvent
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: _Settings, connections: set["_Connection"], number: int
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._connections = connections
+        self._number = number
+        self._reader = FrameReader(settings.max_frame_bytes)
+        self._waiting: deque[Piece] = deque()
+        self._waiting_bytes = 0
+        self._wake: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._last_activity = loop.time()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._is_ending = False
+        self._is_paused = False
+        self._is_busy = False
+        self._reported_junk = 0
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what create_server gives
+        self._transport = transport
+        keep_alive(transport)
+        name = transport.get_extra_info("peername") or ("", 0)
+        self._peer = Peer(str(name[0]), int(name[1]), self._number, _common_name(transport))
+        self._connections.add(self)
+        self._task = self._loop.create_task(self._work())
+        self._timers["idle"] = self._loop.call_later(self._settings.idle_timeout_seconds, self._check_idle)
+        self._report("connected")
+
+    def data_received(self, data: bytes) -> None:
+        self._last_activity = self._loop.time()
+        if grace := self._timers.pop("grace", None):
+            grace.cancel()
+        reader = self._reader
+        pieces = reader.feed(data)
+        if pieces:
+            self._enqueue(pieces)
+        if reader.junk_bytes:
+            self._check_junk()
+        if reader.ends_in_bare_fs:
+            self._timers["grace"] = self._loop.call_later(
+                _BARE_FS_GRACE_SECONDS, lambda: self._enqueue(self._reader.flush_bare_fs())
+            )
+        elif reader.discarded_bytes > 4 * self._settings.max_frame_bytes:
+            self._report("frame-too-large", size=reader.discarded_bytes)
+            self.abort()
+
+    def eof_received(self) -> bool:
+        """Keep the connection for the answers of what has arrived."""
+        self._enqueue(self._reader.flush_bare_fs())
+        self._end()
+        return self._transport.get_extra_info("ssl_object") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_ending = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._connections.discard(self)
+        # A handler at work is left to finish: its effect may be half-way.
+        self._waiting.clear()
+        self._wake_up()
+        self.resume_writing()
+        self._report("disconnected")
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # What the server calls.
+
+    async def drain(self) -> None:
+        """Answer what has arrived whole, then close."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._end()
+        await asyncio.wait([self._task])
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._is_ending = True
+        self._waiting.clear()
+        self._transport.abort()
+        if self._is_busy:
+            self._task.cancel()
+        self._wake_up()
+
+    # The work itself.
+
+    async def _work(self) -> None:
+        try:
+            while await self._has_next():
+                piece = self._waiting.popleft()
+                self._is_busy = True
+                is_going_on = await self._handle(piece)
+                self._is_busy = False
+                self._last_activity = self._loop.time()
+                if not is_going_on:
+                    break
+                self._resume_reading(piece)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._is_busy = False
+            self._transport.close()
+
+    async def _has_next(self) -> bool:
+        while not self._waiting:
+            if self._is_ending:
+                return False
+            self._wake = self._loop.create_future()
+            await self._wake
+        return True
+
+    async def _handle(self, piece: Piece) -> bool:
+        """Handle one piece; False when the connection must end."""
+        if isinstance(piece, Unfinished):
+            self._report("frame-unfinished", size=piece.size)
+            return True
+        if isinstance(piece, Oversized):
+            self._report("frame-too-large", size=piece.size)
+            answer: bytes | None = _refusal(piece)
+        else:
+            try:
+                answer = await self._settings.handler(piece, self._peer)
+                framed = frame(answer) if answer is not None else b""
+            except Exception as error:  # noqa: BLE001  # whatever it is, the sender must not take it for an answer
+                self._report("handler-failed", error=error)
+                return False
+            self._write(framed)
+            return await self._written()
+        self._write(frame(answer))
+        return await self._written()
+
+    def _write(self, framed: bytes) -> None:
+        if framed and not self._transport.is_closing():
+            self._transport.write(framed)
+
+    async def _written(self) -> bool:
+        if self._writable is None:
+            return True
+        try:
+            async with asyncio.timeout(self._settings.idle_timeout_seconds):
+                await asyncio.shield(self._writable)
+        except TimeoutError:
+            self._report("answer-not-taken")
+            self._transport.abort()
+            return False
+        return True
+
+    def _enqueue(self, pieces: list[Piece]) -> None:
+        if self._is_ending and self._transport.is_closing():
+            return
+        for piece in pieces:
+            self._waiting.append(piece)
+            self._waiting_bytes += _size(piece)
+        if not self._is_paused and (
+            len(self._waiting) > _MAX_WAITING_FRAMES or self._waiting_bytes > self._settings.max_frame_bytes
+        ):
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._wake_up()
+
+    def _resume_reading(self, done: Piece) -> None:
+        self._waiting_bytes -= _size(done)
+        if self._is_paused and not self._is_ending and len(self._waiting) <= _MAX_WAITING_FRAMES // 2:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def _end(self) -> None:
+        self._is_ending = True
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _check_junk(self) -> None:
+        if self._reported_junk == 0:
+            self._report("junk", size=self._reader.junk_bytes)
+        self._reported_junk = self._reader.junk_bytes
+        if self._reader.junk_bytes > _MAX_JUNK_BYTES:
+            self.abort()
+
+    def _check_idle(self) -> None:
+        idle_seconds = 0.0 if self._is_busy or self._waiting else self._loop.time() - self._last_activity
+        remaining = self._settings.idle_timeout_seconds - idle_seconds
+        if remaining <= 0:
+            self._report("idle")
+            self.abort()
+        else:
+            self._timers["idle"] = self._loop.call_later(remaining, self._check_idle)
+
+    def _report(self, name: EventName, *, size: int = 0, error: Exception | None = None) -> None:
+        self._settings.on_event(Event(name, self._peer, size, error))
+
+
+def _size(piece: Piece) -> int:
+    return len(piece) if isinstance(piece, bytes) else 0
+
+
+def _refusal(oversized: Oversized) -> bytes:
+    """AR for a frame above the limit, addressed by what came of its MSH."""
+    header = oversized.head.replace(b"\n", b"\r").split(b"\r", 1)[0]
+    try:
+        request: Message | None = Message.parse(header, require_header=False)
+    except Hl7Error:
+        request = None
+    error = AckError("104", text="the message is larger than the receiver's limit")
+    return build_ack(request, "AR", control_id=uuid.uuid4().hex[:20], text=error.text, errors=[error]).to_bytes()
+
+
+def _common_name(transport: asyncio.Transport) -> str | None:
+    certificate = transport.get_extra_info("peercert") or {}
+    for attributes in certificate.get("subject", ()):
+        for key, value in attributes:
+            if key == "commonName":
+                return str(value)
+    return None

@@ -1,0 +1,30 @@
+"""TLS for MLLP, 1.2 and above: the server's certificate, and the client's where both sides are to be known."""
+
+import ssl
+from pathlib import Path
+
+
+def server_context(certificate: Path, key: Path, *, client_authorities: Path | None = None) -> ssl.SSLContext:
+    """For ``start_server``. All files are PEM. With ``client_authorities`` a client without a certificate of theirs
+    is refused.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    if client_authorities is not None:
+        context.load_verify_locations(client_authorities)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(
+    *, authorities: Path | None = None, certificate: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
+    """For ``Client``: checks the server's certificate and name against ``authorities`` (the system's when None) and
+    shows ``certificate`` to a server that asks.
+    """
+    context = ssl.create_default_context(cafile=authorities)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context

@@ -1,0 +1,65 @@
+"""HL7 times (DTM, TS) to aware datetimes and back. No time is shifted: what has a zone offset keeps its instant."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Final
+
+from hl7v2.errors import Hl7Error
+
+_TIMESTAMP: Final = re.compile(
+    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:[.,](\d{1,9}))?)?)?)?)?)?(?:(Z)|([+-])(\d\d):?(\d\d))?",
+    re.ASCII,
+)
+
+
+def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
+    """The instant that ``text`` names: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][±ZZZZ], what is left out being the earliest.
+
+    ``zone`` holds where the text has no offset. 24:00 is the next midnight, second 60 the next minute. A wall time that
+    a clock change makes ambiguous is the first of the two; one that it skips is counted from the time before.
+    Hl7Error 102 at ``location`` for anything else; the text itself is never in the error.
+    """
+    match = _TIMESTAMP.fullmatch(text.strip())
+    if match is None:
+        raise Hl7Error("102", location, "not an HL7 time (YYYY[MM[DD[HH[MM[SS[.S]]]]]][+ZZZZ])")
+    year, month, day, hour, minute, second, fraction, zulu, sign, zone_hours, zone_minutes = match.groups()
+    try:
+        start_of_day = datetime(int(year), int(month or 1), int(day or 1))  # noqa: DTZ001  # the zone comes last
+        hours, minutes, seconds = int(hour or 0), int(minute or 0), int(second or 0)
+        microseconds = int((fraction or "0")[:6].ljust(6, "0"))
+        at_midnight_or_before = hours < 24 or (hours == 24 and minutes == seconds == microseconds == 0)
+        if not at_midnight_or_before or minutes > 59 or seconds > 60:
+            raise Hl7Error("102", location, "the time of day is out of range")
+        wall = start_of_day + timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=microseconds)
+        if zulu:
+            return wall.replace(tzinfo=UTC)
+        if sign:
+            if int(zone_minutes) > 59:
+                raise Hl7Error("102", location, "the zone offset is out of range")
+            offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
+            return wall.replace(tzinfo=timezone(-offset if sign == "-" else offset))
+        return wall.replace(tzinfo=zone)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, Hl7Error):
+            raise
+        raise Hl7Error("102", location, "the date or the zone offset is out of range") from None
+
+
+def format_timestamp(at: datetime, with_offset: bool = True, *, fraction_digits: int = 0) -> str:  # noqa: FBT001, FBT002
+    """``at`` (aware) as YYYYMMDDHHMMSS[.S…][±ZZZZ], in its own zone; fractions are cut, not rounded.
+
+    Without the offset the wall time of ``at``'s zone is written: convert to the reader's zone before.
+    """
+    offset = at.utcoffset()
+    if offset is None:
+        raise ValueError("an HL7 time is made of an aware datetime")
+    if offset % timedelta(minutes=1):
+        # Offsets before standard time have seconds, which HL7 cannot say.
+        at, offset = at.astimezone(UTC), timedelta(0)
+    text = f"{at.year:04}{at.month:02}{at.day:02}{at.hour:02}{at.minute:02}{at.second:02}"
+    if fraction_digits:
+        text += f".{at.microsecond:06}"[: 1 + min(fraction_digits, 4)]
+    if not with_offset:
+        return text
+    minutes = abs(offset) // timedelta(minutes=1)
+    return f"{text}{'-' if offset < timedelta(0) else '+'}{minutes // 60:02}{minutes % 60:02}"
