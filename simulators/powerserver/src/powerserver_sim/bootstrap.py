@@ -34,7 +34,7 @@ async def running(settings: Settings) -> AsyncIterator[Simulator]:
     """Store, MLLP listener and sender up; on the way out inbound ends first, the store last."""
     store = await Store.open(settings.data_dir / "powerserver.sqlite3")
     try:
-        await store.write(lambda work: seed.prepare(work, settings))
+        session_key = await store.write(lambda work: seed.prepare(work, settings))
         misbehaviour = Misbehaviour()
         sender = Sender(store, settings, misbehaviour)
         services = Services(store, Accounts(store), Live(store), misbehaviour, sender)
@@ -42,10 +42,10 @@ async def running(settings: Settings) -> AsyncIterator[Simulator]:
         server = await start_server(receiver.handle, settings.mllp_host, settings.mllp_port)
         sending = asyncio.create_task(sender.run(), name="hl7-sender")
         try:
-            yield Simulator(build(services), services, server.port)
+            yield Simulator(build(services, session_key), services, server.port)
         finally:
             services.live.close()
-            await server.close()
+            await server.close(drain_seconds=3)
             sender.stop()
             await _finish(sending)
     finally:

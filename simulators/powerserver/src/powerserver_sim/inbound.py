@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from hl7v2 import NULL, AckError, Hl7Error, Message, build_ack, parse_timestamp
+from hl7v2 import NULL, AckCode, AckError, Hl7Error, Message, build_ack, parse_timestamp
 from hl7v2.mllp import Peer
 from powerserver_sim import announce, orders, rules
 from powerserver_sim.messages import APPLICATION
@@ -52,7 +52,7 @@ class _Received:
     control_id: str = ""
     type: str = ""
     placer: str = ""
-    ack_code: str = "AA"
+    ack_code: AckCode = "AA"
     problem: str = ""
     is_repeat: bool = False
     notes: dict[str, object] = field(default_factory=dict)
@@ -94,8 +94,9 @@ def receive(work: Work, frame: bytes, *, wrong_ack: bool = False) -> bytes:
         if not seen.is_repeat:
             _apply(work, message, seen)
     except Hl7Error as problem:
+        message = problem.message
         seen.ack_code, seen.problem = "AR", problem.text
-        errors = [AckError(code=problem.code, location=problem.location, text=problem.text)]
+        errors = [problem.as_ack_error()]
     except (Malformed, NotProcessed) as problem:
         seen.ack_code, seen.problem = "AR" if isinstance(problem, Malformed) else "AE", problem.text
         errors = [AckError(code=problem.code, location=problem.location, text=problem.text)]
@@ -107,7 +108,7 @@ def receive(work: Work, frame: bytes, *, wrong_ack: bool = False) -> bytes:
     return _answer(work, message, seen, errors, wrong_ack=wrong_ack)
 
 
-def _refuse(work: Work, frame: bytes, ack_code: str) -> bytes:
+def _refuse(work: Work, frame: bytes, ack_code: AckCode) -> bytes:
     """The nack fault: nothing is done, and the log shows that it was asked for."""
     try:
         message = Message.parse(frame)

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from hl7v2 import AckCode
 from powerserver_sim.rules import Refused
 
 MODES: Final[Mapping[str, frozenset[str]]] = {
     "mllp-in": frozenset({"nack", "late-ack", "wrong-ack", "no-ack", "cut", "slow"}),
     "mllp-out": frozenset({"duplicate", "reorder", "drop", "cut"}),
 }
-_NACKS: Final = ("AE", "AR", "CE", "CR")
+_NACKS: Final[Mapping[str, AckCode]] = {"AE": "AE", "AR": "AR", "CE": "CE", "CR": "CR"}
 
 
 @dataclass(slots=True)
@@ -23,7 +24,7 @@ class Fault:
     count: int | None = None
     probability: float = 1.0
     seconds: float = 1.0
-    status: str = "AE"
+    status: AckCode = "AE"
 
 
 class Misbehaviour:
@@ -58,12 +59,14 @@ class Misbehaviour:
 
 def _read(given: Mapping[str, Any]) -> Fault:
     target, mode = given.get("target"), given.get("mode")
-    if target not in MODES:
+    if not isinstance(target, str) or target not in MODES:
         raise Refused("invalid", f"target is one of {', '.join(MODES)}.", field="target")
-    if mode not in MODES[target]:
+    if not isinstance(mode, str) or mode not in MODES[target]:
         raise Refused("invalid", f"mode is one of {', '.join(sorted(MODES[target]))}.", field="mode")
     count, status = given.get("count"), given.get("status")
-    fault = Fault(target, mode, status=status if isinstance(status, str) else "AE")
+    if status is not None and status not in _NACKS:
+        raise Refused("invalid", f"status is one of {', '.join(_NACKS)}.", field="status")
+    fault = Fault(target, mode, status=_NACKS[status or "AE"])
     if count is not None:
         if not isinstance(count, int) or count < 1:
             raise Refused("invalid", "count is a whole number from 1, or left out.", field="count")
@@ -74,6 +77,4 @@ def _read(given: Mapping[str, Any]) -> Fault:
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise Refused("invalid", f"{name} is a number from 0.", field=name)
             setattr(fault, name, float(value))
-    if fault.status not in _NACKS:
-        raise Refused("invalid", f"status is one of {', '.join(_NACKS)}.", field="status")
     return fault

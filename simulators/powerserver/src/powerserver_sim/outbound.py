@@ -6,26 +6,22 @@ patient) and is tried again with back-off; AR settles the message as rejected; w
 
 import asyncio
 import contextlib
-import logging
 import sqlite3
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from hl7v2 import Ack, Hl7Error
-from hl7v2.mllp import AckMismatch, AckTimeout, Client, ConnectionLost
+from hl7v2 import Ack
+from hl7v2.mllp import Client, MllpError, frame
 from powerserver_sim.misbehave import Misbehaviour
 from powerserver_sim.settings import Settings
 from powerserver_sim.store import Store, Work, microseconds
-
-log = logging.getLogger(__name__)
 
 _BATCH: Final = 200
 _WAITING: Final = "('queued', 'retrying')"
 _ACCEPTED: Final = frozenset({"AA", "CA"})
 _REJECTED: Final = frozenset({"AR", "CR"})
-_NO_ANSWER: Final = (ConnectionLost, AckTimeout, AckMismatch, Hl7Error, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ class Sender:
                 batch[position], batch[position + 1] = batch[position + 1], batch[position]
             item = batch[position]
             if fault is not None and fault.mode == "drop":
-                self._store.post(lambda work, item=item: _settle(work, item, "dropped", "", "dropped on request"))
+                self._drop(item)
             elif fault is not None and fault.mode == "cut":
                 await self._send_and_cut(item)
                 return
@@ -97,13 +93,16 @@ class Sender:
                 await self._send(item, duplicate=True)
             position += 1
 
+    def _drop(self, item: _Item) -> None:
+        self._store.post(lambda work: _settle(work, item, "dropped", "", "dropped on request"))
+
     async def _send(self, item: _Item, *, duplicate: bool = False) -> bool:
         """One attempt; False when the partner did not answer and the connection is gone."""
         try:
             ack = await self._connected().send(item.payload, control_id=item.control_id)
-        except _NO_ANSWER as problem:
+        except MllpError as problem:
             await self._disconnect()
-            words = _words(problem)
+            words = str(problem)
             self._store.post(lambda work: _retry(work, item, "", words, 0.0))
             self._failures_in_a_row += 1
             await self._sleep(self._pause(self._failures_in_a_row))
@@ -130,7 +129,7 @@ class Sender:
         await self._disconnect()
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(self._settings.peer_host, self._settings.peer_port)
-            writer.write(b"\x0b" + item.payload + b"\x1c\r")
+            writer.write(frame(item.payload))
             await writer.drain()
             writer.close()
             await writer.wait_closed()
@@ -153,8 +152,7 @@ class Sender:
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            with contextlib.suppress(OSError):
-                await client.close()
+            await client.close()
 
 
 def retry_now(work: Work, control_id: str) -> bool:
@@ -217,13 +215,3 @@ def _record(work: Work, item: _Item, ack_code: str, *, repeat: bool, **more: obj
         item.control_id,
         {"type": item.type, "placer_number": item.placer, "ack_code": ack_code, "repeat": repeat, **more},
     )
-
-
-def _words(problem: Exception) -> str:
-    if isinstance(problem, AckTimeout):
-        return "no acknowledgement in time"
-    if isinstance(problem, AckMismatch):
-        return "the acknowledgement was for another message"
-    if isinstance(problem, Hl7Error):
-        return "the answer was not an acknowledgement"
-    return "no connection to the partner"

@@ -107,14 +107,19 @@ _ORDERED: Final = [
 _COUNTERS: Final = [("order", 100000), ("control", 0), ("patient", 5000), ("answer", 0)]
 
 
-def prepare(work: Work, settings: Settings) -> None:
-    """Fill an empty store, and let a changed profile or ADT setting win over what the HL7 page chose before."""
+def prepare(work: Work, settings: Settings) -> str:
+    """Fill an empty store, and let a changed profile or ADT setting win over what the HL7 page chose before.
+    Returns the key that signs login sessions.
+    """
     if work.one("SELECT 1 FROM counter") is None:
         _fill(work)
     for key, value in (("profile", settings.profile), ("adt_out", "on" if settings.adt_out else "off")):
         seen = work.one("SELECT value FROM setting WHERE key = ?", f"{key}_given")
         if seen is None or seen["value"] != value:
             work.run("INSERT OR REPLACE INTO setting VALUES (?, ?), (?, ?)", key, value, f"{key}_given", value)
+    session_key = work.one("SELECT value FROM setting WHERE key = 'session_key'")
+    assert session_key is not None  # noqa: S101 - written with the other data
+    return str(session_key["value"])
 
 
 def _fill(work: Work) -> None:

@@ -1,17 +1,27 @@
 """The HTTP application: pages, API and control routes, one set of security headers."""
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from powerserver_sim.rules import HTTP_STATUS, Refused
-from powerserver_sim.web import api, control
+from powerserver_sim.rules import Refused
+from powerserver_sim.web import (
+    api,
+    control,
+    home_pages,
+    message_pages,
+    order_pages,
+    patient_pages,
+    scheduler_pages,
+    settings_pages,
+)
 from powerserver_sim.web.context import Services
+from powerserver_sim.web.session import PACKAGE, refused
 
 _POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -47,22 +57,30 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
-async def refused(_request: Request, problem: Exception) -> Response:
-    """A guard's refusal as JSON."""
-    assert isinstance(problem, Refused)  # noqa: S101 - registered for this class only
-    return JSONResponse(
-        {"error": {"reason": problem.reason, "message": problem.text, "field": problem.field}},
-        status_code=HTTP_STATUS[problem.reason],
-    )
-
-
-ExceptionHandler = Callable[[Request, Exception], Awaitable[Response]]
-
-
-def build(services: Services) -> Starlette:
+def build(services: Services, session_key: str) -> Starlette:
     app = Starlette(
-        routes=[*control.routes, *api.routes],
-        middleware=[Middleware(SecurityHeaders)],
+        routes=[
+            *control.routes,
+            *api.routes,
+            *home_pages.routes,
+            *scheduler_pages.routes,
+            *order_pages.routes,
+            *patient_pages.routes,
+            *settings_pages.routes,
+            *message_pages.routes,
+            Mount("/static", StaticFiles(directory=PACKAGE / "static"), name="static"),
+        ],
+        middleware=[
+            Middleware(SecurityHeaders),
+            # Cookies know no ports: the name keeps simulators on one host apart.
+            Middleware(
+                SessionMiddleware,
+                secret_key=session_key,
+                session_cookie="powerserver_session",
+                same_site="strict",
+                max_age=12 * 3600,
+            ),
+        ],
         exception_handlers={Refused: refused},
     )
     app.state.services = services

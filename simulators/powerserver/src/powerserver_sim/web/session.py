@@ -1,0 +1,124 @@
+"""Login and what every page shares: who looks, what they may see, and how a page is rendered."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.templating import Jinja2Templates
+
+from powerserver_sim import rules
+from powerserver_sim.accounts import User
+from powerserver_sim.orders import local
+from powerserver_sim.rules import HTTP_STATUS, Refused
+from powerserver_sim.web.context import services
+
+PACKAGE: Final = Path(__file__).parent.parent
+templates = Jinja2Templates(PACKAGE / "templates")
+
+_COLOURS: Final = (
+    (rules.SCHEDULED, "ordered"),
+    (rules.CONFIRMED, "scheduled"),
+    (rules.ARRIVED, "confirmed"),
+    (rules.CANCELLED, "arrived"),
+    (rules.NO_SHOW, "cancelled"),
+    (rules.READY_FOR_SCAN, "noshow"),
+    (rules.COMPLETED, "ready"),
+)
+
+Page = Callable[[Request, User], Awaitable[Response]]
+
+
+def status_colour(value: int) -> str:
+    """The colour name of a study status, by its order value: a renamed status keeps its colour."""
+    return next((name for below, name in _COLOURS if value < below), "done")
+
+
+def day_and_time(seconds: int, zone: str) -> str:
+    """An instant in the facility's zone, with the zone's short name."""
+    return local(seconds, zone).strftime("%a %-d %b %Y, %H:%M %Z")
+
+
+def utc_in_zone(text: str, zone: str) -> str:
+    """A stored UTC time in the facility's zone, to the second."""
+    return datetime.fromisoformat(text).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+templates.env.filters.update(status_colour=status_colour, day_and_time=day_and_time, utc_in_zone=utc_in_zone)
+templates.env.trim_blocks = True
+templates.env.lstrip_blocks = True
+
+
+def render(request: Request, user: User | None, template: str, *, status: int = 200, **context: Any) -> Response:
+    return templates.TemplateResponse(
+        request, template, {"user": user, "path": request.url.path, **context}, status_code=status
+    )
+
+
+def for_user(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    """Send visitors to the login page, and refuse form posts that another site started."""
+
+    @wraps(page)
+    async def checked(request: Request) -> Response:
+        name = request.session.get("user")
+        user = await services(request).accounts.named(name) if isinstance(name, str) else None
+        if user is None:
+            if wants_json(request):
+                return JSONResponse({"error": {"reason": "login", "message": "Please log in again."}}, status_code=401)
+            here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            target = "/login" if request.method != "GET" or here == "/" else f"/login?next={quote(here)}"
+            return RedirectResponse(target, status_code=303)
+        if request.method == "POST" and request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            raise Refused("facility", "The form was sent from another site.")
+        return await page(request, user)
+
+    return checked
+
+
+def for_admin(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    """As `for_user`; changing needs the administrator."""
+
+    @wraps(page)
+    async def checked(request: Request, user: User) -> Response:
+        if request.method == "POST" and not user.is_admin:
+            raise Refused("facility", "Only an administrator changes settings.")
+        return await page(request, user)
+
+    return for_user(checked)
+
+
+def wants_json(request: Request) -> bool:
+    return request.headers.get("accept", "").startswith("application/json")
+
+
+async def refused(request: Request, problem: Exception) -> Response:
+    """A guard's refusal: JSON for programs and scripts, a page for people."""
+    assert isinstance(problem, Refused)  # noqa: S101 - registered for this class only
+    status = HTTP_STATUS[problem.reason]
+    if request.url.path.startswith(("/api/", "/control/", "/ledger")) or wants_json(request):
+        return JSONResponse(
+            {"error": {"reason": problem.reason, "message": problem.text, "field": problem.field}}, status_code=status
+        )
+    return render(request, None, "problem.html", status=status, problem=problem)
+
+
+async def form_of(request: Request) -> FormData:
+    return await request.form(max_fields=200)
+
+
+def text_of(form: FormData, name: str) -> str:
+    value = form.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def safe_next(target: str) -> str:
+    """Where to go after login: only a path of this site."""
+    parts = urlsplit(target)
+    is_local = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    return target if is_local else "/"
