@@ -4,13 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 
+from hl7v2.delimiters import complete
 from hl7v2.errors import ERROR_CODES, AckError, Hl7Error
 from hl7v2.message import Message
 from hl7v2.segment import Segment
 from hl7v2.timestamps import format_timestamp
-from hl7v2.values import Value, raw, repeat
+from hl7v2.values import Components, Leaf, repeat
 
 AckCode: TypeAlias = Literal["AA", "AE", "AR", "CA", "CE", "CR"]
 
@@ -18,7 +20,7 @@ _CODES: Final = frozenset(get_args(AckCode))
 _DEFAULT_VERSION: Final = "2.3.1"
 _LOCATION: Final = re.compile(r"(\w{3})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?")
 _ERROR_TABLE: Final = "HL70357"
-_LINE_END: Final = re.compile(r"[\r\n]")
+_LINE_END: Final = re.compile(rb"[\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,37 +53,46 @@ def build_ack(
     segment each from 2.5 on. ``request`` is None for what could not be read at all: then MSA-2 is empty. ``control_id``
     is the acknowledgement's own MSH-10, ``at`` its MSH-7 (aware; the present when not given).
     """
-    version = (request.version if request else "") or _DEFAULT_VERSION
-    trigger = request.trigger if request else ""
-    structure = ["ACK", trigger or None, "ACK" if _at_least(version, 2, 4) and trigger else None]
-    header: dict[int, Value] = {
-        7: _now(at),
-        9: structure,
-        10: control_id,
-        11: "P",
-        12: version,
-    }
-    if request:
-        header |= {3: _same(request, 5), 4: _same(request, 6), 5: _same(request, 3), 6: _same(request, 4)}
-        header[11] = _same(request, 11) or "P"
-        header[12] = _same(request, 12) or version
-        ack = Message.build(
-            header, charset=_charset(request), encoding_characters=_all_delimiters(request.encoding_characters)
-        )
-    else:
-        ack = Message.build(header)
-    ack.add("MSA", {1: code, 2: _same(request, 10) if request else None, 3: _writable(ack, text)})
-    if _at_least(version, 2, 5):
+    if request is None:
+        request = _NOTHING
+    found = complete(request.delimiters)
+    header = request.segments("MSH")[0]
+    received = [b"", *(_LINE_END.sub(b"", header.encoded(field)) for field in range(1, 13))]
+    version = request.version or _DEFAULT_VERSION
+    trigger = request.trigger
+    type_parts = ("ACK", trigger, "ACK") if _has_structure(version) else ("ACK", trigger)
+    charset = "" if request.charset == "ASCII" else request.charset
+
+    def text_bytes(value: str | None) -> bytes:
+        return found.escaped(_encoded(request, value), "") if value else b""
+
+    fields = [
+        *(b"MSH", found.encoding_characters, received[5], received[6], received[3], received[4]),
+        *(format_timestamp(at or datetime.now(UTC)).encode("ascii"), b""),
+        *(found.component.join(map(text_bytes, type_parts)) if trigger else b"ACK", text_bytes(control_id)),
+        *(received[11] or b"P", received[12] or version.encode("ascii", "replace")),
+        *(b"", b"", b"", b"", b"", charset.encode("ascii")),
+    ]
+    lines = [
+        found.field.join(fields if charset else fields[:12]) + b"\r",
+        found.field.join([b"MSA", code.encode("ascii"), received[10], text_bytes(text)]).rstrip(found.field) + b"\r",
+    ]
+    ack = request.answered_by(lines, found)
+    _add_errors(ack, version, errors)
+    return ack
+
+
+def _add_errors(ack: Message, version: str, errors: Sequence[AckError]) -> None:
+    if _has_error_segments(version):
         for error in errors:
-            words = _words(ack, error)
+            place, words = _location(error.location), _words(ack, error)
             coded = [error.code, ERROR_CODES.get(error.code), _ERROR_TABLE]
-            ack.add("ERR", {2: _location(error.location), 3: coded, 4: error.severity, 8: words})
+            ack.add("ERR", {2: place, 3: coded, 4: error.severity, 8: words})
     elif errors:
-        located = [
-            [*_location(error.location, parts=3), [error.code, _words(ack, error), _ERROR_TABLE]] for error in errors
+        located: list[Components] = [
+            [*_location(error.location)[:3], (error.code, _words(ack, error), _ERROR_TABLE)] for error in errors
         ]
         ack.add("ERR", {1: repeat(*located)})
-    return ack
 
 
 def parse_ack(data: bytes) -> Ack:
@@ -126,45 +137,41 @@ def _path(place: Sequence[str | None]) -> str:
     return path
 
 
-def _location(path: str, parts: int = 6) -> list[str | None]:
+def _location(path: str) -> list[Leaf]:
+    """Segment, its number, field, repetition, component, subcomponent (ERL); all empty when the path is none."""
     match = _LOCATION.fullmatch(path)
     if match is None:
-        return [None] * parts
+        return [None] * 6
     segment, sequence, field, repetition, component, subcomponent = match.groups()
-    return [segment, sequence or "1", field, (repetition or "1") if field else None, component, subcomponent][:parts]
+    return [segment, sequence or "1", field, (repetition or "1") if field else None, component, subcomponent]
 
 
-def _words(ack: Message, error: AckError) -> str | None:
-    return _writable(ack, error.text or ERROR_CODES.get(error.code))
+def _words(ack: Message, error: AckError) -> bytes:
+    words = error.text or ERROR_CODES.get(error.code, "")
+    return ack.delimiters.escaped(_encoded(ack, words), "")
 
 
-def _writable(message: Message, text: str | None) -> str | None:
-    """``text`` with what the sender's character set lacks replaced: an answer must not fail over its words."""
-    if text is None:
-        return None
-    return text.encode(message.codec, "replace").decode(message.codec)
+def _encoded(message: Message, text: str) -> bytes:
+    """``text``, what the message's character set lacks replaced: an answer must not fail over its words."""
+    if text.isascii():
+        return text.encode("ascii")
+    codec = message.codec
+    return text.encode(codec, "replace").decode(codec).encode(message.working_codec, "replace")
 
 
-def _same(request: Message, field: int) -> Value:
-    found = request.raw(f"MSH-{field}")
-    return None if found is None else raw(_LINE_END.sub("", _writable(request, found) or ""))
+@lru_cache(maxsize=64)
+def _has_structure(version: str) -> bool:
+    return _numbers(version) >= (2, 4)
 
 
-def _all_delimiters(declared: str) -> str:
-    """The request's delimiters, those that it leaves out supplied: ERR needs every level."""
-    for usual in "^~\\&"[len(declared) - 1 :]:
-        declared += next(char for char in (usual, *"^~\\&!*%$") if char not in declared)
-    return declared
+@lru_cache(maxsize=64)
+def _has_error_segments(version: str) -> bool:
+    return _numbers(version) >= (2, 5)
 
 
-def _charset(request: Message) -> str:
-    return "" if request.charset == "ASCII" else request.charset
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d{1,4}", version)[:2])
 
 
-def _now(at: datetime | None) -> str:
-    return format_timestamp(at or datetime.now(UTC))
-
-
-def _at_least(version: str, *wanted: int) -> bool:
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    return numbers >= wanted
+_NOTHING: Final = Message.build({})
+"""Stands for a request of which nothing could be read."""

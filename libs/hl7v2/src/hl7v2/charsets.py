@@ -76,7 +76,7 @@ def decodes(body: bytes, codec: str) -> bool:
         decoder = codecs.getincrementaldecoder(codec)()
         view = memoryview(body)
         for start in range(0, len(body), _CHUNK_BYTES):
-            decoder.decode(view[start : start + _CHUNK_BYTES])  # type: ignore[arg-type]  # any buffer will do
+            decoder.decode(view[start : start + _CHUNK_BYTES])
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
@@ -90,13 +90,22 @@ def actual(body: bytes, declared: Charset | None) -> Charset:
     one-byte set practically never forms valid UTF-8 by chance.
     """
     if body.isascii():
-        return declared if declared and declared.splits_as_bytes else ASCII
+        return declared if declared and declared is not UTF_16 else ASCII
     if declared and declared.is_one_byte:
         doubtful = declared.name in _LETTERS_BESIDE_LETTERS and len(body.translate(None, _C1_CONTROLS)) == len(body)
         return UTF_8 if not doubtful and decodes(body, "utf-8") else declared
-    if declared and declared is not ASCII and declared.splits_as_bytes and decodes(body, declared.codec):
+    if declared and declared is not UTF_16 and declared is not ASCII and _comes_back(body, declared):
         return declared
     return UTF_8 if decodes(body, "utf-8") else LATIN_1
+
+
+def _comes_back(body: bytes, charset: Charset) -> bool:
+    if charset.splits_as_bytes:
+        return decodes(body, charset.codec)
+    try:
+        return body.decode(charset.codec).encode(charset.codec) == body
+    except UnicodeError:
+        return False
 
 
 def unicode_form(data: bytes) -> tuple[str, bytes] | None:

@@ -60,12 +60,12 @@ class Delimiters:
 
         return resolve
 
-    def escaped(self, value: bytes) -> bytes:
-        """``value`` as it stands inside a component; needs the escape character only if there is something to escape."""
+    def escaped(self, value: bytes, where: str) -> bytes:
+        """``value`` as it stands inside a component; Hl7Error when it must be escaped and the message has no escape."""
         if self._special.search(value) is None:
             return value
         if not self.escape:
-            raise Hl7Error("102", "MSH-2", "a value holds delimiters and the message declares no escape character")
+            raise Hl7Error("102", where, "the value holds delimiters and MSH-2 declares no escape character")
         return self._special.sub(lambda match: self._escape_map[match[0]], value)
 
 
@@ -82,6 +82,16 @@ def delimiters(field: bytes, encoding_characters: bytes) -> Delimiters:
     if not all(map(_is_delimiter, used)) or len({field, *used}) != len(used) + 1:
         raise Hl7Error("102", "MSH-2", "the encoding characters are not different printable punctuation characters")
     return Delimiters(field, encoding_characters)
+
+
+@lru_cache(maxsize=64)
+def complete(found: Delimiters) -> Delimiters:
+    """The same delimiters with those supplied that the message does not use."""
+    declared = found.encoding_characters
+    for usual in (b"^", b"~", b"\\", b"&")[len(declared) :]:
+        used = found.field + declared
+        declared += next(char for char in (usual, b"*", b"!", b"%", b"$", b"@") if char not in used)
+    return found if declared == found.encoding_characters else delimiters(found.field, declared)
 
 
 def _is_delimiter(char: bytes) -> bool:

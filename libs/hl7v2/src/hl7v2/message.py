@@ -7,9 +7,10 @@ from typing import Final, Self
 
 from hl7v2 import charsets, paths
 from hl7v2.charsets import Charset
-from hl7v2.delimiters import delimiters
+from hl7v2.delimiters import Delimiters, delimiters
+from hl7v2.encoding import Context
 from hl7v2.errors import Hl7Error
-from hl7v2.segment import Context, Segment
+from hl7v2.segment import Segment
 from hl7v2.timestamps import format_timestamp
 from hl7v2.values import Value
 
@@ -17,7 +18,8 @@ MAX_SEGMENTS: Final = 200_000
 """More lines are refused: a message of line ends alone must not take many times its size in memory."""
 
 _BEFORE_MSH: Final = b"\xef\xbb\xbf\x0b \t\r\n\x00"
-_FRAME_END: Final = 0x1C
+_MAX_BYTES_BEFORE_MSH: Final = 64
+_FRAME_END: Final = b"\x1c"
 
 
 class Message:
@@ -46,45 +48,27 @@ class Message:
         """
         data = bytes(data)
         unicode_form = charsets.unicode_form(data)
-        body = data if unicode_form is None else _from_utf_16(data, *unicode_form)
-        start = body.find(b"MSH", 0, 64)
-        if start < 0 or body[:start].strip(_BEFORE_MSH):
-            raise Hl7Error("100", "MSH", "the message does not begin with MSH")
-        prefix, suffix = body[:start], b""
-        if start:
-            body = body[start:]
-        if _FRAME_END in body[-3:]:
-            end = body.rindex(_FRAME_END)
-            body, suffix = body[:end], body[end:]
+        prefix, body, suffix = _unwrapped(data if unicode_form is None else _from_utf_16(data, *unicode_form))
         if body.count(b"\r") + body.count(b"\n") > MAX_SEGMENTS:
             raise Hl7Error("100", "MSH", f"the message has more than {MAX_SEGMENTS} lines")
-
         separator = body[3:4]
         lines = _segments(body, separator)
         header = lines[0].rstrip(b"\r\n").split(separator, 18)
         found = delimiters(separator, header[1] if len(header) > 1 else b"")
-        declared = charsets.named(_first(header[17], found.repetition)) if len(header) > 17 else None
-        transcoded = None
+
+        wire: tuple[str | None, bytes] = (None, b"")
         if unicode_form is not None:
-            charset = charsets.UTF_16
-        elif declared is not None and not declared.splits_as_bytes and (text := _transcoded(body, declared)):
-            transcoded, charset = declared, declared
-            lines = _segments(text, separator)
+            charset, wire = charsets.UTF_16, unicode_form
         else:
-            charset = charsets.actual(body, declared)
+            charset = charsets.actual(body, _declared(header, found))
+            if not charset.splits_as_bytes:
+                wire = (charset.codec, b"")
+                lines = _segments(body.decode(charset.codec).encode("utf-8"), separator)
 
         message = cls(lines, Context(found, charset, modified=False), data=data)
-        message._prefix, message._suffix = prefix, suffix  # its own class
-        if unicode_form is not None:
-            message._codec, message._byte_order_mark = unicode_form
-        elif transcoded is not None:
-            message._codec = transcoded.codec
-        if any(line.startswith(b"MSH") for line in lines[1:]):
-            raise Hl7Error("100", "MSH[2]", "there is more than one MSH in the message", message=message)
-        if require_header:
-            for number in (9, 10):
-                if len(header) < number or not header[number - 1].strip():
-                    raise Hl7Error("101", f"MSH-{number}", "the field is missing", message=message)
+        message._prefix, message._suffix = prefix, suffix
+        message._codec, message._byte_order_mark = wire
+        message._check_header(header, require_header=require_header)
         return message
 
     @classmethod
@@ -101,7 +85,7 @@ class Message:
         found = delimiters(encoded[:1], encoded[1:])
         message = cls([b"MSH" + encoded + b"\r"], Context(found, known, modified=True))
         message._codec, message._byte_order_mark = _wire_form(known)  # its own class
-        message._segment(0).fill({**header, **({18: charset} if charset else {})})
+        message._segment(0).fill({**header, 18: charset or None})
         return message
 
     @classmethod
@@ -188,7 +172,7 @@ class Message:
         return [self._segment(position) for position in self._index().get(segment_id.encode("ascii", "replace"), ())]
 
     def add(self, segment_id: str, fields: Mapping[int, Value] | None = None) -> Segment:
-        """Append a segment; ``fields`` by number, values as in ``Segment.set``: text is escaped, a list is components."""
+        """Append a segment; ``fields`` by number, values as in ``Segment.set``: text is escaped, a list is parts."""
         if len(segment_id) != 3 or not segment_id.isascii() or not segment_id.isalnum():
             raise ValueError(f"not a segment name: {segment_id!r}")
         first, last = self._segment(0), self._segment(len(self._lines) - 1)
@@ -196,7 +180,8 @@ class Message:
         if not last.line_end:
             last.line_end = end
         segment = Segment(segment_id.encode("ascii") + end, self._context)
-        segment.fill(dict(fields or {}))
+        if fields:
+            segment.fill(fields)
         self._lines.append(segment)
         self._positions = None
         self._context.modified = True
@@ -233,10 +218,31 @@ class Message:
         return self._context.charset.codec
 
     @property
-    def encoding_characters(self) -> str:
-        """The delimiters, field separator first: ``|^~\\&``."""
-        found = self._context.delimiters
-        return (found.field + found.encoding_characters).decode("ascii")
+    def working_codec(self) -> str:
+        """Python's codec for the bytes of segments and fields: not ``codec`` where that one has delimiters of several
+        bytes (UTF-16).
+        """
+        return self._context.codec
+
+    @property
+    def delimiters(self) -> Delimiters:
+        """The delimiters that MSH-1 and MSH-2 declare."""
+        return self._context.delimiters
+
+    def answered_by(self, lines: list[bytes], found: Delimiters) -> "Message":
+        """A new message of ``lines`` (MSH first, ends included) in the character set and byte order of this one."""
+        answer = Message(lines, Context(found, self._context.charset, modified=True))
+        answer._codec, answer._byte_order_mark = self._codec, self._byte_order_mark
+        return answer
+
+    def _check_header(self, header: list[bytes], *, require_header: bool) -> None:
+        for line in self._lines[1:]:
+            if line[:3] == b"MSH":  # type: ignore[index]  # no segment has been looked at yet
+                raise Hl7Error("100", "MSH[2]", "there is more than one MSH in the message", message=self)
+        if require_header:
+            for number in (9, 10):
+                if len(header) < number or not header[number - 1].strip():
+                    raise Hl7Error("101", f"MSH-{number}", "the field is missing", message=self)
 
     def _index(self) -> dict[bytes, list[int]]:
         if self._positions is None:
@@ -263,7 +269,9 @@ class Message:
             raise ValueError(f"not a character set of HL7 table 0211 that is supported: {name!r}")
         texts = [self._context.decoded(segment.to_bytes()) for segment in self.segments()]
         target = Context(self._context.delimiters, charset, modified=True)
-        self._lines = [target.encoded(text, text[:3]) for text in texts]
+        lines = [target.encoded(text, text[:3]) for text in texts]
+        for segment, line in zip(self.segments(), lines, strict=True):
+            segment.replace(line)
         self._context.change_charset(charset)
         self._codec, self._byte_order_mark = _wire_form(charset)
 
@@ -282,17 +290,21 @@ def _wire_form(charset: Charset) -> tuple[str | None, bytes]:
     return (None if charset.splits_as_bytes else charset.codec), b""
 
 
-def _transcoded(body: bytes, declared: Charset) -> bytes | None:
-    """The body in UTF-8, or None unless it comes back byte for byte."""
-    try:
-        text = body.decode(declared.codec)
-        return text.encode("utf-8") if text.encode(declared.codec) == body else None
-    except UnicodeError:
+def _unwrapped(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """What stands before MSH (a byte-order mark, white space, a VT), the message, and the end of a frame, if any."""
+    start = body.find(b"MSH", 0, _MAX_BYTES_BEFORE_MSH)
+    if start < 0 or body[:start].strip(_BEFORE_MSH):
+        raise Hl7Error("100", "MSH", "the message does not begin with MSH")
+    end = body.rindex(_FRAME_END) if _FRAME_END in body[-3:] else len(body)
+    return body[:start], body[start:end], body[end:]
+
+
+def _declared(header: list[bytes], found: Delimiters) -> Charset | None:
+    """The first repetition of MSH-18."""
+    if len(header) < 18 or not header[17]:
         return None
-
-
-def _first(value: bytes, repetition: bytes) -> str:
-    return (value.split(repetition, 1)[0] if repetition else value).decode("ascii", "replace")
+    name = header[17].split(found.repetition, 1)[0] if found.repetition else header[17]
+    return charsets.named(name.decode("ascii", "replace"))
 
 
 def _segments(body: bytes, separator: bytes) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Paths into a message: ``PID-3``, ``PID-3[2].4.1``, ``OBX[3]-5.1``; inside a segment without its name: ``3[2].4.1``."""
+"""Paths into a message: ``PID-3``, ``PID-3[2].4.1``, ``OBX[3]-5.1``; inside a segment only ``3[2].4.1``."""
 
 import re
 from functools import lru_cache

@@ -1,54 +1,21 @@
 """A segment of a message: its bytes, split into fields when someone looks."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from hl7v2 import paths
-from hl7v2.charsets import Charset
-from hl7v2.delimiters import Delimiters
+from hl7v2.encoding import Context, encode_component, encode_field, encode_leaf, encode_repetition
 from hl7v2.errors import Hl7Error
 from hl7v2.paths import Place
-from hl7v2.values import NULL, Leaf, Raw, Repeat, Value
+from hl7v2.values import NULL, Value
 
 MAX_FIELDS: Final = 1000
 """Fields above are kept but not addressed: a segment of separators alone must not take eight times its size."""
 
+_LAST_FIELD: Final = MAX_FIELDS - 1
 _LINE_ENDS: Final = b"\r\n"
 _NULL_BYTES: Final = b'""'
 _HEADERS: Final = frozenset({b"MSH", b"FHS", b"BHS"})
-
-
-class Context:
-    """What all segments of one message share."""
-
-    __slots__ = ("charset", "codec", "delimiters", "modified")
-
-    def __init__(self, delimiters: Delimiters, charset: Charset, *, modified: bool) -> None:
-        self.delimiters = delimiters
-        self.charset = charset
-        self.codec = charset.working_codec
-        self.modified = modified
-
-    def change_charset(self, charset: Charset) -> None:
-        """Write in another character set from now on; the segments must be turned by the caller."""
-        self.charset = charset
-        self.codec = charset.working_codec
-        self.modified = True
-
-    def decoded(self, value: bytes) -> str:
-        """Text of ``value``; what breaks the character set is read as 8859/1, for a reader that wants to go on."""
-        try:
-            return value.decode(self.codec)
-        except UnicodeDecodeError:
-            return value.decode("latin-1")
-
-    def encoded(self, text: str, where: str) -> bytes:
-        """``text`` in the working character set; Hl7Error when the message's own cannot hold it."""
-        try:
-            on_the_wire = text.encode(self.charset.codec)
-            return text.encode("utf-8") if not self.charset.splits_as_bytes else on_the_wire
-        except UnicodeEncodeError:
-            # The original error would carry the value.
-            raise Hl7Error("102", where, f"the value cannot be written in {self.charset.name} (MSH-18)") from None
 
 
 class Segment:
@@ -57,12 +24,9 @@ class Segment:
     __slots__ = ("_context", "_fields", "_offset", "_raw", "id_bytes", "line_end")
 
     def __init__(self, line: bytes, context: Context) -> None:
-        content = line.rstrip(_LINE_ENDS)
         self._context = context
-        self._raw = content
-        self.line_end = line[len(content) :]
-        self._fields: list[bytes] | None = None
-        self.id_bytes = content[:3]
+        self.replace(line)
+        self.id_bytes = line[:3]
         self._offset = 1 if self.id_bytes in _HEADERS else 0
 
     @property
@@ -72,6 +36,13 @@ class Segment:
 
     def __repr__(self) -> str:
         return f"<Segment {self.id}>"
+
+    def replace(self, line: bytes) -> None:
+        """Take ``line`` (with its end) for the segment's bytes."""
+        content = line.rstrip(_LINE_ENDS)
+        self._raw = content
+        self.line_end = line[len(content) :]
+        self._fields: list[bytes] | None = None
 
     def to_bytes(self) -> bytes:
         """The segment with its line end, in the message's working character set."""
@@ -98,7 +69,10 @@ class Segment:
     def count(self, path: str) -> int:
         """How many repetitions the field has; an empty field has none."""
         field = self._field(paths.in_segment(path).field)
-        return len(_split(field, self._context.delimiters.repetition)) if field else 0
+        repetition = self._context.delimiters.repetition
+        if not field or not repetition or (self._offset and field == self._context.delimiters.encoding_characters):
+            return 1 if field else 0
+        return field.count(repetition) + 1
 
     def set(self, path: str, value: Value) -> None:
         """Put ``value`` at the path: text is escaped, a list is components, ``repeat(…)`` repetitions, None empties.
@@ -114,7 +88,7 @@ class Segment:
         if not field:
             return None
         if self._offset and place.field <= 2:
-            return self._context.decoded(field) if place[1:] in ((None, None, None), (1, 1, 1)) else None
+            return self._context.decoded(field) if all(number in (None, 1) for number in place[1:]) else None
         delimiters = self._context.delimiters
         part = _pick(field, delimiters.repetition, place.repetition or 1)
         if part == _NULL_BYTES:
@@ -127,17 +101,19 @@ class Segment:
         if self._offset and place.field <= 2:
             raise ValueError("the delimiters of a message cannot be changed")
         where = f"{self.id}-{place.field}"
-        if place.component is None:
-            new = self._encoded_field(value, where) if place.repetition is None else self._encoded_parts(value, where)
-        elif place.subcomponent is None:
-            new = self._encoded_component(value, where)
+        if place.subcomponent is not None:
+            new = encode_leaf(value, self._context, where)
+        elif place.component is not None:
+            new = encode_component(value, self._context, where)
+        elif place.repetition is not None:
+            new = encode_repetition(value, self._context, where)
         else:
-            new = self._encoded_leaf(value, where)
+            new = encode_field(value, self._context, self.id, place.field)
         delimiters = self._context.delimiters
         fields = self._split_fields()
         index = place.field - self._offset
-        if index >= MAX_FIELDS:
-            raise Hl7Error("102", where, f"fields above {MAX_FIELDS} cannot be set")
+        if place.field > _LAST_FIELD:
+            raise ValueError(f"{where}: the last field that can be set is {_LAST_FIELD}")
         fields.extend([b""] * (index + 1 - len(fields)))
         levels = (
             (delimiters.repetition, place.repetition or (None if place.component is None else 1)),
@@ -147,10 +123,23 @@ class Segment:
         fields[index] = _replaced(fields[index], [(char, n) for char, n in levels if n is not None], new, where)
         self._context.modified = True
 
-    def fill(self, values: dict[int, Value]) -> None:
-        """Set whole fields of a new segment."""
+    def fill(self, values: Mapping[int, Value]) -> None:
+        """Set whole fields, all at once."""
+        fields = self._split_fields()
+        first = 3 if self._offset else 1
+        highest = max(values, default=first)
+        if highest > _LAST_FIELD or min(values, default=first) < first:
+            raise ValueError(f"{self.id}: fields that can be set are numbered from {first} to {_LAST_FIELD}")
+        fields.extend([b""] * (highest - self._offset + 1 - len(fields)))
         for number, value in values.items():
-            self.set_at(Place(number, None, None, None), value)
+            fields[number - self._offset] = encode_field(value, self._context, self.id, number)
+        while not fields[-1]:
+            fields.pop()
+        self._context.modified = True
+
+    def encoded(self, field: int) -> bytes:
+        """The bytes of a field with all its repetitions, in the message's working character set."""
+        return self._field(field)
 
     def _split_fields(self) -> list[bytes]:
         if self._fields is None:
@@ -187,37 +176,6 @@ class Segment:
             return NULL
         return self._context.decoded(self._context.delimiters.unescape(encoded, self._context.codec))
 
-    def _encoded_field(self, value: Value, where: str) -> bytes:
-        if not isinstance(value, Repeat):
-            return self._encoded_parts(value, where)
-        parts = [self._encoded_parts(part, where) for part in value]
-        return _joined(parts, self._context.delimiters.repetition, where)
-
-    def _encoded_parts(self, value: Value, where: str) -> bytes:
-        if value is None or isinstance(value, str | int):
-            return self._encoded_leaf(value, where)
-        if isinstance(value, Repeat):
-            raise TypeError(f"{where}: repetitions inside a repetition")
-        return _joined([self._encoded_component(v, where) for v in value], self._context.delimiters.component, where)
-
-    def _encoded_component(self, value: Value, where: str) -> bytes:
-        if value is None or isinstance(value, str | int):
-            return self._encoded_leaf(value, where)
-        return _joined([self._encoded_leaf(v, where) for v in value], self._context.delimiters.subcomponent, where)
-
-    def _encoded_leaf(self, value: Value | Leaf, where: str) -> bytes:
-        if value is None:
-            return b""
-        if not isinstance(value, str | int):
-            raise TypeError(f"{where}: a list where only text can stand")
-        delimiters = self._context.delimiters
-        encoded = self._context.encoded(str(value), where)
-        if not isinstance(value, Raw):
-            return delimiters.escaped(encoded)
-        if delimiters.field in encoded or b"\r" in encoded or b"\n" in encoded:
-            raise ValueError(f"{where}: raw text may hold no field separator and no line end")
-        return encoded
-
 
 def _split(value: bytes, char: bytes) -> list[bytes]:
     return value.split(char, MAX_FIELDS) if char else [value]
@@ -230,14 +188,6 @@ def _pick(value: bytes, char: bytes, number: int) -> bytes:
     return parts[number - 1] if number <= len(parts) else b""
 
 
-def _joined(parts: list[bytes], char: bytes, where: str) -> bytes:
-    while parts and not parts[-1]:
-        parts.pop()
-    if len(parts) > 1 and not char:
-        raise Hl7Error("102", where, "the message declares no delimiter for this level (MSH-2)")
-    return char.join(parts)
-
-
 def _replaced(old: bytes, levels: list[tuple[bytes, int]], new: bytes, where: str) -> bytes:
     if not levels:
         return new
@@ -246,7 +196,7 @@ def _replaced(old: bytes, levels: list[tuple[bytes, int]], new: bytes, where: st
         if number > 1:
             raise Hl7Error("102", where, "the message declares no delimiter for this level (MSH-2)")
         return _replaced(old, deeper, new, where)
-    parts = old.split(char)
+    parts = old.split(char, number)
     parts.extend([b""] * (number - len(parts)))
     parts[number - 1] = _replaced(parts[number - 1], deeper, new, where)
     return char.join(parts)

@@ -24,7 +24,8 @@ class Repeat(tuple["Leaf | Components", ...]):
 
 NULL: Final = _Null('""')
 
-Leaf: TypeAlias = str | int | None
+Leaf: TypeAlias = str | int | bytes | None
+"""Bytes are taken as they are, like ``Raw``: a field of a message with the same delimiters and character set."""
 Components: TypeAlias = Sequence["Leaf | Sequence[Leaf]"]
 Value: TypeAlias = Leaf | Components | Repeat
 

@@ -7,7 +7,7 @@ from typing import Final, Self
 from hl7v2.ack import Ack, parse_ack
 from hl7v2.errors import Hl7Error
 from hl7v2.mllp.errors import AckMismatch, AckTimeout, ConnectionLost
-from hl7v2.mllp.framing import FrameReader, frame
+from hl7v2.mllp.framing import FrameReader, Piece, frame
 from hl7v2.mllp.sockets import keep_alive
 
 _MAX_ACK_BYTES: Final = 2**20
@@ -113,7 +113,7 @@ def _matched(answer: bytes, control_id: str) -> Ack:
         raise AckMismatch(
             f"the answer is no acknowledgement ({error.location or 'MSH'})", may_have_arrived=True
         ) from error
-    if ack.control_id != control_id:
+    if ack.control_id.strip() != control_id.strip():
         raise AckMismatch("MSA-2 of the answer is not MSH-10 of the message", may_have_arrived=True)
     return ack
 
@@ -177,7 +177,7 @@ class _Connection(asyncio.Protocol):
                 _BARE_FS_GRACE_SECONDS, lambda: self._take(self._reader.flush_bare_fs())
             )
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if self._grace is not None:
             self._grace.cancel()
         self._take(self._reader.flush_bare_fs())
@@ -188,7 +188,7 @@ class _Connection(asyncio.Protocol):
         if not self._closed.done():
             self._closed.set_result(None)
 
-    def _take(self, pieces: list[bytes | object]) -> None:
+    def _take(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             if isinstance(piece, bytes) and self._answer is not None and not self._answer.done():
                 self._answer.set_result(piece)

@@ -127,14 +127,15 @@ class FrameReader:
             return
         with memoryview(self._buffer) as view:
             content = bytes(view[position:end])
-        found = self._parts(content) if _START_CODE in content else [content]
-        for part in found:
+        for part in self._parts(content) if _START_CODE in content else [content]:
+            if not part:
+                self.junk_bytes += len(START) + len(END)
+                continue
+            self.junk_bytes = 0
             if isinstance(part, bytes) and len(part) > self._max:
                 pieces.append(Oversized(part[:_HEAD_BYTES], len(part)))
-            elif part:
+            else:
                 pieces.append(part)
-        if found:
-            self.junk_bytes = 0
 
     def _parts(self, content: bytes) -> list[Piece]:
         """Frames inside what lies between a VT and an FS CR: others may have ended in a bare FS, or not at all."""

@@ -92,7 +92,7 @@ class Server:
         if drains:
             await asyncio.wait(drains, timeout=drain_seconds)
             for connection in list(self._connections):
-                connection.abort()
+                connection.cut_off()
             await asyncio.gather(*drains)
 
     async def listen(self, host: str, port: int, ssl: tls.SSLContext | None) -> None:
@@ -187,7 +187,7 @@ class _Connection(asyncio.Protocol):
             )
         elif reader.discarded_bytes > 4 * self._settings.max_frame_bytes:
             self._report("frame-too-large", size=reader.discarded_bytes)
-            self.abort()
+            self._transport.abort()
 
     def eof_received(self) -> bool:
         """Keep the connection for the answers of what has arrived."""
@@ -195,14 +195,11 @@ class _Connection(asyncio.Protocol):
         self._end()
         return self._transport.get_extra_info("ssl_object") is None
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._is_ending = True
+    def connection_lost(self, _: Exception | None) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        self._connections.discard(self)
-        # A handler at work is left to finish: its effect may be half-way.
-        self._waiting.clear()
-        self._wake_up()
+        # What has arrived whole is still handled: not every sender waits for its answer.
+        self._end()
         self.resume_writing()
         self._report("disconnected")
 
@@ -218,19 +215,15 @@ class _Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Answer what has arrived whole, then close."""
-        if not self._transport.is_closing():
+        if not self._is_paused and not self._transport.is_closing():
             self._transport.pause_reading()
         self._end()
         await asyncio.wait([self._task])
 
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._is_ending = True
-        self._waiting.clear()
+    def cut_off(self) -> None:
+        """Close without answering what is being handled."""
         self._transport.abort()
-        if self._is_busy:
-            self._task.cancel()
-        self._wake_up()
+        self._task.cancel()
 
     # The work itself.
 
@@ -250,6 +243,7 @@ class _Connection(asyncio.Protocol):
         finally:
             self._is_busy = False
             self._transport.close()
+            self._connections.discard(self)
 
     async def _has_next(self) -> bool:
         while not self._waiting:
@@ -266,22 +260,17 @@ class _Connection(asyncio.Protocol):
             return True
         if isinstance(piece, Oversized):
             self._report("frame-too-large", size=piece.size)
-            answer: bytes | None = _refusal(piece)
+            answer = frame(_refusal(piece))
         else:
             try:
-                answer = await self._settings.handler(piece, self._peer)
-                framed = frame(answer) if answer is not None else b""
+                content = await self._settings.handler(piece, self._peer)
+                answer = b"" if content is None else frame(content)
             except Exception as error:  # noqa: BLE001  # whatever it is, the sender must not take it for an answer
                 self._report("handler-failed", error=error)
                 return False
-            self._write(framed)
-            return await self._written()
-        self._write(frame(answer))
+        if answer and not self._transport.is_closing():
+            self._transport.write(answer)
         return await self._written()
-
-    def _write(self, framed: bytes) -> None:
-        if framed and not self._transport.is_closing():
-            self._transport.write(framed)
 
     async def _written(self) -> bool:
         if self._writable is None:
@@ -296,8 +285,6 @@ class _Connection(asyncio.Protocol):
         return True
 
     def _enqueue(self, pieces: list[Piece]) -> None:
-        if self._is_ending and self._transport.is_closing():
-            return
         for piece in pieces:
             self._waiting.append(piece)
             self._waiting_bytes += _size(piece)
@@ -310,7 +297,9 @@ class _Connection(asyncio.Protocol):
 
     def _resume_reading(self, done: Piece) -> None:
         self._waiting_bytes -= _size(done)
-        if self._is_paused and not self._is_ending and len(self._waiting) <= _MAX_WAITING_FRAMES // 2:
+        if not self._is_paused or self._is_ending:
+            return
+        if len(self._waiting) <= _MAX_WAITING_FRAMES // 2 and self._waiting_bytes <= self._settings.max_frame_bytes:
             self._is_paused = False
             self._transport.resume_reading()
 
@@ -327,14 +316,14 @@ class _Connection(asyncio.Protocol):
             self._report("junk", size=self._reader.junk_bytes)
         self._reported_junk = self._reader.junk_bytes
         if self._reader.junk_bytes > _MAX_JUNK_BYTES:
-            self.abort()
+            self._transport.abort()
 
     def _check_idle(self) -> None:
         idle_seconds = 0.0 if self._is_busy or self._waiting else self._loop.time() - self._last_activity
         remaining = self._settings.idle_timeout_seconds - idle_seconds
         if remaining <= 0:
             self._report("idle")
-            self.abort()
+            self._transport.abort()
         else:
             self._timers["idle"] = self._loop.call_later(remaining, self._check_idle)
 
