@@ -214,7 +214,8 @@ def test_a_compatible_change_is_let_through_and_released(run, root, old_release)
         data: Richer = Field(description="The visit, in other words.")
 
     ended = old_release.registry.versions["visit.ended"][1]
-    example = next(iter(old_release.examples.values())).model_copy(update={"data": Richer(visitor="Jane Roe")})
+    sent = dict(next(iter(old_release.examples.values())))
+    example = RicherVisit(**sent | {"data": Richer(visitor="Jane Roe", since=date(2020, 1, 1))})
     richer = Catalogue(
         Registry([RicherVisit, ended]), old_release.topics, {**old_release.examples, RicherVisit: example}
     )

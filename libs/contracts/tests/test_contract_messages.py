@@ -175,6 +175,12 @@ def test_a_broken_message_is_refused_with_the_place_and_without_a_value(patient,
         assert canary not in str(error)
 
 
+def test_not_even_one_character_of_a_bad_identifier_is_told(patient):
+    with pytest.raises(ContractError) as refused:
+        contracts.parse(changed(body_of(patient), "aggregate_id", "Roe"))
+    assert str(refused.value) == "aggregate_id: is not a UUID"
+
+
 def test_an_unknown_version_is_told_from_an_unknown_message(patient):
     with pytest.raises(ContractError, match=r"this release knows patient\.registered in version 1 only"):
         contracts.parse(changed(body_of(patient), "version", 2))
