@@ -1,0 +1,1 @@
+"""Tells patients what happened to their appointments; by e-mail, for now."""

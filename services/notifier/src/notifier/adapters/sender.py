@@ -1,0 +1,147 @@
+"""Sends one queued notification: the last look, the mail, and the note of what came of it.
+
+Before the mail server hears of the mail, its hand-over is counted in the store; a clear answer takes the count back.
+What stays counted is a try that may have arrived, also when the process was killed in the middle of it. After two of
+those the mail is not tried again: at most two copies, and the history says so.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol, cast
+
+import asyncpg
+import structlog
+from chassis.deliveries import Delivery, Receipt
+from chassis.errors import Permanent, Transient
+from chassis.store import Store
+from chassis.transaction import Transaction
+
+from notifier.adapters.letters import Letter, LetterWriter
+from notifier.adapters.smtp import Unanswered
+from notifier.domain import planning
+from notifier.domain.appointment import Appointment
+from notifier.domain.notification import Notification
+from notifier.domain.recipient import Recipient
+from notifier.metrics import Metrics
+from notifier.store.repositories import AppointmentRepository, appointment_of_row, notification_of_row
+
+DESTINATION = "smtp"
+LARGEST_NUMBER_OF_HANDOVERS = 2
+UNCONFIRMED = "the mail server did not answer; the mail may have arrived once, twice or not at all"
+
+_BEGIN_HANDOVER = f"""
+WITH begun AS (
+    UPDATE notifications SET unanswered_handovers = unanswered_handovers + 1
+    WHERE notification_id = $1 AND state IN ('queued', 'undeliverable') RETURNING *
+)
+SELECT n.notification_id, n.appointment_id, n.patient_id, n.template, n.revision, n.state, n.reason,
+       n.unanswered_handovers, r.patient_id, r.revision, r.given_name, r.email, r.language,
+       {", ".join(f"a.{column.strip()}" for column in AppointmentRepository.COLUMNS.split(","))}
+FROM begun n JOIN appointments a USING (appointment_id) JOIN recipients r ON r.patient_id = n.patient_id
+"""  # noqa: S608 constants only
+_TAKE_BACK_HANDOVER = """
+UPDATE notifications SET unanswered_handovers = unanswered_handovers - 1
+WHERE notification_id = $1 AND unanswered_handovers > 0
+"""
+_REFUSED = """
+UPDATE notifications SET state = 'undeliverable', reason = $2, changed_at = now(),
+    unanswered_handovers = greatest(unanswered_handovers - 1, 0)
+WHERE notification_id = $1 AND state IN ('queued', 'undeliverable')
+"""
+_SENT = """
+UPDATE notifications SET state = 'sent', reason = $2, changed_at = now(), sent_at = now()
+WHERE notification_id = $1 AND state <> 'sent'
+"""
+_NOT_SENT = """
+UPDATE notifications SET state = $3, reason = $2, changed_at = now() WHERE notification_id = $1 AND state = 'queued'
+"""
+
+log = structlog.get_logger(__name__)
+
+
+class Gateway(Protocol):
+    """The mail server, or a fake of it."""
+
+    async def hand_over(self, mail: Any, to: str) -> str: ...
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class NotificationSender:
+    """``send`` and ``settled`` are what the delivery worker calls for the destination ``smtp``."""
+
+    def __init__(
+        self,
+        store: Store,
+        gateway: Gateway,
+        writer: LetterWriter,
+        metrics: Metrics,
+        *,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._writer = writer
+        self._metrics = metrics
+        self._now = now
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Idempotent by the notification's state, and for the mail server by the Message-ID."""
+        row = await self._store.pool.fetchrow(_BEGIN_HANDOVER, delivery.id)
+        if row is None:
+            return Receipt({"outcome": "settled before"})
+        notification, handovers, recipient, appointment = _read(row)
+        if reason := planning.why_not_now(notification, appointment, self._now()):
+            return Receipt({"outcome": "superseded", "reason": reason})
+        if handovers > LARGEST_NUMBER_OF_HANDOVERS:
+            log.warning("notification.unconfirmed", notification_id=str(delivery.id), handovers=handovers - 1)
+            self._metrics.count("notifier_unconfirmed_total", template=notification.template)
+            return Receipt({"outcome": "sent", "reason": UNCONFIRMED})
+        to = recipient.mail_address
+        if to is None:
+            return Receipt({"outcome": "undeliverable", "reason": recipient.why_no_mail})
+        mail = self._writer.write(
+            Letter(
+                template=notification.template,
+                language=recipient.language,
+                to=to,
+                given_name=recipient.given_name,
+                appointment=appointment,
+                idempotency_key=delivery.idempotency_key,
+            ),
+            self._now(),
+        )
+        try:
+            reply = await self._gateway.hand_over(mail, to)
+        except Unanswered:
+            log.warning("notification.unanswered", notification_id=str(delivery.id), handovers=handovers)
+            self._metrics.count("notifier_unanswered_handovers_total", template=notification.template)
+            raise
+        except Transient:
+            await self._store.pool.execute(_TAKE_BACK_HANDOVER, delivery.id)
+            raise
+        except Permanent as error:
+            await self._store.pool.execute(_REFUSED, delivery.id, error.reason)
+            raise
+        return Receipt({"outcome": "sent", "reply": reply})
+
+    async def settled(self, tx: Transaction, delivery: Delivery, receipt: Receipt) -> None:
+        """In the transaction that marks the delivery: the notification's state and the delivery's agree."""
+        connection = cast("asyncpg.Connection", tx.connection)
+        outcome, reason = receipt.detail["outcome"], receipt.detail.get("reason")
+        if outcome == "sent":
+            await connection.execute(_SENT, delivery.id, reason)
+        elif outcome in {"superseded", "undeliverable"}:
+            await connection.execute(_NOT_SENT, delivery.id, reason, outcome)
+
+
+def _read(row: asyncpg.Record) -> tuple[Notification, int, Recipient, Appointment]:
+    values = tuple(row)
+    return (
+        notification_of_row(values[:7]),
+        cast("int", values[7]),
+        Recipient(*values[8:13]),
+        appointment_of_row(values[13:]),
+    )

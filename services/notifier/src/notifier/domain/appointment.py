@@ -1,0 +1,30 @@
+"""What the notifier keeps of an appointment: enough to write a message and to know that it is still true."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Facility:
+    """Where the patient is expected. ``time_zone`` is an IANA name or a fixed offset such as ``+02:15``."""
+
+    name: str
+    time_zone: str
+    phone: str | None
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """The projection of an appointment at ``revision``; ``event`` is the kind of event that made it so."""
+
+    appointment_id: UUID
+    patient_id: UUID
+    revision: int
+    event: str
+    status: str
+    who_acts_next: str
+    start: datetime
+    end: datetime
+    facility: Facility

@@ -1,0 +1,38 @@
+"""Who gets messages: the little of a patient that a message needs."""
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+# What a mail server will take and a header can hold; no attempt at all of RFC 5322, whose quoted local parts and
+# comments nobody uses and header injection loves. Lengths are RFC 5321 §4.5.3.1's.
+_ADDRESS = re.compile(
+    r"(?=.{3,254}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})*"
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """The projection of a patient. ``email`` stands as the record has it; ``mail_address`` judges it."""
+
+    patient_id: UUID
+    revision: int
+    given_name: str
+    email: str | None
+    language: str
+
+    @property
+    def mail_address(self) -> str | None:
+        """The address to send to, its domain in ASCII (RFC 5891), or None when there is none that a mail server would take."""
+        local_part, _, domain = (self.email or "").strip().rpartition("@")
+        try:
+            address = f"{local_part}@{domain.encode('idna').decode('ascii')}"
+        except UnicodeError:
+            return None
+        return address if _ADDRESS.fullmatch(address) and len(local_part) <= 64 else None
+
+    @property
+    def why_no_mail(self) -> str:
+        """The reason behind ``mail_address`` being None, without the address itself."""
+        return "the patient's e-mail address is not valid" if (self.email or "").strip() else "no e-mail address"

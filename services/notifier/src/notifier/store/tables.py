@@ -1,0 +1,107 @@
+"""The tables, on a registry of the notifier's own; the chassis adds its own to the same one."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+import chassis.tables
+from sqlalchemy import CheckConstraint, Index, MetaData, UniqueConstraint, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from notifier.domain.notification import STATES
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
+    """The base of every table of this service."""
+
+
+class AggregateRow(Base, table=True):
+    """One row per patient and appointment ever heard of; locking it puts their handlers in a row.
+
+    The projections cannot serve for that: the appointment that comes before its patient has no patient's row to lock.
+    """
+
+    __tablename__ = "aggregates"
+
+    aggregate_id: UUID = Field(primary_key=True)
+
+
+class RecipientRow(Base, table=True):
+    """Projection of a patient."""
+
+    __tablename__ = "recipients"
+    __table_args__: ClassVar[Any] = (CheckConstraint("revision >= 1", name="revision"),)
+
+    patient_id: UUID = Field(primary_key=True)
+    revision: int
+    given_name: str
+    email: str | None = None
+    language: str
+    changed_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
+
+
+class AppointmentRow(Base, table=True):
+    """Projection of an appointment."""
+
+    __tablename__ = "appointments"
+    __table_args__: ClassVar[Any] = (CheckConstraint("revision >= 1", name="revision"),)
+
+    appointment_id: UUID = Field(primary_key=True)
+    patient_id: UUID
+    revision: int
+    event: str
+    status: str
+    who_acts_next: str
+    start_at: datetime
+    end_at: datetime
+    facility_name: str
+    facility_time_zone: str
+    facility_phone: str | None = None
+    facility_address: str | None = None
+    changed_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
+
+
+class NotificationRow(Base, table=True):
+    """History of messages. ``unanswered_handovers`` counts tries whose answer from the mail server is not known."""
+
+    __tablename__ = "notifications"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("appointment_id", "template", "revision"),
+        CheckConstraint("state IN ({})".format(", ".join(f"'{state}'" for state in STATES)), name="state"),
+        CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_at"),
+        Index(
+            "ix_notifications_awaiting",
+            "patient_id",
+            postgresql_where=text("state = 'awaiting_recipient'"),
+        ),
+        Index(
+            "ix_notifications_open",
+            "appointment_id",
+            postgresql_where=text("state IN ('awaiting_recipient', 'queued')"),
+        ),
+        Index("ix_notifications_history", "changed_at", "notification_id"),
+    )
+
+    notification_id: UUID = Field(primary_key=True)
+    appointment_id: UUID
+    patient_id: UUID
+    template: str
+    revision: int
+    state: str
+    reason: str | None = None
+    unanswered_handovers: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    created_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
+    changed_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
+    sent_at: datetime | None = None
+
+
+CHASSIS = chassis.tables.declare(Base)
