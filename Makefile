@@ -1,0 +1,75 @@
+# The suite's commands. Each sets up what it needs first; `make help` lists them.
+PYTHON ?= python3
+STACK  ?= embedded
+PY     := .venv/bin/python
+SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down status logs demo test bench lint format types walls contracts-check check lock clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv from requirements.lock and fetch Kafka (done by every other command too)
+	$(SETUP)
+
+up: ## start the local stack and print its addresses
+	$(SETUP)
+	@$(PY) -m local_stack up
+
+down: ## stop the local stack (WIPE=1 deletes its data)
+	$(SETUP) --no-jars
+	@$(PY) -m local_stack down $(if $(WIPE),--wipe)
+
+status: ## what runs and where it answers
+	$(SETUP) --no-jars
+	@$(PY) -m local_stack status
+
+logs: ## follow the logs (NAME=scheduler-sync for one)
+	$(SETUP) --no-jars
+	@$(PY) -m local_stack logs $(NAME)
+
+demo: ## play the guide's story on the stack, then in volume, and count at both ends
+	$(SETUP)
+	@$(PY) -m local_stack up
+	@$(PY) -m demo_story $(DEMO)
+
+test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some)
+	$(SETUP)
+	@$(PY) -m pytest $(ARGS)
+
+bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some)
+	$(SETUP)
+	@$(PY) -m bench $(ROWS)
+
+lint: ## ruff
+	$(SETUP) --no-jars
+	@ruff check . && ruff format --check .
+
+format: ## ruff, writing
+	$(SETUP) --no-jars
+	@ruff check --fix . ; ruff format .
+
+types: ## mypy --strict
+	$(SETUP) --no-jars
+	@mypy
+
+walls: ## import-linter: who may import whom
+	$(SETUP) --no-jars
+	@lint-imports
+
+contracts-check: ## generated schemas are current, and no released message was broken
+	$(SETUP) --no-jars
+	@$(PY) -m contracts generate --check
+	@$(PY) -m contracts check
+
+check: lint types walls contracts-check ## all static checks
+
+lock: ## resolve dependencies anew into requirements.lock (hashes, no addresses)
+	@uv lock --upgrade
+	@uv export -q --all-packages --all-groups --no-emit-workspace --no-emit-index-url --format requirements.txt -o requirements.lock
+
+clean: ## delete .venv and all local data (the stack must be down)
+	@rm -rf .venv .local

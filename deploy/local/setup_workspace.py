@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Sets the workspace up: a virtual environment from requirements.lock, the members, and Kafka's jars.
+
+Runs on the machine's own Python with the standard library alone; `make` calls it before anything else. When nothing has
+changed since the last time it ends at once. What fails is said in one line, with what to do; nothing half-done counts
+as done, the next call goes on from there.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+LOCK = ROOT / "requirements.lock"
+STAMP = VENV / "suite-setup.sha256"
+LOCAL = Path(os.environ.get("SUITE_LOCAL_DIR", ROOT / ".local"))
+EXIT_SETUP = 3
+
+
+class SetupError(Exception):
+    """One line that says what is wrong and what to do."""
+
+
+def members() -> list[Path]:
+    """Every workspace member: a folder below these four that holds a pyproject.toml."""
+    found = [
+        p.parent for kind in ("libs", "services", "simulators", "deploy") for p in ROOT.glob(f"{kind}/*/pyproject.toml")
+    ]
+    return sorted(found)
+
+
+def fingerprint() -> str:
+    digest = hashlib.sha256(f"{ROOT}\n{sys.version}\n".encode())
+    for path in [LOCK, Path(__file__), *(member / "pyproject.toml" for member in members())]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def explain(output: str) -> str:
+    """The one line for what an installer said."""
+    text = output.lower()
+    if "certificate" in text or "ssl" in text:
+        return (
+            "the package index's certificate is not trusted here (a proxy with its own CA?): "
+            "set SSL_CERT_FILE and PIP_CERT to your CA bundle"
+        )
+    if any(word in text for word in ("connect", "resolve", "timed out", "network", "dns", "proxy", "unreachable")):
+        return "the package index does not answer: check the network, set HTTPS_PROXY, or UV_DEFAULT_INDEX and PIP_INDEX_URL for a mirror"
+    if "hash" in text:
+        return "a package does not match its hash in requirements.lock: check the mirror that served it"
+    if "no space left" in text:
+        return "the disk is full"
+    lines = [line for line in output.strip().splitlines() if line.strip()]
+    return f"the installer said: {lines[-1].strip() if lines else 'nothing'}"
+
+
+def run(title: str, command: list[str]) -> None:
+    """Runs one step with its title and time on the screen; raises ``SetupError`` when it fails."""
+    print(f"  {title} … ", end="", flush=True)
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        print("failed", flush=True)
+        log = LOCAL / "log" / "setup.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"$ {' '.join(command)}\n{done.stdout}\n{done.stderr}")
+        raise SetupError(
+            f"{title}: {explain(done.stderr or done.stdout)} (details: {os.path.relpath(log, Path.cwd())})"
+        )
+    print(f"{time.monotonic() - started:.0f} s", flush=True)
+
+
+def check_python() -> None:
+    if sys.version_info < (3, 11):
+        raise SetupError(
+            f"Python {sys.version_info.major}.{sys.version_info.minor} is too old: run with PYTHON=<a Python ≥ 3.11> make …"
+        )
+    try:
+        import ensurepip  # noqa: F401, PLC0415  (its absence is the finding)
+        import venv  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise SetupError(
+            "this Python has no venv module: on Debian or Ubuntu `apt-get install python3-venv`"
+        ) from error
+
+
+def uv_requirement() -> str:
+    """The lock's own entry for uv, so that the first install is hash-checked as well."""
+    match = re.search(r"^uv==.*?(?=^\S|\Z)", LOCK.read_text(), re.MULTILINE | re.DOTALL)
+    if not match:
+        raise SetupError("requirements.lock names no uv: run make lock")
+    return match.group(0)
+
+
+def install() -> None:
+    if PYTHON.exists() and not (VENV / "pyvenv.cfg").exists():
+        shutil.rmtree(VENV)
+    if not PYTHON.exists():
+        run("Creating .venv", [sys.executable, "-m", "venv", str(VENV)])
+    uv = VENV / "bin" / "uv"
+    if not uv.exists():
+        wanted = VENV / "uv-requirement.txt"
+        wanted.write_text(uv_requirement())
+        run(
+            "Installing the installer (uv)",
+            [str(PYTHON), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(wanted)],
+        )
+    base = [str(uv), "pip", "install", "-q", "--python", str(PYTHON)]
+    run("Installing the locked packages", [*base, "--require-hashes", "-r", str(LOCK)])
+    editable = [argument for member in members() for argument in ("-e", str(member))]
+    run(f"Installing the {len(members())} members", [*base, "--no-deps", "--no-build-isolation", *editable])
+
+
+def fetch_jars() -> None:
+    run("Fetching Kafka (54 MB, once)", [str(PYTHON), "-m", "local_stack", "fetch"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--no-jars", action="store_true", help="leave Kafka's jars out (lint and type checks need none)"
+    )
+    parser.add_argument("--force", action="store_true", help="install again even when nothing has changed")
+    options = parser.parse_args()
+    try:
+        check_python()
+        wanted = fingerprint()
+        if options.force or not STAMP.exists() or STAMP.read_text() != wanted:
+            print("Setting up the workspace (a few minutes the first time)", flush=True)
+            STAMP.unlink(missing_ok=True)
+            install()
+            STAMP.write_text(wanted)
+        if not options.no_jars and not any((LOCAL / "kafka-jars").glob("kafka_*.jar")):
+            fetch_jars()
+    except SetupError as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return EXIT_SETUP
+    except KeyboardInterrupt:
+        print("setup: stopped; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

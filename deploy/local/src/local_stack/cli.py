@@ -1,0 +1,206 @@
+"""The commands behind `make up`, `make down`, `make status` and `make logs`.
+
+Exit codes: 0 done; 1 it did not start or is not healthy; 2 a setting or a taken port; 3 Kafka's jars cannot be had.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from local_stack import kafka, supervisor
+from local_stack.processes import Process, postgres_data, processes
+from local_stack.settings import Settings, SettingsError
+
+UP_SECONDS = 180
+_MARKS = {"healthy": "[green]●[/] healthy", "stopped": "[dim]○ stopped[/]", "waiting": "[dim]○ waiting[/]"}
+console = Console()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m local_stack", description="The local stack: Kafka, Postgres, services, simulators."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start everything, wait until it is healthy, print the addresses")
+    down = commands.add_parser("down", help="stop everything")
+    down.add_argument(
+        "--wipe", action="store_true", help="delete all data as well (asks for nothing: the data is a developer's)"
+    )
+    commands.add_parser("status", help="what runs, since when, where it answers")
+    logs = commands.add_parser("logs", help="follow the logs of all processes, or of the one named")
+    logs.add_argument("name", nargs="?", help="a process of the stack, as in status")
+    logs.add_argument("--lines", type=int, default=20, help="how many lines of each to begin with (20)")
+    logs.add_argument("--no-follow", action="store_true", help="print and end")
+    commands.add_parser("fetch", help="fetch and check Kafka's jars")
+    options = parser.parse_args()
+    try:
+        settings = Settings.from_environment()
+        if options.command == "up":
+            return up(settings)
+        if options.command == "down":
+            return down_(settings, wipe=options.wipe)
+        if options.command == "status":
+            return status(settings)
+        if options.command == "logs":
+            return logs_(settings, options.name, options.lines, follow=not options.no_follow)
+        return fetch(settings)
+    except SettingsError as error:
+        console.print(f"[red]{error}[/]")
+        return 2
+    except kafka.JarsError as error:
+        console.print(f"[red]{error}[/]", soft_wrap=True)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+
+
+def fetch(settings: Settings) -> int:
+    jars = kafka.fetch_jars(settings.jars)
+    console.print(f"{len(jars)} Kafka jars are in {_relative(settings.jars)}, each as {kafka.LOCK.name} says")
+    return 0
+
+
+def up(settings: Settings) -> int:
+    state = supervisor.read_state(settings)
+    if supervisor.alive(state):
+        console.print("The stack is up already.")
+        return status(settings)
+    for name in supervisor.stop_orphans(state):
+        console.print(f"Stopped {name}, which a killed supervisor had left running.")
+    taken = list(_taken(processes(settings)))
+    if taken:
+        for line in taken:
+            console.print(f"[red]{line}[/]", soft_wrap=True)
+        return 2
+    kafka.fetch_jars(settings.jars)
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.passwords()
+    settings.state_file.unlink(missing_ok=True)
+    with (settings.logs / "supervisor.log").open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "local_stack.supervisor"],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    started = time.monotonic()
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+        while time.monotonic() - started < UP_SECONDS:
+            state = supervisor.read_state(settings)
+            if state:
+                live.update(_table(state, title=f"Starting … {time.monotonic() - started:.0f} s"))
+                if state["phase"] == "up":
+                    break
+            if child.poll() is not None:
+                break
+            time.sleep(0.1)
+    if state and state["phase"] == "up":
+        console.print(_table(state))
+        console.print(
+            f"The stack is up on embedded Postgres and Apache Kafka {kafka.KAFKA_VERSION} ({time.monotonic() - started:.0f} s). Stop it with make down."
+        )
+        return 0
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(signal.SIGTERM)
+        child.wait(60)
+    failure = (supervisor.read_state(settings) or {}).get("failure") or supervisor.last_line(
+        settings.logs / "supervisor.log"
+    )
+    console.print(f"[red]The stack did not start: {failure}[/]", soft_wrap=True)
+    return 1
+
+
+def down_(settings: Settings, *, wipe: bool) -> int:
+    state = supervisor.read_state(settings)
+    if supervisor.alive(state):
+        assert state is not None
+        main_process = psutil.Process(int(state["supervisor"]["pid"]))
+        main_process.send_signal(signal.SIGTERM)
+        with console.status("Stopping …"), contextlib.suppress(psutil.TimeoutExpired):
+            main_process.wait(60)
+        console.print("The stack is down.")
+    else:
+        orphans = supervisor.stop_orphans(state)
+        console.print(f"The stack was not up{'; stopped what was left: ' + ', '.join(orphans) if orphans else ''}.")
+    if wipe:
+        for folder in (settings.data, postgres_data(settings)):
+            shutil.rmtree(folder, ignore_errors=True)
+        console.print(f"Deleted {_relative(settings.data)}.")
+    return 0
+
+
+def status(settings: Settings) -> int:
+    state = supervisor.read_state(settings)
+    if not supervisor.alive(state):
+        console.print("The stack is down. Start it with make up.")
+        return 1
+    assert state is not None
+    console.print(_table(state))
+    return 0 if all(row["status"] == "healthy" for row in state["processes"]) else 1
+
+
+def logs_(settings: Settings, name: str | None, lines: int, *, follow: bool) -> int:
+    found = sorted(settings.logs.glob("*.log"))
+    names = [path.stem for path in found]
+    if name is not None and name not in names:
+        console.print(f"[red]There is no log of {name!r}; there are: {', '.join(names) or 'none yet'}[/]")
+        return 2
+    chosen = [str(path) for path in found if name in {None, path.stem}]
+    if not chosen:
+        console.print("There are no logs yet. Start the stack with make up.")
+        return 1
+    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *chosen]
+    return subprocess.run(command, check=False).returncode
+
+
+def _taken(wanted: list[Process]) -> Iterator[str]:
+    """A line for each port that something else listens on, with who it is where that can be told."""
+    for process in wanted:
+        for role, port in process.ports.items():
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    name = "_".join(
+                        filter(None, [process.name.replace("-", "_"), role.lower() if role not in {"", "HTTP"} else ""])
+                    )
+                    yield (
+                        f"Port {port} ({process.name} {role}) is taken{_listener(port)}: "
+                        f"stop that, or set SUITE_{name.upper()}_PORT to a free one."
+                    )
+
+
+def _listener(port: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""
+
+
+def _table(state: Mapping[str, Any], title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("process", "state", "pid", "restarts", "address"):
+        table.add_column(column, header_style="bold", overflow="fold")
+    for row in state["processes"]:
+        mark = _MARKS.get(row["status"], f"[yellow]◐[/] {row['status']}")
+        table.add_row(row["name"], mark, str(row["pid"] or ""), str(row["restarts"] or ""), row["address"])
+    return table
+
+
+def _relative(path: Path) -> str:
+    return os.path.relpath(path)
