@@ -52,6 +52,8 @@ class Message:
         if body.count(b"\r") + body.count(b"\n") > MAX_SEGMENTS:
             raise Hl7Error("100", "MSH", f"the message has more than {MAX_SEGMENTS} lines")
         separator = body[3:4]
+        if not separator:
+            raise Hl7Error("101", "MSH-1", "the field separator is missing")
         lines = _segments(body, separator)
         header = lines[0].rstrip(b"\r\n").split(separator, 18)
         found = delimiters(separator, header[1] if len(header) > 1 else b"")
