@@ -31,10 +31,8 @@ class SetupError(Exception):
 
 def members() -> list[Path]:
     """Every workspace member: a folder below these four that holds a pyproject.toml."""
-    found = [
-        p.parent for kind in ("libs", "services", "simulators", "deploy") for p in ROOT.glob(f"{kind}/*/pyproject.toml")
-    ]
-    return sorted(found)
+    kinds = ("libs", "services", "simulators", "deploy")
+    return sorted(path.parent for kind in kinds for path in ROOT.glob(f"{kind}/*/pyproject.toml"))
 
 
 def fingerprint() -> str:
@@ -53,7 +51,10 @@ def explain(output: str) -> str:
             "set SSL_CERT_FILE and PIP_CERT to your CA bundle"
         )
     if any(word in text for word in ("connect", "resolve", "timed out", "network", "dns", "proxy", "unreachable")):
-        return "the package index does not answer: check the network, set HTTPS_PROXY, or UV_DEFAULT_INDEX and PIP_INDEX_URL for a mirror"
+        return (
+            "the package index does not answer: check the network, set HTTPS_PROXY, "
+            "or UV_DEFAULT_INDEX and PIP_INDEX_URL for a mirror"
+        )
     if "hash" in text:
         return "a package does not match its hash in requirements.lock: check the mirror that served it"
     if "no space left" in text:
@@ -79,13 +80,12 @@ def run(title: str, command: list[str]) -> None:
 
 
 def check_python() -> None:
-    if sys.version_info < (3, 11):
-        raise SetupError(
-            f"Python {sys.version_info.major}.{sys.version_info.minor} is too old: run with PYTHON=<a Python ≥ 3.11> make …"
-        )
+    if sys.version_info < (3, 11):  # noqa: UP036 (this is the check that keeps older ones out)
+        found = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+        raise SetupError(f"{found} is too old: call make with PYTHON=<the path of a Python ≥ 3.11>")
     try:
-        import ensurepip  # noqa: F401, PLC0415  (its absence is the finding)
-        import venv  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401  (its absence is the finding)
+        import venv  # noqa: F401
     except ImportError as error:
         raise SetupError(
             "this Python has no venv module: on Debian or Ubuntu `apt-get install python3-venv`"
@@ -109,10 +109,8 @@ def install() -> None:
     if not uv.exists():
         wanted = VENV / "uv-requirement.txt"
         wanted.write_text(uv_requirement())
-        run(
-            "Installing the installer (uv)",
-            [str(PYTHON), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(wanted)],
-        )
+        pip = [str(PYTHON), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(wanted)]
+        run("Installing the installer (uv)", pip)
     base = [str(uv), "pip", "install", "-q", "--python", str(PYTHON)]
     run("Installing the locked packages", [*base, "--require-hashes", "-r", str(LOCK)])
     editable = [argument for member in members() for argument in ("-e", str(member))]
@@ -125,9 +123,7 @@ def fetch_jars() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--no-jars", action="store_true", help="leave Kafka's jars out (lint and type checks need none)"
-    )
+    parser.add_argument("--no-jars", action="store_true", help="leave Kafka's jars out (static checks need none)")
     parser.add_argument("--force", action="store_true", help="install again even when nothing has changed")
     options = parser.parse_args()
     try:

@@ -31,15 +31,11 @@ console = Console()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local_stack", description="The local stack: Kafka, Postgres, services, simulators."
-    )
+    parser = argparse.ArgumentParser(prog="python -m local_stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start everything, wait until it is healthy, print the addresses")
     down = commands.add_parser("down", help="stop everything")
-    down.add_argument(
-        "--wipe", action="store_true", help="delete all data as well (asks for nothing: the data is a developer's)"
-    )
+    down.add_argument("--wipe", action="store_true", help="delete all data as well; it does not ask")
     commands.add_parser("status", help="what runs, since when, where it answers")
     logs = commands.add_parser("logs", help="follow the logs of all processes, or of the one named")
     logs.add_argument("name", nargs="?", help="a process of the stack, as in status")
@@ -49,15 +45,17 @@ def main() -> int:
     options = parser.parse_args()
     try:
         settings = Settings.from_environment()
-        if options.command == "up":
-            return up(settings)
-        if options.command == "down":
-            return down_(settings, wipe=options.wipe)
-        if options.command == "status":
-            return status(settings)
-        if options.command == "logs":
-            return logs_(settings, options.name, options.lines, follow=not options.no_follow)
-        return fetch(settings)
+        match options.command:
+            case "up":
+                code = up(settings)
+            case "down":
+                code = down_(settings, wipe=options.wipe)
+            case "status":
+                code = status(settings)
+            case "logs":
+                code = logs_(settings, options.name, options.lines, follow=not options.no_follow)
+            case _:
+                code = fetch(settings)
     except SettingsError as error:
         console.print(f"[red]{error}[/]")
         return 2
@@ -66,6 +64,7 @@ def main() -> int:
         return 3
     except KeyboardInterrupt:
         return 130
+    return code
 
 
 def fetch(settings: Settings) -> int:
@@ -109,24 +108,22 @@ def up(settings: Settings) -> int:
             time.sleep(0.1)
     if state and state["phase"] == "up":
         console.print(_table(state))
-        console.print(
-            f"The stack is up on embedded Postgres and Apache Kafka {kafka.KAFKA_VERSION} ({time.monotonic() - started:.0f} s). Stop it with make down."
-        )
+        servers_word = f"embedded PostgreSQL and Apache Kafka {kafka.KAFKA_VERSION}"
+        seconds = time.monotonic() - started
+        console.print(f"The stack is up on {servers_word} ({seconds:.0f} s). Stop it with make down.")
         return 0
     with contextlib.suppress(ProcessLookupError):
         child.send_signal(signal.SIGTERM)
         child.wait(60)
-    failure = (supervisor.read_state(settings) or {}).get("failure") or supervisor.last_line(
-        settings.logs / "supervisor.log"
-    )
+    failure = (supervisor.read_state(settings) or {}).get("failure")
+    failure = failure or supervisor.last_line(settings.logs / "supervisor.log")
     console.print(f"[red]The stack did not start: {failure}[/]", soft_wrap=True)
     return 1
 
 
 def down_(settings: Settings, *, wipe: bool) -> int:
     state = supervisor.read_state(settings)
-    if supervisor.alive(state):
-        assert state is not None
+    if state and supervisor.alive(state):
         main_process = psutil.Process(int(state["supervisor"]["pid"]))
         main_process.send_signal(signal.SIGTERM)
         with console.status("Stopping …"), contextlib.suppress(psutil.TimeoutExpired):
@@ -144,10 +141,9 @@ def down_(settings: Settings, *, wipe: bool) -> int:
 
 def status(settings: Settings) -> int:
     state = supervisor.read_state(settings)
-    if not supervisor.alive(state):
+    if not state or not supervisor.alive(state):
         console.print("The stack is down. Start it with make up.")
         return 1
-    assert state is not None
     console.print(_table(state))
     return 0 if all(row["status"] == "healthy" for row in state["processes"]) else 1
 
@@ -175,9 +171,8 @@ def _taken(wanted: list[Process]) -> Iterator[str]:
                 try:
                     probe.bind(("127.0.0.1", port))
                 except OSError:
-                    name = "_".join(
-                        filter(None, [process.name.replace("-", "_"), role.lower() if role not in {"", "HTTP"} else ""])
-                    )
+                    suffix = "" if role in {"", "HTTP"} else f"_{role}"
+                    name = process.name.replace("-", "_") + suffix
                     yield (
                         f"Port {port} ({process.name} {role}) is taken{_listener(port)}: "
                         f"stop that, or set SUITE_{name.upper()}_PORT to a free one."
@@ -187,7 +182,8 @@ def _taken(wanted: list[Process]) -> Iterator[str]:
 def _listener(port: int) -> str:
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return ""
 

@@ -1,7 +1,7 @@
 """Apache Kafka itself in KRaft mode (broker and controller in one process), from its jars on Maven Central.
 
-``jgo``'s pure-Python resolver fetches them; every jar is then checked against ``kafka-jars.lock`` (SHA-256), so a mirror
-can serve them but not change them.
+``jgo``'s pure-Python resolver fetches them; every jar is then checked against ``kafka-jars.lock`` (SHA-256), so a
+mirror can serve them but not change them.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ def fetch_jars(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class EmbeddedKafka:
-    """One Kafka broker with its log in ``data_dir``, its listener on ``port`` and its controller on ``controller_port``."""
+    """One Kafka broker: its log in ``data_dir``, its listener on ``port``, its controller on ``controller_port``."""
 
     data_dir: Path
     port: int

@@ -107,7 +107,7 @@ class EmbeddedPostgres:
         os.write(writer, self.password.encode() + b"\n")
         os.close(writer)
         os.fchown(reader, uid, gid)  # initdb opens it by name, as the account it runs as
-        command = [
+        command: list[str | Path] = [
             binaries() / "initdb", "-D", self.data_dir, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
             "--locale=C.UTF-8", f"--pwfile=/dev/fd/{reader}",
         ]  # fmt: skip
@@ -136,7 +136,7 @@ class EmbeddedPostgres:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                preexec_fn=demote,
+                preexec_fn=demote,  # noqa: PLW1509 (subprocess's user= keeps root's supplementary groups)
                 process_group=0,
                 cwd="/",
             )

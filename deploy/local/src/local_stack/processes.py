@@ -1,4 +1,4 @@
-"""What the stack consists of: each process, its command, its environment, what it waits for, and how it shows health."""
+"""What the stack consists of: each process, its command and environment, what it waits for, how it shows health."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from local_stack.settings import ROOT, Settings
 
 @dataclass(frozen=True)
 class Process:
-    """One supervised process. ``after`` names what must be healthy first; ``jobs`` run to their end before it starts."""
+    """One supervised process. ``after`` names what must be healthy first; ``jobs`` run to their end before it."""
 
     name: str
     spawn: Callable[[Path], "subprocess.Popen[bytes]"]
@@ -52,7 +52,7 @@ def spawner(command: list[str], environment: Mapping[str, str]) -> Callable[[Pat
 
 
 def answers(url: str) -> Callable[[], Awaitable[bool]]:
-    """Healthy when a GET of ``url`` gives 200 within two seconds (plain HTTP/1.0: no client library in the supervisor)."""
+    """Healthy when a GET of ``url`` gives 200 within two seconds (plain HTTP/1.0, no client library)."""
     parts = urlsplit(url)
 
     async def healthy() -> bool:
@@ -152,7 +152,8 @@ def processes(settings: Settings) -> list[Process]:
         python("omegaai", "omegaai_sim", environment=omegaai, health=local(ports.omegaai, "/healthz"),
                address=local(ports.omegaai, "/")),
         python("powerserver", "powerserver_sim", environment=powerserver, health=local(ports.powerserver, "/healthz"),
-               ports={"HTTP": ports.powerserver, "MLLP": ports.powerserver_mllp}, address=local(ports.powerserver, "/")),
+               ports={"HTTP": ports.powerserver, "MLLP": ports.powerserver_mllp},
+               address=local(ports.powerserver, "/")),
         python("scheduler-sync", "scheduler_sync", "run", environment=scheduler_sync,
                health=local(ports.scheduler_sync, "/readyz"), after=("postgres", "kafka"),
                jobs=(("scheduler_sync", "migrate"), ("scheduler_sync", "topics")),

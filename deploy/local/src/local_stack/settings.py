@@ -48,9 +48,8 @@ class Ports:
         for field in fields(cls):
             port = getattr(ports, field.name)
             if port in used:
-                raise SettingsError(
-                    f"SUITE_{field.name.upper()}_PORT and SUITE_{used[port].upper()}_PORT are both {port}"
-                )
+                names = f"SUITE_{field.name.upper()}_PORT and SUITE_{used[port].upper()}_PORT"
+                raise SettingsError(f"{names} are both {port}")
             used[port] = field.name
         return ports
 

@@ -162,13 +162,11 @@ class Supervisor:
         deadline = time.monotonic() + START_SECONDS
         while not await running.process.healthy():
             if running.child.poll() is not None:
-                raise StartError(
-                    f"{running.process.name} ended with {running.child.returncode}: {last_line(log)} ({log})"
-                )
+                code = running.child.returncode
+                raise StartError(f"{running.process.name} ended with {code}: {last_line(log)} ({log})")
             if time.monotonic() > deadline:
-                raise StartError(
-                    f"{running.process.name} did not become healthy in {START_SECONDS} s: {last_line(log)} ({log})"
-                )
+                name = running.process.name
+                raise StartError(f"{name} was not healthy after {START_SECONDS} s: {last_line(log)} ({log})")
             await asyncio.sleep(0.1)
         running.status = "healthy"
         self._save()
