@@ -29,7 +29,7 @@ AT = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
 def written(one: Appointment, template: str = "please-confirm", **changes: object) -> EmailMessage:
     letter = Letter(template, "en", "jane.roe@example.org", "Jane", one, "key-1")
     mail = LetterWriter(HEAD).write(replace(letter, **changes), AT)
-    return message_from_bytes(mail.as_bytes(), policy=policy.default)
+    return message_from_bytes(mail, policy=policy.default)
 
 
 def text_of(mail: EmailMessage, kind: str = "plain") -> str:
@@ -80,7 +80,7 @@ def test_a_record_cannot_add_headers_markup_or_template_code(template: str) -> N
 
 
 def test_an_address_with_a_line_break_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"invalid arguments|address parts cannot contain"):
+    with pytest.raises(ValueError, match="header To is not printable ASCII"):
         written(appointment(), to="jane@example.org\r\nBcc: all@example.org")
 
 
@@ -109,7 +109,12 @@ def test_a_facility_without_phone_and_address_leaves_no_gaps() -> None:
         (datetime(2027, 3, 14, 7, 30, tzinfo=UTC), 30, "America/Toronto", ["03:30 to 04:00", "EDT, UTC−04:00"]),
         (datetime(2026, 7, 1, 12, 0, tzinfo=UTC), 30, "+0215", ["14:15 to 14:45", "Time zone: +0215, UTC+02:15"]),
         (datetime(2026, 7, 1, 12, 0, tzinfo=UTC), 30, "UTC-03:30", ["08:30 to 09:00", "UTC−03:30"]),
-        (datetime(2026, 7, 1, 12, 0, tzinfo=UTC), 30, "Asia/Kathmandu", ["17:45 to 18:15", "Asia/Kathmandu, UTC+05:45"]),
+        (
+            datetime(2026, 7, 1, 12, 0, tzinfo=UTC),
+            30,
+            "Asia/Kathmandu",
+            ["17:45 to 18:15", "Asia/Kathmandu, UTC+05:45"],
+        ),
         (datetime(2026, 7, 1, 2, 30, tzinfo=UTC), 30, "America/St_Johns", ["1 July 2026, 00:00", "NDT, UTC−02:30"]),
         # Over midnight and over the year's end, and on the leap day.
         (
@@ -148,7 +153,9 @@ def test_offsets_read_as_people_write_them() -> None:
     assert offset_text(START.astimezone(zone_of("-00:30"))) == "UTC−00:30"
 
 
-@pytest.mark.parametrize(("wanted", "got"), [("en", "en"), ("en-CA", "en"), ("EN_gb", "en"), ("fr-CA", "en"), ("", "en")])
+@pytest.mark.parametrize(
+    ("wanted", "got"), [("en", "en"), ("en-CA", "en"), ("EN_gb", "en"), ("fr-CA", "en"), ("", "en")]
+)
 def test_a_language_falls_back_to_one_that_exists(wanted: str, got: str) -> None:
     assert best_language(wanted) == got
     assert written(appointment(), language=wanted)["Content-Language"] == got

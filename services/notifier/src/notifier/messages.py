@@ -8,7 +8,6 @@ from contracts import (
     PatientRegistered,
     PatientUpdated,
 )
-
 from notifier.domain.appointment import Appointment, Facility
 from notifier.domain.recipient import Recipient
 

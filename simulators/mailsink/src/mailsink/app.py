@@ -38,8 +38,8 @@ class Sink:
         self.http_port = listener.getsockname()[1]
         self._store = SinkStore(self._folder)
         self._announcements = Announcements()
-        orders = Orders()
-        handler = SinkHandler(self._store, orders, self._announcements.announce)
+        self.orders = Orders()
+        handler = SinkHandler(self._store, self.orders, self._announcements.announce)
         try:
             self._smtp = await start_smtp(handler, self._host, self.smtp_port)
         except OSError:
@@ -47,7 +47,7 @@ class Sink:
             self._store.close()
             raise
         self.smtp_port = self._smtp.sockets[0].getsockname()[1]
-        app = build_app(self._store, orders, self._announcements)
+        app = build_app(self._store, self.orders, self._announcements)
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=3, ws="none")
         self._http = _Server(config)
         self._serving = asyncio.create_task(self._http.serve(sockets=[listener]))

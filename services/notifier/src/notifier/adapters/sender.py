@@ -7,7 +7,7 @@ those the mail is not tried again: at most two copies, and the history says so.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import asyncpg
 import structlog
@@ -62,7 +62,7 @@ log = structlog.get_logger(__name__)
 class Gateway(Protocol):
     """The mail server, or a fake of it."""
 
-    async def hand_over(self, mail: Any, to: str) -> str: ...
+    async def hand_over(self, content: bytes, to: str) -> str: ...
 
 
 def _now() -> datetime:
@@ -102,7 +102,7 @@ class NotificationSender:
         to = recipient.mail_address
         if to is None:
             return Receipt({"outcome": "undeliverable", "reason": recipient.why_no_mail})
-        mail = self._writer.write(
+        content = self._writer.write(
             Letter(
                 template=notification.template,
                 language=recipient.language,
@@ -114,7 +114,7 @@ class NotificationSender:
             self._now(),
         )
         try:
-            reply = await self._gateway.hand_over(mail, to)
+            reply = await self._gateway.hand_over(content, to)
         except Unanswered:
             log.warning("notification.unanswered", notification_id=str(delivery.id), handovers=handovers)
             self._metrics.count("notifier_unanswered_handovers_total", template=notification.template)

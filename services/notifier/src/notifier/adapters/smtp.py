@@ -11,7 +11,6 @@ import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.message import EmailMessage
 from typing import Literal, NoReturn
 
 import aiosmtplib
@@ -55,13 +54,12 @@ class SmtpGateway:
         self._free: list[tuple[aiosmtplib.SMTP, float]] = []
         self._slots = asyncio.Semaphore(server.connections)
 
-    async def hand_over(self, mail: EmailMessage, to: str) -> str:
+    async def hand_over(self, content: bytes, to: str) -> str:
         """Returns the server's reply to the mail, without addresses.
 
         Raises Permanent with the server's answer for 5xx, Transient for 4xx and for everything that failed before the
         mail was on its way, Unanswered when it was and no reply came.
         """
-        content = mail.as_bytes()
         async with self._slots:
             connection = await self._envelope(to)
             try:
@@ -94,7 +92,10 @@ class SmtpGateway:
         while (kept := self._take_kept()) is not None:
             with suppress(aiosmtplib.SMTPServerDisconnected, ConnectionError):
                 return await self._address(kept, to)
-        return await self._address(await self._connect(), to)
+        try:
+            return await self._address(await self._connect(), to)
+        except (aiosmtplib.SMTPServerDisconnected, ConnectionError) as error:
+            raise Transient("the mail server closed the connection before the mail was on its way") from error
 
     async def _address(self, connection: aiosmtplib.SMTP, to: str) -> aiosmtplib.SMTP:
         try:
@@ -102,7 +103,9 @@ class SmtpGateway:
             await connection.rcpt(to)
         except aiosmtplib.SMTPResponseException as error:
             await self._put_back_or_close(connection, error.code)
-            _refused(error.code, error.message, "RCPT" if isinstance(error, aiosmtplib.SMTPRecipientRefused) else "MAIL")
+            _refused(
+                error.code, error.message, "RCPT" if isinstance(error, aiosmtplib.SMTPRecipientRefused) else "MAIL"
+            )
         except (aiosmtplib.SMTPServerDisconnected, ConnectionError):
             connection.close()
             raise
