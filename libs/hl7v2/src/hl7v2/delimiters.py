@@ -1,7 +1,6 @@
 """The delimiters of one message (MSH-1, MSH-2) and the escape sequences made of them (HL7 chapter 2, 2.7)."""
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -43,22 +42,27 @@ class Delimiters:
         """``value`` with its known sequences resolved; unknown ones (``.br``, ``H``, ``Zxx``) stay as they are."""
         if not self.escape or self.escape not in value:
             return value
-        return self._sequences.sub(self._resolver(codec), value)
+        # Not re.sub: its list of parts takes many times the size of a value that is full of sequences.
+        plain = bytearray()
+        position = 0
+        for match in self._sequences.finditer(value):
+            plain += value[position : match.start()]
+            plain += self._resolved(match, codec)
+            position = match.end()
+        plain += value[position:]
+        return bytes(plain)
 
-    def _resolver(self, codec: str) -> Callable[[re.Match[bytes]], bytes]:
-        def resolve(match: re.Match[bytes]) -> bytes:
-            if match[1] is None:
-                return self._known.get(match[2], match[0])
-            pairs = b"".join(part[1:] for part in match[1].split(self.escape) if part)
-            found = bytes.fromhex(pairs.decode("ascii"))
-            try:
-                found.decode(codec)
-            except UnicodeDecodeError:
-                # A sender that writes UTF-8 and escapes Latin-1 bytes.
-                return found.decode("latin-1").encode(codec, "replace")
-            return found
-
-        return resolve
+    def _resolved(self, match: re.Match[bytes], codec: str) -> bytes:
+        if match[1] is None:
+            return self._known.get(match[2], match[0])
+        pairs = match[1].replace(self.escape, b"").replace(b"X", b"")
+        found = bytes.fromhex(pairs.decode("ascii"))
+        try:
+            found.decode(codec)
+        except UnicodeDecodeError:
+            # A sender that writes UTF-8 and escapes Latin-1 bytes.
+            return found.decode("latin-1").encode(codec, "replace")
+        return found
 
     def escaped(self, value: bytes, where: str) -> bytes:
         """``value`` as it stands inside a component; Hl7Error when it must be escaped and the message has no escape."""
