@@ -1,0 +1,29 @@
+import "./live.js";
+import { refresh } from "./live.js";
+import { toast } from "./toast.js";
+
+/* The settings menu closes like a menu. */
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll(".menu details[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+  const button = event.target.closest("[data-refresh]");
+  if (button) {
+    event.preventDefault();
+    refresh().then(() => toast("The data is up to date."));
+  }
+  const copy = event.target.closest("[data-copy]");
+  if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => toast("Copied."));
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll(".menu details[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+/* Filters apply when they change. */
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-auto-submit]");
+  if (form) form.requestSubmit();
+});
