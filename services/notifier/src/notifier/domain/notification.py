@@ -17,7 +17,7 @@ State = Literal["awaiting_recipient", "queued", "sent", "superseded", "undeliver
 STATES: tuple[State, ...] = get_args(State)
 
 # Two late moves exist. undeliverable → sent: an operator retries a delivery that the mail server had refused.
-# superseded → sent: the mail was on its way when the event came that made it untrue, and the history says what happened.
+# superseded → sent: the mail was on its way when the event came that made it untrue; the history says what happened.
 MOVES: Mapping[State, frozenset[State]] = MappingProxyType(
     {
         "awaiting_recipient": frozenset({"queued", "superseded", "undeliverable"}),

@@ -24,7 +24,7 @@ class Recipient:
 
     @property
     def mail_address(self) -> str | None:
-        """The address to send to, its domain in ASCII (RFC 5891), or None when there is none that a mail server would take."""
+        """The address to send to, its domain in ASCII (RFC 5891); None when there is none that a mail server takes."""
         local_part, _, domain = (self.email or "").strip().rpartition("@")
         try:
             address = f"{local_part}@{domain.encode('idna').decode('ascii')}"

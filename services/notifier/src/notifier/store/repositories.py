@@ -1,6 +1,6 @@
 """Three participants of a batch's transaction: loaded once for the whole batch, written set-wise at its end."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 from uuid import UUID
 
@@ -202,7 +202,8 @@ def _appointment_values(row: Appointment) -> tuple[object, ...]:
 def appointment_of_row(row: tuple[object, ...]) -> Appointment:
     """A row of ``AppointmentRepository.COLUMNS`` in that order."""
     *head, name, time_zone, phone, address = cast("tuple[str, ...]", row)
-    return Appointment(*head, facility=Facility(name, time_zone, phone, address))  # type: ignore[arg-type] # asyncpg's rows are untyped
+    make = cast("Callable[..., Appointment]", Appointment)  # asyncpg's rows are untyped
+    return make(*head, Facility(name, time_zone, phone, address))
 
 
 def notification_of_row(row: tuple[object, ...]) -> Notification:

@@ -1,7 +1,9 @@
 "use strict";
 // The page is complete without this file; it adds the viewer's own time zone and live changes.
 (() => {
-  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const format = new Intl.DateTimeFormat(undefined, {
+    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+  });
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const localTimes = (root) => root.querySelectorAll("time[datetime]").forEach((element) => {
     const at = new Date(element.dateTime);
