@@ -16,7 +16,7 @@ from powerserver_sim.settings import Settings
 
 async def eventually(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
     async with asyncio.timeout(timeout_seconds):
-        while not condition():  # noqa: ASYNC110 - the condition has no event
+        while not condition():
             await asyncio.sleep(0.01)
 
 

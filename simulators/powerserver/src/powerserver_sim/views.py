@@ -17,9 +17,9 @@ _MOST_LANES: Final = 4
 _MOST_LISTED: Final = 200
 
 ORDER_COLUMNS: Final = (
-    "o.number, 'P' || o.number AS placer, o.facility, o.start_at, o.end_at, o.status, s.name AS status_name, "
-    "q.name AS priority_name, r.name AS resource_name, f.time_zone, p.key AS patient_key, p.patient_id, p.issuer, "
-    "p.family, p.given, "
+    "o.number, 'P' || o.number AS placer, o.facility, o.priority, o.start_at, o.end_at, o.status, "
+    "s.name AS status_name, q.name AS priority_name, r.name AS resource_name, f.time_zone, p.key AS patient_key, "
+    "p.patient_id, p.issuer, p.family, p.given, "
     "(SELECT group_concat(t.description, ', ') FROM study x JOIN study_type t ON t.code = x.study_type "
     'WHERE x."order" = o.number) AS studies, '
     '(SELECT group_concat(DISTINCT x.modality) FROM study x WHERE x."order" = o.number) AS modalities, '

@@ -1,5 +1,6 @@
 """Login and what every page shares: who looks, what they may see, and how a page is rendered."""
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import wraps
@@ -50,7 +51,15 @@ def utc_in_zone(text: str, zone: str) -> str:
     return datetime.fromisoformat(text).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-templates.env.filters.update(status_colour=status_colour, day_and_time=day_and_time, utc_in_zone=utc_in_zone)
+def facts(detail: str) -> str:
+    """A ledger row's JSON detail as words."""
+    known = {name.replace("_", " "): value for name, value in json.loads(detail).items() if value not in ("", None)}
+    return " · ".join(f"{name} {value}" for name, value in known.items())
+
+
+templates.env.filters.update(
+    facts=facts, status_colour=status_colour, day_and_time=day_and_time, utc_in_zone=utc_in_zone
+)
 templates.env.trim_blocks = True
 templates.env.lstrip_blocks = True
 

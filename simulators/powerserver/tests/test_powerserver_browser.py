@@ -1,0 +1,187 @@
+"""The scheduler in a real browser: every way to book, the menus by mouse and keyboard, and changes that arrive live."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.async_api import Page, async_playwright, expect
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+DAY = "2026-12-01"
+
+
+class Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass
+class Desk:
+    """A browser page, logged in, on the calendar of a day."""
+
+    page: Page
+    base: str
+
+    async def calendar(self, facility: str = "FAC01") -> None:
+        await self.page.goto(f"{self.base}/scheduler?facility={facility}&day={DAY}")
+        await self.page.wait_for_function("document.documentElement.dataset.liveState === 'open'")
+
+    async def fill_order(self, patient: str, study_type: str) -> None:
+        await self.page.get_by_test_id("patient-search").fill(patient)
+        await self.page.get_by_test_id(f"patient-option-{patient}").check()
+        await self.page.get_by_test_id("study-type-1").select_option(study_type)
+        await self.page.get_by_test_id("referring").select_option("1001")
+
+
+@pytest.fixture
+async def desk(bench) -> AsyncIterator[Desk]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"needs a Chromium at {CHROMIUM}")
+    server = Server(uvicorn.Config(bench.simulator.app, port=0, log_level="warning", lifespan="off", ws="none"))
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page(viewport={"width": 1440, "height": 1400})
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
+        base = f"http://127.0.0.1:{port}"
+        await page.goto(f"{base}/login")
+        await page.get_by_test_id("login-name").fill("admin")
+        await page.get_by_test_id("login-password").fill("development")
+        await page.get_by_test_id("login-submit").click()
+        await page.wait_for_url(f"{base}/")
+        yield Desk(page, base)
+        await browser.close()
+        assert problems == []
+    bench.simulator.services.live.close()
+    server.should_exit = True
+    await serving
+
+
+async def test_booking_by_double_click_menu_key_and_enter(bench, desk) -> None:
+    page = desk.page
+    await desk.calendar()
+    await page.get_by_test_id("slot-BLUME-CT-10:30").dblclick()
+    await desk.fill_order("4711", "CT-HEAD")
+    await page.get_by_test_id("add-study").click()
+    await page.get_by_test_id("study-type-2").select_option("CT-CHEST")
+    await page.get_by_test_id("order-ok").click()
+    block = page.get_by_test_id("appointment-P100008")
+    await expect(block).to_contain_text("SCHEDULED")
+    await expect(block).to_contain_text("10:30–11:30")
+
+    await page.get_by_test_id("slot-BLUME-MR-09:00").click(button="right")
+    await page.get_by_test_id("menu-create-appointment").click()
+    await desk.fill_order("4713", "MR-KNEE")
+    await page.get_by_test_id("order-ok").click()
+    await expect(page.get_by_test_id("appointment-P100009")).to_be_visible()
+
+    slot = page.get_by_test_id("slot-BLUME-US-08:00")
+    await slot.focus()
+    await page.keyboard.press("ArrowDown")
+    await expect(page.get_by_test_id("slot-BLUME-US-08:15")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await page.get_by_test_id("patient-new").check()
+    for name, value in {
+        "family": "Doe",
+        "given": "Sam",
+        "birth-date": "1990-01-02",
+        "email": "sam@example.org",
+    }.items():
+        await page.get_by_test_id(f"field-{name}").fill(value)
+    await page.get_by_test_id("field-sex").select_option("M")
+    await page.get_by_test_id("study-type-1").select_option("US-ABDOMEN")
+    await page.get_by_test_id("order-ok").click()
+    await expect(page.get_by_test_id("appointment-P100010")).to_contain_text("Doe, Sam")
+    await bench.partner.has(3)
+    assert [message.get("AIG-3") for message in bench.partner.received] == ["BLUME CT", "BLUME MR", "BLUME US"]
+
+
+async def test_a_refused_booking_says_why_and_keeps_the_form(bench, desk) -> None:
+    await bench.book(start=f"{DAY}T10:30:00-05:00")
+    await desk.calendar()
+    await desk.page.get_by_test_id("slot-BLUME-CT-10:15").dblclick()
+    await desk.fill_order("4712", "CT-HEAD")
+    await desk.page.get_by_test_id("order-ok").click()
+    await expect(desk.page.get_by_test_id("order-problem")).to_contain_text("taken")
+    await expect(desk.page.get_by_test_id("study-type-1")).to_have_value("CT-HEAD")
+
+
+async def test_dragging_an_ordered_study_and_moving_an_appointment(bench, desk) -> None:
+    page = desk.page
+    await desk.calendar()
+    await page.get_by_test_id("worklist-P100001").drag_to(page.get_by_test_id("slot-BLUME-MR-09:00"))
+    await expect(page.get_by_test_id("toast-problem")).to_contain_text("MR resource")
+    await page.get_by_test_id("worklist-P100001").drag_to(page.get_by_test_id("slot-BLUME-CT-09:00"))
+    await expect(page.get_by_test_id("appointment-P100001")).to_contain_text("SCHEDULED")
+    await expect(page.get_by_test_id("worklist-P100001")).to_have_count(0)
+    await page.get_by_test_id("appointment-P100001").drag_to(page.get_by_test_id("slot-BLUME-CT-12:00"))
+    await expect(page.get_by_test_id("appointment-P100001")).to_have_attribute("data-clock", "12:00")
+    await bench.partner.has(2)
+    assert [message.trigger for message in bench.partner.received] == ["S12", "S13"]
+
+    await page.get_by_test_id("schedule-P100004").click()
+    await page.get_by_test_id("time-resource").select_option("BLUME US")
+    await page.get_by_test_id("time-time").fill("13:00")
+    await page.get_by_test_id("time-ok").click()
+    await expect(page.get_by_test_id("appointment-P100004")).to_have_attribute("data-resource", "BLUME US")
+
+
+async def test_the_menu_works_by_mouse_and_by_keys(bench, desk) -> None:
+    placer = await bench.book(start=f"{DAY}T10:30:00-05:00")
+    await desk.calendar()
+    block = desk.page.get_by_test_id(f"appointment-{placer}")
+    await block.click(button="right")
+    await desk.page.get_by_test_id("menu-confirmed").click()
+    await expect(block).to_contain_text("CONFIRMED")
+    await block.focus()
+    await desk.page.keyboard.press("Shift+F10")
+    await expect(desk.page.get_by_test_id("menu-confirmed")).to_be_focused()
+    await desk.page.keyboard.press("ArrowDown")
+    await desk.page.keyboard.press("Enter")
+    await expect(block).to_contain_text("ARRIVED")
+    await expect(block).to_be_focused()
+
+
+async def test_a_confirmation_from_the_suite_shows_without_a_refresh(bench, desk) -> None:
+    placer = await bench.book(start=f"{DAY}T10:30:00-05:00")
+    await desk.calendar()
+    block = desk.page.get_by_test_id(f"appointment-{placer}")
+    await expect(block).to_have_attribute("data-status", "30")
+    await desk.page.evaluate("window.stays = true")
+    message = (
+        "MSH|^~\\&|SUITE|NORTHSIDE|RAMSOFT|FAC01|20261125093000-0500||SIU^S14|SUITE-1|P|2.3.1\r"
+        f"SCH|{placer}^RAMSOFT{'|' * 24}50^CONFIRMED^99PS"
+    )
+    assert (await bench.hl7(message.encode(), "SUITE-1")).code == "AA"
+    await expect(block).to_have_attribute("data-status", "50")
+    await expect(block).to_contain_text("CONFIRMED")
+    assert await desk.page.evaluate("window.stays") is True
+
+
+async def test_no_page_is_wider_than_a_phone(bench, desk) -> None:
+    placer = await bench.book()
+    await bench.partner.has(1)
+    await desk.page.set_viewport_size({"width": 320, "height": 700})
+    for path in (
+        "/", f"/scheduler?facility=FAC01&day={DAY}", "/orders/new", "/patients", "/patients/new", "/patients/1",
+        f"/appointments/{placer}", "/messages", "/messages/out/1", "/settings/facilities", "/settings/facilities/FAC01",
+        "/settings/facilities/FAC01/resources/1", "/settings/statuses", "/settings/priorities", "/settings/hl7",
+    ):  # fmt: skip
+        await desk.page.goto(desk.base + path)
+        width = await desk.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 320, path
