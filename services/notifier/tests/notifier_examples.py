@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import contracts
 from notifier.domain.appointment import Appointment, Facility
 from notifier.domain.notification import Notification
 from notifier.domain.recipient import Recipient
@@ -67,3 +68,69 @@ class FakeOutgoing(list[Notification]):
 class FakeStale(list[str]):
     def count(self, message_type: str) -> None:
         self.append(message_type)
+
+
+def patient_event(
+    patient_id: UUID | None = None, *, revision: int = 1, email: str | None = "jane.roe@example.org"
+) -> contracts.Message:
+    return contracts.new_message(
+        contracts.PatientRegistered if revision == 1 else contracts.PatientUpdated,
+        aggregate_id=patient_id or uuid4(),
+        revision=revision,
+        data=contracts.PatientData(
+            identifiers=(contracts.PatientIdentifier(issuer="NORTHSIDE", value="4711"),),
+            name=contracts.PersonName(family="Roe", given="Jane"),
+            sex="F",
+            email=email,
+        ),
+        producer="scheduler-sync",
+        occurred_at=datetime.now(UTC),
+    )
+
+
+_EVENTS = {
+    "scheduled": (contracts.AppointmentScheduled, contracts.AppointmentData, "scheduled", "patient"),
+    "requested": (contracts.AppointmentRequested, contracts.RequestedAppointmentData, "requested", "staff"),
+    "confirmed": (contracts.AppointmentConfirmed, contracts.AppointmentData, "confirmed", "nobody"),
+    "cancelled": (contracts.AppointmentCancelled, contracts.CancelledAppointmentData, "cancelled", "nobody"),
+}
+
+
+def appointment_event(
+    patient_id: UUID,
+    event: str = "scheduled",
+    *,
+    revision: int = 1,
+    appointment_id: UUID | None = None,
+    start: datetime | None = None,
+) -> contracts.Message:
+    """In a week, unless ``start`` says otherwise: what is over is not sent."""
+    message_class, data_class, status, who = _EVENTS[event]
+    start = start or datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
+    return contracts.new_message(
+        message_class,
+        aggregate_id=appointment_id or uuid4(),
+        revision=revision,
+        data=data_class(
+            patient_id=patient_id,
+            site="northside",
+            facility=contracts.Facility(
+                code="FAC01",
+                name=TORONTO.name,
+                time_zone=TORONTO.time_zone,
+                phone=TORONTO.phone,
+                address=TORONTO.address,
+            ),
+            resource="BLUME CT",
+            modality="CT",
+            start=start,
+            end=start + timedelta(minutes=30),
+            studies=(contracts.Study(code="CT-HEAD", description="CT Head"),),
+            status=status,
+            who_acts_next=who,
+            placer_number="P100045",
+            by="staff",
+        ),
+        producer="scheduler-sync",
+        occurred_at=datetime.now(UTC),
+    )

@@ -4,7 +4,7 @@ from typing import Protocol
 from uuid import UUID
 
 from notifier.domain.appointment import Appointment
-from notifier.domain.notification import Notification
+from notifier.domain.notification import Notification, Template
 from notifier.domain.recipient import Recipient
 
 
@@ -44,3 +44,16 @@ class StaleRevisions(Protocol):
     """Counts events that were older than what is known."""
 
     def count(self, message_type: str) -> None: ...
+
+
+class MailMeters(Protocol):
+    """Counts the ends of sending that somebody should hear of."""
+
+    def unanswered(self, template: Template) -> None:
+        """A mail was handed over and the mail server did not answer."""
+
+    def unconfirmed(self, template: Template) -> None:
+        """A mail was given up after two tries without an answer."""
+
+    def refused(self, template: Template) -> None:
+        """The mail server refused a mail for good."""

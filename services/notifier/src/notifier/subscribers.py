@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.consumer import Subscription
-from chassis.transaction import Transaction
 
+from chassis.transaction import Transaction
 from contracts import (
     AppointmentCancelled,
     AppointmentConfirmed,

@@ -12,17 +12,17 @@ from typing import Protocol, cast
 import asyncpg
 import structlog
 from chassis.deliveries import Delivery, Receipt
+
 from chassis.errors import Permanent, Transient
 from chassis.store import Store
 from chassis.transaction import Transaction
-
 from notifier.adapters.letters import Letter, LetterWriter
 from notifier.adapters.smtp import Unanswered
 from notifier.domain import planning
 from notifier.domain.appointment import Appointment
 from notifier.domain.notification import Notification
 from notifier.domain.recipient import Recipient
-from notifier.metrics import Metrics
+from notifier.ports import MailMeters
 from notifier.store.repositories import AppointmentRepository, appointment_of_row, notification_of_row
 
 DESTINATION = "smtp"
@@ -77,14 +77,14 @@ class NotificationSender:
         store: Store,
         gateway: Gateway,
         writer: LetterWriter,
-        metrics: Metrics,
+        meters: MailMeters,
         *,
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._store = store
         self._gateway = gateway
         self._writer = writer
-        self._metrics = metrics
+        self._meters = meters
         self._now = now
 
     async def send(self, delivery: Delivery) -> Receipt:
@@ -97,7 +97,7 @@ class NotificationSender:
             return Receipt({"outcome": "superseded", "reason": reason})
         if handovers > LARGEST_NUMBER_OF_HANDOVERS:
             log.warning("notification.unconfirmed", notification_id=str(delivery.id), handovers=handovers - 1)
-            self._metrics.count("notifier_unconfirmed_total", template=notification.template)
+            self._meters.unconfirmed(notification.template)
             return Receipt({"outcome": "sent", "reason": UNCONFIRMED})
         to = recipient.mail_address
         if to is None:
@@ -117,13 +117,14 @@ class NotificationSender:
             reply = await self._gateway.hand_over(content, to)
         except Unanswered:
             log.warning("notification.unanswered", notification_id=str(delivery.id), handovers=handovers)
-            self._metrics.count("notifier_unanswered_handovers_total", template=notification.template)
+            self._meters.unanswered(notification.template)
             raise
         except Transient:
             await self._store.pool.execute(_TAKE_BACK_HANDOVER, delivery.id)
             raise
         except Permanent as error:
             await self._store.pool.execute(_REFUSED, delivery.id, error.reason)
+            self._meters.refused(notification.template)
             raise
         return Receipt({"outcome": "sent", "reply": reply})
 

@@ -4,23 +4,15 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-import chassis.tables
 from sqlalchemy import CheckConstraint, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
+from chassis.tables import NAMING, declare
 from notifier.domain.notification import STATES
 
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
 
-
-class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
+class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
     """The base of every table of this service."""
 
 
@@ -104,4 +96,4 @@ class NotificationRow(Base, table=True):
     sent_at: datetime | None = None
 
 
-CHASSIS = chassis.tables.declare(Base)
+CHASSIS = declare(Base)

@@ -53,7 +53,7 @@ _TABLES = (
         created_at timestamptz NOT NULL DEFAULT now(),
         changed_at timestamptz NOT NULL DEFAULT now(),
         sent_at timestamptz,
-        CONSTRAINT uq_notifications_appointment_id_template_revision UNIQUE (appointment_id, template, revision),
+        CONSTRAINT uq_notifications_appointment_id UNIQUE (appointment_id, template, revision),
         CONSTRAINT ck_notifications_sent_at CHECK ((state = 'sent') = (sent_at IS NOT NULL))
     )
     """,

@@ -1,0 +1,129 @@
+"""The repositories on a real Postgres: what is loaded, written, locked and left alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+import pytest
+from notifier_examples import FakeStale, appointment_event, patient_event
+
+from contracts import Message
+from notifier.subscribers import Work, handle, prefetch, subscription
+
+pytestmark = pytest.mark.stack
+
+
+class BatchTransaction:
+    """The part of a transaction that the work uses; deliveries are only listed."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self.participants: list = []
+        self.delivered: list[UUID] = []
+
+    def join(self, participant: object) -> None:
+        self.participants.append(participant)
+
+    def deliver(self, destination: str, *, delivery_id: UUID, **_: object) -> UUID:
+        self.delivered.append(delivery_id)
+        return delivery_id
+
+
+@asynccontextmanager
+async def batch(pool: asyncpg.Pool, messages: Sequence[Message]) -> AsyncIterator[tuple[Work, BatchTransaction]]:
+    async with pool.acquire() as connection, connection.transaction():
+        tx = BatchTransaction(connection)
+        work = subscription(FakeStale()).open_work(tx)
+        await prefetch(work, messages)
+        yield work, tx
+        for participant in tx.participants:
+            await participant.flush(connection)
+
+
+async def run(pool: asyncpg.Pool, *messages: Message) -> list[UUID]:
+    async with batch(pool, messages) as (work, tx):
+        for message in messages:
+            await handle(work, message)
+    return tx.delivered
+
+
+async def states(pool: asyncpg.Pool) -> dict[tuple[str, int], str]:
+    rows = await pool.fetch("SELECT template, revision, state FROM notifications")
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def test_a_batch_is_written_set_wise_and_found_by_the_next(pool: asyncpg.Pool) -> None:
+    patient = patient_event()
+    booked = appointment_event(patient.aggregate_id)
+    assert await run(pool, booked) == []
+    assert await states(pool) == {("please-confirm", 1): "awaiting_recipient"}
+    (released,) = await run(pool, patient)
+    assert await states(pool) == {("please-confirm", 1): "queued"}
+    assert released == await pool.fetchval("SELECT notification_id FROM notifications")
+    confirmed = appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=booked.aggregate_id)
+    assert len(await run(pool, confirmed)) == 1
+    assert await states(pool) == {("please-confirm", 1): "superseded", ("confirmed", 2): "queued"}
+    row = await pool.fetchrow("SELECT revision, event, facility_time_zone, start_at FROM appointments")
+    assert tuple(row)[:3] == (2, "appointment.confirmed", "America/Toronto")
+    assert row["start_at"] == confirmed.data.start
+
+
+async def test_a_whole_story_in_one_batch(pool: asyncpg.Pool) -> None:
+    patient = patient_event()
+    booked = appointment_event(patient.aggregate_id)
+    confirmed = appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=booked.aggregate_id)
+    await run(pool, confirmed, booked, patient)
+    assert await states(pool) == {("confirmed", 2): "queued"}
+
+
+async def test_what_a_failed_message_changed_is_not_written(pool: asyncpg.Pool) -> None:
+    patient, other = patient_event(), patient_event()
+    lost, kept = appointment_event(patient.aggregate_id), appointment_event(other.aggregate_id, "confirmed")
+    async with batch(pool, [patient, lost, kept, other]) as (work, tx):
+        await handle(work, patient)
+        marks = [(each, each.mark()) for each in tx.participants]
+        await handle(work, lost)
+        for each, mark in marks:
+            each.rollback_to(mark)
+        await handle(work, kept)
+        await handle(work, other)
+    assert await states(pool) == {("confirmed", 1): "queued"}
+    assert await pool.fetchval("SELECT count(*) FROM appointments") == 1
+    assert await pool.fetchval("SELECT count(*) FROM recipients") == 2
+
+
+async def test_an_event_of_a_patient_and_one_of_its_appointment_never_miss_each_other(pool: asyncpg.Pool) -> None:
+    """Two instances at once, neither sees what the other is writing: without the lock the message waits for ever."""
+    for round_number in range(20):
+        patient = patient_event()
+        booked = appointment_event(patient.aggregate_id)
+        delivered = await asyncio.gather(run(pool, patient), run(pool, booked))
+        assert sum(map(len, delivered)) == 1, f"round {round_number}"
+    assert set((await states(pool)).values()) == {"queued"}
+
+
+async def test_overlapping_batches_in_opposite_orders_do_not_deadlock(pool: asyncpg.Pool) -> None:
+    patients = [patient_event() for _ in range(50)]
+    booked = [appointment_event(patient.aggregate_id) for patient in patients]
+    delivered = await asyncio.wait_for(
+        asyncio.gather(
+            run(pool, *patients, *booked[:25]),
+            run(pool, *reversed(booked[25:])),
+            run(pool, *(patient_event(patient.aggregate_id, revision=2) for patient in reversed(patients))),
+        ),
+        30,
+    )
+    assert sum(map(len, delivered)) == 50
+
+
+async def test_a_settled_notification_is_not_overwritten_by_a_batch_that_loaded_it_before(pool: asyncpg.Pool) -> None:
+    patient = patient_event()
+    booked = appointment_event(patient.aggregate_id)
+    await run(pool, patient, booked)
+    confirmed = appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=booked.aggregate_id)
+    async with batch(pool, [confirmed]) as (work, _):
+        await pool.execute("UPDATE notifications SET state = 'sent', sent_at = now()")
+        await handle(work, confirmed)
+    assert await states(pool) == {("please-confirm", 1): "sent", ("confirmed", 2): "queued"}
