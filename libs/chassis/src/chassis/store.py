@@ -1,0 +1,95 @@
+"""A service's Postgres: an asyncpg pool for what is hot, SQLModel sessions for the rest."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from chassis.errors import StoreUnavailable
+
+CONNECT_TIMEOUT_SECONDS = 5
+COMMAND_TIMEOUT_SECONDS = 30
+
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What asyncpg raises when the server is away, going away, full or read-only: never the fault of a message."""
+
+COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
+"""Two transactions met; the loser may try again."""
+
+
+class StoreSettings(Protocol):
+    """What the store needs to know: a ``postgresql://`` URL and how many connections it may hold."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def pool_size(self) -> int: ...
+
+
+@dataclass
+class Store:
+    """Opened once per process, in the composition root."""
+
+    pool: "asyncpg.Pool"
+    url: str
+    _engine: AsyncEngine | None = field(default=None, repr=False)
+
+    @classmethod
+    async def open(cls, settings: StoreSettings) -> "Store":
+        """Raises ``StoreUnavailable`` when the server does not answer."""
+        url = str(settings.url)
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=settings.pool_size,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                command_timeout=COMMAND_TIMEOUT_SECONDS,
+                max_inactive_connection_lifetime=60,
+                server_settings={"application_name": "suite", "jit": "off"},
+            )
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+        return cls(pool, url)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A SQLModel session for pages and operators' queries. The caller commits."""
+        if self._engine is None:
+            self._engine = create_async_engine(
+                self.url.replace("postgresql://", "postgresql+asyncpg://", 1), pool_size=2, max_overflow=2
+            )
+        factory = async_sessionmaker(self._engine, class_=AsyncSession, expire_on_commit=False)
+        async with factory() as session:
+            yield session
+
+    async def ping(self, timeout_seconds: float = 2) -> None:
+        """Raises ``StoreUnavailable`` unless a query is answered in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self.pool.acquire() as connection:
+                await connection.fetchval("SELECT 1")
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.dispose()
+        try:
+            await asyncio.wait_for(self.pool.close(), 5)
+        except TimeoutError:
+            self.pool.terminate()

@@ -1,0 +1,62 @@
+"""Kafka topics: created by a job from the contracts, verified by whoever uses them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from contracts.topics import TOPICS
+
+
+class TopicsError(RuntimeError):
+    """A topic is missing or has too few partitions; the text names it and the command that mends it."""
+
+
+async def ensure(connection: Mapping[str, Any], *, prefix: str = "", replication_factor: int = 1) -> list[str]:
+    """Creates the contracts' topics that are missing, and returns their names. ``connection``: aiokafka's keywords."""
+    admin = AIOKafkaAdminClient(**connection)
+    await admin.start()
+    try:
+        existing = set(await admin.list_topics())
+        missing = [topic for topic in TOPICS.values() if prefix + topic.name not in existing]
+        if missing:
+            answer = await admin.create_topics(
+                [
+                    NewTopic(
+                        name=prefix + topic.name,
+                        num_partitions=topic.partitions,
+                        replication_factor=replication_factor,
+                        topic_configs={
+                            "retention.ms": str(topic.retention_ms),
+                            "cleanup.policy": topic.cleanup_policy,
+                        },
+                    )
+                    for topic in missing
+                ]
+            )
+            for name, code, *_ in answer.topic_errors:
+                if code and code != TopicAlreadyExistsError.errno:
+                    raise TopicsError(f"topic {name} could not be created: {for_code(code).__name__}")
+        return [prefix + topic.name for topic in missing]
+    finally:
+        await admin.close()
+
+
+async def verify(connection: Mapping[str, Any], names: Iterable[str], *, prefix: str = "") -> None:
+    """Raises ``TopicsError`` unless every topic exists with at least the contracts' partitions.
+
+    A topic that some broker made by itself has one partition: order and scale would quietly differ from the contract.
+    """
+    admin = AIOKafkaAdminClient(**connection)
+    await admin.start()
+    try:
+        wanted = {prefix + name: TOPICS[name].partitions for name in names}
+        for found in await admin.describe_topics(list(wanted)):
+            name, partitions = found["topic"], len(found["partitions"])
+            if found["error_code"]:
+                raise TopicsError(f"topic {name} is missing: run the service's topics command")
+            if partitions < wanted[name]:
+                raise TopicsError(f"topic {name} has {partitions} partitions, the contract says {wanted[name]}: add some")
+    finally:
+        await admin.close()

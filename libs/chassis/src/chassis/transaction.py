@@ -1,0 +1,190 @@
+"""One store transaction of one batch: what handlers stage in memory, and the flush that writes it in few statements.
+
+Publishing inside a handler means staging an outbox row here. Nothing here commits: the batch executor does, once, after
+everything of the batch has been written. A savepoint is a mark of lengths, so taking and rolling one back costs nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+import asyncpg
+
+import contracts
+from chassis.tracing import current_traceparent
+
+
+class Participant(Protocol):
+    """A repository of the service: aggregates loaded for the batch, changed in memory, written set-wise at the end."""
+
+    def mark(self) -> object:
+        """What to go back to."""
+
+    def rollback_to(self, mark: object) -> None:
+        """Forgets every change since ``mark``."""
+
+    async def flush(self, connection: "asyncpg.Connection") -> None:
+        """Writes what has changed. Called once, before the chassis' own rows are written."""
+
+
+class _OutboxRow(NamedTuple):
+    topic: str
+    aggregate_id: UUID
+    revision: int
+    message_id: UUID
+    value: bytes
+    headers: str
+    traceparent: str | None
+
+
+class _DeliveryRow(NamedTuple):
+    id: UUID
+    destination: str
+    key: UUID
+    kind: str
+    payload: bytes
+    headers: str
+    idempotency_key: str
+    traceparent: str | None
+
+
+class _AuditRow(NamedTuple):
+    actor: str
+    action: str
+    subject: str
+    detail: str
+
+
+class _Mark(NamedTuple):
+    outbox: int
+    deliveries: int
+    audit: int
+    participants: tuple[object, ...]
+
+
+_FLUSH = """
+WITH
+outbox_rows AS (
+    INSERT INTO outbox (topic, aggregate_id, revision, message_id, value, headers, traceparent)
+    SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
+),
+delivery_rows AS (
+    INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
+    SELECT * FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::text[], $12::bytea[], $13::text[], $14::text[], $15::text[])
+    ON CONFLICT (destination, idempotency_key) DO NOTHING
+),
+audit_rows AS (
+    INSERT INTO operator_audit (actor, action, subject, detail)
+    SELECT * FROM unnest($16::text[], $17::text[], $18::text[], $19::text[])
+)
+SELECT pg_notify(channel, '') FROM unnest($20::text[]) AS channel
+"""
+
+OUTBOX_CHANNEL = "outbox"
+DELIVERIES_CHANNEL = "deliveries"
+
+
+class Transaction:
+    """What a handler may do to the store besides its own repositories."""
+
+    def __init__(self, connection: "asyncpg.Connection") -> None:
+        self.connection = connection
+        self._participants: list[Participant] = []
+        self._outbox: list[_OutboxRow] = []
+        self._deliveries: list[_DeliveryRow] = []
+        self._audit: list[_AuditRow] = []
+
+    def join(self, participant: Participant) -> None:
+        """Lets a repository take part in savepoints and in the flush. Call before the first handler runs."""
+        self._participants.append(participant)
+
+    def publish(self, message: contracts.Message) -> None:
+        """Stages ``message`` for its topic, as the exact bytes that will be sent. The caller has locked its aggregate."""
+        headers = json.dumps(contracts.headers(message), separators=(",", ":"))
+        self._outbox.append(
+            _OutboxRow(
+                message.type,
+                message.aggregate_id,
+                message.revision,
+                message.message_id,
+                message.to_bytes(),
+                headers,
+                current_traceparent(),
+            )
+        )
+
+    def deliver(
+        self,
+        destination: str,
+        *,
+        key: UUID,
+        kind: str,
+        payload: bytes,
+        idempotency_key: str,
+        delivery_id: UUID | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> UUID:
+        """Stages a delivery to a partner; those of one (destination, key) arrive in the order in which they were staged.
+
+        ``idempotency_key`` is what the partner sees; a second delivery with the same one to the same destination is
+        not written. Returns the delivery's id.
+        """
+        identifier = delivery_id or contracts.uuid7()
+        self._deliveries.append(
+            _DeliveryRow(
+                identifier,
+                destination,
+                key,
+                kind,
+                payload,
+                json.dumps(dict(headers or {})),
+                idempotency_key,
+                current_traceparent(),
+            )
+        )
+        return identifier
+
+    def audit(self, *, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
+        """Stages a row of the operator's audit: opaque ids only, no patient's data."""
+        self._audit.append(_AuditRow(actor, action, subject, json.dumps(dict(detail or {}), default=str)))
+
+    def mark(self) -> _Mark:
+        """A savepoint."""
+        participants = tuple(participant.mark() for participant in self._participants)
+        return _Mark(len(self._outbox), len(self._deliveries), len(self._audit), participants)
+
+    def rollback_to(self, mark: _Mark) -> None:
+        """Forgets what was staged since ``mark``, here and in every participant."""
+        del self._outbox[mark.outbox :]
+        del self._deliveries[mark.deliveries :]
+        del self._audit[mark.audit :]
+        for participant, inner in zip(self._participants, mark.participants, strict=True):
+            participant.rollback_to(inner)
+
+    async def flush(self) -> None:
+        """Writes the participants' changes, then everything of the chassis in one statement."""
+        for participant in self._participants:
+            await participant.flush(self.connection)
+        if not (self._outbox or self._deliveries or self._audit):
+            return
+        channels = []
+        if self._outbox:
+            channels.append(OUTBOX_CHANNEL)
+        if self._deliveries:
+            channels.append(DELIVERIES_CHANNEL)
+        await self.connection.execute(
+            _FLUSH,
+            *_columns(self._outbox, len(_OutboxRow._fields)),
+            *_columns(self._deliveries, len(_DeliveryRow._fields)),
+            *_columns(self._audit, len(_AuditRow._fields)),
+            channels,
+        )
+        self._outbox.clear()
+        self._deliveries.clear()
+        self._audit.clear()
+
+
+def _columns(rows: list[_OutboxRow] | list[_DeliveryRow] | list[_AuditRow], width: int) -> list[tuple[object, ...]]:
+    """Rows as one array per column, which is what unnest takes."""
+    return list(zip(*rows, strict=True)) if rows else [()] * width
