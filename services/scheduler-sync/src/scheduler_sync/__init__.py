@@ -1,0 +1,1 @@
+"""Keeps the appointments of PowerServer and OmegaAI in step."""

@@ -1,0 +1,135 @@
+"""OmegaAI's resources as the domain's facts: Appointment, HealthcareService, Organization, Task."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from scheduler_sync.adapters.omegaai import elements
+from scheduler_sync.adapters.omegaai.client import Found
+from scheduler_sync.adapters.omegaai.elements import Json, malformed
+from scheduler_sync.domain.appointment import RemoteFacts
+from scheduler_sync.domain.statuses import FhirStatus
+from scheduler_sync.messages import TakeOverOmegaAIAppointment
+
+LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
+PLACER_SYSTEM: Final = "urn:powerserver:placer"
+_SPELLINGS: Final = {"checkedin": "checked-in", "no-show": "noshow", "canceled": "cancelled", "complete": "fulfilled"}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFound:
+    """A HealthcareService; what the suite compares of it and what it needs to book on it."""
+
+    id: str
+    name: str
+    organization: str
+    is_active: bool
+    modality: str | None
+    duration_minutes: int | None
+    allows_overbooking: bool
+    allows_self_scheduling: bool
+    available_time: list[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationFound:
+    """An Organization of the customer's tree."""
+
+    id: str
+    name: str
+    part_of: str | None
+    time_zone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFound:
+    """A Task of the outbound queue: what it asks to be looked at."""
+
+    id: str
+    version: str
+    focus_type: str
+    focus_id: str
+    resource: Json
+
+
+def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
+    """The command that an Appointment is. Malformed with the element's path where it cannot be read."""
+    body = found.resource
+    status = elements.code(body, "status")
+    status = _SPELLINGS.get(status or "", status)
+    if status is None or status not in set(FhirStatus):
+        raise malformed("Appointment.status", "is missing" if status is None else "is not an AppointmentStatus")
+    if not found.id:
+        raise malformed("Appointment.id", "is missing")
+    if not found.version:
+        raise malformed("Appointment.meta.versionId", "is missing, and there is no ETag")
+    link_id: UUID | None = None
+    placer: str | None = None
+    for identifier in elements.items(body, "identifier"):
+        value = elements.text(identifier, "value")
+        if elements.text(identifier, "system") == PLACER_SYSTEM:
+            placer = value
+        else:
+            link_id = link_id or elements.uuid(value)
+    period = next(iter(elements.items(body, "requestedPeriod")), {})
+    reason = elements.child(body, "cancelationReason")
+    coded = next(iter(elements.items(reason, "coding")), {})
+    return TakeOverOmegaAIAppointment(
+        task_id=task_id,
+        link_id=link_id,
+        placer_number=placer,
+        facts=RemoteFacts(
+            fhir_id=found.id,
+            version=found.version,
+            status=FhirStatus(status),
+            start=elements.instant(body, "start", "Appointment"),
+            end=elements.instant(body, "end", "Appointment"),
+            requested_start=elements.instant(period, "start", "Appointment.requestedPeriod[0]"),
+            requested_end=elements.instant(period, "end", "Appointment.requestedPeriod[0]"),
+            reason=elements.text(reason, "text") or elements.text(coded, "display") or elements.text(coded, "code"),
+        ),
+    )
+
+
+def task(found: Found) -> TaskFound | None:
+    """A Task's focus; None for one that names nothing to look at."""
+    focus = elements.reference(elements.child(found.resource, "focus"))
+    if not found.id or focus is None:
+        return None
+    return TaskFound(found.id, found.version, *focus, found.resource)
+
+
+def healthcare_service(found: Found) -> ServiceFound:
+    """A HealthcareService. Its name is taken as it is: a blank too many is a difference that the user must see."""
+    body = found.resource
+    name = body.get("name")
+    if not isinstance(name, str) or not name:
+        raise malformed("HealthcareService.name", "is missing")
+    owner = elements.reference(elements.child(body, "providedBy"))
+    if not found.id or owner is None:
+        raise malformed("HealthcareService.providedBy" if found.id else "HealthcareService.id", "is missing")
+    modality = elements.extension(body, "modality")
+    return ServiceFound(
+        id=found.id,
+        name=name,
+        organization=owner[1],
+        is_active=elements.boolean(body.get("active")) is not False,
+        modality=modality.upper() if isinstance(modality, str) and modality else None,
+        duration_minutes=elements.integer(elements.extension(body, "Duration")),
+        allows_overbooking=elements.boolean(elements.extension(body, "overBooking")) is True,
+        allows_self_scheduling=elements.boolean(elements.extension(body, "selfScheduling")) is True,
+        available_time=elements.items(body, "availableTime"),
+    )
+
+
+def organization(found: Found) -> OrganizationFound:
+    """An Organization of the tree; its zone by the IANA name where it gives one."""
+    body = found.resource
+    parent = elements.reference(elements.child(body, "partOf"))
+    zone = elements.extension(body, "timezoneIANA")
+    return OrganizationFound(
+        id=found.id,
+        name=elements.text(body, "name") or "",
+        part_of=None if parent is None else parent[1],
+        time_zone=zone if isinstance(zone, str) else None,
+    )

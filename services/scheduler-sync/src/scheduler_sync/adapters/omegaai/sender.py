@@ -1,0 +1,117 @@
+"""Deliveries to OmegaAI: a snapshot becomes a Patient or an Appointment there, once, whatever dies in between.
+
+A create is conditional on our identifier, an update on the version that was read; a repeat finds its own work done.
+A plain ``pending`` never wipes out what the patient did meanwhile (``statuses.status_to_write``).
+"""
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+from uuid import UUID
+
+from chassis.deliveries import Delivery, Receipt
+
+from chassis.errors import Permanent, Transient
+from scheduler_sync.adapters.omegaai import elements, writer
+from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
+from scheduler_sync.adapters.omegaai.elements import Json
+from scheduler_sync.domain.statuses import FhirStatus, status_to_write
+from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+
+PATIENT_UPSERT: Final = "patient.upsert"
+APPOINTMENT_UPSERT: Final = "appointment.upsert"
+_TRIES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIds:
+    """What OmegaAI called things when it took them, as the store has it now."""
+
+    patient_fhir_id: str | None
+    appointment_fhir_id: str | None = None
+    written_version: str | None = None
+
+
+class Ids(Protocol):
+    """Looks ids up outside any transaction."""
+
+    async def of_patient(self, patient_id: UUID) -> KnownIds: ...
+    async def of_link(self, link_id: UUID) -> KnownIds: ...
+
+
+class OmegaAISender:
+    """Sends deliveries of the kinds patient.upsert and appointment.upsert."""
+
+    def __init__(self, client: FhirClient, ids: Ids) -> None:
+        self._client = client
+        self._ids = ids
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        if delivery.kind == PATIENT_UPSERT:
+            return await self._patient(PatientSnapshot.from_bytes(delivery.payload))
+        if delivery.kind == APPOINTMENT_UPSERT:
+            return await self._appointment(AppointmentSnapshot.from_bytes(delivery.payload))
+        raise Permanent(f"no such kind of delivery: {delivery.kind}")
+
+    async def _patient(self, snapshot: PatientSnapshot) -> Receipt:
+        if not snapshot.identifiers:
+            raise Permanent("Patient.identifier: no issuer of the patient is mapped to an OmegaAI system")
+        known = (await self._ids.of_patient(snapshot.patient_id)).patient_fhir_id
+        for _ in range(_TRIES):
+            found = await self._existing("Patient", known)
+            if found is None:
+                found = await self._client.create(
+                    "Patient", writer.patient(snapshot), if_none_exist=writer.patient_query(snapshot)
+                )
+            if not found.was_created:
+                body = writer.patient(snapshot, found.resource)
+                if not writer.is_same(body, found.resource):
+                    try:
+                        found = await self._client.update("Patient", found.id, body, version=found.version)
+                    except VersionMovedError:
+                        continue
+            return _receipt(found, "Patient")
+        raise Transient("OmegaAI: the Patient keeps changing under the update")
+
+    async def _appointment(self, snapshot: AppointmentSnapshot) -> Receipt:
+        ids = await self._ids.of_link(snapshot.link_id)
+        if ids.patient_fhir_id is None:
+            raise Permanent("Appointment.participant: the patient is not in OmegaAI; see the patient's delivery")
+        base = snapshot.base_version if ids.written_version == snapshot.written_version else ids.written_version
+        ours = FhirStatus(snapshot.status)
+        for _ in range(_TRIES):
+            found = await self._existing("Appointment", ids.appointment_fhir_id)
+            status = ours
+            if found is None:
+                body = writer.appointment(snapshot, ids.patient_fhir_id, ours)
+                query = writer.appointment_query(snapshot)
+                found = await self._client.create("Appointment", body, if_none_exist=query)
+            if not found.was_created:
+                status = status_to_write(ours, _status(found.resource), changed_there=found.version != base)
+                body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource)
+                if not writer.is_same(body, found.resource):
+                    try:
+                        found = await self._client.update("Appointment", found.id, body, version=found.version)
+                    except VersionMovedError:
+                        continue
+            return _receipt(found, "Appointment", status=status)
+        raise Transient("OmegaAI: the Appointment keeps changing under the update")
+
+    async def _existing(self, resource_type: str, known_id: str | None) -> Found | None:
+        if known_id is None:
+            return None
+        try:
+            return await self._client.read(resource_type, known_id)
+        except NotFoundError:
+            return None
+
+
+def _receipt(found: Found, resource_type: str, *, status: FhirStatus | None = None) -> Receipt:
+    if not found.id or not found.version:
+        raise Transient(f"OmegaAI: the answer about {resource_type} has no id or no version")
+    detail = {"resource": resource_type, "id": found.id, "version_id": found.version}
+    return Receipt(detail if status is None else {**detail, "status": status.value})
+
+
+def _status(resource: Json) -> FhirStatus | None:
+    found = elements.code(resource, "status")
+    return FhirStatus(found) if found in set(FhirStatus) else None

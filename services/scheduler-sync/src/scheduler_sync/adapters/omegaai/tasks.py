@@ -1,0 +1,178 @@
+"""OmegaAI's Task queue: the guarantee that no change there is missed.
+
+A Task is completed only after what it speaks of was committed here. Dying in between means reading it again, and the
+claim on its id (or the link's own versions) makes the second time harmless. A resource that cannot be read is parked,
+with the path of what is wrong, in the same way: committed first, completed then, so that it holds nobody up.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
+from scheduler_sync.adapters.omegaai.reader import TaskFound
+from scheduler_sync.messages import TakeOverOmegaAIAppointment
+from scheduler_sync.ports import ParkedTask
+
+_log = structlog.get_logger(__name__)
+
+_QUERY: Final = {"reasoncode": "mirthoutbound", "status": "ready"}
+_READS_AT_ONCE: Final = 8
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskItem:
+    """A Task with what became of its focus: a command, or what has to be parked, or neither (nothing of ours)."""
+
+    task_id: str
+    received_at: datetime
+    command: TakeOverOmegaAIAppointment | None = None
+    parked: ParkedTask | None = None
+
+
+Apply = Callable[[Sequence[TaskItem]], Awaitable[Sequence[Exception | None]]]
+"""Commits the items' effects; an error for each one that failed, in order."""
+
+
+class TaskQueue:
+    """Reads the queue when woken, and every ``poll_seconds`` in any case."""
+
+    def __init__(self, client: FhirClient, apply: Apply, *, poll_seconds: float = 5.0, page_size: int = 50) -> None:
+        self._client = client
+        self._apply = apply
+        self._poll_seconds = poll_seconds
+        self._page_size = page_size
+        self._woken = asyncio.Event()
+        self._is_stopping = False
+        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
+        self.progressed_at = time.monotonic()
+
+    def wake(self) -> None:
+        """Something may have changed: look now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        pause = self._poll_seconds
+        while not self._is_stopping:
+            self.progressed_at = time.monotonic()
+            self._woken.clear()
+            try:
+                if await self.read_once():
+                    pause = self._poll_seconds
+                    continue
+                pause = self._poll_seconds
+            except Transient as error:
+                pause = min(max(pause * 2, error.retry_after_seconds or 0.0), _LONGEST_PAUSE_SECONDS)
+                _log.warning("task-queue.unreachable", reason=error.reason, retry_seconds=pause)
+            except (Permanent, NotFoundError, VersionMovedError) as error:
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                _log.error("task-queue.refused", reason=str(error), retry_seconds=pause)
+            await self._rest(pause)
+
+    async def stop(self) -> None:
+        self._is_stopping = True
+        self._woken.set()
+
+    async def read_once(self) -> bool:
+        """Take one page of Tasks over; whether there may be more. Transient when one has to wait."""
+        page = await self._client.page("Task", {**_QUERY, "_count": str(self._page_size)})
+        tasks = [task for found in page if (task := reader.task(found)) is not None]
+        if not tasks:
+            return False
+        items = await self._read(tasks)
+        errors = await self._apply(items)
+        unreadable = [
+            _parked(item, error)
+            for item, error in zip(items, errors, strict=True)
+            if error is not None and not isinstance(error, Transient)
+        ]
+        if unreadable:
+            again = iter(await self._apply(unreadable))
+            errors = [error if error is None or isinstance(error, Transient) else next(again) for error in errors]
+        waiting = next((error for error in errors if error is not None), None)
+        finished = [task for task, error in zip(tasks, errors, strict=True) if error is None]
+        await asyncio.gather(*(self._complete(task) for task in finished))
+        if waiting is not None:
+            raise waiting if isinstance(waiting, Transient) else Transient("a Task could not be parked")
+        return len(page) >= self._page_size
+
+    async def read_appointment(self, appointment_id: str, task_id: str) -> TaskItem:
+        """Look at one Appointment again, under a Task id of the caller's (a replay)."""
+        task = TaskFound(task_id, "", "Appointment", appointment_id, {})
+        return (await self._read([task]))[0]
+
+    async def _read(self, tasks: Sequence[TaskFound]) -> list[TaskItem]:
+        """Each focus once, whatever number of Tasks speak of it."""
+        wanted = list(dict.fromkeys(task.focus_id for task in tasks if task.focus_type == "Appointment"))
+        found = dict(zip(wanted, await asyncio.gather(*(self._focus(focus) for focus in wanted)), strict=True))
+        items = []
+        for task in tasks:
+            now = datetime.now(UTC)
+            item = TaskItem(task.id, now)
+            if task.focus_type == "Appointment":
+                item = _item(task, found[task.focus_id], now)
+            items.append(item)
+        return items
+
+    async def _focus(self, appointment_id: str) -> Found | Exception:
+        async with self._reads:
+            try:
+                return await self._client.read("Appointment", appointment_id)
+            except NotFoundError as gone:
+                return gone
+            except Permanent as refused:
+                return refused
+
+    async def _complete(self, task: TaskFound) -> None:
+        body = {**task.resource, "status": "completed"}
+        try:
+            async with self._reads:
+                await self._client.update("Task", task.id, body, version=task.version)
+        except VersionMovedError:
+            # Someone else completed it, or its own log moved on; it comes again if it is still open.
+            _log.info("task-queue.task-moved", task=task.id)
+        except NotFoundError:
+            _log.info("task-queue.task-gone", task=task.id)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+
+def _item(task: TaskFound, found: Found | Exception, now: datetime) -> TaskItem:
+    if isinstance(found, NotFoundError):
+        return TaskItem(task.id, now)
+    try:
+        if isinstance(found, Exception):
+            raise found
+        return TaskItem(task.id, now, command=reader.appointment(found, task.id))
+    except Permanent as error:
+        return _parked(TaskItem(task.id, now), error, f"{task.focus_type}/{task.focus_id}")
+
+
+def _parked(item: TaskItem, error: Exception, focus: str = "") -> TaskItem:
+    if item.command is not None:
+        focus = f"Appointment/{item.command.facts.fhir_id}"
+    expression = error.location if isinstance(error, Malformed) else None
+    known = isinstance(error, Permanent)
+    reason = (
+        f"{error.reason} (set {error.setting})"
+        if isinstance(error, NeedsSetup)
+        else str(error)
+        if known
+        else (f"a bug: {type(error).__name__}")
+    )
+    _log.error("task-queue.parked", task=item.task_id, focus=focus, expression=expression, reason=reason)
+    parked = ParkedTask(item.task_id, focus, expression, reason, item.received_at)
+    return TaskItem(item.task_id, item.received_at, parked=parked)

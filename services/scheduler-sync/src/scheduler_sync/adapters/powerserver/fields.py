@@ -1,0 +1,153 @@
+"""HL7 fields that SIU and ORM share, read tolerantly: the patient, the status, the place, the times."""
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from chassis.errors import Malformed, NeedsSetup
+from hl7v2 import NULL, Hl7Error, Message, parse_timestamp
+from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, PatientIdentifier, Sex, Unsaid
+from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.site import SiteFacility, SiteFile
+
+REQUIRED_FIELD_MISSING: Final = "101"
+DATA_TYPE_ERROR: Final = "102"
+_SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U", "N": "U"}
+_DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
+
+
+def required(message: Message, path: str) -> str:
+    """The value at ``path``; Malformed when there is none."""
+    found = message.get(path)
+    if found is None or found is NULL or not found.strip():
+        raise Malformed(f"{path} is missing", location=path, code=REQUIRED_FIELD_MISSING)
+    return found.strip()
+
+
+def said(message: Message, path: str) -> str | Unsaid | None:
+    """The text at ``path``: UNSAID when the field is empty, None when the sender deletes it (the HL7 null)."""
+    found = message.get(path)
+    if found is NULL:
+        return None
+    return UNSAID if found is None or not found.strip() else found.strip()
+
+
+def text(message: Message, path: str) -> str | None:
+    """The text at ``path``, None when there is none."""
+    found = said(message, path)
+    return None if isinstance(found, Unsaid) else found
+
+
+def patient(message: Message, site: SiteFile) -> PatientFacts:
+    """PID as facts. At least one of PID-3's issuers has to be in the site file; identifiers of others are left out."""
+    identifiers, unknown = [], ""
+    repetitions = message.segments("PID")[0].count("3") if message.segments("PID") else 0
+    for number in range(1, min(repetitions, 50) + 1):
+        value, issuer = message.get(f"PID-3[{number}].1"), message.get(f"PID-3[{number}].4.1")
+        if not value or value is NULL:
+            continue
+        if issuer in site.issuers:
+            identifiers.append(PatientIdentifier(issuer, value.strip()))
+        else:
+            unknown = issuer or "(none)"
+    if not identifiers and not unknown:
+        raise Malformed("PID-3 is missing", location="PID-3", code=REQUIRED_FIELD_MISSING)
+    if not identifiers:
+        raise NeedsSetup(
+            f"PID-3.4: the issuer of patient id {unknown!r} is not in the site file", setting=f"issuers.{unknown}"
+        )
+    sex = message.get("PID-8")
+    language = said(message, "PID-15.1")
+    return PatientFacts(
+        identifiers=tuple(identifiers),
+        family=text(message, "PID-5.1") or "",
+        given=text(message, "PID-5.2") or "",
+        middle=said(message, "PID-5.3"),
+        birth_date=_birth_date(message),
+        sex=UNSAID if sex is None else _SEX.get(sex.upper(), "U"),
+        email=_email(message),
+        phone=said(message, "PID-13.1"),
+        language="en" if language is None else language,
+        address=_address(message),
+    )
+
+
+def facility(message: Message, site: SiteFile, paths: Sequence[str]) -> tuple[str, SiteFacility]:
+    """The first facility code among ``paths``, with its entry in the site file."""
+    for path in paths:
+        code = text(message, path)
+        if code is not None:
+            found = site.facilities.get(code)
+            if found is None:
+                raise NeedsSetup(f"{path}: facility {code!r} is not in the site file", setting=f"facilities.{code}")
+            return code, found
+    raise Malformed(f"{paths[0]}: no facility is given", location=paths[0], code=REQUIRED_FIELD_MISSING)
+
+
+def step(message: Message, path: str, site: SiteFile) -> WorkflowStep | None:
+    """The workflow step of ``order value^name^99PS`` at ``path``; None when the field is empty."""
+    value, name = text(message, f"{path}.1"), text(message, f"{path}.2")
+    if value is None and name is None:
+        return None
+    if value is None or not value.isdecimal():
+        wanted = (name or value or "").upper()
+        number = next((number for known, number in site.status_names.items() if known.upper() == wanted), None)
+        if number is None:
+            raise NeedsSetup(
+                f"{path}: status name {wanted!r} is not in the site file", setting=f"status_names.{wanted}"
+            )
+        return site.statuses[number]
+    found = site.statuses.get(int(value))
+    if found is None:
+        raise NeedsSetup(f"{path}: status {value} is not in the site file", setting=f"statuses.{value}")
+    return found
+
+
+def time(message: Message, path: str, zone: ZoneInfo) -> datetime | None:
+    """The time at ``path``, aware, in the facility's zone; None when the field is empty."""
+    found = text(message, path)
+    if found is None:
+        return None
+    try:
+        return parse_timestamp(found, zone, location=path).astimezone(zone)
+    except Hl7Error as error:
+        raise Malformed(f"{path}: {error.text}", location=path, code=error.code) from error
+
+
+def minutes(message: Message, path: str) -> int | None:
+    """Whole minutes at ``path``; None when there is no such number."""
+    found = text(message, path)
+    return int(found) if found is not None and found.isdecimal() and 0 < int(found) <= 24 * 60 else None
+
+
+def made_at(message: Message, zone: ZoneInfo, received_at: datetime) -> datetime:
+    """When the sender made the message (MSH-7); the time of receipt when it does not say."""
+    return time(message, "MSH-7", zone) or received_at
+
+
+def _birth_date(message: Message) -> date | Unsaid | None:
+    found = said(message, "PID-7")
+    if found is None or isinstance(found, Unsaid):
+        return found
+    match = _DATE.match(found)
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3])) if match else UNSAID
+    except ValueError:
+        return UNSAID
+
+
+def _email(message: Message) -> str | Unsaid | None:
+    for path in ("PID-13.4", "PID-13[2].4", "PID-13[3].4"):
+        found = said(message, path)
+        if isinstance(found, str) and "@" in found:
+            return found
+    return None if message.get("PID-13") is NULL or message.get("PID-13.4") is NULL else UNSAID
+
+
+def _address(message: Message) -> Address | Unsaid | None:
+    if message.get("PID-11") is NULL:
+        return None
+    parts = [text(message, f"PID-11.{number}") for number in (1, 3, 4, 5, 6)]
+    return Address(*parts) if any(parts) else UNSAID

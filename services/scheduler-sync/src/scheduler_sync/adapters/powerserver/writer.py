@@ -1,0 +1,135 @@
+"""A status of an appointment in PowerServer's words: SIU, or ORM where the site's profile says so.
+
+The bytes are made once, in the transaction that decides to tell, and kept in the delivery: a repeat is the same message
+under the same MSH-10, which is PowerServer's means to tell it from a new one.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from hl7v2 import Message, format_timestamp
+from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.site import SiteFile
+
+_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_SIU_EVENT: Final = {WorkflowStep.CANCELLED: "S15", WorkflowStep.NO_SHOW: "S26"}
+_CHARSET: Final = "UNICODE UTF-8"
+
+
+def control_id(delivery_id: UUID) -> str:
+    """MSH-10 of a delivery: 20 characters, which is all that HL7 2.3.1 allows, of the id's 100 most varying bits."""
+    number = delivery_id.int & ((1 << 100) - 1)
+    return "".join(_DIGITS[number >> shift & 31] for shift in range(95, -1, -5))
+
+
+class Hl7StatusWriter:
+    """Writes for the site as its file is now."""
+
+    def __init__(self, site: Callable[[], SiteFile]) -> None:
+        self._site = site
+
+    def control_id(self, delivery_id: UUID) -> str:
+        return control_id(delivery_id)
+
+    def status_message(
+        self, link: AppointmentLink, patient: Patient, step: WorkflowStep, *, control_id: str, made_at: datetime
+    ) -> bytes:
+        """The message that tells PowerServer that ``link`` has reached ``step``."""
+        site = self._site()
+        facility = site.facilities[link.facility]
+        kind = "ORM^O01" if site.hl7.send == "orm" else f"SIU^{_SIU_EVENT.get(step, 'S14')}"
+        message = Message.new(
+            version=site.hl7.version,
+            type=kind,
+            control_id=control_id,
+            sending=(site.hl7.sending_application, site.hl7.sending_facility or site.site.upper()),
+            receiving=(site.hl7.receiving_application, link.facility),
+            at=made_at.astimezone(facility.zone),
+            charset=_CHARSET,
+        )
+        if site.hl7.send == "orm":
+            _add_order(message, site, link, patient, step)
+        else:
+            _add_appointment(message, site, link, patient, step)
+        return message.to_bytes()
+
+
+def _add_appointment(
+    message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, step: WorkflowStep
+) -> None:
+    start, end, minutes = _times(link, site.facilities[link.facility].zone)
+    receiver = site.hl7.receiving_application
+    reason = link.reason if step is WorkflowStep.CANCELLED else None
+    studies = [[study.code, study.description, "99STUDYTYPE"] for study in link.studies]
+    message.add(
+        "SCH",
+        {
+            1: [link.placer_number, receiver],
+            2: [link.filler_id, receiver] if link.filler_id else None,
+            6: [None, reason] if reason else None,
+            7: studies[0] if studies else None,
+            9: minutes,
+            10: ["min", "minutes", "ISO+"],
+            11: [None, None, minutes, start, end],
+            25: _status(site, step),
+        },
+    )
+    _add_patient(message, patient, link)
+    message.add("RGS", {1: "1", 2: "A"})
+    for number, study in enumerate(studies, 1):
+        message.add("AIS", {1: number, 2: "A", 3: study, 4: start})
+    message.add("AIG", {1: "1", 2: "A", 3: [link.resource, link.resource], 4: link.modality})
+    message.add("AIL", {1: "1", 2: "A", 3: [None, None, None, link.facility]})
+
+
+def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, step: WorkflowStep) -> None:
+    start, end, minutes = _times(link, site.facilities[link.facility].zone)
+    receiver, field = site.hl7.receiving_application, site.hl7.orm_resource_field
+    control = "CA" if step is WorkflowStep.CANCELLED else "SC"
+    placer, timing = [link.placer_number, receiver], [None, None, minutes, start, end]
+    _add_patient(message, patient, link)
+    for number, study in enumerate(link.studies, 1):
+        known = link.accession_numbers[number - 1 : number]
+        accession = [known[0], receiver] if known else None
+        place = [None, None, None, link.facility]
+        message.add("ORC", {1: control, 2: placer, 3: accession, 7: timing, 13: place, 16: _status(site, step)})
+        coded = [study.code, study.description, "99STUDYTYPE"]
+        message.add("OBR", {1: number, 2: placer, 3: accession, 4: coded, 24: link.modality, 27: timing})
+        if field.startswith("OBR-"):
+            message.set(field.replace("OBR-", f"OBR[{number}]-"), link.resource)
+    if control == "CA" and link.reason:
+        message.add("NTE", {1: "1", 3: link.reason})
+
+
+def _status(site: SiteFile, step: WorkflowStep) -> list[str]:
+    value, name = site.status_of_step[step]
+    return [str(value), name, "99PS"]
+
+
+def _times(link: AppointmentLink, zone: ZoneInfo) -> tuple[str | None, str | None, str | None]:
+    if link.slot is None:
+        return None, None, None
+    start, end = link.slot.start.astimezone(zone), link.slot.end.astimezone(zone)
+    return format_timestamp(start), format_timestamp(end), str(link.slot.minutes)
+
+
+def _add_patient(message: Message, patient: Patient, link: AppointmentLink) -> None:
+    first = patient.identifiers[0]
+    identifier = [first.value, None, None, first.issuer]
+    message.add(
+        "PID",
+        {
+            1: "1",
+            2: identifier,
+            3: identifier,
+            5: [patient.family, patient.given, patient.middle],
+            7: patient.birth_date.strftime("%Y%m%d") if patient.birth_date else None,
+            8: patient.sex,
+        },
+    )
+    message.add("PV1", {1: "1", 2: "O", 3: [None, None, None, link.facility]})

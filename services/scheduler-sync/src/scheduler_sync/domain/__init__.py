@@ -1,0 +1,1 @@
+"""The rules of an appointment that lives in two systems: plain Python, no I/O, no framework."""

@@ -1,0 +1,327 @@
+"""The appointment link: one appointment, as both systems know it, with the decisions that keep them in step.
+
+A link never does anything itself: ``hear_powerserver`` and ``hear_omegaai`` return the link as it is afterwards and
+what follows from it; the caller saves, publishes and tells.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from scheduler_sync.domain.link import (
+    STEP_AFTER,
+    TRIGGER_OF_STEP,
+    WHO_ACTS_NEXT,
+    Announcement,
+    Refusal,
+    State,
+    System,
+    Trigger,
+    WhoActs,
+    transition,
+)
+from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A time span on a resource: aware datetimes, and the IANA zone of the facility that they are shown in."""
+
+    start: datetime
+    end: datetime
+    zone: str
+
+    @property
+    def minutes(self) -> int:
+        return int((self.end - self.start) / timedelta(minutes=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study type on the appointment."""
+
+    code: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaffFacts:
+    """What one PowerServer message says of an appointment.
+
+    ``step`` is None when the message gives no status. What is None or empty is not said, so it changes nothing.
+    """
+
+    step: WorkflowStep | None
+    facility: str
+    resource: str | None
+    modality: str | None
+    slot: Slot | None
+    studies: tuple[Study, ...]
+    filler_id: str | None = None
+    accession_numbers: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """What OmegaAI's Appointment says: its status, its times, its version."""
+
+    fhir_id: str
+    version: str
+    status: FhirStatus
+    start: datetime | None
+    end: datetime | None
+    requested_start: datetime | None = None
+    requested_end: datetime | None = None
+    reason: str | None = None
+
+
+class Outcome(StrEnum):
+    """What an input came to."""
+
+    APPLIED = "applied"
+    DETAIL = "detail"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+    ECHO = "echo"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The link after an input, and what follows.
+
+    ``conflict`` is a sentence for the conflict log: the input was refused, or one side was overruled.
+    ``changed`` names the facts that are different now.
+    """
+
+    link: "AppointmentLink"
+    outcome: Outcome
+    trigger: Trigger | None = None
+    announces: Announcement | None = None
+    tells: frozenset[System] = frozenset()
+    changed: tuple[str, ...] = ()
+    conflict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentLink:
+    """PowerServer's and OmegaAI's appointment as one. ``revision`` counts the published events."""
+
+    id: UUID
+    site: str
+    placer_number: str
+    patient_id: UUID
+    facility: str
+    resource: str
+    modality: str | None
+    slot: Slot | None
+    studies: tuple[Study, ...]
+    state: State = State.NEW
+    step: WorkflowStep = WorkflowStep.ORDERED
+    filler_id: str | None = None
+    accession_numbers: tuple[str, ...] = ()
+    requested_slot: Slot | None = None
+    reason: str | None = None
+    powerserver_step: WorkflowStep | None = None
+    """The status that PowerServer is known to show: by its own word, or because it acknowledged ours."""
+    powerserver_heard_at: datetime | None = None
+    """PowerServer's own time (MSH-7) of the newest message that was applied."""
+    powerserver_told_at: datetime | None = None
+    """When PowerServer last acknowledged a status of ours."""
+    omegaai_id: str | None = None
+    omegaai_version: str | None = None
+    """Newest version that is known, heard or written."""
+    omegaai_written_version: str | None = None
+    """Newest version that is our own write."""
+    revision: int = 0
+
+    @property
+    def who_acts_next(self) -> WhoActs:
+        return WHO_ACTS_NEXT[self.state]
+
+    @property
+    def fhir_status(self) -> FhirStatus:
+        """What OmegaAI should show. A time that was taken away again is a cancelled Appointment, not a request."""
+        return FhirStatus.CANCELLED if self.state is State.UNSCHEDULED else FHIR_STATUS_OF_STEP[self.step]
+
+    def hear_powerserver(self, facts: StaffFacts, *, said_at: datetime) -> Decision:
+        """Apply a message of PowerServer that it made at ``said_at`` (MSH-7)."""
+        if self.powerserver_heard_at is not None and said_at < self.powerserver_heard_at:
+            filled = self._with_missing_details(facts)
+            return Decision(filled, Outcome.STALE, changed=_differences(self, filled))
+        updated = self._with_facts(facts)
+        changed = _differences(self, updated)
+        trigger, overruled = self._staff_trigger(facts, updated.slot, said_at)
+        step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
+        heard = replace(updated, powerserver_step=step_shown, powerserver_heard_at=said_at)
+        decision = self._moved(heard, trigger, changed)
+        return replace(decision, conflict=overruled) if overruled and decision.conflict is None else decision
+
+    def hear_omegaai(self, facts: RemoteFacts) -> Decision:
+        """Apply what OmegaAI's Appointment says now. Our own writes come back as events too: they end here."""
+        no_news = self._no_news(facts)
+        if no_news is not None:
+            return Decision(self, no_news)
+        heard = self._with_remote(facts)
+        if facts.status is self.fhir_status and heard.requested_slot == self.requested_slot:
+            return self._same_status(heard, facts)
+        trigger = _TRIGGER_OF_FHIR_STATUS.get(facts.status)
+        if trigger is None:
+            why = f"OmegaAI shows {facts.status}, which no act of a patient brings about; PowerServer owns the status"
+            return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+        decision = self._moved(heard, trigger, _differences(self, heard))
+        if decision.outcome is Outcome.REFUSED:
+            return replace(decision, tells=_OMEGAAI)
+        if trigger is Trigger.PATIENT_CONFIRMED and self._times_differ(facts):
+            why = "the patient confirmed a time that PowerServer has moved; PowerServer's time holds"
+            return replace(decision, tells=decision.tells | _OMEGAAI, conflict=why)
+        return decision
+
+    def told_omegaai(self, fhir_id: str, version: str, *, as_sent: bool = True) -> "AppointmentLink":
+        """After OmegaAI took a write of ours; not ``as_sent`` when an act of the patient was left standing in it."""
+        newest = self.omegaai_version
+        if as_sent and not _is_older(version, newest):
+            newest = version
+        return replace(self, omegaai_id=fhir_id, omegaai_version=newest, omegaai_written_version=version)
+
+    def told_powerserver(self, step: WorkflowStep, at: datetime) -> "AppointmentLink":
+        """After PowerServer acknowledged a status of ours."""
+        return replace(self, powerserver_step=step, powerserver_told_at=at)
+
+    def _staff_trigger(self, facts: StaffFacts, slot: Slot | None, said_at: datetime) -> tuple[Trigger, str | None]:
+        step, has_no_time_yet = facts.step, self.state in {State.NEW, State.UNSCHEDULED}
+        if has_no_time_yet:
+            if step is None:
+                trigger = Trigger.STAFF_ORDERED if slot is None else Trigger.STAFF_SCHEDULED
+            else:
+                trigger = TRIGGER_OF_STEP[step]
+            needs_a_time = trigger not in {Trigger.STAFF_CANCELLED, Trigger.STAFF_NO_SHOW}
+            return (Trigger.STAFF_ORDERED if slot is None and needs_a_time else trigger), None
+        if step is None or step is self.powerserver_step:
+            return Trigger.STAFF_UPDATED, None
+        trigger, told_at = TRIGGER_OF_STEP[step], self.powerserver_told_at
+        if trigger is Trigger.STAFF_SCHEDULED and told_at is not None and said_at <= told_at:
+            return Trigger.STAFF_UPDATED, "PowerServer's SCHEDULED is older than the status that it took from us"
+        return trigger, None
+
+    def _no_news(self, facts: RemoteFacts) -> Outcome | None:
+        if facts.fhir_id != self.omegaai_id:
+            return None
+        if facts.version == self.omegaai_version:
+            return Outcome.ECHO
+        return Outcome.STALE if _is_older(facts.version, self.omegaai_version) else None
+
+    def _same_status(self, heard: "AppointmentLink", facts: RemoteFacts) -> Decision:
+        is_request = facts.status is FhirStatus.PROPOSED
+        if is_request or self.omegaai_id is None or not self._times_differ(facts):
+            return Decision(heard, Outcome.ECHO)
+        why = "OmegaAI shows another time; PowerServer owns the time"
+        return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+
+    def _times_differ(self, facts: RemoteFacts) -> bool:
+        return self.slot is not None and facts.start is not None and facts.start != self.slot.start
+
+    def _with_remote(self, facts: RemoteFacts) -> "AppointmentLink":
+        heard = replace(self, omegaai_id=facts.fhir_id, omegaai_version=facts.version)
+        if facts.status is FhirStatus.CANCELLED:
+            return replace(heard, reason=facts.reason or self.reason)
+        if facts.status is not FhirStatus.PROPOSED or self.slot is None:
+            return heard
+        start, end = facts.requested_start, facts.requested_end
+        if start is None and self._times_differ(facts):
+            start, end = facts.start, facts.end
+        if start is None:
+            return heard
+        asked = Slot(start, end or start + (self.slot.end - self.slot.start), self.slot.zone)
+        return replace(heard, requested_slot=asked)
+
+    def _moved(self, heard: "AppointmentLink", trigger: Trigger, changed: tuple[str, ...]) -> Decision:
+        move = transition(self.state, trigger)
+        if isinstance(move, Refusal):
+            # What was heard of versions and times counts, the facts do not.
+            kept = replace(
+                self,
+                omegaai_id=heard.omegaai_id,
+                omegaai_version=heard.omegaai_version,
+                powerserver_step=heard.powerserver_step,
+                powerserver_heard_at=heard.powerserver_heard_at,
+            )
+            why = f"{trigger} refused in state {self.state}: {move.why}"
+            return Decision(kept, Outcome.REFUSED, trigger, conflict=why)
+        step = self.step if move.to is self.state and move.to in _REQUESTS else STEP_AFTER.get(trigger, self.step)
+        if trigger is Trigger.STAFF_UPDATED and self.state is State.NEW:
+            step = WorkflowStep.SCHEDULED
+        after = replace(heard, state=move.to, step=step)
+        if move.to not in _REQUESTS:
+            after = replace(after, requested_slot=None)
+        if step is not self.step:
+            changed = (*changed, "step")
+        shown = tuple(name for name in changed if name in _SHOWN)
+        if move.only_if_changed and not shown:
+            outcome = Outcome.DETAIL if changed else Outcome.UNCHANGED
+            return Decision(after, outcome, trigger, changed=changed)
+        if move.announces is not None:
+            after = replace(after, revision=after.revision + 1)
+        tells = frozenset({move.tells}) if move.tells is not None else frozenset[System]()
+        return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
+
+    def _with_facts(self, facts: StaffFacts) -> "AppointmentLink":
+        return replace(
+            self,
+            facility=facts.facility,
+            resource=facts.resource or self.resource,
+            modality=facts.modality or self.modality,
+            slot=facts.slot or self.slot,
+            studies=facts.studies or self.studies,
+            filler_id=facts.filler_id or self.filler_id,
+            accession_numbers=_joined(self.accession_numbers, facts.accession_numbers),
+            reason=facts.reason or self.reason,
+        )
+
+    def _with_missing_details(self, facts: StaffFacts) -> "AppointmentLink":
+        return replace(
+            self,
+            filler_id=self.filler_id or facts.filler_id,
+            accession_numbers=self.accession_numbers or facts.accession_numbers,
+        )
+
+
+_OMEGAAI = frozenset({System.OMEGAAI})
+_TRIGGER_OF_FHIR_STATUS = {
+    FhirStatus.BOOKED: Trigger.PATIENT_CONFIRMED,
+    FhirStatus.PROPOSED: Trigger.PATIENT_ASKED_TO_MOVE,
+    FhirStatus.CANCELLED: Trigger.PATIENT_CANCELLED,
+}
+_REQUESTS = frozenset({State.MOVE_REQUESTED, State.PATIENT_BOOKED})
+_SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step"})
+"""What both sides show: a change of these is told and published; other changes are kept only."""
+_COMPARED = ("facility", "resource", "modality", "slot", "studies", "filler_id", "accession_numbers", "requested_slot")
+
+
+def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, ...]:
+    return tuple(name for name in _COMPARED if getattr(before, name) != getattr(after, name))
+
+
+def _joined(known: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:
+    return known + tuple(one for one in said if one not in known)
+
+
+def _is_older(version: str, than: str | None) -> bool:
+    return than is not None and version.isdecimal() and than.isdecimal() and int(version) < int(than)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A bookable resource of a facility, as OmegaAI's HealthcareService describes it."""
+
+    id: UUID
+    facility: str
+    name: str
+    modality: str | None
+    healthcare_service_id: str
+    duration_minutes: int | None = None
+    overbooking: bool = False
+    active: bool = True
+    aliases: tuple[str, ...] = field(default=())

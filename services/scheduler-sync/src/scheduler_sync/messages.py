@@ -1,0 +1,161 @@
+"""What the handlers are asked to do, and the snapshots that deliveries carry.
+
+A snapshot is the whole of what OmegaAI should hold, taken in the transaction that decided it; nothing is read again
+when it is sent but the ids that OmegaAI gave meanwhile.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, Resource, StaffFacts
+from scheduler_sync.domain.patient import Patient, PatientFacts
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAppointmentByStaff:
+    """PowerServer booked or changed an appointment (SIU or ORM). ``said_at`` is MSH-7, ``name`` e.g. SIU^S12."""
+
+    name: str
+    placer_number: str
+    patient: PatientFacts
+    appointment: StaffFacts
+    resource: Resource | None
+    said_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOverOmegaAIAppointment:
+    """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are the identifiers that it carries of ours."""
+
+    task_id: str
+    link_id: UUID | None
+    placer_number: str | None
+    facts: RemoteFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an input came from: for the history, and to join what follows from it."""
+
+    source: str
+    message: str
+    journal_id: UUID
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PatientSnapshot:
+    """A Patient as OmegaAI should hold it. ``identifiers`` are (system, value) pairs, the first one identifies."""
+
+    patient_id: UUID
+    identifiers: tuple[tuple[str, str], ...]
+    family: str
+    given: str
+    middle: str | None
+    birth_date: date | None
+    sex: str
+    email: str | None
+    phone: str | None
+    language: str
+    address: Mapping[str, str | None] | None
+    organization: str
+
+    @classmethod
+    def of(cls, patient: Patient, systems: Mapping[str, str]) -> "PatientSnapshot":
+        """``systems`` maps an issuer to OmegaAI's system; identifiers of other issuers stay here."""
+        address = patient.address
+        return cls(
+            patient_id=patient.id,
+            identifiers=tuple((systems[one.issuer], one.value) for one in patient.identifiers if one.issuer in systems),
+            family=patient.family,
+            given=patient.given,
+            middle=patient.middle,
+            birth_date=patient.birth_date,
+            sex=patient.sex,
+            email=patient.email,
+            phone=patient.phone,
+            language=patient.language,
+            address=None
+            if address is None
+            else {
+                "line": address.line,
+                "city": address.city,
+                "state": address.state,
+                "postal_code": address.postal_code,
+                "country": address.country,
+            },
+            organization=patient.organization,
+        )
+
+    def to_bytes(self) -> bytes:
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(values, default=str, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "PatientSnapshot":
+        values: dict[str, Any] = json.loads(payload)
+        values["patient_id"] = UUID(values["patient_id"])
+        values["identifiers"] = tuple((system, value) for system, value in values["identifiers"])
+        values["birth_date"] = date.fromisoformat(values["birth_date"]) if values["birth_date"] else None
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentSnapshot:
+    """An Appointment as OmegaAI should hold it; ``start`` and ``end`` carry the facility's offset.
+
+    ``base_version`` is the newest version known when the snapshot was taken, ``written_version`` our own newest then.
+    """
+
+    link_id: UUID
+    patient_id: UUID
+    placer_number: str
+    status: str
+    start: datetime
+    end: datetime
+    minutes: int
+    studies: tuple[tuple[str, str], ...]
+    resource: str
+    healthcare_service_id: str
+    reason: str | None
+    base_version: str | None
+    written_version: str | None
+
+    @classmethod
+    def of(
+        cls, link: AppointmentLink, start: datetime, end: datetime, healthcare_service_id: str
+    ) -> "AppointmentSnapshot":
+        return cls(
+            link_id=link.id,
+            patient_id=link.patient_id,
+            placer_number=link.placer_number,
+            status=link.fhir_status.value,
+            start=start,
+            end=end,
+            minutes=int((end - start).total_seconds() // 60),
+            studies=tuple((study.code, study.description) for study in link.studies),
+            resource=link.resource,
+            healthcare_service_id=healthcare_service_id,
+            reason=link.reason,
+            base_version=link.omegaai_version,
+            written_version=link.omegaai_written_version,
+        )
+
+    def to_bytes(self) -> bytes:
+        values = {name: getattr(self, name) for name in self.__slots__}
+        values["start"], values["end"] = self.start.isoformat(), self.end.isoformat()
+        return json.dumps(values, default=str, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "AppointmentSnapshot":
+        values: dict[str, Any] = json.loads(payload)
+        for name in ("link_id", "patient_id"):
+            values[name] = UUID(values[name])
+        for name in ("start", "end"):
+            values[name] = datetime.fromisoformat(values[name])
+        values["studies"] = tuple((code, description) for code, description in values["studies"])
+        return cls(**values)

@@ -1,0 +1,120 @@
+"""What the handlers need of the outside; the store and the adapters provide it, tests fake it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import contracts
+from scheduler_sync.domain.appointment import AppointmentLink, Outcome, Resource
+from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.statuses import WorkflowStep
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of a link's time line: what came in, what it did, what went out because of it."""
+
+    link_id: UUID
+    at: datetime
+    source: str
+    message: str
+    cause_id: UUID
+    trigger: str | None
+    outcome: str
+    state_before: str
+    state_after: str
+    revision: int
+    changed: tuple[str, ...]
+    delivery_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One line of the conflict log: an input that was refused or overruled, and why."""
+
+    link_id: UUID
+    at: datetime
+    source: str
+    cause_id: UUID
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedTask:
+    """A Task of OmegaAI's queue that could not be taken over; ``expression`` is the FHIR path of what is wrong."""
+
+    task_id: str
+    focus: str
+    expression: str | None
+    reason: str
+    at: datetime
+
+
+class Patients(Protocol):
+    """The patients that this unit of work has loaded."""
+
+    def identified_by(self, identifiers: Sequence[PatientIdentifier]) -> Patient | None: ...
+    def by_id(self, patient_id: UUID) -> Patient | None: ...
+    def save(self, patient: Patient) -> None: ...
+
+
+class Links(Protocol):
+    """The appointment links that this unit of work has loaded, with their histories to write."""
+
+    def by_placer_number(self, placer_number: str) -> AppointmentLink | None: ...
+    def by_id(self, link_id: UUID) -> AppointmentLink | None: ...
+    def save(self, link: AppointmentLink) -> None: ...
+    def note(self, entry: HistoryEntry) -> None: ...
+    def note_conflict(self, conflict: Conflict) -> None: ...
+    def park(self, task: ParkedTask) -> None: ...
+
+
+class Outgoing(Protocol):
+    """What leaves with the transaction: events and deliveries. The chassis' Transaction is one."""
+
+    def publish(self, message: contracts.Message) -> None: ...
+    def deliver(
+        self,
+        destination: str,
+        *,
+        key: UUID,
+        kind: str,
+        payload: bytes,
+        idempotency_key: str,
+        delivery_id: UUID | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> UUID: ...
+
+
+class Resources(Protocol):
+    """The resources that OmegaAI has, held in memory."""
+
+    def named(self, facility: str, name: str) -> Resource:
+        """NeedsSetup when OmegaAI has no such resource; Transient while they have never been read."""
+        ...
+
+
+class PowerServerWriter(Protocol):
+    """Says an appointment's status in PowerServer's words."""
+
+    def control_id(self, delivery_id: UUID) -> str: ...
+    def status_message(
+        self, link: AppointmentLink, patient: Patient, step: WorkflowStep, *, control_id: str, made_at: datetime
+    ) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Work:
+    """One unit of work: the aggregates of a batch, and what leaves with its transaction."""
+
+    outgoing: Outgoing
+    patients: Patients
+    links: Links
+
+
+class Counter(Protocol):
+    """Counts what an input came to."""
+
+    def __call__(self, source: str, outcome: Outcome) -> None: ...

@@ -1,0 +1,149 @@
+"""The resources that can be booked: imported from OmegaAI, kept in the store, held in memory.
+
+Looked up by exact name within a facility, because both products compare names exactly; an alias in the site file joins
+two names that cannot be made the same.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
+from scheduler_sync.adapters.omegaai.reader import ServiceFound
+from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.site import Site, SiteFile
+
+_log = structlog.get_logger(__name__)
+_RETRY_SECONDS: Final = 2.0
+
+
+class ResourceDirectory:
+    """All resources, in memory; the hot path asks here and no store."""
+
+    def __init__(self, site: Callable[[], SiteFile]) -> None:
+        self._site = site
+        self._by_name: dict[tuple[str, str], Resource] = {}
+        self._was_filled = False
+
+    def fill(self, resources: Iterable[Resource]) -> None:
+        """Hold these from now on. Inactive ones are left out: they cannot be booked."""
+        by_name: dict[tuple[str, str], Resource] = {}
+        for resource in resources:
+            if resource.active:
+                by_name[(resource.facility, resource.name)] = resource
+                for alias in resource.aliases:
+                    by_name.setdefault((resource.facility, alias), resource)
+        self._by_name = by_name
+        self._was_filled = self._was_filled or bool(by_name)
+
+    def named(self, facility: str, name: str) -> Resource:
+        """The resource of this exact name, or the one that the site file's alias leads to."""
+        found = self._by_name.get((facility, name))
+        if found is not None:
+            return found
+        site = self._site()
+        alias = site.resource_aliases.get(facility, {}).get(name)
+        if alias is not None and (found := self._by_name.get((facility, alias))) is not None:
+            return found
+        if not self._was_filled:
+            raise Transient("the resources have not been read from OmegaAI yet")
+        organization = site.facilities[facility].organization
+        raise NeedsSetup(
+            f"resource {name!r} of {facility} is not a HealthcareService of OmegaAI's organisation {organization}",
+            setting=f"OmegaAI: Scheduler > Edit Healthcare Services, or resource_aliases.{facility} in the site file",
+        )
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+class ResourceStore(Protocol):
+    """Keeps resources."""
+
+    async def keep(self, facility: str, services: Sequence[ServiceFound]) -> None: ...
+    async def all(self) -> Sequence[Resource]: ...
+
+
+class ResourceImport:
+    """Reads organisations and HealthcareServices of all facilities every ``interval_seconds``, or when woken."""
+
+    def __init__(
+        self,
+        client: FhirClient,
+        site: Site,
+        store: ResourceStore,
+        directory: ResourceDirectory,
+        *,
+        interval_seconds: float,
+    ) -> None:
+        self._client = client
+        self._site = site
+        self._store = store
+        self._directory = directory
+        self._interval_seconds = interval_seconds
+        self._woken = asyncio.Event()
+        self._is_stopping = False
+        self.progressed_at = time.monotonic()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def run(self) -> None:
+        self._directory.fill(await self._store.all())
+        due_at = 0.0
+        while not self._is_stopping:
+            self.progressed_at = now = time.monotonic()
+            if self._site.refresh() or self._woken.is_set() or now >= due_at:
+                self._woken.clear()
+                due_at = now + (self._interval_seconds if await self._import() else _RETRY_SECONDS)
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def stop(self) -> None:
+        self._is_stopping = True
+        self._woken.set()
+
+    async def import_once(self) -> int:
+        """Read everything and keep it; the number of services. Transient, Permanent."""
+        count = 0
+        for code, facility in self._site.file.facilities.items():
+            await self._check_organization(code, facility.organization, facility.time_zone)
+            services = []
+            query = {"organization": facility.organization, "_count": "100"}
+            async for found in self._client.search("HealthcareService", query):
+                try:
+                    services.append(reader.healthcare_service(found))
+                except Malformed as error:
+                    _log.error("resource-import.unreadable", service=found.id, expression=error.location)
+            await self._store.keep(code, services)
+            count += len(services)
+        self._directory.fill(await self._store.all())
+        return count
+
+    async def _import(self) -> bool:
+        try:
+            count = await self.import_once()
+        except (Transient, Permanent) as error:
+            _log.warning("resource-import.failed", reason=str(error), held=len(self._directory))
+            return False
+        _log.info("resource-import.done", services=count)
+        return True
+
+    async def _check_organization(self, code: str, organization_id: str, time_zone: str) -> None:
+        """Say what in OmegaAI's tree contradicts the site file; it stops nothing."""
+        key = f"facilities.{code}.organization"
+        try:
+            found = reader.organization(await self._client.read("Organization", organization_id))
+        except NotFoundError:
+            _log.error("site-file.contradicted", key=key, why="OmegaAI has no such organisation")
+            return
+        if found.time_zone is not None and found.time_zone != time_zone:
+            _log.error("site-file.contradicted", key=f"facilities.{code}.time_zone", why="OmegaAI has another zone")

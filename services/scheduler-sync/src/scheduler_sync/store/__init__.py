@@ -1,0 +1,1 @@
+"""The service's own tables and the only SQL that touches them."""

@@ -1,0 +1,100 @@
+"""Rows from and to aggregates: one place per table that says which column holds what."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
+from scheduler_sync.domain.link import State
+from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
+from scheduler_sync.domain.statuses import WorkflowStep
+
+PATIENT: Final = {
+    "id": "uuid", "site": "text", "family": "text", "given": "text", "middle": "text", "birth_date": "date",
+    "sex": "text", "email": "text", "phone": "text", "language": "text", "address": "jsonb", "organization": "text",
+    "heard_at": "timestamptz", "revision": "int", "fhir_id": "text", "fhir_version": "text",
+}  # fmt: skip
+LINK: Final = {
+    "id": "uuid", "site": "text", "placer_number": "text", "patient_id": "uuid", "facility": "text", "resource": "text",
+    "modality": "text", "slot_start": "timestamptz", "slot_end": "timestamptz", "slot_zone": "text", "studies": "jsonb",
+    "state": "text", "step": "text", "who_acts_next": "text", "filler_id": "text", "accession_numbers": "jsonb",
+    "requested_start": "timestamptz", "requested_end": "timestamptz", "requested_zone": "text", "reason": "text",
+    "powerserver_step": "text", "powerserver_heard_at": "timestamptz", "powerserver_told_at": "timestamptz",
+    "omegaai_id": "text", "omegaai_version": "text", "omegaai_written_version": "text", "revision": "int",
+}  # fmt: skip
+HISTORY: Final = {
+    "link_id": "uuid", "at": "timestamptz", "source": "text", "message": "text", "cause_id": "uuid", "trigger": "text",
+    "outcome": "text", "state_before": "text", "state_after": "text", "revision": "int", "changed": "jsonb",
+    "delivery_ids": "jsonb",
+}  # fmt: skip
+CONFLICT: Final = {"link_id": "uuid", "at": "timestamptz", "source": "text", "cause_id": "uuid", "why": "text"}
+IDENTIFIER: Final = {"site": "text", "issuer": "text", "value": "text", "patient_id": "uuid", "position": "int"}
+PARKED: Final = {
+    "task_id": "text", "focus": "text", "expression": "text", "reason": "text", "parked_at": "timestamptz",
+}  # fmt: skip
+ARRAYS: Final = {"accession_numbers": "text", "changed": "text", "delivery_ids": "uuid"}
+"""Array columns: several lists of different lengths cannot go through unnest, so they travel as JSON."""
+
+
+def patient_row(patient: Patient) -> tuple[Any, ...]:
+    address = patient.address
+    return (
+        patient.id, patient.site, patient.family, patient.given, patient.middle, patient.birth_date, patient.sex,
+        patient.email, patient.phone, patient.language,
+        None if address is None else json.dumps(
+            {"line": address.line, "city": address.city, "state": address.state,
+             "postal_code": address.postal_code, "country": address.country}
+        ),
+        patient.organization, patient.heard_at, patient.revision, patient.fhir_id, patient.fhir_version,
+    )  # fmt: skip
+
+
+def patient(row: Mapping[str, Any], identifiers: tuple[PatientIdentifier, ...]) -> Patient:
+    address = row["address"]
+    return Patient(
+        id=row["id"], site=row["site"], identifiers=identifiers, family=row["family"], given=row["given"],
+        middle=row["middle"], birth_date=row["birth_date"], sex=row["sex"], email=row["email"], phone=row["phone"],
+        language=row["language"], address=None if address is None else Address(**_json(address)),
+        organization=row["organization"], heard_at=row["heard_at"], revision=row["revision"],
+        fhir_id=row["fhir_id"], fhir_version=row["fhir_version"],
+    )  # fmt: skip
+
+
+def link_row(link: AppointmentLink) -> tuple[Any, ...]:
+    slot, requested = link.slot, link.requested_slot
+    return (
+        link.id, link.site, link.placer_number, link.patient_id, link.facility, link.resource, link.modality,
+        None if slot is None else slot.start, None if slot is None else slot.end, None if slot is None else slot.zone,
+        json.dumps([[study.code, study.description] for study in link.studies]),
+        link.state.value, link.step.value, link.who_acts_next.value, link.filler_id,
+        json.dumps(link.accession_numbers),
+        None if requested is None else requested.start, None if requested is None else requested.end,
+        None if requested is None else requested.zone, link.reason,
+        None if link.powerserver_step is None else link.powerserver_step.value, link.powerserver_heard_at,
+        link.powerserver_told_at, link.omegaai_id, link.omegaai_version, link.omegaai_written_version, link.revision,
+    )  # fmt: skip
+
+
+def link(row: Mapping[str, Any]) -> AppointmentLink:
+    step = row["powerserver_step"]
+    return AppointmentLink(
+        id=row["id"], site=row["site"], placer_number=row["placer_number"], patient_id=row["patient_id"],
+        facility=row["facility"], resource=row["resource"], modality=row["modality"],
+        slot=_slot(row["slot_start"], row["slot_end"], row["slot_zone"]),
+        studies=tuple(Study(code, description) for code, description in _json(row["studies"])),
+        state=State(row["state"]), step=WorkflowStep(row["step"]), filler_id=row["filler_id"],
+        accession_numbers=tuple(row["accession_numbers"]),
+        requested_slot=_slot(row["requested_start"], row["requested_end"], row["requested_zone"]),
+        reason=row["reason"], powerserver_step=None if step is None else WorkflowStep(step),
+        powerserver_heard_at=row["powerserver_heard_at"], powerserver_told_at=row["powerserver_told_at"],
+        omegaai_id=row["omegaai_id"], omegaai_version=row["omegaai_version"],
+        omegaai_written_version=row["omegaai_written_version"], revision=row["revision"],
+    )  # fmt: skip
+
+
+def _slot(start: Any, end: Any, zone: str | None) -> Slot | None:
+    return None if start is None else Slot(start, end, zone or "UTC")
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,163 @@
+"""Reading and writing outside the batches: ids for deliveries, resources, the pages and the commands."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+import contracts
+from scheduler_sync.adapters.omegaai.reader import ServiceFound
+from scheduler_sync.adapters.omegaai.sender import KnownIds
+from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.site import Site
+
+Row: TypeAlias = Mapping[str, Any]
+_PAGE_ROWS: Final = 50
+
+
+class StoredIds:
+    """What OmegaAI called things, for the sender."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def of_patient(self, patient_id: UUID) -> KnownIds:
+        return KnownIds(await self._pool.fetchval("SELECT fhir_id FROM patients WHERE id = $1", patient_id))
+
+    async def of_link(self, link_id: UUID) -> KnownIds:
+        row = await self._pool.fetchrow(
+            "SELECT patients.fhir_id, omegaai_id, omegaai_written_version FROM appointment_links "
+            "JOIN patients ON patients.id = patient_id WHERE appointment_links.id = $1",
+            link_id,
+        )
+        return KnownIds(None) if row is None else KnownIds(*row)
+
+
+class StoredResources:
+    """The resources table."""
+
+    def __init__(self, pool: asyncpg.Pool, site: Site) -> None:
+        self._pool = pool
+        self._site = site
+
+    async def keep(self, facility: str, services: Sequence[ServiceFound]) -> None:
+        """Take over a facility's services as they are in OmegaAI; one that is gone there is no longer active."""
+        rows = [
+            (
+                contracts.uuid7(), facility, one.organization, one.name, one.modality, one.id, one.duration_minutes,
+                json.dumps(one.available_time), one.allows_overbooking, one.allows_self_scheduling, one.is_active,
+            )
+            for one in services
+        ]  # fmt: skip
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.executemany(
+                "INSERT INTO resources (id, facility, organization, name, modality, healthcare_service_id, "
+                "duration_minutes, hours, overbooking, self_scheduling, active, aliases, seen_at) "
+                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11, '{}', now()) "
+                "ON CONFLICT (healthcare_service_id) DO UPDATE SET facility = excluded.facility, "
+                "organization = excluded.organization, name = excluded.name, modality = excluded.modality, "
+                "duration_minutes = excluded.duration_minutes, hours = excluded.hours, "
+                "overbooking = excluded.overbooking, self_scheduling = excluded.self_scheduling, "
+                "active = excluded.active, seen_at = now()",
+                rows,
+            )
+            await connection.execute(
+                "UPDATE resources SET active = false "
+                "WHERE facility = $1 AND NOT healthcare_service_id = ANY($2::text[])",
+                facility,
+                [one.id for one in services],
+            )
+
+    async def all(self) -> Sequence[Resource]:
+        rows = await self._pool.fetch(
+            "SELECT id, facility, name, modality, healthcare_service_id, duration_minutes, overbooking, active, "
+            "aliases FROM resources WHERE facility = ANY($1::text[]) ORDER BY facility, name",
+            list(self._site.file.facilities),
+        )
+        return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFilter:
+    """What the list of links shows; it stands in the address of the page."""
+
+    state: str = ""
+    facility: str = ""
+    placer_number: str = ""
+    conflicts_only: bool = False
+    before: str = ""
+
+
+class Views:
+    """The pages' queries."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def links(self, wanted: LinkFilter) -> list[Row]:
+        """The newest changes first, a page at a time; ``before`` is the updated_at of the last row seen."""
+        before = None
+        try:
+            before = datetime.fromisoformat(wanted.before) if wanted.before else None
+        except ValueError:
+            before = None
+        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
+            "SELECT l.*, EXISTS (SELECT 1 FROM conflicts WHERE link_id = l.id) AS has_conflicts, "
+            "EXISTS (SELECT 1 FROM deliveries WHERE (key = l.id OR key = l.patient_id) AND state = 'dead') AS has_dead "
+            "FROM appointment_links l "
+            "WHERE ($1 = '' OR state = $1) AND ($2 = '' OR facility = $2) AND ($3 = '' OR placer_number = $3) "
+            "AND (NOT $4 OR EXISTS (SELECT 1 FROM conflicts WHERE link_id = l.id)) "
+            "AND ($5::timestamptz IS NULL OR updated_at < $5) ORDER BY updated_at DESC LIMIT $6",
+            wanted.state, wanted.facility, wanted.placer_number, wanted.conflicts_only, before, _PAGE_ROWS,
+        )  # fmt: skip
+
+    async def link(self, link_id: UUID) -> Row | None:
+        found: Row | None = await self._pool.fetchrow("SELECT * FROM appointment_links WHERE id = $1", link_id)
+        return found
+
+    async def patient(self, patient_id: UUID) -> Row | None:
+        found: Row | None = await self._pool.fetchrow("SELECT * FROM patients WHERE id = $1", patient_id)
+        return found
+
+    async def history(self, link_id: UUID) -> list[Row]:
+        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
+            "SELECT h.*, j.control_id, j.state AS journal_state FROM link_history h "
+            "LEFT JOIN hl7_journal j ON j.id = h.cause_id WHERE link_id = $1 ORDER BY h.id",
+            link_id,
+        )
+
+    async def deliveries(self, delivery_ids: Sequence[UUID]) -> dict[UUID, Row]:
+        rows = await self._pool.fetch(
+            "SELECT id, destination, kind, state, attempts, last_error, idempotency_key, receipt, created_at, done_at "
+            "FROM deliveries WHERE id = ANY($1::uuid[])",
+            list(delivery_ids),
+        )
+        return {row["id"]: row for row in rows}
+
+    async def conflicts(self, link_id: UUID) -> list[Row]:
+        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
+            "SELECT * FROM conflicts WHERE link_id = $1 ORDER BY id", link_id
+        )
+
+    async def needs_setup(self) -> list[Row]:
+        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
+            "SELECT id, sender, control_id, type, reason, setting, repeats, received_at FROM hl7_journal "
+            "WHERE state = 'needs_setup' ORDER BY received_at LIMIT 500"
+        )
+
+    async def journal(self, journal_id: UUID) -> Row | None:
+        found: Row | None = await self._pool.fetchrow("SELECT * FROM hl7_journal WHERE id = $1", journal_id)
+        return found
+
+    async def parked_tasks(self) -> list[Row]:
+        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
+            "SELECT * FROM parked_tasks WHERE replayed_at IS NULL ORDER BY parked_at LIMIT 500"
+        )
+
+    async def counts(self) -> dict[str, Any]:
+        rows = await self._pool.fetch("SELECT state, count(*) AS links FROM appointment_links GROUP BY state")
+        return {row["state"]: row["links"] for row in rows}

@@ -1,0 +1,286 @@
+"""The aggregates of one batch: loaded in one go under lock, changed in memory, written in one go.
+
+Each repository is a participant of the chassis' transaction: ``mark`` and ``rollback_to`` undo in memory what a message
+did that failed, ``flush`` writes what is left. Locks are taken in a fixed order (patients, then links, each by id), so
+that two batches cannot wait for each other.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask
+from scheduler_sync.store import columns
+
+A = TypeVar("A")
+
+
+def _upsert(table: str, types: Mapping[str, str], *, key: str, extra: str = "") -> str:
+    """One statement that writes many rows: a list per column, unnested."""
+    changed = ", ".join(f"{name} = excluded.{name}" for name in types if name != key)
+    return f"{_insert(table, types)} ON CONFLICT ({key}) DO UPDATE SET {changed}{extra}"
+
+
+def _insert(table: str, types: Mapping[str, str]) -> str:
+    lists = ", ".join(f"${number}::{_travels_as(kind)}[]" for number, kind in enumerate(types.values(), 1))
+    values = ", ".join(_value(name, kind) for name, kind in types.items())
+    # S608: names come from the tables above, values are parameters.
+    return (
+        f"INSERT INTO {table} ({', '.join(types)}) "  # noqa: S608
+        f"SELECT {values} FROM unnest({lists}) AS given ({', '.join(types)})"
+    )
+
+
+def _travels_as(kind: str) -> str:
+    return "text" if kind == "jsonb" else kind
+
+
+def _value(name: str, kind: str) -> str:
+    if name in columns.ARRAYS:
+        element = columns.ARRAYS[name]
+        return f"ARRAY(SELECT jsonb_array_elements_text(given.{name}::jsonb))::{element}[]"
+    return f"given.{name}::jsonb" if kind == "jsonb" else f"given.{name}"
+
+
+_WRITE_PATIENTS: Final = _upsert("patients", columns.PATIENT, key="id")
+_WRITE_LINKS: Final = _upsert("appointment_links", columns.LINK, key="id", extra=", updated_at = now()")
+_WRITE_IDENTIFIERS: Final = _insert("patient_identifiers", columns.IDENTIFIER)
+_WRITE_HISTORY: Final = _insert("link_history", columns.HISTORY)
+_WRITE_CONFLICTS: Final = _insert("conflicts", columns.CONFLICT)
+_PARK: Final = _upsert("parked_tasks", columns.PARKED, key="task_id", extra=", replayed_at = NULL")
+
+_FIND_PATIENTS: Final = """
+SELECT DISTINCT found.patient_id FROM patient_identifiers AS found
+JOIN unnest($2::text[], $3::text[]) AS asked (issuer, value)
+ON found.issuer = asked.issuer AND found.value = asked.value
+WHERE found.site = $1"""
+_LOCK_PATIENTS: Final = "SELECT * FROM patients WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+_READ_PATIENTS: Final = "SELECT * FROM patients WHERE id = ANY($1::uuid[])"
+_IDENTIFIERS: Final = (
+    "SELECT patient_id, issuer, value FROM patient_identifiers WHERE patient_id = ANY($1::uuid[]) "
+    "ORDER BY patient_id, position"
+)
+_LOCK_LINKS_BY_PLACER: Final = (
+    "SELECT * FROM appointment_links WHERE site = $1 AND placer_number = ANY($2::text[]) ORDER BY id FOR UPDATE"
+)
+_LOCK_LINKS: Final = (
+    "SELECT * FROM appointment_links WHERE id = ANY($1::uuid[]) OR (site = $2 AND placer_number = ANY($3::text[])) "
+    "ORDER BY id FOR UPDATE"
+)
+
+
+class _Undoable(Generic[A]):
+    """Aggregates by id, with the way back to any mark."""
+
+    def __init__(self) -> None:
+        self.now: dict[UUID, A] = {}
+        self.changed: dict[UUID, None] = {}
+        self._log: list[tuple[UUID, A | None, bool]] = []
+
+    def load(self, key: UUID, aggregate: A) -> None:
+        self.now.setdefault(key, aggregate)
+
+    def put(self, key: UUID, aggregate: A) -> None:
+        self._log.append((key, self.now.get(key), key in self.changed))
+        self.now[key] = aggregate
+        self.changed[key] = None
+
+    def mark(self) -> int:
+        return len(self._log)
+
+    def rollback_to(self, mark: int) -> list[UUID]:
+        """Undo; the ids of the aggregates that are no longer there."""
+        gone = []
+        while len(self._log) > mark:
+            key, before, was_changed = self._log.pop()
+            if before is None:
+                del self.now[key]
+                gone.append(key)
+            else:
+                self.now[key] = before
+            if not was_changed:
+                self.changed.pop(key, None)
+        return gone
+
+    def take_changed(self) -> list[A]:
+        changed = [self.now[key] for key in self.changed]
+        self.changed.clear()
+        self._log.clear()
+        return changed
+
+
+class PatientRepository:
+    """The patients of a batch."""
+
+    def __init__(self, connection: asyncpg.Connection, site: str) -> None:
+        self._connection = connection
+        self._site = site
+        self._patients: _Undoable[Patient] = _Undoable()
+        self._by_identifier: dict[tuple[str, str], UUID] = {}
+        self._written: set[tuple[str, str]] = set()
+
+    async def load(self, identifiers: Iterable[PatientIdentifier]) -> None:
+        """Load and lock the patients that have one of these identifiers."""
+        wanted = {(one.issuer, one.value) for one in identifiers} - self._by_identifier.keys()
+        if wanted:
+            issuers, values = zip(*wanted, strict=True)
+            found = await self._connection.fetch(_FIND_PATIENTS, self._site, list(issuers), list(values))
+            await self._take([row["patient_id"] for row in found], _LOCK_PATIENTS)
+
+    async def load_by_id(self, patient_ids: Iterable[UUID], *, lock: bool = True) -> None:
+        """Load these patients; without ``lock`` only to look at them."""
+        await self._take(list(set(patient_ids) - self._patients.now.keys()), _LOCK_PATIENTS if lock else _READ_PATIENTS)
+
+    def identified_by(self, identifiers: Sequence[PatientIdentifier]) -> Patient | None:
+        """The patient of the first identifier that is known."""
+        for one in identifiers:
+            patient_id = self._by_identifier.get((one.issuer, one.value))
+            if patient_id is not None:
+                return self._patients.now[patient_id]
+        return None
+
+    def by_id(self, patient_id: UUID) -> Patient | None:
+        return self._patients.now.get(patient_id)
+
+    def save(self, patient: Patient) -> None:
+        self._patients.put(patient.id, patient)
+        for one in patient.identifiers:
+            self._by_identifier.setdefault((one.issuer, one.value), patient.id)
+
+    def mark(self) -> object:
+        return self._patients.mark()
+
+    def rollback_to(self, mark: object) -> None:
+        assert isinstance(mark, int)  # noqa: S101 - what mark() gave
+        self._patients.rollback_to(mark)
+        known = self._patients.now
+        self._by_identifier = {
+            key: owner
+            for key, owner in self._by_identifier.items()
+            if owner in known and PatientIdentifier(*key) in known[owner].identifiers
+        }
+
+    async def flush(self, connection: asyncpg.Connection) -> None:
+        patients = self._patients.take_changed()
+        if not patients:
+            return
+        await connection.execute(_WRITE_PATIENTS, *_lists([columns.patient_row(one) for one in patients]))
+        identifiers = [
+            (self._site, one.issuer, one.value, patient.id, position)
+            for patient in patients
+            for position, one in enumerate(patient.identifiers)
+            if (one.issuer, one.value) not in self._written
+            and self._by_identifier.get((one.issuer, one.value)) == patient.id
+        ]
+        if identifiers:
+            await connection.execute(_WRITE_IDENTIFIERS, *_lists(identifiers))
+            self._written.update((issuer, value) for _, issuer, value, _, _ in identifiers)
+
+    async def _take(self, patient_ids: Sequence[UUID], statement: str) -> None:
+        if not patient_ids:
+            return
+        rows = await self._connection.fetch(statement, patient_ids)
+        identifiers: dict[UUID, list[PatientIdentifier]] = {}
+        for row in await self._connection.fetch(_IDENTIFIERS, [row["id"] for row in rows]):
+            identifiers.setdefault(row["patient_id"], []).append(PatientIdentifier(row["issuer"], row["value"]))
+        for row in rows:
+            known = tuple(identifiers.get(row["id"], ()))
+            self._patients.load(row["id"], columns.patient(row, known))
+            for one in known:
+                self._by_identifier[(one.issuer, one.value)] = row["id"]
+                self._written.add((one.issuer, one.value))
+
+
+class LinkRepository:
+    """The appointment links of a batch, and what is written about them."""
+
+    def __init__(self, connection: asyncpg.Connection, site: str) -> None:
+        self._connection = connection
+        self._site = site
+        self._links: _Undoable[AppointmentLink] = _Undoable()
+        self._by_placer: dict[str, UUID] = {}
+        self._history: list[HistoryEntry] = []
+        self._conflicts: list[Conflict] = []
+        self._parked: list[ParkedTask] = []
+
+    async def load(self, placer_numbers: Iterable[str]) -> None:
+        """Load and lock the links of these placer numbers."""
+        wanted = list(set(placer_numbers) - self._by_placer.keys())
+        if wanted:
+            self._take(await self._connection.fetch(_LOCK_LINKS_BY_PLACER, self._site, wanted))
+
+    async def load_by_id(self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = ()) -> None:
+        """Load and lock the links of these ids or placer numbers."""
+        ids, placers = list(set(link_ids) - self._links.now.keys()), list(set(placer_numbers) - self._by_placer.keys())
+        if ids or placers:
+            self._take(await self._connection.fetch(_LOCK_LINKS, ids, self._site, placers))
+
+    def patient_ids(self) -> set[UUID]:
+        return {link.patient_id for link in self._links.now.values()}
+
+    def by_placer_number(self, placer_number: str) -> AppointmentLink | None:
+        link_id = self._by_placer.get(placer_number)
+        return None if link_id is None else self._links.now[link_id]
+
+    def by_id(self, link_id: UUID) -> AppointmentLink | None:
+        return self._links.now.get(link_id)
+
+    def save(self, link: AppointmentLink) -> None:
+        self._links.put(link.id, link)
+        self._by_placer[link.placer_number] = link.id
+
+    def note(self, entry: HistoryEntry) -> None:
+        self._history.append(entry)
+
+    def note_conflict(self, conflict: Conflict) -> None:
+        self._conflicts.append(conflict)
+
+    def park(self, task: ParkedTask) -> None:
+        self._parked.append(task)
+
+    def mark(self) -> object:
+        return self._links.mark(), len(self._history), len(self._conflicts), len(self._parked)
+
+    def rollback_to(self, mark: object) -> None:
+        assert isinstance(mark, tuple)  # noqa: S101 - what mark() gave
+        links, history, conflicts, parked = mark
+        gone = set(self._links.rollback_to(links))
+        self._by_placer = {placer: link_id for placer, link_id in self._by_placer.items() if link_id not in gone}
+        del self._history[history:], self._conflicts[conflicts:], self._parked[parked:]
+
+    async def flush(self, connection: asyncpg.Connection) -> None:
+        links = self._links.take_changed()
+        if links:
+            await connection.execute(_WRITE_LINKS, *_lists([columns.link_row(one) for one in links]))
+        if self._history:
+            rows = [
+                (
+                    one.link_id, one.at, one.source, one.message, one.cause_id, one.trigger, one.outcome,
+                    one.state_before, one.state_after, one.revision, json.dumps(one.changed),
+                    json.dumps([str(delivery) for delivery in one.delivery_ids]),
+                )
+                for one in self._history
+            ]  # fmt: skip
+            await connection.execute(_WRITE_HISTORY, *_lists(rows))
+        if self._conflicts:
+            noted = [(one.link_id, one.at, one.source, one.cause_id, one.why) for one in self._conflicts]
+            await connection.execute(_WRITE_CONFLICTS, *_lists(noted))
+        if self._parked:
+            parked = {one.task_id: one for one in self._parked}
+            tasks = [(one.task_id, one.focus, one.expression, one.reason, one.at) for one in parked.values()]
+            await connection.execute(_PARK, *_lists(tasks))
+        self._history, self._conflicts, self._parked = [], [], []
+
+    def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self._links.load(row["id"], columns.link(row))
+            self._by_placer[row["placer_number"]] = row["id"]
+
+
+def _lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,178 @@
+"""scheduler-sync's tables, on a registry of its own. ``chassis.tables`` adds the chassis' ones to it.
+
+The rows are written set-wise by SQL in ``repositories``; the classes give Alembic and the tests one place that says
+what the tables look like.
+"""
+
+from datetime import date, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import UUID as SqlUuid
+from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, String, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from chassis.tables import NAMING, declare
+
+
+class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
+    """Everything of this service."""
+
+
+class Patients(Base, table=True):
+    """A patient of the site, under an opaque id of ours."""
+
+    __tablename__: ClassVar[Any] = "patients"
+
+    id: UUID = Field(primary_key=True)
+    site: str
+    family: str
+    given: str
+    middle: str | None = None
+    birth_date: date | None = None
+    sex: str
+    email: str | None = None
+    phone: str | None = None
+    language: str
+    address: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    organization: str
+    heard_at: datetime
+    revision: int
+    fhir_id: str | None = None
+    fhir_version: str | None = None
+
+
+class PatientIdentifiers(Base, table=True):
+    """How a patient is found: an identifier within its issuer belongs to one patient of the site."""
+
+    __tablename__: ClassVar[Any] = "patient_identifiers"
+
+    site: str = Field(primary_key=True)
+    issuer: str = Field(primary_key=True)
+    value: str = Field(primary_key=True)
+    patient_id: UUID = Field(foreign_key="patients.id", index=True)
+    position: int
+
+
+class AppointmentLinks(Base, table=True):
+    """One appointment in both systems. Its placer number is unique at its site."""
+
+    __tablename__: ClassVar[Any] = "appointment_links"
+    __table_args__ = (
+        UniqueConstraint("site", "placer_number"),
+        Index("ix_appointment_links_resource_start", "facility", "resource", "slot_start"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    site: str
+    placer_number: str
+    patient_id: UUID = Field(foreign_key="patients.id", index=True)
+    facility: str
+    resource: str
+    modality: str | None = None
+    slot_start: datetime | None = Field(default=None, index=True)
+    slot_end: datetime | None = None
+    slot_zone: str | None = None
+    studies: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    state: str = Field(index=True)
+    step: str
+    who_acts_next: str
+    filler_id: str | None = None
+    accession_numbers: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    requested_start: datetime | None = None
+    requested_end: datetime | None = None
+    requested_zone: str | None = None
+    reason: str | None = None
+    powerserver_step: str | None = None
+    powerserver_heard_at: datetime | None = None
+    powerserver_told_at: datetime | None = None
+    omegaai_id: str | None = Field(default=None, index=True)
+    omegaai_version: str | None = None
+    omegaai_written_version: str | None = None
+    revision: int
+    updated_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")}, index=True)
+
+
+class LinkHistory(Base, table=True):
+    """The time line of a link: every input, what it did, and the deliveries it led to."""
+
+    __tablename__: ClassVar[Any] = "link_history"
+    __table_args__ = (Index("ix_link_history_line", "link_id", "id"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    link_id: UUID
+    at: datetime
+    source: str
+    message: str
+    cause_id: UUID
+    trigger: str | None = None
+    outcome: str
+    state_before: str
+    state_after: str
+    revision: int
+    changed: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    delivery_ids: list[UUID] = Field(sa_column=Column(ARRAY(SqlUuid()), nullable=False))
+
+
+class Conflicts(Base, table=True):
+    """The conflict log: what was refused or overruled, and why."""
+
+    __tablename__: ClassVar[Any] = "conflicts"
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    link_id: UUID = Field(index=True)
+    at: datetime
+    source: str
+    cause_id: UUID
+    why: str
+
+
+class Resources(Base, table=True):
+    """A bookable resource: OmegaAI's HealthcareService under a facility's organisation."""
+
+    __tablename__: ClassVar[Any] = "resources"
+    __table_args__ = (UniqueConstraint("healthcare_service_id"), Index("ix_resources_name", "facility", "name"))
+
+    id: UUID = Field(primary_key=True)
+    facility: str
+    organization: str
+    name: str
+    modality: str | None = None
+    healthcare_service_id: str
+    duration_minutes: int | None = None
+    hours: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    overbooking: bool
+    self_scheduling: bool
+    active: bool
+    aliases: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    powerserver: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    seen_at: datetime
+
+
+class ParkedTasks(Base, table=True):
+    """A Task of OmegaAI's queue whose resource could not be read or taken over, with the offending element."""
+
+    __tablename__: ClassVar[Any] = "parked_tasks"
+
+    task_id: str = Field(primary_key=True)
+    focus: str
+    expression: str | None = None
+    reason: str
+    parked_at: datetime
+    replayed_at: datetime | None = None
+
+
+class FeedCursor(Base, table=True):
+    """How far the Task queue has been read, for the operator: the queue itself remembers what is open."""
+
+    __tablename__: ClassVar[Any] = "feed_cursor"
+
+    feed: str = Field(primary_key=True)
+    last_task_id: str
+    last_authored_on: str | None = None
+    read_at: datetime
+
+
+CHASSIS = declare(Base)
