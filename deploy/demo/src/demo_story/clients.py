@@ -1,0 +1,131 @@
+"""The people of the story: front desk staff, a patient, and whoever reads the mail. Plain HTTP, as browsers send it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import aiohttp
+
+T = TypeVar("T")
+POLL_SECONDS = 0.05
+PIN = "246810"
+
+
+class StoryError(RuntimeError):
+    """A step of the story did not happen; the text says which and where to look."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the simulators' pages are."""
+
+    powerserver: str
+    omegaai: str
+    mailsink: str
+
+
+@dataclass
+class People:
+    """One session towards all three simulators."""
+
+    addresses: Addresses
+    http: aiohttp.ClientSession
+    staff: aiohttp.BasicAuth = field(default_factory=lambda: aiohttp.BasicAuth("admin", "development"))
+
+    async def _json(self, method: str, url: str, **more: Any) -> Any:
+        async with self.http.request(method, url, **more) as response:
+            if response.status >= 400:
+                raise StoryError(f"{method} {url} was answered with {response.status}: {(await response.text())[:200]}")
+            return await response.json()
+
+    async def free_slots(self, count: int) -> list[dict[str, Any]]:
+        """Resource, start and study type of ``count`` slots that nobody has."""
+        url = f"{self.addresses.powerserver}/api/free-slots"
+        answer = await self._json("GET", url, params={"count": str(count)}, auth=self.staff)
+        return list(answer["slots"])
+
+    async def book(self, patient: dict[str, Any], slot: dict[str, Any]) -> str:
+        """Staff book ``slot`` for a new patient. Returns the placer number."""
+        study_types = slot.get("study_types") or [slot["study_type"]]
+        body = {"patient": patient, "resource": slot["resource"], "start": slot["start"], "study_types": study_types}
+        if "facility" in slot:
+            body["facility"] = slot["facility"]
+        url = f"{self.addresses.powerserver}/api/appointments"
+        answer = await self._json("POST", url, json=body, auth=self.staff)
+        return str(answer["placer_number"])
+
+    async def status_in_powerserver(self, placer_number: str) -> str:
+        url = f"{self.addresses.powerserver}/api/appointments/{placer_number}"
+        return str((await self._json("GET", url, auth=self.staff))["status"]).upper()
+
+    async def log_in(self, email: str) -> "Patient | None":
+        """The patient at the portal; None while the portal does not know the e-mail yet."""
+        session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True), connector=self.http.connector, connector_owner=False
+        )
+        form = {"email": email, "pin": PIN}
+        url = f"{self.addresses.omegaai}/blume/login"
+        async with session.post(url, data=form, allow_redirects=False) as response:
+            if response.status != 303:
+                await session.close()
+                return None
+        return Patient(self.addresses.omegaai, session)
+
+    async def ledger(self, base: str, after: int) -> tuple[list[dict[str, Any]], int]:
+        answer = await self._json("GET", f"{base}/ledger", params={"after": str(after), "limit": "5000"})
+        return answer["rows"], answer["last"]
+
+    async def whole_ledger(self, base: str, after: int = 0) -> list[dict[str, Any]]:
+        """Every row after ``after``."""
+        found: list[dict[str, Any]] = []
+        while True:
+            rows, _ = await self.ledger(base, after)
+            if not rows:
+                return found
+            found += rows
+            after = rows[-1]["seq"]
+
+    async def last_of_ledger(self, base: str) -> int:
+        return int((await self._json("GET", f"{base}/ledger", params={"after": "0", "limit": "1"}))["last"])
+
+
+@dataclass
+class Patient:
+    """A patient who is logged in at the Blume portal."""
+
+    base: str
+    session: aiohttp.ClientSession
+
+    async def card(self, placer_number: str) -> dict[str, Any] | None:
+        """The appointment's card, or None while there is none."""
+        async with self.session.get(f"{self.base}/blume/api/appointments") as response:
+            answer = await response.json()
+        cards = answer["appointments"] if isinstance(answer, dict) else answer
+        return next((card for card in cards if card["placer_number"] == placer_number), None)
+
+    async def confirm(self, appointment_id: str) -> None:
+        """Presses Confirm."""
+        async with self.session.get(f"{self.base}/blume/api/session") as response:
+            csrf = (await response.json())["csrf"]
+        url = f"{self.base}/blume/appointments/{appointment_id}/confirm"
+        async with self.session.post(url, headers={"X-CSRF-Token": csrf}, allow_redirects=False) as response:
+            if response.status >= 400:
+                raise StoryError(f"Confirm was answered with {response.status}: {(await response.text())[:200]}")
+
+    async def leave(self) -> None:
+        await self.session.close()
+
+
+async def until(what: str, condition: Callable[[], Awaitable[T | None]], *, seconds: float = 30) -> T:
+    """The first answer of ``condition`` that is true. Raises ``StoryError`` naming ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = await condition()
+        if answer:
+            return answer
+        await asyncio.sleep(POLL_SECONDS)
+    raise StoryError(
+        f"{what}: not seen within {seconds:.0f} s (make logs NAME=scheduler-sync, or the consoles, say why)"
+    )
