@@ -108,13 +108,20 @@ class Bench:
             return await client.send(data, control_id=control_id)
 
     def browser(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app=self.simulator.app), base_url="http://ps")
+        return browser_of(self.simulator)
+
+
+def browser_of(simulator: Simulator) -> httpx.AsyncClient:
+    """A client that keeps cookies and is not logged in."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=simulator.app), base_url="http://ps", trust_env=False)
 
 
 async def opened(settings: Settings, partner: Partner, name: str) -> AsyncIterator[Bench]:
     async with running(settings) as simulator:
         transport = httpx.ASGITransport(app=simulator.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://ps", auth=(name, "development")) as api:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://ps", auth=(name, "development"), trust_env=False
+        ) as api:
             yield Bench(simulator, api, partner)
 
 

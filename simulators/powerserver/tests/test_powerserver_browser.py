@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,13 @@ from playwright.async_api import Page, async_playwright, expect
 pytestmark = pytest.mark.browser
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--remote-debugging-port=0",
+]
 DAY = "2026-12-01"
 
 
@@ -42,10 +49,21 @@ class Desk:
         await self.page.get_by_test_id("referring").select_option("1001")
 
 
-@pytest.fixture
-async def desk(bench) -> AsyncIterator[Desk]:
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One browser for all tests here; each test has its own profile in it. Gives the address of its DevTools."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"needs a Chromium at {CHROMIUM}")
+    profile = tmp_path_factory.mktemp("chromium")
+    command = [CHROMIUM, *ARGUMENTS, f"--user-data-dir={profile}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as browser:
+        assert browser.stderr is not None
+        yield next(line.split()[-1] for line in browser.stderr if line.startswith("DevTools listening on"))
+        browser.terminate()
+
+
+@pytest.fixture
+async def desk(bench, chromium) -> AsyncIterator[Desk]:
     server = Server(uvicorn.Config(bench.simulator.app, port=0, log_level="warning", lifespan="off", ws="none"))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):
@@ -53,8 +71,9 @@ async def desk(bench) -> AsyncIterator[Desk]:
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = await browser.new_page(viewport={"width": 1440, "height": 1400})
+        browser = await playwright.chromium.connect_over_cdp(chromium)
+        profile = await browser.new_context(viewport={"width": 1440, "height": 1400})
+        page = await profile.new_page()
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
@@ -65,7 +84,7 @@ async def desk(bench) -> AsyncIterator[Desk]:
         await page.get_by_test_id("login-submit").click()
         await page.wait_for_url(f"{base}/")
         yield Desk(page, base)
-        await browser.close()
+        await profile.close()
         assert problems == []
     bench.simulator.services.live.close()
     server.should_exit = True

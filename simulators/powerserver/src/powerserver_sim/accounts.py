@@ -28,7 +28,7 @@ class User:
 
 
 def hash_password(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**12, r=8, p=1)
 
 
 def user_from(row: sqlite3.Row) -> User:

@@ -41,7 +41,7 @@ class Live:
         self._queues.add(waiting)
         try:
             yield b"retry: 1000\n\n: open\n\n"
-            while not self._closed:
+            while not (self._closed and waiting.empty()):
                 try:
                     notice = await asyncio.wait_for(waiting.get(), _KEEP_ALIVE_SECONDS)
                 except TimeoutError:
