@@ -55,7 +55,7 @@ class Delimiters:
     def _resolved(self, match: re.Match[bytes], codec: str) -> bytes:
         if match[1] is None:
             return self._known.get(match[2], match[0])
-        pairs = match[1].replace(self.escape, b"").replace(b"X", b"")
+        pairs = match[1].translate(None, self.escape + b"X")
         found = bytes.fromhex(pairs.decode("ascii"))
         try:
             found.decode(codec)

@@ -170,7 +170,7 @@ class _Connection(asyncio.Protocol):
             self._grace.cancel()
             self._grace = None
         self._take(self._reader.feed(data))
-        if self._reader.discarded_bytes or self._reader.junk_bytes > _MAX_ACK_BYTES:
+        if self._reader.discarded_bytes:
             self.abort()
         elif self._reader.ends_in_bare_fs:
             self._grace = self._loop.call_later(

@@ -4,6 +4,7 @@ Everything is searched by C code over one buffer; each byte is searched once. Wh
 what is too large is dropped as it comes, so the buffer never outgrows one frame of the allowed size and one read.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -13,6 +14,8 @@ DEFAULT_MAX_FRAME_BYTES: Final = 64 * 2**20
 
 _START_CODE: Final = START[0]
 _BARE_END: Final = b"\x1c"
+_ANY_END: Final = re.compile(rb"\x1c[\r\n\x0b]")
+"""FS CR, and what senders put in its place: FS LF, or FS alone with the next frame at once."""
 _RESTART: Final = b"\x0bMSH"
 _HARMLESS: Final = b"\r\n\x00 "
 _HEAD_BYTES: Final = 4096
@@ -44,7 +47,7 @@ def frame(content: bytes) -> bytes:
 
 
 class FrameReader:
-    """Feed it bytes, get frames. ``junk_bytes`` counts what lay between frames since the last one began."""
+    """Feed it bytes, get frames. ``junk_bytes`` counts all that lay between them but line ends and blanks."""
 
     __slots__ = ("_buffer", "_in_frame", "_max", "_oversized_head", "_oversized_size", "_searched", "junk_bytes")
 
@@ -70,29 +73,24 @@ class FrameReader:
     @property
     def ends_in_bare_fs(self) -> bool:
         """Whether an FS came last: some senders leave the CR out and wait for their answer."""
-        return self._in_frame and self._buffer.endswith((_BARE_END, b"\x1c\n"))
+        return self._in_frame and self._buffer.endswith(_BARE_END)
 
     def feed(self, data: bytes) -> list[Piece]:
         """Take the next bytes of the stream, give the frames that they complete, in order."""
-        if not self._buffer and not self._in_frame and data[:1] == START and data.find(END) == len(data) - 2:
+        if not self._in_frame and data[:1] == START and data.find(_BARE_END) == len(data) - 2 and data[-1:] == b"\r":
             content = data[1:-2]
             if START not in content and 0 < len(content) <= self._max:
-                self.junk_bytes = 0
                 return [content]
         self._buffer += data
         pieces: list[Piece] = []
         position = 0
-        while True:
-            if not self._in_frame:
-                position = self._begin(position)
-                if not self._in_frame:
-                    break
-            end = self._buffer.find(END, max(self._searched, position))
-            if end < 0:
+        while self._in_frame or (position := self._begin(position)) < len(self._buffer):
+            end = _ANY_END.search(self._buffer, max(self._searched, position))
+            if end is None:
                 break
-            self._complete(position, end, pieces)
-            position = end + len(END)
-            self._searched = position
+            self._complete(position, end.start(), pieces)
+            # A VT in the CR's place is the next frame's.
+            position = end.end() if end[0] != b"\x1c\x0b" else end.start() + 1
         del self._buffer[:position]
         self._limit()
         # An FS at the very end may get its CR with the next bytes.
@@ -104,20 +102,19 @@ class FrameReader:
         if not self.ends_in_bare_fs:
             return []
         pieces: list[Piece] = []
-        self._complete(0, self._buffer.rindex(_BARE_END), pieces)
+        self._complete(0, len(self._buffer) - 1, pieces)
         self._buffer.clear()
         self._searched = 0
         return pieces
 
     def _begin(self, position: int) -> int:
-        """Go to the content of the next frame; drops everything when none begins."""
+        """Go to the content of the next frame, or to the end when none begins."""
         start = self._buffer.find(START, position)
-        junk = self._buffer[position:] if start < 0 else self._buffer[position:start]
-        self.junk_bytes += len(junk.strip(_HARMLESS))
-        if start < 0:
-            return len(self._buffer)
-        self._in_frame = True
-        return start + 1
+        end = len(self._buffer) if start < 0 else start
+        if end > position:
+            self.junk_bytes += len(self._buffer[position:end].strip(_HARMLESS))
+        self._in_frame = start >= 0
+        return end + 1 if self._in_frame else end
 
     def _complete(self, position: int, end: int, pieces: list[Piece]) -> None:
         self._in_frame = False
@@ -127,26 +124,22 @@ class FrameReader:
             return
         with memoryview(self._buffer) as view:
             content = bytes(view[position:end])
-        for part in self._parts(content) if _START_CODE in content else [content]:
-            if not part:
-                self.junk_bytes += len(START) + len(END)
-                continue
-            self.junk_bytes = 0
-            if isinstance(part, bytes) and len(part) > self._max:
-                pieces.append(Oversized(part[:_HEAD_BYTES], len(part)))
-            else:
-                pieces.append(part)
+        if _START_CODE in content:
+            content = self._restarted(content, pieces)
+        if not content:
+            self.junk_bytes += len(START) + len(END)
+            return
+        pieces.append(content if len(content) <= self._max else Oversized(content[:_HEAD_BYTES], len(content)))
 
-    def _parts(self, content: bytes) -> list[Piece]:
-        """Frames inside what lies between a VT and an FS CR: others may have ended in a bare FS, or not at all."""
-        parts: list[Piece] = []
+    def _restarted(self, content: bytes, pieces: list[Piece]) -> bytes:
+        """The last message of a frame in which one began before the one before it had ended."""
         stripped = content.lstrip(START)
         self.junk_bytes += len(content) - len(stripped)
-        for ended in stripped.split(b"\x1c\x0b"):
-            *unfinished, last = ended.lstrip(START).split(_RESTART)
-            parts.extend(Unfinished(len(part)) for part in unfinished if part)
-            parts.append((b"MSH" + last if unfinished else last).lstrip(START))
-        return parts
+        restart = stripped.rfind(_RESTART)
+        if restart < 0:
+            return stripped
+        pieces.append(Unfinished(restart))
+        return stripped[restart + 1 :]
 
     def _limit(self) -> None:
         if not self._in_frame:
@@ -160,7 +153,7 @@ class FrameReader:
             kept = self._buffer.lstrip(START)
             self.junk_bytes += len(self._buffer) - len(kept)
             self._buffer = kept
-        elif len(self._buffer) > self._max:
+        elif len(self._buffer) > self._max + 1:  # one for the FS of the end
             self._oversized_head = bytes(self._buffer[:_HEAD_BYTES])
             self._oversized_size = len(self._buffer) - 1
             self._buffer = self._buffer[-1:]

@@ -22,7 +22,7 @@ EventName: TypeAlias = Literal[
     "connected",
     "disconnected",
     "idle",  # closed: nothing came for idle_timeout_seconds
-    "junk",  # bytes outside frames; closed after 1 MiB of them
+    "junk",  # bytes outside frames; closed after 1 MiB of them without a frame
     "frame-unfinished",  # a frame never ended, the next began; it was not acknowledged
     "frame-too-large",  # refused with AR
     "handler-failed",  # closed without an acknowledgement, so that the sender repeats
@@ -150,13 +150,16 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[Piece] = deque()
         self._waiting_bytes = 0
         self._wake: asyncio.Future[None] | None = None
+        self._lost: asyncio.Future[None] = loop.create_future()
         self._writable: asyncio.Future[None] | None = None
         self._last_activity = loop.time()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._is_ending = False
         self._is_paused = False
         self._is_busy = False
-        self._reported_junk = 0
+        self._junk_bytes = 0
+        self._junk_bytes_before = 0
+        """How many there were when the last frame had come."""
 
     # What the event loop calls.
 
@@ -177,10 +180,14 @@ class _Connection(asyncio.Protocol):
             grace.cancel()
         reader = self._reader
         pieces = reader.feed(data)
+        if reader.junk_bytes > self._junk_bytes:
+            self._report("junk", size=reader.junk_bytes - self._junk_bytes)
+            self._junk_bytes = reader.junk_bytes
         if pieces:
+            self._junk_bytes_before = self._junk_bytes
             self._enqueue(pieces)
-        if reader.junk_bytes:
-            self._check_junk()
+        elif self._junk_bytes - self._junk_bytes_before > _MAX_JUNK_BYTES:
+            self._transport.abort()
         if reader.ends_in_bare_fs:
             self._timers["grace"] = self._loop.call_later(
                 _BARE_FS_GRACE_SECONDS, lambda: self._enqueue(self._reader.flush_bare_fs())
@@ -201,6 +208,7 @@ class _Connection(asyncio.Protocol):
         # What has arrived whole is still handled: not every sender waits for its answer.
         self._end()
         self.resume_writing()
+        self._lost.set_result(None)
         self._report("disconnected")
 
     def pause_writing(self) -> None:
@@ -218,7 +226,7 @@ class _Connection(asyncio.Protocol):
         if not self._is_paused and not self._transport.is_closing():
             self._transport.pause_reading()
         self._end()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task, self._lost])
 
     def cut_off(self) -> None:
         """Close without answering what is being handled."""
@@ -310,13 +318,6 @@ class _Connection(asyncio.Protocol):
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
-
-    def _check_junk(self) -> None:
-        if self._reported_junk == 0:
-            self._report("junk", size=self._reader.junk_bytes)
-        self._reported_junk = self._reader.junk_bytes
-        if self._reader.junk_bytes > _MAX_JUNK_BYTES:
-            self._transport.abort()
 
     def _check_idle(self) -> None:
         idle_seconds = 0.0 if self._is_busy or self._waiting else self._loop.time() - self._last_activity
