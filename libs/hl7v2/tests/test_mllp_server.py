@@ -31,9 +31,11 @@ class Recorder:
         self.frames: list[tuple[int, str]] = []
         self.events: list[Event] = []
         self.gate: asyncio.Event | None = None
+        self.entered = 0
 
     async def __call__(self, content: bytes, peer: Peer) -> bytes:
         control_id = Message.parse(content).control_id
+        self.entered += 1
         if self.gate is not None:
             await self.gate.wait()
         self.frames.append((peer.connection, control_id))
@@ -206,7 +208,7 @@ async def test_sender_that_does_not_wait_for_answers_loses_nothing(server: Serve
     recorder.gate = asyncio.Event()
     async with connected(server) as partner:
         await partner.send(b"".join(frame(message(str(n))) for n in range(20)))
-        await until(lambda: server.connections == 1)
+        await until(lambda: recorder.entered)
     sock = socket.create_connection(("127.0.0.1", server.port))
     sock.sendall(frame(message("x")))
     sock.close()
@@ -261,10 +263,10 @@ async def test_close_answers_what_has_arrived_whole(recorder: Recorder):
         await until(lambda: server.connections == 2)
         port = server.port
         reached = asyncio.ensure_future(busy.answer())
-        await until(lambda: recorder.events)
+        await until(lambda: recorder.entered)
         closing = asyncio.ensure_future(server.close())
         await asyncio.sleep(0)
-        with pytest.raises(OSError, match="Connect call failed"):
+        with pytest.raises(OSError, match="Connect"):
             await asyncio.open_connection("127.0.0.1", port)
         recorder.gate.set()
         assert await reached == ("AA", "0")
@@ -281,7 +283,7 @@ async def test_close_cuts_off_what_takes_too_long(recorder: Recorder):
     server = await start_server(recorder, "127.0.0.1", 0)
     async with connected(server) as partner:
         await partner.send(frame(message("1")))
-        await until(lambda: server.connections == 1)
+        await until(lambda: recorder.entered)
         async with asyncio.timeout(WAIT_SECONDS):
             await server.close(drain_seconds=0.05)
         with pytest.raises((EOFError, ConnectionResetError)):

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl as tls
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from hl7v2.ack import Ack, parse_ack
 from hl7v2.errors import Hl7Error
@@ -161,8 +161,8 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what create_connection gives
-        self._transport = transport
+        # Not checked by isinstance: uvloop has transports of its own.
+        self._transport = cast("asyncio.Transport", transport)
         keep_alive(transport)
 
     def data_received(self, data: bytes) -> None:

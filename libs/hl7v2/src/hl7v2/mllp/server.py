@@ -6,7 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias, cast
 
 from hl7v2.ack import build_ack
 from hl7v2.errors import AckError, Hl7Error
@@ -164,11 +164,11 @@ class _Connection(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # what create_server gives
-        self._transport = transport
+        # Not checked by isinstance: uvloop has transports of its own.
+        self._transport = cast("asyncio.Transport", transport)
         keep_alive(transport)
         name = transport.get_extra_info("peername") or ("", 0)
-        self._peer = Peer(str(name[0]), int(name[1]), self._number, _common_name(transport))
+        self._peer = Peer(str(name[0]), int(name[1]), self._number, _common_name(self._transport))
         self._connections.add(self)
         self._task = self._loop.create_task(self._work())
         self._timers["idle"] = self._loop.call_later(self._settings.idle_timeout_seconds, self._check_idle)

@@ -1,0 +1,17 @@
+"""Services run on uvloop, whose transports differ from asyncio's: tests with an event loop run on both."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Each test once per event loop; uvloop is left out where it is not installed."""
+    try:
+        import uvloop  # noqa: PLC0415  # optional
+    except ImportError:
+        return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
