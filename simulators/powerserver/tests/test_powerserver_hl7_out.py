@@ -157,6 +157,25 @@ async def test_patients_are_told_of_where_the_site_says_so(both_bench) -> None:
     )  # fmt: skip
 
 
+async def test_messages_that_waited_for_the_partner_go_out_in_the_order_of_the_changes(bench) -> None:
+    bench.partner.script = [None] * 2
+    first, second = await bench.book(), await bench.book(start="2026-12-01T17:00:00-05:00")
+    for placer in (second, first, second):
+        await bench.act(placer, "arrived" if placer == first else "confirmed")
+    await bench.act(second, "no-show")
+    await bench.partner.has(7)
+    assert bench.partner.control_ids[2:] == [f"PS{number:010d}" for number in range(1, 6)]
+
+
+async def test_two_messages_of_one_appointment_are_swapped_on_request(bench) -> None:
+    bench.partner.script = [None]
+    placer = await bench.book()
+    await bench.act(placer, "confirmed")
+    await bench.api.post("/control/misbehave", json={"target": "mllp-out", "mode": "reorder", "count": 1})
+    await bench.partner.has(3)
+    assert bench.partner.control_ids == ["PS0000000001", "PS0000000002", "PS0000000001"]
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [

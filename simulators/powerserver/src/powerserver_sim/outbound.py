@@ -19,15 +19,18 @@ from powerserver_sim.settings import Settings
 from powerserver_sim.store import Store, Work, microseconds
 
 _BATCH: Final = 200
+_LONGEST_RECONNECT_SECONDS: Final = 2.0
 _WAITING: Final = "('queued', 'retrying')"
 _ACCEPTED: Final = frozenset({"AA", "CA"})
 _REJECTED: Final = frozenset({"AR", "CR"})
+_SETTLED: Final = _ACCEPTED | _REJECTED
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
     id: int
     control_id: str
+    lane: str
     placer: str
     type: str
     payload: bytes
@@ -35,7 +38,7 @@ class _Item:
 
 
 class Sender:
-    """Run with `run`, end with `stop`; `wake` after a commit that queued something."""
+    """Run with `run`, end with `stop`; commits that queue a message wake it."""
 
     def __init__(self, store: Store, settings: Settings, misbehaviour: Misbehaviour) -> None:
         self._store = store
@@ -43,20 +46,22 @@ class Sender:
         self._misbehaviour = misbehaviour
         self._client: Client | None = None
         self._awake = asyncio.Event()
+        self._impatient = asyncio.Event()
         self._stopping = False
         self._failures_in_a_row = 0
         store.listeners.append(self._notified)
 
-    def wake(self) -> None:
-        self._awake.set()
-
     def stop(self) -> None:
         self._stopping = True
         self._awake.set()
+        self._impatient.set()
 
     def _notified(self, notices: list[dict[str, Any]]) -> None:
-        if any(notice["kind"] == "outbound" and notice["state"] == "queued" for notice in notices):
-            self.wake()
+        for notice in notices:
+            if notice["kind"] == "outbound" and notice["state"] == "queued":
+                self._awake.set()
+                if notice.get("at_once"):
+                    self._impatient.set()
 
     async def run(self) -> None:
         try:
@@ -67,17 +72,17 @@ class Sender:
                     await self._send_all(batch)
                     await self._store.write(lambda _: None)  # the marks are in before the queue is asked again
                 else:
-                    await self._sleep(await self._store.read(_seconds_to_next))
+                    await _wait(self._awake, await self._store.read(_seconds_to_next))
         finally:
             await self._disconnect()
 
-    async def _sleep(self, seconds: float | None) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._awake.wait(), seconds)
-
     async def _send_all(self, batch: list[_Item]) -> None:
         position = 0
+        held: set[str] = set()
         while position < len(batch) and not self._stopping:
+            if batch[position].lane in held:
+                position += 1
+                continue
             fault = self._misbehaviour.take("mllp-out")
             if fault is not None and fault.mode == "reorder" and position + 1 < len(batch):
                 batch[position], batch[position + 1] = batch[position + 1], batch[position]
@@ -87,8 +92,10 @@ class Sender:
             elif fault is not None and fault.mode == "cut":
                 await self._send_and_cut(item)
                 return
-            elif not await self._send(item):
+            elif (answer := await self._send(item)) is None:
                 return
+            elif answer not in _SETTLED:
+                held.add(item.lane)
             elif fault is not None and fault.mode == "duplicate":
                 await self._send(item, duplicate=True)
             position += 1
@@ -96,8 +103,8 @@ class Sender:
     def _drop(self, item: _Item) -> None:
         self._store.post(lambda work: _settle(work, item, "dropped", "", "dropped on request"))
 
-    async def _send(self, item: _Item, *, duplicate: bool = False) -> bool:
-        """One attempt; False when the partner did not answer and the connection is gone."""
+    async def _send(self, item: _Item, *, duplicate: bool = False) -> str | None:
+        """One attempt; the answer's code, or None when the partner did not answer and the connection is gone."""
         try:
             ack = await self._connected().send(item.payload, control_id=item.control_id)
         except MllpError as problem:
@@ -105,14 +112,17 @@ class Sender:
             words = str(problem)
             self._store.post(lambda work: _retry(work, item, "", words, 0.0))
             self._failures_in_a_row += 1
-            await self._sleep(self._pause(self._failures_in_a_row))
-            return False
+            # Bookings that come in meanwhile do not hurry a partner that is away; "Try again now" does.
+            if not self._stopping:
+                self._impatient.clear()
+            await _wait(self._impatient, min(self._pause(self._failures_in_a_row), _LONGEST_RECONNECT_SECONDS))
+            return None
         self._failures_in_a_row = 0
         if duplicate:
             self._store.post(lambda work: _record(work, item, ack.code, repeat=True))
         else:
             self._settle(item, ack)
-        return True
+        return ack.code
 
     def _settle(self, item: _Item, ack: Ack) -> None:
         text = ack.text or ""
@@ -155,6 +165,11 @@ class Sender:
             await client.close()
 
 
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
 def retry_now(work: Work, control_id: str) -> bool:
     """Make a retrying message due at once; False when it is not waiting."""
     changed = work.run(
@@ -162,24 +177,27 @@ def retry_now(work: Work, control_id: str) -> bool:
         control_id,
     ).rowcount
     if changed:
-        work.notice("outbound", control_id=control_id, placer="", state="queued")
+        work.notice("outbound", control_id=control_id, placer="", state="queued", at_once=True)
     return bool(changed)
 
 
 def _due(work: Work) -> list[_Item]:
-    """The oldest waiting message of each lane, as far as its time has come, in queue order."""
+    """Waiting messages in queue order, without the lanes whose oldest one pauses after a refusal."""
+    now = time.time()
     rows = work.all(
-        "SELECT o.id, o.control_id, o.placer, o.type, o.payload, o.attempts FROM outbound o "  # noqa: S608 - constant
+        "SELECT o.id, o.control_id, o.lane, o.placer, o.type, o.payload, o.attempts FROM outbound o "  # noqa: S608 - constant
         f"WHERE o.state IN {_WAITING} AND o.next_attempt_at <= ? AND NOT EXISTS (SELECT 1 FROM outbound e "
-        f"WHERE e.state IN {_WAITING} AND e.lane = o.lane AND e.id < o.id) ORDER BY o.id LIMIT ?",
-        time.time(),
+        f"WHERE e.state IN {_WAITING} AND e.lane = o.lane AND e.id < o.id AND e.next_attempt_at > ?) "
+        "ORDER BY o.id LIMIT ?",
+        now,
+        now,
         _BATCH,
     )
     return [_item(row) for row in rows]
 
 
 def _item(row: sqlite3.Row) -> _Item:
-    return _Item(row["id"], row["control_id"], row["placer"], row["type"], row["payload"], row["attempts"])
+    return _Item(row["id"], row["control_id"], row["lane"], row["placer"], row["type"], row["payload"], row["attempts"])
 
 
 def _seconds_to_next(work: Work) -> float | None:

@@ -131,6 +131,7 @@ CREATE TABLE IF NOT EXISTS outbound (
     settled_at TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS outbound_waiting ON outbound (lane, id) WHERE state IN ('queued', 'retrying');
+CREATE INDEX IF NOT EXISTS outbound_by_state ON outbound (state, id);
 CREATE INDEX IF NOT EXISTS outbound_by_placer ON outbound (placer, id);
 
 CREATE TABLE IF NOT EXISTS inbound (
@@ -147,6 +148,7 @@ CREATE TABLE IF NOT EXISTS inbound (
     received_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS inbound_accepted ON inbound (sender, control_id) WHERE ack_code = 'AA';
+CREATE INDEX IF NOT EXISTS inbound_by_answer ON inbound (ack_code, id);
 CREATE INDEX IF NOT EXISTS inbound_by_placer ON inbound (placer, id);
 
 CREATE TABLE IF NOT EXISTS ledger (

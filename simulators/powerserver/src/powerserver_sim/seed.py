@@ -113,6 +113,7 @@ def prepare(work: Work, settings: Settings) -> str:
     """
     if work.one("SELECT 1 FROM counter") is None:
         _fill(work)
+    _set_users(work)
     for key, value in (("profile", settings.profile), ("adt_out", "on" if settings.adt_out else "off")):
         seen = work.one("SELECT value FROM setting WHERE key = ?", f"{key}_given")
         if seen is None or seen["value"] != value:
@@ -138,13 +139,6 @@ def _fill(work: Work) -> None:
     put("INSERT INTO patient (patient_id, issuer, family, given, middle, birth_date, sex, email, phone, street, city, "
         "state, postal_code, country, created_at) VALUES (?, 'NORTHSIDE', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'CA', 0)",
         _rows(_PATIENTS))  # fmt: skip
-    for name, full_name, is_admin, facility in (
-        ("frontdesk", "Front Desk", 0, "FAC01"),
-        ("admin", "System Administrator", 1, None),
-    ):
-        salt = hashlib.sha256(name.encode()).digest()[:16]
-        secret = hash_password("development", salt)
-        work.run("INSERT INTO user VALUES (?, ?, ?, ?, ?, ?)", name, full_name, salt, secret, is_admin, facility)
     for patient_id, facility, study_types, priority in _ORDERED:
         patient = work.one("SELECT key FROM patient WHERE patient_id = ?", patient_id)
         if patient is not None:
@@ -153,6 +147,19 @@ def _fill(work: Work) -> None:
                 physician="1001",
             )  # fmt: skip
     work.run("INSERT INTO setting VALUES ('session_key', ?)", secrets.token_hex(32))
+
+
+def _set_users(work: Work) -> None:
+    """At every start: a store from before a change of the hash lets its users in."""
+    for name, full_name, is_admin, facility in (
+        ("frontdesk", "Front Desk", 0, "FAC01"),
+        ("admin", "System Administrator", 1, None),
+    ):
+        salt = hashlib.sha256(name.encode()).digest()[:16]
+        secret = hash_password("development", salt)
+        work.run(
+            "INSERT OR REPLACE INTO user VALUES (?, ?, ?, ?, ?, ?)", name, full_name, salt, secret, is_admin, facility
+        )
 
 
 def _rows(table: str) -> list[list[str]]:

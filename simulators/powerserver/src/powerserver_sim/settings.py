@@ -30,7 +30,7 @@ class Settings:
     adt_out: bool = False
     ack_timeout_seconds: float = 30.0
     retry_initial_seconds: float = 1.0
-    retry_max_seconds: float = 30.0
+    retry_max_seconds: float = 10.0
 
 
 def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:

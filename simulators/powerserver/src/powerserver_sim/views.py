@@ -31,6 +31,11 @@ ORDER_TABLES: Final = (
     "LEFT JOIN resource r ON r.id = o.resource"
 )
 
+OF_FACILITY: Final = (
+    'EXISTS (SELECT 1 FROM "order" f WHERE f.number = CAST(substr(placer, 2) AS INTEGER) AND f.facility = ?)'
+)
+"""Condition on a message table: about an order of the facility."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -235,7 +240,7 @@ class Home:
     troubled_messages: list[sqlite3.Row]
 
 
-def home(work: Work, facilities: list[sqlite3.Row]) -> Home:
+def home(work: Work, facilities: list[sqlite3.Row], user: User) -> Home:
     counts: Counter[int] = Counter()
     ordered = 0
     unconfirmed: list[sqlite3.Row] = []
@@ -260,7 +265,11 @@ def home(work: Work, facilities: list[sqlite3.Row]) -> Home:
             facility["code"], int(work.now.timestamp()), int(in_a_week.timestamp()), rules.SCHEDULED,
         )  # fmt: skip
     names = work.all("SELECT * FROM status ORDER BY value")
-    queue = work.one("SELECT count(*) AS count FROM outbound WHERE state IN ('queued', 'retrying')")
+    of_facility, values = ("1", []) if user.facility is None else (OF_FACILITY, [user.facility])
+    queue = work.one(
+        f"SELECT count(*) AS count FROM outbound WHERE state IN ('queued', 'retrying') AND {of_facility}",  # noqa: S608 - constants
+        *values,
+    )
     return Home(
         today=[(name, counts[name["value"]]) for name in names if counts[name["value"]]],
         today_total=counts.total(),
@@ -268,6 +277,8 @@ def home(work: Work, facilities: list[sqlite3.Row]) -> Home:
         unconfirmed=sorted(unconfirmed, key=lambda row: row["start_at"])[:10],
         waiting_messages=queue["count"] if queue is not None else 0,
         troubled_messages=work.all(
-            "SELECT * FROM outbound WHERE state = 'retrying' OR (state = 'rejected') ORDER BY id DESC LIMIT 5"
+            f"SELECT * FROM outbound WHERE state IN ('retrying', 'rejected') AND {of_facility} "  # noqa: S608 - constants
+            "ORDER BY id DESC LIMIT 5",
+            *values,
         ),
     )

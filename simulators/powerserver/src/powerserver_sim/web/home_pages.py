@@ -33,7 +33,7 @@ async def logout(request: Request) -> Response:
 @for_user
 async def home(request: Request, user: User) -> Response:
     facilities = await services(request).store.read(lambda work: views.facilities_of(work, user))
-    figures = await services(request).store.read(lambda work: views.home(work, facilities))
+    figures = await services(request).store.read(lambda work: views.home(work, facilities, user))
     return render(request, user, "home.html", figures=figures, facilities=facilities)
 
 

@@ -6,10 +6,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from powerserver_sim import orders
 from powerserver_sim.accounts import User
 from powerserver_sim.outbound import retry_now
 from powerserver_sim.rules import Refused
 from powerserver_sim.store import Work
+from powerserver_sim.views import OF_FACILITY
 from powerserver_sim.web.context import services, whole_number
 from powerserver_sim.web.session import for_user, render
 
@@ -38,6 +40,9 @@ async def message_log(request: Request, user: User) -> Response:
         if placer:
             where.append("placer = ?")
             values.append(placer)
+        if user.facility is not None:
+            where.append(OF_FACILITY)
+            values.append(user.facility)
         rows = work.all(
             f"SELECT * FROM {table} WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
             *values,
@@ -67,6 +72,7 @@ async def message(request: Request, user: User) -> Response:
         row = work.one(f"SELECT * FROM {'outbound' if is_out else 'inbound'} WHERE id = ?", key)  # noqa: S608 - constants
         if row is None:
             raise Refused("unknown", "There is no such message.")
+        _check_facility(work, user, row["placer"])
         return dict(row)
 
     shown = await services(request).store.read(question)
@@ -74,13 +80,22 @@ async def message(request: Request, user: User) -> Response:
     return render(request, user, "message.html", is_out=is_out, row=shown, lines=[line for line in lines if line])
 
 
+def _check_facility(work: Work, user: User, placer: str) -> None:
+    """A restricted user sees the messages about appointments of the own facility."""
+    if user.facility is not None:
+        order = orders.load(work, orders.number_of(placer))
+        user.require(order["facility"])
+
+
 @for_user
-async def retry(request: Request, _user: User) -> Response:
+async def retry(request: Request, user: User) -> Response:
     """Try a waiting message again at once, with its own MSH-10."""
     key = request.path_params["key"]
 
     def change(work: Work) -> None:
-        row = work.one("SELECT control_id FROM outbound WHERE id = ?", key)
+        row = work.one("SELECT control_id, placer FROM outbound WHERE id = ?", key)
+        if row is not None:
+            _check_facility(work, user, row["placer"])
         if row is None or not retry_now(work, row["control_id"]):
             raise Refused("closed", "The message is not waiting to be sent.")
 
