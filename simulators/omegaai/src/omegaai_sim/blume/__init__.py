@@ -1,0 +1,1 @@
+"""Blume, the patients' portal: accounts, cards, notifications and their pages."""

@@ -1,0 +1,183 @@
+"""FHIR R4's RESTful interactions: read, search, create, update (http://hl7.org/fhir/R4/http.html)."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from omegaai_sim.context import Services
+from omegaai_sim.fhir import dialect, records
+from omegaai_sim.fhir.outcome import Refused
+from omegaai_sim.fhir.validate import TYPES
+
+FHIR_JSON: Final = "application/fhir+json"
+_LONGEST_PAGE: Final = 500
+_ETAG: Final = re.compile(r'(?:W/)?"?(\d+)"?')
+
+
+class Api:
+    """The interactions, over one store."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/fhir/metadata", self.metadata, methods=["GET"]),
+            Route("/fhir/{kind}", self.entry, methods=["GET", "POST"]),
+            Route("/fhir/{kind}/{identifier}", self.entry, methods=["GET", "PUT"]),
+        ]
+
+    async def entry(self, request: Request) -> Response:
+        """Every interaction: token, orders to misbehave, the interaction, its ledger row."""
+        try:
+            client = self._services.tokens.client_of(request)
+            fault = self._services.misbehaviour.take("fhir")
+            if fault is not None and fault.mode == "status":
+                raise Refused(fault.status, "throttled" if fault.status == 429 else "transient", "told to refuse")
+            if fault is not None and fault.mode == "slow":
+                await asyncio.sleep(fault.seconds)
+            if fault is not None and fault.mode == "cut":
+                return _Hangup()
+            response = await self._interaction(request, client)
+            if fault is not None and fault.mode == "accept-then-timeout":
+                await asyncio.sleep(fault.seconds)
+                return _Hangup()
+        except Refused as refused:
+            response = _answer(refused.outcome(), refused.status)
+            if refused.status in {429, 503}:
+                response.headers["Retry-After"] = "1"
+            if refused.status == 401:
+                response.headers["WWW-Authenticate"] = "Bearer"
+        if request.method != "GET":
+            await self._services.log_request(request.method, request.url.path, response.status_code)
+        return response
+
+    async def _interaction(self, request: Request, client: str) -> Response:
+        kind = records.BY_LOWER.get(request.path_params["kind"].lower())
+        if kind is None:
+            raise Refused(404, "not-supported", "this resource type is not kept here")
+        identifier = request.path_params.get("identifier")
+        if request.method == "GET":
+            return await (self._search(request, kind) if identifier is None else self._read(kind, identifier))
+        if kind not in TYPES or (kind == "Task" and identifier is None):
+            raise Refused(405, "not-supported", f"{kind} cannot be written here")
+        body = await _body(request)
+        if identifier is None:
+            query = request.headers.get("If-None-Exist")
+            condition = None if query is None else dict(parse_qsl(query.lstrip("?"), keep_blank_values=True))
+            stored = await self._store.write(lambda work: records.create(work, kind, body, client, condition))
+            response = self._resource(stored, 201 if stored.was_created else 200)
+            response.headers["Location"] = f"{_base(request)}/{kind}/{stored.body['id']}/_history/{stored.version}"
+            return response
+        expected = _version(request.headers.get("If-Match"))
+        stored = await self._store.write(lambda work: records.update(work, kind, identifier, body, client, expected))
+        return self._resource(stored, 200)
+
+    async def _read(self, kind: str, identifier: str) -> Response:
+        return self._resource(await self._store.read(lambda work: records.read(work, kind, identifier)), 200)
+
+    async def _search(self, request: Request, kind: str) -> Response:
+        given = dict(request.query_params)
+        count = min(_whole(given.pop("_count", "20"), "_count"), _LONGEST_PAGE)
+        page = _whole(given.pop("page", "1"), "page")
+        matches, total = await self._store.read(lambda work: records.search(work, kind, given, count=count, page=page))
+        address = f"{_base(request)}/{kind}"
+
+        def link(relation: str, number: int) -> dict[str, str]:
+            return {"relation": relation, "url": f"{address}?{urlencode({**given, '_count': count, 'page': number})}"}
+
+        links = [link("self", page)]
+        if page * count < total:
+            links.append(link("next", page + 1))
+        bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "total": total, "link": links}
+        if matches:
+            bundle["entry"] = [
+                {
+                    "fullUrl": f"{address}/{match.body['id']}",
+                    "resource": self._shown(match.body),
+                    "search": {"mode": "match"},
+                }
+                for match in matches
+            ]
+        return _answer(bundle, 200)
+
+    async def metadata(self, request: Request) -> Response:
+        """The CapabilityStatement: what this stand-in keeps and answers."""
+        interactions = ("read", "search-type", "create", "update")
+        resources = [
+            {"type": kind, "interaction": [{"code": code} for code in interactions if kind in TYPES or code[0] in "rs"]}
+            for kind in records.KINDS
+        ]
+        statement = {
+            "resourceType": "CapabilityStatement",
+            "status": "active",
+            "date": "2026-11-01",
+            "kind": "instance",
+            "implementation": {"description": "OmegaAI stand-in for development", "url": _base(request)},
+            "fhirVersion": "4.0.1",
+            "format": ["application/fhir+json"],
+            "rest": [{"mode": "server", "resource": resources}],
+        }
+        return _answer(statement, 200)
+
+    def _shown(self, body: dict[str, Any]) -> dict[str, Any]:
+        return dialect.vendor(body) if self._services.dialect.current == "vendor" else body
+
+    def _resource(self, stored: records.Stored, status: int) -> Response:
+        response = _answer(self._shown(stored.body), status)
+        response.headers["ETag"] = f'W/"{stored.version}"'
+        response.headers["Last-Modified"] = stored.body["meta"]["lastUpdated"]
+        return response
+
+
+class _Hangup(Response):
+    """Closes the connection instead of answering. ASGI has no word for it, so it reaches for the server's transport."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        cycle = getattr(receive, "__self__", None)
+        cycle.transport.abort()  # type: ignore[union-attr]  # uvicorn's request cycle
+
+
+def _answer(body: Mapping[str, Any], status: int) -> Response:
+    return Response(json.dumps(body, ensure_ascii=False), status, media_type=FHIR_JSON)
+
+
+def _base(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}/fhir"
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    media = request.headers.get("Content-Type", "").partition(";")[0].strip()
+    if media not in {FHIR_JSON, "application/json"}:
+        raise Refused(415, "not-supported", f"send {FHIR_JSON}")
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, ClientDisconnect):
+        raise Refused(400, "structure", "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "structure", "the body is not a resource")
+    return body
+
+
+def _version(etag: str | None) -> int | None:
+    if etag is None:
+        return None
+    match = _ETAG.fullmatch(etag.strip())
+    if match is None:
+        raise Refused(400, "invalid", "If-Match is not an ETag of ours")
+    return int(match[1])
+
+
+def _whole(text: str, name: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise Refused(400, "invalid", f"{name} is a whole number from 1")
+    return int(text)

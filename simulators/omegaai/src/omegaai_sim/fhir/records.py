@@ -1,0 +1,253 @@
+"""Resources in the store: create, update, read, search; each change with its ledger row, its Task and its notice."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from omegaai_sim.blume import accounts
+from omegaai_sim.fhir.outcome import Refused, invalid
+from omegaai_sim.fhir.validate import references, validate
+from omegaai_sim.store import Work, stamp
+
+Resource = dict[str, Any]
+KINDS: Final = ("Patient", "Appointment", "HealthcareService", "Organization", "Task")
+BY_LOWER: Final = {kind.lower(): kind for kind in KINDS}
+QUEUED: Final = ("Patient", "Appointment")
+"""A change of one of these makes a Task for the outbound queue."""
+LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
+PLACER_SYSTEM: Final = "urn:powerserver:placer"
+TASK_REASON: Final = "mirthoutbound"
+_TASK_MOVES: Final[Mapping[str, tuple[str, ...]]] = {
+    "ready": ("ready", "in-progress", "completed", "failed", "cancelled", "on-hold"),
+    "in-progress": ("in-progress", "ready", "completed", "failed", "cancelled", "on-hold"),
+    "on-hold": ("on-hold", "ready", "in-progress", "cancelled"),
+    "failed": ("failed", "ready"),
+}
+_FIRST_NUMBER: Final = {"Patient": 1000, "Appointment": 5000, "Task": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A resource as it is kept."""
+
+    body: Resource
+    version: int
+    was_created: bool = False
+
+
+def read(work: Work, kind: str, identifier: str) -> Stored:
+    """Raises ``Refused`` (404)."""
+    row = work.one("SELECT version, body FROM resource WHERE type = ? AND id = ?", kind, identifier)
+    if row is None:
+        raise Refused(404, "not-found", f"{kind} is not known")
+    return Stored(json.loads(row["body"]), row["version"])
+
+
+def create(work: Work, kind: str, body: Resource, by: str, if_none_exist: Mapping[str, str] | None = None) -> Stored:
+    """Creates, or gives the one that ``if_none_exist`` matches. Raises ``Refused`` (412 where several match)."""
+    validate(kind, body)
+    if if_none_exist is not None:
+        matches, _ = search(work, kind, if_none_exist, count=2, page=1)
+        if len(matches) > 1:
+            raise Refused(412, "multiple-matches", "If-None-Exist matches several")
+        if matches:
+            return matches[0]
+    _check_context(work, kind, body)
+    number = work.next_number(kind) + _FIRST_NUMBER[kind]
+    stored = save(work, kind, {**body, "id": str(number)}, 1)
+    _changed(work, kind, stored, "created", by)
+    return Stored(stored.body, 1, was_created=True)
+
+
+def update(work: Work, kind: str, identifier: str, body: Resource, by: str, expected: int | None) -> Stored:
+    """Replaces the resource if it has the ``expected`` version. Raises ``Refused`` (404, 412, 428)."""
+    before = read(work, kind, identifier)
+    if expected is None:
+        raise Refused(428, "required", "If-Match is required")
+    if expected != before.version:
+        raise Refused(412, "conflict", f"{kind} has another version now")
+    validate(kind, body)
+    if body.get("id") != identifier:
+        raise Refused(400, "invalid", f"{kind}.id differs from the address", f"{kind}.id")
+    if kind == "Task":
+        was, now = before.body["status"], body["status"]
+        if now not in _TASK_MOVES.get(was, (was,)):
+            raise invalid("Task.status", f"cannot go from {was} to {now}")
+    else:
+        _check_context(work, kind, body)
+    stored = save(work, kind, body, before.version + 1)
+    _changed(work, kind, stored, "updated", by)
+    return stored
+
+
+def save(work: Work, kind: str, body: Resource, version: int) -> Stored:
+    """Writes the row and its search values."""
+    now = stamp(datetime.now(UTC))
+    meta = {**body.get("meta", {}), "versionId": str(version), "lastUpdated": now}
+    body = {
+        "resourceType": kind,
+        "id": body["id"],
+        "meta": meta,
+        **{k: v for k, v in body.items() if k not in {"resourceType", "id", "meta"}},
+    }
+    work.run(
+        "INSERT OR REPLACE INTO resource VALUES (?, ?, ?, ?, ?)",
+        kind,
+        body["id"],
+        version,
+        json.dumps(body, ensure_ascii=False),
+        now,
+    )
+    work.run("DELETE FROM search_value WHERE type = ? AND id = ?", kind, body["id"])
+    number = int(body["id"]) if str(body["id"]).isdigit() else 0
+    rows = {(kind, parameter, value, body["id"], number) for parameter, value in _search_values(kind, body)}
+    work.connection.executemany("INSERT INTO search_value VALUES (?, ?, ?, ?, ?)", sorted(rows))
+    return Stored(body, version)
+
+
+def _check_context(work: Work, kind: str, body: Resource) -> None:
+    """What the rest of the store must know: references, and a patient's assigning authority."""
+    for referred, identifier, path in references(body):
+        if (
+            referred in KINDS
+            and work.one("SELECT 1 FROM resource WHERE type = ? AND id = ?", referred, identifier) is None
+        ):
+            raise invalid(path, f"refers to a {referred} that is not known")
+    if kind == "Patient":
+        for number, identifier_ in enumerate(body["identifier"]):
+            codes = [coding.get("code") for coding in identifier_.get("type", {}).get("coding", [])]
+            system = identifier_.get("system")
+            known = work.one("SELECT 1 FROM assigning_authority WHERE system = ?", system)
+            if "MR" in codes and known is None:
+                raise invalid(
+                    f"Patient.identifier[{number}].system", "no assigning authority of the master organisation"
+                )
+
+
+def _search_values(kind: str, body: Resource) -> list[tuple[str, str]]:
+    found = [("_any", "")]
+    for identifier in body.get("identifier", []):
+        value = identifier.get("value", "")
+        found += [("identifier", f"{identifier.get('system', '')}|{value}"), ("identifier", value)]
+    if kind == "Patient":
+        found += [
+            ("email", telecom["value"].lower())
+            for telecom in body.get("telecom", [])
+            if telecom.get("system") == "email"
+        ]
+    elif kind == "Appointment":
+        found.append(("status", body["status"]))
+        if "start" in body:
+            found.append(("date", stamp(datetime.fromisoformat(body["start"]))))
+        for participant in body["participant"]:
+            reference = participant.get("actor", {}).get("reference", "")
+            found.append(("actor", reference))
+            if reference.startswith("Patient/"):
+                found += [("patient", reference), ("patient", reference.removeprefix("Patient/"))]
+    elif kind == "HealthcareService":
+        owner = body["providedBy"]["reference"]
+        found += [
+            ("organization", owner),
+            ("organization", owner.removeprefix("Organization/")),
+            ("name", body["name"]),
+            ("active", str(body["active"]).lower()),
+        ]
+    elif kind == "Organization":
+        found.append(("name", body["name"]))
+        if "partOf" in body:
+            owner = body["partOf"]["reference"]
+            found += [("partof", owner), ("partof", owner.removeprefix("Organization/"))]
+    else:
+        found += [("status", body["status"]), ("focus", body.get("focus", {}).get("reference", ""))]
+        found += [("reasoncode", coding["code"]) for coding in body.get("reasonCode", {}).get("coding", [])]
+    return found
+
+
+_PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
+    "Patient": frozenset({"identifier", "email"}),
+    "Appointment": frozenset({"identifier", "patient", "actor", "date", "status"}),
+    "HealthcareService": frozenset({"identifier", "organization", "name", "active"}),
+    "Organization": frozenset({"identifier", "name", "partof"}),
+    "Task": frozenset({"identifier", "reasoncode", "status", "focus"}),
+}
+
+
+def search(work: Work, kind: str, query: Mapping[str, str], *, count: int, page: int) -> tuple[list[Stored], int]:
+    """One page, oldest first, and the number of all matches. Raises ``Refused`` (400) for an unknown parameter."""
+    conditions, values = ["s.type = ?", "s.parameter = '_any'"], [kind]
+    for parameter, wanted in query.items():
+        if parameter not in _PARAMETERS[kind]:
+            raise Refused(400, "not-supported", f"{kind} cannot be searched by {parameter}")
+        if parameter == "date":
+            operator, low, high = _date_range(wanted)
+            test = {"eq": "value >= ? AND value < ?"}.get(operator, f"value {_OPERATORS.get(operator, '>=')} ?")
+            values += [kind, parameter, low, high] if operator == "eq" else [kind, parameter, low]
+        else:
+            test = "value = ?"
+            values += [kind, parameter, wanted.lower() if parameter == "email" else wanted]
+        conditions.append(f"s.id IN (SELECT id FROM search_value WHERE type = ? AND parameter = ? AND {test})")
+    where = " AND ".join(conditions)
+    total = work.one(f"SELECT count(*) AS n FROM search_value s WHERE {where}", *values)  # noqa: S608 (values are bound)
+    rows = work.all(
+        f"SELECT r.version, r.body FROM search_value s JOIN resource r ON r.type = s.type AND r.id = s.id "  # noqa: S608
+        f"WHERE {where} ORDER BY s.number LIMIT ? OFFSET ?",
+        *values, count, (page - 1) * count,
+    )  # fmt: skip
+    return [Stored(json.loads(row["body"]), row["version"]) for row in rows], int(total["n"]) if total else 0
+
+
+_OPERATORS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _date_range(text: str) -> tuple[str, str, str]:
+    operator, rest = (text[:2], text[2:]) if text[:2].isalpha() else ("eq", text)
+    try:
+        low = datetime.fromisoformat(rest)
+    except ValueError:
+        raise Refused(400, "invalid", "date: must be a date, or a date and time with a zone offset") from None
+    low = low if low.tzinfo else low.replace(tzinfo=UTC)
+    if operator not in {"eq", *_OPERATORS}:
+        raise Refused(400, "not-supported", f"date: the prefix {operator} is not supported")
+    return operator, stamp(low), stamp(low + timedelta(days=0 if "T" in rest else 1, seconds=1 if "T" in rest else 0))
+
+
+def _changed(work: Work, kind: str, stored: Stored, verb: str, by: str) -> None:
+    body = stored.body
+    if kind in QUEUED:
+        detail: dict[str, object] = {"versionId": str(stored.version), "by": by}
+        if kind == "Appointment":
+            detail |= {
+                "status": body["status"],
+                "link_id": identifier_of(body, LINK_SYSTEM),
+                "placer_number": identifier_of(body, PLACER_SYSTEM),
+            }
+        work.record("effect", f"{kind}.{verb}", body["id"], detail)
+        _queue_task(work, kind, body["id"])
+    emails: list[str] = []
+    if kind == "Patient":
+        emails = accounts.for_patient(work, body)
+    elif kind == "Appointment":
+        emails = accounts.tell_of_appointment(work, body, verb, by)
+    work.notice(resource=kind, id=body["id"], version=str(stored.version), emails=emails)
+
+
+def _queue_task(work: Work, kind: str, identifier: str) -> None:
+    number = work.next_number("Task") + _FIRST_NUMBER["Task"]
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    task: Resource = {
+        "id": str(number),
+        "status": "ready",
+        "intent": "order",
+        "reasonCode": {"coding": [{"code": TASK_REASON}]},
+        "focus": {"reference": f"{kind}/{identifier}"},
+        "authoredOn": now,
+    }
+    save(work, "Task", task, 1)
+    work.notice(resource="Task", id=str(number), version="1", emails=[])
+
+
+def identifier_of(body: Resource, system: str) -> str | None:
+    """The value of the identifier of ``system``."""
+    return next((one.get("value") for one in body.get("identifier", []) if one.get("system") == system), None)

@@ -1,0 +1,25 @@
+CREATE TABLE IF NOT EXISTS resource (
+    type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, body TEXT NOT NULL, updated TEXT NOT NULL,
+    PRIMARY KEY (type, id)
+) WITHOUT ROWID;
+-- Every value that a search parameter may ask for.
+CREATE TABLE IF NOT EXISTS search_value (
+    type TEXT NOT NULL, parameter TEXT NOT NULL, value TEXT NOT NULL, id TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (type, parameter, value, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS search_value_id ON search_value (type, id);
+CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS assigning_authority (system TEXT PRIMARY KEY, issuer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS account (
+    email TEXT PRIMARY KEY, pin_hash TEXT NOT NULL, wrong_tries INTEGER NOT NULL DEFAULT 0, locked_until TEXT
+);
+CREATE TABLE IF NOT EXISTS notification (
+    id INTEGER PRIMARY KEY, email TEXT NOT NULL, at TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
+    is_read INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS notification_email ON notification (email, id);
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS ledger (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, direction TEXT NOT NULL, kind TEXT NOT NULL,
+    subject TEXT NOT NULL, detail TEXT NOT NULL
+);
