@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import contracts
+from notifier.adapters.letters import Letterhead
 from notifier.domain.appointment import Appointment, Facility
 from notifier.domain.notification import Notification
 from notifier.domain.recipient import Recipient
@@ -133,4 +134,15 @@ def appointment_event(
         ),
         producer="scheduler-sync",
         occurred_at=datetime.now(UTC),
+    )
+
+
+def letterhead() -> Letterhead:
+    return Letterhead(
+        sender="appointments@northside.example",
+        sender_name="Northside Health",
+        site_name="Northside Health",
+        portal_url="https://portal.example/blume",
+        map_url="https://maps.example/?q={address}",
+        arrive_early_minutes=30,
     )

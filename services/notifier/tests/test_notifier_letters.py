@@ -7,28 +7,20 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from notifier_examples import START, TORONTO, appointment
+from notifier_examples import START, TORONTO, appointment, letterhead
 
-from notifier.adapters.letters import TEMPLATES_DIR, Letter, Letterhead, LetterWriter
+from notifier.adapters.letters import TEMPLATES_DIR, Letter, LetterWriter
 from notifier.domain.appointment import Appointment
 from notifier.domain.facility_time import UnknownZoneError, facility_time, offset_text, zone_of
 from notifier.domain.notification import TEMPLATES
 from notifier.languages import LANGUAGES, best_language
 
-HEAD = Letterhead(
-    sender="appointments@northside.example",
-    sender_name="Northside Health",
-    site_name="Northside Health",
-    portal_url="https://portal.example/blume",
-    map_url="https://maps.example/?q={address}",
-    arrive_early_minutes=30,
-)
 AT = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
 
 
 def written(one: Appointment, template: str = "please-confirm", **changes: object) -> EmailMessage:
     letter = Letter(template, "en", "jane.roe@example.org", "Jane", one, "key-1")
-    mail = LetterWriter(HEAD).write(replace(letter, **changes), AT)
+    mail = LetterWriter(letterhead()).write(replace(letter, **changes), AT)
     return message_from_bytes(mail, policy=policy.default)
 
 

@@ -8,13 +8,14 @@ those the mail is not tried again: at most two copies, and the history says so.
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol, cast
+from uuid import UUID
 
 import asyncpg
 import structlog
 from chassis.deliveries import Delivery, Receipt
 
-from chassis.errors import Permanent, Transient
-from chassis.store import Store
+from chassis.errors import Permanent, StoreUnavailable, Transient
+from chassis.store import UNAVAILABLE, Store
 from chassis.transaction import Transaction
 from notifier.adapters.letters import Letter, LetterWriter
 from notifier.adapters.smtp import Unanswered
@@ -89,7 +90,7 @@ class NotificationSender:
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Idempotent by the notification's state, and for the mail server by the Message-ID."""
-        row = await self._store.pool.fetchrow(_BEGIN_HANDOVER, delivery.id)
+        row = await self._begin(delivery.id)
         if row is None:
             return Receipt({"outcome": "settled before"})
         notification, handovers, recipient, appointment = _read(row)
@@ -120,13 +121,26 @@ class NotificationSender:
             self._meters.unanswered(notification.template)
             raise
         except Transient:
-            await self._store.pool.execute(_TAKE_BACK_HANDOVER, delivery.id)
+            await self._note(_TAKE_BACK_HANDOVER, delivery.id)
             raise
         except Permanent as error:
-            await self._store.pool.execute(_REFUSED, delivery.id, error.reason)
+            await self._note(_REFUSED, delivery.id, error.reason)
             self._meters.refused(notification.template)
             raise
         return Receipt({"outcome": "sent", "reply": reply})
+
+    async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
+        try:
+            return await self._store.pool.fetchrow(_BEGIN_HANDOVER, notification_id)
+        except UNAVAILABLE as error:
+            raise StoreUnavailable("the store does not answer") from error
+
+    async def _note(self, statement: str, *arguments: object) -> None:
+        """What came of a try. Where the store does not take it the try stays counted, which errs on the safe side."""
+        try:
+            await self._store.pool.execute(statement, *arguments)
+        except UNAVAILABLE as error:
+            raise StoreUnavailable("the store does not answer") from error
 
     async def settled(self, tx: Transaction, delivery: Delivery, receipt: Receipt) -> None:
         """In the transaction that marks the delivery: the notification's state and the delivery's agree."""

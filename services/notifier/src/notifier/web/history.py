@@ -22,7 +22,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class MessageRow:
-    """One message of the history; ``tries`` and ``waiting_for`` tell of a delivery that is not through yet."""
+    """One message of the history. While it is queued its reason is what the last of its ``tries`` failed with."""
 
     notification_id: UUID
     appointment_id: UUID
@@ -30,9 +30,8 @@ class MessageRow:
     revision: int
     state: str
     reason: str | None
-    created_at: datetime
     changed_at: datetime
-    sent_at: datetime | None
+    tries: int
 
     @property
     def cursor(self) -> str:
@@ -40,12 +39,13 @@ class MessageRow:
 
 
 _HISTORY = """
-SELECT notification_id, appointment_id, template, revision, state, reason, created_at, changed_at, sent_at
-FROM notifications
-WHERE ($1::uuid IS NULL OR appointment_id = $1) AND ($2::text IS NULL OR state = $2)
-  AND ($3::text IS NULL OR template = $3)
-  AND ($4::timestamptz IS NULL OR (changed_at, notification_id) < ($4, $5::uuid))
-ORDER BY changed_at DESC, notification_id DESC LIMIT $6
+SELECT n.notification_id, n.appointment_id, n.template, n.revision, n.state,
+       CASE WHEN n.state = 'queued' THEN d.last_error ELSE n.reason END, n.changed_at, coalesce(d.attempts, 0)
+FROM notifications n LEFT JOIN deliveries d ON d.id = n.notification_id
+WHERE ($1::uuid IS NULL OR n.appointment_id = $1) AND ($2::text IS NULL OR n.state = $2)
+  AND ($3::text IS NULL OR n.template = $3)
+  AND ($4::timestamptz IS NULL OR (n.changed_at, n.notification_id) < ($4, $5::uuid))
+ORDER BY n.changed_at DESC, n.notification_id DESC LIMIT $6
 """
 
 

@@ -1,0 +1,228 @@
+"""The last look, the hand-over and its count, on a real Postgres with a mail server that does as it is told."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from uuid import UUID
+
+import asyncpg
+import pytest
+from chassis.deliveries import Delivery, Receipt
+from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
+
+from chassis.errors import Permanent, StoreUnavailable, Transient
+from chassis.store import Store
+from chassis.transaction import Transaction
+from contracts import Message
+from notifier.adapters.letters import LetterWriter
+from notifier.adapters.sender import UNCONFIRMED, NotificationSender
+from notifier.adapters.smtp import Unanswered
+from notifier.subscribers import handle, prefetch, subscription
+
+pytestmark = pytest.mark.stack
+
+
+class MailServerAsTold:
+    """Keeps what it takes. ``answers`` are used up one a mail: an error to raise; "take" keeps the mail and raises."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[bytes, str]] = []
+        self.answers: list[Exception] = []
+
+    async def hand_over(self, content: bytes, to: str) -> str:
+        error = self.answers.pop(0) if self.answers else None
+        if error is None or isinstance(error, Unanswered):
+            self.mails.append((content, to))
+        if error is not None:
+            raise error
+        return "250 2.0.0 kept"
+
+
+class Meters(list[str]):
+    def unanswered(self, template: str) -> None:
+        self.append(f"unanswered {template}")
+
+    def unconfirmed(self, template: str) -> None:
+        self.append(f"unconfirmed {template}")
+
+    def refused(self, template: str) -> None:
+        self.append(f"refused {template}")
+
+
+class Desk:
+    """The sender with everything around it."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+        self.server = MailServerAsTold()
+        self.meters = Meters()
+        self.now = datetime.now(UTC)
+        self.sender = NotificationSender(
+            Store(pool, ""), self.server, LetterWriter(letterhead()), self.meters, now=lambda: self.now
+        )
+
+    async def hears(self, *messages: Message) -> None:
+        async with self.pool.acquire() as connection, connection.transaction():
+            tx = Transaction(connection)
+            work = subscription(FakeStale()).open_work(tx)
+            await prefetch(work, messages)
+            for message in messages:
+                await handle(work, message)
+            await tx.flush()
+
+    async def deliveries(self) -> list[Delivery]:
+        rows = await self.pool.fetch("SELECT id, key, kind, payload, idempotency_key FROM deliveries ORDER BY sequence")
+        return [
+            Delivery(
+                id=row["id"],
+                destination="smtp",
+                key=row["key"],
+                kind=row["kind"],
+                payload=row["payload"],
+                idempotency_key=row["idempotency_key"],
+                headers={},
+                attempt=1,
+                created_at=self.now,
+                traceparent=None,
+            )
+            for row in rows
+        ]
+
+    async def sends(self, delivery: Delivery) -> Receipt:
+        receipt = await self.sender.send(delivery)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await self.sender.settled(Transaction(connection), delivery, receipt)
+        return receipt
+
+    async def state(self, notification_id: UUID) -> tuple[str, str | None, int]:
+        row = await self.pool.fetchrow(
+            "SELECT state, reason, unanswered_handovers FROM notifications WHERE notification_id = $1", notification_id
+        )
+        return tuple(row)
+
+
+@pytest.fixture
+async def desk(pool: asyncpg.Pool) -> AsyncIterator[Desk]:
+    return Desk(pool)
+
+
+async def booked(desk: Desk) -> tuple[Message, Message, Delivery]:
+    patient = patient_event()
+    one = appointment_event(patient.aggregate_id)
+    await desk.hears(patient, one)
+    (delivery,) = await desk.deliveries()
+    return patient, one, delivery
+
+
+async def test_a_queued_message_is_written_sent_and_noted(desk: Desk) -> None:
+    _, one, delivery = await booked(desk)
+    assert delivery.payload == b""
+    await desk.sends(delivery)
+    ((content, to),) = desk.server.mails
+    mail = message_from_bytes(content, policy=policy.default)
+    assert to == "jane.roe@example.org"
+    assert mail["Message-ID"] == f"<{delivery.id.hex}@northside.example>"
+    assert mail["X-Suite-Appointment"] == str(one.aggregate_id)
+    assert (await desk.state(delivery.id))[:2] == ("sent", None)
+
+
+async def test_a_delivery_that_comes_again_sends_nothing(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    await desk.sends(delivery)
+    await desk.sends(delivery)
+    assert len(desk.server.mails) == 1
+
+
+@pytest.mark.parametrize("event", ["confirmed", "cancelled", "requested"])
+async def test_what_became_untrue_in_the_queue_is_superseded_not_sent(desk: Desk, event: str) -> None:
+    patient, one, delivery = await booked(desk)
+    await desk.hears(appointment_event(patient.aggregate_id, event, revision=2, appointment_id=one.aggregate_id))
+    receipt = await desk.sends(delivery)
+    assert receipt.detail["outcome"] == "settled before"
+    assert desk.server.mails == []
+    assert (await desk.state(delivery.id))[0] == "superseded"
+
+
+async def test_a_message_about_a_time_that_is_over_is_not_sent(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    desk.now += timedelta(days=8)
+    await desk.sends(delivery)
+    assert desk.server.mails == []
+    assert (await desk.state(delivery.id))[:2] == ("superseded", "the appointment's time is over")
+
+
+async def test_a_passing_failure_leaves_no_count_and_the_next_try_goes_through(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    desk.server.answers = [Transient("451 later")] * 5
+    for _ in range(5):
+        with pytest.raises(Transient):
+            await desk.sends(delivery)
+        assert await desk.state(delivery.id) == ("queued", None, 0)
+    await desk.sends(delivery)
+    assert (await desk.state(delivery.id))[0] == "sent"
+
+
+async def test_without_an_answer_it_is_handed_over_at_most_twice(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    desk.server.answers = [Unanswered("cut"), Transient("451 later"), Unanswered("cut"), Unanswered("cut")]
+    for _ in range(3):
+        with pytest.raises(Transient):
+            await desk.sends(delivery)
+    await desk.sends(delivery)
+    assert len(desk.server.mails) == 2
+    assert (await desk.state(delivery.id))[:2] == ("sent", UNCONFIRMED)
+    assert desk.meters == ["unanswered please-confirm", "unanswered please-confirm", "unconfirmed please-confirm"]
+    assert {message_from_bytes(content)["Message-ID"] for content, _ in desk.server.mails} == {
+        f"<{delivery.id.hex}@northside.example>"
+    }
+
+
+async def test_a_try_that_was_killed_in_the_middle_stays_counted(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    desk.server.answers = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        await desk.sends(delivery)
+    assert await desk.state(delivery.id) == ("queued", None, 1)
+
+
+async def test_a_refusal_for_good_is_undeliverable_with_the_servers_answer_and_can_be_retried(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    desk.server.answers = [Permanent("550 no such mailbox")]
+    with pytest.raises(Permanent):
+        await desk.sends(delivery)
+    assert await desk.state(delivery.id) == ("undeliverable", "550 no such mailbox", 0)
+    assert desk.meters == ["refused please-confirm"]
+    await desk.sends(delivery)
+    assert (await desk.state(delivery.id))[0] == "sent"
+
+
+async def test_the_address_is_the_one_of_the_moment(desk: Desk) -> None:
+    patient, _, delivery = await booked(desk)
+    await desk.hears(patient_event(patient.aggregate_id, revision=2, email="new@example.org"))
+    await desk.sends(delivery)
+    assert desk.server.mails[0][1] == "new@example.org"
+
+
+async def test_an_address_that_was_taken_away_meanwhile_makes_it_undeliverable(desk: Desk) -> None:
+    patient, _, delivery = await booked(desk)
+    await desk.hears(patient_event(patient.aggregate_id, revision=2, email=None))
+    await desk.sends(delivery)
+    assert desk.server.mails == []
+    assert (await desk.state(delivery.id))[:2] == ("undeliverable", "no e-mail address")
+
+
+async def test_a_mail_that_left_as_the_event_came_is_told_as_sent(desk: Desk) -> None:
+    patient, one, delivery = await booked(desk)
+    receipt = await desk.sender.send(delivery)
+    await desk.hears(appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=one.aggregate_id))
+    async with desk.pool.acquire() as connection, connection.transaction():
+        await desk.sender.settled(Transaction(connection), delivery, receipt)
+    assert (await desk.state(delivery.id))[0] == "sent"
+
+
+async def test_a_store_that_is_away_is_no_fault_of_the_message(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    await desk.pool.close()
+    with pytest.raises(StoreUnavailable):
+        await desk.sender.send(delivery)
+    assert desk.server.mails == []
