@@ -136,7 +136,7 @@ class AppointmentSnapshot:
             status=link.fhir_status.value,
             start=start,
             end=end,
-            minutes=int((end - start).total_seconds() // 60),
+            minutes=0 if link.slot is None else link.slot.minutes,
             studies=tuple((study.code, study.description) for study in link.studies),
             resource=link.resource,
             healthcare_service_id=healthcare_service_id,

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from chassis.loops import LoopBase
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
@@ -20,6 +21,7 @@ from scheduler_sync.site import Site, SiteFile
 
 _log = structlog.get_logger(__name__)
 _RETRY_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 1.0
 
 
 class ResourceDirectory:
@@ -69,7 +71,7 @@ class ResourceStore(Protocol):
     async def all(self) -> Sequence[Resource]: ...
 
 
-class ResourceImport:
+class ResourceImport(LoopBase):
     """Reads organisations and HealthcareServices of all facilities every ``interval_seconds``, or when woken."""
 
     def __init__(
@@ -81,14 +83,13 @@ class ResourceImport:
         *,
         interval_seconds: float,
     ) -> None:
+        super().__init__()
         self._client = client
         self._site = site
         self._store = store
         self._directory = directory
         self._interval_seconds = interval_seconds
         self._woken = asyncio.Event()
-        self._is_stopping = False
-        self.progressed_at = time.monotonic()
 
     def wake(self) -> None:
         self._woken.set()
@@ -96,20 +97,13 @@ class ResourceImport:
     async def run(self) -> None:
         self._directory.fill(await self._store.all())
         due_at = 0.0
-        while not self._is_stopping:
-            self.progressed_at = now = time.monotonic()
+        while not self.stopping:
+            self.beat()
+            now = time.monotonic()
             if self._site.refresh() or self._woken.is_set() or now >= due_at:
                 self._woken.clear()
                 due_at = now + (self._interval_seconds if await self._import() else _RETRY_SECONDS)
-            try:
-                async with asyncio.timeout(1.0):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
-
-    async def stop(self) -> None:
-        self._is_stopping = True
-        self._woken.set()
+            await self.pause(_LOOK_SECONDS)
 
     async def import_once(self) -> int:
         """Read everything and keep it; the number of services. Transient, Permanent."""

@@ -5,7 +5,7 @@ what follows from it; the caller saves, publishes and tells.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -26,11 +26,19 @@ from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, Work
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A time span on a resource: aware datetimes, and the IANA zone of the facility that they are shown in."""
+    """A time span on a resource, and the IANA zone of the facility that it is shown in.
+
+    Kept in UTC whatever offset it is given in: Python compares and subtracts datetimes of one zone by the wall clock,
+    which is an hour out where the clocks change.
+    """
 
     start: datetime
     end: datetime
     zone: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", self.start.astimezone(UTC))
+        object.__setattr__(self, "end", self.end.astimezone(UTC))
 
     @property
     def minutes(self) -> int:

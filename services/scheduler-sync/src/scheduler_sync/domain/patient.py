@@ -56,7 +56,7 @@ class PatientFacts:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """A site's patient. ``revision`` counts the published events, ``heard_at`` is PowerServer's time of the last change."""
+    """A site's patient. ``revision`` counts published events; ``heard_at`` is PowerServer's time of the last change."""
 
     id: UUID
     site: str

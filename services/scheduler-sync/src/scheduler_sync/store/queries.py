@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +16,6 @@ from scheduler_sync.domain.appointment import Resource
 from scheduler_sync.site import Site
 
 Row: TypeAlias = Mapping[str, Any]
-_PAGE_ROWS: Final = 50
 
 
 class StoredIds:
@@ -90,6 +89,7 @@ class LinkFilter:
     placer_number: str = ""
     conflicts_only: bool = False
     before: str = ""
+    ROWS: ClassVar[int] = 50
 
 
 class Views:
@@ -112,7 +112,7 @@ class Views:
             "WHERE ($1 = '' OR state = $1) AND ($2 = '' OR facility = $2) AND ($3 = '' OR placer_number = $3) "
             "AND (NOT $4 OR EXISTS (SELECT 1 FROM conflicts WHERE link_id = l.id)) "
             "AND ($5::timestamptz IS NULL OR updated_at < $5) ORDER BY updated_at DESC LIMIT $6",
-            wanted.state, wanted.facility, wanted.placer_number, wanted.conflicts_only, before, _PAGE_ROWS,
+            wanted.state, wanted.facility, wanted.placer_number, wanted.conflicts_only, before, wanted.ROWS,
         )  # fmt: skip
 
     async def link(self, link_id: UUID) -> Row | None:
@@ -157,6 +157,16 @@ class Views:
         return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
             "SELECT * FROM parked_tasks WHERE replayed_at IS NULL ORDER BY parked_at LIMIT 500"
         )
+
+    async def version(self) -> str:
+        """Changes whenever a page may look different."""
+        row = await self._pool.fetchrow(
+            "SELECT (SELECT max(id) FROM link_history), "
+            "(SELECT count(*) FROM hl7_journal WHERE state IN ('needs_setup', 'failed')), "
+            "(SELECT count(*) FROM deliveries WHERE state = 'dead'), "
+            "(SELECT count(*) FROM parked_tasks WHERE replayed_at IS NULL)"
+        )
+        return "-".join(str(value or 0) for value in row)
 
     async def counts(self) -> dict[str, Any]:
         rows = await self._pool.fetch("SELECT state, count(*) AS links FROM appointment_links GROUP BY state")

@@ -8,8 +8,7 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import UUID as SqlUuid
-from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, String, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, String, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
@@ -113,7 +112,7 @@ class LinkHistory(Base, table=True):
     state_after: str
     revision: int
     changed: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
-    delivery_ids: list[UUID] = Field(sa_column=Column(ARRAY(SqlUuid()), nullable=False))
+    delivery_ids: list[UUID] = Field(sa_column=Column(ARRAY(Uuid()), nullable=False))
 
 
 class Conflicts(Base, table=True):

@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 
 from chassis.errors import NeedsSetup, Transient
+from chassis.loops import LoopBase
 from scheduler_sync.adapters.omegaai.token import TokenSource
 
 _log = structlog.get_logger(__name__)
@@ -27,7 +28,7 @@ _LOOK_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 
-class ChangeFeed:
+class ChangeFeed(LoopBase):
     """Listens and calls ``wake``: once when a connection stands (what was missed meanwhile), then at each change."""
 
     def __init__(
@@ -40,34 +41,27 @@ class ChangeFeed:
         user: str,
         wake: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._session = session
         self._url = f"{base_url.rstrip('/')}/auth/Token/SignalRConnectionInfo"
         self._query = {"hub": hub, "user": user}
         self._tokens = tokens
         self._wake = wake
-        self._stopping = asyncio.Event()
-        self.progressed_at = time.monotonic()
         self.is_connected = False
 
     async def run(self) -> None:
         """Stay connected until stopped; a lost connection is made again with growing pauses."""
         pause = _FIRST_PAUSE_SECONDS
-        while not self._stopping.is_set():
-            self.progressed_at = time.monotonic()
+        while not self.stopping:
+            self.beat()
             try:
                 await self._listen()
                 pause = _FIRST_PAUSE_SECONDS
             except (Transient, NeedsSetup, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 _log.info("feed.lost", error=type(error).__name__, retry_seconds=pause)
             self.is_connected = False
-            try:
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
-            except TimeoutError:
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    async def stop(self) -> None:
-        self._stopping.set()
+            await self.pause(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def _listen(self) -> None:
         url = await self._negotiate()
@@ -76,8 +70,9 @@ class ChangeFeed:
             self.is_connected = True
             self._wake()
             heard_at = pinged_at = time.monotonic()
-            while not self._stopping.is_set():
-                self.progressed_at = now = time.monotonic()
+            while not self.stopping:
+                self.beat()
+                now = time.monotonic()
                 if now - pinged_at > _PING_SECONDS:
                     await socket.send_str(_PING)
                     pinged_at = now

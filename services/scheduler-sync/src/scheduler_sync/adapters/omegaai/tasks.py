@@ -6,7 +6,6 @@ with the path of what is wrong, in the same way: committed first, completed then
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,8 @@ from typing import Final
 
 import structlog
 
-from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from chassis.errors import Malformed, NeedsSetup, Permanent, Transient, reason_of
+from chassis.loops import LoopBase
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai.reader import TaskFound
@@ -42,18 +42,17 @@ Apply = Callable[[Sequence[TaskItem]], Awaitable[Sequence[Exception | None]]]
 """Commits the items' effects; an error for each one that failed, in order."""
 
 
-class TaskQueue:
+class TaskQueue(LoopBase):
     """Reads the queue when woken, and every ``poll_seconds`` in any case."""
 
     def __init__(self, client: FhirClient, apply: Apply, *, poll_seconds: float = 5.0, page_size: int = 50) -> None:
+        super().__init__()
         self._client = client
         self._apply = apply
         self._poll_seconds = poll_seconds
         self._page_size = page_size
         self._woken = asyncio.Event()
-        self._is_stopping = False
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
-        self.progressed_at = time.monotonic()
 
     def wake(self) -> None:
         """Something may have changed: look now."""
@@ -61,8 +60,8 @@ class TaskQueue:
 
     async def run(self) -> None:
         pause = self._poll_seconds
-        while not self._is_stopping:
-            self.progressed_at = time.monotonic()
+        while not self.stopping:
+            self.beat()
             self._woken.clear()
             try:
                 if await self.read_once():
@@ -75,11 +74,7 @@ class TaskQueue:
             except (Permanent, NotFoundError, VersionMovedError) as error:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
                 _log.error("task-queue.refused", reason=str(error), retry_seconds=pause)
-            await self._rest(pause)
-
-    async def stop(self) -> None:
-        self._is_stopping = True
-        self._woken.set()
+            await self.pause(pause, self._woken)
 
     async def read_once(self) -> bool:
         """Take one page of Tasks over; whether there may be more. Transient when one has to wait."""
@@ -142,13 +137,6 @@ class TaskQueue:
         except NotFoundError:
             _log.info("task-queue.task-gone", task=task.id)
 
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return
-
 
 def _item(task: TaskFound, found: Found | Exception, now: datetime) -> TaskItem:
     if isinstance(found, NotFoundError):
@@ -165,14 +153,7 @@ def _parked(item: TaskItem, error: Exception, focus: str = "") -> TaskItem:
     if item.command is not None:
         focus = f"Appointment/{item.command.facts.fhir_id}"
     expression = error.location if isinstance(error, Malformed) else None
-    known = isinstance(error, Permanent)
-    reason = (
-        f"{error.reason} (set {error.setting})"
-        if isinstance(error, NeedsSetup)
-        else str(error)
-        if known
-        else (f"a bug: {type(error).__name__}")
-    )
+    reason = f"{error.reason} (set {error.setting})" if isinstance(error, NeedsSetup) else reason_of(error)
     _log.error("task-queue.parked", task=item.task_id, focus=focus, expression=expression, reason=reason)
     parked = ParkedTask(item.task_id, focus, expression, reason, item.received_at)
     return TaskItem(item.task_id, item.received_at, parked=parked)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -106,12 +106,12 @@ def step(message: Message, path: str, site: SiteFile) -> WorkflowStep | None:
 
 
 def time(message: Message, path: str, zone: ZoneInfo) -> datetime | None:
-    """The time at ``path``, aware, in the facility's zone; None when the field is empty."""
+    """The time at ``path`` in UTC, ``zone`` holding where it gives no offset; None when the field is empty."""
     found = text(message, path)
     if found is None:
         return None
     try:
-        return parse_timestamp(found, zone, location=path).astimezone(zone)
+        return parse_timestamp(found, zone, location=path).astimezone(UTC)
     except Hl7Error as error:
         raise Malformed(f"{path}: {error.text}", location=path, code=error.code) from error
 

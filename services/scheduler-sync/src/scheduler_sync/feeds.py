@@ -1,0 +1,201 @@
+"""Transport into the handlers: each feed loads what a batch touches, then calls one handler per message.
+
+The HL7 feed and the Task feed run on the same batch executor of the chassis; nothing here decides anything.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
+from chassis.deliveries import Delivery, Receipt
+from chassis.errors import Permanent, Transient
+from chassis.hl7_inbound import InboundHl7
+from chassis.store import Store
+from chassis.transaction import Transaction
+
+from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
+from scheduler_sync.adapters.omegaai.tasks import TaskItem
+from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.domain.link import System
+from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.handlers import Handlers, cause_of_task
+from scheduler_sync.messages import AppointmentSnapshot, ChangeAppointmentByStaff, Origin
+from scheduler_sync.ports import Resources, Work
+from scheduler_sync.site import Site
+from scheduler_sync.store.repositories import LinkRepository, PatientRepository
+
+TASK_CONSUMER: Final = "omegaai.tasks"
+
+
+@dataclass(slots=True)
+class StoredWork(Work):
+    """A unit of work on the store; ``commands`` holds what the messages of the batch were read as."""
+
+    patients: PatientRepository
+    links: LinkRepository
+    commands: dict[UUID, ChangeAppointmentByStaff | Exception] = field(default_factory=dict)
+
+
+class OpenWork:
+    """Opens a unit of work in a transaction. Patients join first: they are locked and written before links."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __call__(self, transaction: Transaction) -> StoredWork:
+        name = self._site.file.site
+        patients = PatientRepository(transaction.connection, name)
+        links = LinkRepository(transaction.connection, name)
+        transaction.join(patients)
+        transaction.join(links)
+        return StoredWork(transaction, patients, links)
+
+
+class PowerServerFeed:
+    """HL7 messages to the handler of staff's changes."""
+
+    def __init__(self, handlers: Handlers, site: Site, resources: Resources) -> None:
+        self._handlers = handlers
+        self._site = site
+        self._resources = resources
+
+    async def prefetch(self, work: StoredWork, items: Sequence[InboundHl7]) -> None:
+        """Read all messages, then load their patients and links in one go."""
+        for item in items:
+            work.commands[item.journal_id] = self._read(item)
+        commands = [one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff)]
+        await work.patients.load(one for command in commands for one in command.patient.identifiers)
+        await work.links.load(command.placer_number for command in commands)
+
+    async def handle(self, work: StoredWork, item: InboundHl7) -> None:
+        command = work.commands[item.journal_id]
+        if isinstance(command, Exception):
+            raise command
+        origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at)
+        await self._handlers.staff_changed_appointment(command, work=work, origin=origin)
+
+    def _read(self, item: InboundHl7) -> ChangeAppointmentByStaff | Exception:
+        try:
+            return reader.read(item.message, self._site.file, self._resources, received_at=item.received_at)
+        except (Permanent, Transient) as error:
+            return error
+
+
+class TaskFeed:
+    """Tasks of OmegaAI's queue to the handlers, committed under a claim on each Task."""
+
+    def __init__(self, store: Store, open_work: OpenWork, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._executor = BatchExecutor(
+            store, intake=TaskIntake(), open_work=open_work, prefetch=self._prefetch, handle=self._handle
+        )
+
+    async def apply(self, items: Sequence[TaskItem]) -> list[Exception | None]:
+        """Commit the items; an error for each one that failed, in order."""
+        outcomes = await self._executor.run(items)
+        return [_error(outcome) for outcome in outcomes]
+
+    async def _prefetch(self, work: StoredWork, items: Sequence[TaskItem]) -> None:
+        commands = [item.command for item in items if item.command is not None]
+        link_ids = [command.link_id for command in commands if command.link_id is not None]
+        placers = [one.placer_number for one in commands if one.link_id is None and one.placer_number is not None]
+        if commands:
+            await work.links.load_by_id(link_ids, placers)
+            await work.patients.load_by_id(work.links.patient_ids(), lock=False)
+
+    async def _handle(self, work: StoredWork, item: TaskItem) -> None:
+        if item.parked is not None:
+            await self._handlers.park_task(item.parked, work=work)
+        elif item.command is not None:
+            origin = Origin(
+                System.OMEGAAI,
+                f"Appointment version {item.command.facts.version}: {item.command.facts.status}",
+                cause_of_task(item.task_id),
+                item.received_at,
+            )
+            await self._handlers.omegaai_changed_appointment(item.command, work=work, origin=origin)
+
+
+class TaskIntake:
+    """Claims Tasks in the inbox; a failed one gives its claim back, so that it can come again."""
+
+    async def claim(
+        self, connection: "asyncpg.Connection", items: Sequence[TaskItem]
+    ) -> Sequence[Duplicate | Held | None]:
+        ids = [cause_of_task(item.task_id) for item in items]
+        rows = await connection.fetch(
+            "INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id) "
+            "ON CONFLICT DO NOTHING RETURNING message_id",
+            TASK_CONSUMER,
+            ids,
+        )
+        ours = {row["message_id"] for row in rows}
+        claims: list[Duplicate | Held | None] = []
+        for one in ids:
+            claims.append(None if one in ours else Duplicate())
+            ours.discard(one)
+        return claims
+
+    async def settle(
+        self, connection: "asyncpg.Connection", items: Sequence[TaskItem], outcomes: Sequence[Outcome[object]]
+    ) -> None:
+        failed = [
+            cause_of_task(item.task_id)
+            for item, outcome in zip(items, outcomes, strict=True)
+            if isinstance(outcome, Failed)
+        ]
+        if failed:
+            await connection.execute(
+                "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])", TASK_CONSUMER, failed
+            )
+
+    def key(self, item: TaskItem) -> None:
+        """Tasks carry the present state of their focus, so none has to wait for another."""
+        del item
+
+
+class Settlement:
+    """What a delivery's success changes here, in the transaction that marks it done."""
+
+    def __init__(self, open_work: OpenWork, handlers: Handlers, now: Callable[[], datetime]) -> None:
+        self._open_work = open_work
+        self._handlers = handlers
+        self._now = now
+
+    async def omegaai(self, transaction: Transaction, delivery: Delivery, receipt: Receipt) -> None:
+        """Keep the FHIR id and version that OmegaAI gave."""
+        work, detail = self._open_work(transaction), receipt.detail
+        if delivery.kind == PATIENT_UPSERT:
+            await work.patients.load_by_id([delivery.key])
+            await self._handlers.omegaai_took_patient(delivery.key, detail["id"], detail["version_id"], work=work)
+            return
+        snapshot = AppointmentSnapshot.from_bytes(delivery.payload)
+        message = f"Appointment version {detail['version_id']}: {detail['status']}"
+        await work.links.load_by_id([snapshot.link_id])
+        await self._handlers.omegaai_took_appointment(
+            snapshot.link_id,
+            detail["id"],
+            detail["version_id"],
+            as_sent=detail["status"] == snapshot.status,
+            work=work,
+            origin=Origin("delivery", message, delivery.id, self._now()),
+        )
+
+    async def powerserver(self, transaction: Transaction, delivery: Delivery, receipt: Receipt) -> None:
+        """Keep that PowerServer has taken our status."""
+        work = self._open_work(transaction)
+        await work.links.load_by_id([delivery.key])
+        origin = Origin("delivery", f"PowerServer answered {receipt.detail['ack']}", delivery.id, self._now())
+        step = WorkflowStep(delivery.kind.removeprefix("status."))
+        await self._handlers.powerserver_took_status(delivery.key, step, work=work, origin=origin)
+
+
+def _error(outcome: Outcome[None]) -> Exception | None:
+    if isinstance(outcome, Failed):
+        error = outcome.error
+        return error if isinstance(error, Exception) else Transient("the batch was cut short")
+    return Transient("held back") if isinstance(outcome, Held) else None

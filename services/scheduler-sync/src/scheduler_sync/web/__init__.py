@@ -1,0 +1,1 @@
+"""The service's own pages, beside the console that the chassis serves."""

@@ -1,0 +1,139 @@
+"""Pages for the operator: the list of links, one link with both systems side by side and its time line, needs set-up.
+
+Server-rendered; the filter stands in the address, and a page redraws itself when something has changed. They show
+opaque ids and order numbers, never a patient's name.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from scheduler_sync.domain.link import WHO_ACTS_NEXT, State
+from scheduler_sync.domain.statuses import BLUME_LABEL_OF_FHIR_STATUS
+from scheduler_sync.resources import ResourceDirectory
+from scheduler_sync.site import Site
+from scheduler_sync.store import columns
+from scheduler_sync.store.queries import LinkFilter, Row, Views
+
+_HERE: Final = Path(__file__).parent
+STATE_NAMES: Final[Mapping[str, str]] = {
+    State.UNSCHEDULED: "order without a time",
+    State.STAFF_BOOKED: "booked by staff",
+    State.CONFIRMED: "confirmed",
+    State.MOVE_REQUESTED: "another time requested",
+    State.PATIENT_BOOKED: "booked by the patient",
+    State.ARRIVED: "arrived",
+    State.DONE: "done",
+    State.CANCELLED: "cancelled",
+}
+
+
+class Pages:
+    """Renders the pages from the store."""
+
+    def __init__(self, views: Views, site: Site, resources: ResourceDirectory) -> None:
+        self._views = views
+        self._site = site
+        self._resources = resources
+        self._templates = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=select_autoescape(),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["at"] = _at
+        self._templates.globals.update(state_names=STATE_NAMES)
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/links", self.links),
+            Route("/links/version", self.version),
+            Route("/links/{link_id:uuid}", self.link),
+            Route("/needs-setup", self.needs_setup),
+            Mount("/pages-static", StaticFiles(directory=_HERE / "static")),
+        ]
+
+    async def links(self, request: Request) -> Response:
+        query = request.query_params
+        wanted = LinkFilter(
+            state=query.get("state", ""),
+            facility=query.get("facility", ""),
+            placer_number=query.get("placer", "").strip(),
+            conflicts_only=query.get("conflicts") == "1",
+            before=query.get("before", ""),
+        )
+        rows = await self._views.links(wanted)
+        return self._page(
+            "links.html",
+            title="Appointments",
+            wanted=wanted,
+            rows=rows,
+            counts=await self._views.counts(),
+            facilities=self._site.file.facilities,
+            older=_older(request, rows),
+        )
+
+    async def link(self, request: Request) -> Response:
+        link_id: UUID = request.path_params["link_id"]
+        row = await self._views.link(link_id)
+        if row is None:
+            raise HTTPException(404, "There is no such appointment link.")
+        link = columns.link(row)
+        history = await self._views.history(link_id)
+        deliveries = await self._views.deliveries([one for entry in history for one in entry["delivery_ids"]])
+        patient = await self._views.patient(link.patient_id)
+        return self._page(
+            "link.html",
+            title=f"Appointment {link.placer_number}",
+            link=link,
+            who=WHO_ACTS_NEXT[link.state],
+            label=BLUME_LABEL_OF_FHIR_STATUS[link.fhir_status],
+            patient_fhir_id=None if patient is None else patient["fhir_id"],
+            history=history,
+            deliveries=deliveries,
+            conflicts=await self._views.conflicts(link_id),
+        )
+
+    async def needs_setup(self, _: Request) -> Response:
+        return self._page(
+            "needs_setup.html",
+            title="Needs set-up",
+            messages=await self._views.needs_setup(),
+            tasks=await self._views.parked_tasks(),
+            problem=self._site.problem,
+            resources=len(self._resources),
+        )
+
+    async def version(self, _: Request) -> Response:
+        """What a page compares to see whether it has to redraw itself."""
+        return JSONResponse({"version": await self._views.version()}, headers={"Cache-Control": "no-store"})
+
+    def _page(self, template: str, **values: Any) -> Response:
+        html = self._templates.get_template(template).render(site=self._site.file.site, **values)
+        return HTMLResponse(html, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+
+
+def _older(request: Request, rows: list[Row]) -> str | None:
+    """The address of the next page, with the same filter; None on the last one."""
+    if len(rows) < LinkFilter.ROWS:
+        return None
+    return str(request.url.include_query_params(before=rows[-1]["updated_at"].isoformat()).query)
+
+
+def _at(moment: datetime | None, zone: str | None = None) -> str:
+    """A time to read, in ``zone`` (its name in words) or UTC."""
+    if moment is None:
+        return "–"
+    shown = moment.astimezone(ZoneInfo(zone) if zone else UTC)
+    return f"{shown:%Y-%m-%d %H:%M:%S} {shown.tzname() or zone}"

@@ -1,0 +1,260 @@
+"""The link's decisions: what each side says, in the orders in which it can arrive."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from scheduler_sync.domain.appointment import AppointmentLink, Outcome, RemoteFacts, Slot, StaffFacts, Study
+from scheduler_sync.domain.link import Announcement, State, System, Trigger, WhoActs
+from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
+
+ZONE = "America/Toronto"
+START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
+SLOT = Slot(START, START + timedelta(minutes=30), ZONE)
+LATER = Slot(START + timedelta(days=1), START + timedelta(days=1, minutes=30), ZONE)
+T0 = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
+T1, T2 = T0 + timedelta(minutes=1), T0 + timedelta(minutes=2)
+BOTH = frozenset({System.OMEGAAI, System.POWERSERVER})
+TO_OMEGAAI = frozenset({System.OMEGAAI})
+TO_POWERSERVER = frozenset({System.POWERSERVER})
+
+
+def new() -> AppointmentLink:
+    return AppointmentLink(UUID(int=1), "northside", "P100045", UUID(int=2), "FAC01", "", None, None, ())
+
+
+def says(step: WorkflowStep | None = WorkflowStep.SCHEDULED, slot: Slot | None = SLOT, **more) -> StaffFacts:
+    values = {"facility": "FAC01", "resource": "BLUME CT", "modality": "CT", "studies": (Study("CT-HEAD", "CT Head"),)}
+    return StaffFacts(step=step, slot=slot, **{**values, **more})
+
+
+def shows(status: FhirStatus, version: str = "2", start: datetime | None = START, **more) -> RemoteFacts:
+    return RemoteFacts("12", version, status, start, None if start is None else start + timedelta(minutes=30), **more)
+
+
+def booked() -> AppointmentLink:
+    """L1, taken over by OmegaAI as version 1."""
+    return new().hear_powerserver(says(), said_at=T0).link.told_omegaai("12", "1")
+
+
+def confirmed() -> AppointmentLink:
+    """L2 by the patient, acknowledged by PowerServer."""
+    link = booked().hear_omegaai(shows(FhirStatus.BOOKED)).link
+    return link.told_powerserver(WorkflowStep.CONFIRMED, T1)
+
+
+def test_a_booking_waits_for_the_patient_and_is_told_to_omegaai():
+    decision = new().hear_powerserver(says(), said_at=T0)
+    assert (decision.link.state, decision.link.who_acts_next) == (State.STAFF_BOOKED, WhoActs.PATIENT)
+    assert decision.link.fhir_status is FhirStatus.PENDING
+    assert (decision.announces, decision.tells) == (Announcement.SCHEDULED, TO_OMEGAAI)
+    assert decision.link.revision == 1
+
+
+def test_an_order_without_a_time_is_kept_and_told_to_nobody():
+    decision = new().hear_powerserver(says(WorkflowStep.ORDERED, slot=None, resource=None), said_at=T0)
+    assert decision.link.state is State.UNSCHEDULED
+    assert (decision.announces, decision.tells, decision.link.revision) == (None, frozenset(), 0)
+    booked_now = decision.link.hear_powerserver(says(), said_at=T1)
+    assert booked_now.link.state is State.STAFF_BOOKED
+    assert booked_now.announces is Announcement.SCHEDULED
+
+
+def test_the_order_of_a_booking_that_siu_brought_adds_its_details_and_says_nothing():
+    decision = booked().hear_powerserver(says(accession_numbers=("ACC1",)), said_at=T0)
+    assert decision.outcome is Outcome.DETAIL
+    assert (decision.announces, decision.tells) == (None, frozenset())
+    assert decision.link.accession_numbers == ("ACC1",)
+
+
+def test_the_same_again_changes_nothing():
+    link = booked()
+    decision = link.hear_powerserver(says(), said_at=T0)
+    assert decision.outcome is Outcome.UNCHANGED
+    assert decision.link == link
+
+
+def test_a_date_moved_while_pending_stays_pending_and_moves_the_card():
+    decision = booked().hear_powerserver(says(slot=LATER), said_at=T1)
+    assert (decision.link.state, decision.link.slot) == (State.STAFF_BOOKED, LATER)
+    assert (decision.announces, decision.tells) == (Announcement.SCHEDULED, TO_OMEGAAI)
+    assert decision.changed == ("slot",)
+    assert decision.link.revision == 2
+
+
+def test_a_date_moved_after_confirming_stays_confirmed():
+    decision = confirmed().hear_powerserver(says(WorkflowStep.CONFIRMED, slot=LATER), said_at=T2)
+    assert decision.link.state is State.CONFIRMED
+    assert (decision.announces, decision.tells) == (Announcement.CONFIRMED, TO_OMEGAAI)
+
+
+def test_a_move_that_overtook_its_booking_holds_and_the_booking_is_stale():
+    moved = new().hear_powerserver(says(None, slot=LATER), said_at=T1)
+    assert (moved.link.state, moved.announces) == (State.STAFF_BOOKED, Announcement.SCHEDULED)
+    late = moved.link.hear_powerserver(says(filler_id="A1"), said_at=T0)
+    assert late.outcome is Outcome.STALE
+    assert (late.announces, late.tells) == (None, frozenset())
+    assert late.link.slot == LATER
+    assert late.link.filler_id == "A1"
+
+
+def test_a_cancellation_that_overtook_its_booking_holds_and_nobody_is_told():
+    gone = new().hear_powerserver(says(WorkflowStep.CANCELLED, slot=None), said_at=T1)
+    assert (gone.link.state, gone.tells, gone.announces) == (State.CANCELLED, frozenset(), None)
+    assert gone.link.hear_powerserver(says(), said_at=T0).outcome is Outcome.STALE
+
+
+def test_the_patient_confirms():
+    decision = booked().hear_omegaai(shows(FhirStatus.BOOKED))
+    assert (decision.link.state, decision.link.who_acts_next) == (State.CONFIRMED, WhoActs.NOBODY)
+    assert (decision.announces, decision.tells) == (Announcement.CONFIRMED, TO_POWERSERVER)
+    assert decision.link.step is WorkflowStep.CONFIRMED
+    assert decision.link.omegaai_version == "2"
+
+
+def test_staff_confirm_directly():
+    decision = booked().hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T0)
+    assert decision.link.state is State.CONFIRMED
+    assert (decision.announces, decision.tells) == (Announcement.CONFIRMED, TO_OMEGAAI)
+
+
+def test_powerservers_echo_of_a_confirmation_ends_here():
+    decision = confirmed().hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T2)
+    assert decision.outcome is Outcome.UNCHANGED
+    assert decision.tells == frozenset()
+
+
+def test_omegaais_echo_of_our_write_ends_here_by_its_version():
+    link = booked()
+    decision = link.hear_omegaai(shows(FhirStatus.PENDING, "1"))
+    assert (decision.outcome, decision.link) == (Outcome.ECHO, link)
+
+
+def test_omegaais_echo_ends_here_by_its_content_when_the_answer_is_not_in_yet():
+    link = new().hear_powerserver(says(), said_at=T0).link
+    decision = link.hear_omegaai(shows(FhirStatus.PENDING, "1"))
+    assert decision.outcome is Outcome.ECHO
+    assert decision.link.omegaai_id == "12"
+    assert decision.tells == frozenset()
+
+
+def test_an_older_version_of_omegaai_is_stale():
+    assert confirmed().hear_omegaai(shows(FhirStatus.PENDING, "1")).outcome is Outcome.STALE
+
+
+def test_a_confirmation_heard_before_the_answer_to_our_create_is_not_undone_by_it():
+    link = new().hear_powerserver(says(), said_at=T0).link.hear_omegaai(shows(FhirStatus.BOOKED, "2")).link
+    after = link.told_omegaai("12", "1")
+    assert (after.state, after.omegaai_version, after.omegaai_written_version) == (State.CONFIRMED, "2", "1")
+
+
+def test_an_act_of_the_patient_that_our_write_left_standing_is_still_heard():
+    link = booked().told_omegaai("12", "3", as_sent=False)
+    assert link.omegaai_version == "1"
+    assert link.hear_omegaai(shows(FhirStatus.BOOKED, "3")).link.state is State.CONFIRMED
+
+
+def test_a_scheduled_that_powerserver_sent_before_it_took_our_confirmation_leaves_it():
+    not_yet_told = booked().hear_omegaai(shows(FhirStatus.BOOKED)).link
+    moved = not_yet_told.hear_powerserver(says(slot=LATER), said_at=T0)
+    assert (moved.link.state, moved.link.slot) == (State.CONFIRMED, LATER)
+    assert moved.announces is Announcement.CONFIRMED
+    told = replace(not_yet_told, powerserver_heard_at=T0).told_powerserver(WorkflowStep.CONFIRMED, T2)
+    late = told.hear_powerserver(says(), said_at=T1)
+    assert late.link.state is State.CONFIRMED
+    assert late.conflict is not None
+
+
+def test_staff_take_a_confirmation_back():
+    decision = confirmed().hear_powerserver(says(), said_at=T2)
+    assert (decision.link.state, decision.link.who_acts_next) == (State.STAFF_BOOKED, WhoActs.PATIENT)
+    assert (decision.announces, decision.tells) == (Announcement.SCHEDULED, TO_OMEGAAI)
+
+
+def test_confirming_a_time_that_was_moved_confirms_the_new_one_and_says_so():
+    link = booked().hear_powerserver(says(slot=LATER), said_at=T1).link
+    decision = link.hear_omegaai(shows(FhirStatus.BOOKED, "2", START))
+    assert decision.link.state is State.CONFIRMED
+    assert decision.link.slot == LATER
+    assert decision.tells == BOTH
+    assert decision.conflict is not None
+
+
+def test_a_time_changed_in_omegaai_is_put_back():
+    decision = booked().hear_omegaai(shows(FhirStatus.PENDING, "2", LATER.start))
+    assert decision.outcome is Outcome.REFUSED
+    assert decision.tells == TO_OMEGAAI
+    assert decision.link.slot == SLOT
+    assert decision.conflict is not None
+
+
+def test_a_status_that_no_patient_sets_is_put_back():
+    decision = confirmed().hear_omegaai(shows(FhirStatus.PENDING, "3"))
+    assert (decision.outcome, decision.tells) == (Outcome.REFUSED, TO_OMEGAAI)
+    assert decision.link.state is State.CONFIRMED
+
+
+def test_a_requested_card_does_not_become_pending_by_a_scheduled_of_powerserver():
+    asked = confirmed().hear_omegaai(shows(FhirStatus.PROPOSED, "3", requested_start=LATER.start))
+    assert (asked.link.state, asked.announces) == (State.MOVE_REQUESTED, Announcement.REQUESTED)
+    assert asked.link.requested_slot == LATER
+    told = asked.link.told_powerserver(WorkflowStep.SCHEDULED, T1)
+    for at, step in ((T1, WorkflowStep.SCHEDULED), (T2, WorkflowStep.SCHEDULED), (T2, None)):
+        decision = told.hear_powerserver(says(step), said_at=at)
+        assert decision.link.state is State.MOVE_REQUESTED
+        assert decision.link.fhir_status is FhirStatus.PROPOSED
+        assert decision.tells == frozenset()
+    again = told.hear_omegaai(shows(FhirStatus.PROPOSED, "4", requested_start=LATER.start))
+    assert again.outcome is Outcome.ECHO
+
+
+def test_staff_cancel_and_the_card_is_cancelled():
+    decision = confirmed().hear_powerserver(says(WorkflowStep.CANCELLED, reason="called in"), said_at=T2)
+    assert (decision.link.state, decision.link.reason) == (State.CANCELLED, "called in")
+    assert (decision.announces, decision.tells) == (Announcement.CANCELLED, TO_OMEGAAI)
+    assert decision.link.fhir_status is FhirStatus.CANCELLED
+
+
+def test_a_no_show_is_a_cancelled_card_of_its_own_kind():
+    decision = confirmed().hear_powerserver(says(WorkflowStep.NO_SHOW), said_at=T2)
+    assert decision.link.fhir_status is FhirStatus.NOSHOW
+
+
+def test_the_patient_cancels():
+    decision = booked().hear_omegaai(shows(FhirStatus.CANCELLED, reason="cannot come"))
+    assert (decision.link.state, decision.link.reason) == (State.CANCELLED, "cannot come")
+    assert (decision.announces, decision.tells) == (Announcement.CANCELLED, TO_POWERSERVER)
+
+
+def test_a_cancelled_appointment_is_not_brought_back_and_the_refusal_says_why():
+    gone = confirmed().hear_powerserver(says(WorkflowStep.CANCELLED), said_at=T2).link
+    decision = gone.hear_powerserver(says(slot=LATER), said_at=T2 + timedelta(minutes=1))
+    assert decision.outcome is Outcome.REFUSED
+    assert decision.trigger is Trigger.STAFF_SCHEDULED
+    assert decision.link.state is State.CANCELLED
+    assert decision.link.slot == SLOT
+    assert decision.conflict is not None
+    assert "L7" in decision.conflict
+    by_patient = gone.hear_omegaai(shows(FhirStatus.BOOKED, "9"))
+    assert (by_patient.outcome, by_patient.tells) == (Outcome.REFUSED, TO_OMEGAAI)
+
+
+def test_arrived_then_ready_is_shown():
+    link = confirmed().hear_powerserver(says(WorkflowStep.ARRIVED), said_at=T2).link
+    assert (link.state, link.fhir_status) == (State.ARRIVED, FhirStatus.ARRIVED)
+    ready = link.hear_powerserver(says(WorkflowStep.READY_FOR_SCAN), said_at=T2)
+    assert (ready.link.fhir_status, ready.tells) == (FhirStatus.CHECKED_IN, TO_OMEGAAI)
+
+
+def test_a_time_taken_away_cancels_the_card():
+    decision = booked().hear_powerserver(says(WorkflowStep.ORDERED, slot=None), said_at=T1)
+    assert decision.link.state is State.UNSCHEDULED
+    assert decision.link.fhir_status is FhirStatus.CANCELLED
+    assert (decision.announces, decision.tells) == (Announcement.CANCELLED, TO_OMEGAAI)
+
+
+def test_a_slot_is_as_long_as_the_clock_of_utc_says():
+    slot = Slot(
+        datetime.fromisoformat("2026-11-01T01:45:00-04:00"), datetime.fromisoformat("2026-11-01T01:15:00-05:00"), ZONE
+    )
+    assert slot.minutes == 30

@@ -1,0 +1,92 @@
+"""HL7 out: PowerServer hears a status under the numbers that it gave, in the version and the profile of its site."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import contracts
+import pytest
+from hl7v2 import Message
+from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter, control_id
+from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
+from scheduler_sync.domain.link import State
+from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.site import SiteFile
+from sync_samples import site_file
+
+START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
+LINK = AppointmentLink(
+    id=UUID(int=1), site="northside", placer_number="P100045", patient_id=UUID(int=2), facility="FAC01",
+    resource="BLUME CT", modality="CT", slot=Slot(START, START + timedelta(minutes=30), "America/Toronto"),
+    studies=(Study("CT-HEAD", "CT Head"), Study("CT-CHEST", "CT Chest")), state=State.CONFIRMED,
+    step=WorkflowStep.CONFIRMED, filler_id="A100045", accession_numbers=("ACC1", "ACC2"),
+)  # fmt: skip
+PATIENT = Patient(
+    id=UUID(int=2), site="northside", identifiers=(PatientIdentifier("NORTHSIDE", "4711"),), family="Roe & Søn",
+    given="Jane", middle=None, birth_date=None, sex="F", email=None, phone=None, language="en", address=None,
+    organization="1", heard_at=START,
+)  # fmt: skip
+
+
+def written(step: WorkflowStep = WorkflowStep.CONFIRMED, site: SiteFile | None = None, link=LINK) -> Message:
+    file = site or site_file()
+    raw = Hl7StatusWriter(lambda: file).status_message(link, PATIENT, step, control_id="C1", made_at=START)
+    return Message.parse(raw)
+
+
+def with_profile(**hl7) -> SiteFile:
+    file = site_file()
+    return file.model_copy(update={"hl7": file.hl7.model_copy(update=hl7)})
+
+
+def test_a_confirmation_is_s14_under_powerservers_own_numbers():
+    message = written()
+    assert (message.type, message.trigger, message.version) == ("SIU", "S14", "2.3.1")
+    got = {path: message.get(path) for path in (
+        "MSH-3", "MSH-4", "MSH-5", "MSH-6", "MSH-10", "MSH-18", "SCH-1.1", "SCH-1.2", "SCH-2.1", "SCH-11.4", "SCH-11.5",
+        "SCH-25.1", "SCH-25.2", "SCH-25.3", "PID-3.1", "PID-3.4", "PID-5.1", "AIG-3.1", "AIL-3.4",
+    )}  # fmt: skip
+    assert got == {
+        "MSH-3": "SUITE", "MSH-4": "NORTHSIDE", "MSH-5": "RAMSOFT", "MSH-6": "FAC01", "MSH-10": "C1",
+        "MSH-18": "UNICODE UTF-8", "SCH-1.1": "P100045", "SCH-1.2": "RAMSOFT", "SCH-2.1": "A100045",
+        "SCH-11.4": "20261201143000-0500", "SCH-11.5": "20261201150000-0500", "SCH-25.1": "50",
+        "SCH-25.2": "CONFIRMED", "SCH-25.3": "99PS", "PID-3.1": "4711", "PID-3.4": "NORTHSIDE", "PID-5.1": "Roe & Søn",
+        "AIG-3.1": "BLUME CT", "AIL-3.4": "FAC01",
+    }  # fmt: skip
+    assert [one.get("3.1") for one in message.segments("AIS")] == ["CT-HEAD", "CT-CHEST"]
+
+
+@pytest.mark.parametrize(("step", "trigger"), [(WorkflowStep.CANCELLED, "S15"), (WorkflowStep.SCHEDULED, "S14")])
+def test_the_event_follows_the_step(step, trigger):
+    assert written(step).trigger == trigger
+
+
+def test_a_cancellation_carries_its_reason():
+    assert written(WorkflowStep.CANCELLED, link=replace(LINK, reason="ill")).get("SCH-6.2") == "ill"
+
+
+def test_a_site_that_wants_orders_gets_one_with_a_group_for_each_study():
+    message = written(site=with_profile(send="orm"))
+    assert (message.type, message.trigger) == ("ORM", "O01")
+    groups = message.segments("ORC")
+    assert [(one.get("1"), one.get("2"), one.get("3"), one.get("16.1")) for one in groups] == [
+        ("SC", "P100045", "ACC1", "50"), ("SC", "P100045", "ACC2", "50"),
+    ]  # fmt: skip
+    assert [one.get("19") for one in message.segments("OBR")] == ["BLUME CT", "BLUME CT"]
+    assert message.get("ORC-7.4") == "20261201143000-0500"
+    assert written(WorkflowStep.CANCELLED, with_profile(send="orm")).get("ORC-1") == "CA"
+
+
+def test_a_renamed_status_is_told_by_the_sites_name():
+    file = site_file()
+    renamed = file.model_copy(update={"status_names": {"BESTAETIGT": 50}})
+    assert written(site=renamed).get("SCH-25.2") == "BESTAETIGT"
+
+
+def test_control_ids_fit_the_version_and_differ():
+    ids = {control_id(contracts.uuid7()) for _ in range(10_000)}
+    assert len(ids) == 10_000
+    assert {len(one) for one in ids} == {20}
+    one = contracts.uuid7()
+    assert control_id(one) == control_id(one)
