@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -51,12 +51,9 @@ def _stop(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
         process.wait()
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    given = os.environ.get("POSTGRES_ADMIN_URL"), os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    if given[0] and given[1]:
-        yield Stack(given[0], given[1], "given by the environment")
-        return
+@contextmanager
+def embedded_stack() -> Iterator[Stack]:
+    """A Kafka and a Postgres of one's own in a temporary folder, stopped at the end whatever happens."""
     with tempfile.TemporaryDirectory(prefix="suite-stack-", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         base.chmod(0o755)  # Postgres runs as nobody when the tests run as root
@@ -75,6 +72,23 @@ def stack() -> Iterator[Stack]:
         finally:
             for process, how in reversed(running):
                 _stop(process, how)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    given = os.environ.get("POSTGRES_ADMIN_URL"), os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given[0] and given[1]:
+        yield Stack(given[0], given[1], "given by the environment")
+        return
+    with embedded_stack() as started:
+        yield started
+
+
+def pytest_report_header() -> str:
+    """Says which Kafka and Postgres the tests run on."""
+    given = "POSTGRES_ADMIN_URL" in os.environ and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
+    origin = "given by the environment" if given else f"embedded PostgreSQL and Apache Kafka {kafka.KAFKA_VERSION}"
+    return f"stack: {origin}"
 
 
 async def _run(url: str, statement: str) -> None:

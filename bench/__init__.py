@@ -1,0 +1,1 @@
+"""Speed marks, each measured beside its floor."""
