@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +27,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ROW_TIMEOUT_SECONDS = 600
 console = Console()
+mpl.use("Agg")
 
 
 def programs() -> dict[str, Path]:
@@ -127,13 +130,8 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
     shown = [row for row in rows if isinstance(row["ratio"], int | float)]
-    figure, axes = pyplot.subplots(figsize=(10, 0.42 * len(shown) + 1.4))
+    figure, axes = plt.subplots(figsize=(10, 0.42 * len(shown) + 1.4))
     colours = ["#2e7d32" if row["met"] else "#c62828" for row in shown]
     axes.barh([f"{row['id']}  {row['step']}" for row in shown], [row["ratio"] for row in shown], color=colours)
     for number, row in enumerate(shown):
@@ -145,7 +143,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     axes.margins(x=0.35)
     figure.tight_layout()
     figure.savefig(RESULTS / "latest.png", dpi=110)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

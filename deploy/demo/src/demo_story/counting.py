@@ -70,7 +70,7 @@ class Tally:
         return sum(len(times) for times in self.mails.values())
 
     def flows(self) -> dict[str, dict[str, Any]]:
-        """The report: per flow how many began at one end, ended at the other, were lost or doubled, how long it took."""
+        """The report: per flow how many began at one end, ended at the other, were lost or doubled, how long."""
         doubled_mails = sum(len(times) - 1 for times in self.mails.values())
         kinds = len(self.mails)
         return {

@@ -1,0 +1,78 @@
+"""Pytest fixtures: the whole suite as a user starts it, on ports and in a folder of its own, stopped at the end."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_stack import kafka
+from local_stack.fixtures import JARS, free_port
+from local_stack.settings import ROOT, Ports
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A running suite: its ports, its folder, and how to look at what happened."""
+
+    ports: Ports
+    base: Path
+    environment: dict[str, str]
+
+    def address(self, name: str) -> str:
+        """The HTTP address of a process, such as ``powerserver``."""
+        return f"http://127.0.0.1:{getattr(self.ports, name.replace('-', '_'))}"
+
+    def get(self, name: str, path: str) -> Any:
+        """The JSON that ``path`` gives."""
+        with urllib.request.urlopen(self.address(name) + path, timeout=10) as response:  # noqa: S310 (an address of ours)
+            return json.load(response)
+
+    def pids(self) -> dict[str, int]:
+        """The process ids by name, as the supervisor knows them."""
+        state = json.loads((self.base / "run" / "state.json").read_text())
+        return {row["name"]: row["pid"] for row in state["processes"]}
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Runs ``python -m …`` against this suite."""
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def suite() -> Iterator[Suite]:
+    """Everything that `make up` starts."""
+    with tempfile.TemporaryDirectory(prefix="suite-run-", ignore_cleanup_errors=True) as folder:
+        base = Path(folder)
+        base.chmod(0o755)
+        ports = Ports(**{field.name: free_port() for field in fields(Ports)})
+        jars = os.environ.get("KAFKA_JARS_DIR", str(JARS))
+        kafka.fetch_jars(Path(jars))
+        environment = {
+            **os.environ,
+            "SUITE_LOCAL_DIR": folder,
+            "KAFKA_JARS_DIR": jars,
+            **{f"SUITE_{field.name.upper()}_PORT": str(getattr(ports, field.name)) for field in fields(Ports)},
+        }
+        started = Suite(ports, base, environment)
+        try:
+            up = started.run("local_stack", "up")
+            if up.returncode != 0:
+                pytest.fail(f"the stack did not start: {up.stdout}{up.stderr}")
+            yield started
+        finally:
+            started.run("local_stack", "down")
