@@ -6,6 +6,8 @@ import pytest
 
 from hl7v2 import Message
 from hl7v2.mllp import AckMismatch, AckTimeout, Client, ConnectionLost
+from powerserver_sim import orders
+from powerserver_sim.rules import Refused
 
 HEADER = (
     "MSH|^~\\&|{application}|NORTHSIDE|RAMSOFT|FAC01|20261125093000-0500||{type}|{control_id}|P|2.3.1||||||"
@@ -67,6 +69,7 @@ async def test_after_ae_the_same_message_is_tried_anew(bench) -> None:
     [
         ({"placer": "P999999"}, "AE"),
         ({"placer": "X1"}, "AE"),
+        ({"placer": "P100001"}, "AE"),
         ({"placer": ""}, "AR"),
         ({"status": "55^WHATEVER^99PS"}, "AE"),
         ({"status": "^WHATEVER^99PS"}, "AE"),
@@ -124,6 +127,19 @@ async def test_a_reschedule_onto_a_taken_slot_changes_nothing(bench) -> None:
     ack = await bench.hl7(message, "SUITE-1")
     assert (ack.code, ack.errors[0].location) == ("AE", "SCH-11")
     assert (await bench.api.get(f"/api/appointments/{placer}")).json()["start"] == "2026-12-01T14:30:00-05:00"
+
+
+async def test_a_message_that_fails_half_way_leaves_nothing_behind(bench, monkeypatch) -> None:
+    placer = await bench.book()
+
+    def refuse(*_: object, **__: object) -> bool:
+        raise Refused("status", "not now")
+
+    monkeypatch.setattr(orders, "set_status", refuse)
+    message = confirmation(placer, type="SIU^S13", start="20261202100000-0500")
+    assert (await bench.hl7(message, "SUITE-1")).code == "AE"
+    assert (await bench.api.get(f"/api/appointments/{placer}")).json()["start"] == "2026-12-01T14:30:00-05:00"
+    assert await bench.ledger("appointment.moved") == []
 
 
 async def test_a_late_confirmation_does_not_reopen_a_cancelled_appointment(bench) -> None:

@@ -223,6 +223,8 @@ def _apply(work: Work, message: Message, seen: _Received) -> None:
     if (message.trigger == "S13" or control == "XO") and not start:
         raise Malformed("101", start_at, "Start is missing")
     order = orders.load(work, number)
+    if order["start_at"] is None:
+        raise NotProcessed("204", placer_at, "The order is not on the calendar")
     if rules.is_closed(order["status"]):
         if order["status"] != status:
             seen.notes["applied"] = False

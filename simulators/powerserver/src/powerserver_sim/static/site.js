@@ -22,8 +22,17 @@ document.addEventListener("keydown", (event) => {
     menu.querySelector("summary").focus();
   }
 });
-/* Filters apply when they change. */
+/* Filters apply when they change; a date that is being typed applies with Enter or when it is left. */
+let typedIn = null;
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("form[data-auto-submit] input")) typedIn = event.target;
+});
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-auto-submit]");
-  if (form) form.requestSubmit();
+  if (form && event.target !== typedIn) form.requestSubmit();
+});
+document.addEventListener("focusout", (event) => {
+  if (event.target !== typedIn) return;
+  typedIn = null;
+  if (event.target.value !== event.target.defaultValue) event.target.form.requestSubmit();
 });
