@@ -196,10 +196,13 @@ async def test_slow_handler_is_not_idle(recorder: Recorder):
         assert await partner.answer() == ("AA", "1")
 
 
-async def test_half_closed_connection_gets_its_answers(server: Server):
+async def test_half_closed_connection_gets_its_answers(server: Server, recorder: Recorder):
+    recorder.gate = asyncio.Event()
     async with connected(server) as partner:
         await partner.send(b"".join(frame(message(str(n))) for n in range(20)))
         partner.writer.write_eof()
+        await until(lambda: any(connection._is_ending for connection in server._connections))
+        recorder.gate.set()
         assert [await partner.answer() for _ in range(20)] == [("AA", str(n)) for n in range(20)]
         assert await partner.is_closed_by_server()
 
