@@ -8,6 +8,7 @@ import pytest
 from chassis.errors import Malformed
 from fhir.resources.R4B.appointment import Appointment
 from fhir.resources.R4B.patient import Patient
+from fhir.resources.R4B.task import Task
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.domain.statuses import FhirStatus
@@ -156,3 +157,24 @@ def test_the_queries_ask_by_our_own_identifiers():
         writer.appointment_query(appointment_snapshot()) == f"identifier=urn%3Aietf%3Arfc%3A3986%7Curn%3Auuid%3A{LINK}"
     )
     assert writer.patient_query(patient_snapshot()) == "identifier=http%3A%2F%2Fnorthside.example%2Fpatient-id%7C4711"
+
+
+def test_a_server_that_shouts_is_not_written_to_again_for_that():
+    body = writer.appointment(appointment_snapshot(), "7", FhirStatus.PENDING)
+    shouted = {**body, "status": "PENDING", "comment": "", "identifier": [
+        {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid{LINK}"}, body["identifier"][1],
+    ], "participant": [{**one, "actor": {**one["actor"], "reference": one["actor"]["reference"].lower()}}
+                       for one in body["participant"]]}  # fmt: skip
+    assert writer.is_same(body, shouted)
+    person = writer.patient(patient_snapshot())
+    assert not writer.is_same(person, {**person, "name": [{**person["name"][0], "family": "ROE"}]})
+
+
+def test_a_completed_task_is_strict_whatever_dialect_it_was_read_in():
+    read = {"resourceType": "Task", "id": "5", "meta": {"versionId": "1"}, "status": "READY", "intent": "ORDER",
+            "reasonCode": {"coding": [{"code": "mirthoutbound"}]}, "focus": {"reference": "appointment/12", "id": "12"},
+            "authoredOn": "2026-11-25T14:30:00Z", "description": "", "enteredBy": "system", "fullUrl": "task/5"}  # fmt: skip
+    written = writer.completed_task(read)
+    assert Task.model_validate(written).status == "completed"
+    assert written["focus"] == {"reference": "Appointment/12"}
+    assert "enteredBy" not in written

@@ -15,7 +15,7 @@ import structlog
 
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
-from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai.reader import TaskFound
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
@@ -127,7 +127,7 @@ class TaskQueue(LoopBase):
                 return refused
 
     async def _complete(self, task: TaskFound) -> None:
-        body = {**task.resource, "status": "completed"}
+        body = writer.completed_task(task.resource)
         try:
             async with self._reads:
                 await self._client.update("Task", task.id, body, version=task.version)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from scheduler_sync.adapters.omegaai.elements import Json
+from scheduler_sync.adapters.omegaai.elements import Json, child, code, reference, text
 from scheduler_sync.adapters.omegaai.reader import LINK_SYSTEM, PLACER_SYSTEM
 from scheduler_sync.domain.statuses import FhirStatus
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
@@ -19,6 +19,9 @@ _KEPT_OF_APPOINTMENT: Final = (
     "extension", "comment", "patientInstruction", "supportingInformation", "basedOn", "priority", "created",
     "requestedPeriod", "slot", "reasonCode", "reasonReference", "appointmentType",
 )  # fmt: skip
+_INSTANTS: Final = frozenset({"start", "end"})
+_CASELESS: Final = frozenset({"status", "gender", "use", "system", "required", "reference", "resourceType"})
+"""Elements that the vendor's dialect writes in another case."""
 _MR: Final = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
 
 
@@ -88,8 +91,8 @@ def appointment(
     if snapshot.studies:
         body["description"] = ", ".join(description for _, description in snapshot.studies)
         body["serviceType"] = [
-            {"coding": [{"code": code, "display": description}], "text": description}
-            for code, description in snapshot.studies
+            {"coding": [{"code": study, "display": description}], "text": description}
+            for study, description in snapshot.studies
         ]
     awaits_patient = status in {FhirStatus.PENDING, FhirStatus.WAITLIST}
     awaits_staff = status is FhirStatus.PROPOSED
@@ -115,35 +118,69 @@ def appointment(
 
 def is_same(ours: Json, existing: Json) -> bool:
     """Whether a write of ``ours`` would change nothing, but for what the server adds (meta, text)."""
-    return all(_equal(value, existing.get(name)) for name, value in ours.items())
+    return _equal(ours, existing)
 
 
-def _equal(ours: Any, theirs: Any) -> bool:
+def _equal(ours: Any, theirs: Any, name: str = "") -> bool:
     if isinstance(ours, dict):
-        return isinstance(theirs, dict) and all(_equal(value, theirs.get(name)) for name, value in ours.items())
+        return isinstance(theirs, dict) and all(_equal(value, theirs.get(key), key) for key, value in ours.items())
     if isinstance(ours, list):
         return (
             isinstance(theirs, list)
             and len(ours) == len(theirs)
-            and all(_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+            and all(_equal(one, other, name) for one, other in zip(ours, theirs, strict=True))
         )
-    if isinstance(ours, str) and isinstance(theirs, str) and ours != theirs:
-        try:
-            return datetime.fromisoformat(ours) == datetime.fromisoformat(theirs)
-        except (ValueError, TypeError):
-            return False
-    return bool(ours == theirs)
+    if not (isinstance(ours, str) and isinstance(theirs, str)) or ours == theirs:
+        return bool(ours == theirs)
+    if name in _INSTANTS:
+        return _moment(ours) == _moment(theirs)
+    if name in _CASELESS:
+        ours, theirs = ours.lower(), theirs.lower()
+    return ours == theirs.replace("urn:uuid", "urn:uuid:").replace("urn:uuid::", "urn:uuid:")
+
+
+def _moment(value: str) -> datetime | str:
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return value
 
 
 def _instant(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-def _kept(existing: Json | None, names: tuple[str, ...]) -> Json:
-    return (
-        {} if existing is None else {name: existing[name] for name in names if existing.get(name) not in ("", None, [])}
+def completed_task(task: Json) -> Json:
+    """A Task of the queue as done: what it was about, and nothing of a dialect that strict R4 would refuse."""
+    focus = reference(child(task, "focus"))
+    return _without_empty(
+        {
+            "resourceType": "Task",
+            "id": text(task, "id"),
+            "status": "completed",
+            "intent": code(task, "intent") or "order",
+            "reasonCode": _clean(task.get("reasonCode")),
+            "focus": None if focus is None else {"reference": "/".join(focus)},
+            "authoredOn": text(task, "authoredOn"),
+        }
     )
 
 
+def _kept(existing: Json | None, names: tuple[str, ...]) -> Json:
+    return {} if existing is None else _without_empty({name: _clean(existing.get(name)) for name in names})
+
+
+def _clean(value: Any) -> Any:
+    """What others wrote, without empty elements and with references in FHIR's case; None when nothing is left."""
+    if isinstance(value, dict):
+        kept = {name: cleaned for name, one in value.items() if (cleaned := _clean(one)) is not None}
+        if isinstance(kept.get("reference"), str) and (found := reference(kept)) is not None:
+            kept["reference"] = "/".join(found)
+        return kept or None
+    if isinstance(value, list):
+        return [cleaned for one in value if (cleaned := _clean(one)) is not None] or None
+    return None if value == "" else value
+
+
 def _without_empty(values: Json) -> Json:
-    return {name: value for name, value in values.items() if value}
+    return {name: value for name, value in values.items() if value not in (None, "", [], {})}

@@ -1,0 +1,117 @@
+"""The service's insides on a real Postgres without its loops: messages go in, deliveries are sent by hand."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import contracts
+from chassis.batch import BatchExecutor, Done, Failed
+from chassis.clock import utc_now
+from chassis.deliveries import Delivery, Receipt
+from chassis.hl7_inbound import InboundHl7
+from chassis.store import Store
+from chassis.transaction import Transaction
+from hl7v2 import Message
+from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
+from scheduler_sync.domain.appointment import Outcome
+from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed
+from scheduler_sync.handlers import Handlers
+from scheduler_sync.resources import ResourceDirectory
+from scheduler_sync.site import Site
+from sync_samples import SITE_FILE, directory
+
+
+@dataclass
+class StoreUrl:
+    url: str
+    pool_size: int = 4
+
+
+class NoIntake:
+    """Claims nothing: what these tests are about is what comes after the claim."""
+
+    async def claim(self, connection: object, items: Sequence[object]) -> list[None]:
+        return [None] * len(items)
+
+    async def settle(self, connection: object, items: object, outcomes: object) -> None:
+        pass
+
+    def key(self, item: object) -> None:
+        pass
+
+
+@dataclass
+class Harness:
+    store: Store
+    site: Site
+    resources: ResourceDirectory
+    counts: list[tuple[str, Outcome]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.handlers = Handlers(
+            site=lambda: self.site.file,
+            resources=self.resources,
+            powerserver=Hl7StatusWriter(lambda: self.site.file),
+            count=lambda source, outcome: self.counts.append((source, outcome)),
+            now=utc_now,
+        )
+        self.open_work = OpenWork(self.site)
+        self.feed = PowerServerFeed(self.handlers, self.site, self.resources)
+        self.tasks = TaskFeed(self.store, self.open_work, self.handlers)
+        self.settlement = Settlement(self.open_work, self.handlers, utc_now)
+        self.executor = BatchExecutor(
+            self.store,
+            intake=NoIntake(),
+            open_work=self.open_work,
+            prefetch=self.feed.prefetch,
+            handle=self.feed.handle,
+        )
+
+    async def hear(self, *raws: bytes) -> list[BaseException | None]:
+        """One batch of HL7 messages; an error for each that failed."""
+        items = [InboundHl7(Message.parse(raw), datetime.now(UTC), contracts.uuid7(), "RAMSOFT|FAC01") for raw in raws]
+        outcomes = await self.executor.run(items)
+        assert all(isinstance(one, Done | Failed) for one in outcomes)
+        return [one.error if isinstance(one, Failed) else None for one in outcomes]
+
+    async def rows(self, query: str, *values: object) -> list[asyncpg.Record]:
+        return await self.store.pool.fetch(query, *values)
+
+    async def row(self, query: str, *values: object) -> asyncpg.Record:
+        (found,) = await self.rows(query, *values)
+        return found
+
+    async def events(self) -> list[tuple[str, int]]:
+        return [(row["topic"], row["revision"]) for row in await self.rows("SELECT * FROM outbox ORDER BY id")]
+
+    async def event(self, topic: str) -> dict[str, Any]:
+        row = await self.row("SELECT value FROM outbox WHERE topic = $1", topic)
+        return json.loads(row["value"])
+
+    async def deliveries(self, state: str = "pending") -> list[Delivery]:
+        rows = await self.rows("SELECT * FROM deliveries WHERE state = $1 ORDER BY sequence", state)
+        return [
+            Delivery(
+                id=row["id"], destination=row["destination"], key=row["key"], kind=row["kind"],
+                payload=row["payload"], idempotency_key=row["idempotency_key"], headers={}, attempt=1,
+                created_at=row["created_at"], traceparent=None,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def settle(self, delivery: Delivery, receipt: Receipt) -> None:
+        """What the delivery worker does after a success, in one transaction."""
+        async with self.store.pool.acquire() as connection, connection.transaction():
+            transaction = Transaction(connection)
+            settled = self.settlement.omegaai if delivery.destination == "omegaai" else self.settlement.powerserver
+            await settled(transaction, delivery, receipt)
+            await transaction.flush()
+            await connection.execute("UPDATE deliveries SET state = 'done' WHERE id = $1", delivery.id)
+
+
+async def open_harness(database_url: str) -> Harness:
+    store = await Store.open(StoreUrl(database_url))
+    return Harness(store, Site(SITE_FILE), directory())

@@ -1,0 +1,214 @@
+"""The use cases on a real Postgres: each input's whole effect in one transaction, and a repeat's none."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from chassis.deliveries import Receipt
+from chassis.errors import Malformed, NeedsSetup
+from hl7v2 import Message
+from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.adapters.omegaai.client import Found
+from scheduler_sync.adapters.omegaai.tasks import TaskItem
+from scheduler_sync.domain.appointment import Outcome
+from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from sync_harness import Harness
+from sync_samples import PID, orm, siu
+
+pytestmark = pytest.mark.stack
+LATER = {"start": "20261202143000-0500", "end": "20261202150000-0500", "made": "20261125093100-0500"}
+
+
+async def taken_over(harness: Harness) -> None:
+    """OmegaAI took the patient and the appointment, as version 1 each."""
+    for delivery in await harness.deliveries():
+        detail = {"id": "7", "version_id": "1", "status": "pending"}
+        await harness.settle(delivery, Receipt(detail))
+
+
+async def omegaai_shows(harness: Harness, status: str, version: str, task_id: str, **more: object) -> Exception | None:
+    link = await harness.row("SELECT * FROM appointment_links")
+    body = {
+        "resourceType": "Appointment", "id": "7", "status": status, "start": link["slot_start"].isoformat(),
+        "end": link["slot_end"].isoformat(),
+        "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{link['id']}"}], **more,
+    }  # fmt: skip
+    command = reader.appointment(Found(body, version), task_id)
+    (error,) = await harness.tasks.apply([TaskItem(task_id, datetime.now(UTC), command=command)])
+    return error
+
+
+async def test_a_booking_leaves_patient_link_history_events_and_deliveries(harness: Harness):
+    assert await harness.hear(siu()) == [None]
+    link = await harness.row("SELECT * FROM appointment_links")
+    assert (link["state"], link["who_acts_next"], link["placer_number"]) == ("L1", "patient", "P100045")
+    assert link["slot_start"] == datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
+    assert (link["slot_zone"], link["resource"], link["revision"]) == ("America/Toronto", "BLUME CT", 1)
+    assert await harness.events() == [("patient.registered", 1), ("appointment.scheduled", 1)]
+    patient, appointment = await harness.deliveries()
+    assert [patient.kind, appointment.kind] == ["patient.upsert", "appointment.upsert"]
+    assert patient.key == appointment.key == link["patient_id"]
+    person = PatientSnapshot.from_bytes(patient.payload)
+    assert person.identifiers == (("http://northside.example/patient-id", "4711"),)
+    snapshot = AppointmentSnapshot.from_bytes(appointment.payload)
+    assert (snapshot.status, snapshot.minutes, snapshot.healthcare_service_id) == ("pending", 30, "hs-1")
+    assert snapshot.start.isoformat() == "2026-12-01T14:30:00-05:00"
+    history = await harness.row("SELECT * FROM link_history")
+    assert (history["message"], history["outcome"], history["state_after"]) == ("SIU^S12", "applied", "L1")
+    assert history["delivery_ids"] == [patient.id, appointment.id]
+    event = await harness.event("appointment.scheduled")
+    assert event["aggregate_id"] == str(link["id"])
+    assert event["data"]["start"] == "2026-12-01T14:30:00-05:00"
+    assert (event["data"]["who_acts_next"], event["data"]["by"]) == ("patient", "staff")
+    assert event["data"]["facility"]["name"] == "Northside Imaging"
+
+
+@pytest.mark.parametrize("batches", [[[siu(), orm()]], [[siu()], [orm()]], [[orm()], [siu()]]])
+async def test_siu_and_orm_of_one_booking_are_one_link_and_one_event(harness: Harness, batches):
+    for batch in batches:
+        assert await harness.hear(*batch) == [None] * len(batch)
+    link = await harness.row("SELECT * FROM appointment_links")
+    assert (link["filler_id"], link["accession_numbers"]) == ("A100045", ["ACC100045"])
+    assert await harness.events() == [("patient.registered", 1), ("appointment.scheduled", 1)]
+    assert len(await harness.deliveries()) == 2
+    assert len(await harness.rows("SELECT * FROM link_history")) == 2
+
+
+async def test_the_same_under_another_control_id_has_no_second_effect_and_is_counted(harness: Harness):
+    await harness.hear(siu())
+    await harness.hear(siu(control_id="PS0000000999"))
+    assert len(await harness.events()) == 2
+    assert harness.counts[-1] == ("powerserver", Outcome.UNCHANGED)
+
+
+async def test_a_move_that_overtook_its_booking_holds(harness: Harness):
+    await harness.hear(siu("S13", status="", **LATER))
+    await harness.hear(siu("S12"))
+    link = await harness.row("SELECT * FROM appointment_links")
+    assert link["slot_start"] == datetime(2026, 12, 2, 19, 30, tzinfo=UTC)
+    assert await harness.events() == [("patient.registered", 1), ("appointment.scheduled", 1)]
+    assert harness.counts[-1] == ("powerserver", Outcome.STALE)
+
+
+async def test_a_date_moved_while_pending_is_published_and_told_again(harness: Harness):
+    await harness.hear(siu())
+    await taken_over(harness)
+    await harness.hear(siu("S13", **LATER))
+    assert (await harness.events())[-1] == ("appointment.scheduled", 2)
+    (delivery,) = await harness.deliveries()
+    snapshot = AppointmentSnapshot.from_bytes(delivery.payload)
+    assert snapshot.start.isoformat() == "2026-12-02T14:30:00-05:00"
+    assert (snapshot.status, snapshot.base_version, snapshot.written_version) == ("pending", "1", "1")
+
+
+async def test_a_changed_patient_is_updated_and_an_older_word_is_not(harness: Harness):
+    await harness.hear(siu())
+    moved = PID.replace("jane.roe@example.org", "jane@example.org")
+    await harness.hear(siu(pid=moved, made="20261125093100-0500"))
+    await harness.hear(siu(made="20261125093030-0500", control_id="X"))
+    assert await harness.events() == [
+        ("patient.registered", 1), ("appointment.scheduled", 1), ("patient.updated", 2),
+    ]  # fmt: skip
+    assert (await harness.row("SELECT email, revision FROM patients"))["email"] == "jane@example.org"
+
+
+async def test_the_patient_confirms_and_powerserver_is_told_once(harness: Harness):
+    await harness.hear(siu())
+    await taken_over(harness)
+    link = await harness.row("SELECT * FROM appointment_links")
+    assert (link["omegaai_id"], link["omegaai_version"]) == ("7", "1")
+    assert await omegaai_shows(harness, "booked", "2", "task-9") is None
+    assert await omegaai_shows(harness, "booked", "2", "task-9") is None
+    assert await omegaai_shows(harness, "booked", "2", "task-10") is None
+    assert (await harness.events())[-1] == ("appointment.confirmed", 2)
+    assert len(await harness.events()) == 3
+    (delivery,) = await harness.deliveries()
+    assert (delivery.destination, delivery.key) == ("powerserver", link["id"])
+    message = Message.parse(delivery.payload)
+    assert message.control_id == delivery.idempotency_key
+    assert (message.trigger, message.get("SCH-1"), message.get("SCH-25.1")) == ("S14", "P100045", "50")
+    await harness.settle(delivery, Receipt({"ack": "AA"}))
+    await harness.hear(siu("S14", status="50^CONFIRMED^99PS", made="20261125093500-0500"))
+    assert len(await harness.events()) == 3
+    assert await harness.deliveries() == []
+    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "L2"
+
+
+async def test_our_own_write_comes_back_and_ends_here(harness: Harness):
+    await harness.hear(siu())
+    assert await omegaai_shows(harness, "pending", "1", "task-1") is None
+    await taken_over(harness)
+    assert await omegaai_shows(harness, "pending", "1", "task-2") is None
+    assert [outcome for source, outcome in harness.counts if source == "omegaai"] == [Outcome.ECHO, Outcome.ECHO]
+    assert len(await harness.events()) == 2
+
+
+async def test_staff_confirm_before_the_patient_does(harness: Harness):
+    await harness.hear(siu())
+    await taken_over(harness)
+    await harness.hear(siu("S14", status="50^CONFIRMED^99PS"))
+    assert (await harness.events())[-1] == ("appointment.confirmed", 2)
+    (delivery,) = await harness.deliveries()
+    assert AppointmentSnapshot.from_bytes(delivery.payload).status == "booked"
+
+
+async def test_a_cancellation_goes_to_omegaai_with_its_event(harness: Harness):
+    await harness.hear(siu())
+    await taken_over(harness)
+    await harness.hear(siu("S15", status="80^CANCELLED^99PS", made="20261125093200-0500"))
+    event = await harness.event("appointment.cancelled")
+    assert (event["revision"], event["data"]["no_show"]) == (2, False)
+    (delivery,) = await harness.deliveries()
+    assert AppointmentSnapshot.from_bytes(delivery.payload).status == "cancelled"
+
+
+async def test_a_refused_move_is_in_the_conflict_log(harness: Harness):
+    await harness.hear(siu(), siu("S15", made="20261125093200-0500"))
+    await harness.hear(siu("S12", made="20261125093300-0500"))
+    conflict = await harness.row("SELECT * FROM conflicts")
+    assert "L7" in conflict["why"]
+    assert harness.counts[-1] == ("powerserver", Outcome.REFUSED)
+
+
+async def test_one_bad_message_takes_nobody_with_it(harness: Harness):
+    errors = await harness.hear(
+        siu(placer="P1"), siu(placer="P2", resource="GHOST CT"), siu(placer="P3", start="never"), siu(placer="P4")
+    )
+    assert [type(error) for error in errors] == [type(None), NeedsSetup, Malformed, type(None)]
+    links = await harness.rows("SELECT placer_number FROM appointment_links ORDER BY placer_number")
+    assert [row["placer_number"] for row in links] == ["P1", "P4"]
+    assert [topic for topic, _ in await harness.events()].count("appointment.scheduled") == 2
+
+
+async def test_a_message_that_fails_after_its_patient_was_made_leaves_no_patient(harness: Harness):
+    stranger = PID.replace("4711", "4712")
+    (error,) = await harness.hear(orm(pid=stranger, resource=""))
+    assert isinstance(error, NeedsSetup)
+    assert error.setting == "hl7.orm_resource_field"
+    assert await harness.rows("SELECT * FROM patients") == []
+    assert await harness.events() == []
+
+
+async def test_two_appointments_of_one_new_patient_in_one_batch_share_the_patient(harness: Harness):
+    await harness.hear(siu(placer="P1"), siu(placer="P2"))
+    assert len(await harness.rows("SELECT * FROM patients")) == 1
+    assert [topic for topic, _ in await harness.events()].count("patient.registered") == 1
+
+
+async def test_an_act_that_our_write_left_standing_is_still_heard(harness: Harness):
+    await harness.hear(siu())
+    await taken_over(harness)
+    await harness.hear(siu("S13", **LATER))
+    (delivery,) = await harness.deliveries()
+    await harness.settle(delivery, Receipt({"id": "7", "version_id": "3", "status": "booked"}))
+    assert await omegaai_shows(harness, "booked", "3", "task-3") is None
+    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "L2"
+
+
+async def test_nothing_of_a_patient_is_in_keys_or_idempotency_keys(harness: Harness):
+    await harness.hear(siu(), orm())
+    rows = await harness.rows("SELECT topic, headers, aggregate_id::text FROM outbox")
+    shown = json.dumps([list(row.values()) for row in rows])
+    shown += json.dumps([one.idempotency_key for one in await harness.deliveries()])
+    for secret in ("4711", "Roe", "Jane", "example.org", "ACC100045"):
+        assert secret not in shown
