@@ -11,11 +11,12 @@ CREATE INDEX IF NOT EXISTS search_value_id ON search_value (type, id);
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS assigning_authority (system TEXT PRIMARY KEY, issuer TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS account (
-    email TEXT PRIMARY KEY, pin_hash TEXT NOT NULL, wrong_tries INTEGER NOT NULL DEFAULT 0, locked_until TEXT
+    id INTEGER PRIMARY KEY, email TEXT NOT NULL UNIQUE, pin_hash BLOB NOT NULL, invited_at TEXT NOT NULL,
+    first_login_at TEXT, wrong_tries INTEGER NOT NULL DEFAULT 0, locked_until TEXT
 );
 CREATE TABLE IF NOT EXISTS notification (
     id INTEGER PRIMARY KEY, email TEXT NOT NULL, at TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
-    is_read INTEGER NOT NULL DEFAULT 0
+    appointment TEXT NOT NULL, is_read INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS notification_email ON notification (email, id);
 CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);

@@ -57,7 +57,7 @@ def create(work: Work, kind: str, body: Resource, by: str, if_none_exist: Mappin
     _check_context(work, kind, body)
     number = work.next_number(kind) + _FIRST_NUMBER[kind]
     stored = save(work, kind, {**body, "id": str(number)}, 1)
-    _changed(work, kind, stored, "created", by)
+    _changed(work, kind, stored, None, by)
     return Stored(stored.body, 1, was_created=True)
 
 
@@ -78,7 +78,7 @@ def update(work: Work, kind: str, identifier: str, body: Resource, by: str, expe
     else:
         _check_context(work, kind, body)
     stored = save(work, kind, body, before.version + 1)
-    _changed(work, kind, stored, "updated", by)
+    _changed(work, kind, stored, before.body, by)
     return stored
 
 
@@ -213,8 +213,8 @@ def _date_range(text: str) -> tuple[str, str, str]:
     return operator, stamp(low), stamp(low + timedelta(days=0 if "T" in rest else 1, seconds=1 if "T" in rest else 0))
 
 
-def _changed(work: Work, kind: str, stored: Stored, verb: str, by: str) -> None:
-    body = stored.body
+def _changed(work: Work, kind: str, stored: Stored, before: Resource | None, by: str) -> None:
+    body, verb = stored.body, "created" if before is None else "updated"
     if kind in QUEUED:
         detail: dict[str, object] = {"versionId": str(stored.version), "by": by}
         if kind == "Appointment":
@@ -227,9 +227,9 @@ def _changed(work: Work, kind: str, stored: Stored, verb: str, by: str) -> None:
         _queue_task(work, kind, body["id"])
     emails: list[str] = []
     if kind == "Patient":
-        emails = accounts.for_patient(work, body)
+        emails = accounts.for_patient(work, body, before)
     elif kind == "Appointment":
-        emails = accounts.tell_of_appointment(work, body, verb, by)
+        emails = accounts.tell_of_appointment(work, body, before, by)
     work.notice(resource=kind, id=body["id"], version=str(stored.version), emails=emails)
 
 
