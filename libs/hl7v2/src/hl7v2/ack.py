@@ -19,6 +19,7 @@ AckCode: TypeAlias = Literal["AA", "AE", "AR", "CA", "CE", "CR"]
 _CODES: Final = frozenset(get_args(AckCode))
 _DEFAULT_VERSION: Final = "2.3.1"
 _LOCATION: Final = re.compile(r"(\w{3})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?")
+_COPIED: Final = (3, 4, 5, 6, 10, 11, 12)
 _ERROR_TABLE: Final = "HL70357"
 _LINE_END: Final = re.compile(rb"[\r\n]")
 
@@ -57,7 +58,9 @@ def build_ack(
         request = _NOTHING
     found = complete(request.delimiters)
     header = request.segments("MSH")[0]
-    received = [b"", *(_LINE_END.sub(b"", header.encoded(field)) for field in range(1, 13))]
+    received = {field: header.encoded(field) for field in _COPIED}
+    if _LINE_END.search(header.to_bytes().rstrip(b"\r\n")):
+        received = {field: _LINE_END.sub(b"", value) for field, value in received.items()}
     version = request.version or _DEFAULT_VERSION
     trigger = request.trigger
     type_parts = ("ACK", trigger, "ACK") if _has_structure(version) else ("ACK", trigger)

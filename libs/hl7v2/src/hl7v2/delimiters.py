@@ -28,10 +28,9 @@ class Delimiters:
             names[b"P"] = truncation
         self._known = {name: char for name, char in names.items() if char}
         e = re.escape(self.escape)
+        # No group repeats: the expression's own stack would take many times the size of a value full of sequences.
         self._sequences = re.compile(
-            rb"((?:" + e + rb"X(?:[0-9A-Fa-f]{2})+" + e + rb")+)|" + e + rb"([^\s" + e + rb"]+)" + e
-            if self.escape
-            else rb"(?!)()()"
+            e + rb"(?:X([0-9A-Fa-f]+)|([^\s" + e + rb"]+))" + e if self.escape else rb"(?!)()()"
         )
         self._escape_map = {char: self.escape + name + self.escape for name, char in self._known.items()}
         for code in _MUST_BE_HEX:
@@ -42,27 +41,22 @@ class Delimiters:
         """``value`` with its known sequences resolved; unknown ones (``.br``, ``H``, ``Zxx``) stay as they are."""
         if not self.escape or self.escape not in value:
             return value
-        # Not re.sub: its list of parts takes many times the size of a value that is full of sequences.
-        plain = bytearray()
-        position = 0
+        # Not re.sub: its list of parts would, too.
+        plain, pairs, position = bytearray(), bytearray(), 0
         for match in self._sequences.finditer(value):
+            if pairs and (match.start() > position or match[1] is None):
+                plain += _from_hex(pairs, codec)
+                pairs.clear()
             plain += value[position : match.start()]
-            plain += self._resolved(match, codec)
             position = match.end()
+            if match[1] is not None and len(match[1]) % 2 == 0:
+                # Neighbours go together: they may be the bytes of one character.
+                pairs += match[1]
+            else:
+                plain += self._known.get(match[2], match[0])
+        plain += _from_hex(pairs, codec)
         plain += value[position:]
         return bytes(plain)
-
-    def _resolved(self, match: re.Match[bytes], codec: str) -> bytes:
-        if match[1] is None:
-            return self._known.get(match[2], match[0])
-        pairs = match[1].translate(None, self.escape + b"X")
-        found = bytes.fromhex(pairs.decode("ascii"))
-        try:
-            found.decode(codec)
-        except UnicodeDecodeError:
-            # A sender that writes UTF-8 and escapes Latin-1 bytes.
-            return found.decode("latin-1").encode(codec, "replace")
-        return found
 
     def escaped(self, value: bytes, where: str) -> bytes:
         """``value`` as it stands inside a component; Hl7Error when it must be escaped and the message has no escape."""
@@ -71,6 +65,16 @@ class Delimiters:
         if not self.escape:
             raise Hl7Error("102", where, "the value holds delimiters and MSH-2 declares no escape character")
         return self._special.sub(lambda match: self._escape_map[match[0]], value)
+
+
+def _from_hex(pairs: bytearray, codec: str) -> bytes:
+    found = bytes.fromhex(pairs.decode("ascii"))
+    try:
+        found.decode(codec)
+    except UnicodeDecodeError:
+        # A sender that writes UTF-8 and escapes Latin-1 bytes.
+        return found.decode("latin-1").encode(codec, "replace")
+    return found
 
 
 @lru_cache(maxsize=64)
