@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+from chassis.hl7_inbound import InboundHl7
+from sync_samples import SITE_FILE, directory
+
 import contracts
 from chassis.batch import BatchExecutor, Done, Failed
 from chassis.clock import utc_now
 from chassis.deliveries import Delivery, Receipt
-from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
 from chassis.transaction import Transaction
 from hl7v2 import Message
@@ -21,7 +23,6 @@ from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import Site
-from sync_samples import SITE_FILE, directory
 
 
 @dataclass

@@ -32,8 +32,10 @@ def siu(
 ) -> bytes:
     lines = [
         f"MSH|^~\\&|RAMSOFT|{facility}|SUITE|NORTHSIDE|{made}||SIU^{trigger}|{control_id}|P|2.3.1||||||UNICODE UTF-8",
-        f"SCH|{placer}^RAMSOFT|A100045^RAMSOFT|||||CT-HEAD^CT Head^99STUDYTYPE||30|min^minutes^ISO+|"
-        f"^^30^{start}^{end}||||||||||||||{status}",
+        (
+            f"SCH|{placer}^RAMSOFT|A100045^RAMSOFT|||||CT-HEAD^CT Head^99STUDYTYPE||30|min^minutes^ISO+|"
+            f"^^30^{start}^{end}||||||||||||||{status}"
+        ),
         pid,
         PV1.replace("FAC01", facility),
         "RGS|1|A",
@@ -62,9 +64,14 @@ def orm(
         f"MSH|^~\\&|RAMSOFT|{facility}|SUITE|NORTHSIDE|{made}||ORM^O01|{control_id}|P|2.3.1||||||UNICODE UTF-8",
         pid,
         PV1.replace("FAC01", facility),
-        f"ORC|{control}|{placer}^RAMSOFT|ACC100045^RAMSOFT||SC||{timing}||20261125093000-0500|||1001^Miller^Ann|"
-        f"RADIOLOGY^CT1^^{facility}|||{status}",
-        f"OBR|1|{placer}^RAMSOFT|ACC100045^RAMSOFT|CT-HEAD^CT Head^99STUDYTYPE|||||||||||||||{resource}|||||CT|||{timing}",
+        (
+            f"ORC|{control}|{placer}^RAMSOFT|ACC100045^RAMSOFT||SC||{timing}||20261125093000-0500|||1001^Miller^Ann|"
+            f"RADIOLOGY^CT1^^{facility}|||{status}"
+        ),
+        (
+            f"OBR|1|{placer}^RAMSOFT|ACC100045^RAMSOFT|CT-HEAD^CT Head^99STUDYTYPE|||||||||||||||{resource}"
+            f"|||||CT|||{timing}"
+        ),
         "ZDS|1.2.826.0.1.3680043.10.1.100045^RAMSOFT^Application^DICOM",
     ]
     return ("\r".join(lines) + "\r").encode()

@@ -7,8 +7,9 @@ from email.utils import format_datetime
 import aiohttp
 import pytest
 from aiohttp import web
-from chassis.errors import NeedsSetup, Permanent, Transient
 from fake_omegaai import FakeOmegaAI
+
+from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai.token import TokenSource

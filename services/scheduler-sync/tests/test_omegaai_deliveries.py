@@ -1,4 +1,4 @@
-"""Deliveries to OmegaAI over a real socket: created once, updated on what is there, and never over the patient's act."""
+"""Deliveries to OmegaAI over a real socket: created once, updated on what is there, never over the patient's act."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import pytest
 from aiohttp import web
+from fake_omegaai import FakeOmegaAI
+
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
-from fake_omegaai import FakeOmegaAI
 from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.sender import APPOINTMENT_UPSERT, PATIENT_UPSERT, KnownIds, OmegaAISender
 from scheduler_sync.adapters.omegaai.token import TokenSource

@@ -1,14 +1,15 @@
-"""FHIR in: strict R4 and RamSoft's own dialect mean the same; what cannot be read names its element. FHIR out is strict."""
+"""FHIR in: strict R4 and RamSoft's dialect mean the same; what cannot be read names its element. FHIR out: strict."""
 
 from datetime import UTC, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from chassis.errors import Malformed
 from fhir.resources.R4B.appointment import Appointment
 from fhir.resources.R4B.patient import Patient
 from fhir.resources.R4B.task import Task
+
+from chassis.errors import Malformed
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.domain.statuses import FhirStatus
@@ -32,7 +33,8 @@ VENDOR = {
         {"system": "urn:powerserver:placer", "value": "P100045"},
     ],
     "participant": [{"actor": {"reference": "patient/7", "id": "7"}, "status": "ACCEPTED"}],
-    "comment": "", "priorityId": 20, "fullUrl": f"urn:uuid{LINK}", "cancelationReason": "", "timezone": "Eastern Standard Time",
+    "comment": "", "priorityId": 20, "fullUrl": f"urn:uuid{LINK}", "cancelationReason": "",
+    "timezone": "Eastern Standard Time",
 }  # fmt: skip
 
 
@@ -173,7 +175,8 @@ def test_a_server_that_shouts_is_not_written_to_again_for_that():
 def test_a_completed_task_is_strict_whatever_dialect_it_was_read_in():
     read = {"resourceType": "Task", "id": "5", "meta": {"versionId": "1"}, "status": "READY", "intent": "ORDER",
             "reasonCode": {"coding": [{"code": "mirthoutbound"}]}, "focus": {"reference": "appointment/12", "id": "12"},
-            "authoredOn": "2026-11-25T14:30:00Z", "description": "", "enteredBy": "system", "fullUrl": "task/5"}  # fmt: skip
+            "authoredOn": "2026-11-25T14:30:00Z", "description": "", "enteredBy": "system",
+            "fullUrl": "task/5"}  # fmt: skip
     written = writer.completed_task(read)
     assert Task.model_validate(written).status == "completed"
     assert written["focus"] == {"reference": "Appointment/12"}

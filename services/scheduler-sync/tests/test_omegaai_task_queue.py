@@ -8,8 +8,9 @@ from uuid import UUID
 import aiohttp
 import pytest
 from aiohttp import web
-from chassis.errors import NeedsSetup, Permanent, Transient
 from fake_omegaai import FakeOmegaAI, until
+
+from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.feed import ChangeFeed
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue

@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from sync_samples import NOW, PID, directory, orm, site_file, siu
+
 from chassis.errors import Malformed, NeedsSetup, Transient
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import reader
@@ -12,7 +14,6 @@ from scheduler_sync.domain.patient import UNSAID, Address, PatientIdentifier
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.resources import ResourceDirectory
-from sync_samples import NOW, PID, directory, orm, site_file, siu
 
 TORONTO = ZoneInfo("America/Toronto")
 

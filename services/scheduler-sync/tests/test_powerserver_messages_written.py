@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import contracts
 import pytest
+from sync_samples import site_file
+
+import contracts
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter, control_id
 from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
@@ -13,7 +15,6 @@ from scheduler_sync.domain.link import State
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.site import SiteFile
-from sync_samples import site_file
 
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
 LINK = AppointmentLink(

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from sync_samples import SITE_FILE
+
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.site import Site, SiteFileError, load
-from sync_samples import SITE_FILE
 
 
 @pytest.fixture

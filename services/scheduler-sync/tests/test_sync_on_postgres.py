@@ -4,6 +4,9 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from sync_harness import Harness
+from sync_samples import PID, orm, siu
+
 from chassis.deliveries import Receipt
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import Message
@@ -12,8 +15,6 @@ from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
-from sync_harness import Harness
-from sync_samples import PID, orm, siu
 
 pytestmark = pytest.mark.stack
 LATER = {"start": "20261202143000-0500", "end": "20261202150000-0500", "made": "20261125093100-0500"}

@@ -8,11 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, Resource, StaffFacts
 from scheduler_sync.domain.patient import Patient, PatientFacts
+
+_ENCODE: Final = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class PatientSnapshot:
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(values, default=str, ensure_ascii=False).encode()
+        return _ENCODE(values).encode()
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "PatientSnapshot":
@@ -148,7 +150,7 @@ class AppointmentSnapshot:
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
         values["start"], values["end"] = self.start.isoformat(), self.end.isoformat()
-        return json.dumps(values, default=str, ensure_ascii=False).encode()
+        return _ENCODE(values).encode()
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "AppointmentSnapshot":

@@ -4,13 +4,13 @@ Read once, in the composition root.
 """
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from chassis.settings import ServiceSettings
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-DEVELOPMENT_SECRET: Final = "development-secret"  # noqa: S105 - refused in production
+from chassis.settings import DEVELOPMENT_WORDS, ServiceSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -36,7 +36,7 @@ class OmegaAISettings(BaseModel):
 
     base_url: str = "http://127.0.0.1:8202"
     client_id: str = "suite"
-    client_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+    client_secret: SecretStr = SecretStr("development-secret")
     scope: str = "api/.default"
     hub: str = "fhir"
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
@@ -54,3 +54,12 @@ class SchedulerSyncSettings(ServiceSettings):
     mllp: MllpSettings = MllpSettings()
     powerserver: PowerServerSettings = PowerServerSettings()
     omegaai: OmegaAISettings = OmegaAISettings()
+
+    def production_problems(self) -> list[str]:
+        """What may not be so in production."""
+        found = super().production_problems()
+        if any(word in self.omegaai.client_secret.get_secret_value().lower() for word in DEVELOPMENT_WORDS):
+            found.append("omegaai.client_secret: production needs one that is not a development default")
+        if urlsplit(self.omegaai.base_url).scheme != "https":
+            found.append("omegaai.base_url: production needs https")
+        return found

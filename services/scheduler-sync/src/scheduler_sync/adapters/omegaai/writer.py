@@ -136,7 +136,7 @@ def _equal(ours: Any, theirs: Any, name: str = "") -> bool:
         return _moment(ours) == _moment(theirs)
     if name in _CASELESS:
         ours, theirs = ours.lower(), theirs.lower()
-    return ours == theirs.replace("urn:uuid", "urn:uuid:").replace("urn:uuid::", "urn:uuid:")
+    return bool(ours == theirs.replace("urn:uuid", "urn:uuid:").replace("urn:uuid::", "urn:uuid:"))
 
 
 def _moment(value: str) -> datetime | str:
