@@ -29,9 +29,8 @@ class Delimiters:
         self._known = {name: char for name, char in names.items() if char}
         e = re.escape(self.escape)
         # No group repeats: the expression's own stack would take many times the size of a value full of sequences.
-        self._sequences = re.compile(
-            e + rb"(?:X([0-9A-Fa-f]+)|([^\s" + e + rb"]+))" + e if self.escape else rb"(?!)()()"
-        )
+        sequence = e + rb"(?:X([0-9A-Fa-f]+)|([^\s" + e + rb"]+))" + e
+        self._sequences = re.compile(sequence if self.escape else rb"(?!)()()")
         self._escape_map = {char: self.escape + name + self.escape for name, char in self._known.items()}
         for code in _MUST_BE_HEX:
             self._escape_map[bytes([code])] = self.escape + b"X%02X" % code + self.escape
@@ -44,12 +43,13 @@ class Delimiters:
         # Not re.sub: its list of parts would, too.
         plain, pairs, position = bytearray(), bytearray(), 0
         for match in self._sequences.finditer(value):
-            if pairs and (match.start() > position or match[1] is None):
+            is_hex = match[1] is not None and len(match[1]) % 2 == 0
+            if pairs and (match.start() > position or not is_hex):
                 plain += _from_hex(pairs, codec)
                 pairs.clear()
             plain += value[position : match.start()]
             position = match.end()
-            if match[1] is not None and len(match[1]) % 2 == 0:
+            if is_hex:
                 # Neighbours go together: they may be the bytes of one character.
                 pairs += match[1]
             else:
