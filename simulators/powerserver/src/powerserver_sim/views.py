@@ -15,6 +15,7 @@ from powerserver_sim.store import Work
 
 _MOST_LANES: Final = 4
 _MOST_LISTED: Final = 200
+MOST_OF_PATIENT: Final = 50
 
 ORDER_COLUMNS: Final = (
     "o.number, 'P' || o.number AS placer, o.facility, o.priority, o.start_at, o.end_at, o.status, "
@@ -192,7 +193,7 @@ def orders_of_patient(work: Work, patient: int, user: User) -> list[sqlite3.Row]
     rows = work.all(
         f"SELECT {ORDER_COLUMNS} FROM {ORDER_TABLES} WHERE o.patient = ? "  # noqa: S608 - constants
         "ORDER BY o.start_at IS NOT NULL, o.start_at DESC, o.number DESC LIMIT ?",
-        patient, _MOST_LISTED,
+        patient, MOST_OF_PATIENT,
     )  # fmt: skip
     return [row for row in rows if user.sees(row["facility"])]
 

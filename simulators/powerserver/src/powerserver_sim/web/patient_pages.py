@@ -88,6 +88,7 @@ async def patient_page(request: Request, user: User) -> Response:
         "patient.html",
         status=200 if problem is None else HTTP_STATUS[problem.reason],
         values=values if values is not None else shown["patient"],
+        most_orders=views.MOST_OF_PATIENT,
         is_saved="saved" in request.query_params,
         problem=problem,
         sexes=patients.SEXES,
