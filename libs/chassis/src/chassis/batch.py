@@ -7,7 +7,7 @@ batch run again message by message, each under a real savepoint, so that the oth
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import asyncpg
 
@@ -15,6 +15,11 @@ from chassis import failpoints
 from chassis.errors import StoreUnavailable, Transient
 from chassis.store import COLLISIONS, UNAVAILABLE, Store
 from chassis.transaction import Transaction
+
+
+class StopTheBatch(Exception):  # noqa: N818 (an order)
+    """Raised by an intake that takes no more: the transaction is rolled back and ``run`` raises it to its caller."""
+
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -52,11 +57,13 @@ Outcome = Done[R] | Duplicate | Held | Failed
 class Intake(Protocol[M_contra]):
     """How a batch's messages are claimed in the store, and what is kept of those that fail."""
 
-    async def claim(self, connection: "asyncpg.Connection", items: Sequence[M_contra]) -> Sequence[Duplicate | Held | None]:
+    async def claim(
+        self, connection: "asyncpg.Connection", items: Sequence[M_contra]
+    ) -> Sequence[Duplicate | Held | None]:
         """Claims each message; None means: new, and ours. Called inside the batch's transaction."""
 
     async def settle(
-        self, connection: "asyncpg.Connection", items: Sequence[M_contra], outcomes: Sequence[Outcome[object]]
+        self, connection: "asyncpg.Connection", items: Sequence[M_contra], outcomes: Sequence[Outcome[Any]]
     ) -> None:
         """Releases the claims of messages that failed, or keeps them with their reason. Called before the commit."""
 
@@ -91,8 +98,9 @@ class BatchExecutor(Generic[M, W, R]):
             async with self._store.pool.acquire() as connection:
                 try:
                     return await self._together(connection, items)
-                except asyncpg.PostgresError as error:
-                    if isinstance(error, UNAVAILABLE):
+                except Exception as error:
+                    # Data that the store refuses, or a bug while loading or writing: find out whose it is.
+                    if isinstance(error, UNAVAILABLE | StopTheBatch):
                         raise
                     return await self._one_by_one(connection, items)
         except UNAVAILABLE as error:
@@ -172,8 +180,8 @@ class BatchExecutor(Generic[M, W, R]):
                 await self._intake.settle(connection, [item], [outcome])
         except COLLISIONS as error:
             return Failed(Transient(f"another transaction was first: {type(error).__name__}"))
-        except asyncpg.PostgresError as error:
-            if isinstance(error, UNAVAILABLE):
+        except Exception as error:
+            if isinstance(error, UNAVAILABLE | StopTheBatch):
                 raise
             outcome = Failed(error)
             async with connection.transaction():

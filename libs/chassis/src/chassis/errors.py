@@ -26,7 +26,7 @@ class Permanent(Exception):  # noqa: N818
 
 
 class Malformed(Permanent):
-    """The input breaks its own standard. ``location`` is the segment-field or element path, ``code`` of HL7 table 0357."""
+    """The input breaks its own standard. ``location``: segment-field or element path; ``code``: HL7 table 0357."""
 
     def __init__(self, reason: str, *, location: str, code: str = "207") -> None:
         super().__init__(reason)
@@ -43,7 +43,7 @@ class NeedsSetup(Permanent):
 
 
 def reason_of(error: BaseException) -> str:
-    """What may be shown and kept of an error: our own reasons whole, of a bug its type alone (its text may hold PHI)."""
+    """What may be shown and kept of an error: our own reasons; of a bug its type alone (its text may hold PHI)."""
     if isinstance(error, Transient | Permanent):
         return error.reason
     return f"bug: {type(error).__name__}"

@@ -24,7 +24,7 @@ Name = Literal[
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
-class FailPoint(RuntimeError):
+class FailPoint(BaseException):
     """A fail point was told to raise here."""
 
 

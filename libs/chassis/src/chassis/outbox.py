@@ -56,7 +56,9 @@ class KafkaConnection(Protocol):
 class Relay(LoopBase):
     """Sends one service's outbox. Run one per process: the others stand by and take over within seconds."""
 
-    def __init__(self, store: Store, kafka: KafkaConnection, metrics: Metrics, *, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(
+        self, store: Store, kafka: KafkaConnection, metrics: Metrics, *, poll_seconds: float = POLL_SECONDS
+    ) -> None:
         super().__init__()
         self._store = store
         self._kafka = kafka

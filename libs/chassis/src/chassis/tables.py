@@ -150,6 +150,4 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         subject: str
         detail: str
 
-    return ChassisTables(
-        Inbox, Outbox, Deliveries, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit
-    )
+    return ChassisTables(Inbox, Outbox, Deliveries, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit)

@@ -57,6 +57,8 @@ async def verify(connection: Mapping[str, Any], names: Iterable[str], *, prefix:
             if found["error_code"]:
                 raise TopicsError(f"topic {name} is missing: run the service's topics command")
             if partitions < wanted[name]:
-                raise TopicsError(f"topic {name} has {partitions} partitions, the contract says {wanted[name]}: add some")
+                raise TopicsError(
+                    f"topic {name} has {partitions} partitions, the contract says {wanted[name]}: add some"
+                )
     finally:
         await admin.close()

@@ -1,7 +1,7 @@
 """One store transaction of one batch: what handlers stage in memory, and the flush that writes it in few statements.
 
 Publishing inside a handler means staging an outbox row here. Nothing here commits: the batch executor does, once, after
-everything of the batch has been written. A savepoint is a mark of lengths, so taking and rolling one back costs nothing.
+everything of the batch has been written. A savepoint is a mark of lengths, so taking and rolling back costs nothing.
 """
 
 import json
@@ -71,7 +71,9 @@ outbox_rows AS (
 ),
 delivery_rows AS (
     INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
-    SELECT * FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::text[], $12::bytea[], $13::text[], $14::text[], $15::text[])
+    SELECT * FROM unnest(
+        $8::uuid[], $9::text[], $10::uuid[], $11::text[], $12::bytea[], $13::text[], $14::text[], $15::text[]
+    )
     ON CONFLICT (destination, idempotency_key) DO NOTHING
 ),
 audit_rows AS (
@@ -100,7 +102,7 @@ class Transaction:
         self._participants.append(participant)
 
     def publish(self, message: contracts.Message) -> None:
-        """Stages ``message`` for its topic, as the exact bytes that will be sent. The caller has locked its aggregate."""
+        """Stages ``message`` for its topic, as the exact bytes to send. The caller has locked its aggregate."""
         headers = json.dumps(contracts.headers(message), separators=(",", ":"))
         self._outbox.append(
             _OutboxRow(
@@ -125,7 +127,7 @@ class Transaction:
         delivery_id: UUID | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
-        """Stages a delivery to a partner; those of one (destination, key) arrive in the order in which they were staged.
+        """Stages a delivery to a partner; those of one (destination, key) arrive in the order of their staging.
 
         ``idempotency_key`` is what the partner sees; a second delivery with the same one to the same destination is
         not written. Returns the delivery's id.

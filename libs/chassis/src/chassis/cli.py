@@ -1,0 +1,342 @@
+"""The command line of a service: `python -m <service> run|migrate|topics|dead-letters|parked|deliveries|…`.
+
+Every command says in its last line what happened. Exit codes: 0 done; 1 not done; 2 misused, or a setting is wrong.
+"""
+
+import argparse
+import asyncio
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import UUID
+
+import uvloop
+
+from chassis import dead_letters, deliveries, hl7_inbound, migrations, parking, telemetry, topics
+from chassis.errors import StoreUnavailable
+from chassis.settings import ServiceSettings, load_or_exit
+from chassis.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from chassis.service import Service
+
+S = TypeVar("S", bound=ServiceSettings)
+Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
+
+
+@dataclass(frozen=True)
+class ExtraCommand:
+    """A command of the service's own: its words for --help, its arguments, and what it does."""
+
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Command
+
+
+@dataclass(frozen=True)
+class ServiceDefinition(Generic[S]):
+    """What the command line needs to know of a service."""
+
+    name: str
+    settings_type: type[S]
+    build: Callable[[S], Awaitable["Service"]]
+    migrations: Path
+    replay_hl7: Callable[[S, Store, UUID, str], Awaitable[str]] | None = None
+    """Processes a kept HL7 message again; only of a service that hears HL7."""
+    extra: Mapping[str, ExtraCommand] = field(default_factory=dict)
+
+
+def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns the exit code."""
+    options = _parser(definition).parse_args(arguments)
+    settings = load_or_exit(definition.settings_type)
+    try:
+        return int(uvloop.run(options.run(definition, settings, options)))
+    except StoreUnavailable as error:
+        print(f"{definition.name}: {error}: is STORE__URL right, is Postgres up?", file=sys.stderr)
+    except topics.TopicsError as error:
+        print(f"{definition.name}: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"{definition.name}: {type(error).__name__}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
+    module = definition.name.replace("-", "_")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, words: str, run: Callable[..., Awaitable[int]], to: Any = commands) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = to.add_parser(name, help=words, description=words)
+        command.set_defaults(run=run)
+        return command
+
+    add("run", "serve until SIGTERM", _run)
+    migrate = add("migrate", "bring the store's tables up to date", _migrate)
+    migrate.add_argument(
+        "--phase",
+        choices=("before", "after", "all"),
+        default="all",
+        help="only migrations that go before, or after, the code they belong to",
+    )
+    add("topics", "create the Kafka topics that are missing", _topics)
+
+    letters = _group(commands, "dead-letters", "messages that could not be handled")
+    listing = add("list", "the open ones, newest first", _letters_list, letters)
+    listing.add_argument("--state", choices=("open", "replayed", "dropped"), default="open", help="which (open)")
+    _limit(listing)
+    _identified(add("show", "one of them, without its content unless asked", _letters_show, letters)).add_argument(
+        "--content", action="store_true", help="with the message itself: it may hold a patient's data"
+    )
+    for name, words, run in (
+        ("replay", "handle it again, after the cause is mended", _letters_replay),
+        ("drop", "give it up", _letters_drop),
+    ):
+        _acting(_identified(add(name, words, run, letters)))
+
+    parked = _group(commands, "parked", "aggregates whose messages wait behind one that failed for a passing reason")
+    _limit(add("list", "the parked keys, longest first", _parked_list, parked))
+    release = _acting(add("release", "try a key again at once", _parked_release, parked))
+    release.add_argument("consumer", help="the consumer, as listed")
+    release.add_argument("key", type=UUID, help="the key, as listed")
+
+    outgoing = _group(commands, "deliveries", "messages to partners")
+    listing = add("list", "the newest", _deliveries_list, outgoing)
+    listing.add_argument("--state", choices=("pending", "done", "dead", "dropped"), help="only these")
+    listing.add_argument("--destination", help="only to this partner")
+    _limit(listing)
+    for name, words, run in (
+        ("retry", "send it now, with the same idempotency key", _deliveries_retry),
+        ("drop", "give it up", _deliveries_drop),
+    ):
+        _acting(_identified(add(name, words, run, outgoing)))
+
+    if definition.replay_hl7 is not None:
+        setup = _group(commands, "needs-setup", "HL7 messages that wait for a setting, or failed")
+        _limit(add("list", "what waits, with the setting that is missing", _setup_list, setup))
+        _identified(add("show", "one of them with its raw content: it holds a patient's data", _setup_show, setup))
+        replay = _acting(add("replay", "process again, after the setting is made", _setup_replay, setup))
+        replay.add_argument("id", type=UUID, nargs="?", help="the message, as listed")
+        replay.add_argument("--all", action="store_true", help="all that wait, oldest first")
+
+    for name, extra in definition.extra.items():
+        command = add(name, extra.help, _extra(extra))
+        extra.arguments(command)
+    return parser
+
+
+def _group(commands: Any, name: str, words: str) -> Any:
+    return commands.add_parser(name, help=words, description=words).add_subparsers(dest="action", required=True)
+
+
+def _limit(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--limit", type=int, default=50, help="how many at most (50)")
+
+
+def _identified(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("id", type=UUID, help="its id, as listed")
+    return command
+
+
+def _acting(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("--actor", default=getpass.getuser(), help="who does it, for the audit (the logged-in user)")
+    return command
+
+
+def _extra(extra: ExtraCommand) -> Callable[..., Awaitable[int]]:
+    async def run(_definition: ServiceDefinition[Any], settings: Any, options: argparse.Namespace) -> int:
+        return await extra.run(settings, options)
+
+    return run
+
+
+async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
+    telemetry.configure(definition.name, settings.telemetry)
+    service = await definition.build(settings)
+    await service.run()
+    return 0
+
+
+async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    phase = None if options.phase == "all" else options.phase
+    applied = await asyncio.to_thread(migrations.run, definition.migrations, settings.store.url, phase)
+    for name in applied:
+        print(f"applied {name}")
+    print(
+        f"{definition.name}: {len(applied)} migrations applied"
+        if applied
+        else f"{definition.name}: the store is up to date"
+    )
+    return 0
+
+
+async def _topics(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
+    kafka = settings.kafka
+    made = await topics.ensure(
+        kafka.client_keywords(), prefix=kafka.topic_prefix, replication_factor=kafka.replication_factor
+    )
+    for name in made:
+        print(f"created {name}")
+    print(f"{definition.name}: {len(made)} topics created" if made else f"{definition.name}: all topics are there")
+    return 0
+
+
+@asynccontextmanager
+async def _store(settings: ServiceSettings) -> "AsyncIterator[Store]":
+    store = await Store.open(settings.store)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _letters_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        rows = await dead_letters.list_dead_letters(store, state=options.state, limit=options.limit)
+    return _show(rows, "dead letters")
+
+
+async def _letters_show(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        row = await dead_letters.show_dead_letter(store, options.id)
+    if row is None:
+        return _missing("dead letter", options.id)
+    content = row.pop("value", None)
+    row.pop("key", None)
+    for name, value in row.items():
+        print(f"{name:14} {_text(value)}")
+    if options.content:
+        print((bytes(content) if content else b"").decode("utf-8", "replace"))
+    print(f"dead letter {options.id}: {row['state']}")
+    return 0
+
+
+async def _letters_replay(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        done = await dead_letters.replay_dead_letter(store, options.id, actor=options.actor)
+    return _did(done, "dead letter", options.id, "is handled again by the running service")
+
+
+async def _letters_drop(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        done = await dead_letters.drop_dead_letter(store, options.id, actor=options.actor)
+    return _did(done, "dead letter", options.id, "dropped")
+
+
+async def _parked_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        rows = await parking.list_parked(store, limit=options.limit)
+    return _show(rows, "parked keys")
+
+
+async def _parked_release(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        done = await parking.release(store, options.consumer, options.key, actor=options.actor)
+    return _did(done, "parked key", options.key, "is tried again now")
+
+
+async def _deliveries_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        rows = await deliveries.list_deliveries(
+            store, state=options.state, destination=options.destination, limit=options.limit
+        )
+    return _show(rows, "deliveries")
+
+
+async def _deliveries_retry(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        done = await deliveries.retry_delivery(store, options.id, actor=options.actor)
+    return _did(done, "delivery", options.id, "is sent now")
+
+
+async def _deliveries_drop(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        done = await deliveries.drop_delivery(store, options.id, actor=options.actor)
+    return _did(done, "delivery", options.id, "dropped")
+
+
+async def _setup_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        rows = await hl7_inbound.list_journal(store, states=("needs_setup", "failed"), limit=options.limit)
+    return _show(rows, "messages wait")
+
+
+async def _setup_show(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        row = await store.pool.fetchrow("SELECT raw, state, reason, setting FROM hl7_journal WHERE id = $1", options.id)
+    if row is None:
+        return _missing("message", options.id)
+    print(bytes(row["raw"]).replace(b"\r", b"\n").decode("utf-8", "replace"))
+    print(f"message {options.id}: {row['state']}: {row['reason'] or '–'}; set {row['setting'] or '–'}")
+    return 0
+
+
+async def _setup_replay(
+    definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace
+) -> int:
+    if (options.id is None) == (not options.all):
+        print("name one message, or --all", file=sys.stderr)
+        return 2
+    replay = definition.replay_hl7
+    failed = 0
+    async with _store(settings) as store:
+        wanted = [options.id]
+        if options.all:
+            rows = await hl7_inbound.list_journal(store, states=("needs_setup", "failed"), limit=1_000_000)
+            wanted = [row["id"] for row in reversed(rows)]
+        for identifier in wanted:
+            try:
+                words = await replay(settings, store, identifier, options.actor) if replay else "failed: not offered"
+            except KeyError:
+                return _missing("waiting message", identifier)
+            failed += words.startswith("failed")
+            print(f"{identifier} {words}")
+    print(f"{definition.name}: {len(wanted) - failed} processed, {failed} still wait")
+    return 1 if failed else 0
+
+
+def _show(rows: Sequence[Mapping[str, Any]], what: str) -> int:
+    """A table of ids, states and times; no content."""
+    if rows:
+        names = list(rows[0].keys())
+        texts = [[_text(row[name]) for name in names] for row in rows]
+        widths = [max(len(name), *(len(line[n]) for line in texts)) for n, name in enumerate(names)]
+        print("  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip())
+        for line in texts:
+            print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print(f"{len(rows)} {what}")
+    return 0
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return str(value)
+
+
+def _did(done: bool, what: str, identifier: object, words: str) -> int:  # noqa: FBT001 (an answer, not a switch)
+    if not done:
+        return _missing(f"open {what}", identifier)
+    print(f"{what} {identifier} {words}")
+    return 0
+
+
+def _missing(what: str, identifier: object) -> int:
+    print(f"there is no {what} {identifier}", file=sys.stderr)
+    return 1

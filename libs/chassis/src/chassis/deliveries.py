@@ -1,0 +1,351 @@
+"""Deliveries to partners: a durable queue in the service's store, in order per key, tried until the partner answers.
+
+A worker claims heads of lines under a lease, sends outside of any transaction, and marks each in one transaction
+together with what the service wants to keep of the answer. A kill in between sends once more, with the same idempotency
+key: the partner drops the repeat. A refusal for good makes the delivery dead, with the partner's answer, for a person;
+the key's later deliveries go on.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+import asyncpg
+import structlog
+
+from chassis import failpoints
+from chassis.backoff import pause_seconds
+from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
+from chassis.loops import LoopBase
+from chassis.metrics import Metrics
+from chassis.settings import BreakerSettings, RetrySettings
+from chassis.store import UNAVAILABLE, Store
+from chassis.transaction import DELIVERIES_CHANNEL, Transaction
+
+POLL_SECONDS = 1.0
+GAUGE_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message for a partner. ``attempt`` counts from 1; ``idempotency_key`` is the same at every try."""
+
+    id: UUID
+    destination: str
+    key: UUID
+    kind: str
+    payload: bytes
+    idempotency_key: str
+    headers: Mapping[str, str]
+    attempt: int
+    created_at: datetime
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The partner's answer, kept with the delivery: opaque ids and codes, no patient's data."""
+
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+class Send(Protocol):
+    """Hands one delivery to the partner. Raises ``Transient`` or ``Permanent`` with the partner's answer."""
+
+    async def __call__(self, delivery: Delivery) -> Receipt: ...
+
+
+Settled = Callable[[Transaction, Delivery, Receipt], Awaitable[None]]
+
+# The heads of the lines: the first pending row of each key, when it is due and nobody holds it.
+_CLAIM = """
+WITH heads AS (
+    SELECT d.id FROM deliveries d
+    WHERE d.destination = $1 AND d.state = 'pending' AND d.next_attempt_at <= clock_timestamp()
+      AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
+      AND NOT EXISTS (
+          SELECT 1 FROM deliveries earlier
+          WHERE earlier.destination = d.destination AND earlier.key = d.key AND earlier.state = 'pending'
+            AND earlier.sequence < d.sequence
+      )
+    ORDER BY d.sequence LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d
+SET lease_token = $3, lease_until = clock_timestamp() + $4 * interval '1 second', attempts = d.attempts + 1
+FROM heads WHERE d.id = heads.id
+RETURNING d.*
+"""
+_DONE = """
+UPDATE deliveries SET state = 'done', done_at = clock_timestamp(), receipt = $3, last_error = NULL,
+    lease_token = NULL, lease_until = NULL
+WHERE id = $1 AND lease_token = $2 AND state = 'pending' RETURNING 1
+"""
+_AGAIN = """
+UPDATE deliveries SET last_error = $3, next_attempt_at = clock_timestamp() + $4 * interval '1 second',
+    lease_token = NULL, lease_until = NULL
+WHERE id = $1 AND lease_token = $2 AND state = 'pending'
+"""
+_DEAD = """
+UPDATE deliveries SET state = 'dead', done_at = clock_timestamp(), last_error = $3,
+    lease_token = NULL, lease_until = NULL
+WHERE id = $1 AND lease_token = $2 AND state = 'pending'
+"""
+_WAITING = """
+SELECT count(*) FILTER (WHERE state = 'pending') AS pending, count(*) FILTER (WHERE state = 'dead') AS dead,
+    coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE state = 'pending')), 0)::float8 AS age
+FROM deliveries WHERE destination = $1 AND state IN ('pending', 'dead')
+"""
+_NEXT_DUE = """
+SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8 FROM deliveries
+WHERE destination = $1 AND state = 'pending'
+"""
+
+
+class Breaker:
+    """Holds calls to a destination back after failures in a row; lets one through to see whether it is back."""
+
+    def __init__(self, settings: BreakerSettings, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._now = now
+        self._failures = 0
+        self._opened_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened_at is not None
+
+    def allowance(self, wanted: int) -> int:
+        """How many calls may go now: all, none, or one as a trial."""
+        if self._opened_at is None:
+            return wanted
+        return 1 if self._now() - self._opened_at >= self._settings.open_seconds else 0
+
+    def succeeded(self) -> None:
+        self._failures = 0
+        self._opened_at = None
+
+    def failed(self) -> None:
+        self._failures += 1
+        if self._failures >= self._settings.failures:
+            self._opened_at = self._now()
+
+
+class DeliveryWorker(LoopBase):
+    """Delivers to one destination. Several processes may run one: the lease keeps them apart."""
+
+    def __init__(
+        self,
+        store: Store,
+        destination: str,
+        send: Send,
+        *,
+        settled: Settled | None = None,
+        concurrency: int = 8,
+        lease_seconds: float = 60,
+        breaker: BreakerSettings | None = None,
+        retry: RetrySettings | None = None,
+        metrics: Metrics | None = None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._destination = destination
+        self._send = send
+        self._settled = settled
+        self._concurrency = concurrency
+        self._lease_seconds = lease_seconds
+        self._retry = retry or RetrySettings()
+        self._metrics = metrics or Metrics()
+        self._poll_seconds = poll_seconds
+        self._breaker = Breaker(breaker or BreakerSettings())
+        self._wake = asyncio.Event()
+        self._gauged_at = 0.0
+        self._underway: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until stopped; then what is underway is finished first."""
+        listener: asyncpg.Connection | None = None
+        failures = 0
+        try:
+            while not self.stopping:
+                self.beat()
+                try:
+                    if listener is None or listener.is_closed():
+                        listener = await asyncpg.connect(self._store.url, timeout=5)
+                        await listener.add_listener(DELIVERIES_CHANNEL, lambda *_: self._wake.set())
+                    claimed = await self._claim()
+                    await self._gauge()
+                    failures = 0
+                except UNAVAILABLE as error:
+                    failures += 1
+                    log.warning("deliveries.store-away", destination=self._destination, reason=type(error).__name__)
+                    await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=5))
+                    continue
+                if not claimed:
+                    await self._rest()
+        finally:
+            if self._underway:
+                await asyncio.wait(self._underway, timeout=self._lease_seconds)
+            if listener is not None:
+                listener.terminate()
+
+    async def _rest(self) -> None:
+        """Waits for a notification, a delivery that falls due, or one underway to end and free its key."""
+        seconds = self._poll_seconds
+        due = await self._store.pool.fetchval(_NEXT_DUE, self._destination)
+        if due is not None and not self._underway:
+            seconds = min(seconds, max(0.02, due))
+        await self.pause(seconds, self._wake)
+
+    async def _claim(self) -> int:
+        """Claims and starts what may go now. Returns how many."""
+        room = self._breaker.allowance(self._concurrency - len(self._underway))
+        self._metrics.set("breaker_open", float(self._breaker.is_open), destination=self._destination)
+        if room <= 0 or (self._breaker.is_open and self._underway):
+            return 0
+        token = uuid4()
+        rows = await self._store.pool.fetch(_CLAIM, self._destination, room, token, self._lease_seconds)
+        if rows:
+            failpoints.hit("delivery.after-claim-before-send")
+        for row in sorted(rows, key=lambda row: row["sequence"]):
+            task = asyncio.create_task(self._deliver(_delivery(row), token))
+            self._underway.add(task)
+            task.add_done_callback(self._ended)
+        return len(rows)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._underway.discard(task)
+        self._wake.set()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("deliveries.not-marked", destination=self._destination, reason=type(task.exception()).__name__)
+
+    async def _deliver(self, delivery: Delivery, token: UUID) -> None:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._lease_seconds * 0.9):
+                receipt = await self._send(delivery)
+        except StoreUnavailable as error:
+            await self._again(delivery, token, error, partner_failed=False)
+        except (Transient, TimeoutError) as error:
+            wait = error if isinstance(error, Transient) else Transient("no answer within the lease")
+            await self._again(delivery, token, wait, partner_failed=True)
+        except Permanent as error:
+            self._breaker.succeeded()
+            await self._dead(delivery, token, error)
+        except Exception as error:
+            log.exception("deliveries.bug", destination=self._destination, delivery_id=str(delivery.id))
+            await self._dead(delivery, token, error)
+        else:
+            self._breaker.succeeded()
+            failpoints.hit("delivery.after-send-before-mark")
+            await self._mark_done(delivery, token, receipt)
+        self._metrics.observe("delivery_seconds", time.monotonic() - started, destination=self._destination)
+
+    async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt) -> None:
+        async with self._store.pool.acquire() as connection, connection.transaction():
+            mine = await connection.fetchval(_DONE, delivery.id, token, json.dumps(dict(receipt.detail)))
+            if mine is None:
+                return  # the lease ran out and another worker has it: it settles
+            if self._settled is not None:
+                transaction = Transaction(connection)
+                await self._settled(transaction, delivery, receipt)
+                await transaction.flush()
+        self._count("done")
+
+    async def _again(self, delivery: Delivery, token: UUID, error: Transient, *, partner_failed: bool) -> None:
+        if partner_failed:
+            self._breaker.failed()
+        pause = error.retry_after_seconds
+        if pause is None:
+            pause = pause_seconds(
+                delivery.attempt,
+                first_seconds=self._retry.first_seconds,
+                longest_seconds=self._retry.longest_seconds,
+            )
+        log.warning("deliveries.again", destination=self._destination, delivery_id=str(delivery.id),
+                    attempt=delivery.attempt, reason=error.reason, pause_seconds=round(pause, 2))  # fmt: skip
+        await self._store.pool.execute(_AGAIN, delivery.id, token, error.reason[:500], pause)
+        self._count("retried")
+
+    async def _dead(self, delivery: Delivery, token: UUID, error: Exception) -> None:
+        reason = reason_of(error)
+        log.error("deliveries.dead", destination=self._destination, delivery_id=str(delivery.id), reason=reason)
+        await self._store.pool.execute(_DEAD, delivery.id, token, reason[:500])
+        self._count("dead")
+
+    def _count(self, outcome: str) -> None:
+        self._metrics.count("deliveries_total", destination=self._destination, outcome=outcome)
+
+    async def _gauge(self) -> None:
+        if time.monotonic() - self._gauged_at < GAUGE_SECONDS:
+            return
+        self._gauged_at = time.monotonic()
+        row = await self._store.pool.fetchrow(_WAITING, self._destination)
+        self._metrics.set("deliveries_pending", row["pending"], destination=self._destination)
+        self._metrics.set("deliveries_dead", row["dead"], destination=self._destination)
+        self._metrics.set("deliveries_oldest_pending_age_seconds", row["age"], destination=self._destination)
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        destination=row["destination"],
+        key=row["key"],
+        kind=row["kind"],
+        payload=row["payload"],
+        idempotency_key=row["idempotency_key"],
+        headers=json.loads(row["headers"]),
+        attempt=row["attempts"],
+        created_at=row["created_at"],
+        traceparent=row["traceparent"],
+    )
+
+
+# ---- the operator's hand ------------------------------------------------------------------------------------------
+
+_LIST = """
+SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error, created_at, done_at
+FROM deliveries WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR destination = $2)
+ORDER BY sequence DESC LIMIT $3
+"""
+_RETRY = """
+UPDATE deliveries SET state = 'pending', next_attempt_at = clock_timestamp(), done_at = NULL
+WHERE id = $1 AND state IN ('pending', 'dead') RETURNING id
+"""
+_DROP = """
+UPDATE deliveries SET state = 'dropped', done_at = clock_timestamp()
+WHERE id = $1 AND state IN ('pending', 'dead') RETURNING id
+"""
+
+
+async def list_deliveries(store: Store, *, state: str | None, destination: str | None, limit: int) -> list[Any]:
+    """The newest deliveries, without their payloads."""
+    return list(await store.pool.fetch(_LIST, state, destination, limit))
+
+
+async def retry_delivery(store: Store, delivery_id: UUID, *, actor: str) -> bool:
+    """Sends a waiting or dead delivery at once, with the same idempotency key. Audited. False when there is none."""
+    return await _operate(store, _RETRY, delivery_id, actor=actor, action="delivery.retry")
+
+
+async def drop_delivery(store: Store, delivery_id: UUID, *, actor: str) -> bool:
+    """Gives a waiting or dead delivery up. Audited. False when there is none."""
+    return await _operate(store, _DROP, delivery_id, actor=actor, action="delivery.drop")
+
+
+async def _operate(store: Store, statement: str, delivery_id: UUID, *, actor: str, action: str) -> bool:
+    async with store.pool.acquire() as connection, connection.transaction():
+        if await connection.fetchval(statement, delivery_id) is None:
+            return False
+        transaction = Transaction(connection)
+        transaction.audit(actor=actor, action=action, subject=str(delivery_id))
+        await transaction.flush()
+        await connection.execute("SELECT pg_notify($1, '')", DELIVERIES_CHANNEL)
+    return True

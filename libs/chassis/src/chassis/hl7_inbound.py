@@ -1,0 +1,355 @@
+"""HL7 in: the raw message and its effect are committed before the acknowledgement leaves.
+
+Messages of all connections that wait while a commit is in flight go into the next one together: one transaction, then
+each its own ACK (the batch executor that Kafka's consumer runs on as well). A repeat (same sender and MSH-10, same
+content) is acknowledged again without a second effect; the same MSH-10 with other content is processed and counted.
+
+AA: committed. AR: malformed, or wrong for good; kept in the journal with the reason. AE: a setting is missing (kept,
+replayable), a bug (kept), or not now, such as a store that is down (nothing is kept, the sender comes again).
+"""
+
+import asyncio
+import hashlib
+import ssl as tls
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+import contracts
+from chassis import failpoints
+from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
+from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
+from chassis.loops import LoopBase
+from chassis.metrics import Metrics
+from chassis.store import UNAVAILABLE, Store
+from chassis.transaction import Transaction
+from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack
+from hl7v2.mllp import Peer, Server, start_server
+
+LARGEST_BATCH = 100
+IDLE_TIMEOUT_SECONDS = 3600.0
+BEAT_SECONDS = 1.0
+_OPEN_STATES = frozenset({"needs_setup", "failed", "rejected"})
+"""A message in one of these is processed again when its sender repeats it, or an operator replays it."""
+
+W = TypeVar("W")
+R = TypeVar("R")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class InboundHl7:
+    """One message on its way in. ``sender`` is ``MSH-3|MSH-4``; ``journal_id`` stays the same when it is repeated."""
+
+    message: Message
+    raw: bytes
+    sender: str
+    control_id: str
+    digest: bytes
+    received_at: datetime
+    journal_id: UUID = field(default_factory=contracts.uuid7)
+    was_known: bool = False
+
+    @classmethod
+    def of(cls, raw: bytes, received_at: datetime) -> "InboundHl7":
+        """Raises ``Hl7Error`` when it is not HL7 or cannot be told from others (MSH-3, MSH-10)."""
+        message = Message.parse(raw)
+        sender = f"{message.get('MSH-3.1') or ''}|{message.get('MSH-4.1') or ''}"
+        control_id = message.control_id
+        if not control_id:
+            raise Hl7Error("101", "MSH-10", "the message control id is missing", message=message)
+        return cls(message, raw, sender, control_id, hashlib.sha256(raw).digest(), received_at)
+
+    @property
+    def identity(self) -> tuple[str, str, bytes]:
+        return (self.sender, self.control_id, self.digest)
+
+
+_CLAIM = """
+INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state, received_at, processed_at)
+SELECT id, sender, control_id, digest, type, raw, 'accepted', received_at, clock_timestamp()
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::timestamptz[])
+    AS asked (id, sender, control_id, digest, type, raw, received_at)
+ORDER BY sender, control_id, digest
+ON CONFLICT (sender, control_id, digest) DO UPDATE SET repeats = hl7_journal.repeats + 1
+RETURNING id, sender, control_id, digest, state, repeats > 0 AS known, EXISTS (
+    SELECT 1 FROM hl7_journal other
+    WHERE other.sender = hl7_journal.sender AND other.control_id = hl7_journal.control_id
+      AND other.digest <> hl7_journal.digest
+) AS other_content
+"""
+_FORGET = "DELETE FROM hl7_journal WHERE id = ANY($1::uuid[]) AND repeats = 0"
+_KEEP = """
+UPDATE hl7_journal j SET state = k.state, reason = k.reason, setting = k.setting, processed_at = clock_timestamp()
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS k (id, state, reason, setting) WHERE j.id = k.id
+"""
+_REJECT = """
+INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state, reason, received_at, processed_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'rejected', $7, $8, clock_timestamp())
+ON CONFLICT (sender, control_id, digest) DO UPDATE SET repeats = hl7_journal.repeats + 1
+"""
+
+
+class JournalIntake:
+    """Claims messages in ``hl7_journal`` and keeps there what became of them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def claim(
+        self, connection: "asyncpg.Connection", items: Sequence[InboundHl7]
+    ) -> Sequence[Duplicate | Held | None]:
+        """The items of one call differ in identity."""
+        rows = await connection.fetch(
+            _CLAIM,
+            [item.journal_id for item in items],
+            [item.sender for item in items],
+            [item.control_id for item in items],
+            [item.digest for item in items],
+            [f"{item.message.type}^{item.message.trigger}" for item in items],
+            [item.raw for item in items],
+            [item.received_at for item in items],
+        )
+        found = {(row["sender"], row["control_id"], row["digest"]): row for row in rows}
+        claims: list[Duplicate | Held | None] = []
+        for item in items:
+            row = found[item.identity]
+            item.journal_id, item.was_known = row["id"], row["known"]
+            if row["other_content"] and not row["known"]:
+                self._metrics.count("hl7_repeats_total", kind="other-content")
+                log.warning("hl7.control-id-used-again", journal_id=str(row["id"]))
+            is_repeat = row["known"] and row["state"] not in _OPEN_STATES
+            if is_repeat:
+                self._metrics.count("hl7_repeats_total", kind="same-content")
+            claims.append(Duplicate() if is_repeat else None)
+        return claims
+
+    async def settle(
+        self, connection: "asyncpg.Connection", items: Sequence[InboundHl7], outcomes: Sequence[Outcome[object]]
+    ) -> None:
+        forgotten: list[UUID] = []
+        kept: list[tuple[UUID, str, str | None, str | None]] = []
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, Failed):
+                if isinstance(outcome.error, Transient):
+                    forgotten.append(item.journal_id)
+                else:
+                    kept.append((item.journal_id, *_state_of(outcome.error)))
+            elif isinstance(outcome, Done) and item.was_known:
+                kept.append((item.journal_id, "replayed", None, None))
+        if forgotten:
+            await connection.execute(_FORGET, forgotten)
+        if kept:
+            await connection.execute(_KEEP, *zip(*kept, strict=True))
+
+    def key(self, item: InboundHl7) -> None:
+        """Nothing is held back here: a connection's next message is read only after the former's ACK."""
+        del item
+
+
+def _state_of(error: BaseException) -> tuple[str, str, str | None]:
+    reason = reason_of(error)
+    if isinstance(error, NeedsSetup):
+        return "needs_setup", reason, error.setting
+    return ("rejected" if isinstance(error, Malformed) else "failed"), reason, None
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[R]):
+    item: InboundHl7
+    outcome: "asyncio.Future[Outcome[R]]"
+
+
+class Hl7Listener(LoopBase, Generic[W, R]):
+    """An MLLP listener whose messages go through one batch executor."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        host: str,
+        port: int,
+        open_work: Callable[[Transaction], W],
+        prefetch: Callable[[W, Sequence[InboundHl7]], Awaitable[None]],
+        handle: Callable[[W, InboundHl7], Awaitable[R]],
+        metrics: Metrics,
+        ssl: tls.SSLContext | None = None,
+        max_frame_bytes: int = 64 * 2**20,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._host, self._port, self._ssl = host, port, ssl
+        self._max_frame_bytes = max_frame_bytes
+        self._metrics = metrics
+        self.executor: BatchExecutor[InboundHl7, W, R] = BatchExecutor(
+            store, intake=JournalIntake(metrics), open_work=open_work, prefetch=prefetch, handle=handle
+        )
+        self._queue: deque[_Waiting[R]] = deque()
+        self._arrived = asyncio.Event()
+        self._server: Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._server.port if self._server is not None else self._port
+
+    async def run(self) -> None:
+        """Listens and commits until stopped; then answers what has arrived and closes the connections."""
+        committing = asyncio.create_task(self._commit_groups())
+        try:
+            self._server = await start_server(
+                self.accept,
+                self._host,
+                self._port,
+                ssl=self._ssl,
+                max_frame_bytes=self._max_frame_bytes,
+                idle_timeout_seconds=IDLE_TIMEOUT_SECONDS,
+            )
+            log.info("hl7.listening", port=self.port)
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            await asyncio.wait({stopping, committing}, return_when=asyncio.FIRST_COMPLETED)
+            if committing.done():
+                committing.result()
+            await self._server.close(drain_seconds=10)
+        finally:
+            committing.cancel()
+
+    async def accept(self, raw: bytes, _peer: Peer | None = None) -> bytes:
+        """One message in, its acknowledgement out."""
+        received_at = datetime.now(UTC)
+        try:
+            item = InboundHl7.of(raw, received_at)
+        except Hl7Error as error:
+            return await self._reject(raw, error, received_at)
+        waiting = _Waiting[R](item, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._arrived.set()
+        outcome = await waiting.outcome
+        failpoints.hit("inbound.after-commit-before-ack")
+        return self._answer(item.message, outcome)
+
+    async def _commit_groups(self) -> None:
+        while True:
+            if not self._queue:
+                self.beat()
+                self._arrived.clear()
+                try:
+                    await asyncio.wait_for(self._arrived.wait(), BEAT_SECONDS)
+                except TimeoutError:
+                    continue
+            group = self._next_group()
+            try:
+                failpoints.hit("inbound.before-commit")
+                outcomes: Sequence[Outcome[R]] = await self.executor.run([waiting.item for waiting in group])
+            except Transient as error:
+                outcomes = [Failed(error)] * len(group)
+            except Exception as error:
+                log.exception("hl7.batch-failed")
+                outcomes = [Failed(error)] * len(group)
+            self.beat()
+            self._metrics.observe("batch_messages", len(group))
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if not waiting.outcome.done():
+                    waiting.outcome.set_result(outcome)
+
+    def _next_group(self) -> list[_Waiting[R]]:
+        """What waits, in order; of two copies of one message the second waits for the next group."""
+        group: list[_Waiting[R]] = []
+        later: list[_Waiting[R]] = []
+        seen = set()
+        while self._queue and len(group) < LARGEST_BATCH:
+            waiting = self._queue.popleft()
+            if waiting.item.identity in seen:
+                later.append(waiting)
+            else:
+                seen.add(waiting.item.identity)
+                group.append(waiting)
+        self._queue.extendleft(reversed(later))
+        return group
+
+    def _answer(self, request: Message, outcome: Outcome[R]) -> bytes:
+        code: AckCode = "AA"
+        text: str | None = None
+        errors: tuple[AckError, ...] = ()
+        if isinstance(outcome, Failed):
+            code, text, errors = _refusal(outcome.error)
+        elif isinstance(outcome, Held):
+            code, text = "AE", "an earlier message of the same key waits"
+        self._metrics.count("hl7_received_total", code=code)
+        return build_ack(request, code, control_id=_control_id(), text=text, errors=errors).to_bytes()
+
+    async def _reject(self, raw: bytes, error: Hl7Error, received_at: datetime) -> bytes:
+        """A line in the journal and AR; AE where the line cannot be written."""
+        message = error.message
+        code: AckCode = "AR"
+        digest = hashlib.sha256(raw).digest()
+        sender = f"{message.get('MSH-3.1') or ''}|{message.get('MSH-4.1') or ''}" if message else "|"
+        control_id = (message.control_id if message else "") or digest.hex()[:20]
+        kind = f"{message.type}^{message.trigger}" if message else "?"
+        identity = (contracts.uuid7(), sender, control_id, digest, kind, raw)
+        try:
+            await self._store.pool.execute(_REJECT, *identity, str(error), received_at)
+        except UNAVAILABLE:
+            code = "AE"
+        self._metrics.count("hl7_received_total", code=code)
+        answer = build_ack(message, code, control_id=_control_id(), text=str(error), errors=[error.as_ack_error()])
+        return answer.to_bytes()
+
+
+def _refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
+    reason = reason_of(error)
+    match error:
+        case Malformed():
+            return "AR", reason, (AckError(error.code, error.location, reason),)
+        case NeedsSetup():
+            text = f"{reason}; set {error.setting}"
+            return "AE", text, (AckError("103", "", text),)
+        case Permanent():
+            return "AR", reason, (AckError("207", "", reason),)
+        case _:
+            return "AE", reason, (AckError("207", "", reason),)
+
+
+def _control_id() -> str:
+    """An MSH-10 of ours: 20 characters, which is what version 2.3.1 allows."""
+    return contracts.uuid7().hex[-20:].upper()
+
+
+# ---- the operator's hand ------------------------------------------------------------------------------------------
+
+_LIST = """
+SELECT id, sender, control_id, type, state, reason, setting, repeats, received_at, processed_at, length(raw) AS bytes
+FROM hl7_journal WHERE ($1::text[] IS NULL OR state = ANY($1)) ORDER BY received_at DESC LIMIT $2
+"""
+
+
+async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[Any]:
+    """The newest messages with what became of them; no content."""
+    return list(await store.pool.fetch(_LIST, list(states) if states else None, limit))
+
+
+async def replay(store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str) -> str:
+    """Processes a kept message again. Returns what came of it in words. Audited.
+
+    Raises ``KeyError`` when there is no such message, or none that waits.
+    """
+    row = await store.pool.fetchrow("SELECT raw, received_at, state FROM hl7_journal WHERE id = $1", journal_id)
+    if row is None or row["state"] not in _OPEN_STATES:
+        raise KeyError(str(journal_id))
+    item = InboundHl7.of(bytes(row["raw"]), row["received_at"])
+    try:
+        (outcome,) = await executor.run([item])
+    except StoreUnavailable as error:
+        outcome = Failed(error)
+    words = f"failed: {reason_of(outcome.error)}" if isinstance(outcome, Failed) else "processed"
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        transaction.audit(actor=actor, action="hl7.replay", subject=str(journal_id), detail={"outcome": words})
+        await transaction.flush()
+    return words

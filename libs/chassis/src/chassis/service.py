@@ -1,0 +1,161 @@
+"""The host of a service: runs its loops, serves its pages and probes, and stops everything in order.
+
+Live means that every loop turned within its time. Ready means that what the service depends on answers within a
+timeout; a service that is not ready still accepts what it can commit.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from chassis.loops import Loop
+from chassis.metrics import Metrics
+from chassis.settings import HttpSettings
+
+STALLED_SECONDS = 60.0
+CHECK_TIMEOUT_SECONDS = 2.0
+STOP_SECONDS = 25.0
+RESTART_PAUSE_SECONDS = 1.0
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the dependency answers; raises with a reason when it does not."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Service:
+    """What a composition root gives the host.
+
+    ``loops`` in the order in which they stop: inbound first, then consumers, the relay, deliveries. ``checks`` decide
+    readiness; ``closers`` run at the very end, in order.
+    """
+
+    name: str
+    http: HttpSettings
+    metrics: Metrics
+    loops: Mapping[str, Loop]
+    checks: Mapping[str, Check]
+    routes: Sequence[BaseRoute] = ()
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
+    _failed: dict[str, str] = field(default_factory=dict, init=False)
+
+    def app(self) -> Starlette:
+        """Probes and metrics beside the service's own pages."""
+        return Starlette(
+            routes=[
+                Route("/livez", self._livez),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+                *self.routes,
+            ]
+        )
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT; then stops in order and returns."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        server = _Server(
+            uvicorn.Config(
+                self.app(), host=self.http.host, port=self.http.port, log_config=None, access_log=False,
+                lifespan="off", timeout_graceful_shutdown=2,
+            )
+        )  # fmt: skip
+        serving = asyncio.create_task(server.serve())
+        running = {name: asyncio.create_task(self._keep(name, one), name=name) for name, one in self.loops.items()}
+        log.info("service.started", loops=list(running), port=self.http.port)
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done() and not stop.is_set():
+            log.error("service.http-ended", port=self.http.port)
+        log.info("service.stopping")
+        await self._stop(running)
+        server.should_exit = True
+        await serving
+        for close in self.closers:
+            await close()
+        log.info("service.stopped")
+
+    async def _keep(self, name: str, loop: Loop) -> None:
+        """A loop that ends by an error is a bug; it is said loudly and started again."""
+        while True:
+            try:
+                await loop.run()
+            except Exception as error:
+                self._failed[name] = type(error).__name__
+                log.exception("service.loop-failed", loop=name)
+                await asyncio.sleep(RESTART_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _stop(self, running: Mapping[str, "asyncio.Task[None]"]) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        for name, task in running.items():
+            await self.loops[name].stop()
+            done, _ = await asyncio.wait({task}, timeout=max(0.5, deadline - time.monotonic()))
+            if not done:
+                log.warning("service.loop-cut-off", loop=name)
+                task.cancel()
+                await asyncio.wait({task}, timeout=1)
+
+    async def _livez(self, _request: Request) -> Response:
+        now = time.monotonic()
+        stalled = [name for name, loop in self.loops.items() if now - loop.progressed_at > STALLED_SECONDS]
+        return JSONResponse({"live": not stalled, "stalled": stalled}, 503 if stalled else 200)
+
+    async def _readyz(self, _request: Request) -> Response:
+        names = list(self.checks)
+        answers = await asyncio.gather(*(_answer(self.checks[name]) for name in names))
+        report = {name: answer or "ready" for name, answer in zip(names, answers, strict=True)}
+        return JSONResponse(report, 503 if any(answers) else 200)
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _answer(check: Check) -> str | None:
+    """None when ready, else why not."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is why the service is not ready)
+        return str(error) or type(error).__name__
+    return None
+
+
+def kafka_check(bootstrap_servers: str) -> Check:
+    """Ready when one of the brokers accepts a connection: enough to tell Kafka's absence, and cheap to ask."""
+
+    async def check() -> None:
+        for server in bootstrap_servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            with contextlib.suppress(OSError, ValueError):
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.close()
+                return
+        raise ConnectionError("no Kafka broker answers; committed events wait in the outbox")
+
+    return check
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the host."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

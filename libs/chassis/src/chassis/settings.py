@@ -1,0 +1,230 @@
+"""Settings of every service: environment variables under the service's prefix, each also from a file by ``…_FILE``.
+
+Built once, in the composition root. Production mode refuses what is only fit for development, and says which setting.
+"""
+
+import os
+import ssl
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+DEVELOPMENT_WORDS: Final = ("development", "changeme", "secret", "password", "postgres")
+EXIT_BAD_SETTING: Final = 2
+
+
+class StoreSettings(BaseModel):
+    """The service's Postgres. ``url``: ``postgresql://user:password@host:port/database?sslmode=…``."""
+
+    url: Annotated[str, Field(pattern=r"^postgresql://", repr=False)] = "postgresql://127.0.0.1:25432/postgres"
+    pool_size: Annotated[int, Field(ge=2, le=100)] = 8
+
+
+class KafkaSettings(BaseModel):
+    """How to reach Kafka; SASL over TLS in production."""
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:29092"
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    replication_factor: Annotated[int, Field(ge=1)] = 1
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Verifies the brokers, always; with our own certificate where one is set."""
+        if "SSL" not in self.security_protocol.split("_"):
+            return None
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.certificate_file is not None:
+            context.load_cert_chain(self.certificate_file, self.key_file)
+        return context
+
+    def client_keywords(self) -> Mapping[str, Any]:
+        """The connection keywords of aiokafka's clients."""
+        keywords: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol,
+        }
+        if self.ssl_context is not None:
+            keywords["ssl_context"] = self.ssl_context
+        if self.security_protocol.startswith("SASL"):
+            keywords |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password.get_secret_value(),
+            }
+        return keywords
+
+
+class HttpSettings(BaseModel):
+    """Where probes, metrics and the service's pages are served; in production only with a console password."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8100
+    console_user: str = "operator"
+    console_password: SecretStr | None = None
+
+
+class TelemetrySettings(BaseModel):
+    """Logs to standard output; traces to ``otlp_endpoint`` when it is set, ``sample_ratio`` of them."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otlp_endpoint: str | None = None
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class RetrySettings(BaseModel):
+    """Pauses between tries: doubling from the first to the longest, jittered."""
+
+    first_seconds: Annotated[float, Field(gt=0)] = 0.5
+    longest_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+
+class BreakerSettings(BaseModel):
+    """After ``failures`` in a row a destination rests for ``open_seconds``; then one delivery is tried."""
+
+    failures: Annotated[int, Field(ge=1)] = 10
+    open_seconds: Annotated[float, Field(gt=0)] = 5.0
+
+
+class DeadLetterSettings(BaseModel):
+    """At ``limit`` open dead letters a consumer stops: so many are a bad deploy, not bad messages."""
+
+    limit: Annotated[int, Field(ge=1)] = 100
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has; a service adds its own and its ``env_prefix``."""
+
+    model_config = SettingsConfigDict(env_nested_delimiter="__", extra="ignore")
+
+    environment: Literal["development", "production"] = "development"
+    store: StoreSettings = StoreSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    http: HttpSettings = HttpSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    retry: RetrySettings = RetrySettings()
+    breaker: BreakerSettings = BreakerSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then files that the environment names."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _refuse_development_in_production(self) -> "ServiceSettings":
+        if self.environment == "production":
+            problems = list(self.production_problems())
+            if problems:
+                raise ValueError("; ".join(problems))
+        return self
+
+    def production_problems(self) -> list[str]:
+        """What may not be so in production; a service adds its own."""
+        found = []
+        parts = urlsplit(self.store.url)
+        if parse_qs(parts.query).get("sslmode", [""])[0] not in {"verify-full", "verify-ca", "require"}:
+            found.append("store.url: production needs sslmode=verify-full (or verify-ca, require)")
+        if not parts.password or any(word in parts.password.lower() for word in DEVELOPMENT_WORDS):
+            found.append("store.url: production needs a password that is not a development default")
+        if self.kafka.security_protocol not in {"SSL", "SASL_SSL"}:
+            found.append("kafka.security_protocol: production needs SSL or SASL_SSL")
+        if self.http.console_password is None:
+            found.append("http.console_password: production needs one")
+        if os.environ.get("FAILPOINTS"):
+            found.append("FAILPOINTS: not in production")
+        return found
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """``<PREFIX>STORE__URL_FILE=/run/secrets/url`` gives ``store.url`` the file's content."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the source's interface)
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        prefix = str(self.config.get("env_prefix", "")).lower()
+        delimiter = str(self.config.get("env_nested_delimiter") or "__")
+        found: dict[str, Any] = {}
+        for name, value in os.environ.items():
+            lowered = name.lower()
+            if not lowered.startswith(prefix) or not lowered.endswith("_file"):
+                continue
+            path = lowered.removeprefix(prefix).removesuffix("_file").split(delimiter)
+            if not self._knows(path) or self._knows([*path[:-1], path[-1] + "_file"]):
+                continue  # a setting whose own name ends in _file
+            inner = found
+            for part in path[:-1]:
+                inner = inner.setdefault(part, {})
+            try:
+                inner[path[-1]] = Path(value).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise SettingsError([f"{name}: the file cannot be read ({error.strerror})"]) from error
+        return found
+
+    def _knows(self, path: list[str]) -> bool:
+        model: Any = self.settings_cls
+        for part in path:
+            fields = getattr(model, "model_fields", {})
+            if part not in fields:
+                return False
+            model = fields[part].annotation
+        return True
+
+
+class SettingsError(Exception):
+    """Settings cannot be used; one line per setting, without its value when that may be a secret."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load(settings_type: type[S]) -> S:
+    """Reads the settings. Raises ``SettingsError``."""
+    try:
+        return settings_type()
+    except ValidationError as error:
+        prefix = str(settings_type.model_config.get("env_prefix", ""))
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            words = problem["msg"].removeprefix("Value error, ")
+            if problem["loc"]:
+                name = prefix + "__".join(str(part) for part in problem["loc"]).upper()
+                lines.append(f"{name}: {words}")
+            else:
+                lines += words.split("; ")
+        raise SettingsError(lines) from None
+
+
+def load_or_exit(settings_type: type[S]) -> S:
+    """As ``load``; prints the problems and ends the process with exit code 2."""
+    try:
+        return load(settings_type)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)  # noqa: T201 (logging is not set up yet)
+        sys.exit(EXIT_BAD_SETTING)
