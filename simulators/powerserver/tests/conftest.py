@@ -92,7 +92,7 @@ class Bench:
 
     async def status(self, placer: str) -> int:
         answer = await self.api.get(f"/api/appointments/{placer}")
-        value: int = answer.json()["status"]["value"]
+        value: int = answer.json()["status_value"]
         return value
 
     async def act(self, placer: str, action: str) -> httpx.Response:

@@ -78,7 +78,8 @@ async def test_only_an_order_below_scheduled_is_put_on_the_calendar_and_its_moda
     assert wrong.json()["error"]["reason"] == "modality"
     right = await bench.api.post("/api/appointments/P100001/time", json={**body, "resource": "BLUME CT"})
     assert right.status_code == 200, right.text
-    assert await bench.status("P100001") == 30
+    shown = (await bench.api.get("/api/appointments/P100001")).json()
+    assert (shown["status"], shown["status_value"]) == ("SCHEDULED", 30)
     await bench.act("P100001", "no-show")
     closed = await bench.api.post("/api/appointments/P100001/time", json={**body, "resource": "BLUME CT"})
     assert closed.json()["error"]["reason"] == "closed"
@@ -112,6 +113,9 @@ async def test_free_slots_are_all_bookable_and_quickly(bench) -> None:
     )
     slots = answer.json()["slots"]
     assert len(slots) == 400
+    assert {slot["facility"] for slot in slots} == {"FAC01"}
+    everywhere = (await bench.api.get("/api/free-slots?count=300&from=2026-12-01T00:00:00-05:00")).json()["slots"]
+    assert {slot["facility"] for slot in everywhere} == {"FAC01", "FAC02"}
     assert "GHOST CT" not in {slot["resource"] for slot in slots}
     assert next(slot["start"] for slot in slots if slot["resource"] == "BLUME CT") == "2026-12-01T08:45:00-05:00"
 

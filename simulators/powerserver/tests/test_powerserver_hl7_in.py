@@ -115,7 +115,7 @@ async def test_a_reschedule_moves_the_appointment_and_goes_back_to_scheduled(ben
     message = confirmation(placer, type="SIU^S13", status="30^SCHEDULED^99PS", start="20261202100000-0500")
     assert (await bench.hl7(message, "SUITE-1")).code == "AA"
     shown = (await bench.api.get(f"/api/appointments/{placer}")).json()
-    assert (shown["status"]["value"], shown["start"]) == (30, "2026-12-02T10:00:00-05:00")
+    assert (shown["status_value"], shown["start"]) == (30, "2026-12-02T10:00:00-05:00")
     await bench.partner.has(4)
     assert [m.trigger for m in bench.partner.received] == ["S12", "S14", "S13", "S14"]
 

@@ -1,11 +1,12 @@
-"""Free time: bookable, non-overlapping slots of a facility, in time order over all its resources."""
+"""Free time: bookable, non-overlapping slots, in time order over all resources."""
 
 import heapq
+import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from powerserver_sim import rules
@@ -16,21 +17,31 @@ GRID_MINUTES: Final = 15
 MOST_SLOTS: Final = 50_000
 _DAYS_AHEAD: Final = 3650
 
-Slot = tuple[datetime, str, datetime, str]
-"""Start, resource, end, study type."""
+
+class Slot(NamedTuple):
+    """A free stretch of a resource that one study of the type fills; slots order by time, then resource."""
+
+    start: datetime
+    resource: str
+    end: datetime
+    study_type: str
+    facility: str
 
 
-def free_slots(work: Work, facility: str, count: int, after: datetime) -> list[Slot]:
-    """The first `count` free slots from `after` on. Booking any of them leaves the others free.
+def free_slots(work: Work, facilities: Sequence[str], count: int, after: datetime) -> list[Slot]:
+    """The facilities' first `count` free slots from `after` on. Booking any of them leaves the others free.
 
     Resources of class UNMAPPED are left out: what is booked there, the partner cannot take.
     """
-    resources = work.all(
-        "SELECT r.*, f.time_zone FROM resource r JOIN facility f ON f.code = r.facility "
-        "WHERE r.facility = ? AND r.class <> ? ORDER BY r.name",
-        facility,
-        UNMAPPED,
-    )
+    resources = [
+        row
+        for row in work.all(
+            "SELECT r.*, f.time_zone FROM resource r JOIN facility f ON f.code = r.facility "
+            "WHERE r.class <> ? ORDER BY r.name",
+            UNMAPPED,
+        )
+        if row["facility"] in facilities
+    ]
     streams = []
     for resource in resources:
         types = work.all("SELECT code, minutes FROM study_type WHERE modality = ? ORDER BY code", resource["modality"])
@@ -41,23 +52,20 @@ def free_slots(work: Work, facility: str, count: int, after: datetime) -> list[S
             "ORDER BY start_at",
             resource["id"], int(after.timestamp()) - 24 * 3600, rules.CANCELLED, rules.NO_SHOW,
         )  # fmt: skip
-        hours = rules.WorkingHours(resource["opens"], resource["closes"], ZoneInfo(resource["time_zone"]))
         lengths = [
             (row["code"], rules.booked_minutes([row["minutes"]], resource["default_minutes"])[0]) for row in types
         ]
-        streams.append(
-            _slots_of(resource["name"], hours, lengths, [(row["start_at"], row["end_at"]) for row in taken], after)
-        )
+        streams.append(_slots_of(resource, lengths, [(row["start_at"], row["end_at"]) for row in taken], after))
     return list(islice(heapq.merge(*streams), count))
 
 
 def _slots_of(
-    resource: str,
-    hours: rules.WorkingHours,
+    resource: sqlite3.Row,
     lengths: list[tuple[str, int]],
     taken: list[tuple[int, int]],
     after: datetime,
 ) -> Iterator[Slot]:
+    hours = rules.WorkingHours(resource["opens"], resource["closes"], ZoneInfo(resource["time_zone"]))
     starts = [start for start, _ in taken]
     kinds = cycle(lengths)
     code, minutes = next(kinds)
@@ -73,7 +81,9 @@ def _slots_of(
             if busy_until > begins.timestamp():
                 begins = _on_grid(datetime.fromtimestamp(busy_until, UTC))
                 continue
-            yield begins.astimezone(hours.zone), resource, ends.astimezone(hours.zone), code
+            yield Slot(
+                begins.astimezone(hours.zone), resource["name"], ends.astimezone(hours.zone), code, resource["facility"]
+            )
             begins = _on_grid(ends)
             code, minutes = next(kinds)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from powerserver_sim import orders, patients, slots
+from powerserver_sim import orders, patients, slots, views
 from powerserver_sim.accounts import User
 from powerserver_sim.rules import Refused
 from powerserver_sim.store import Work
@@ -127,7 +127,8 @@ async def appointment(request: Request, user: User) -> Response:
             **_booked(orders.booked(work, number)),
             "facility": order["facility"],
             "resource": order["resource_name"],
-            "status": {"value": order["status"], "name": order["status_name"]},
+            "status": order["status_name"],
+            "status_value": order["status"],
             "priority": order["priority"],
             "referring": order["physician"],
             "patient": {"id": patient["patient_id"], "issuer": patient["issuer"]},
@@ -150,7 +151,8 @@ async def appointment_status(request: Request, user: User) -> Response:
         return {
             "placer_number": placer,
             "changed": changed,
-            "status": {"value": order["status"], "name": order["status_name"]},
+            "status": order["status_name"],
+            "status_value": order["status"],
         }
 
     return JSONResponse(await services(request).store.write(change))
@@ -175,7 +177,9 @@ async def appointment_time(request: Request, user: User) -> Response:
 
 @authenticated
 async def free_slots(request: Request, user: User) -> Response:
-    """`?facility=&count=&from=` → `{slots: [{resource, start, end, study_type}]}`, bookable side by side."""
+    """`?facility=&count=&from=` → `{slots: [{facility, resource, start, end, study_type}]}`, bookable side by side.
+    Without a facility: all that the user sees.
+    """
     facility = request.query_params.get("facility", "")
     count = whole_number(request.query_params.get("count"), "count", default=100, most=slots.MOST_SLOTS)
     given = request.query_params.get("from")
@@ -183,17 +187,26 @@ async def free_slots(request: Request, user: User) -> Response:
     after = datetime.now(UTC) if given is None else moment(given.replace(" ", "+"), "from")
 
     def question(work: Work) -> list[slots.Slot]:
-        if work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
-            raise Refused("unknown", "There is no such facility.", field="facility")
-        user.require(facility)
-        return slots.free_slots(work, facility, count, after)
+        codes = [row["code"] for row in views.facilities_of(work, user)]
+        if facility:
+            if work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
+                raise Refused("unknown", "There is no such facility.", field="facility")
+            user.require(facility)
+            codes = [facility]
+        return slots.free_slots(work, codes, count, after)
 
     found = await services(request).store.read(question)
     return JSONResponse(
         {
             "slots": [
-                {"resource": resource, "start": start.isoformat(), "end": end.isoformat(), "study_type": study_type}
-                for start, resource, end, study_type in found
+                {
+                    "facility": slot.facility,
+                    "resource": slot.resource,
+                    "start": slot.start.isoformat(),
+                    "end": slot.end.isoformat(),
+                    "study_type": slot.study_type,
+                }
+                for slot in found
             ]
         }
     )
