@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -22,6 +23,7 @@ from omegaai_sim.misbehave import Misbehaviour
 from omegaai_sim.settings import Settings
 from omegaai_sim.staff import pages as staff_pages
 from omegaai_sim.store import Store
+from omegaai_sim.web import SecureHeaders
 
 STATIC = Path(__file__).with_name("static")
 
@@ -78,5 +80,6 @@ def build(services: Services) -> Starlette:
             *blume_pages.routes(services),
             *staff_pages.routes(services),
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
-        ]
+        ],
+        middleware=[Middleware(SecureHeaders)],
     )

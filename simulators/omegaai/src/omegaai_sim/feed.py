@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from omegaai_sim.auth import Tokens
 from omegaai_sim.fhir.outcome import Refused
+from omegaai_sim.fhir.records import QUEUED
 from omegaai_sim.misbehave import Misbehaviour
 from omegaai_sim.store import Store
 
@@ -94,7 +95,7 @@ class Feed:
 
     def _publish(self, notices: list[dict[str, Any]]) -> None:
         for notice in notices:
-            if notice["resource"] == "Task":
+            if notice["resource"] not in QUEUED:
                 continue  # the queue itself is not announced, what it is about is
             change = {"resourceType": notice["resource"], "id": notice["id"], "versionId": notice["version"]}
             self._send(json.dumps({"type": 1, "target": TARGET, "arguments": [change]}))
