@@ -4,7 +4,6 @@ Every command says in its last line what happened. Exit codes: 0 done; 1 not don
 """
 
 import argparse
-import asyncio
 import getpass
 import json
 import sys
@@ -171,7 +170,7 @@ async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _o
 
 async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     phase = None if options.phase == "all" else options.phase
-    applied = await asyncio.to_thread(migrations.run, definition.migrations, settings.store.url, phase)
+    applied = await migrations.run(definition.migrations, settings.store.url, phase)
     for name in applied:
         print(f"applied {name}")
     print(

@@ -1,0 +1,359 @@
+"""Kafka in: batches by FastStream, one transaction each, offsets moved after the commit and by nobody else.
+
+FastStream acknowledges nothing by itself here (``MANUAL``), decodes nothing (a record whose headers are not UTF-8 would
+vanish in its parser), and creates no topics. What fails for a passing reason parks its key; what fails for good is
+dead-lettered in the batch's own transaction; when the store is away nothing is acknowledged and the same records come
+again: that is not the messages' fault.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import asyncpg
+import structlog
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage
+from faststream.kafka.message import KafkaAckableMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+import contracts
+from chassis import dead_letters, failpoints, parking, topics
+from chassis.backoff import pause_seconds
+from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
+from chassis.dead_letters import DeadLetterLimitError, Record
+from chassis.errors import StoreUnavailable, Transient
+from chassis.loops import LoopBase
+from chassis.metrics import Metrics
+from chassis.settings import KafkaSettings
+from chassis.store import UNAVAILABLE, Store
+from chassis.transaction import Transaction
+
+LARGEST_BATCH = 200
+QUICK_RETRIES = 2
+LIMIT_PAUSE_SECONDS = 2.0
+
+W = TypeVar("W")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription(Generic[W]):
+    """What a service hears and what it does: ``consumer`` names its group and its inbox."""
+
+    consumer: str
+    topics: tuple[str, ...]
+    open_work: Callable[[Transaction], W]
+    prefetch: Callable[[W, Sequence[contracts.Message]], Awaitable[None]]
+    handle: Callable[[W, contracts.Message], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A record and the message that it holds."""
+
+    record: Record
+    message: contracts.Message
+
+
+_PARKED = "SELECT key FROM parked_keys WHERE consumer = $1 AND key = ANY($2::uuid[]) ORDER BY key FOR KEY SHARE"
+_CLAIM = """
+INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
+ON CONFLICT DO NOTHING RETURNING message_id
+"""
+
+
+class InboxIntake:
+    """Claims messages in the inbox; writes dead letters in the same transaction."""
+
+    def __init__(self, consumer: str, *, dead_letter_limit: int, respects_parking: bool = True) -> None:
+        self._consumer = consumer
+        self._dead_letter_limit = dead_letter_limit
+        self._respects_parking = respects_parking
+
+    async def claim(self, connection: "asyncpg.Connection", items: Sequence[Item]) -> Sequence[Duplicate | Held | None]:
+        parked: set[UUID] = set()
+        if self._respects_parking:
+            keys = list({item.message.aggregate_id for item in items})
+            parked = {row["key"] for row in await connection.fetch(_PARKED, self._consumer, keys)}
+        wanted = [item.message.message_id for item in items if item.message.aggregate_id not in parked]
+        mine = {row["message_id"] for row in await connection.fetch(_CLAIM, self._consumer, wanted)}
+        claims: list[Duplicate | Held | None] = []
+        for item in items:
+            if item.message.aggregate_id in parked:
+                claims.append(Held())
+            elif item.message.message_id in mine:
+                mine.discard(item.message.message_id)  # a second copy in the same batch is a duplicate
+                claims.append(None)
+            else:
+                claims.append(Duplicate())
+        return claims
+
+    async def settle(
+        self, connection: "asyncpg.Connection", items: Sequence[Item], outcomes: Sequence[Outcome[Any]]
+    ) -> None:
+        released, dead = [], []
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, Held | Failed):
+                released.append(item.message.message_id)
+            if isinstance(outcome, Failed) and not isinstance(outcome.error, Transient):
+                dead.append((item.record, item.message.message_id, outcome.error))
+        if released:
+            release = "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])"
+            await connection.execute(release, self._consumer, released)
+        if dead:
+            await dead_letters.keep(connection, self._consumer, dead, limit=self._dead_letter_limit)
+
+    def key(self, item: Item) -> UUID:
+        return item.message.aggregate_id
+
+
+class Consumer(LoopBase, Generic[W]):
+    """Runs one subscription. Several processes of a service share its partitions."""
+
+    def __init__(
+        self,
+        store: Store,
+        kafka: KafkaSettings,
+        subscription: Subscription[W],
+        *,
+        metrics: Metrics,
+        dead_letter_limit: int = 100,
+        instance: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._kafka = kafka
+        self._subscription = subscription
+        self._metrics = metrics
+        self._limit = dead_letter_limit
+        self._instance = instance
+        self._name = subscription.consumer
+        self.stopped_by_limit = False
+
+        async def prefetch(work: W, items: Sequence[Item]) -> None:
+            await subscription.prefetch(work, [item.message for item in items])
+
+        async def handle(work: W, item: Item) -> None:
+            await subscription.handle(work, item.message)
+
+        def executor(*, respects_parking: bool) -> BatchExecutor[Item, W, None]:
+            return BatchExecutor(
+                store,
+                intake=InboxIntake(self._name, dead_letter_limit=dead_letter_limit, respects_parking=respects_parking),
+                open_work=subscription.open_work,
+                prefetch=prefetch,
+                handle=handle,
+            )
+
+        self._executor = executor(respects_parking=True)
+        self.unparker = parking.Unparker(
+            store,
+            self._name,
+            executor(respects_parking=False),
+            _item_of,
+            metrics=metrics,
+            dead_letter_limit=dead_letter_limit,
+        )
+
+    async def check(self) -> None:
+        """For readiness. Raises when the consumer has stopped at its limit of dead letters."""
+        if self.stopped_by_limit:
+            raise DeadLetterLimitError(f"{self._name} has {self._limit} open dead letters and has stopped")
+
+    async def run(self) -> None:
+        """Until stopped. Raises ``topics.TopicsError`` when a topic is missing or has too few partitions."""
+        unparking = asyncio.create_task(self.unparker.run())
+        try:
+            while not self.stopping:
+                try:
+                    await self._consume()
+                except (KafkaError, OSError) as error:
+                    log.warning("consumer.interrupted", consumer=self._name, reason=type(error).__name__)
+                    await self.pause(pause_seconds(2))
+        finally:
+            await self.unparker.stop()
+            await unparking
+
+    async def _consume(self) -> None:
+        subscription, prefix = self._subscription, self._kafka.topic_prefix
+        await topics.verify(self._kafka.client_keywords(), subscription.topics, prefix=prefix)
+        broker = KafkaBroker(
+            self._kafka.bootstrap_servers.split(","),
+            security=_security(self._kafka),
+            ack_policy=AckPolicy.MANUAL,
+            allow_auto_create_topics=False,
+            graceful_timeout=15.0,
+            logger=None,
+        )
+        subscriber = broker.subscriber(
+            *(prefix + name for name in subscription.topics),
+            group_id=prefix + subscription.consumer,
+            group_instance_id=self._instance,
+            batch=True,
+            max_records=LARGEST_BATCH,
+            batch_timeout_ms=200,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,
+        )
+
+        async def parse(records: tuple[ConsumerRecord[Any, Any], ...]) -> KafkaAckableMessage:
+            return KafkaAckableMessage(body=b"", raw_message=records, headers={}, consumer=subscriber.consumer)
+
+        async def decode(_message: KafkaAckableMessage) -> None:
+            return None
+
+        @subscriber(parser=parse, decoder=decode)
+        async def on_batch(_body: None, message: KafkaMessage) -> None:
+            await self._on_batch(message)
+
+        await broker.start()
+        try:
+            while not self.stopping:
+                self._beat_when_alive(subscriber)
+                await self._gauge()
+                await self.pause(1.0)
+        finally:
+            await broker.stop()
+
+    def _beat_when_alive(self, subscriber: Any) -> None:
+        """Idle or busy, the consumer turns as long as its fetching task lives."""
+        if not any(task.done() for task in subscriber.tasks):
+            self.beat()
+
+    async def _on_batch(self, message: Any) -> None:
+        """One batch to its end: committed and acknowledged, or given back whole."""
+        records = [_record(record) for record in message.raw_message]
+        failures = 0
+        while not self.stopping:
+            try:
+                await self._process(records)
+                break
+            except StoreUnavailable as error:
+                failures += 1
+                log.warning("consumer.store-away", consumer=self._name, reason=error.reason)
+                await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=3))
+            except DeadLetterLimitError:
+                if not self.stopped_by_limit:
+                    log.critical("consumer.dead-letter-limit", consumer=self._name, limit=self._limit)
+                self.stopped_by_limit = True
+                await self.pause(LIMIT_PAUSE_SECONDS)
+        else:
+            await message.nack()
+            return
+        self.stopped_by_limit = False
+        failpoints.hit("consumer.after-commit-before-offsets")
+        try:
+            await message.ack()
+        except KafkaError as error:
+            # A rebalance took the partitions: their new owner reads the records again and the inbox drops them.
+            self._metrics.count("offset_commits_failed_total")
+            log.warning("consumer.offsets-not-committed", consumer=self._name, reason=type(error).__name__)
+
+    async def _process(self, records: Sequence[Record]) -> None:
+        """Everything of ``records`` is committed on return: as an effect, a dead letter or a parked message."""
+        items: list[Item] = []
+        undecodable: list[tuple[Record, UUID | None, BaseException]] = []
+        for record in records:
+            try:
+                items.append(await _item_of(record))
+            except contracts.ContractError as error:
+                undecodable.append((record, None, error))
+        if undecodable:
+            await self._keep_undecodable(undecodable)
+        left = items
+        for attempt in range(QUICK_RETRIES + 1):
+            if not left:
+                return
+            outcomes = await self._executor.run(left)
+            left = self._unfinished(left, outcomes)
+            waits = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+            if not any(isinstance(outcome.error, Transient) for outcome in waits):
+                break
+            if attempt < QUICK_RETRIES:
+                await asyncio.sleep(pause_seconds(attempt + 1, first_seconds=0.05, longest_seconds=0.2))
+        if left:
+            await self._park(left, outcomes)
+
+    def _unfinished(self, items: Sequence[Item], outcomes: Sequence[Outcome[None]]) -> list[Item]:
+        """What must be tried again or parked, in order."""
+        left = []
+        for item, outcome in zip(items, outcomes, strict=True):
+            match outcome:
+                case Held():
+                    left.append(item)
+                    continue
+                case Failed(error) if isinstance(error, Transient):
+                    left.append(item)
+                    continue
+                case Failed():
+                    word = "dead"
+                case Duplicate():
+                    word = "duplicate"
+                case _:
+                    word = "done"
+            self._metrics.count("messages_consumed_total", consumer=self._name, outcome=word)
+        return left
+
+    async def _park(self, left: Sequence[Item], outcomes: Sequence[Outcome[None]]) -> None:
+        errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
+        transient = [error for error in errors if isinstance(error, Transient)]
+        unfinished = [
+            o for o in outcomes if isinstance(o, Held) or (isinstance(o, Failed) and isinstance(o.error, Transient))
+        ]
+        failed: dict[UUID, Transient] = {}
+        for item, outcome in zip(left, unfinished, strict=True):
+            if isinstance(outcome, Failed) and isinstance(outcome.error, Transient):
+                failed.setdefault(item.message.aggregate_id, outcome.error)
+        waiting = [(item.message.aggregate_id, item.message.message_id, item.record) for item in left]
+        log.warning("consumer.parked", consumer=self._name, keys=len(failed), messages=len(left),
+                    reason=transient[0].reason if transient else "behind a parked message")  # fmt: skip
+        try:
+            async with self._store.pool.acquire() as connection, connection.transaction():
+                await parking.park(connection, self._name, failed, waiting)
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+        self._metrics.count("messages_consumed_total", len(left), consumer=self._name, outcome="parked")
+
+    async def _keep_undecodable(self, undecodable: Sequence[tuple[Record, UUID | None, BaseException]]) -> None:
+        try:
+            async with self._store.pool.acquire() as connection, connection.transaction():
+                await dead_letters.keep(connection, self._name, undecodable, limit=self._limit)
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+        self._metrics.count("messages_consumed_total", len(undecodable), consumer=self._name, outcome="dead")
+        failpoints.hit("consumer.after-dead-letter-before-offsets")
+
+    async def _gauge(self) -> None:
+        try:
+            count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
+            self._metrics.set(
+                "dead_letters_open", await self._store.pool.fetchval(count, self._name), consumer=self._name
+            )
+        except UNAVAILABLE:
+            return  # readiness says it
+
+
+def _record(record: "ConsumerRecord[Any, Any]") -> Record:
+    return Record(record.topic, record.partition, record.offset, record.key, record.value, record.headers)
+
+
+async def _item_of(record: Record) -> Item:
+    """Raises ``ContractError``."""
+    return Item(record, contracts.parse(record.value or b""))
+
+
+def _security(kafka: KafkaSettings) -> BaseSecurity | None:
+    context = kafka.ssl_context
+    if not kafka.security_protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=context, use_ssl=True) if context is not None else None
+    kind = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}[kafka.sasl_mechanism]
+    return kind(
+        kafka.sasl_username, kafka.sasl_password.get_secret_value(), ssl_context=context, use_ssl=context is not None
+    )

@@ -1,0 +1,156 @@
+"""Messages that could not be handled: kept with their reason and content, listed, replayed, dropped; nothing is lost.
+
+At the limit of open ones the consumer stops instead of writing another: so many are a bad deploy, not bad messages.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import asyncpg
+
+import contracts
+from chassis.batch import StopTheBatch
+from chassis.errors import Permanent, reason_of
+from chassis.store import Store
+from chassis.transaction import Transaction
+
+Kind = Literal["permanent", "bug", "undecodable"]
+
+
+class DeadLetterLimitError(StopTheBatch):
+    """The consumer has as many open dead letters as it may: it stops and drops nothing until some are settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Kafka record as it came: what a dead letter and a parked message keep of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+    def headers_text(self) -> str:
+        """The headers as JSON; a value that is not UTF-8 is kept as Latin-1, so that no byte is lost."""
+        return json.dumps({name: _header_text(value) for name, value in self.headers})
+
+
+def _header_text(value: bytes | None) -> str:
+    if value is None:
+        return ""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def kind_of(error: BaseException) -> Kind:
+    if isinstance(error, contracts.ContractError):
+        return "undecodable"
+    return "permanent" if isinstance(error, Permanent) else "bug"
+
+
+_INSERT = """
+INSERT INTO dead_letters
+    (id, consumer, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers, attempts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (consumer, topic, partition, kafka_offset) WHERE kafka_offset IS NOT NULL AND state = 'open' DO NOTHING
+"""
+
+
+async def keep(
+    connection: "asyncpg.Connection",
+    consumer: str,
+    failures: Sequence[tuple[Record, UUID | None, BaseException]],
+    *,
+    limit: int,
+) -> None:
+    """Writes the failed records in the caller's transaction. Raises ``DeadLetterLimitError``."""
+    count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
+    if await connection.fetchval(count, consumer) >= limit:
+        raise DeadLetterLimitError(f"{consumer} has {limit} open dead letters, which is the limit")
+    rows = []
+    for record, message_id, error in failures:
+        reason = str(error) if isinstance(error, contracts.ContractError) else reason_of(error)
+        rows.append(
+            (
+                contracts.uuid7(),
+                consumer,
+                kind_of(error),
+                reason[:1000],
+                record.topic,
+                record.partition,
+                record.offset,
+                message_id,
+                record.key,
+                record.value,
+                record.headers_text(),
+                1,
+            )
+        )
+    await connection.executemany(_INSERT, rows)
+
+
+# ---- the operator's hand ------------------------------------------------------------------------------------------
+
+_LIST = """
+SELECT id, consumer, kind, reason, topic, partition, kafka_offset, message_id, attempts, state, created_at
+FROM dead_letters WHERE state = $1 ORDER BY created_at DESC LIMIT $2
+"""
+
+
+async def list_dead_letters(store: Store, *, state: str = "open", limit: int = 50) -> list[Mapping[str, Any]]:
+    """The newest, without their content."""
+    return list(await store.pool.fetch(_LIST, state, limit))
+
+
+async def show_dead_letter(store: Store, identifier: UUID) -> dict[str, Any] | None:
+    """One, with its content in ``value``; None when there is none."""
+    row = await store.pool.fetchrow("SELECT * FROM dead_letters WHERE id = $1", identifier)
+    return dict(row) if row is not None else None
+
+
+_REPLAY = """
+WITH letter AS (
+    UPDATE dead_letters SET state = 'replayed', settled_at = clock_timestamp(), attempts = attempts + 1
+    WHERE id = $1 AND state = 'open' AND key IS NOT NULL AND value IS NOT NULL RETURNING *
+), parked AS (
+    INSERT INTO parked_keys (consumer, key, reason)
+    SELECT consumer, encode(key, 'escape')::uuid, 'replayed by an operator' FROM letter
+    ON CONFLICT (consumer, key) DO UPDATE SET next_attempt_at = clock_timestamp()
+)
+INSERT INTO parked_messages (consumer, key, message_id, topic, partition, kafka_offset, value, headers)
+SELECT consumer, encode(key, 'escape')::uuid, coalesce(message_id, id), topic, partition, kafka_offset, value, headers
+FROM letter ON CONFLICT (consumer, message_id) DO NOTHING RETURNING consumer
+"""
+_DROP = """
+UPDATE dead_letters SET state = 'dropped', settled_at = clock_timestamp() WHERE id = $1 AND state = 'open' RETURNING id
+"""
+
+
+async def replay_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:
+    """Puts the message at the end of its key's line of parked messages, from where the running service handles it.
+
+    Audited. False when there is no such open letter, or it has no key or content to handle.
+    """
+    return await _settle(store, _REPLAY, identifier, actor=actor, action="dead-letter.replay")
+
+
+async def drop_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:
+    """Gives the message up. Audited. False when there is no such open letter."""
+    return await _settle(store, _DROP, identifier, actor=actor, action="dead-letter.drop")
+
+
+async def _settle(store: Store, statement: str, identifier: UUID, *, actor: str, action: str) -> bool:
+    async with store.pool.acquire() as connection, connection.transaction():
+        if await connection.fetchval(statement, identifier) is None:
+            return False
+        transaction = Transaction(connection)
+        transaction.audit(actor=actor, action=action, subject=str(identifier))
+        await transaction.flush()
+    return True

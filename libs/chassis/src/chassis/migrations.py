@@ -1,0 +1,81 @@
+"""Alembic, run by a job and never at start-up. A revision's ``phase`` says whether it goes before or after its code.
+
+*before*: adds what the new code needs and the old one ignores. *after*: takes away what only the old code used. A
+rollout applies the first kind, replaces the processes, then applies the second.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from chassis.errors import StoreUnavailable
+from chassis.store import UNAVAILABLE
+
+Phase = Literal["before", "after"]
+LOCK: Final = 0x516  # two migration jobs wait for each other
+
+
+class MigrationError(RuntimeError):
+    """A revision is not marked, or stands in an order that a rollout could not apply."""
+
+
+async def run(directory: Path, url: str, phase: Phase | None = None) -> list[str]:
+    """Applies what is missing, in order; of one ``phase`` only up to the first of the other. Returns their names.
+
+    Raises ``MigrationError`` and ``StoreUnavailable``.
+    """
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            return await connection.run_sync(_upgrade, directory, phase)
+    except UNAVAILABLE as error:
+        raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, directory: Path, phase: Phase | None) -> list[str]:
+    config = Config()
+    config.set_main_option("script_location", str(directory))
+    scripts = ScriptDirectory.from_config(config)
+    applied: list[str] = []
+    with EnvironmentContext(config, scripts) as environment:
+        environment.configure(connection=connection, fn=lambda _rev, _context: [])
+        current = environment.get_context().get_current_revision()
+        target, names = _target(scripts, current, phase)
+        if target is None:
+            return applied
+        environment.configure(
+            connection=connection,
+            fn=lambda revision, _context: scripts._upgrade_revs(target, revision),  # noqa: SLF001 (as Alembic's own command does)
+        )
+        environment.run_migrations()
+        return names
+
+
+def _target(scripts: ScriptDirectory, current: str | None, phase: Phase | None) -> tuple[str | None, list[str]]:
+    """The last revision to apply, and the names of all that are applied on the way."""
+    pending: list[Script] = []
+    for script in scripts.walk_revisions():  # newest first
+        if script.revision == current:
+            break
+        pending.insert(0, script)
+    chosen: list[Script] = []
+    for script in pending:
+        found = getattr(script.module, "phase", None)
+        if found not in {"before", "after"}:
+            raise MigrationError(f'migration {script.revision} has no phase: set phase = "before" or "after"')
+        if phase is not None and found != phase:
+            if phase == "after":
+                raise MigrationError(f"migration {script.revision} goes before the code: apply phase before first")
+            break
+        chosen.append(script)
+    names = [f"{script.revision} ({script.doc})" for script in chosen]
+    return (chosen[-1].revision if chosen else None), names
