@@ -186,6 +186,15 @@ async def test_receiving_misbehaves_on_request(bench) -> None:
     assert [row["detail"]["repeat"] for row in await bench.ledger("hl7.received")] == [False, False, True, True, True]
 
 
+async def test_a_fault_hits_one_message_or_all_until_cleared(bench) -> None:
+    placer = await bench.book()
+    for count, answers in (({}, ["AE", "AA", "AA"]), ({"count": 2}, ["AE", "AE", "AA"]), ({"count": None}, ["AE"] * 3)):
+        await bench.api.post("/control/misbehave", json={"target": "mllp-in", "mode": "nack", **count})
+        assert [(await bench.hl7(confirmation(placer), "SUITE-1")).code for _ in range(3)] == answers
+    assert (await bench.api.delete("/control/misbehave")).status_code == 204
+    assert (await bench.hl7(confirmation(placer), "SUITE-1")).code == "AA"
+
+
 async def test_unknown_faults_are_refused(bench) -> None:
     for body in (
         {"target": "x"},

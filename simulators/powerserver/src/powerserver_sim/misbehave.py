@@ -21,7 +21,7 @@ class Fault:
 
     target: str
     mode: str
-    count: int | None = None
+    count: int | None = 1
     probability: float = 1.0
     seconds: float = 1.0
     status: AckCode = "AE"
@@ -63,14 +63,13 @@ def _read(given: Mapping[str, Any]) -> Fault:
         raise Refused("invalid", f"target is one of {', '.join(MODES)}.", field="target")
     if not isinstance(mode, str) or mode not in MODES[target]:
         raise Refused("invalid", f"mode is one of {', '.join(sorted(MODES[target]))}.", field="mode")
-    count, status = given.get("count"), given.get("status")
+    count, status = given.get("count", 1), given.get("status")
     if status is not None and status not in _NACKS:
         raise Refused("invalid", f"status is one of {', '.join(_NACKS)}.", field="status")
     fault = Fault(target, mode, status=_NACKS[status or "AE"])
-    if count is not None:
-        if not isinstance(count, int) or count < 1:
-            raise Refused("invalid", "count is a whole number from 1, or left out.", field="count")
-        fault.count = count
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise Refused("invalid", "count is a whole number from 1, or null.", field="count")
+    fault.count = count
     for name in ("probability", "seconds"):
         value = given.get(name)
         if value is not None:
