@@ -7,16 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-from chassis.hl7_inbound import InboundHl7
 from sync_samples import SITE_FILE, directory
 
-import contracts
 from chassis.batch import BatchExecutor, Done, Failed
 from chassis.clock import utc_now
 from chassis.deliveries import Delivery, Receipt
+from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
 from chassis.transaction import Transaction
-from hl7v2 import Message
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed
@@ -73,7 +71,7 @@ class Harness:
 
     async def hear(self, *raws: bytes) -> list[BaseException | None]:
         """One batch of HL7 messages; an error for each that failed."""
-        items = [InboundHl7(Message.parse(raw), datetime.now(UTC), contracts.uuid7(), "RAMSOFT|FAC01") for raw in raws]
+        items = [InboundHl7.of(raw, datetime.now(UTC)) for raw in raws]
         outcomes = await self.executor.run(items)
         assert all(isinstance(one, Done | Failed) for one in outcomes)
         return [one.error if isinstance(one, Failed) else None for one in outcomes]

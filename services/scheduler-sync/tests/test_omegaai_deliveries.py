@@ -171,6 +171,15 @@ async def test_a_second_snapshot_taken_before_the_first_was_written_follows_it(s
     assert receipt.detail["version_id"] == "2"
 
 
+async def test_a_pending_of_staff_follows_their_own_confirmation_that_was_written_meanwhile(sending: Sending):
+    await sending.patient()
+    await sending.appointment()
+    await sending.appointment(status="booked", base_version="1", written_version="1")
+    await sending.appointment(status="pending", base_version="1", written_version="1")
+    (stored,) = sending.server.all("Appointment")
+    assert stored["status"] == "pending"
+
+
 async def test_a_known_patient_is_brought_up_to_date_and_keeps_what_blume_added(sending: Sending):
     await sending.patient()
     person = sending.server.all("Patient")[0]

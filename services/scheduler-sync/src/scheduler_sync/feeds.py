@@ -10,11 +10,11 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from chassis.hl7_inbound import InboundHl7
 
 from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
+from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
 from chassis.transaction import Transaction
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT

@@ -9,7 +9,6 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from chassis.deliveries import Delivery, Receipt
-
 from chassis.errors import Permanent, Transient
 from scheduler_sync.adapters.omegaai import elements, writer
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError

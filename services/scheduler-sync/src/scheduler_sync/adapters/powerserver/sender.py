@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from chassis.deliveries import Delivery, Receipt
-
 from chassis.errors import Permanent, Transient
 from hl7v2 import Ack
 from hl7v2.mllp import MllpError

@@ -1,0 +1,58 @@
+"""``python -m scheduler_sync``: run, migrate, topics, and the operator's commands."""
+
+# ruff: noqa: T201 - a command line speaks on standard output
+
+import argparse
+import getpass
+import sys
+
+from chassis.cli import ExtraCommand, ServiceDefinition, main
+from chassis.store import Store
+from scheduler_sync import bootstrap
+from scheduler_sync.settings import SchedulerSyncSettings
+from scheduler_sync.site import SiteFileError
+from scheduler_sync.store.queries import Views
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "replay"), help="list them, or read their resources again")
+    parser.add_argument("id", nargs="*", help="Tasks to replay, as listed; all when none is named")
+    parser.add_argument("--actor", default=getpass.getuser(), help="who does it, for the audit")
+
+
+async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
+    store = await Store.open(settings.store)
+    try:
+        rows = await Views(store.pool).parked_tasks()
+    finally:
+        await store.close()
+    if options.action == "list":
+        for row in rows:
+            print(row["task_id"], row["focus"], row["expression"] or "–", row["reason"])
+        print(f"{len(rows)} parked Tasks")
+        return 0
+    outcomes = await bootstrap.replay_tasks(settings, options.id or [row["task_id"] for row in rows], options.actor)
+    for task_id, words in outcomes.items():
+        print(task_id, words)
+    failed = sum(words != "processed" for words in outcomes.values())
+    print(f"{len(outcomes) - failed} processed, {failed} still parked")
+    return 1 if failed else 0
+
+
+DEFINITION = ServiceDefinition(
+    name=bootstrap.NAME,
+    settings_type=SchedulerSyncSettings,
+    build=bootstrap.build,
+    migrations=bootstrap.MIGRATIONS,
+    replay_hl7=bootstrap.replay_hl7,
+    extra={
+        "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
+    },
+)
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(DEFINITION))
+    except SiteFileError as error:
+        print(f"{bootstrap.NAME}: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,235 @@
+"""The composition root: the one place that constructs things and knows them all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+import structlog
+
+from chassis import hl7_inbound
+from chassis.clock import utc_now
+from chassis.deliveries import DeliveryWorker
+from chassis.errors import Transient
+from chassis.hl7_inbound import Hl7Listener
+from chassis.loops import Loop
+from chassis.metrics import Metrics
+from chassis.outbox import Relay
+from chassis.service import Check, Service, kafka_check
+from chassis.store import Store
+from hl7v2.mllp import Client
+from scheduler_sync import replay
+from scheduler_sync.adapters.omegaai.client import FhirClient
+from scheduler_sync.adapters.omegaai.feed import ChangeFeed
+from scheduler_sync.adapters.omegaai.sender import OmegaAISender
+from scheduler_sync.adapters.omegaai.tasks import TaskQueue
+from scheduler_sync.adapters.omegaai.token import TokenSource
+from scheduler_sync.adapters.powerserver.sender import PowerServerSender
+from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
+from scheduler_sync.domain.appointment import Outcome
+from scheduler_sync.domain.link import System
+from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, StoredWork, TaskFeed
+from scheduler_sync.handlers import Handlers
+from scheduler_sync.ports import Counter
+from scheduler_sync.resources import ResourceDirectory, ResourceImport
+from scheduler_sync.settings import SchedulerSyncSettings
+from scheduler_sync.site import Site
+from scheduler_sync.store.queries import StoredIds, StoredResources, Views
+from scheduler_sync.waiting import WaitingGauge
+from scheduler_sync.web.pages import Pages
+
+NAME: Final = "scheduler-sync"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Core:
+    """What the running service and the commands share: the store, the site, the use cases and the HL7 listener."""
+
+    store: Store
+    site: Site
+    directory: ResourceDirectory
+    resources: StoredResources
+    metrics: Metrics
+    handlers: Handlers
+    open_work: OpenWork
+    listener: Hl7Listener[StoredWork, None]
+
+
+async def open_core(settings: SchedulerSyncSettings) -> Core:
+    """Open the store and put the use cases together. SiteFileError, StoreUnavailable."""
+    site = Site(settings.site_file)
+    store = await Store.open(settings.store)
+    metrics = Metrics()
+    directory = ResourceDirectory(lambda: site.file)
+    resources = StoredResources(store.pool, site)
+    handlers = Handlers(
+        site=lambda: site.file,
+        resources=directory,
+        powerserver=Hl7StatusWriter(lambda: site.file),
+        count=_counter(metrics),
+        now=utc_now,
+    )
+    open_work = OpenWork(site)
+    feed = PowerServerFeed(handlers, site, directory)
+    listener = Hl7Listener(
+        store,
+        host=settings.mllp.host,
+        port=settings.mllp.port,
+        open_work=open_work,
+        prefetch=feed.prefetch,
+        handle=feed.handle,
+        metrics=metrics,
+    )
+    return Core(store, site, directory, resources, metrics, handlers, open_work, listener)
+
+
+@dataclass
+class OmegaAI:
+    """The connection to OmegaAI."""
+
+    session: aiohttp.ClientSession
+    tokens: TokenSource
+    client: FhirClient
+
+
+def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
+    """A session of its own; nothing is asked yet."""
+    omegaai = settings.omegaai
+    session = aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=omegaai.timeout_seconds),
+        connector=aiohttp.TCPConnector(limit=4 * omegaai.concurrency),
+    )
+    tokens = TokenSource(
+        session,
+        f"{omegaai.base_url.rstrip('/')}/auth/oauth2/v2.0/token",
+        client_id=omegaai.client_id,
+        client_secret=omegaai.client_secret.get_secret_value(),
+        scope=omegaai.scope,
+    )
+    return OmegaAI(session, tokens, FhirClient(session, omegaai.base_url, tokens))
+
+
+async def build(settings: SchedulerSyncSettings) -> Service:
+    """The whole service, ready to run."""
+    core = await open_core(settings)
+    omegaai = connect_omegaai(settings)
+    store, metrics = core.store, core.metrics
+    queue = TaskQueue(
+        omegaai.client,
+        TaskFeed(store, core.open_work, core.handlers).apply,
+        poll_seconds=settings.omegaai.poll_seconds,
+    )
+    powerserver = PowerServerSender(
+        [
+            Client(
+                settings.powerserver.host,
+                settings.powerserver.port,
+                ack_timeout_seconds=settings.powerserver.ack_timeout_seconds,
+            )
+            for _ in range(settings.powerserver.connections)
+        ]
+    )
+    settlement = Settlement(core.open_work, core.handlers, utc_now)
+    # In the order in which they stop: what brings work in, then what takes it out.
+    loops: dict[str, Loop] = {
+        "hl7-listener": core.listener,
+        "omegaai-feed": ChangeFeed(
+            omegaai.session,
+            settings.omegaai.base_url,
+            omegaai.tokens,
+            hub=settings.omegaai.hub,
+            user=settings.omegaai.client_id,
+            wake=queue.wake,
+        ),
+        "omegaai-tasks": queue,
+        "resource-import": ResourceImport(
+            omegaai.client,
+            core.site,
+            core.resources,
+            core.directory,
+            interval_seconds=settings.omegaai.resource_import_seconds,
+        ),
+        "waiting": WaitingGauge(store, metrics),
+        "relay": Relay(store, settings.kafka, metrics),
+        "to-omegaai": DeliveryWorker(
+            store,
+            System.OMEGAAI,
+            OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
+            settled=settlement.omegaai,
+            concurrency=settings.omegaai.concurrency,
+            breaker=settings.breaker,
+            retry=settings.retry,
+            metrics=metrics,
+        ),
+        "to-powerserver": DeliveryWorker(
+            store,
+            System.POWERSERVER,
+            powerserver.send,
+            settled=settlement.powerserver,
+            concurrency=settings.powerserver.connections,
+            breaker=settings.breaker,
+            retry=settings.retry,
+            metrics=metrics,
+        ),
+    }
+    return Service(
+        name=NAME,
+        http=settings.http,
+        metrics=metrics,
+        loops=loops,
+        checks={
+            "store": store.ping,
+            "kafka": kafka_check(settings.kafka.bootstrap_servers),
+            "resources": _resources_check(core.directory),
+        },
+        routes=Pages(Views(store.pool), core.site, core.directory).routes(),
+        closers=[powerserver.close, omegaai.session.close, store.close],
+    )
+
+
+async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> str:
+    """Process a kept HL7 message again; what came of it in words."""
+    core = await open_core(settings)
+    try:
+        core.directory.fill(await core.resources.all())
+        return await hl7_inbound.replay(store, core.listener.executor, journal_id, actor=actor)
+    finally:
+        await core.store.close()
+
+
+async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, str]:
+    """Read the Appointments of parked Tasks again; what came of each, by Task id."""
+    core = await open_core(settings)
+    omegaai = connect_omegaai(settings)
+    try:
+        core.directory.fill(await core.resources.all())
+        feed = TaskFeed(core.store, core.open_work, core.handlers)
+        return await replay.replay_tasks(core.store, TaskQueue(omegaai.client, feed.apply), feed, task_ids, actor=actor)
+    finally:
+        await omegaai.session.close()
+        await core.store.close()
+
+
+def _resources_check(directory: ResourceDirectory) -> Check:
+    async def check() -> None:
+        if not len(directory):
+            raise Transient("no resource has been read from OmegaAI yet; bookings are answered AE until then")
+
+    return check
+
+
+def _counter(metrics: Metrics) -> Counter:
+    """Counts, and says, what had no effect and why."""
+
+    def count(source: str, outcome: Outcome) -> None:
+        if outcome in _WITHOUT_EFFECT:
+            metrics.count("stale_total", kind=f"{source}.{outcome}")
+            _log.info("input.without-effect", source=source, outcome=str(outcome))
+
+    return count
