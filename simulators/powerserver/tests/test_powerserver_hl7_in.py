@@ -151,6 +151,16 @@ async def test_a_late_confirmation_does_not_reopen_a_cancelled_appointment(bench
     assert [m.trigger for m in bench.partner.received] == ["S12", "S15", "S15"]
 
 
+async def test_a_cancellation_brings_its_reason(bench) -> None:
+    placer = await bench.book()
+    message = confirmation(placer, type="SIU^S15", status="").replace(b"|||||||||^^30^", b"||||^I am ill|||||^^30^")
+    assert (await bench.hl7(message, "SUITE-1")).code == "AA"
+    [row] = await bench.ledger("appointment.status")
+    assert (row["detail"]["to"], row["detail"]["reason"]) == ("CANCELLED", "I am ill")
+    await bench.partner.has(2)
+    assert bench.partner.received[1].trigger == "S15"
+
+
 async def test_orm_brings_a_status_too(bench) -> None:
     placer = await bench.book()
     lines = [

@@ -233,7 +233,8 @@ def _apply(work: Work, message: Message, seen: _Received) -> None:
     try:
         if message.trigger == "S13" or control == "XO":
             _move(work, number, start or "", start_at, seen.control_id)
-        if orders.set_status(work, number, status, by="hl7", control_id=seen.control_id):
+        reason = message.get("SCH-6.2" if is_siu else "NTE-3") or ""
+        if orders.set_status(work, number, status, by="hl7", control_id=seen.control_id, reason=reason):
             seen.notes["status"] = status
     except Refused as refusal:
         raise NotProcessed("207", start_at, refusal.text) from None

@@ -219,7 +219,7 @@ def act(work: Work, user: User, number: int, action: str) -> bool:
     return set_status(work, number, wanted["status"], by="staff")
 
 
-def set_status(work: Work, number: int, status: int, *, by: By, control_id: str = "") -> bool:
+def set_status(work: Work, number: int, status: int, *, by: By, control_id: str = "", reason: str = "") -> bool:
     """Give an order a status and push the change out, whoever made it: PowerServer pushes every change."""
     order = load(work, number)
     if order["status"] == status:
@@ -240,6 +240,7 @@ def set_status(work: Work, number: int, status: int, *, by: By, control_id: str 
             "to_value": status,
             "by": by,
             "control_id": control_id or (sent[0] if sent else ""),
+            **({"reason": reason} if reason else {}),
         },
     )
     _notice(work, number, order["facility"])
