@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.consumer import Subscription
-
 from chassis.transaction import Transaction
 from contracts import (
     AppointmentCancelled,
@@ -63,7 +62,7 @@ class Work:
     stale: StaleRevisions
 
 
-def subscription(stale: StaleRevisions) -> Subscription:
+def subscription(stale: StaleRevisions) -> Subscription[Work]:
     """What the chassis' consumer runs; ``stale`` counts what was older than known."""
 
     def open_work(tx: Transaction) -> Work:

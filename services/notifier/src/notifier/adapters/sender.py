@@ -12,8 +12,8 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from chassis.deliveries import Delivery, Receipt
 
+from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.store import UNAVAILABLE, Store
 from chassis.transaction import Transaction

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 import aiosmtplib
+
 from chassis.errors import Permanent, Transient
 
 _ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")

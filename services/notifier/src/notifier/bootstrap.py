@@ -1,0 +1,97 @@
+"""The composition root: the one place that constructs things and knows them all."""
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+from chassis.consumer import Consumer
+from chassis.deliveries import DeliveryWorker
+from chassis.loops import Loop
+from chassis.metrics import Metrics
+from chassis.outbox import Relay
+from chassis.service import Service, kafka_check
+from chassis.store import Store
+from notifier.adapters.letters import Letterhead, LetterWriter
+from notifier.adapters.sender import DESTINATION, NotificationSender
+from notifier.adapters.smtp import MailServer, SmtpGateway
+from notifier.metrics import NotifierMetrics, OpenMessagesWatch
+from notifier.settings import NotifierSettings
+from notifier.subscribers import subscription
+from notifier.web.history import History
+from notifier.web.pages import MessagesPage
+
+NAME: Final = "notifier"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def build(settings: NotifierSettings) -> Service:
+    """The whole service, ready to run. StoreUnavailable."""
+    store = await Store.open(settings.store)
+    metrics = Metrics()
+    meters = NotifierMetrics(metrics)
+    gateway = connect_smtp(settings)
+    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters)
+    consumer = Consumer(
+        store,
+        settings.kafka,
+        subscription(meters),
+        metrics=metrics,
+        dead_letter_limit=settings.dead_letters.limit,
+    )
+    # In the order in which they stop: what brings work in, then what takes it out.
+    loops: dict[str, Loop] = {
+        "consumer": consumer,
+        "relay": Relay(store, settings.kafka, metrics),
+        "to-smtp": DeliveryWorker(
+            store,
+            DESTINATION,
+            sender.send,
+            settled=sender.settled,
+            concurrency=settings.smtp.connections,
+            breaker=settings.breaker,
+            retry=settings.retry,
+            metrics=metrics,
+        ),
+        "open-messages": OpenMessagesWatch(store, meters),
+    }
+    return Service(
+        name=NAME,
+        http=settings.http,
+        metrics=metrics,
+        loops=loops,
+        checks={
+            "store": store.ping,
+            "kafka": kafka_check(settings.kafka.bootstrap_servers),
+            "consumer": consumer.check,
+        },
+        routes=MessagesPage(History(store.pool)).routes(),
+        closers=[gateway.close, store.close],
+    )
+
+
+def connect_smtp(settings: NotifierSettings) -> SmtpGateway:
+    """The mail server, not yet connected."""
+    smtp = settings.smtp
+    server = MailServer(
+        host=smtp.host,
+        port=smtp.port,
+        sender=smtp.sender,
+        tls=smtp.tls,
+        username=smtp.username,
+        password=smtp.password.get_secret_value() if smtp.password is not None else None,
+        timeout_seconds=smtp.timeout_seconds,
+        connections=smtp.connections,
+    )
+    return SmtpGateway(server, ssl.create_default_context() if smtp.tls != "none" else None)
+
+
+def letterhead(settings: NotifierSettings) -> Letterhead:
+    """What every mail of this installation shares."""
+    return Letterhead(
+        sender=settings.smtp.sender,
+        sender_name=settings.smtp.sender_name or settings.site_name,
+        site_name=settings.site_name,
+        portal_url=settings.portal_url,
+        map_url=settings.map_url,
+        arrive_early_minutes=settings.arrive_early_minutes,
+    )
