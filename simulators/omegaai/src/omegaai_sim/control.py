@@ -17,44 +17,60 @@ _MOST_ROWS = 10_000
 
 def routes(services: Services) -> list[Route]:
     """``/healthz``, ``/ledger``, ``/control/misbehave``, ``/control/dialect``; no login: development only."""
+    control = Control(services)
+    return [
+        Route("/healthz", control.healthz),
+        Route("/ledger", control.ledger),
+        Route("/control/misbehave", control.misbehave, methods=["GET", "POST", "DELETE"]),
+        Route("/control/dialect", control.dialect, methods=["GET", "POST"]),
+    ]
 
-    async def healthz(_request: Request) -> Response:
-        row = await services.store.read(lambda work: work.one("SELECT count(*) AS n FROM resource"))
+
+class Control:
+    """The answers, over one simulator's parts."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def healthz(self, _request: Request) -> Response:
+        row = await self._services.store.read(lambda work: work.one("SELECT count(*) AS n FROM resource"))
         return JSONResponse({"resources": row["n"] if row else 0})
 
-    async def ledger(request: Request) -> Response:
+    async def ledger(self, request: Request) -> Response:
         try:
             after = int(request.query_params.get("after", "0"))
             limit = min(int(request.query_params.get("limit", "1000")), _MOST_ROWS)
         except ValueError:
             return JSONResponse({"error": "after and limit are whole numbers"}, 400)
-        return JSONResponse(await services.store.read(lambda work: _rows(work, after, limit)))
+        return JSONResponse(await self._services.store.read(lambda work: _rows(work, after, limit)))
 
-    async def misbehave(request: Request) -> Response:
+    async def misbehave(self, request: Request) -> Response:
+        orders = self._services.misbehaviour
         if request.method == "DELETE":
-            services.misbehaviour.clear()
+            orders.clear()
         elif request.method == "POST":
             try:
-                given = await request.json()
-                return JSONResponse(services.misbehaviour.add(given if isinstance(given, dict) else {}), 201)
-            except (FaultError, ValueError) as error:
+                return JSONResponse(orders.add(await _object(request)), 201)
+            except FaultError as error:
                 return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse(services.misbehaviour.all())
+        return JSONResponse(orders.all())
 
-    async def dialect(request: Request) -> Response:
+    async def dialect(self, request: Request) -> Response:
         if request.method == "POST":
-            wanted = (await request.json()).get("dialect")
+            wanted = (await _object(request)).get("dialect")
             if wanted not in DIALECTS:
                 return JSONResponse({"error": f"dialect is one of {', '.join(DIALECTS)}"}, 400)
-            services.dialect.current = wanted
-        return JSONResponse({"dialect": services.dialect.current})
+            self._services.dialect.current = wanted
+        return JSONResponse({"dialect": self._services.dialect.current})
 
-    return [
-        Route("/healthz", healthz),
-        Route("/ledger", ledger),
-        Route("/control/misbehave", misbehave, methods=["GET", "POST", "DELETE"]),
-        Route("/control/dialect", dialect, methods=["GET", "POST"]),
-    ]
+
+async def _object(request: Request) -> dict[str, Any]:
+    """The request's JSON object; an empty one for anything else."""
+    try:
+        given = json.loads(await request.body())
+    except ValueError:
+        return {}
+    return given if isinstance(given, dict) else {}
 
 
 def _rows(work: Work, after: int, limit: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Signer:
 
 
 def secret_hash(name: str, secret: str) -> bytes:
-    """A quick salted hash: these are the published secrets of a development stand-in, and logins come by the hundred."""
+    """Salted, but quick: a development stand-in's secrets are published, and logins come by the hundred."""
     return hashlib.blake2b(secret.encode(), key=hashlib.sha256(name.encode()).digest(), digest_size=32).digest()
 
 

@@ -47,15 +47,15 @@ def for_patient(work: Work, body: Mapping[str, Any], before: Mapping[str, Any] |
     return sorted({one for one in (email, earlier) if one is not None})
 
 
-def tell_of_appointment(
-    work: Work, body: Mapping[str, Any], before: Mapping[str, Any] | None, by: str
-) -> list[str]:
+def tell_of_appointment(work: Work, body: Mapping[str, Any], before: Mapping[str, Any] | None, by: str) -> list[str]:
     """Adds what the patient should read about the change; gives the e-mails whose pages change."""
     emails = {email for one in (body, before) if one is not None and (email := cards.email_of(work, one))}
     email = cards.email_of(work, body)
     title = _title(body, before, by)
     if email is not None and title is not None:
         card = cards.card(work, body)
+        if card.label == "Past":
+            return sorted(emails)
         text = f"{card.study} at {card.facility.name}, {card.when}."
         if card.can_be_confirmed:
             text += " Please confirm it."
@@ -96,7 +96,10 @@ def login(work: Work, email: str, pin: str) -> Account | None:
         sql = "UPDATE account SET wrong_tries = ?, locked_until = ? WHERE id = ?"
         work.run(sql, 0 if until else tries, until, row["id"])
         return None
-    sql = "UPDATE account SET wrong_tries = 0, locked_until = NULL, first_login_at = coalesce(first_login_at, ?) WHERE id = ?"
+    sql = (
+        "UPDATE account SET wrong_tries = 0, locked_until = NULL, first_login_at = coalesce(first_login_at, ?) "
+        "WHERE id = ?"
+    )
     work.run(sql, stamp(now), row["id"])
     if row["first_login_at"] is None:
         work.notice(resource="Account", id=str(row["id"]), version="", emails=[])
@@ -114,7 +117,12 @@ def notifications(work: Work, account: Account) -> list[Notification]:
     sql = "SELECT * FROM notification WHERE email = ? ORDER BY id DESC LIMIT ?"
     return [
         Notification(
-            row["id"], datetime.fromisoformat(row["at"]), row["title"], row["text"], row["appointment"], bool(row["is_read"])
+            row["id"],
+            datetime.fromisoformat(row["at"]),
+            row["title"],
+            row["text"],
+            row["appointment"],
+            bool(row["is_read"]),
         )
         for row in work.all(sql, account.email, _NOTIFICATIONS_SHOWN)
     ]

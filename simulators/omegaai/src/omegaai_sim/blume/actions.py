@@ -39,7 +39,9 @@ def _own(work: Work, account: Account, identifier: str, seen_start: str) -> tupl
     if cards.email_of(work, stored.body) != account.email:
         raise Refused(404, "not-found", "Appointment is not known")
     if seen_start and not _is_same_moment(seen_start, stored.body.get("start")):
-        raise Refused(409, "conflict", "The facility moved this appointment meanwhile. Please look at the new time first.")
+        raise Refused(
+            409, "conflict", "The facility moved this appointment meanwhile. Please look at the new time first."
+        )
     return stored, cards.card(work, stored.body)
 
 

@@ -145,7 +145,9 @@ def card(work: Work, appointment: Mapping[str, Any], now: datetime | None = None
 
 def cards_of(work: Work, email: str) -> list[Card]:
     """All cards of an account: those to come first, by start; then the others, latest first."""
-    patients = work.all("SELECT id FROM search_value WHERE type = 'Patient' AND parameter = 'email' AND value = ?", email)
+    patients = work.all(
+        "SELECT id FROM search_value WHERE type = 'Patient' AND parameter = 'email' AND value = ?", email
+    )
     found: list[Card] = []
     now = datetime.now(UTC)
     for row in patients:
@@ -160,14 +162,18 @@ def cards_of(work: Work, email: str) -> list[Card]:
         found += [card(work, body, now) for body in bodies if body["status"] != "entered-in-error"]
     latest = datetime.max.replace(tzinfo=UTC)
     to_come = sorted((one for one in found if one.is_open), key=lambda one: (one.start or latest, one.id))
-    rest = sorted((one for one in found if not one.is_open), key=lambda one: (one.start or latest, one.id), reverse=True)
+    rest = sorted(
+        (one for one in found if not one.is_open), key=lambda one: (one.start or latest, one.id), reverse=True
+    )
     return to_come + rest
 
 
 def _facility(work: Work, service: Mapping[str, Any]) -> Facility:
     _, _, identifier = service.get("providedBy", {}).get("reference", "").partition("/")
     organization = body_of(work, "Organization", identifier) or {}
-    zone = next((one["valueString"] for one in organization.get("extension", []) if one["url"] == ZONE_EXTENSION), "UTC")
+    zone = next(
+        (one["valueString"] for one in organization.get("extension", []) if one["url"] == ZONE_EXTENSION), "UTC"
+    )
     phones = [one["value"] for one in organization.get("telecom", []) if one.get("system") == "phone"]
     addresses = [one["text"] for one in organization.get("address", []) if one.get("text")]
     return Facility(organization.get("name", ""), zone, "".join(addresses[:1]), "".join(phones[:1]))

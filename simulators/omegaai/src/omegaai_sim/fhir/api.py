@@ -15,10 +15,11 @@ from starlette.types import Receive, Scope, Send
 from omegaai_sim.context import Services
 from omegaai_sim.fhir import dialect, records
 from omegaai_sim.fhir.outcome import Refused
-from omegaai_sim.fhir.validate import TYPES
 
 FHIR_JSON: Final = "application/fhir+json"
 _LONGEST_PAGE: Final = 500
+_NO_ANSWER: Final = 0
+"""What the ledger says as the status of a request that was cut."""
 _ETAG: Final = re.compile(r'(?:W/)?"?(\d+)"?')
 
 
@@ -37,20 +38,9 @@ class Api:
         ]
 
     async def entry(self, request: Request) -> Response:
-        """Every interaction: token, orders to misbehave, the interaction, its ledger row."""
+        """Every interaction: what was ordered to go wrong, the interaction itself, its ledger row."""
         try:
-            client = self._services.tokens.client_of(request)
-            fault = self._services.misbehaviour.take("fhir")
-            if fault is not None and fault.mode == "status":
-                raise Refused(fault.status, "throttled" if fault.status == 429 else "transient", "told to refuse")
-            if fault is not None and fault.mode == "slow":
-                await asyncio.sleep(fault.seconds)
-            if fault is not None and fault.mode == "cut":
-                return _Hangup()
-            response = await self._interaction(request, client)
-            if fault is not None and fault.mode == "accept-then-timeout":
-                await asyncio.sleep(fault.seconds)
-                return _Hangup()
+            response = await self._answered(request)
         except Refused as refused:
             response = _answer(refused.outcome(), refused.status)
             if refused.status in {429, 503}:
@@ -61,6 +51,22 @@ class Api:
             await self._services.log_request(request.method, request.url.path, response.status_code)
         return response
 
+    async def _answered(self, request: Request) -> Response:
+        client = self._services.tokens.client_of(request)
+        fault = self._services.misbehaviour.take("fhir")
+        mode = fault.mode if fault else ""
+        if fault is not None and mode == "status":
+            raise Refused(fault.status, "throttled" if fault.status == 429 else "transient", "told to refuse")
+        if fault is not None and mode == "slow":
+            await asyncio.sleep(fault.seconds)
+        if mode == "cut":
+            return _Hangup(status_code=_NO_ANSWER)
+        response = await self._interaction(request, client)
+        if fault is not None and mode == "accept-then-timeout":
+            await asyncio.sleep(fault.seconds)
+            return _Hangup(status_code=_NO_ANSWER)
+        return response
+
     async def _interaction(self, request: Request, client: str) -> Response:
         kind = records.BY_LOWER.get(request.path_params["kind"].lower())
         if kind is None:
@@ -68,9 +74,11 @@ class Api:
         identifier = request.path_params.get("identifier")
         if request.method == "GET":
             return await (self._search(request, kind) if identifier is None else self._read(kind, identifier))
-        if kind not in TYPES or (kind == "Task" and identifier is None):
+        if kind not in records.WRITABLE or (kind == "Task" and identifier is None):
             raise Refused(405, "not-supported", f"{kind} cannot be written here")
         body = await _body(request)
+        if self._services.dialect.current == "vendor":
+            body = dialect.to_strict(body, kind)
         if identifier is None:
             query = request.headers.get("If-None-Exist")
             condition = None if query is None else dict(parse_qsl(query.lstrip("?"), keep_blank_values=True))
@@ -79,7 +87,9 @@ class Api:
             response.headers["Location"] = f"{_base(request)}/{kind}/{stored.body['id']}/_history/{stored.version}"
             return response
         expected = _version(request.headers.get("If-Match"))
-        stored = await self._store.write(lambda work: records.update(work, kind, identifier, body, client, expected))
+        stored = await self._store.write(
+            lambda work: records.update(work, kind, identifier, body, by=client, expected=expected)
+        )
         return self._resource(stored, 200)
 
     async def _read(self, kind: str, identifier: str) -> Response:
@@ -114,7 +124,10 @@ class Api:
         """The CapabilityStatement: what this stand-in keeps and answers."""
         interactions = ("read", "search-type", "create", "update")
         resources = [
-            {"type": kind, "interaction": [{"code": code} for code in interactions if kind in TYPES or code[0] in "rs"]}
+            {
+                "type": kind,
+                "interaction": [{"code": code} for code in interactions if kind in records.WRITABLE or code[0] in "rs"],
+            }
             for kind in records.KINDS
         ]
         statement = {
@@ -130,7 +143,7 @@ class Api:
         return _answer(statement, 200)
 
     def _shown(self, body: dict[str, Any]) -> dict[str, Any]:
-        return dialect.vendor(body) if self._services.dialect.current == "vendor" else body
+        return dialect.to_vendor(body) if self._services.dialect.current == "vendor" else body
 
     def _resource(self, stored: records.Stored, status: int) -> Response:
         response = _answer(self._shown(stored.body), status)

@@ -1,14 +1,44 @@
 """The elements of the R4 types that OmegaAI serves, as tables (http://hl7.org/fhir/R4/, release 4.0.1).
 
 A line is ``name:Type``; after the name ``!`` means exactly one, ``*`` any number, ``+`` at least one. A code with a
-required binding lists its value set in brackets, a Reference its allowed targets. ``value[x]`` is any of ``_OPEN_TYPES``.
+required binding lists its value set in brackets, a Reference its targets. ``value[x]`` is any of ``_OPEN_TYPES``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_OPEN_TYPES: Final = ["boolean", "code", "date", "dateTime", "decimal", "id", "instant", "integer", "markdown", "positiveInt", "string", "time", "unsignedInt", "uri", "url", "uuid", "canonical", "oid", "Address", "Annotation", "Attachment", "CodeableConcept", "Coding", "ContactPoint", "HumanName", "Identifier", "Period", "Quantity", "Reference"]
+_OPEN_TYPES: Final = [
+    "boolean",
+    "code",
+    "date",
+    "dateTime",
+    "decimal",
+    "id",
+    "instant",
+    "integer",
+    "markdown",
+    "positiveInt",
+    "string",
+    "time",
+    "unsignedInt",
+    "uri",
+    "url",
+    "uuid",
+    "canonical",
+    "oid",
+    "Address",
+    "Annotation",
+    "Attachment",
+    "CodeableConcept",
+    "Coding",
+    "ContactPoint",
+    "HumanName",
+    "Identifier",
+    "Period",
+    "Quantity",
+    "Reference",
+]
 
 _DOMAIN_RESOURCE: Final = """id:id meta:Meta implicitRules:uri language:code text:Narrative contained*:Resource
     extension*:Extension modifierExtension*:Extension"""
@@ -28,8 +58,8 @@ _TABLES: Final[Mapping[str, str]] = {
         prefix*:string suffix*:string period:Period""",
     "ContactPoint": """system:code(phone|fax|email|pager|url|sms|other) value:string use:code(home|work|temp|old|mobile)
         rank:positiveInt period:Period""",
-    "Address": """use:code(home|work|temp|old|billing) type:code(postal|physical|both) text:string line*:string city:string
-        district:string state:string postalCode:string country:string period:Period""",
+    "Address": """use:code(home|work|temp|old|billing) type:code(postal|physical|both) text:string line*:string
+        city:string district:string state:string postalCode:string country:string period:Period""",
     "Annotation": "authorReference:Reference authorString:string time:dateTime text!:markdown",
     "Attachment": """contentType:code language:code data:base64Binary url:url size:unsignedInt hash:base64Binary
         title:string creation:dateTime""",
@@ -57,8 +87,9 @@ _TABLES: Final[Mapping[str, str]] = {
         required:code(required|optional|information-only) status!:code(accepted|declined|tentative|needs-action)
         period:Period""",
     "HealthcareService": """identifier*:Identifier active:boolean providedBy:Reference(Organization)
-        category*:CodeableConcept type*:CodeableConcept specialty*:CodeableConcept location*:Reference(Location) name:string
-        comment:string extraDetails:markdown photo:Attachment telecom*:ContactPoint coverageArea*:Reference(Location)
+        category*:CodeableConcept type*:CodeableConcept specialty*:CodeableConcept location*:Reference(Location)
+        name:string comment:string extraDetails:markdown photo:Attachment telecom*:ContactPoint
+        coverageArea*:Reference(Location)
         serviceProvisionCode*:CodeableConcept eligibility*:HealthcareService.eligibility program*:CodeableConcept
         characteristic*:CodeableConcept communication*:CodeableConcept referralMethod*:CodeableConcept
         appointmentRequired:boolean availableTime*:HealthcareService.availableTime

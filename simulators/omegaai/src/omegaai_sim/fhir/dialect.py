@@ -5,12 +5,10 @@ The store holds strict R4 only. In the vendor dialect answers deviate, and a cli
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast
 
 from omegaai_sim.fhir.definitions import DEFINITIONS, RESOURCE_TYPES, Element
 
-Dialect = Literal["strict", "vendor"]
-DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
 Json = dict[str, Any]
 
 IANA_ZONE_URL: Final = "http://www.ramsoft.com/fhir/StructureDefinition/timezoneIANA"
@@ -89,7 +87,9 @@ def _take_off(value: Mapping[str, Any], type_name: str) -> Json:
             mended[name] = inner
         if element is None or inner in ("", None, [], {}):
             continue
-        kept = [_take_off_one(one, element) for one in inner] if isinstance(inner, list) else _take_off_one(inner, element)
+        kept = (
+            [_take_off_one(one, element) for one in inner] if isinstance(inner, list) else _take_off_one(inner, element)
+        )
         if kept not in ([], {}):
             mended[name] = kept
     if type_name == "Reference" and isinstance(mended.get("reference"), str):

@@ -1,23 +1,38 @@
-"""Refusals as FHIR says them: an OperationOutcome with the path of the element (FHIR R4 §2.29)."""
+"""Refusals as FHIR says them: an OperationOutcome with the path of each element that is wrong (FHIR R4 §2.29)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
-class Refused(Exception):
-    """A request that is not done. ``status`` is HTTP's; ``expression`` the FHIRPath of what is wrong."""
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that is wrong. ``code`` is of FHIR's issue types; ``expression`` the FHIRPath of the element."""
 
-    def __init__(self, status: int, code: str, diagnostics: str, expression: str | None = None) -> None:
-        super().__init__(diagnostics)
-        self.status = status
-        self.code = code
-        self.diagnostics = diagnostics
-        self.expression = expression
+    code: str
+    diagnostics: str
+    expression: str | None = None
 
-    def outcome(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         issue: dict[str, Any] = {"severity": "error", "code": self.code, "diagnostics": self.diagnostics}
         if self.expression:
             issue["expression"] = [self.expression]
-        return {"resourceType": "OperationOutcome", "issue": [issue]}
+        return issue
+
+
+class Refused(Exception):  # noqa: N818 (it is an answer, not an error of the program)
+    """A request that is not done; ``status`` is HTTP's. No text holds a value of a patient."""
+
+    def __init__(
+        self, status: int, code: str, diagnostics: str, expression: str | None = None, *, issues: Sequence[Issue] = ()
+    ) -> None:
+        super().__init__(diagnostics)
+        self.status = status
+        self.diagnostics = diagnostics
+        self.issues = list(issues) or [Issue(code, diagnostics, expression)]
+
+    def outcome(self) -> dict[str, Any]:
+        return {"resourceType": "OperationOutcome", "issue": [issue.to_json() for issue in self.issues]}
 
 
 def invalid(expression: str, problem: str) -> Refused:

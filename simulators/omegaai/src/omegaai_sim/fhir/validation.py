@@ -1,7 +1,7 @@
 """Strict R4: what is not in the definitions is refused, and every issue says where it is.
 
-Only the form is looked at here; what needs the store (does a reference lead anywhere, is an issuer known) is the
-repository's.
+Only the form is looked at here; what needs the store (does a reference lead anywhere, is an issuer known) is
+``records``'.
 """
 
 import re
@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from omegaai_sim.fhir.definitions import DEFINITIONS, Element
-from omegaai_sim.fhir.outcome import FhirError, Issue
+from omegaai_sim.fhir.outcome import Issue, Refused, invalid
 
 _MOST_ISSUES: Final = 50
 _DEEPEST: Final = 24
@@ -88,7 +88,9 @@ _PRIMITIVES: Final[Mapping[str, Callable[[object], bool]]] = {
 
 
 def check(resource: Mapping[str, Any], resource_type: str) -> None:
-    """Raise FhirError 422 with every issue (at most fifty) unless ``resource`` is a well-formed R4 resource."""
+    """Raises ``Refused`` (422) with every issue, at most fifty, unless it is a well-formed resource of that type."""
+    if resource.get("resourceType") != resource_type:
+        raise invalid(f"{resource_type}.resourceType", f"must be {resource_type}")
     body = {name: value for name, value in resource.items() if name != "resourceType"}
     issues = []
     for issue in _object(body, resource_type, resource_type, 0):
@@ -98,7 +100,20 @@ def check(resource: Mapping[str, Any], resource_type: str) -> None:
     if not issues and resource_type == "Appointment":
         issues += _appointment_invariants(resource)
     if issues:
-        raise FhirError(422, issues)
+        raise Refused(422, "invariant", f"{issues[0].expression}: {issues[0].diagnostics}", issues=issues)
+
+
+def references(value: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    """Every relative reference below ``value`` as (type, id, path of the element)."""
+    if isinstance(value, dict):
+        target = reference_target(value["reference"]) if isinstance(value.get("reference"), str) else None
+        if target is not None:
+            yield (*target, f"{path}.reference")
+        for name, item in value.items():
+            yield from references(item, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from references(item, f"{path}[{number}]")
 
 
 def _object(value: object, type_name: str, path: str, depth: int) -> Iterator[Issue]:
@@ -123,7 +138,11 @@ def _object(value: object, type_name: str, path: str, depth: int) -> Iterator[Is
     for element in elements.values():
         if element.is_required and element.name not in value and f"_{element.name}" not in value:
             yield Issue("required", "is missing", f"{path}.{element.name}")
-    if type_name in ("Extension", "Task.parameter"):
+    yield from _invariants(value, type_name, path)
+
+
+def _invariants(value: Mapping[str, Any], type_name: str, path: str) -> Iterator[Issue]:
+    if type_name in {"Extension", "Task.parameter"}:
         yield from _one_value(value, type_name, path)
     if type_name == "Period" and not _is_in_order(value):
         yield Issue("invariant", "start is after end (per-1)", path)
@@ -215,7 +234,7 @@ def _appointment_invariants(resource: Mapping[str, Any]) -> Iterator[Issue]:
         )
     elif start is None and status not in ("proposed", "cancelled", "waitlist"):
         yield Issue("invariant", f"is needed when the status is {status} (app-3)", "Appointment.start")
-    elif start is not None and datetime.fromisoformat(start) >= datetime.fromisoformat(end):
+    elif start is not None and end is not None and datetime.fromisoformat(start) >= datetime.fromisoformat(end):
         yield Issue("invariant", "is not after start", "Appointment.end")
     if "cancelationReason" in resource and status not in ("cancelled", "noshow"):
         yield Issue("invariant", "only for cancelled and noshow (app-4)", "Appointment.cancelationReason")

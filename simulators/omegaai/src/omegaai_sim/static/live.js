@@ -76,17 +76,17 @@ function remove(item) {
   if (hadFocus) document.getElementById("main").focus({ preventScroll: true });
 }
 
-/** Follow the page's event stream; `onEvent` is told of each event before the page is refreshed. */
-export function follow(address, onEvent = () => {}) {
+/** Follow the page's event stream; what comes within a pause is shown by one refresh. */
+export function follow(address, pauseMilliseconds = 60) {
   const source = new EventSource(address);
   let timer = null;
-  const soon = () => { timer ??= setTimeout(() => { timer = null; refresh(); }, 60); };
+  const soon = () => { timer ??= setTimeout(() => { timer = null; refresh(); }, pauseMilliseconds); };
   let isFirst = true;
   source.addEventListener("open", () => {
     document.documentElement.dataset.liveState = "open";
     if (!isFirst) soon();
     isFirst = false;
   });
-  source.addEventListener("message", (event) => { onEvent(JSON.parse(event.data)); soon(); });
+  source.addEventListener("message", soon);
   addEventListener("pagehide", () => source.close());
 }
