@@ -26,7 +26,7 @@ async def serve(settings: Settings) -> None:
     async with running(settings) as simulator:
         server = _Server(
             uvicorn.Config(
-                simulator.app, host=settings.http_host, port=settings.http_port, log_level="critical", access_log=False,
+                simulator.app, host=settings.http_host, port=settings.http_port, log_level="error", access_log=False,
                 lifespan="off", timeout_graceful_shutdown=1, ws="websockets-sansio",
             )
         )  # fmt: skip

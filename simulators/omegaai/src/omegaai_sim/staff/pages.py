@@ -116,7 +116,7 @@ class Staff:
             text = urlencode({name: value for name, value in query.items() if value})
             return request.url.path + (f"?{text}" if text else "")
 
-        context: dict[str, Any] = {"listing": listing, "status": status, "address": address, "here": request.url.path}
+        context: dict[str, Any] = {"listing": listing, "chosen": status, "address": address, "here": request.url.path}
         return page(request, template, **context)
 
     async def events(self, request: Request) -> Response:
