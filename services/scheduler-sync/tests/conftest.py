@@ -4,25 +4,21 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import pytest
+from chassis import migrations
 
-from chassis import schema
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from sync_harness import Harness, open_harness
 
-from scheduler_sync.migrations.versions import v0001_first_tables
+from scheduler_sync.bootstrap import MIGRATIONS  # noqa: E402 - beside the next
 
 
 @pytest.fixture
 async def migrated_url(database_url: str) -> str:
     """A database with all of the service's tables."""
-    connection = await asyncpg.connect(database_url)
-    await connection.execute(schema.sql("v001"))
-    await connection.execute(v0001_first_tables._TABLES)
-    await connection.close()
+    await migrations.run(MIGRATIONS, database_url)
     return database_url
 
 

@@ -1,0 +1,192 @@
+"""The service and both simulators as processes, spoken to only over their real wires."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import aiohttp
+from chassis import migrations, topics
+from scheduler_sync.bootstrap import MIGRATIONS
+
+ROOT = Path(__file__).resolve().parents[3]
+PIN = "246810"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Flow:
+    """Addresses of what runs, and the acts of the people around it."""
+
+    def __init__(self, folder: Path, database_url: str, kafka: str, prefix: str, *, profile: str, dialect: str) -> None:
+        self._folder = folder
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self.http, self.mllp = free_port(), free_port()
+        self.powerserver, self.powerserver_mllp, self.omegaai = free_port(), free_port(), free_port()
+        self.session: aiohttp.ClientSession
+        self.site_file = folder / "site.yaml"
+        self.site_file.write_text((ROOT / "deploy/site/northside.yaml").read_text())
+        self._environment = {
+            **os.environ,
+            "SCHEDULER_SYNC_STORE__URL": database_url,
+            "SCHEDULER_SYNC_KAFKA__BOOTSTRAP_SERVERS": kafka,
+            "SCHEDULER_SYNC_KAFKA__TOPIC_PREFIX": prefix,
+            "SCHEDULER_SYNC_HTTP__PORT": str(self.http),
+            "SCHEDULER_SYNC_SITE_FILE": str(self.site_file),
+            "SCHEDULER_SYNC_MLLP__PORT": str(self.mllp),
+            "SCHEDULER_SYNC_POWERSERVER__PORT": str(self.powerserver_mllp),
+            "SCHEDULER_SYNC_OMEGAAI__BASE_URL": f"http://127.0.0.1:{self.omegaai}",
+            "POWERSERVER_SIM_DATA_DIR": str(folder / "powerserver"),
+            "POWERSERVER_SIM_HTTP_PORT": str(self.powerserver),
+            "POWERSERVER_SIM_MLLP_PORT": str(self.powerserver_mllp),
+            "POWERSERVER_SIM_PEER_PORT": str(self.mllp),
+            "POWERSERVER_SIM_PROFILE": profile,
+            "POWERSERVER_SIM_RETRY_INITIAL_SECONDS": "0.2",
+            "OMEGAAI_SIM_DATA_DIR": str(folder / "omegaai"),
+            "OMEGAAI_SIM_HTTP_PORT": str(self.omegaai),
+            "OMEGAAI_SIM_DIALECT": dialect,
+        }
+
+    async def start(self, name: str) -> None:
+        module = [name.replace("-", "_")] + (["run"] if name == "scheduler-sync" else [])
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *module, env=self._environment, stdout=log, stderr=log, cwd=self._folder
+            )
+
+    async def command(self, *arguments: str) -> tuple[int, str]:
+        """A command of the service: its exit code and what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "scheduler_sync", *arguments, env=self._environment, cwd=self._folder,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode()
+
+    async def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
+        process = self._processes.pop(name)
+        process.send_signal(how)
+        return await asyncio.wait_for(process.wait(), 30)
+
+    async def stop_all(self) -> None:
+        for name in list(self._processes):
+            process = self._processes[name]
+            if process.returncode is None:
+                await self.stop(name)
+
+    def log(self, name: str = "scheduler-sync") -> str:
+        return (self._folder / f"{name}.log").read_text()
+
+    async def _get(self, port: int, path: str) -> Any:
+        async with self.session.get(f"http://127.0.0.1:{port}{path}") as response:
+            return await response.json()
+
+    async def answers(self, port: int, path: str) -> bool:
+        try:
+            async with self.session.get(f"http://127.0.0.1:{port}{path}") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def page(self, path: str) -> str:
+        async with self.session.get(f"http://127.0.0.1:{self.http}{path}") as response:
+            assert response.status == 200, response.status
+            return await response.text()
+
+    async def powerserver_api(self, path: str, body: dict | None = None) -> Any:
+        headers = {"Authorization": aiohttp.encode_basic_auth("admin", "development")}
+        url = f"http://127.0.0.1:{self.powerserver}/api/{path}"
+        method = "GET" if body is None else "POST"
+        async with self.session.request(method, url, json=body, headers=headers) as response:
+            assert response.status in (200, 201), (response.status, await response.text())
+            return await response.json()
+
+    async def book(self, patient: dict, *, start: str, resource: str = "BLUME CT") -> str:
+        """Staff book in PowerServer; the placer number."""
+        body = {"patient": patient, "resource": resource, "start": start, "study_types": ["CT-HEAD"]}
+        return (await self.powerserver_api("appointments", body))["placer_number"]
+
+    async def status_in_powerserver(self, placer: str) -> str:
+        return (await self.powerserver_api(f"appointments/{placer}"))["status"]
+
+    async def cards(self, email: str) -> dict[str, dict]:
+        """What the patient sees in Blume, by placer number; none as long as there is no account."""
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as blume:
+            if await self._log_in(blume, email) is None:
+                return {}
+            async with blume.get(f"http://127.0.0.1:{self.omegaai}/blume/api/appointments") as response:
+                found = (await response.json())["appointments"]
+        return {card["placer_number"]: card for card in found}
+
+    async def press(self, email: str, card: dict, button: str, **form: str) -> None:
+        """The patient presses Confirm or Cancel on a card."""
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as blume:
+            csrf = await self._log_in(blume, email)
+            assert csrf is not None
+            url = f"http://127.0.0.1:{self.omegaai}/blume/appointments/{card['id']}/{button}"
+            values = {"csrf": csrf, "start": card["start"], **form}
+            async with blume.post(url, data=values, headers={"Accept": "application/json"}) as response:
+                assert response.status == 200, await response.text()
+
+    async def _log_in(self, blume: aiohttp.ClientSession, email: str) -> str | None:
+        base = f"http://127.0.0.1:{self.omegaai}/blume"
+        async with blume.post(f"{base}/login", data={"email": email, "pin": PIN}, allow_redirects=False) as response:
+            if response.status != 303:
+                return None
+        async with blume.get(f"{base}/api/session") as response:
+            return (await response.json())["csrf"]
+
+    async def ledger(self, port: int, kind: str) -> list[dict]:
+        rows = (await self._get(port, "/ledger?limit=10000"))["rows"]
+        return [row for row in rows if row["kind"] == kind]
+
+    async def misbehave(self, port: int, **fault: object) -> None:
+        async with self.session.post(f"http://127.0.0.1:{port}/control/misbehave", json=fault) as response:
+            assert response.status == 201, await response.text()
+
+
+@asynccontextmanager
+async def flow(
+    folder: Path, database_url: str, kafka: str, prefix: str, *, profile: str = "both", dialect: str = "strict"
+) -> AsyncIterator[Flow]:
+    """Everything up and ready; stopped at the end."""
+    await migrations.run(MIGRATIONS, database_url)
+    await topics.ensure({"bootstrap_servers": kafka}, prefix=prefix)
+    running = Flow(folder, database_url, kafka, prefix, profile=profile, dialect=dialect)
+    async with aiohttp.ClientSession() as running.session:
+        try:
+            for name in ("omegaai-sim", "powerserver-sim", "scheduler-sync"):
+                await running.start(name)
+            await wait(lambda: running.answers(running.http, "/readyz"))
+            await wait(lambda: running.answers(running.powerserver, "/healthz"))
+            yield running
+        finally:
+            await running.stop_all()
+
+
+async def wait(condition: Any, timeout_seconds: float = 30) -> Any:
+    """Wait for an asynchronous condition to be true, with a deadline; what it gave."""
+    deadline = asyncio.get_running_loop().time() + timeout_seconds
+    while True:
+        found = await condition()
+        if found:
+            return found
+        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+def next_week_at(hour: int, minute: int = 0) -> str:
+    """A start that is well ahead, with Toronto's offset."""
+    day = datetime.now(ZoneInfo("America/Toronto")) + timedelta(days=7)
+    return day.replace(hour=hour, minute=minute, second=0, microsecond=0).isoformat()
