@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import aiohttp
@@ -41,9 +42,10 @@ class People:
             return await response.json()
 
     async def free_slots(self, count: int) -> list[dict[str, Any]]:
-        """Resource, start and study type of ``count`` slots that nobody has."""
+        """Resource, start and study type of ``count`` slots from tomorrow on that nobody has."""
         url = f"{self.addresses.powerserver}/api/free-slots"
-        answer = await self._json("GET", url, params={"count": str(count)}, auth=self.staff)
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="minutes")
+        answer = await self._json("GET", url, params={"count": str(count), "from": tomorrow}, auth=self.staff)
         return list(answer["slots"])
 
     async def book(self, patient: dict[str, Any], slot: dict[str, Any]) -> str:

@@ -279,7 +279,9 @@ def stop_orphans(state: Mapping[str, Any] | None) -> list[str]:
     """Stops what a supervisor that was killed left running. Returns their names."""
     orphans = []
     for row in (state or {}).get("processes", []):
-        with suppress(psutil.Error, TypeError):
+        if row["pid"] is None:  # stopped by its supervisor; psutil would take None for this very process
+            continue
+        with suppress(psutil.Error):
             child = psutil.Process(row["pid"])
             if child.create_time() >= state["supervisor"]["began"] - 1:  # type: ignore[index]
                 child.send_signal(signal.SIGINT if row["name"] == "postgres" else signal.SIGTERM)
