@@ -187,6 +187,11 @@ class SinkStore:
         found = await self.rows("SELECT * FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
         return [row | {"detail": json.loads(row["detail"])} for row in found]
 
+    async def newest_ledger_row(self) -> int:
+        """The seq of the newest row, 0 while there is none."""
+        (found,) = await self.rows("SELECT coalesce(max(seq), 0) AS newest FROM ledger")
+        return int(found["newest"])
+
 
 def _insert(connection: sqlite3.Connection, what: IncomingMail | Refusal) -> int:
     at = datetime.now(UTC).isoformat(timespec="microseconds")

@@ -125,7 +125,7 @@ class _Pages:
         after = _number(request, "after", 0)
         limit = _number(request, "limit", 1000, lowest=1, highest=10_000)
         rows = await self._store.ledger(after=after, limit=limit)
-        return JSONResponse({"rows": rows, "last": rows[-1]["seq"] if rows else after})
+        return JSONResponse({"rows": rows, "last": await self._store.newest_ledger_row()})
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002 Starlette's signature
         return JSONResponse({"mails": await self._store.count()})
