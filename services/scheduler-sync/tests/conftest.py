@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from chassis import migrations
 
+from chassis import migrations
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from sync_harness import Harness, open_harness
 
-from scheduler_sync.bootstrap import MIGRATIONS  # noqa: E402 - beside the next
+from scheduler_sync.bootstrap import MIGRATIONS
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import aiohttp
+
 from chassis import migrations, topics
 from scheduler_sync.bootstrap import MIGRATIONS
 
@@ -47,6 +48,8 @@ class Flow:
             "SCHEDULER_SYNC_MLLP__PORT": str(self.mllp),
             "SCHEDULER_SYNC_POWERSERVER__PORT": str(self.powerserver_mllp),
             "SCHEDULER_SYNC_OMEGAAI__BASE_URL": f"http://127.0.0.1:{self.omegaai}",
+            "SCHEDULER_SYNC_OMEGAAI__TIMEOUT_SECONDS": "2",
+            "SCHEDULER_SYNC_OMEGAAI__POLL_SECONDS": "1",
             "POWERSERVER_SIM_DATA_DIR": str(folder / "powerserver"),
             "POWERSERVER_SIM_HTTP_PORT": str(self.powerserver),
             "POWERSERVER_SIM_MLLP_PORT": str(self.powerserver_mllp),

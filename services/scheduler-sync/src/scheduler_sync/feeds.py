@@ -29,6 +29,10 @@ from scheduler_sync.site import Site
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
 TASK_CONSUMER: Final = "omegaai.tasks"
+_MOVE_CURSOR: Final = """
+INSERT INTO feed_cursor (feed, last_task_id, last_authored_on, read_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (feed) DO UPDATE SET last_task_id = excluded.last_task_id, last_authored_on = excluded.last_authored_on,
+    read_at = excluded.read_at"""
 
 
 @dataclass(slots=True)
@@ -152,6 +156,8 @@ class TaskIntake:
             await connection.execute(
                 "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])", TASK_CONSUMER, failed
             )
+        last = items[-1]
+        await connection.execute(_MOVE_CURSOR, TASK_CONSUMER, last.task_id, last.authored_on, last.received_at)
 
     def key(self, item: TaskItem) -> None:
         """Tasks carry the present state of their focus, so none has to wait for another."""

@@ -168,6 +168,9 @@ class Views:
         )
         return "-".join(str(value or 0) for value in row)
 
+    async def cursors(self) -> list[Row]:
+        return await self._pool.fetch("SELECT * FROM feed_cursor ORDER BY feed")  # type: ignore[no-any-return]  # asyncpg is untyped
+
     async def counts(self) -> dict[str, Any]:
         rows = await self._pool.fetch("SELECT state, count(*) AS links FROM appointment_links GROUP BY state")
         return {row["state"]: row["links"] for row in rows}

@@ -111,6 +111,7 @@ class Pages:
             title="Needs set-up",
             messages=await self._views.needs_setup(),
             tasks=await self._views.parked_tasks(),
+            cursors=await self._views.cursors(),
             problem=self._site.problem,
             resources=len(self._resources),
         )

@@ -7,15 +7,16 @@ with the path of what is wrong, in the same way: committed first, completed then
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
+from chassis.backoff import pause_seconds
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
-from scheduler_sync.adapters.omegaai import reader, writer
+from scheduler_sync.adapters.omegaai import elements, reader, writer
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai.reader import TaskFound
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
@@ -25,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 _QUERY: Final = {"reasoncode": "mirthoutbound", "status": "ready"}
 _READS_AT_ONCE: Final = 8
-_LONGEST_PAUSE_SECONDS: Final = 60.0
+_LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class TaskItem:
     received_at: datetime
     command: TakeOverOmegaAIAppointment | None = None
     parked: ParkedTask | None = None
+    authored_on: str | None = None
 
 
 Apply = Callable[[Sequence[TaskItem]], Awaitable[Sequence[Exception | None]]]
@@ -59,22 +61,23 @@ class TaskQueue(LoopBase):
         self._woken.set()
 
     async def run(self) -> None:
-        pause = self._poll_seconds
+        failures = 0
         while not self.stopping:
             self.beat()
             self._woken.clear()
             try:
-                if await self.read_once():
-                    pause = self._poll_seconds
-                    continue
-                pause = self._poll_seconds
-            except Transient as error:
-                pause = min(max(pause * 2, error.retry_after_seconds or 0.0), _LONGEST_PAUSE_SECONDS)
-                _log.warning("task-queue.unreachable", reason=error.reason, retry_seconds=pause)
-            except (Permanent, NotFoundError, VersionMovedError) as error:
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-                _log.error("task-queue.refused", reason=str(error), retry_seconds=pause)
-            await self.pause(pause, self._woken)
+                there_may_be_more = await self.read_once()
+            except (Transient, Permanent, NotFoundError, VersionMovedError) as error:
+                failures += 1
+                pause = pause_seconds(failures, longest_seconds=_LONGEST_PAUSE_SECONDS)
+                if isinstance(error, Transient) and error.retry_after_seconds is not None:
+                    pause = error.retry_after_seconds
+                _log.warning("task-queue.unreachable", reason=str(error), retry_seconds=round(pause, 1))
+                await self.pause(pause)
+                continue
+            failures = 0
+            if not there_may_be_more:
+                await self.pause(self._poll_seconds, self._woken)
 
     async def read_once(self) -> bool:
         """Take one page of Tasks over; whether there may be more. Transient when one has to wait."""
@@ -114,7 +117,7 @@ class TaskQueue(LoopBase):
             item = TaskItem(task.id, now)
             if task.focus_type == "Appointment":
                 item = _item(task, found[task.focus_id], now)
-            items.append(item)
+            items.append(replace(item, authored_on=elements.text(task.resource, "authoredOn")))
         return items
 
     async def _focus(self, appointment_id: str) -> Found | Exception:

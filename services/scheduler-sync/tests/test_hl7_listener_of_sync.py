@@ -1,0 +1,136 @@
+"""HL7 over MLLP into the whole listener: what is answered, what is kept, and what a store that is away means."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from sync_samples import SITE_FILE, directory, orm, siu
+
+from chassis.errors import StoreUnavailable
+from hl7v2 import Ack, parse_ack
+from hl7v2.mllp import Client
+from scheduler_sync import bootstrap
+from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
+
+pytestmark = pytest.mark.stack
+
+
+@dataclass
+class Proxy:
+    """A way to Postgres that a test can cut."""
+
+    target: tuple[str, int]
+    is_open: bool = True
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.is_open:
+            writer.close()
+            return
+        there, back = await asyncio.open_connection(*self.target)
+        self.writers |= {writer, back}
+        await asyncio.gather(self._pipe(reader, back), self._pipe(there, writer), return_exceptions=True)
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()
+            self.writers.discard(writer)
+
+    def cut(self) -> None:
+        self.is_open = False
+        for writer in list(self.writers):
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def listening(url: str) -> AsyncIterator[tuple[bootstrap.Core, Client]]:
+    settings = SchedulerSyncSettings(
+        site_file=SITE_FILE, mllp=MllpSettings(port=0), store={"url": url, "pool_size": 4}, _env_file=None
+    )
+    core = await bootstrap.open_core(settings)
+    core.directory.fill(directory()._by_name.values())
+    running = asyncio.create_task(core.listener.run())
+    async with asyncio.timeout(5):
+        while not core.listener.port:
+            await asyncio.sleep(0.01)
+    async with Client("127.0.0.1", core.listener.port, ack_timeout_seconds=30) as client:
+        yield core, client
+    await core.listener.stop()
+    await asyncio.wait_for(running, 15)
+    await core.store.close()
+
+
+async def send(client: Client, raw: bytes) -> Ack:
+    control_id = raw.split(b"\r")[0].split(b"|")[9].decode()
+    return await client.send(raw, control_id=control_id)
+
+
+async def test_each_kind_of_message_is_answered_and_kept_as_the_wires_say(migrated_url: str):
+    async with listening(migrated_url) as (core, client):
+        assert (await send(client, siu())).code == "AA"
+        assert (await send(client, orm())).code == "AA"
+        assert (await send(client, siu())).code == "AA"
+        malformed = await send(client, siu(placer="", control_id="C1"))
+        assert (malformed.code, malformed.errors[0].location, malformed.errors[0].code) == ("AR", "SCH-1", "101")
+        ghost = await send(client, siu(placer="P2", resource="GHOST CT", control_id="C2"))
+        assert ghost.code == "AE"
+        assert "GHOST CT" in (ghost.text or "")
+        unread = parse_ack(await core.listener.accept(b"hello"))
+        assert unread.code == "AR"
+        rows = await core.store.pool.fetch("SELECT state, repeats, setting FROM hl7_journal ORDER BY received_at")
+        assert [(row["state"], row["repeats"]) for row in rows] == [
+            ("accepted", 1), ("accepted", 0), ("rejected", 0), ("needs_setup", 0), ("rejected", 0),
+        ]  # fmt: skip
+        assert "Healthcare" in rows[3]["setting"]
+        assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 1
+        assert await core.store.pool.fetchval("SELECT count(*) FROM outbox") == 2
+
+
+async def test_what_needed_set_up_is_processed_when_its_sender_comes_again_after_the_fix(migrated_url: str):
+    async with listening(migrated_url) as (core, client):
+        raw = siu(resource="LAKE CT")
+        assert (await send(client, raw)).code == "AE"
+        lake = directory().named("FAC02", "LAKE CT")
+        core.directory.fill([lake.__class__(lake.id, "FAC01", "LAKE CT", "CT", "hs-9")])
+        assert (await send(client, raw)).code == "AA"
+        assert await core.store.pool.fetchval("SELECT state FROM hl7_journal") == "replayed"
+        assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 1
+
+
+async def test_a_store_that_is_away_is_an_ae_and_the_repeat_has_one_effect(migrated_url: str):
+    parts = urlsplit(migrated_url)
+    proxy = Proxy((parts.hostname or "", parts.port or 0))
+    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    user = parts.netloc.rpartition("@")[0]
+    url = urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}"))
+    async with listening(url) as (core, client):
+        proxy.cut()
+        answer = await send(client, siu())
+        assert answer.code == "AE"
+        with pytest.raises(StoreUnavailable):
+            await core.store.ping()
+        proxy.is_open = True
+        assert (await send(client, siu())).code == "AA"
+        assert await core.store.pool.fetchval("SELECT count(*) FROM hl7_journal") == 1
+        assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 1
+        assert await core.store.pool.fetchval("SELECT count(*) FROM outbox") == 2
+    server.close()
+
+
+async def test_many_connections_at_once_leave_one_effect_each(migrated_url: str):
+    async with listening(migrated_url) as (core, _):
+        raws = [siu(placer=f"P{n}", control_id=f"C{n}") for n in range(60)]
+        answers = await asyncio.gather(*(core.listener.accept(raw) for raw in raws + raws))
+        assert {parse_ack(answer).code for answer in answers} == {"AA"}
+        assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 60
+        assert await core.store.pool.fetchval("SELECT count(*) FROM patients") == 1
+        topics = await core.store.pool.fetch("SELECT topic, count(*) AS n FROM outbox GROUP BY topic ORDER BY topic")
+        assert [tuple(row) for row in topics] == [("appointment.scheduled", 60), ("patient.registered", 1)]
