@@ -1,35 +1,18 @@
 """`python -m omegaai_sim`: serve until SIGTERM or SIGINT."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-
-import uvicorn
 
 from omegaai_sim.app import running
 from omegaai_sim.settings import Settings, load
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to ``serve``, which ends the event streams first."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def serve(settings: Settings) -> None:
     async with running(settings) as simulator:
-        server = _Server(
-            uvicorn.Config(
-                simulator.app, host=settings.http_host, port=settings.http_port, log_level="error", access_log=False,
-                lifespan="off", timeout_graceful_shutdown=1, ws="websockets-sansio",
-            )
-        )  # fmt: skip
+        server = simulator.server(settings.http_host, settings.http_port)
 
         def stop() -> None:
             simulator.close_streams()

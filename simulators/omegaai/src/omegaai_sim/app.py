@@ -1,10 +1,11 @@
 """Puts one simulator together and takes it down again; nothing else constructs its parts."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -35,10 +36,26 @@ class Simulator:
     app: Starlette
     services: Services
 
+    def server(self, host: str, port: int) -> "Server":
+        return Server(
+            uvicorn.Config(
+                self.app, host=host, port=port, log_level="error", access_log=False, lifespan="off",
+                timeout_graceful_shutdown=1, ws="websockets-sansio",
+            )
+        )  # fmt: skip
+
     def close_streams(self) -> None:
         """Ends event streams and hub connections, so that the server can stop."""
         self.services.live.close()
         self.services.feed.close()
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to who runs it: the event streams have to end first."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 @asynccontextmanager

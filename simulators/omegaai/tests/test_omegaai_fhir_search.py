@@ -1,0 +1,78 @@
+"""Search: every key of the wire, pages and their links."""
+
+import pytest
+
+
+async def _ids(omegaai, path, **query):
+    bundle = await omegaai.get(path, **query)
+    return [entry["resource"]["id"] for entry in bundle.get("entry", [])]
+
+
+async def test_pages_follow_their_next_links_to_the_end(omegaai):
+    created = [(await omegaai.create(omegaai.patient(f"p{n}@example.org"))).json()["id"] for n in range(7)]
+    bundle = await omegaai.get("Patient", _count=3)
+    assert (bundle["type"], bundle["total"]) == ("searchset", 7)
+    seen = []
+    while True:
+        seen += [entry["resource"]["id"] for entry in bundle["entry"]]
+        following = [link["url"] for link in bundle["link"] if link["relation"] == "next"]
+        if not following:
+            break
+        assert following[0].startswith(f"{omegaai.base}/fhir/Patient?")
+        bundle = (await omegaai.api.get(following[0])).json()
+    assert seen == created
+
+
+async def test_a_page_behind_the_last_is_empty(omegaai):
+    await omegaai.create(omegaai.patient())
+    bundle = await omegaai.get("Patient", page=5)
+    assert bundle["total"] == 1
+    assert "entry" not in bundle
+
+
+async def test_patients_by_identifier_and_email(omegaai):
+    stored = (await omegaai.create(omegaai.patient("Jane.Roe@Example.org"))).json()
+    await omegaai.create(omegaai.patient("other@example.org"))
+    number = stored["identifier"][0]["value"]
+    assert await _ids(omegaai, "Patient", identifier=f"http://northside.example/patient-id|{number}") == [stored["id"]]
+    assert await _ids(omegaai, "Patient", identifier=number) == [stored["id"]]
+    assert await _ids(omegaai, "Patient", identifier=f"http://elsewhere.example|{number}") == []
+    assert await _ids(omegaai, "Patient", email="jane.roe@example.org") == [stored["id"]]
+
+
+async def test_appointments_by_identifier_patient_date_and_status(omegaai):
+    first = await omegaai.book()
+    second = await omegaai.book(
+        status="booked", start="2036-12-02T09:00:00-08:00", end="2036-12-02T09:30:00-08:00", service="16"
+    )
+    link = first["identifier"][0]["value"]
+    reference = second["participant"][0]["actor"]["reference"]
+    both = [first["id"], second["id"]]
+    assert await _ids(omegaai, "Appointment", identifier=f"urn:ietf:rfc:3986|{link}") == [first["id"]]
+    assert await _ids(omegaai, "Appointment", patient=reference) == [second["id"]]
+    assert await _ids(omegaai, "Appointment", patient=reference.split("/")[1]) == [second["id"]]
+    assert await _ids(omegaai, "Appointment", status="booked") == [second["id"]]
+    assert await _ids(omegaai, "Appointment", date="2036-12-02") == [second["id"]]
+    assert await _ids(omegaai, "Appointment", date="ge2036-12-01T19:30:00Z") == both
+    assert await _ids(omegaai, "Appointment", date="gt2036-12-01T19:30:00Z") == [second["id"]]
+    assert await _ids(omegaai, "Appointment", date="2036-12-01T14:30:00-05:00") == [first["id"]]
+    assert await _ids(omegaai, "Appointment", status="booked", date="2036-12-01") == []
+
+
+async def test_the_site_is_there_from_the_start(omegaai):
+    assert await _ids(omegaai, "HealthcareService", organization="Organization/2") == ["11", "12", "13", "14"]
+    assert await _ids(omegaai, "HealthcareService", name="LAKE CT", active="true") == ["15"]
+    assert await _ids(omegaai, "Organization", partof="1") == ["2", "3"]
+    assert await _ids(omegaai, "organization", name="Northside Health") == ["1"]
+    assert await _ids(omegaai, "HealthcareService", active="false") == []
+
+
+@pytest.mark.parametrize("query", [{"shoe": "44"}, {"_count": "0"}, {"_count": "many"}, {"page": "-1"}])
+async def test_what_is_not_understood_is_refused(omegaai, query):
+    outcome = await omegaai.get("Patient", expect=400, **query)
+    assert outcome["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize("date", ["soon", "ne2036-12-01", "2036-13-01"])
+async def test_a_date_is_a_date(omegaai, date):
+    await omegaai.get("Appointment", expect=400, date=date)
