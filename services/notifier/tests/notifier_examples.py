@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from starlette.types import ASGIApp
+
 import contracts
 from notifier.adapters.letters import Letterhead
 from notifier.domain.appointment import Appointment, Facility
@@ -146,3 +148,33 @@ def letterhead() -> Letterhead:
         map_url="https://maps.example/?q={address}",
         arrive_early_minutes=30,
     )
+
+
+async def asked(app: ASGIApp, path: str, query: str = "") -> tuple[int, str, dict[str, str]]:
+    """One GET of an ASGI application without a server: status, body, headers."""
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    await app(scope, receive, send)
+    head, *rest = sent
+    headers = {name.decode(): value.decode() for name, value in head["headers"]}
+    return head["status"], b"".join(part.get("body", b"") for part in rest).decode(), headers

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from chassis.deliveries import Delivery, Receipt
 from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
 
+from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.store import Store
 from chassis.transaction import Transaction

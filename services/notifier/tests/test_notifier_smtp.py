@@ -8,8 +8,8 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from chassis.errors import Permanent, Transient
 
+from chassis.errors import Permanent, Transient
 from mailsink.app import Sink
 from mailsink.misbehaviour import Misbehaviour
 from notifier.adapters.smtp import MailServer, SmtpGateway, Unanswered, without_addresses
