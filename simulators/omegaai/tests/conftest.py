@@ -29,7 +29,10 @@ def patient(email: str | None = "jane.roe@example.org", **changes: Any) -> dict[
         "managingOrganization": {"reference": "Organization/1"},
     }
     if email:
-        body["telecom"] = [{"system": "phone", "value": "(416)555-0100"}, {"system": "email", "value": email, "rank": 1}]
+        body["telecom"] = [
+            {"system": "phone", "value": "(416)555-0100"},
+            {"system": "email", "value": email, "rank": 1},
+        ]
     return body | changes
 
 

@@ -76,7 +76,8 @@ class Store:
         self._opened: list[sqlite3.Connection] = []
         self.listeners: list[Callable[[list[dict[str, Any]]], None]] = []
         self._writing = self._connect()
-        self._writing.executescript(resources.files("omegaai_sim").joinpath("schema.sql").read_text())
+        schema = resources.files("omegaai_sim").joinpath("schema.sql").read_text()
+        self._writing.executescript(f"BEGIN; {schema} COMMIT;")
         self._writer = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
         self._writer.start()
 
