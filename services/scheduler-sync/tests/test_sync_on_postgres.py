@@ -213,3 +213,32 @@ async def test_nothing_of_a_patient_is_in_keys_or_idempotency_keys(harness: Harn
     shown += json.dumps([one.idempotency_key for one in await harness.deliveries()])
     for secret in ("4711", "Roe", "Jane", "example.org", "ACC100045"):
         assert secret not in shown
+
+
+async def test_a_failure_after_the_link_was_changed_leaves_the_link_as_it_was(harness: Harness):
+    await harness.hear(siu())
+    before = await harness.row("SELECT * FROM appointment_links")
+    harness.resources.fill([harness.resources.named("FAC02", "LAKE CT")])
+    (error, fine) = await harness.hear(
+        siu("S13", **LATER).replace(b"AIG|1|A|BLUME CT^BLUME CT|CT\r", b""),
+        siu(placer="P9", facility="FAC02", resource="LAKE CT", control_id="C9"),
+    )
+    assert isinstance(error, NeedsSetup)
+    assert fine is None
+    after = await harness.row("SELECT * FROM appointment_links WHERE placer_number = 'P100045'")
+    assert after == before
+    assert len(await harness.rows("SELECT * FROM link_history WHERE link_id = $1", before["id"])) == 1
+
+
+async def test_a_task_that_failed_gives_its_claim_back_and_comes_again(harness: Harness):
+    await harness.hear(siu())
+    await taken_over(harness)
+    known = list(harness.resources._by_name.values())
+    harness.resources.fill([harness.resources.named("FAC02", "LAKE CT")])
+    moved = {"start": "2026-12-05T10:00:00-05:00", "end": "2026-12-05T10:30:00-05:00"}
+    assert isinstance(await omegaai_shows(harness, "pending", "2", "task-5", **moved), NeedsSetup)
+    assert await harness.rows("SELECT * FROM conflicts") == []
+    harness.resources.fill(known)
+    assert await omegaai_shows(harness, "pending", "2", "task-5", **moved) is None
+    assert len(await harness.rows("SELECT * FROM conflicts")) == 1
+    assert [one.kind for one in await harness.deliveries()] == ["appointment.upsert"]
