@@ -82,6 +82,10 @@ SET lease_token = $3, lease_until = clock_timestamp() + $4 * interval '1 second'
 FROM heads WHERE d.id = heads.id
 RETURNING d.*
 """
+_RENEW = """
+UPDATE deliveries SET lease_until = clock_timestamp() + $2 * interval '1 second'
+WHERE lease_token = ANY($1::uuid[]) AND state = 'pending'
+"""
 _DONE = """
 UPDATE deliveries SET state = 'done', done_at = clock_timestamp(), receipt = $3, last_error = NULL,
     lease_token = NULL, lease_until = NULL
@@ -148,7 +152,8 @@ class DeliveryWorker(LoopBase):
         *,
         settled: Settled | None = None,
         concurrency: int = 8,
-        lease_seconds: float = 60,
+        lease_seconds: float = 5,
+        send_timeout_seconds: float = 60,
         breaker: BreakerSettings | None = None,
         retry: RetrySettings | None = None,
         metrics: Metrics | None = None,
@@ -161,18 +166,20 @@ class DeliveryWorker(LoopBase):
         self._settled = settled
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
+        self._send_timeout_seconds = send_timeout_seconds
         self._retry = retry or RetrySettings()
         self._metrics = metrics or Metrics()
         self._poll_seconds = poll_seconds
         self._breaker = Breaker(breaker or BreakerSettings())
         self._wake = asyncio.Event()
         self._gauged_at = 0.0
-        self._underway: set[asyncio.Task[None]] = set()
+        self._underway: dict[asyncio.Task[None], UUID] = {}
 
     async def run(self) -> None:
         """Until stopped; then what is underway is finished first."""
         listener: asyncpg.Connection | None = None
         failures = 0
+        renewing = asyncio.create_task(self._renew_leases())
         try:
             while not self.stopping:
                 self.beat()
@@ -192,9 +199,22 @@ class DeliveryWorker(LoopBase):
                     await self._rest()
         finally:
             if self._underway:
-                await asyncio.wait(self._underway, timeout=self._lease_seconds)
+                await asyncio.wait(self._underway, timeout=self._send_timeout_seconds)
+            renewing.cancel()
             if listener is not None:
                 listener.terminate()
+
+    async def _renew_leases(self) -> None:
+        """Leases are short, so that what a killed process held goes on soon; who lives renews them."""
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            tokens = list(set(self._underway.values()))
+            if not tokens:
+                continue
+            try:
+                await self._store.pool.execute(_RENEW, tokens, self._lease_seconds)
+            except UNAVAILABLE as error:
+                log.warning("deliveries.lease-not-renewed", destination=self._destination, reason=type(error).__name__)
 
     async def _rest(self) -> None:
         """Waits for a notification, a delivery that falls due, or one underway to end and free its key."""
@@ -216,12 +236,12 @@ class DeliveryWorker(LoopBase):
             failpoints.hit("delivery.after-claim-before-send")
         for row in sorted(rows, key=lambda row: row["sequence"]):
             task = asyncio.create_task(self._deliver(_delivery(row), token))
-            self._underway.add(task)
+            self._underway[task] = token
             task.add_done_callback(self._ended)
         return len(rows)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._underway.discard(task)
+        self._underway.pop(task, None)
         self._wake.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("deliveries.not-marked", destination=self._destination, reason=type(task.exception()).__name__)
@@ -229,12 +249,12 @@ class DeliveryWorker(LoopBase):
     async def _deliver(self, delivery: Delivery, token: UUID) -> None:
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._lease_seconds * 0.9):
+            async with asyncio.timeout(self._send_timeout_seconds):
                 receipt = await self._send(delivery)
         except StoreUnavailable as error:
             await self._again(delivery, token, error, partner_failed=False)
         except (Transient, TimeoutError) as error:
-            wait = error if isinstance(error, Transient) else Transient("no answer within the lease")
+            wait = error if isinstance(error, Transient) else Transient(f"no answer within {self._send_timeout_seconds:g} s")
             await self._again(delivery, token, wait, partner_failed=True)
         except Permanent as error:
             self._breaker.succeeded()

@@ -50,6 +50,7 @@ CREATE TABLE deliveries (
 -- The head of each key's line is the pending row with the lowest sequence.
 CREATE INDEX ix_deliveries_line ON deliveries (destination, key, sequence) WHERE state = 'pending';
 CREATE INDEX ix_deliveries_pending ON deliveries (destination, sequence) WHERE state = 'pending';
+CREATE INDEX ix_deliveries_lease ON deliveries (lease_token) WHERE lease_token IS NOT NULL;
 CREATE INDEX ix_deliveries_dead ON deliveries (sequence) WHERE state = 'dead';
 CREATE INDEX ix_deliveries_key ON deliveries (key);
 
