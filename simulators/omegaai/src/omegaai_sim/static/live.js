@@ -22,11 +22,30 @@ async function fetchAndSwap() {
   if (!answer || !answer.ok) return;
   if (answer.redirected) { location.assign(answer.url); return; }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const stay = hold();
   for (const part of document.querySelectorAll("[data-live]")) {
     const other = fresh.getElementById(part.id);
     if (other) merge(part, other);
   }
-  document.dispatchEvent(new CustomEvent("live:refreshed"));
+  stay();
+}
+
+/* Hold still what the reader looks at: the field in use, or else the first item in sight. At the top of the page
+   nothing has to be held: what is new comes into view. */
+function hold() {
+  const inUse = () => document.activeElement?.closest("[data-live] [data-key]") && document.activeElement;
+  const find = inUse() ? inUse : scrollY > 0 ? inSight() : () => null;
+  const before = find()?.getBoundingClientRect().top;
+  return () => {
+    const after = find()?.getBoundingClientRect().top;
+    if (before !== undefined && after !== undefined && before !== after) scrollBy(0, after - before);
+  };
+}
+
+function inSight() {
+  const items = [...document.querySelectorAll("main [data-live] > [data-key]")];
+  const key = items.find((item) => item.getBoundingClientRect().bottom > 80)?.dataset.key;
+  return () => key && document.querySelector(`main [data-live] > [data-key="${CSS.escape(key)}"]`);
 }
 
 const keyed = (part) => [...part.children].filter((child) => child.dataset.key);

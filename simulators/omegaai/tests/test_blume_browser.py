@@ -1,0 +1,220 @@
+"""Blume in a real browser: cards come and change by themselves, and the reader is left in peace."""
+
+import os
+import re
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--remote-debugging-port=0",
+]
+JANE = "jane.roe@example.org"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One browser for all tests here; each test has its own profile in it. Gives the address of its DevTools."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"needs a Chromium at {CHROMIUM}")
+    command = [CHROMIUM, *ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as browser:
+        assert browser.stderr is not None
+        yield next(line.split()[-1] for line in browser.stderr if line.startswith("DevTools listening on"))
+        browser.terminate()
+
+
+@pytest.fixture
+async def browser(chromium):
+    async with async_playwright() as playwright:
+        yield await playwright.chromium.connect_over_cdp(chromium)
+
+
+async def _log_in(page: Page, base: str) -> None:
+    await page.goto(f"{base}/blume/login")
+    await page.get_by_test_id("email").fill(JANE)
+    await page.get_by_test_id("pin").fill("246810")
+    await page.get_by_test_id("pin").press("Enter")
+    await page.wait_for_url(f"{base}/blume")
+
+
+@pytest.fixture
+async def phone(omegaai, browser) -> AsyncIterator[Page]:
+    await omegaai.create(omegaai.patient(JANE))
+    profile = await browser.new_context(viewport={"width": 360, "height": 740})
+    page = await profile.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    await _log_in(page, omegaai.base)
+    await expect(page.locator("html[data-live-state=open]")).to_be_attached()
+    yield page
+    await profile.close()
+    assert problems == []
+
+
+async def test_a_card_comes_changes_and_is_confirmed_without_a_reload(omegaai, phone):
+    await phone.evaluate("() => { window.isTheSamePage = true; }")
+    await expect(phone.get_by_text("No appointments to come")).to_be_visible()
+    stored = await omegaai.book(JANE)
+    card = phone.get_by_test_id("appointment-P100045")
+    await expect(card.get_by_test_id("label")).to_have_text("Pending")
+    await expect(phone.get_by_text("No appointments to come")).to_have_count(0)
+    await expect(phone.get_by_test_id("unread")).to_be_visible()
+    moved = {**stored, "start": "2036-12-02T10:00:00-05:00", "end": "2036-12-02T10:30:00-05:00"}
+    await omegaai.update(moved, 1)
+    await expect(card.get_by_test_id("when")).to_contain_text("10:00 AM")
+    await card.get_by_test_id("confirm").click()
+    await expect(card.get_by_test_id("label")).to_have_text("Scheduled")
+    await expect(phone.get_by_test_id("toast")).to_contain_text("Appointment Confirmation")
+    await expect(card.get_by_test_id("confirm")).to_have_count(0)
+    await expect(card.locator("h3")).to_be_focused()  # the button is gone, the card is still where the reader is
+    assert await phone.evaluate("() => window.isTheSamePage")
+
+
+async def test_what_one_types_survives_what_changes(omegaai, phone):
+    stored = await omegaai.book(JANE)
+    card = phone.get_by_test_id("appointment-P100045")
+    await card.get_by_test_id("cancel").click()
+    reason = card.get_by_test_id("reason")
+    await reason.fill("I have to work")
+    top = await reason.evaluate("field => field.getBoundingClientRect().top")
+    await omegaai.update({**stored, "status": "booked"}, 1)  # the card itself changes under the typing
+    await omegaai.book(JANE, start="2036-11-01T09:00:00-05:00", end="2036-11-01T09:30:00-05:00")  # one above it
+    await expect(card.get_by_test_id("label")).to_have_text("Scheduled")
+    await expect(phone.get_by_test_id("appointment-P100046")).to_be_attached()
+    await expect(reason).to_be_focused()
+    await expect(reason).to_have_value("I have to work")
+    assert abs(await reason.evaluate("field => field.getBoundingClientRect().top") - top) <= 1
+    await reason.press("Enter")
+    await expect(card.get_by_test_id("label")).to_have_text("Cancelled")
+    await expect(card.get_by_test_id("reason-given")).to_have_text("I have to work")
+
+
+async def test_what_one_looks_at_stays_where_it_is(omegaai, phone):
+    for day in (5, 6, 7):
+        await omegaai.book(JANE, start=f"2036-12-0{day}T09:00:00-05:00", end=f"2036-12-0{day}T09:30:00-05:00")
+    last = phone.get_by_test_id("appointment-P100047")
+    await expect(last).to_be_attached()
+    await last.evaluate("card => scrollTo(0, card.offsetTop - 100)")
+    top = await last.evaluate("card => card.getBoundingClientRect().top")
+    await omegaai.book(JANE, start="2036-12-01T09:00:00-05:00", end="2036-12-01T09:30:00-05:00")
+    await expect(phone.get_by_test_id("appointment-P100048")).to_be_attached()
+    assert abs(await last.evaluate("card => card.getBoundingClientRect().top") - top) <= 1
+
+
+async def test_the_bell_is_read_by_opening_it(omegaai, phone):
+    await omegaai.book(JANE)
+    await expect(phone.get_by_test_id("unread")).to_be_visible()
+    await phone.get_by_test_id("bell").focus()
+    await phone.keyboard.press("Enter")
+    await expect(phone.get_by_test_id("notifications").locator("li").first).to_contain_text("Exam scheduled")
+    await phone.keyboard.press("Escape")
+    await expect(phone.get_by_test_id("notifications")).to_be_hidden()
+    await expect(phone.get_by_test_id("unread")).to_have_count(0)
+    await expect(phone.get_by_test_id("bell")).to_be_focused()
+
+
+async def test_the_portal_works_by_keyboard(omegaai, phone):
+    await omegaai.book(JANE)
+    card = phone.get_by_test_id("appointment-P100045")
+    await expect(card).to_be_visible()
+    for _ in range(15):
+        await phone.keyboard.press("Tab")
+        if await card.get_by_test_id("confirm").evaluate("button => button === document.activeElement"):
+            break
+    await phone.keyboard.press("Space")
+    await expect(card.get_by_test_id("label")).to_have_text("Scheduled")
+
+
+async def test_a_session_that_ended_leads_to_the_login(omegaai, phone):
+    await omegaai.book(JANE)
+    await expect(phone.get_by_test_id("appointment-P100045")).to_be_visible()
+    await phone.context.clear_cookies()
+    await omegaai.book(JANE)
+    await phone.wait_for_url(re.compile("/blume/login$"))
+
+
+async def test_without_scripts_the_forms_do_it(omegaai, browser):
+    await omegaai.book(JANE)
+    await omegaai.book(JANE)
+    profile = await browser.new_context(java_script_enabled=False, viewport={"width": 360, "height": 740})
+    page = await profile.new_page()
+    await _log_in(page, omegaai.base)
+    await page.get_by_test_id("appointment-P100045").get_by_test_id("confirm").click()
+    await expect(page.get_by_test_id("toast")).to_contain_text("Appointment Confirmation")
+    await expect(page.get_by_test_id("appointment-P100045").get_by_test_id("label")).to_have_text("Scheduled")
+    other = page.get_by_test_id("appointment-P100046")
+    await other.get_by_test_id("cancel").click()
+    await other.get_by_test_id("reason").fill("ill")
+    await other.get_by_test_id("cancel-submit").click()
+    await expect(page.get_by_test_id("appointment-P100046").get_by_test_id("label")).to_have_text("Cancelled")
+    await profile.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_fits_a_narrow_phone_and_words_stand_out(omegaai, browser, scheme):
+    for status in ("pending", "booked", "proposed", "cancelled", "fulfilled"):
+        await omegaai.book(JANE, status=status)
+    profile = await browser.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme)
+    page = await profile.new_page()
+    await page.goto(f"{omegaai.base}/blume/login")
+    assert await page.evaluate(FITS)
+    await _log_in(page, omegaai.base)
+    assert await page.evaluate(FITS)
+    ratios = await page.locator(".label, .soft, .button, .card h3, .card dd a, .lead").evaluate_all(CONTRAST)
+    assert len(ratios) > 20
+    assert min(ratios) >= 4.5
+    sizes = await page.locator("button:visible, summary:visible").evaluate_all(
+        "all => all.map(one => one.offsetHeight)"
+    )
+    assert min(sizes) >= 24
+    await profile.close()
+
+
+async def test_the_staffs_list_follows(omegaai, browser):
+    page = await (await browser.new_context()).new_page()
+    await page.goto(f"{omegaai.base}/login")
+    await page.get_by_test_id("login-name").fill("admin")
+    await page.get_by_test_id("login-password").fill("development")
+    await page.get_by_test_id("login-submit").click()
+    await expect(page.locator("html[data-live-state=open]")).to_be_attached()
+    stored = await omegaai.book(JANE)
+    row = page.get_by_test_id("row-P100045")
+    await expect(row).to_contain_text("Pending")
+    await omegaai.update({**stored, "status": "booked"}, 1)
+    await expect(row).to_contain_text("Scheduled")
+    await page.context.close()
+
+
+FITS = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+CONTRAST = """all => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => {
+    const line = (one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
+    const [x, y, z] = [r, g, b].map((one) => line(one / 255));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const colour = parts(getComputedStyle(one).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  return all.map((element) => {
+    const [a, b] = [light(parts(getComputedStyle(element).color)), light(behind(element))];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  });
+}"""
+"""The contrast (WCAG 2) of each element's words with what is behind them."""
