@@ -7,6 +7,8 @@ from statistics import quantiles
 from typing import Any
 
 MAILS_PER_APPOINTMENT = 2
+ASKING = "please-confirm"
+"""The template of the mail that asks the patient to confirm."""
 
 
 def moment(text: str) -> datetime:
@@ -64,6 +66,11 @@ class Tally:
                 self._early_mails.append(row)
             else:
                 self.mails[placer, row["detail"]["template"]].append(moment(row["at"]))
+
+    @property
+    def asked_by_mail(self) -> list[str]:
+        """The appointments whose patients have been asked to confirm."""
+        return [placer for placer, template in self.mails if template == ASKING]
 
     @property
     def mails_received(self) -> int:

@@ -17,7 +17,7 @@ STALLED_SECONDS = 60
 
 
 class VolumeRun:
-    """Books ``count`` appointments, lets each patient confirm as soon as the card is there, and counts."""
+    """Books ``count`` appointments; each patient confirms when the mail that asks for it is there; counts it all."""
 
     def __init__(self, people: People, addresses: Addresses, count: int) -> None:
         self.people = people
@@ -67,7 +67,7 @@ class VolumeRun:
         moved_at, before = time.monotonic(), (-1, -1, -1, -1)
         while time.monotonic() - moved_at < STALLED_SECONDS:
             await self._read()
-            for placer in [p for p in self.tally.pending if p not in self._confirming]:
+            for placer in [p for p in self.tally.asked_by_mail if p not in self._confirming]:
                 self._confirming.add(placer)
                 group.create_task(self._confirm(placer))
             now = (len(self._emails), len(self.tally.pending), len(self.tally.confirmed), self.tally.mails_received)

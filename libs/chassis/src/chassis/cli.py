@@ -17,7 +17,7 @@ from uuid import UUID
 
 import uvloop
 
-from chassis import dead_letters, deliveries, hl7_inbound, migrations, parking, telemetry, topics
+from chassis import dead_letters, deliveries, hl7_inbound, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
 from chassis.settings import ServiceSettings, load_or_exit
 from chassis.store import Store
@@ -169,6 +169,8 @@ async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _o
 
 
 async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    from chassis import migrations  # noqa: PLC0415 (Alembic and SQLAlchemy are of no use to a running service)
+
     phase = None if options.phase == "all" else options.phase
     applied = await migrations.run(definition.migrations, settings.store.url, phase)
     for name in applied:

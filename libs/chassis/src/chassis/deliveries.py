@@ -214,7 +214,8 @@ class DeliveryWorker(LoopBase):
             try:
                 await self._store.pool.execute(_RENEW, tokens, self._lease_seconds)
             except UNAVAILABLE as error:
-                log.warning("deliveries.lease-not-renewed", destination=self._destination, reason=type(error).__name__)
+                reason = type(error).__name__
+                log.warning("deliveries.lease-not-renewed", destination=self._destination, reason=reason)
 
     async def _rest(self) -> None:
         """Waits for a notification, a delivery that falls due, or one underway to end and free its key."""
@@ -254,7 +255,11 @@ class DeliveryWorker(LoopBase):
         except StoreUnavailable as error:
             await self._again(delivery, token, error, partner_failed=False)
         except (Transient, TimeoutError) as error:
-            wait = error if isinstance(error, Transient) else Transient(f"no answer within {self._send_timeout_seconds:g} s")
+            wait = (
+                error
+                if isinstance(error, Transient)
+                else Transient(f"no answer within {self._send_timeout_seconds:g} s")
+            )
             await self._again(delivery, token, wait, partner_failed=True)
         except Permanent as error:
             self._breaker.succeeded()

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlmodel.ext.asyncio.session import AsyncSession
 
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 30
@@ -47,7 +49,7 @@ class Store:
 
     pool: "asyncpg.Pool"
     url: str
-    _engine: AsyncEngine | None = field(default=None, repr=False)
+    _engine: "AsyncEngine | None" = field(default=None, repr=False)
 
     @classmethod
     async def open(cls, settings: StoreSettings) -> "Store":
@@ -68,8 +70,12 @@ class Store:
         return cls(pool, url)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self) -> "AsyncIterator[AsyncSession]":
         """A SQLModel session for pages and operators' queries. The caller commits."""
+        # Loaded on first use: SQLAlchemy takes most of a service's start, and no hot path needs it.
+        from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine  # noqa: PLC0415
+        from sqlmodel.ext.asyncio.session import AsyncSession  # noqa: PLC0415
+
         if self._engine is None:
             self._engine = create_async_engine(
                 self.url.replace("postgresql://", "postgresql+asyncpg://", 1), pool_size=2, max_overflow=2
