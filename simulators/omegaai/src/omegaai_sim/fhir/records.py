@@ -176,21 +176,24 @@ _PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+_BEST_FIRST: Final = ("identifier", "email", "focus", "patient", "actor", "status", "date")
+"""What matches few comes first: it is scanned, the others are looked up for each match."""
+
+
 def search(work: Work, kind: str, query: Mapping[str, str], *, count: int, page: int) -> tuple[list[Stored], int]:
     """One page, oldest first, and the number of all matches. Raises ``Refused`` (400) for an unknown parameter."""
-    conditions, values = ["s.type = ?", "s.parameter = '_any'"], [kind]
-    for parameter, wanted in query.items():
+    for parameter in query:
         if parameter not in _PARAMETERS[kind]:
             raise Refused(400, "not-supported", f"{kind} cannot be searched by {parameter}")
-        if parameter == "date":
-            operator, low, high = _date_range(wanted)
-            test = {"eq": "value >= ? AND value < ?"}.get(operator, f"value {_OPERATORS.get(operator, '>=')} ?")
-            values += [kind, parameter, low, high] if operator == "eq" else [kind, parameter, low]
-        else:
-            test = "value = ?"
-            values += [kind, parameter, wanted.lower() if parameter == "email" else wanted]
-        matching = f"SELECT id FROM search_value WHERE type = ? AND parameter = ? AND {test}"  # noqa: S608 (a fixed word)
-        conditions.append(f"s.id IN ({matching})")
+    wanted = sorted(query, key=lambda name: _BEST_FIRST.index(name) if name in _BEST_FIRST else len(_BEST_FIRST))
+    scanned, *looked_up = [_test(name, query[name]) for name in wanted] or [("_any", "{}.value = ''", [])]
+    conditions, values = ["s.type = ?", "s.parameter = ?", scanned[1].format("s")], [kind, scanned[0], *scanned[2]]
+    for parameter, test, bound in looked_up:
+        conditions.append(
+            "EXISTS (SELECT 1 FROM search_value x WHERE x.type = s.type AND x.parameter = ? AND "  # noqa: S608 (fixed words)
+            f"{test.format('x')} AND x.number = s.number AND x.id = s.id)"
+        )
+        values += [parameter, *bound]
     where = " AND ".join(conditions)
     total = work.one(f"SELECT count(*) AS n FROM search_value s WHERE {where}", *values)  # noqa: S608 (values are bound)
     rows = work.all(
@@ -199,6 +202,16 @@ def search(work: Work, kind: str, query: Mapping[str, str], *, count: int, page:
         *values, count, (page - 1) * count,
     )  # fmt: skip
     return [Stored(json.loads(row["body"]), row["version"]) for row in rows], int(total["n"]) if total else 0
+
+
+def _test(parameter: str, wanted: str) -> tuple[str, str, list[str]]:
+    """The parameter, its condition (for a table to be filled in), the values to bind."""
+    if parameter != "date":
+        return parameter, "{}.value = ?", [wanted.lower() if parameter == "email" else wanted]
+    operator, low, high = _date_range(wanted)
+    if operator == "eq":
+        return parameter, "{0}.value >= ? AND {0}.value < ?", [low, high]
+    return parameter, f"{{}}.value {_OPERATORS[operator]} ?", [low]
 
 
 _OPERATORS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
