@@ -1,6 +1,7 @@
 """What tests, the demo and a curious person ask a simulator: is it there, what happened, and behave badly, please."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -42,7 +43,8 @@ class Control:
             limit = min(int(request.query_params.get("limit", "1000")), _MOST_ROWS)
         except ValueError:
             return JSONResponse({"error": "after and limit are whole numbers"}, 400)
-        return JSONResponse(await self._services.store.read(lambda work: _rows(work, after, limit)))
+        wanted = {name: request.query_params[name] for name in ("kind", "subject") if name in request.query_params}
+        return JSONResponse(await self._services.store.read(lambda work: _rows(work, after, limit, wanted)))
 
     async def misbehave(self, request: Request) -> Response:
         orders = self._services.misbehaviour
@@ -73,8 +75,10 @@ async def _object(request: Request) -> dict[str, Any]:
     return given if isinstance(given, dict) else {}
 
 
-def _rows(work: Work, after: int, limit: int) -> dict[str, Any]:
-    rows = work.all("SELECT * FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+def _rows(work: Work, after: int, limit: int, wanted: Mapping[str, str]) -> dict[str, Any]:
+    where = "".join(f" AND {name} = ?" for name in wanted)
+    sql = f"SELECT * FROM ledger WHERE seq > ?{where} ORDER BY seq LIMIT ?"  # noqa: S608 (fixed names)
+    rows = work.all(sql, after, *wanted.values(), limit)
     last = work.one("SELECT coalesce(max(seq), 0) AS last FROM ledger")
     return {
         "rows": [{**dict(row), "detail": json.loads(row["detail"])} for row in rows],
