@@ -180,7 +180,8 @@ def _facility(work: Work, service: Mapping[str, Any]) -> Facility:
 
 
 def _placer_number(appointment: Mapping[str, Any]) -> str:
-    return next((one["value"] for one in appointment.get("identifier", []) if one.get("system") == PLACER_SYSTEM), "")
+    found = (one.get("value") for one in appointment.get("identifier", []) if one.get("system") == PLACER_SYSTEM)
+    return next(found, None) or ""
 
 
 def _name(patient: Mapping[str, Any]) -> str:

@@ -174,7 +174,7 @@ async def _body(request: Request) -> dict[str, Any]:
         raise Refused(415, "not-supported", f"send {FHIR_JSON}")
     try:
         body = json.loads(await request.body())
-    except (ValueError, ClientDisconnect):
+    except (ValueError, RecursionError, ClientDisconnect):
         raise Refused(400, "structure", "the body is not JSON") from None
     if not isinstance(body, dict):
         raise Refused(400, "structure", "the body is not a resource")

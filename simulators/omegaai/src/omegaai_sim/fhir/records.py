@@ -118,7 +118,7 @@ def _check_context(work: Work, kind: str, body: Resource) -> None:
         ):
             raise invalid(path, f"refers to a {referred} that is not known")
     if kind == "Patient":
-        for number, identifier_ in enumerate(body["identifier"]):
+        for number, identifier_ in enumerate(body.get("identifier", [])):
             codes = [coding.get("code") for coding in identifier_.get("type", {}).get("coding", [])]
             system = identifier_.get("system")
             known = work.one("SELECT 1 FROM assigning_authority WHERE system = ?", system)
@@ -135,9 +135,9 @@ def _search_values(kind: str, body: Resource) -> list[tuple[str, str]]:
         found += [("identifier", f"{identifier.get('system', '')}|{value}"), ("identifier", value)]
     if kind == "Patient":
         found += [
-            ("email", telecom["value"].lower())
+            ("email", telecom["value"].strip().lower())
             for telecom in body.get("telecom", [])
-            if telecom.get("system") == "email"
+            if telecom.get("system") == "email" and "value" in telecom
         ]
     elif kind == "Appointment":
         found.append(("status", body["status"]))
@@ -163,7 +163,7 @@ def _search_values(kind: str, body: Resource) -> list[tuple[str, str]]:
             found += [("partof", owner), ("partof", owner.removeprefix("Organization/"))]
     else:
         found += [("status", body["status"]), ("focus", body.get("focus", {}).get("reference", ""))]
-        found += [("reasoncode", coding["code"]) for coding in body.get("reasonCode", {}).get("coding", [])]
+        found += [("reasoncode", coding.get("code", "")) for coding in body.get("reasonCode", {}).get("coding", [])]
     return found
 
 

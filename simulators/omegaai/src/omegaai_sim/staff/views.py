@@ -174,9 +174,9 @@ def _message(row: Row) -> Message:
     return Message(
         id=body["id"],
         status=body["status"],
-        reason=", ".join(coding["code"] for coding in codings),
+        reason=", ".join(coding.get("code", "") for coding in codings),
         focus=body.get("focus", {}).get("reference", ""),
-        authored=_moment(body["authoredOn"]),
+        authored=_moment(body.get("authoredOn", row["updated"])),
         updated=_moment(row["updated"]),
     )
 
@@ -193,7 +193,7 @@ def _person(work: Work, body: Mapping[str, Any]) -> Person:
     return Person(
         id=body["id"],
         name=", ".join(filter(None, [name.get("family"), " ".join(name.get("given", []))])),
-        identifiers=", ".join(one.get("value", "") for one in body["identifier"]),
+        identifiers=", ".join(one.get("value", "") for one in body.get("identifier", [])),
         birth_date=body.get("birthDate", ""),
         email=email or "",
         invite_state=INVITE_STATES[reached],
