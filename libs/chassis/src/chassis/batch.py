@@ -21,6 +21,8 @@ class StopTheBatch(Exception):  # noqa: N818 (an order)
     """Raised by an intake that takes no more: the transaction is rolled back and ``run`` raises it to its caller."""
 
 
+_NOBODYS_FAULT = (*UNAVAILABLE, StoreUnavailable, StopTheBatch)
+
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
 W = TypeVar("W")
@@ -100,7 +102,7 @@ class BatchExecutor(Generic[M, W, R]):
                     return await self._together(connection, items)
                 except Exception as error:
                     # Data that the store refuses, or a bug while loading or writing: find out whose it is.
-                    if isinstance(error, UNAVAILABLE | StopTheBatch):
+                    if isinstance(error, _NOBODYS_FAULT):
                         raise
                     return await self._one_by_one(connection, items)
         except UNAVAILABLE as error:
@@ -181,7 +183,7 @@ class BatchExecutor(Generic[M, W, R]):
         except COLLISIONS as error:
             return Failed(Transient(f"another transaction was first: {type(error).__name__}"))
         except Exception as error:
-            if isinstance(error, UNAVAILABLE | StopTheBatch):
+            if isinstance(error, _NOBODYS_FAULT):
                 raise
             outcome = Failed(error)
             async with connection.transaction():

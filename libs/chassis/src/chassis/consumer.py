@@ -233,7 +233,7 @@ class Consumer(LoopBase, Generic[W]):
         failures = 0
         while not self.stopping:
             try:
-                await self._process(records)
+                await self._process_up_to_the_limit(records)
                 break
             except StoreUnavailable as error:
                 failures += 1
@@ -255,6 +255,16 @@ class Consumer(LoopBase, Generic[W]):
             # A rebalance took the partitions: their new owner reads the records again and the inbox drops them.
             self._metrics.count("offset_commits_failed_total")
             log.warning("consumer.offsets-not-committed", consumer=self._name, reason=type(error).__name__)
+
+    async def _process_up_to_the_limit(self, records: Sequence[Record]) -> None:
+        """As one batch; where that holds more dead letters than there is room for, one by one up to the limit."""
+        try:
+            await self._process(records)
+        except DeadLetterLimitError:
+            if len(records) == 1:
+                raise
+            for record in records:
+                await self._process([record])
 
     async def _process(self, records: Sequence[Record]) -> None:
         """Everything of ``records`` is committed on return: as an effect, a dead letter or a parked message."""

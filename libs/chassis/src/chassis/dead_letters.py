@@ -72,8 +72,8 @@ async def keep(
 ) -> None:
     """Writes the failed records in the caller's transaction. Raises ``DeadLetterLimitError``."""
     count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
-    if await connection.fetchval(count, consumer) >= limit:
-        raise DeadLetterLimitError(f"{consumer} has {limit} open dead letters, which is the limit")
+    if await connection.fetchval(count, consumer) + len(failures) > limit:
+        raise DeadLetterLimitError(f"{consumer} may have {limit} open dead letters and would get more")
     rows = []
     for record, message_id, error in failures:
         reason = str(error) if isinstance(error, contracts.ContractError) else reason_of(error)

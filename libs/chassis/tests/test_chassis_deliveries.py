@@ -1,0 +1,215 @@
+"""Deliveries: in order per key, tried until answered, and seen by the partner under one key whatever dies."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
+
+import pytest
+
+from chassis import deliveries, failpoints
+from chassis.deliveries import Breaker, Delivery, DeliveryWorker, Receipt
+from chassis.errors import Permanent, Transient
+from chassis.metrics import Metrics
+from chassis.settings import BreakerSettings, RetrySettings
+from chassis.testing import eventually
+from chassis.transaction import Transaction
+
+QUICK = RetrySettings(first_seconds=0.02, longest_seconds=0.1)
+
+
+class Partner:
+    """Takes deliveries; does to a key what it was told, as often as it was told."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[UUID, bytes]] = []
+        self.keys_seen: list[str] = []
+        self.refusals: dict[UUID, list[Exception]] = {}
+        self.hangs = asyncio.Event()
+        self.hangs.set()
+
+    async def __call__(self, delivery: Delivery) -> Receipt:
+        self.keys_seen.append(delivery.idempotency_key)
+        await self.hangs.wait()
+        if self.refusals.get(delivery.key):
+            raise self.refusals[delivery.key].pop(0)
+        self.taken.append((delivery.key, delivery.payload))
+        return Receipt({"id": "42"})
+
+
+async def stage(store, *rows: tuple[UUID, bytes], destination: str = "partner") -> None:
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        for key, payload in rows:
+            transaction.deliver(destination, key=key, kind="k", payload=payload, idempotency_key=uuid4().hex)
+        await transaction.flush()
+
+
+@asynccontextmanager
+async def working(store, partner, **more):
+    metrics = Metrics()
+    worker = DeliveryWorker(store, "partner", partner, retry=QUICK, metrics=metrics, **more)
+    running = asyncio.create_task(worker.run())
+    try:
+        yield metrics
+    finally:
+        partner.hangs.set()
+        await worker.stop()
+        await asyncio.wait_for(running, 20)
+
+
+async def states(store) -> list[str]:
+    return [row["state"] for row in await store.pool.fetch("SELECT state FROM deliveries ORDER BY sequence")]
+
+
+def all_are(store, state: str):
+    async def condition() -> bool:
+        return set(await states(store)) == {state}
+
+    return eventually(condition, timeout_seconds=20, what=f"every delivery {state}")
+
+
+pytestmark = pytest.mark.stack
+
+
+async def test_each_key_in_order_and_keys_side_by_side(store) -> None:
+    keys = [uuid4() for _ in range(10)]
+    await stage(store, *((key, bytes([n])) for n in range(10) for key in keys))
+    partner = Partner()
+    async with working(store, partner):
+        await all_are(store, "done")
+    for key in keys:
+        assert [payload for found, payload in partner.taken if found == key] == [bytes([n]) for n in range(10)]
+    assert await store.pool.fetchval("SELECT receipt FROM deliveries LIMIT 1") == '{"id": "42"}'
+
+
+async def test_a_passing_failure_holds_its_key_alone_and_keeps_its_idempotency_key(store) -> None:
+    sick, well = uuid4(), uuid4()
+    partner = Partner()
+    partner.refusals[sick] = [Transient("busy")] * 4
+    await stage(store, (sick, b"1"), (sick, b"2"), (well, b"1"))
+    async with working(store, partner):
+        await all_are(store, "done")
+    assert [payload for key, payload in partner.taken if key == sick] == [b"1", b"2"]
+    assert partner.taken[0][0] == well
+    first = await store.pool.fetchrow("SELECT idempotency_key, attempts FROM deliveries ORDER BY sequence LIMIT 1")
+    assert partner.keys_seen.count(first["idempotency_key"]) == first["attempts"] == 5
+
+
+async def test_a_refusal_for_good_is_kept_with_the_answer_and_the_key_goes_on(store) -> None:
+    key = uuid4()
+    partner = Partner()
+    partner.refusals[key] = [Permanent("422: Appointment.start")]
+    await stage(store, (key, b"1"), (key, b"2"))
+    async with working(store, partner):
+
+        async def is_settled() -> bool:
+            return await states(store) == ["dead", "done"]
+
+        await eventually(is_settled, what="one dead, one done")
+        (dead,) = await deliveries.list_deliveries(store, state="dead", destination=None, limit=10)
+        assert dead["last_error"] == "422: Appointment.start"
+        assert await deliveries.retry_delivery(store, dead["id"], actor="tester")
+        await all_are(store, "done")
+    assert await store.pool.fetchval("SELECT action FROM operator_audit") == "delivery.retry"
+
+
+async def test_a_bug_of_ours_is_kept_without_its_text(store) -> None:
+    key = uuid4()
+    partner = Partner()
+    partner.refusals[key] = [ValueError("Roe^Jane 4711")]
+    await stage(store, (key, b"1"))
+    async with working(store, partner):
+        await all_are(store, "dead")
+    assert await store.pool.fetchval("SELECT last_error FROM deliveries") == "bug: ValueError"
+
+
+async def test_a_death_between_send_and_mark_repeats_under_the_same_key(store) -> None:
+    await stage(store, (uuid4(), b"1"))
+    partner = Partner()
+    failpoints.arm("delivery.after-send-before-mark=raise")
+
+    async def once() -> None:
+        worker = DeliveryWorker(store, "partner", partner, retry=QUICK, lease_seconds=0.3, metrics=Metrics())
+        running = asyncio.create_task(worker.run())
+
+        async def was_sent() -> bool:
+            return len(partner.taken) >= 1
+
+        await eventually(was_sent, what="the first try")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)  # the task that "died" is not waited for by anyone
+    await once()
+    failpoints.arm("")
+    assert await states(store) == ["pending"]
+    async with working(store, partner):
+        await all_are(store, "done")
+    assert len(partner.taken) == 2
+    assert len(set(partner.keys_seen)) == 1
+
+
+async def test_who_lives_keeps_its_lease_and_a_second_worker_stays_away(store) -> None:
+    await stage(store, (uuid4(), b"1"))
+    partner, other = Partner(), Partner()
+    partner.hangs.clear()
+    async with working(store, partner, lease_seconds=0.4):
+
+        async def is_underway() -> bool:
+            return bool(partner.keys_seen)
+
+        await eventually(is_underway, what="the first worker's try")
+        taken = "SELECT lease_until FROM deliveries"
+        before = await store.pool.fetchval(taken)
+        async with working(store, other, lease_seconds=0.4):
+
+            async def was_renewed_often() -> bool:
+                return (await store.pool.fetchval(taken) - before).total_seconds() > 1.0
+
+            await eventually(was_renewed_often, what="renewed leases")
+            assert other.keys_seen == []
+            partner.hangs.set()
+            await all_are(store, "done")
+    assert len(partner.taken) == 1
+
+
+async def test_what_the_service_keeps_of_an_answer_commits_with_the_mark(store) -> None:
+    await stage(store, (uuid4(), b"1"))
+    fails = [True]
+
+    async def settled(transaction: Transaction, delivery: Delivery, receipt: Receipt) -> None:
+        statement = "INSERT INTO things VALUES ($1, $2, '{1}')"
+        await transaction.connection.execute(statement, delivery.key, int(receipt.detail["id"]))
+        if fails and fails.pop():
+            raise OSError("a fault while settling")
+
+    async with working(store, Partner(), settled=settled, lease_seconds=0.3):
+        await all_are(store, "done")
+    assert await store.pool.fetchval("SELECT revision FROM things") == 42
+
+
+async def test_the_second_delivery_with_one_idempotency_key_is_not_written(store) -> None:
+    async with store.pool.acquire() as connection:
+        for _ in range(2):
+            async with connection.transaction():
+                transaction = Transaction(connection)
+                transaction.deliver("partner", key=uuid4(), kind="k", payload=b"1", idempotency_key="same")
+                await transaction.flush()
+    assert await states(store) == ["pending"]
+
+
+def test_the_breaker_rests_then_tries_one_then_lets_all_go() -> None:
+    now = [0.0]
+    breaker = Breaker(BreakerSettings(failures=3, open_seconds=5), now=lambda: now[0])
+    for _ in range(3):
+        assert breaker.allowance(8) == 8
+        breaker.failed()
+    assert breaker.allowance(8) == 0
+    now[0] = 5
+    assert breaker.allowance(8) == 1
+    breaker.failed()
+    assert breaker.allowance(8) == 0
+    now[0] = 10
+    breaker.succeeded()
+    assert breaker.allowance(8) == 8

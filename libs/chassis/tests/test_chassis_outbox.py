@@ -1,0 +1,142 @@
+"""The relay on the real broker: what was committed reaches Kafka, in order per aggregate, whoever dies."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from chassis_bench_domain import event, kafka_settings
+
+import contracts
+from chassis import failpoints, topics
+from chassis.metrics import Metrics
+from chassis.outbox import Relay
+from chassis.testing import eventually
+from chassis.transaction import Transaction
+
+pytestmark = pytest.mark.stack
+TOPIC = "appointment.scheduled"
+
+
+async def commit(store, *messages: contracts.Message) -> None:
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        for message in messages:
+            transaction.publish(message)
+        await transaction.flush()
+
+
+@asynccontextmanager
+async def relaying(store, bootstrap: str, prefix: str):
+    metrics = Metrics()
+    relay = Relay(store, kafka_settings(bootstrap, prefix), metrics)
+    running = asyncio.create_task(relay.run())
+    try:
+        yield relay, metrics
+    finally:
+        await relay.stop()
+        await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 20)
+
+
+async def on_the_bus(bootstrap: str, prefix: str, number: int) -> list[contracts.Message]:
+    """The first ``number`` messages of the topic, per partition in order."""
+    consumer = AIOKafkaConsumer(prefix + TOPIC, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    found = []
+    try:
+        async with asyncio.timeout(30):
+            while len(found) < number:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += [contracts.parse(record.value) for record in records]
+    finally:
+        await consumer.stop()
+    return found
+
+
+@pytest.fixture
+async def prefix(kafka_bootstrap, topic_prefix) -> str:
+    await topics.ensure({"bootstrap_servers": kafka_bootstrap}, prefix=topic_prefix)
+    return topic_prefix
+
+
+async def all_marked(store) -> bool:
+    return await store.pool.fetchval("SELECT count(*) FROM outbox WHERE sent_at IS NULL") == 0
+
+
+async def test_everything_committed_is_on_the_bus_in_order_per_key(store, kafka_bootstrap, prefix) -> None:
+    keys = [uuid4() for _ in range(20)]
+    for revision in range(1, 31):
+        await commit(store, *(event(key, revision) for key in keys))
+    async with relaying(store, kafka_bootstrap, prefix) as (_, metrics):
+        await eventually(lambda: all_marked(store), timeout_seconds=30, what="all rows marked")
+        assert metrics.value("messages_published_total") == 600
+    by_key: dict = {}
+    for message in await on_the_bus(kafka_bootstrap, prefix, 600):
+        by_key.setdefault(message.aggregate_id, []).append(message.revision)
+    assert by_key == {key: list(range(1, 31)) for key in keys}
+
+
+async def test_a_commit_wakes_the_relay_within_a_tenth_of_a_second(store, kafka_bootstrap, prefix) -> None:
+    async with relaying(store, kafka_bootstrap, prefix) as (relay, _):
+
+        async def is_active() -> bool:
+            return relay.active
+
+        await eventually(is_active, timeout_seconds=20, what="an active relay")
+        await commit(store, event(uuid4(), 1))
+        await eventually(lambda: all_marked(store), what="the first row, which opens connections")
+        started = time.monotonic()
+        await commit(store, event(uuid4(), 1))
+        await eventually(lambda: all_marked(store), what="the row")
+        assert time.monotonic() - started < 0.7, "slower than the poll: the notification did not wake it"
+
+
+async def test_the_standby_takes_over_within_five_seconds(store, kafka_bootstrap, prefix) -> None:
+    async with (
+        relaying(store, kafka_bootstrap, prefix) as (first, _),
+        relaying(store, kafka_bootstrap, prefix) as (second, _),
+    ):
+
+        async def one_is_active() -> bool:
+            return first.active or second.active
+
+        await eventually(one_is_active, timeout_seconds=20, what="an active relay")
+        assert not (first.active and second.active)
+        holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        await store.pool.fetchval("SELECT pg_terminate_backend($1)", await store.pool.fetchval(holder))
+        started = time.monotonic()
+        await commit(store, event(uuid4(), 1))
+        await eventually(lambda: all_marked(store), timeout_seconds=10, what="the row, by whoever holds the lock now")
+        assert time.monotonic() - started < 5
+
+
+async def test_a_death_between_send_and_mark_sends_again_and_loses_nothing(store, kafka_bootstrap, prefix) -> None:
+    sent = [event(uuid4(), 1) for _ in range(5)]
+    await commit(store, *sent)
+    for _ in range(3):
+        failpoints.arm("relay.after-send-before-mark=raise")
+        relay = Relay(store, kafka_settings(kafka_bootstrap, prefix), Metrics())
+        with pytest.raises(failpoints.FailPoint):
+            await relay.run()
+        failpoints.arm("")
+        assert not await all_marked(store)
+    async with relaying(store, kafka_bootstrap, prefix):
+        await eventually(lambda: all_marked(store), timeout_seconds=20, what="all rows marked")
+    found = await on_the_bus(kafka_bootstrap, prefix, 20)
+    assert {message.message_id for message in found} == {message.message_id for message in sent}
+    assert len(found) == 20, "four times each: the inbox is what drops the repeats"
+
+
+async def test_while_kafka_is_away_rows_wait_and_the_gauge_says_how_long(store) -> None:
+    await commit(store, event(uuid4(), 1))
+    await store.pool.execute("UPDATE outbox SET created_at = created_at - interval '90 seconds'")
+    async with relaying(store, "127.0.0.1:1", "nobody.") as (relay, metrics):
+
+        async def is_told() -> bool:
+            return metrics.value("outbox_oldest_unsent_age_seconds") >= 90
+
+        await eventually(is_told, timeout_seconds=15, what="the age of the oldest unsent row")
+        assert metrics.value("outbox_unsent") == 1
+        assert not relay.active
