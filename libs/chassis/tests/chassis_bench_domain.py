@@ -15,7 +15,11 @@ from chassis.transaction import Transaction
 from contracts.examples import EXAMPLES
 
 EXAMPLE: Any = EXAMPLES[contracts.AppointmentScheduled]
-CREATE = "CREATE TABLE things (id uuid PRIMARY KEY, revision int NOT NULL, applied int[] NOT NULL CHECK (cardinality(applied) < 1000))"
+CREATE = """
+CREATE TABLE things (
+    id uuid PRIMARY KEY, revision int NOT NULL, applied int[] NOT NULL CHECK (cardinality(applied) < 1000)
+)
+"""
 
 
 async def open_store(url: str) -> Store:

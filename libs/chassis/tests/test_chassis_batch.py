@@ -41,7 +41,8 @@ def messages(number: int) -> list[contracts.Message]:
 
 async def counts(store) -> dict[str, int]:
     tables = ("inbox", "outbox", "deliveries", "dead_letters", "things")
-    return {table: await store.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
+    count = "SELECT count(*) FROM "
+    return {table: await store.pool.fetchval(count + table) for table in tables}
 
 
 async def test_a_batch_has_every_effect_once_and_a_repeat_none(store) -> None:
@@ -117,7 +118,10 @@ async def test_at_the_limit_of_dead_letters_nothing_of_the_batch_is_kept(store) 
 async def test_a_store_that_is_away_is_nobodys_fault(store) -> None:
     with pytest.raises(StoreUnavailable):
         await executor(store, Behaviour(store_away=True)).run([item(messages(1)[0])])
-    terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    terminate = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND datname = current_database()
+    """
 
     class Dies(Behaviour):
         async def handle(self, work, message):

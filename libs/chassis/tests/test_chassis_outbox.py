@@ -104,7 +104,10 @@ async def test_the_standby_takes_over_within_five_seconds(store, kafka_bootstrap
 
         await eventually(one_is_active, timeout_seconds=20, what="an active relay")
         assert not (first.active and second.active)
-        holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        holder = """
+        SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+        WHERE locktype = 'advisory' AND granted AND datname = current_database()
+        """
         await store.pool.fetchval("SELECT pg_terminate_backend($1)", await store.pool.fetchval(holder))
         started = time.monotonic()
         await commit(store, event(uuid4(), 1))

@@ -1,0 +1,223 @@
+"""HL7 in over real MLLP: acknowledged after the commit, refused with the reason, repeated without a second effect."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+from chassis_bench_domain import Things, applied, event
+
+from chassis import failpoints, hl7_inbound
+from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from chassis.hl7_inbound import Hl7Listener, InboundHl7
+from chassis.metrics import Metrics
+from chassis.testing import eventually
+from chassis.transaction import Transaction
+from hl7v2 import Ack, parse_ack
+from hl7v2.mllp import Client, frame
+
+pytestmark = pytest.mark.stack
+SPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+def siu(control_id: str, placer: str, note: str = "") -> bytes:
+    return (
+        f"MSH|^~\\&|RAMSOFT|FAC01|SUITE|NORTHSIDE|20261125093000-0500||SIU^S12|{control_id}|P|2.3.1\r"
+        f"SCH|{placer}^RAMSOFT|A1\rPID|1||4711^^^NORTHSIDE||Roe^Jane\rNTE|1||{note}\r"
+    ).encode()
+
+
+@dataclass
+class Desk:
+    """A handler that does what it was told about a placer number."""
+
+    raises: dict[str, Exception] = field(default_factory=dict)
+
+    def open_work(self, transaction: Transaction) -> Any:
+        things = Things(transaction)
+        transaction.join(things)
+        return transaction, things
+
+    async def prefetch(self, work: Any, items: list[InboundHl7]) -> None:
+        await work[1].load([uuid5(SPACE, item.message.get("SCH-1") or "") for item in items])
+
+    async def handle(self, work: Any, item: InboundHl7) -> None:
+        placer = item.message.get("SCH-1") or ""
+        identifier = uuid5(SPACE, placer)
+        revision = len(work[1].rows.get(identifier, ())) + 1
+        work[1].apply(identifier, revision)
+        work[0].publish(event(identifier, revision))
+        if placer in self.raises:
+            raise self.raises[placer]
+
+
+@dataclass
+class Bench:
+    store: Any
+    listener: Hl7Listener
+    desk: Desk
+    metrics: Metrics
+
+    async def send(self, message: bytes, control_id: str) -> Ack:
+        client = Client("127.0.0.1", self.listener.port)
+        try:
+            return await client.send(message, control_id=control_id)
+        finally:
+            await client.close()
+
+    async def effects(self) -> dict[UUID, list[int]]:
+        return await applied(self.store)
+
+    async def journal(self) -> list[tuple[str, str | None, str | None]]:
+        rows = await self.store.pool.fetch("SELECT state, reason, setting FROM hl7_journal ORDER BY received_at")
+        return [tuple(row) for row in rows]
+
+
+@pytest.fixture
+async def bench(store) -> AsyncIterator[Bench]:
+    desk, metrics = Desk(), Metrics()
+    listener = Hl7Listener(
+        store, host="127.0.0.1", port=0, open_work=desk.open_work, prefetch=desk.prefetch, handle=desk.handle,
+        metrics=metrics,
+    )  # fmt: skip
+    running = asyncio.create_task(listener.run())
+
+    async def listens() -> bool:
+        return listener.port != 0
+
+    await eventually(listens, what="a listening port")
+    yield Bench(store, listener, desk, metrics)
+    await listener.stop()
+    await asyncio.wait_for(running, 15)
+
+
+async def test_aa_means_committed_and_a_repeat_has_no_second_effect(bench) -> None:
+    for _ in range(3):
+        ack = await bench.send(siu("C1", "P1"), "C1")
+        assert (ack.code, ack.control_id) == ("AA", "C1")
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
+    assert await bench.store.pool.fetchval("SELECT repeats FROM hl7_journal") == 2
+    assert bench.metrics.value("hl7_repeats_total", kind="same-content") == 2
+
+
+async def test_the_same_control_id_with_other_content_is_processed_and_counted(bench) -> None:
+    await bench.send(siu("C1", "P1"), "C1")
+    assert (await bench.send(siu("C1", "P1", "other"), "C1")).code == "AA"
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1, 2]}
+    assert bench.metrics.value("hl7_repeats_total", kind="other-content") == 1
+
+
+async def test_malformed_gets_ar_with_err_and_a_line_in_the_journal(bench) -> None:
+    broken = b"MSH|^~\\&|RAMSOFT|FAC01|SUITE|N|20261125||SIU^S12||P|2.3.1\r"
+    client = Client("127.0.0.1", bench.listener.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.listener.port)
+    writer.write(frame(broken) + frame(b"hello") + frame(siu("C2", "P2")))
+    async with asyncio.timeout(10):
+        answers = [await reader.readuntil(b"\x1c\r") for _ in range(3)]
+    writer.close()
+    await client.close()
+    acks = [parse_ack(answer.strip(b"\x0b\x1c\r")) for answer in answers]
+    assert [ack.code for ack in acks] == ["AR", "AR", "AA"]
+    assert acks[0].errors[0].location.startswith("MSH")
+    assert [state for state, _, _ in await bench.journal()] == ["rejected", "rejected", "accepted"]
+
+    bench.desk.raises["P3"] = Malformed("is missing", location="PID-3", code="101")
+    ack = await bench.send(siu("C3", "P3"), "C3")
+    assert (ack.code, ack.errors[0].code) == ("AR", "101")
+    assert ack.errors[0].location.startswith("PID")
+    assert uuid5(SPACE, "P3") not in await bench.effects()
+
+
+async def test_needs_setup_gets_ae_is_kept_and_goes_through_after_the_fix(bench) -> None:
+    bench.desk.raises["P1"] = NeedsSetup("facility FAC09 is not mapped", setting="facilities.FAC09")
+    ack = await bench.send(siu("C1", "P1"), "C1")
+    assert ack.code == "AE"
+    assert "facilities.FAC09" in (ack.text or "")
+    assert await bench.journal() == [("needs_setup", "facility FAC09 is not mapped", "facilities.FAC09")]
+    assert await bench.effects() == {}
+    (waiting,) = await hl7_inbound.list_journal(bench.store, states=["needs_setup"], limit=10)
+    again = await hl7_inbound.replay(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+    assert again.startswith("failed")
+    bench.desk.raises.clear()
+    words = await hl7_inbound.replay(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+    assert words == "processed"
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
+    with pytest.raises(KeyError):
+        await hl7_inbound.replay(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+    assert (await bench.send(siu("C1", "P1"), "C1")).code == "AA", "the sender's own repeat comes too late"
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
+
+
+async def test_a_sender_that_repeats_after_the_fix_needs_no_operator(bench) -> None:
+    bench.desk.raises["P1"] = NeedsSetup("told so", setting="x")
+    assert (await bench.send(siu("C1", "P1"), "C1")).code == "AE"
+    bench.desk.raises.clear()
+    assert (await bench.send(siu("C1", "P1"), "C1")).code == "AA"
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "states"),
+    [
+        (Transient("not now"), "AE", []),
+        (Permanent("another patient's"), "AR", ["failed"]),
+        (ZeroDivisionError("Roe^Jane"), "AE", ["failed"]),
+    ],
+)
+async def test_other_failures(bench, error, code, states) -> None:
+    bench.desk.raises["P1"] = error
+    ack = await bench.send(siu("C1", "P1"), "C1")
+    assert ack.code == code
+    assert "Roe" not in (ack.text or "")
+    assert [state for state, _, _ in await bench.journal()] == states
+    assert await bench.effects() == {}
+
+
+async def test_with_the_store_away_the_answer_is_ae_and_nothing_is_kept(bench) -> None:
+    url = bench.store.pool
+    bench.listener.executor._store = type("Gone", (), {"pool": _Gone()})()
+    assert (await bench.send(siu("C1", "P1"), "C1")).code == "AE"
+    bench.listener.executor._store = bench.store
+    assert url is bench.store.pool
+    assert await bench.journal() == []
+    assert (await bench.send(siu("C1", "P1"), "C1")).code == "AA"
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
+
+
+class _Gone:
+    def acquire(self) -> Any:
+        raise ConnectionRefusedError
+
+
+async def test_a_hundred_messages_in_one_write_are_each_answered_in_order(bench) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.listener.port)
+    writer.write(b"".join(frame(siu(f"C{n}", f"P{n % 7}")) for n in range(100)))
+    async with asyncio.timeout(30):
+        answers = [parse_ack((await reader.readuntil(b"\x1c\r")).strip(b"\x0b\x1c\r")) for _ in range(100)]
+    writer.close()
+    assert [ack.control_id for ack in answers] == [f"C{n}" for n in range(100)]
+    assert {ack.code for ack in answers} == {"AA"}
+    assert sorted(len(revisions) for revisions in (await bench.effects()).values()) == [14, 14, 14, 14, 14, 15, 15]
+
+
+async def test_many_connections_share_commits_and_copies_have_one_effect(bench) -> None:
+    async def one(number: int) -> str:
+        return (await bench.send(siu(f"C{number % 30}", f"P{number % 30}"), f"C{number % 30}")).code
+
+    assert set(await asyncio.gather(*(one(number) for number in range(60)))) == {"AA"}
+    assert await bench.effects() == {uuid5(SPACE, f"P{n}"): [1] for n in range(30)}
+
+
+async def test_a_death_between_commit_and_ack_is_made_good_by_the_repeat(bench) -> None:
+    """R3: the connection dies without an answer, as with the process; the sender comes again."""
+    for number in range(100):
+        failpoints.arm("inbound.after-commit-before-ack=raise")
+        task = asyncio.ensure_future(bench.listener.accept(siu(f"C{number}", f"P{number}")))
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(outcome, failpoints.FailPoint)
+        failpoints.arm("")
+        assert parse_ack(await bench.listener.accept(siu(f"C{number}", f"P{number}"))).code == "AA"
+    assert await bench.effects() == {uuid5(SPACE, f"P{n}"): [1] for n in range(100)}
+    assert await bench.store.pool.fetchval("SELECT count(*) FROM outbox") == 100

@@ -1,0 +1,97 @@
+"""The host: probes that tell live from ready, loops that are restarted, and a stop in order."""
+
+import asyncio
+import os
+import signal
+import time
+
+import httpx
+import pytest
+
+from chassis.loops import LoopBase
+from chassis.metrics import Metrics
+from chassis.service import STALLED_SECONDS, Service, kafka_check
+from chassis.settings import HttpSettings
+from chassis.testing import eventually
+
+
+class Turning(LoopBase):
+    def __init__(self, name: str, order: list[str], *, fails: int = 0) -> None:
+        super().__init__()
+        self.name, self.order, self.fails, self.starts = name, order, fails, 0
+
+    async def run(self) -> None:
+        self.starts += 1
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("a bug")
+        await self._stopping.wait()
+        self.order.append(self.name)
+
+
+async def get(one: "Service", path: str) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(one.app()), base_url="http://demo") as client:
+        return await client.get(path)
+
+
+def service(loops=None, checks=None) -> Service:
+    http = HttpSettings(port=0)
+    return Service("demo", http, Metrics(), loops or {}, checks or {})
+
+
+async def _away() -> None:
+    raise ConnectionError("the store does not answer")
+
+
+async def _there() -> None:
+    return
+
+
+async def _hangs() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_ready_names_what_does_not_answer_and_live_is_another_question(monkeypatch) -> None:
+    monkeypatch.setattr("chassis.service.CHECK_TIMEOUT_SECONDS", 0.1)
+    checks = {"store": _away, "kafka": _there, "site": _hangs}
+    one = service(checks=checks)
+    ready, live = await get(one, "/readyz"), await get(one, "/livez")
+    assert (ready.status_code, live.status_code) == (503, 200)
+    assert ready.json() == {
+        "store": "the store does not answer",
+        "kafka": "ready",
+        "site": "no answer within 0.1 s",
+    }
+
+
+async def test_a_loop_that_does_not_turn_is_not_live() -> None:
+    loop = Turning("one", [])
+    loop.progressed_at = time.monotonic() - STALLED_SECONDS - 1
+    answer = await get(service({"one": loop}), "/livez")
+    assert (answer.status_code, answer.json()) == (503, {"live": False, "stalled": ["one"]})
+
+
+async def test_metrics_are_shown() -> None:
+    one = service()
+    one.metrics.set("outbox_unsent", 7)
+    assert "outbox_unsent 7.0" in (await get(one, "/metrics")).text
+
+
+async def test_kafka_being_away_is_told_apart() -> None:
+    with pytest.raises(ConnectionError, match="Kafka"):
+        await kafka_check("127.0.0.1:1")()
+
+
+async def test_sigterm_stops_the_loops_in_order_and_a_failed_one_was_started_again(monkeypatch) -> None:
+    monkeypatch.setattr("chassis.service.RESTART_PAUSE_SECONDS", 0.01)
+    order: list[str] = []
+    loops = {name: Turning(name, order, fails=int(name == "consumer")) for name in ("listener", "consumer", "relay")}
+    running = asyncio.create_task(service(loops).run())
+
+    async def all_run() -> bool:
+        return [loop.starts for loop in loops.values()] == [1, 2, 1]
+
+    await eventually(all_run, what="all loops, one of them restarted")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(running, 10)
+    assert order == ["listener", "consumer", "relay"]

@@ -1,0 +1,146 @@
+"""Tables, migrations and the transaction: what is declared is there, and the fake does what the real one does."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from chassis_bench_domain import event
+
+from chassis import migrations, tables
+from chassis.errors import StoreUnavailable
+from chassis.settings import StoreSettings
+from chassis.store import Store
+from chassis.testing import RecordingTransaction, RevisionTakenError
+from chassis.transaction import Transaction
+
+pytestmark = pytest.mark.stack
+
+FIRST = '''"""The first tables."""
+from alembic import op
+from chassis import schema
+revision, down_revision, phase = "t001", None, "before"
+def upgrade():
+    schema.upgrade("v001", op)
+'''
+SECOND = '''"""A column that goes."""
+from alembic import op
+revision, down_revision, phase = "t002", "t001", "{phase}"
+def upgrade():
+    op.execute("ALTER TABLE inbox ADD COLUMN note text")
+'''
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    versions = tmp_path / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (versions / "t001.py").write_text(FIRST)
+    (versions / "t002.py").write_text(SECOND.format(phase="after"))
+    return tmp_path / "migrations"
+
+
+async def test_declared_tables_are_the_live_ones(store) -> None:
+    declared = tables.declare(tables.new_base())
+    for name in declared.__dataclass_fields__:
+        table = getattr(declared, name).__table__
+        rows = await store.pool.fetch(
+            "SELECT column_name, is_nullable FROM information_schema.columns WHERE table_name = $1", table.name
+        )
+        live = {row["column_name"]: row["is_nullable"] == "YES" for row in rows}
+        assert {column.name: column.nullable for column in table.columns} == live, table.name
+
+
+async def test_migrations_go_in_phases_and_only_once(folder, database_url) -> None:
+    assert await migrations.run(folder, database_url, "before") == ["t001 (The first tables.)"]
+    assert await migrations.run(folder, database_url, "before") == []
+    assert await migrations.run(folder, database_url, "after") == ["t002 (A column that goes.)"]
+    assert await migrations.run(folder, database_url) == []
+    connection = await asyncpg.connect(database_url)
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "t002"
+    await connection.close()
+
+
+async def test_a_migration_without_a_phase_is_refused(folder, database_url) -> None:
+    (folder / "versions" / "t002.py").write_text(SECOND.format(phase="someday"))
+    with pytest.raises(migrations.MigrationError, match="t002 has no phase"):
+        await migrations.run(folder, database_url)
+
+
+async def test_a_store_that_does_not_answer_says_so() -> None:
+    with pytest.raises(StoreUnavailable):
+        await Store.open(StoreSettings(url="postgresql://u:p@127.0.0.1:1/x"))
+
+
+@pytest.fixture(params=["real", "recording"])
+async def transaction(request, store):
+    """The same expectations hold for the real transaction and for the one of handlers' tests."""
+    if request.param == "recording":
+        yield RecordingTransaction()
+        return
+    async with store.pool.acquire() as connection:
+        outer = connection.transaction()
+        await outer.start()
+        yield Transaction(connection)
+        await outer.rollback()
+
+
+async def written(transaction) -> dict[str, list]:
+    if isinstance(transaction, RecordingTransaction):
+        return {
+            "events": [(message.aggregate_id, message.revision) for message in transaction.events],
+            "deliveries": [(row["idempotency_key"], row["payload"]) for row in transaction.deliveries],
+            "audits": [(row["action"], row["detail"]) for row in transaction.audits],
+        }
+    fetch = transaction.connection.fetch
+    return {
+        "events": [tuple(row) for row in await fetch("SELECT aggregate_id, revision FROM outbox ORDER BY id")],
+        "deliveries": [
+            (row[0], bytes(row[1]))
+            for row in await fetch("SELECT idempotency_key, payload FROM deliveries ORDER BY sequence")
+        ],
+        "audits": [(row[0], json.loads(row[1])) for row in await fetch("SELECT action, detail FROM operator_audit")],
+    }
+
+
+async def test_contract_what_is_staged_is_written_in_order(transaction) -> None:
+    key = uuid4()
+    for revision in (1, 2, 3):
+        transaction.publish(event(key, revision))
+        transaction.deliver("p", key=key, kind="k", payload=bytes([revision]), idempotency_key=f"i{revision}")
+    transaction.audit(actor="a", action="b", subject="c", detail={"d": 1})
+    await transaction.flush()
+    assert await written(transaction) == {
+        "events": [(key, 1), (key, 2), (key, 3)],
+        "deliveries": [("i1", b"\x01"), ("i2", b"\x02"), ("i3", b"\x03")],
+        "audits": [("b", {"d": 1})],
+    }
+
+
+async def test_contract_rolled_back_to_a_mark_nothing_later_is_written(transaction) -> None:
+    key = uuid4()
+    transaction.publish(event(key, 1))
+    mark = transaction.mark()
+    transaction.publish(event(key, 2))
+    transaction.deliver("p", key=key, kind="k", payload=b"", idempotency_key="i")
+    transaction.audit(actor="a", action="b", subject="c")
+    transaction.rollback_to(mark)
+    await transaction.flush()
+    assert await written(transaction) == {"events": [(key, 1)], "deliveries": [], "audits": []}
+
+
+async def test_contract_one_idempotency_key_is_one_delivery(transaction) -> None:
+    for payload in (b"first", b"second"):
+        transaction.deliver("p", key=uuid4(), kind="k", payload=payload, idempotency_key="same")
+    transaction.deliver("q", key=uuid4(), kind="k", payload=b"elsewhere", idempotency_key="same")
+    await transaction.flush()
+    assert (await written(transaction))["deliveries"] == [("same", b"first"), ("same", b"elsewhere")]
+
+
+async def test_contract_a_revision_taken_twice_is_an_error(transaction) -> None:
+    key = uuid4()
+    transaction.publish(event(key, 1))
+    transaction.publish(event(key, 1))
+    with pytest.raises((asyncpg.UniqueViolationError, RevisionTakenError)):
+        await transaction.flush()
