@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 import urllib.error
@@ -10,19 +11,23 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from notifier_examples import appointment_event, patient_event
 
 import contracts
-from local_stack.fixtures import free_port
+from chassis import migrations, topics
+from local_stack.fixtures import Stack, free_port
 from mailsink.app import Sink
 from mailsink.misbehaviour import Misbehaviour
+from notifier.bootstrap import MIGRATIONS
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
@@ -92,9 +97,11 @@ class Notifier:
                 self._prefix + message.type, message.to_bytes(), key=message.key(), headers=headers
             )
 
-    async def mails(self) -> list[tuple[str, str]]:
-        """Template and appointment of each mail in the sink, in order."""
-        return [(row["template"], row["appointment"]) for row in await self.sink._store.mails()]
+    async def mails(self, *appointments: contracts.Message) -> list[tuple[str, str]]:
+        """Template and appointment of each mail about these appointments, in the order in which they came."""
+        wanted = {str(one.aggregate_id) for one in appointments}
+        rows = await self.sink._store.mails(limit=10_000)
+        return [(row["template"], row["appointment"]) for row in rows if row["appointment"] in wanted]
 
     async def states(self) -> dict[tuple[str, str], str]:
         rows = await self.pool.fetch("SELECT template, appointment_id, state FROM notifications")
@@ -129,28 +136,50 @@ class Notifier:
             await self._producer.stop()
 
 
-@pytest.fixture
-async def notifier(
-    pool: asyncpg.Pool, database_url: str, kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
-) -> AsyncIterator[Notifier]:
-    async with Sink(tmp_path / "sink") as sink:
+@asynccontextmanager
+async def new_database(admin_url: str) -> AsyncIterator[str]:
+    """As the fixture ``database_url``, for as long as this module's tests run."""
+    name = f"test_{secrets.token_hex(6)}"
+    admin = await asyncpg.connect(admin_url)
+    try:
+        await admin.execute(f'CREATE DATABASE "{name}"')
+        url = urlsplit(admin_url)._replace(path=f"/{name}").geturl()
+        await migrations.run(MIGRATIONS, url)
+        yield url
+        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    finally:
+        await admin.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def process(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Notifier]:
+    """Started once; every test has patients of its own."""
+    folder, prefix = tmp_path_factory.mktemp("notifier"), f"t{secrets.token_hex(4)}."
+    await topics.ensure({"bootstrap_servers": stack.kafka_bootstrap}, prefix=prefix)
+    async with new_database(stack.postgres_admin_url) as url, Sink(folder / "sink") as sink:
         environment = {
             **os.environ,
-            "NOTIFIER_STORE__URL": database_url,
-            "NOTIFIER_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
-            "NOTIFIER_KAFKA__TOPIC_PREFIX": topic_prefix,
+            "NOTIFIER_STORE__URL": url,
+            "NOTIFIER_KAFKA__BOOTSTRAP_SERVERS": stack.kafka_bootstrap,
+            "NOTIFIER_KAFKA__TOPIC_PREFIX": prefix,
             "NOTIFIER_HTTP__PORT": str(free_port()),
             "NOTIFIER_SMTP__PORT": str(sink.smtp_port),
             "NOTIFIER_RETRY__FIRST_SECONDS": "0.1",
         }
-        one = Notifier(sink, pool, environment, tmp_path)
-        await one.command("topics")
-        async with one.producing(kafka_bootstrap):
-            await one.start()
-            try:
-                yield one
-            finally:
-                await one.stop()
+        async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+            one = Notifier(sink, pool, environment, folder)
+            async with one.producing(stack.kafka_bootstrap):
+                await one.start()
+                try:
+                    yield one
+                finally:
+                    await one.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def notifier(process: Notifier) -> AsyncIterator[Notifier]:
+    yield process
+    process.sink.orders.clear()
 
 
 async def test_the_flow_each_mail_once_in_any_order_and_however_often_it_is_told(notifier: Notifier) -> None:
@@ -178,7 +207,7 @@ async def test_the_flow_each_mail_once_in_any_order_and_however_often_it_is_told
     await notifier.publish(last, last_booked)
     await notifier.settled("please-confirm", last_booked.aggregate_id, "sent")
 
-    mails = await notifier.mails()
+    mails = await notifier.mails(booked, before_its_patient, last_booked)
     assert sorted(mails) == sorted(
         [
             ("please-confirm", str(booked.aggregate_id)),
@@ -214,7 +243,7 @@ async def test_a_mail_server_that_misbehaves(notifier: Notifier) -> None:
 
     later = await booked_while(Misbehaviour("status", 451), Misbehaviour("status", 421))
     await notifier.settled("please-confirm", later.aggregate_id, "sent")
-    assert (await notifier.mails()).count(("please-confirm", str(later.aggregate_id))) == 1
+    assert len(await notifier.mails(later)) == 1
 
     cut = await booked_while(Misbehaviour("accept-then-cut"))
     await notifier.settled("please-confirm", cut.aggregate_id, "sent")
@@ -225,12 +254,12 @@ async def test_a_mail_server_that_misbehaves(notifier: Notifier) -> None:
 
     always_cut = await booked_while(Misbehaviour("accept-then-cut", count=2))
     await notifier.settled("please-confirm", always_cut.aggregate_id, "sent")
-    assert (await notifier.mails()).count(("please-confirm", str(always_cut.aggregate_id))) == 2
+    assert len(await notifier.mails(always_cut)) == 2
     assert "notification.unconfirmed" in notifier.log()
 
     refused = await booked_while(Misbehaviour("status", 550))
     await notifier.settled("please-confirm", refused.aggregate_id, "undeliverable")
-    assert ("please-confirm", str(refused.aggregate_id)) not in await notifier.mails()
+    assert await notifier.mails(refused) == []
     status, page = await notifier.get(f"/messages?appointment={refused.aggregate_id}")
     assert status == 200
     assert "550 5.1.1" in page
@@ -238,7 +267,7 @@ async def test_a_mail_server_that_misbehaves(notifier: Notifier) -> None:
     assert row["state"] == "dead"
     await notifier.command("deliveries", "retry", str(row["id"]))
     await notifier.settled("please-confirm", refused.aggregate_id, "sent")
-    assert (await notifier.mails()).count(("please-confirm", str(refused.aggregate_id))) == 1
+    assert len(await notifier.mails(refused)) == 1
 
 
 async def test_a_confirmation_overtakes_the_request_that_waits_for_the_mail_server(notifier: Notifier) -> None:
@@ -257,7 +286,7 @@ async def test_a_confirmation_overtakes_the_request_that_waits_for_the_mail_serv
     await notifier.settled("please-confirm", booked.aggregate_id, "superseded")
     notifier.sink.orders.clear()
     await notifier.settled("confirmed", booked.aggregate_id, "sent")
-    assert await notifier.mails() == [("confirmed", str(booked.aggregate_id))]
+    assert await notifier.mails(booked) == [("confirmed", str(booked.aggregate_id))]
 
 
 async def test_a_record_that_breaks_the_contract_stops_nobody_else(notifier: Notifier) -> None:
@@ -275,4 +304,4 @@ async def test_a_record_that_breaks_the_contract_stops_nobody_else(notifier: Not
     await eventually(kept)
     assert "Canary" not in await notifier.command("dead-letters", "list")
     assert "Canary" not in notifier.log()
-    assert await notifier.mails() == []
+    assert await notifier.mails(booked) == []
