@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from omegaai_sim.app import Simulator, running
 from omegaai_sim.settings import Settings
 
 FHIR = "application/fhir+json"
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing here speaks TLS, and loading the machine's certificates takes a while each time."""
 SYSTEM = "http://northside.example/patient-id"
 
 
@@ -142,7 +145,9 @@ class Bench:
 
     async def browser(self) -> httpx.AsyncClient:
         """A client that keeps cookies and is not logged in."""
-        return await self.stack.enter_async_context(httpx.AsyncClient(base_url=self.base, trust_env=False))
+        return await self.stack.enter_async_context(
+            httpx.AsyncClient(base_url=self.base, trust_env=False, verify=NO_TLS)
+        )
 
     async def portal(self, email: str | None = None) -> Portal:
         opened = Portal(await self.browser())
@@ -165,7 +170,9 @@ async def omegaai(settings: Settings) -> AsyncIterator[Bench]:
             while not server.started:
                 await asyncio.sleep(0.005)
         base = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        api = await stack.enter_async_context(httpx.AsyncClient(base_url=base, trust_env=False, timeout=10))
+        api = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=base, trust_env=False, timeout=10, verify=NO_TLS)
+        )
         bench = Bench(simulator, base, stack, api)
         await bench.authorize()
         yield bench

@@ -21,23 +21,25 @@ async def _switch(omegaai, wanted):
     assert answer.json() == {"dialect": wanted}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_strict_is_r4(filled, kind):
-    model = getattr(importlib.import_module(f"fhir.resources.R4B.{kind.lower()}"), kind)
-    bundle = await filled.get(kind)
-    assert bundle["entry"]
-    for entry in bundle["entry"]:
-        model.model_validate_json(json.dumps(entry["resource"]))
-    importlib.import_module("fhir.resources.R4B.bundle").Bundle.model_validate_json(json.dumps(bundle))
+def _model(kind):
+    return getattr(importlib.import_module(f"fhir.resources.R4B.{kind.lower()}"), kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_vendor_is_not_r4(filled, kind):
+async def test_strict_is_r4(filled):
+    for kind in KINDS:
+        bundle = await filled.get(kind)
+        assert bundle["entry"]
+        for entry in bundle["entry"]:
+            _model(kind).model_validate_json(json.dumps(entry["resource"]))
+        _model("Bundle").model_validate_json(json.dumps(bundle))
+
+
+async def test_vendor_is_not_r4(filled):
     await _switch(filled, "vendor")
-    model = getattr(importlib.import_module(f"fhir.resources.R4B.{kind.lower()}"), kind)
-    for entry in (await filled.get(kind))["entry"]:
-        with pytest.raises(ValueError, match="validation error"):
-            model.model_validate_json(json.dumps(entry["resource"]))
+    for kind in KINDS:
+        for entry in (await filled.get(kind))["entry"]:
+            with pytest.raises(ValueError, match="validation error"):
+                _model(kind).model_validate_json(json.dumps(entry["resource"]))
 
 
 async def test_vendor_deviates_in_each_way(filled):

@@ -45,7 +45,7 @@ async def test_nothing_bent_breaks_the_simulator(omegaai, dialect):
     portal = await omegaai.portal("jane.roe@example.org")
     staff = await omegaai.browser()
     await staff.post("/login", data={"name": "admin", "password": "development"})
-    for body in (stored, person, task):
+    for body in (stored, person, task) if dialect == "strict" else (person,):
         address, version = f"/fhir/{body['resourceType']}/{body['id']}", 1
         for path, bent, changed in bent_ones(body):
             headers = {"Content-Type": "application/fhir+json", "If-Match": f'W/"{version}"'}

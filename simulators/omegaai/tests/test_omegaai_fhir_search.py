@@ -1,7 +1,5 @@
 """Search: every key of the wire, pages and their links."""
 
-import pytest
-
 
 async def _ids(omegaai, path, **query):
     bundle = await omegaai.get(path, **query)
@@ -67,12 +65,9 @@ async def test_the_site_is_there_from_the_start(omegaai):
     assert await _ids(omegaai, "HealthcareService", active="false") == []
 
 
-@pytest.mark.parametrize("query", [{"shoe": "44"}, {"_count": "0"}, {"_count": "many"}, {"page": "-1"}])
-async def test_what_is_not_understood_is_refused(omegaai, query):
-    outcome = await omegaai.get("Patient", expect=400, **query)
-    assert outcome["resourceType"] == "OperationOutcome"
-
-
-@pytest.mark.parametrize("date", ["soon", "ne2036-12-01", "2036-13-01"])
-async def test_a_date_is_a_date(omegaai, date):
-    await omegaai.get("Appointment", expect=400, date=date)
+async def test_what_is_not_understood_is_refused(omegaai):
+    for query in ({"shoe": "44"}, {"_count": "0"}, {"_count": "many"}, {"page": "-1"}):
+        outcome = await omegaai.get("Patient", expect=400, **query)
+        assert outcome["resourceType"] == "OperationOutcome"
+    for date in ("soon", "ne2036-12-01", "2036-13-01"):
+        await omegaai.get("Appointment", expect=400, date=date)

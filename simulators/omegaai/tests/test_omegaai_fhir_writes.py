@@ -3,8 +3,6 @@
 import asyncio
 from uuid import uuid4
 
-import pytest
-
 
 async def test_create_answers_with_location_and_version(omegaai):
     answer = await omegaai.create(omegaai.patient())
@@ -60,27 +58,27 @@ async def test_of_many_updates_of_one_version_exactly_one_wins(omegaai):
     assert len(await omegaai.ledger("Appointment.updated")) == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "expression"),
-    [
-        ({"status": "PENDING"}, "Appointment.status"),
-        ({"priorityId": 2}, "Appointment.priorityId"),
-        ({"description": ""}, "Appointment.description"),
-        ({"start": "2036-12-01T14:30:00"}, "Appointment.start"),
-        ({"end": "2036-12-01T14:00:00-05:00"}, "Appointment.end"),
-        ({"minutesDuration": "30"}, "Appointment.minutesDuration"),
-        ({"participant": []}, "Appointment.participant"),
-        ({"participant": [{"status": "accepted"}]}, "Appointment.participant[0]"),
-        ({"cancelationReason": {"text": "ill"}}, "Appointment.cancelationReason"),
-        ({"serviceType": [{"coding": {"code": "CT"}}]}, "Appointment.serviceType[0].coding"),
-    ],
+BROKEN = (
+    ({"status": "PENDING"}, "Appointment.status"),
+    ({"priorityId": 2}, "Appointment.priorityId"),
+    ({"description": ""}, "Appointment.description"),
+    ({"start": "2036-12-01T14:30:00"}, "Appointment.start"),
+    ({"end": "2036-12-01T14:00:00-05:00"}, "Appointment.end"),
+    ({"minutesDuration": "30"}, "Appointment.minutesDuration"),
+    ({"participant": []}, "Appointment.participant"),
+    ({"participant": [{"status": "accepted"}]}, "Appointment.participant[0]"),
+    ({"cancelationReason": {"text": "ill"}}, "Appointment.cancelationReason"),
+    ({"serviceType": [{"coding": {"code": "CT"}}]}, "Appointment.serviceType[0].coding"),
 )
-async def test_what_is_not_r4_is_refused_with_its_path(omegaai, change, expression):
+
+
+async def test_what_is_not_r4_is_refused_with_its_path(omegaai):
     person = (await omegaai.create(omegaai.patient())).json()
-    answer = await omegaai.create(omegaai.appointment(person["id"], **change), status=422)
-    outcome = answer.json()
-    assert outcome["resourceType"] == "OperationOutcome"
-    assert expression in [path for issue in outcome["issue"] for path in issue.get("expression", [])]
+    for change, expression in BROKEN:
+        answer = await omegaai.create(omegaai.appointment(person["id"], **change), status=422)
+        outcome = answer.json()
+        assert outcome["resourceType"] == "OperationOutcome"
+        assert expression in [path for issue in outcome["issue"] for path in issue.get("expression", [])]
     assert await omegaai.ledger("Appointment.created") == []
 
 

@@ -35,9 +35,10 @@ document.addEventListener("submit", async (event) => {
 /* Looking at the list makes it read; the dots stay until it is closed, so that one sees what is new. */
 const bell = document.getElementById("bell");
 const readForm = document.getElementById("read-form");
+let reading = Promise.resolve();
 bell.addEventListener("toggle", () => {
-  if (bell.open) send(readForm);
-  else refresh();
+  if (bell.open) reading = send(readForm).catch(() => {});
+  else reading.then(refresh);
 });
 readForm.addEventListener("submit", async (event) => {
   event.preventDefault();
