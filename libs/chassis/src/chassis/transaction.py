@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 import contracts
 from chassis.tracing import current_traceparent
@@ -103,7 +104,7 @@ class Transaction:
 
     def publish(self, message: contracts.Message) -> None:
         """Stages ``message`` for its topic, as the exact bytes to send. The caller has locked its aggregate."""
-        headers = json.dumps(contracts.headers(message), separators=(",", ":"))
+        headers = orjson.dumps(contracts.headers(message)).decode()
         self._outbox.append(
             _OutboxRow(
                 message.type,

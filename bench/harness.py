@@ -1,0 +1,92 @@
+"""What the rows share: pairs measured in turn, their medians, a database of their own, topics of their own."""
+
+import asyncio
+import json
+import os
+import secrets
+import statistics
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import uvloop
+from aiokafka.admin import AIOKafkaAdminClient
+
+from chassis import schema, topics
+
+Measure = Callable[[], Awaitable[float]]
+PAIRS = 5
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[str]:
+    """The URL of a new database with the chassis' tables; dropped at the end."""
+    admin_url = os.environ["POSTGRES_ADMIN_URL"]
+    name = f"bench_{secrets.token_hex(6)}"
+    admin = await asyncpg.connect(admin_url)
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    url = urlunsplit(urlsplit(admin_url)._replace(path=f"/{name}"))
+    connection = await asyncpg.connect(url)
+    await connection.execute(schema.sql("v001"))
+    await connection.close()
+    try:
+        yield url
+    finally:
+        await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await admin.close()
+
+
+@asynccontextmanager
+async def kafka_topics() -> AsyncIterator[tuple[str, str]]:
+    """The brokers' address and a prefix whose topics exist; deleted at the end."""
+    bootstrap = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+    prefix = f"b{secrets.token_hex(4)}."
+    made = await topics.ensure({"bootstrap_servers": bootstrap}, prefix=prefix)
+    try:
+        yield bootstrap, prefix
+    finally:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        await admin.delete_topics(made)
+        await admin.close()
+
+
+async def pairs(ours: Measure, floor: Measure, number: int = PAIRS) -> tuple[float, float, float]:
+    """Ours, the floor's, and the ratio pair by pair, each as a median; measured in turn, after one warm-up of both."""
+    await ours()
+    await floor()
+    measured = [(await ours(), await floor()) for _ in range(number)]
+    ratio = statistics.median(a / b for a, b in measured)
+    return statistics.median(a for a, _ in measured), statistics.median(b for _, b in measured), ratio
+
+
+def row(identifier: str, step: str, figures: tuple[float, float | None, float | None], mark: str, *, met: bool) -> dict[str, Any]:
+    """One row of the report."""
+    ours, floor, ratio = figures
+    return {
+        "id": identifier,
+        "step": step,
+        "ours": round(ours, 3),
+        "floor": None if floor is None else round(floor, 3),
+        "ratio": None if ratio is None else round(ratio, 3),
+        "mark": mark,
+        "met": met,
+    }
+
+
+def at_least(identifier: str, step: str, figures: tuple[float, float, float], least: float) -> dict[str, Any]:
+    """A row whose mark is a least ratio to the floor."""
+    return row(identifier, step, figures, f"≥ {least:g} × the floor", met=figures[2] >= least)
+
+
+def main(measure: Callable[[], Awaitable[list[dict[str, Any]]]]) -> None:
+    """Runs the rows of a program and prints them."""
+    json.dump(uvloop.run(measure()), sys.stdout, ensure_ascii=False)
+
+
+async def settle() -> None:
+    """Lets callbacks that are due run."""
+    await asyncio.sleep(0)
