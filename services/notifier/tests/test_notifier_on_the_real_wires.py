@@ -8,10 +8,9 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -21,20 +20,13 @@ from aiokafka import AIOKafkaProducer
 from notifier_examples import appointment_event, patient_event
 
 import contracts
-from chassis import migrations, topics
+from chassis import topics
+from chassis.testing import eventually
 from local_stack.fixtures import Stack, free_port
 from mailsink.app import Sink
 from mailsink.misbehaviour import Misbehaviour
-from notifier.bootstrap import MIGRATIONS
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="module")]
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not await condition():
-        assert asyncio.get_running_loop().time() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.05)
 
 
 class Notifier:
@@ -64,7 +56,7 @@ class Notifier:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "notifier", "run", env=self._environment, stdout=log, stderr=log
             )
-        await eventually(self._ready)
+        await eventually(self._ready, timeout_seconds=30)
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
@@ -115,13 +107,13 @@ class Notifier:
             count = "SELECT count(*) FROM inbox WHERE message_id = ANY($1)"
             return await self.pool.fetchval(count, ids) == len(ids)
 
-        await eventually(claimed)
+        await eventually(claimed, timeout_seconds=30)
 
     async def settled(self, template: str, appointment_id: UUID, state: str) -> None:
         async def reached() -> bool:
             return (await self.states()).get((template, str(appointment_id))) == state
 
-        await eventually(reached)
+        await eventually(reached, timeout_seconds=30)
 
     def log(self) -> str:
         return self._log.read_text()
@@ -136,37 +128,24 @@ class Notifier:
             await self._producer.stop()
 
 
-@asynccontextmanager
-async def new_database(admin_url: str) -> AsyncIterator[str]:
-    """As the fixture ``database_url``, for as long as this module's tests run."""
-    name = f"test_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(admin_url)
-    try:
-        await admin.execute(f'CREATE DATABASE "{name}"')
-        url = urlsplit(admin_url)._replace(path=f"/{name}").geturl()
-        await migrations.run(MIGRATIONS, url)
-        yield url
-        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    finally:
-        await admin.close()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def process(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Notifier]:
+async def process(
+    stack: Stack, module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Notifier]:
     """Started once; every test has patients of its own."""
     folder, prefix = tmp_path_factory.mktemp("notifier"), f"t{secrets.token_hex(4)}."
     await topics.ensure({"bootstrap_servers": stack.kafka_bootstrap}, prefix=prefix)
-    async with new_database(stack.postgres_admin_url) as url, Sink(folder / "sink") as sink:
+    async with Sink(folder / "sink") as sink:
         environment = {
             **os.environ,
-            "NOTIFIER_STORE__URL": url,
+            "NOTIFIER_STORE__URL": module_database_url,
             "NOTIFIER_KAFKA__BOOTSTRAP_SERVERS": stack.kafka_bootstrap,
             "NOTIFIER_KAFKA__TOPIC_PREFIX": prefix,
             "NOTIFIER_HTTP__PORT": str(free_port()),
             "NOTIFIER_SMTP__PORT": str(sink.smtp_port),
             "NOTIFIER_RETRY__FIRST_SECONDS": "0.1",
         }
-        async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+        async with asyncpg.create_pool(module_database_url, min_size=1, max_size=2) as pool:
             one = Notifier(sink, pool, environment, folder)
             async with one.producing(stack.kafka_bootstrap):
                 await one.start()
@@ -280,7 +259,7 @@ async def test_a_confirmation_overtakes_the_request_that_waits_for_the_mail_serv
     async def tried() -> bool:
         return (await notifier.pool.fetchval(refusals, booked.aggregate_id) or 0) >= 1
 
-    await eventually(tried)
+    await eventually(tried, timeout_seconds=30)
     confirmed = appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=booked.aggregate_id)
     await notifier.publish(confirmed)
     await notifier.settled("please-confirm", booked.aggregate_id, "superseded")
@@ -301,7 +280,7 @@ async def test_a_record_that_breaks_the_contract_stops_nobody_else(notifier: Not
     async def kept() -> bool:
         return await notifier.pool.fetchval("SELECT count(*) FROM dead_letters WHERE kind = 'undecodable'") == 1
 
-    await eventually(kept)
+    await eventually(kept, timeout_seconds=30)
     assert "Canary" not in await notifier.command("dead-letters", "list")
     assert "Canary" not in notifier.log()
     assert await notifier.mails(booked) == []
