@@ -173,3 +173,14 @@ async def test_a_server_without_starttls_is_refused_where_it_is_asked_for(sink: 
 def test_replies_are_cut_and_cleaned() -> None:
     assert without_addresses("550\r\n a@b.org and <c@d.org> " + "x" * 500).startswith("550 [address] and [address] xxx")
     assert len(without_addresses("x" * 500)) == 200
+
+
+async def test_a_mail_that_finds_no_connection_in_time_left_nothing_and_frees_its_place() -> None:
+    replies: dict[str, str | None] = {"RCPT": "silence"}
+    async with server(replies) as (port, seen), gateway(port, connections=1, envelope_seconds=0.2) as smtp:
+        tries = await asyncio.gather(*(smtp.hand_over(a_mail(), TO) for _ in range(3)), return_exceptions=True)
+        assert [type(each) for each in tries] == [Transient] * 3
+        assert "DATA" not in seen
+        replies.clear()
+        await smtp.hand_over(a_mail(), TO)
+    assert seen.count(".") == 1

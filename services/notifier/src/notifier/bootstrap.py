@@ -22,6 +22,8 @@ from notifier.web.pages import MessagesPage
 
 NAME: Final = "notifier"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+LEASE_MARGIN_SECONDS: Final = 10.0
+QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is written, so that no connection waits
 
 
 async def build(settings: NotifierSettings) -> Service:
@@ -47,7 +49,8 @@ async def build(settings: NotifierSettings) -> Service:
             DESTINATION,
             sender.send,
             settled=sender.settled,
-            concurrency=settings.smtp.connections,
+            concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
+            lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
             breaker=settings.breaker,
             retry=settings.retry,
             metrics=metrics,

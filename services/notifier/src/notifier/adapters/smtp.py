@@ -28,7 +28,11 @@ class Unanswered(Transient):
 
 @dataclass(frozen=True)
 class MailServer:
-    """``tls``: none, starttls (refuses to go on without), or tls from the first byte. Times are in seconds."""
+    """``tls``: none, starttls (refuses to go on without), or tls from the first byte. Times are in seconds.
+
+    ``timeout_seconds`` holds for each answer, ``envelope_seconds`` for everything before the mail's content: together
+    they bound a hand-over, so that the lease of a delivery can outlast it.
+    """
 
     host: str
     port: int
@@ -37,6 +41,7 @@ class MailServer:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     timeout_seconds: float = 30.0
+    envelope_seconds: float = 20.0
     idle_seconds: float = 20.0
     connections: int = 4
 
@@ -55,14 +60,19 @@ class SmtpGateway:
         self._free: list[tuple[aiosmtplib.SMTP, float]] = []
         self._slots = asyncio.Semaphore(server.connections)
 
+    @property
+    def longest_hand_over_seconds(self) -> float:
+        """A lease that is longer than this keeps a second worker from sending the same mail."""
+        return self._server.envelope_seconds + self._server.timeout_seconds
+
     async def hand_over(self, content: bytes, to: str) -> str:
         """Returns the server's reply to the mail, without addresses.
 
         Raises Permanent with the server's answer for 5xx, Transient for 4xx and for everything that failed before the
         mail was on its way, Unanswered when it was and no reply came.
         """
-        async with self._slots:
-            connection = await self._envelope(to)
+        connection = await self._ready_for_data(to)
+        try:
             try:
                 reply = await connection.data(content)
             except aiosmtplib.SMTPDataError as error:
@@ -75,7 +85,22 @@ class SmtpGateway:
                 connection.close()
                 raise
             self._put_back(connection)
+        finally:
+            self._slots.release()
         return without_addresses(f"{reply.code} {reply.message}")
+
+    async def _ready_for_data(self, to: str) -> aiosmtplib.SMTP:
+        """A connection, its slot taken, on which the mail's content may follow."""
+        try:
+            async with asyncio.timeout(self._server.envelope_seconds):
+                await self._slots.acquire()
+                try:
+                    return await self._envelope(to)
+                except BaseException:
+                    self._slots.release()
+                    raise
+        except TimeoutError as error:
+            raise Transient("the mail server is too slow: no connection was ready for the mail in time") from error
 
     async def close(self) -> None:
         while self._free:
@@ -145,6 +170,9 @@ class SmtpGateway:
             raise Transient(
                 f"no connection to the mail server ({type(error).__name__}): smtp.host, smtp.port, smtp.tls"
             ) from error
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _take_kept(self) -> aiosmtplib.SMTP | None:
