@@ -63,7 +63,9 @@ async def pairs(ours: Measure, floor: Measure, number: int = PAIRS) -> tuple[flo
     return statistics.median(a for a, _ in measured), statistics.median(b for _, b in measured), ratio
 
 
-def row(identifier: str, step: str, figures: tuple[float, float | None, float | None], mark: str, *, met: bool) -> dict[str, Any]:
+def row(
+    identifier: str, step: str, figures: tuple[float, float | None, float | None], mark: str, *, met: bool
+) -> dict[str, Any]:
     """One row of the report."""
     ours, floor, ratio = figures
     return {

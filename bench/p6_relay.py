@@ -52,7 +52,9 @@ async def drained(store: Store, relay_kafka: KafkaSettings) -> float:
 
 async def sent_bare(bootstrap: str, prefix: str) -> float:
     """The floor: the same bytes through the same producer, from memory, nothing marked."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", max_batch_size=512 * 1024)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", max_batch_size=512 * 1024
+    )
     await producer.start()
     value = EXAMPLE.to_bytes()
     headers = [("ce_type", b"appointment.scheduled"), ("ce_specversion", b"1.0"), ("content-type", b"application/json")]
@@ -72,7 +74,9 @@ async def latencies(store: Store, kafka: KafkaSettings, bootstrap: str, prefix: 
     """Milliseconds from each commit until a consumer has the record; and the CPU share of an idle relay."""
     relay = Relay(store, kafka, Metrics())
     running = asyncio.create_task(relay.run())
-    consumer = AIOKafkaConsumer(prefix + TOPIC, bootstrap_servers=bootstrap, auto_offset_reset="latest", fetch_max_wait_ms=5000)
+    consumer = AIOKafkaConsumer(
+        prefix + TOPIC, bootstrap_servers=bootstrap, auto_offset_reset="latest", fetch_max_wait_ms=5000
+    )
     await consumer.start()
     await consumer.seek_to_end()
     while not relay.active:
@@ -115,7 +119,13 @@ async def rows() -> list[dict[str, Any]]:
         await store.close()
         cuts = statistics.quantiles(found, n=100)
         return [
-            row("P6a", "relay drains, rows/s (floor: the bare producer)", (drain, floor, ratio), "≥ 20 000/s", met=drain >= 20_000),
+            row(
+                "P6a",
+                "relay drains, rows/s (floor: the bare producer)",
+                (drain, floor, ratio),
+                "≥ 20 000/s",
+                met=drain >= 20_000,
+            ),
             row("P6b", "commit → at a consumer, ms, p50, idle", (cuts[49], None, None), "≤ 10 ms", met=cuts[49] <= 10),
             row("P6c", "commit → at a consumer, ms, p99, idle", (cuts[98], None, None), "≤ 50 ms", met=cuts[98] <= 50),
             row("P6d", "relay with nothing to do, % of one CPU", (idle * 100, None, None), "< 1 %", met=idle < 0.01),
