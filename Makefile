@@ -69,7 +69,7 @@ check: lint types walls contracts-check ## all static checks
 
 lock: ## resolve dependencies anew into requirements.lock (hashes, no addresses)
 	@uv lock --upgrade
-	@uv export -q --all-packages --all-groups --no-emit-workspace --no-emit-index-url --format requirements.txt -o requirements.lock
+	@uv export -q --all-packages --all-groups --no-emit-workspace --format requirements.txt -o requirements.lock
 
 clean: ## delete .venv and all local data (the stack must be down)
 	@rm -rf .venv .local
