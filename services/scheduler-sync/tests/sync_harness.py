@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +41,9 @@ class NoIntake:
 
     def key(self, item: object) -> None:
         pass
+
+    def traced(self, item: object) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @dataclass

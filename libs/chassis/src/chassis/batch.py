@@ -6,6 +6,7 @@ batch run again message by message, each under a real savepoint, so that the oth
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -71,6 +72,9 @@ class Intake(Protocol[M_contra]):
 
     def key(self, item: M_contra) -> Hashable | None:
         """What keeps its messages in order: after one that failed for a passing reason the rest of its key is held."""
+
+    def traced(self, item: M_contra) -> AbstractContextManager[None]:
+        """The span in which the message is handled, and which goes on in what its handler stages."""
 
 
 class BatchExecutor(Generic[M, W, R]):
@@ -145,7 +149,8 @@ class BatchExecutor(Generic[M, W, R]):
     async def _handle_one(self, transaction: Transaction, work: W, item: M) -> Outcome[R]:
         mark = transaction.mark()
         try:
-            return Done(await self._handle(work, item))
+            with self._intake.traced(item):
+                return Done(await self._handle(work, item))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             raise  # the connection's transaction is lost with it, so the whole batch is
         except Exception as error:  # noqa: BLE001 (kept as the message's outcome: a reason, or a bug that is dead-lettered)

@@ -165,6 +165,7 @@ async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _o
     telemetry.configure(definition.name, settings.telemetry)
     service = await definition.build(settings)
     await service.run()
+    telemetry.shut_down()
     return 0
 
 

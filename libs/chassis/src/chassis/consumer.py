@@ -8,6 +8,7 @@ again: that is not the messages' fault.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -23,7 +24,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 import contracts
-from chassis import dead_letters, failpoints, parking, topics
+from chassis import dead_letters, failpoints, parking, topics, tracing
 from chassis.backoff import pause_seconds
 from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.dead_letters import DeadLetterLimitError, Record
@@ -111,6 +112,18 @@ class InboxIntake:
 
     def key(self, item: Item) -> UUID:
         return item.message.aggregate_id
+
+    def traced(self, item: Item) -> AbstractContextManager[None]:
+        """The consumer's span in the trace that the record's header carries."""
+        attributes = {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": item.record.topic,
+            "messaging.consumer.group.name": self._consumer,
+            "messaging.message.id": str(item.message.message_id),
+        }
+        name = f"process {item.message.type}"
+        return tracing.span(name, tracing.SpanKind.CONSUMER, attributes, traceparent=item.record.header("traceparent"))
 
 
 class Consumer(LoopBase, Generic[W]):

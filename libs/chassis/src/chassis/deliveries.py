@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from chassis import failpoints
+from chassis import failpoints, tracing
 from chassis.backoff import pause_seconds
 from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
@@ -249,9 +249,17 @@ class DeliveryWorker(LoopBase):
 
     async def _deliver(self, delivery: Delivery, token: UUID) -> None:
         started = time.monotonic()
+        attributes: dict[str, str | int] = {
+            "messaging.destination.name": self._destination,
+            "delivery.kind": delivery.kind,
+            "delivery.id": str(delivery.id),
+            "delivery.attempt": delivery.attempt,
+        }
+        name = f"deliver {self._destination}"
         try:
-            async with asyncio.timeout(self._send_timeout_seconds):
-                receipt = await self._send(delivery)
+            with tracing.span(name, tracing.SpanKind.CLIENT, attributes, traceparent=delivery.traceparent):
+                async with asyncio.timeout(self._send_timeout_seconds):
+                    receipt = await self._send(delivery)
         except StoreUnavailable as error:
             await self._again(delivery, token, error, partner_failed=False)
         except (Transient, TimeoutError) as error:

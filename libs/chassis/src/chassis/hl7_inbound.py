@@ -13,6 +13,7 @@ import hashlib
 import ssl as tls
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -20,9 +21,10 @@ from uuid import UUID
 
 import asyncpg
 import structlog
+from opentelemetry.trace import Span
 
 import contracts
-from chassis import failpoints
+from chassis import failpoints, tracing
 from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
@@ -55,6 +57,7 @@ class InboundHl7:
     received_at: datetime
     journal_id: UUID = field(default_factory=contracts.uuid7)
     was_known: bool = False
+    span: Span | None = None
 
     @classmethod
     def of(cls, raw: bytes, received_at: datetime) -> "InboundHl7":
@@ -152,6 +155,10 @@ class JournalIntake:
         """Nothing is held back here: a connection's next message is read only after the former's ACK."""
         del item
 
+    def traced(self, item: InboundHl7) -> AbstractContextManager[None]:
+        """The span that began when the message arrived and ends with its acknowledgement."""
+        return tracing.inside(item.span)
+
 
 def _state_of(error: BaseException) -> tuple[str, str, str | None]:
     reason = reason_of(error)
@@ -227,12 +234,19 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             item = InboundHl7.of(raw, received_at)
         except Hl7Error as error:
             return await self._reject(raw, error, received_at)
-        waiting = _Waiting[R](item, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._arrived.set()
-        outcome = await waiting.outcome
-        failpoints.hit("inbound.after-commit-before-ack")
-        return self._answer(item.message, outcome)
+        item.span = tracing.begin("receive hl7v2", tracing.SpanKind.SERVER, {"hl7v2.journal_id": str(item.journal_id)})
+        try:
+            waiting = _Waiting[R](item, asyncio.get_running_loop().create_future())
+            self._queue.append(waiting)
+            self._arrived.set()
+            outcome = await waiting.outcome
+            if isinstance(outcome, Failed):
+                tracing.failed(item.span, outcome.error)
+            failpoints.hit("inbound.after-commit-before-ack")
+            return self._answer(item.message, outcome)
+        finally:
+            if item.span is not None:
+                item.span.end()
 
     async def _commit_groups(self) -> None:
         while True:

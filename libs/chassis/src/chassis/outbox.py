@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 
-from chassis import failpoints
+from chassis import failpoints, tracing
 from chassis.backoff import pause_seconds
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
@@ -138,7 +138,10 @@ class Relay(LoopBase):
                 rows = await connection.fetch(_SELECT)
                 await self._gauge(connection)
                 if rows:
-                    self._failures = 0 if await self._send(connection, producer, rows) else self._failures + 1
+                    attributes = {"messaging.batch.message_count": len(rows)}
+                    with tracing.span("publish outbox", tracing.SpanKind.PRODUCER, attributes):
+                        all_acknowledged = await self._send(connection, producer, rows)
+                    self._failures = 0 if all_acknowledged else self._failures + 1
                     if self._failures:
                         await self.pause(pause_seconds(self._failures, first_seconds=0.2, longest_seconds=5))
                 if len(rows) < BATCH_ROWS:

@@ -4,6 +4,7 @@ All other keys flow. A loop tries each parked key again with a growing pause, it
 savepoint of its own; the key's row is locked meanwhile, so that the consumer cannot slip a message past the line.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -147,7 +148,10 @@ class Unparker(LoopBase):
 
     async def _handle(self, connection: "asyncpg.Connection", parked: Any) -> Transient | None:
         """Handles one message of the line. Returns why it must wait on, if it must."""
-        record = Record(parked["topic"], parked["partition"], parked["kafka_offset"], None, bytes(parked["value"]), [])
+        headers = [(name, text.encode()) for name, text in json.loads(parked["headers"]).items()]
+        record = Record(
+            parked["topic"], parked["partition"], parked["kafka_offset"], None, bytes(parked["value"]), headers
+        )
         try:
             item = await self._item_of(record)
         except contracts.ContractError as error:

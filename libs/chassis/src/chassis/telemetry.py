@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -58,11 +57,21 @@ def configure(service: str, settings: TelemetrySettings) -> None:
 def _configure_traces(service: str, settings: TelemetrySettings) -> None:
     if settings.otlp_endpoint is None:
         return
+    # Loaded where it is used: the exporter brings protobuf and an HTTP client, and takes time and memory.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
     provider = TracerProvider(
         resource=Resource.create({"service.name": service}), sampler=ParentBasedTraceIdRatio(settings.sample_ratio)
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{settings.otlp_endpoint.rstrip('/')}/v1/traces")))
     trace.set_tracer_provider(provider)
+
+
+def shut_down() -> None:
+    """Sends the spans that still wait. Blocks for a few seconds at most."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
 
 
 def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

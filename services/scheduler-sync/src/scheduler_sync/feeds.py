@@ -4,6 +4,7 @@ The HL7 feed and the Task feed run on the same batch executor of the chassis; no
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chassis import tracing
 from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
@@ -162,6 +164,10 @@ class TaskIntake:
     def key(self, item: TaskItem) -> None:
         """Tasks carry the present state of their focus, so none has to wait for another."""
         del item
+
+    def traced(self, item: TaskItem) -> AbstractContextManager[None]:
+        """A trace begins here: OmegaAI's Tasks carry none."""
+        return tracing.span("process omegaai task", tracing.SpanKind.CONSUMER, {"omegaai.task.id": item.task_id})
 
 
 class Settlement:

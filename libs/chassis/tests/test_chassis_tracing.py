@@ -1,0 +1,104 @@
+"""One trace from an input to the last partner: through the outbox, over Kafka, into another store, to a delivery."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from chassis_bench_domain import Behaviour, event, kafka_settings
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from test_chassis_batch import executor, item
+
+from chassis import topics, tracing
+from chassis.consumer import Consumer, Subscription
+from chassis.deliveries import Delivery, DeliveryWorker, Receipt
+from chassis.errors import Permanent, Transient
+from chassis.metrics import Metrics
+from chassis.outbox import Relay
+from chassis.testing import eventually
+
+
+@pytest.fixture
+def spans(monkeypatch) -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    yield exporter
+    provider.shutdown()
+
+
+def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [one for one in spans.get_finished_spans() if one.name == name]
+
+
+@asynccontextmanager
+async def running(*loops):
+    tasks = [asyncio.create_task(loop.run()) for loop in loops]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            await loop.stop()
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+
+
+@pytest.mark.stack
+async def test_a_trace_goes_on_through_outbox_kafka_and_delivery(store, kafka_bootstrap, topic_prefix, spans) -> None:
+    await topics.ensure({"bootstrap_servers": kafka_bootstrap}, prefix=topic_prefix)
+    kafka, metrics, behaviour = kafka_settings(kafka_bootstrap, topic_prefix), Metrics(), Behaviour()
+    aggregate = uuid4()
+
+    async def ends_here(_work, message) -> None:
+        behaviour.seen.append((message.aggregate_id, message.revision))
+
+    subscription = Subscription("test", ("appointment.scheduled",), behaviour.open_work, behaviour.prefetch, ends_here)
+
+    async def send(_delivery: Delivery) -> Receipt:
+        return Receipt({})
+
+    entry = tracing.begin("entry", tracing.SpanKind.SERVER, {})
+    assert entry is not None
+    with tracing.inside(entry):
+        arriving = item(event(aggregate, 1))
+        arriving.record.headers.append(("traceparent", tracing.current_traceparent().encode()))
+    await executor(store, Behaviour()).run([arriving])
+    entry.end()
+    loops = (
+        Relay(store, kafka, metrics, poll_seconds=0.1),
+        Consumer(store, kafka, subscription, metrics=metrics),
+        DeliveryWorker(store, "partner", send, metrics=metrics),
+    )
+    async with running(*loops):
+
+        async def all_done() -> bool:
+            return len(named(spans, "process appointment.scheduled")) == 2 and bool(named(spans, "deliver partner"))
+
+        await eventually(all_done, timeout_seconds=30, what="the message's way to its end")
+
+    first, second = named(spans, "process appointment.scheduled")
+    (delivered,) = named(spans, "deliver partner")
+    root = entry.get_span_context()
+    assert {one.context.trace_id for one in (first, second, delivered)} == {root.trace_id}
+    assert first.parent.span_id == root.span_id
+    assert [second.parent.span_id, delivered.parent.span_id] == [first.context.span_id] * 2
+    assert named(spans, "publish outbox")[0].attributes["messaging.batch.message_count"] == 1
+
+
+@pytest.mark.parametrize("error", [Permanent("Roe^Jane"), Transient("Roe^Jane"), ValueError("Roe^Jane")])
+def test_a_failed_span_names_the_error_and_nothing_of_its_text(spans, error) -> None:
+    with pytest.raises(type(error)), tracing.span("work", tracing.SpanKind.CONSUMER, {"id": "1"}):
+        raise error
+    (span,) = named(spans, "work")
+    assert (span.status.is_ok, span.status.description) == (False, type(error).__name__)
+    assert "Roe" not in span.to_json()
+
+
+def test_nothing_is_begun_where_nothing_is_traced() -> None:
+    assert tracing.begin("entry", tracing.SpanKind.SERVER, {}) is None
+    with tracing.span("work", tracing.SpanKind.CONSUMER, {}), tracing.inside(None):
+        assert tracing.current_traceparent() is None
