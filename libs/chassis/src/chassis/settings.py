@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from contracts.topics import TOPICS
+
 DEVELOPMENT_WORDS: Final = ("development", "changeme", "secret", "password", "postgres")
 EXIT_BAD_SETTING: Final = 2
 
@@ -104,6 +106,26 @@ class DeadLetterSettings(BaseModel):
     limit: Annotated[int, Field(ge=1)] = 100
 
 
+class RetentionSettings(BaseModel):
+    """Days after which rows that have served are deleted: raw HL7 and mails are patients' data, kept while of use."""
+
+    outbox_days: Annotated[float, Field(gt=0)] = 7
+    deliveries_days: Annotated[float, Field(gt=0)] = 30
+    inbox_days: Annotated[float, Field(gt=0)] = 35
+    hl7_journal_days: Annotated[float, Field(gt=0)] = 30
+    dead_letters_days: Annotated[float, Field(gt=0)] = 90
+
+    @model_validator(mode="after")
+    def _outlive_the_topics(self) -> "RetentionSettings":
+        kept_days = max(topic.retention_ms for topic in TOPICS.values()) / 86_400_000
+        if self.inbox_days <= kept_days:
+            raise ValueError(
+                f"inbox_days must be more than the {kept_days:g} days that Kafka keeps a record, or a record that is "
+                "read again has a second effect"
+            )
+        return self
+
+
 class ServiceSettings(BaseSettings):
     """What every service has; a service adds its own and its ``env_prefix``."""
 
@@ -117,6 +139,7 @@ class ServiceSettings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @classmethod
     def settings_customise_sources(

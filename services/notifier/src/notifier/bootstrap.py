@@ -6,6 +6,7 @@ from typing import Final
 
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
+from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
@@ -43,6 +44,7 @@ async def build(settings: NotifierSettings) -> Service:
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "consumer": consumer,
+        "housekeeping": Housekeeping(store, settings.retention, metrics),
         "relay": Relay(store, settings.kafka, metrics),
         "to-smtp": DeliveryWorker(
             store,

@@ -14,6 +14,7 @@ from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
 from chassis.errors import Transient
 from chassis.hl7_inbound import Hl7Listener
+from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
@@ -156,6 +157,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             interval_seconds=settings.omegaai.resource_import_seconds,
         ),
         "waiting": WaitingGauge(store, metrics),
+        "housekeeping": Housekeeping(store, settings.retention, metrics),
         "relay": Relay(store, settings.kafka, metrics),
         "to-omegaai": DeliveryWorker(
             store,

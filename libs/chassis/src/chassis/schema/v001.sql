@@ -6,6 +6,7 @@ CREATE TABLE inbox (
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT pk_inbox PRIMARY KEY (consumer, message_id)
 );
+CREATE INDEX ix_inbox_received_at ON inbox USING brin (received_at);
 
 CREATE TABLE outbox (
     id           bigint      GENERATED ALWAYS AS IDENTITY,

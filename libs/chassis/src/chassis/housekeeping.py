@@ -1,0 +1,87 @@
+"""What has served is deleted after its time, a little at a turn, so that no table grows but the services' history.
+
+Only rows that nothing can ask for any more: what was sent, done or settled. The inbox remembers longer than Kafka keeps
+a record (``contracts.topics``), or a record that is read again would have a second effect.
+"""
+
+from typing import Final
+
+import structlog
+
+from chassis.loops import LoopBase
+from chassis.metrics import Metrics
+from chassis.settings import RetentionSettings
+from chassis.store import UNAVAILABLE, Store
+
+ROWS_A_TURN: Final = 5000
+TURN_SECONDS: Final = 30.0
+BUSY_SECONDS: Final = 1.0
+
+# Each looks at the oldest rows alone, by an index: a turn costs the same however much there is.
+_STATEMENTS: Final = {
+    "outbox": """
+        DELETE FROM outbox WHERE id IN (
+            SELECT id FROM (SELECT id, sent_at FROM outbox ORDER BY id LIMIT $2) AS oldest
+            WHERE sent_at < clock_timestamp() - $1 * interval '1 day'
+        )""",
+    "deliveries": """
+        DELETE FROM deliveries WHERE id IN (
+            SELECT id FROM (SELECT id, state, done_at FROM deliveries ORDER BY id LIMIT $2) AS oldest
+            WHERE state IN ('done', 'dropped') AND done_at < clock_timestamp() - $1 * interval '1 day'
+        )""",
+    "inbox": """
+        DELETE FROM inbox WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM inbox WHERE received_at < clock_timestamp() - $1 * interval '1 day' LIMIT $2
+        ))""",
+    "hl7_journal": """
+        DELETE FROM hl7_journal WHERE id IN (
+            SELECT id FROM (
+                SELECT id, state, processed_at FROM hl7_journal ORDER BY received_at LIMIT $2
+            ) AS oldest
+            WHERE state NOT IN ('needs_setup', 'failed')
+                AND processed_at < clock_timestamp() - $1 * interval '1 day'
+        )""",
+    "dead_letters": """
+        DELETE FROM dead_letters WHERE id IN (
+            SELECT id FROM (SELECT id, state, settled_at FROM dead_letters ORDER BY id LIMIT $2) AS oldest
+            WHERE state <> 'open' AND settled_at < clock_timestamp() - $1 * interval '1 day'
+        )""",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Housekeeping(LoopBase):
+    """Deletes what is older than ``retention`` says. Several processes may run one: a row is deleted once."""
+
+    def __init__(self, store: Store, retention: RetentionSettings, metrics: Metrics) -> None:
+        super().__init__()
+        self._store = store
+        self._days = {
+            "outbox": retention.outbox_days,
+            "deliveries": retention.deliveries_days,
+            "inbox": retention.inbox_days,
+            "hl7_journal": retention.hl7_journal_days,
+            "dead_letters": retention.dead_letters_days,
+        }
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        while not self.stopping:
+            try:
+                deleted = await self.turn()
+            except UNAVAILABLE as error:
+                log.warning("housekeeping.store-away", reason=type(error).__name__)
+                deleted = {}
+            is_behind = any(number >= ROWS_A_TURN for number in deleted.values())
+            await self.pause(BUSY_SECONDS if is_behind else TURN_SECONDS)
+
+    async def turn(self) -> dict[str, int]:
+        """Deletes at most ``ROWS_A_TURN`` rows of each table. Returns how many of which."""
+        deleted: dict[str, int] = {}
+        for table, statement in _STATEMENTS.items():
+            answer = await self._store.pool.execute(statement, self._days[table], ROWS_A_TURN)
+            deleted[table] = int(answer.rpartition(" ")[2])
+            self._metrics.count("rows_deleted_total", deleted[table], table=table)
+            self.beat()
+        return deleted
