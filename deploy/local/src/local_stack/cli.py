@@ -1,6 +1,7 @@
 """The commands behind `make up`, `make down`, `make status` and `make logs`.
 
-Exit codes: 0 done; 1 it did not start or is not healthy; 2 a setting or a taken port; 3 Kafka's jars cannot be had.
+Exit codes: 0 done; 1 it did not start or is not healthy; 2 a setting or a taken port; 3 Kafka's jars cannot be had;
+4 containers are asked for and cannot be used.
 """
 
 import argparse
@@ -8,11 +9,10 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from local_stack import kafka, supervisor
-from local_stack.processes import Process, postgres_data, processes
+from local_stack import choice, images, kafka, offline, ports, supervisor
+from local_stack.engine import Engine, EngineError
+from local_stack.processes import postgres_data, processes
 from local_stack.settings import Settings, SettingsError
 
 UP_SECONDS = 180
@@ -32,33 +33,45 @@ console = Console()
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local_stack", description=__doc__)
+    parser.add_argument(
+        "--stack", help="embedded, docker, or auto: docker where an engine answers and has the images (STACK, auto)"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start everything, wait until it is healthy, print the addresses")
-    down = commands.add_parser("down", help="stop everything")
-    down.add_argument("--wipe", action="store_true", help="delete all data as well; it does not ask")
+    stopping = commands.add_parser("down", help="stop everything")
+    stopping.add_argument("--wipe", action="store_true", help="delete all data as well; it does not ask")
     commands.add_parser("status", help="what runs, since when, where it answers")
-    logs = commands.add_parser("logs", help="follow the logs of all processes, or of the one named")
-    logs.add_argument("name", nargs="?", help="a process of the stack, as in status")
-    logs.add_argument("--lines", type=int, default=20, help="how many lines of each to begin with (20)")
-    logs.add_argument("--no-follow", action="store_true", help="print and end")
+    reading = commands.add_parser("logs", help="follow the logs of all processes, or of the one named")
+    reading.add_argument("name", nargs="?", help="a process of the stack, as in status")
+    reading.add_argument("--lines", type=int, default=20, help="how many lines of each to begin with (20)")
+    reading.add_argument("--no-follow", action="store_true", help="print and end")
     commands.add_parser("fetch", help="fetch and check Kafka's jars")
+    building = commands.add_parser("images", help="build the images of services and simulators")
+    building.add_argument("names", nargs="*", help="only these, such as notifier")
+    building.add_argument("--offline", action="store_true", help="with all that they stand on, from packages alone")
+    building.add_argument("--fresh", action="store_true", help="what they stand on is built again as well")
     options = parser.parse_args()
     try:
         settings = Settings.from_environment()
         match options.command:
             case "up":
-                code = up(settings)
+                code = up_(settings, choice.asked(options.stack))
             case "down":
-                code = down_(settings, wipe=options.wipe)
+                code = down_(settings, choice.asked(options.stack), wipe=options.wipe)
             case "status":
-                code = status(settings)
+                code = status_(settings, choice.asked(options.stack))
             case "logs":
-                code = logs_(settings, options.name, options.lines, follow=not options.no_follow)
+                code = logs_(settings, choice.asked(options.stack), options)
+            case "images":
+                code = images_(settings, options.names, offline_too=options.offline, fresh=options.fresh)
             case _:
                 code = fetch(settings)
     except SettingsError as error:
         console.print(f"[red]{error}[/]")
         return 2
+    except EngineError as error:
+        console.print(f"[red]{error}[/]", soft_wrap=True)
+        return 4
     except kafka.JarsError as error:
         console.print(f"[red]{error}[/]", soft_wrap=True)
         return 3
@@ -67,10 +80,32 @@ def main() -> int:
     return code
 
 
+def images_(settings: Settings, names: Sequence[str], *, offline_too: bool, fresh: bool) -> int:
+    engine = Engine.find()
+    builder = images.Builder(engine, settings, console)
+    built = offline.build_all(builder, fresh=fresh) if offline_too else builder.members(names)
+    return images.report(engine, console, built)
+
+
 def fetch(settings: Settings) -> int:
     jars = kafka.fetch_jars(settings.jars)
     console.print(f"{len(jars)} Kafka jars are in {_relative(settings.jars)}, each as {kafka.LOCK.name} says")
     return 0
+
+
+def up_(settings: Settings, asked: str) -> int:
+    chosen = choice.to_start(asked, settings, console)
+    other = choice.recorded(settings)
+    if other not in {None, chosen.stack}:
+        console.print(f"[red]The {other} stack is up: stop it first (make down), or start STACK={other}.[/]")
+        return 2
+    if asked == "auto":
+        console.print(f"Stack: {chosen.stack} ({chosen.why}).", soft_wrap=True)
+    choice.record(settings, chosen.stack)
+    code = chosen.containers.up() if chosen.containers else up(settings)
+    if code and not chosen.containers:
+        choice.record(settings, None)
+    return code
 
 
 def up(settings: Settings) -> int:
@@ -80,7 +115,7 @@ def up(settings: Settings) -> int:
         return status(settings)
     for name in supervisor.stop_orphans(state):
         console.print(f"Stopped {name}, which a killed supervisor had left running.")
-    taken = list(_taken(processes(settings)))
+    taken = list(ports.taken(processes(settings)))
     if taken:
         for line in taken:
             console.print(f"[red]{line}[/]", soft_wrap=True)
@@ -121,7 +156,15 @@ def up(settings: Settings) -> int:
     return 1
 
 
-def down_(settings: Settings, *, wipe: bool) -> int:
+def down_(settings: Settings, asked: str, *, wipe: bool) -> int:
+    chosen = choice.to_look_at(asked, settings, console)
+    code = chosen.containers.down(wipe=wipe) if chosen.containers else down(settings, wipe=wipe)
+    if not code:
+        choice.record(settings, None)
+    return code
+
+
+def down(settings: Settings, *, wipe: bool) -> int:
     state = supervisor.read_state(settings)
     if state and supervisor.alive(state):
         main_process = psutil.Process(int(state["supervisor"]["pid"]))
@@ -139,6 +182,11 @@ def down_(settings: Settings, *, wipe: bool) -> int:
     return 0
 
 
+def status_(settings: Settings, asked: str) -> int:
+    chosen = choice.to_look_at(asked, settings, console)
+    return chosen.containers.status() if chosen.containers else status(settings)
+
+
 def status(settings: Settings) -> int:
     state = supervisor.read_state(settings)
     if not state or not supervisor.alive(state):
@@ -148,7 +196,14 @@ def status(settings: Settings) -> int:
     return 0 if all(row["status"] == "healthy" for row in state["processes"]) else 1
 
 
-def logs_(settings: Settings, name: str | None, lines: int, *, follow: bool) -> int:
+def logs_(settings: Settings, asked: str, options: argparse.Namespace) -> int:
+    chosen = choice.to_look_at(asked, settings, console)
+    if chosen.containers:
+        return chosen.containers.logs(options.name, options.lines, follow=not options.no_follow)
+    return logs(settings, options.name, options.lines, follow=not options.no_follow)
+
+
+def logs(settings: Settings, name: str | None, lines: int, *, follow: bool) -> int:
     found = sorted(settings.logs.glob("*.log"))
     names = [path.stem for path in found]
     if name is not None and name not in names:
@@ -160,32 +215,6 @@ def logs_(settings: Settings, name: str | None, lines: int, *, follow: bool) -> 
         return 1
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *chosen]
     return subprocess.run(command, check=False).returncode
-
-
-def _taken(wanted: list[Process]) -> Iterator[str]:
-    """A line for each port that something else listens on, with who it is where that can be told."""
-    for process in wanted:
-        for role, port in process.ports.items():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    suffix = "" if role in {"", "HTTP"} else f"_{role}"
-                    name = process.name.replace("-", "_") + suffix
-                    yield (
-                        f"Port {port} ({process.name} {role}) is taken{_listener(port)}: "
-                        f"stop that, or set SUITE_{name.upper()}_PORT to a free one."
-                    )
-
-
-def _listener(port: int) -> str:
-    with contextlib.suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
-            if listens and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return ""
 
 
 def _table(state: Mapping[str, Any], title: str | None = None) -> Table:

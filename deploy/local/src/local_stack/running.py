@@ -70,9 +70,9 @@ def suite() -> Iterator[Suite]:
         }
         started = Suite(ports, base, environment)
         try:
-            up = started.run("local_stack", "up")
+            up = started.run("local_stack", "--stack", "embedded", "up")
             if up.returncode != 0:
                 pytest.fail(f"the stack did not start: {up.stdout}{up.stderr}")
             yield started
         finally:
-            started.run("local_stack", "down")
+            started.run("local_stack", "--stack", "embedded", "down")

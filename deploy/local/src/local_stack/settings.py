@@ -78,6 +78,16 @@ class Settings:
         return self.base / "run" / "state.json"
 
     @property
+    def stack_file(self) -> Path:
+        """Which of the stacks is up."""
+        return self.base / "run" / "stack"
+
+    @property
+    def secrets(self) -> Path:
+        """What containers read as secrets."""
+        return self.base / "secrets"
+
+    @property
     def jars(self) -> Path:
         return Path(os.environ.get("KAFKA_JARS_DIR", self.base / "kafka-jars"))
 
@@ -95,3 +105,17 @@ class Settings:
 
     def database_url(self, name: str) -> str:
         return f"postgresql://{name}:{self.passwords()[name]}@127.0.0.1:{self.ports.postgres}/{name}"
+
+
+def write_secret(path: Path, value: str | None = None) -> None:
+    """Writes ``value``; without one, a new secret where there is none yet.
+
+    The folder is the owner's alone; the file in it is readable, because a container's own user must read it there.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if value is None:
+        if path.exists():
+            return
+        value = secrets.token_urlsafe(24)
+    path.write_text(value)
+    path.chmod(0o444)

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import psutil
 
 from local_stack.processes import Process, module_command, processes, servers
-from local_stack.settings import SERVICE_DATABASES, Settings
+from local_stack.provision import provision
+from local_stack.settings import Settings
 
 START_SECONDS = 90
 STOP_SECONDS = 20
@@ -111,26 +111,11 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._first_start(r)) for r in first]
         _raise_first(tasks)
-        await self._provision(postgres.admin_url)
+        await provision(postgres.admin_url, self.settings.passwords())
         rest = [r for r in self.running.values() if r.process.after]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._first_start(r)) for r in rest]
         _raise_first(tasks)
-
-    async def _provision(self, admin_url: str) -> None:
-        """A role and a database per service; nobody else may connect to it."""
-        passwords = self.settings.passwords()
-        connection = await asyncpg.connect(admin_url)
-        try:
-            for name in SERVICE_DATABASES:
-                known = await connection.fetchval("select 1 from pg_roles where rolname = $1", name)
-                verb = "ALTER" if known else "CREATE"
-                await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD '{passwords[name]}'")
-                if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
-                    await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
-                await connection.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
-        finally:
-            await connection.close()
 
     async def _first_start(self, running: Running) -> StartError | None:
         """Starts one process the first time. Errors come back as values, so that siblings end in order."""

@@ -1,0 +1,235 @@
+"""The stack in containers: the same commands as the embedded one, through Compose and ``docker-compose.yml``."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from local_stack import images, offline
+from local_stack.engine import Engine, EngineError
+from local_stack.ports import taken
+from local_stack.processes import processes
+from local_stack.settings import ROOT, SERVICE_DATABASES, Ports, Settings, write_secret
+
+UP_SECONDS = 180
+PROJECT = "powerserver-blume"
+JOBS = ("databases", "topics", "scheduler-sync-migrate", "notifier-migrate")
+_MARKS = {"healthy": "[green]●[/] healthy", "done": "[dim]✓ done[/]", "stopped": "[dim]○ stopped[/]"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of the stack as Compose knows it."""
+
+    service: str
+    name: str
+    status: str
+    exit_code: int
+    address: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is as it should be: a job ended well, anything else healthy."""
+        return self.status == ("done" if self.service in JOBS else "healthy")
+
+
+@dataclass(frozen=True)
+class ContainerStack:
+    """What `make up`, `down`, `status` and `logs` do when the stack is in containers."""
+
+    engine: Engine
+    settings: Settings
+    console: Console
+
+    @property
+    def project(self) -> str:
+        return os.environ.get("SUITE_COMPOSE_PROJECT", PROJECT)
+
+    def obtain_images(self) -> None:
+        """Pulls and builds what is missing. Raises ``EngineError`` that says what cannot be had."""
+        for server in (images.KAFKA, images.POSTGRES):
+            image = server.choose(self.engine)
+            if not self.engine.has(image):
+                with self.console.status(f"Pulling {image} …"):
+                    self.engine.pull(image)
+        missing = [member.name for member in images.members() if not self.engine.has(member.image)]
+        if missing:
+            images.Builder(self.engine, self.settings, self.console).members(missing)
+
+    def up(self) -> int:
+        """Starts everything and waits until it is healthy. Raises ``EngineError``."""
+        command = self._compose()
+        self.obtain_images()
+        started = time.monotonic()
+        if not self.containers():
+            lines = list(taken(processes(self.settings)))
+            for line in lines:
+                self.console.print(f"[red]{line}[/]", soft_wrap=True)
+            if lines:
+                return 2
+        self._secrets()
+        log = self.settings.logs / "compose.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as output:
+            child = subprocess.Popen(
+                [*command, "up", "-d", "--remove-orphans", "--quiet-pull"],
+                env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
+            )  # fmt: skip
+        found: list[Container] = []
+        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            while time.monotonic() - started < UP_SECONDS:
+                found = self.containers()
+                live.update(_table(found, title=f"Starting … {time.monotonic() - started:.0f} s"))
+                ended = child.poll()
+                if ended or (ended == 0 and found and all(container.settled for container in found)):
+                    break
+                if any(container.status == "restarting" for container in found):
+                    break  # it ended at its start: waiting would not mend it
+                time.sleep(0.5)
+        if child.poll() is None:
+            child.terminate()
+            child.wait(20)
+        unsettled = [container for container in found if not container.settled]
+        if child.returncode or unsettled:
+            self.console.print(f"[red]The stack did not start: {self._reason(unsettled, log)}[/]", soft_wrap=True)
+            return 1
+        self.console.print(_table(found))
+        servers = f"{images.POSTGRES.choose(self.engine)} and {images.KAFKA.choose(self.engine)}"
+        seconds = time.monotonic() - started
+        self.console.print(f"The stack is up in containers, on {servers} ({seconds:.0f} s). Stop it with make down.")
+        return 0
+
+    def down(self, *, wipe: bool) -> int:
+        was_up = bool(self.containers())
+        with self.console.status("Stopping …"):
+            arguments = ["--profile", "*", "down", "--remove-orphans", *(["--volumes"] if wipe else [])]
+            done = self._run(*arguments, timeout=180)
+        if done.returncode != 0:
+            raise EngineError(f"compose could not stop the stack: {_last(done.stderr)}")
+        words = "The stack is down." if was_up else "The stack was not up."
+        self.console.print(f"{words}{' Its data is deleted.' if wipe else ''}")
+        return 0
+
+    def status(self) -> int:
+        found = self.containers()
+        if not found:
+            self.console.print("The stack is down. Start it with make up.")
+            return 1
+        self.console.print(_table(found))
+        return 0 if all(container.settled for container in found) else 1
+
+    def logs(self, name: str | None, lines: int, *, follow: bool) -> int:
+        known = {container.service for container in self.containers()}
+        if name is not None and name not in known:
+            self.console.print(
+                f"[red]There is no log of {name!r}; there are: {', '.join(sorted(known)) or 'none yet'}[/]"
+            )
+            return 2
+        arguments = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([name] if name else [])]
+        return subprocess.run([*self._compose(), *arguments], env=self.environment(), cwd=ROOT, check=False).returncode
+
+    def containers(self) -> list[Container]:
+        """The stack's containers, in the order in which they start; none when it is down."""
+        done = self._run("--profile", "*", "ps", "--all", "--format", "json")
+        if done.returncode != 0:
+            raise EngineError(f"compose does not answer: {_last(done.stderr)}")
+        addresses = {process.name: process.address for process in processes(self.settings)}
+        return sorted(
+            (_container(row, addresses) for row in _rows(done.stdout)),
+            key=lambda container: (container.service not in addresses, container.service),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What docker-compose.yml reads: ports, images, where the secrets are."""
+        ports = {
+            f"SUITE_{field.name.upper()}_PORT": str(getattr(self.settings.ports, field.name)) for field in fields(Ports)
+        }
+        return {
+            **self.engine.environment,
+            **ports,
+            "SUITE_SECRETS_DIR": str(self.settings.secrets),
+            images.KAFKA.variable: images.KAFKA.choose(self.engine),
+            images.POSTGRES.variable: images.POSTGRES.choose(self.engine),
+        }
+
+    def _secrets(self) -> None:
+        """Makes what is missing. Raises ``EngineError`` when the data was made with a secret that is gone."""
+        folder = self.settings.secrets
+        admin = folder / "postgres_password"
+        volume = f"{self.project}_postgres"
+        if not admin.exists() and self.engine.run("volume", "inspect", volume).returncode == 0:
+            raise EngineError(
+                f"the secret {os.path.relpath(admin)} is missing, but the database that was made with it is there: "
+                "put it back, or delete the data (make down WIPE=1)"
+            )
+        write_secret(admin)
+        passwords = self.settings.passwords()
+        write_secret(folder / "role_passwords", json.dumps(passwords))
+        for name in SERVICE_DATABASES:
+            url = f"postgresql://{name}:{passwords[name]}@postgres:5432/{name}"
+            write_secret(folder / f"{name}_store_url", url)
+
+    def _reason(self, unsettled: Iterable[Container], log: Path) -> str:
+        for container in unsettled:
+            if container.status.startswith(("failed", "unhealthy", "restarting")):
+                done = self._run("logs", "--no-log-prefix", "--tail", "3", container.service)
+                return f"{container.service} is {container.status}: {_last(done.stdout)}"
+        waiting = [container.service for container in unsettled]
+        return f"{', '.join(waiting)} not healthy after {UP_SECONDS} s" if waiting else _last(log.read_text())
+
+    def _compose(self) -> list[str]:
+        command = self.engine.compose(offline.compose_binary(self.settings))
+        return [*command, "-p", self.project, "-f", str(ROOT / "docker-compose.yml")]
+
+    def _run(self, *arguments: str, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*self._compose(), *arguments],
+            env=self.environment(), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+
+def _rows(text: str) -> list[dict[str, Any]]:
+    """What ``ps --format json`` printed: one object a line, or, of an older Compose, one list."""
+    found: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        if line.strip():
+            row = json.loads(line)
+            found += row if isinstance(row, list) else [row]
+    return found
+
+
+def _container(row: dict[str, Any], addresses: dict[str, str]) -> Container:
+    state, health, code = row.get("State", ""), row.get("Health", ""), int(row.get("ExitCode") or 0)
+    if state == "running":
+        status = health or "running"
+    elif state == "exited" and row["Service"] in JOBS:
+        status = "done" if code == 0 else f"failed with {code}"
+    elif state == "exited":
+        status = f"failed with {code}" if code else "stopped"
+    else:
+        status = state
+    return Container(row["Service"], row.get("Name", ""), status, code, addresses.get(row["Service"], ""))
+
+
+def _table(found: Iterable[Container], title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("container", "state", "address"):
+        table.add_column(column, header_style="bold", overflow="fold")
+    for container in found:
+        table.add_row(
+            container.service, _MARKS.get(container.status, f"[yellow]◐[/] {container.status}"), container.address
+        )
+    return table
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no reason given"

@@ -1,0 +1,35 @@
+"""Which of the ports that a stack wants are taken, and by whom."""
+
+import contextlib
+import socket
+from collections.abc import Iterable, Iterator
+
+import psutil
+
+from local_stack.processes import Process
+
+
+def taken(wanted: Iterable[Process]) -> Iterator[str]:
+    """A line for each port that something else listens on, with who it is where that can be told."""
+    for process in wanted:
+        for role, port in process.ports.items():
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    suffix = "" if role in {"", "HTTP"} else f"_{role}"
+                    name = process.name.replace("-", "_") + suffix
+                    yield (
+                        f"Port {port} ({process.name} {role}) is taken{_listener(port)}: "
+                        f"stop that, or set SUITE_{name.upper()}_PORT to a free one."
+                    )
+
+
+def _listener(port: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""

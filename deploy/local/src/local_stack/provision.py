@@ -1,0 +1,55 @@
+"""A role and a database per service; no role may connect to another's database.
+
+The supervisor calls it; as a container's job it runs by itself (``python provision.py``), in any image with asyncpg.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+
+
+async def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
+    """Brings roles, their passwords and databases to what ``passwords`` says: role and database have the same name."""
+    connection = await asyncpg.connect(admin_url)
+    try:
+        for name, password in passwords.items():
+            known = await connection.fetchval("select 1 from pg_roles where rolname = $1", name)
+            verb = "ALTER" if known else "CREATE"
+            await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD '{password}'")
+            if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
+                await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
+            await connection.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    finally:
+        await connection.close()
+
+
+def main() -> int:
+    """The job: the administrator's password and the roles' come from the files that the environment names."""
+    try:
+        password = Path(os.environ["POSTGRES_PASSWORD_FILE"]).read_text().strip()
+        passwords = json.loads(Path(os.environ["ROLE_PASSWORDS_FILE"]).read_text())
+        host = os.environ["POSTGRES_HOST"]
+        asyncio.run(provision(f"postgresql://postgres:{password}@{host}:5432/postgres", passwords))
+    except KeyError as error:
+        print(f"databases: {error.args[0]} is not set", file=sys.stderr)
+    except asyncpg.InvalidPasswordError:
+        print(
+            "databases: Postgres refuses the password in POSTGRES_PASSWORD_FILE: it was made with another one "
+            "(put that secret back, or delete the data: make down WIPE=1)",
+            file=sys.stderr,
+        )
+    except (OSError, asyncpg.PostgresError) as error:
+        print(f"databases: {error}", file=sys.stderr)
+    else:
+        print(f"databases: {', '.join(passwords)} are there, each for its own role alone")
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
