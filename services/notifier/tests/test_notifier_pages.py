@@ -6,7 +6,10 @@ import asyncpg
 import pytest
 from notifier_examples import asked
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
+from chassis.settings import HttpSettings
+from chassis.web.guard import Guard
 from notifier.web.history import History
 from notifier.web.pages import MessagesPage
 
@@ -15,7 +18,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 def app(pool: asyncpg.Pool) -> Starlette:
-    return Starlette(routes=MessagesPage(History(pool)).routes())
+    return Starlette(routes=MessagesPage(History(pool)).routes(), middleware=[Middleware(Guard, http=HttpSettings())])
 
 
 async def message(pool: asyncpg.Pool, state: str, *, minutes_ago: int = 0, reason: str | None = None) -> str:

@@ -15,13 +15,16 @@ import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.settings import HttpSettings
+from chassis.web.console import Console, Health
+from chassis.web.guard import Guard
 
 STALLED_SECONDS = 60.0
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -48,19 +51,24 @@ class Service:
     loops: Mapping[str, Loop]
     checks: Mapping[str, Check]
     routes: Sequence[BaseRoute] = ()
+    console: Console | None = None
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     _failed: dict[str, str] = field(default_factory=dict, init=False)
 
     def app(self) -> Starlette:
-        """Probes and metrics beside the service's own pages."""
-        return Starlette(
-            routes=[
-                Route("/livez", self._livez),
-                Route("/readyz", self._readyz),
-                Route("/metrics", self._metrics),
-                *self.routes,
+        """Probes and metrics beside the service's own pages and the console, behind the guard."""
+        routes: list[BaseRoute] = [
+            Route("/livez", self._livez),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            *self.routes,
+        ]
+        if self.console is not None:
+            routes += [
+                Route("/", lambda _request: RedirectResponse("/console")),
+                *self.console.routes(self._health, stalled_seconds=STALLED_SECONDS),
             ]
-        )
+        return Starlette(routes=routes, middleware=[Middleware(Guard, http=self.http)])
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then stops in order and returns."""
@@ -117,10 +125,18 @@ class Service:
         return JSONResponse({"live": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
     async def _readyz(self, _request: Request) -> Response:
-        names = list(self.checks)
-        answers = await asyncio.gather(*(_answer(self.checks[name]) for name in names))
-        report = {name: answer or "ready" for name, answer in zip(names, answers, strict=True)}
-        return JSONResponse(report, 503 if any(answers) else 200)
+        answers = await self._asked()
+        report = {name: answer or "ready" for name, answer in answers.items()}
+        return JSONResponse(report, 503 if any(answers.values()) else 200)
+
+    async def _asked(self) -> dict[str, str | None]:
+        """What each dependency answers: None when it is ready, else why not."""
+        answers = await asyncio.gather(*(_answer(check) for check in self.checks.values()))
+        return dict(zip(self.checks, answers, strict=True))
+
+    async def _health(self) -> Health:
+        now = time.monotonic()
+        return Health(await self._asked(), {name: now - loop.progressed_at for name, loop in self.loops.items()})
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)

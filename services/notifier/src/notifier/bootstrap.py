@@ -12,6 +12,7 @@ from chassis.metrics import Metrics
 from chassis.outbox import Relay
 from chassis.service import Service, kafka_check
 from chassis.store import Store
+from chassis.web.console import Console
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
@@ -19,7 +20,7 @@ from notifier.metrics import NotifierMetrics, OpenMessagesWatch
 from notifier.settings import NotifierSettings
 from notifier.subscribers import subscription
 from notifier.web.history import History
-from notifier.web.pages import MessagesPage
+from notifier.web.pages import PAGES, MessagesPage
 
 NAME: Final = "notifier"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -70,6 +71,7 @@ async def build(settings: NotifierSettings) -> Service:
             "consumer": consumer.check,
         },
         routes=MessagesPage(History(store.pool)).routes(),
+        console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),
         closers=[gateway.close, store.close],
     )
 

@@ -20,6 +20,7 @@ from chassis.metrics import Metrics
 from chassis.outbox import Relay
 from chassis.service import Check, Service, kafka_check
 from chassis.store import Store
+from chassis.web.console import Console
 from hl7v2.mllp import Client
 from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.client import FhirClient
@@ -39,7 +40,7 @@ from scheduler_sync.settings import SchedulerSyncSettings
 from scheduler_sync.site import Site
 from scheduler_sync.store.queries import StoredIds, StoredResources, Views
 from scheduler_sync.waiting import WaitingGauge
-from scheduler_sync.web.pages import Pages
+from scheduler_sync.web.pages import PAGES, Pages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -191,6 +192,15 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             "resources": _resources_check(core.directory),
         },
         routes=Pages(Views(store.pool), core.site, core.directory).routes(),
+        console=Console(
+            store,
+            NAME,
+            PAGES,
+            destinations=(System.OMEGAAI, System.POWERSERVER),
+            replay_hl7=lambda journal_id, actor: hl7_inbound.replay(
+                store, core.listener.executor, journal_id, actor=actor
+            ),
+        ),
         closers=[powerserver.close, omegaai.session.close, store.close],
     )
 

@@ -5,19 +5,16 @@ opaque ids and order numbers, never a patient's name.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
 
+from chassis.web.layout import Page, changes, templates
 from scheduler_sync.domain.link import WHO_ACTS_NEXT, State
 from scheduler_sync.domain.statuses import BLUME_LABEL_OF_FHIR_STATUS
 from scheduler_sync.resources import ResourceDirectory
@@ -25,6 +22,7 @@ from scheduler_sync.site import Site
 from scheduler_sync.store import columns
 from scheduler_sync.store.queries import LinkFilter, Row, Views
 
+PAGES: Final = (Page("Appointments", "/links"), Page("Needs set-up", "/needs-setup"))
 _HERE: Final = Path(__file__).parent
 STATE_NAMES: Final[Mapping[str, str]] = {
     State.UNSCHEDULED: "order without a time",
@@ -45,23 +43,15 @@ class Pages:
         self._views = views
         self._site = site
         self._resources = resources
-        self._templates = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=select_autoescape(),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters["at"] = _at
+        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates")
         self._templates.globals.update(state_names=STATE_NAMES)
 
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/links", self.links),
-            Route("/links/version", self.version),
+            Route("/links/events", self.events),
             Route("/links/{link_id:uuid}", self.link),
             Route("/needs-setup", self.needs_setup),
-            Mount("/pages-static", StaticFiles(directory=_HERE / "static")),
         ]
 
     async def links(self, request: Request) -> Response:
@@ -77,6 +67,7 @@ class Pages:
         return self._page(
             "links.html",
             title="Appointments",
+            here="/links",
             wanted=wanted,
             rows=rows,
             counts=await self._views.counts(),
@@ -95,6 +86,7 @@ class Pages:
         patient = await self._views.patient(link.patient_id)
         return self._page(
             "link.html",
+            here="/links",
             title=f"Appointment {link.placer_number}",
             link=link,
             who=WHO_ACTS_NEXT[link.state],
@@ -109,6 +101,7 @@ class Pages:
         return self._page(
             "needs_setup.html",
             title="Needs set-up",
+            here="/needs-setup",
             messages=await self._views.needs_setup(),
             tasks=await self._views.parked_tasks(),
             cursors=await self._views.cursors(),
@@ -116,13 +109,12 @@ class Pages:
             resources=len(self._resources),
         )
 
-    async def version(self, _: Request) -> Response:
-        """What a page compares to see whether it has to redraw itself."""
-        return JSONResponse({"version": await self._views.version()}, headers={"Cache-Control": "no-store"})
+    async def events(self, _: Request) -> Response:
+        """A word whenever the store has changed; the page then draws itself anew."""
+        return changes(self._views.version)
 
     def _page(self, template: str, **values: Any) -> Response:
-        html = self._templates.get_template(template).render(site=self._site.file.site, **values)
-        return HTMLResponse(html, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+        return HTMLResponse(self._templates.get_template(template).render(events="/links/events", **values))
 
 
 def _older(request: Request, rows: list[Row]) -> str | None:
@@ -130,11 +122,3 @@ def _older(request: Request, rows: list[Row]) -> str | None:
     if len(rows) < LinkFilter.ROWS:
         return None
     return str(request.url.include_query_params(before=rows[-1]["updated_at"].isoformat()).query)
-
-
-def _at(moment: datetime | None, zone: str | None = None) -> str:
-    """A time to read, in ``zone`` (its name in words) or UTC."""
-    if moment is None:
-        return "–"
-    shown = moment.astimezone(ZoneInfo(zone) if zone else UTC)
-    return f"{shown:%Y-%m-%d %H:%M:%S} {shown.tzname() or zone}"

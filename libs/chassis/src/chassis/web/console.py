@@ -1,0 +1,168 @@
+"""``/console``: how the service is, what waits for a person, and the hand to settle it; every act is audited.
+
+It shows opaque ids, kinds, states and reasons, never a message's content: that needs the command line and a decision.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from chassis import dead_letters, deliveries, hl7_inbound, parking
+from chassis.errors import StoreUnavailable
+from chassis.store import UNAVAILABLE, Store
+from chassis.web.guard import actor_of
+from chassis.web.layout import STATIC, Page, changes, templates
+
+ROWS: Final = 50
+MOST_COUNTED: Final = 10_000
+
+_COUNTS: Final = f"""
+SELECT
+    (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE sent_at IS NULL LIMIT {MOST_COUNTED + 1}) AS few) AS unsent,
+    (SELECT extract(epoch FROM clock_timestamp() - created_at)::int FROM outbox WHERE sent_at IS NULL
+        ORDER BY id LIMIT 1) AS unsent_seconds,
+    (SELECT count(*) FROM dead_letters WHERE state = 'open') AS letters,
+    (SELECT count(*) FROM parked_keys) AS parked,
+    (SELECT count(*) FROM hl7_journal WHERE state IN ('needs_setup', 'failed')) AS needs_setup
+"""  # noqa: S608 (a constant)
+_DESTINATIONS: Final = f"""
+SELECT destination,
+    (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.destination = names.destination AND d.state = 'pending'
+        LIMIT {MOST_COUNTED + 1}) AS few) AS pending,
+    (SELECT extract(epoch FROM clock_timestamp() - created_at)::int FROM deliveries d
+        WHERE d.destination = names.destination AND d.state = 'pending' ORDER BY sequence LIMIT 1) AS pending_seconds,
+    (SELECT count(*) FROM deliveries d WHERE d.destination = names.destination AND d.state = 'dead') AS dead
+FROM unnest($1::text[]) AS names (destination)
+"""  # noqa: S608 (a constant)
+_TROUBLED: Final = """
+SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error FROM deliveries
+WHERE state = 'dead' OR (state = 'pending' AND attempts > 1) ORDER BY state, sequence LIMIT $1
+"""
+_AUDIT: Final = "SELECT at, actor, action, subject FROM operator_audit ORDER BY id DESC LIMIT 20"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``checks``: None when ready, else why not. ``loops``: seconds since each turned."""
+
+    checks: Mapping[str, str | None]
+    loops: Mapping[str, float]
+
+
+@dataclass
+class Console:
+    """What a composition root gives the console. ``replay_hl7`` only of a service that hears HL7."""
+
+    store: Store
+    service: str
+    pages: Sequence[Page] = ()
+    destinations: Sequence[str] = ()
+    replay_hl7: Callable[[UUID, str], Awaitable[str]] | None = None
+    _templates: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._templates = templates(self.service, self.pages)
+
+    def routes(self, health: Callable[[], Awaitable[Health]], *, stalled_seconds: float) -> list[BaseRoute]:
+        async def show(request: Request) -> Response:
+            return await self._show(request, await health(), stalled_seconds)
+
+        async def events(_request: Request) -> Response:
+            async def look() -> str:
+                return await self._render({}, await health(), stalled_seconds)
+
+            return changes(look)
+
+        acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
+        static = Mount("/console/static", StaticFiles(directory=STATIC))
+        return [Route("/console", show), Route("/console/events", events), *acts, static]
+
+    async def _show(self, request: Request, health: Health, stalled_seconds: float) -> Response:
+        return HTMLResponse(await self._render(dict(request.query_params), health, stalled_seconds))
+
+    async def _render(self, query: Mapping[str, str], health: Health, stalled_seconds: float) -> str:
+        try:
+            found = await self._found()
+        except UNAVAILABLE:
+            found = None  # the tile of the store says so
+        page: str = self._templates.get_template("console.html").render(
+            title="Console",
+            here="/console",
+            events="/console/events",
+            checks=health.checks,
+            stalled=[name for name, seconds in health.loops.items() if seconds > stalled_seconds],
+            loops=len(health.loops),
+            found=found,
+            hears_hl7=self.replay_hl7 is not None,
+            most=MOST_COUNTED,
+            said=query.get("said", ""),
+            refused=query.get("refused", ""),
+        )
+        return page
+
+    async def _found(self) -> dict[str, Any]:
+        fetch = self.store.pool.fetch
+        waiting: Sequence[Any] = ()
+        if self.replay_hl7 is not None:
+            waiting = await hl7_inbound.list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
+        return {
+            "counts": (await fetch(_COUNTS))[0],
+            "destinations": await fetch(_DESTINATIONS, list(self.destinations)),
+            "troubled": await fetch(_TROUBLED, ROWS),
+            "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
+            "parked": await parking.list_parked(self.store, limit=ROWS),
+            "needs_setup": waiting,
+            "audit": await fetch(_AUDIT),
+        }
+
+    def _acts(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
+        def on(act: Callable[..., Awaitable[bool]], what: str, done: str) -> Callable[[Request], Awaitable[Response]]:
+            async def run(request: Request) -> Response:
+                identifier: UUID = request.path_params["id"]
+                is_done = await act(self.store, identifier, actor=actor_of(request))
+                return _back(
+                    f"{what} {identifier} {done}." if is_done else None, f"There is no open {what} {identifier}."
+                )
+
+            return run
+
+        return {
+            "deliveries/{id:uuid}/retry": on(deliveries.retry_delivery, "delivery", "is sent now"),
+            "deliveries/{id:uuid}/drop": on(deliveries.drop_delivery, "delivery", "is given up"),
+            "dead-letters/{id:uuid}/replay": on(dead_letters.replay_dead_letter, "dead letter", "is handled again"),
+            "dead-letters/{id:uuid}/drop": on(dead_letters.drop_dead_letter, "dead letter", "is given up"),
+            "parked/{consumer}/{id:uuid}/release": self._release,
+            "needs-setup/{id:uuid}/replay": self._replay,
+        }
+
+    async def _release(self, request: Request) -> Response:
+        consumer, key = request.path_params["consumer"], request.path_params["id"]
+        is_done = await parking.release(self.store, consumer, key, actor=actor_of(request))
+        return _back(f"Key {key} is tried now." if is_done else None, f"Key {key} is not parked.")
+
+    async def _replay(self, request: Request) -> Response:
+        identifier: UUID = request.path_params["id"]
+        if self.replay_hl7 is None:
+            return _back(None, "This service hears no HL7.")
+        try:
+            words = await self.replay_hl7(identifier, actor_of(request))
+        except KeyError:
+            return _back(None, f"Message {identifier} does not wait.")
+        except StoreUnavailable as error:
+            return _back(None, str(error))
+        return _back(
+            None if words.startswith("failed") else f"Message {identifier}: {words}.", f"{identifier}: {words}."
+        )
+
+
+def _back(said: str | None, refused: str) -> Response:
+    """To the console, which says what came of it; a reload does not act again."""
+    words = {"said": said} if said is not None else {"refused": refused}
+    return RedirectResponse(f"/console?{urlencode(words)}", 303)
