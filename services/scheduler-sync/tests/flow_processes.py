@@ -159,6 +159,10 @@ class Flow:
             assert response.status == 201, await response.text()
 
 
+START_SECONDS = 90
+"""Three processes start at once, perhaps on a machine that is busy with other things."""
+
+
 @asynccontextmanager
 async def flow(
     folder: Path, database_url: str, kafka: str, prefix: str, *, profile: str = "both", dialect: str = "strict"
@@ -171,8 +175,8 @@ async def flow(
         try:
             for name in ("omegaai-sim", "powerserver-sim", "scheduler-sync"):
                 await running.start(name)
-            await wait(lambda: running.answers(running.http, "/readyz"))
-            await wait(lambda: running.answers(running.powerserver, "/healthz"))
+            await wait(lambda: running.answers(running.http, "/readyz"), START_SECONDS)
+            await wait(lambda: running.answers(running.powerserver, "/healthz"), START_SECONDS)
             yield running
         finally:
             await running.stop_all()
