@@ -155,7 +155,18 @@ async def test_a_message_that_needs_set_up_is_processed_again(store) -> None:
         assert "Roe" not in page
         done = await browser.post(f"/console/needs-setup/{identifier}/replay", headers=OURS)
         assert "processed" in (await browser.get(done.headers["location"])).text
+        journal = (await browser.get("/console/hl7")).text
+        assert "PS1" in journal
+        assert "facilities.FAC09" in journal
+        assert "Roe" not in journal
+        assert "PS1" not in (await browser.get("/console/hl7?state=rejected")).text
     assert asked == [(identifier, "console")]
+
+
+@pytest.mark.stack
+async def test_a_service_that_hears_no_hl7_has_no_journal(store) -> None:
+    async with client(store) as browser:
+        assert (await browser.get("/console/hl7")).status_code == 404
 
 
 @pytest.mark.stack

@@ -129,6 +129,10 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
         replay = _acting(add("replay", "process again, after the setting is made", _setup_replay, setup))
         replay.add_argument("id", type=UUID, nargs="?", help="the message, as listed")
         replay.add_argument("--all", action="store_true", help="all that wait, oldest first")
+        journal = _group(commands, "journal", "every HL7 message that came in, with what became of it")
+        listing = add("list", "the newest, without content", _journal_list, journal)
+        listing.add_argument("--state", choices=hl7_inbound.STATES, help="only these")
+        _limit(listing)
 
     for name, extra in definition.extra.items():
         command = add(name, extra.help, _extra(extra))
@@ -273,6 +277,13 @@ async def _setup_list(_d: ServiceDefinition[Any], settings: ServiceSettings, opt
     async with _store(settings) as store:
         rows = await hl7_inbound.list_journal(store, states=("needs_setup", "failed"), limit=options.limit)
     return _show(rows, "messages wait")
+
+
+async def _journal_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        states = [options.state] if options.state else None
+        rows = await hl7_inbound.list_journal(store, states=states, limit=options.limit)
+    return _show(rows, "messages")
 
 
 async def _setup_show(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:

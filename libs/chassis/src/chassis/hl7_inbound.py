@@ -37,6 +37,7 @@ from hl7v2.mllp import Peer, Server, start_server
 LARGEST_BATCH = 100
 IDLE_TIMEOUT_SECONDS = 3600.0
 BEAT_SECONDS = 1.0
+STATES = ("accepted", "needs_setup", "failed", "rejected", "replayed", "dropped")
 _OPEN_STATES = frozenset({"needs_setup", "failed", "rejected"})
 """A message in one of these is processed again when its sender repeats it, or an operator replays it."""
 

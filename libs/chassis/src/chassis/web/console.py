@@ -21,6 +21,7 @@ from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Page, changes, templates
 
 ROWS: Final = 50
+JOURNAL_ROWS: Final = 100
 MOST_COUNTED: Final = 10_000
 
 _COUNTS: Final = f"""
@@ -44,6 +45,10 @@ FROM unnest($1::text[]) AS names (destination)
 _TROUBLED: Final = """
 SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error FROM deliveries
 WHERE state = 'dead' OR (state = 'pending' AND attempts > 1) ORDER BY state, sequence LIMIT $1
+"""
+_NEWEST_HL7: Final = """
+SELECT max(received_at), max(processed_at), sum(repeats)
+FROM (SELECT * FROM hl7_journal ORDER BY received_at DESC LIMIT 100) AS newest
 """
 _AUDIT: Final = "SELECT at, actor, action, subject FROM operator_audit ORDER BY id DESC LIMIT 20"
 
@@ -80,9 +85,31 @@ class Console:
 
             return changes(look)
 
+        journal = [Route("/console/hl7", self._journal), Route("/console/hl7/events", self._journal_events)]
         acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
         static = Mount("/console/static", StaticFiles(directory=STATIC))
-        return [Route("/console", show), Route("/console/events", events), *acts, static]
+        own = [Route("/console", show), Route("/console/events", events)]
+        return [*own, *(journal if self.replay_hl7 is not None else ()), *acts, static]
+
+    async def _journal(self, request: Request) -> Response:
+        """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
+        state = request.query_params.get("state", "")
+        rows = await hl7_inbound.list_journal(self.store, states=[state] if state else None, limit=JOURNAL_ROWS)
+        page = self._templates.get_template("journal.html").render(
+            title="HL7 messages",
+            here="/console/hl7",
+            events="/console/hl7/events",
+            rows=rows,
+            state=state,
+            states=hl7_inbound.STATES,
+        )
+        return HTMLResponse(page)
+
+    async def _journal_events(self, _request: Request) -> Response:
+        async def look() -> tuple[object, ...]:
+            return tuple(await self.store.pool.fetchrow(_NEWEST_HL7))
+
+        return changes(look)
 
     async def _show(self, request: Request, health: Health, stalled_seconds: float) -> Response:
         return HTMLResponse(await self._render(dict(request.query_params), health, stalled_seconds))

@@ -22,7 +22,11 @@ from scheduler_sync.site import Site
 from scheduler_sync.store import columns
 from scheduler_sync.store.queries import LinkFilter, Row, Views
 
-PAGES: Final = (Page("Appointments", "/links"), Page("Needs set-up", "/needs-setup"))
+PAGES: Final = (
+    Page("Appointments", "/links"),
+    Page("Needs set-up", "/needs-setup"),
+    Page("HL7 messages", "/console/hl7"),
+)
 _HERE: Final = Path(__file__).parent
 STATE_NAMES: Final[Mapping[str, str]] = {
     State.UNSCHEDULED: "order without a time",

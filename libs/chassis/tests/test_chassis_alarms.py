@@ -1,0 +1,48 @@
+"""Alarms mean something: each rule names metrics that exist, says what is wrong and where to look."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from chassis.metrics import COUNTER_NAMES, GAUGE_NAMES, HISTOGRAM_NAMES
+
+ROOT = Path(__file__).resolve().parents[3]
+FILES = [ROOT / "libs/chassis/alarms.yaml", *sorted(ROOT.glob("services/*/alarms.yaml"))]
+WORDS = {"max", "min", "sum", "rate", "increase", "absent", "by", "up", "job", "consumer", "destination", "kind", "on"}
+
+
+def declared(path: Path) -> set[str]:
+    """The chassis' metrics, and those that the file's own service declares."""
+    names = set(COUNTER_NAMES) | set(GAUGE_NAMES) | set(HISTOGRAM_NAMES)
+    for source in path.parent.glob("src/**/metrics.py"):
+        names |= set(re.findall(r'^\s+"([a-z_]+)",$', source.read_text(), re.MULTILINE))
+    return names
+
+
+def rules() -> list:
+    found = [
+        (path, rule)
+        for path in FILES
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    return [pytest.param(path, rule, id=rule["alert"]) for path, rule in found]
+
+
+def test_every_service_has_alarms() -> None:
+    assert {path.parent.name for path in FILES[1:]} == {
+        path.parent.name for path in ROOT.glob("services/*/pyproject.toml")
+    }
+
+
+@pytest.mark.parametrize(("path", "rule"), rules())
+def test_an_alarm_stands_on_metrics_that_exist_and_says_what_to_do(path: Path, rule: dict) -> None:
+    expression = re.sub(r'"[^"]*"|\[[^\]]*\]', "", rule["expr"])
+    named = set(re.findall(r"[a-z_][a-z0-9_]+", re.sub(r"\{[^}]*\}", "", expression))) - WORDS
+    assert named <= declared(path), f"{path.name}: {named - declared(path)} is not declared"
+    assert named or "up{" in rule["expr"]
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["runbook"]
