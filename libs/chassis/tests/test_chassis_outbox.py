@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import NotEnoughReplicasError
 from chassis_bench_domain import event, kafka_settings
 
 import contracts
 from chassis import failpoints, topics
+from chassis.errors import Permanent
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
 from chassis.testing import eventually
@@ -143,3 +145,40 @@ async def test_while_kafka_is_away_rows_wait_and_the_gauge_says_how_long(store) 
         await eventually(is_told, timeout_seconds=15, what="the age of the oldest unsent row")
         assert metrics.value("outbox_unsent") == 1
         assert not relay.active
+
+
+def large_event(key, revision: int) -> contracts.Message:
+    """About a third of what a Kafka batch holds."""
+    message = event(key, revision)
+    study = contracts.Study(code="CT-HEAD", description="x" * 150_000)
+    return message.model_copy(update={"data": message.data.model_copy(update={"studies": (study,)})})
+
+
+async def test_of_a_partition_one_batch_is_on_its_way_so_that_none_overtakes_a_failed_one(
+    store, kafka_bootstrap, prefix, monkeypatch
+) -> None:
+    key, handed = uuid4(), []
+    send_batch = AIOKafkaProducer.send_batch
+
+    async def fails_the_first(self, builder, topic, *, partition):
+        handed.append(builder.record_count())
+        if len(handed) > 1:
+            return await send_batch(self, builder, topic, partition=partition)
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(NotEnoughReplicasError())
+        return refused
+
+    monkeypatch.setattr(AIOKafkaProducer, "send_batch", fails_the_first)
+    await commit(store, *(large_event(key, revision) for revision in range(1, 10)))
+    async with relaying(store, kafka_bootstrap, prefix):
+        await eventually(lambda: all_marked(store), timeout_seconds=30, what="all rows marked")
+    assert handed == [3, 3, 3, 3]
+    assert [message.revision for message in await on_the_bus(kafka_bootstrap, prefix, 9)] == list(range(1, 10))
+
+
+async def test_an_event_that_no_batch_can_hold_is_refused_where_it_is_made(store) -> None:
+    message = event(uuid4(), 1)
+    study = contracts.Study(code="CT-HEAD", description="x" * 300_000)
+    too_large = message.model_copy(update={"data": message.data.model_copy(update={"studies": (study,)})})
+    with pytest.raises(Permanent, match=r"appointment.scheduled: \d+ bytes are more than the 262144 of an event"):
+        await commit(store, too_large)

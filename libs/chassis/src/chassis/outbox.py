@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
-from uuid import UUID
 
 import asyncpg
 import orjson
@@ -24,7 +23,7 @@ from chassis.backoff import pause_seconds
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.store import UNAVAILABLE, Store
-from chassis.transaction import OUTBOX_CHANNEL
+from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
 BATCH_ROWS = 1000
@@ -118,7 +117,7 @@ class Relay(LoopBase):
             enable_idempotence=True,
             acks="all",
             linger_ms=0,
-            max_batch_size=512 * 1024,
+            max_batch_size=2 * LARGEST_EVENT_BYTES,
             request_timeout_ms=10_000,
         )
         try:
@@ -140,43 +139,45 @@ class Relay(LoopBase):
                 if rows:
                     attributes = {"messaging.batch.message_count": len(rows)}
                     with tracing.span("publish outbox", tracing.SpanKind.PRODUCER, attributes):
-                        all_acknowledged = await self._send(connection, producer, rows)
-                    self._failures = 0 if all_acknowledged else self._failures + 1
+                        sent, refused = await self._send(connection, producer, rows)
+                    self._failures = self._failures + 1 if refused else 0
                     if self._failures:
                         await self.pause(pause_seconds(self._failures, first_seconds=0.2, longest_seconds=5))
-                if len(rows) < BATCH_ROWS:
-                    await self.pause(self._poll_seconds, self._wake)
+                    elif len(rows) == BATCH_ROWS or sent < len(rows):
+                        continue
+                await self.pause(self._poll_seconds, self._wake)
         finally:
             await _stop_producer(producer)
 
-    async def _send(self, connection: "asyncpg.Connection", producer: AIOKafkaProducer, rows: Sequence[Any]) -> bool:
-        """Sends ``rows`` in order and marks each key's acknowledged prefix. Returns whether all were acknowledged."""
+    async def _send(
+        self, connection: "asyncpg.Connection", producer: AIOKafkaProducer, rows: Sequence[Any]
+    ) -> tuple[int, int]:
+        """Sends ``rows`` in order and marks what was acknowledged. Returns how many were, and how many batches not.
+
+        One Kafka batch per partition and turn: were two on their way, the second could be taken after the first
+        failed, and a key's events would reach the bus in the wrong order. What did not fit goes with the next turn.
+        """
         failpoints.hit("relay.before-send")
-        batches = [(lot, await self._hand_over(producer, topic, partition, lot))
-                   for (topic, partition), lot in (await self._by_partition(producer, rows)).items()]  # fmt: skip
-        sends = [send for _, pairs in batches for send, _ in pairs]
-        if sends:
-            await asyncio.wait(sends, timeout=SEND_TIMEOUT_SECONDS)
+        batches = [
+            await self._hand_over(producer, topic, partition, lot)
+            for (topic, partition), lot in (await self._by_partition(producer, rows)).items()
+        ]
+        await asyncio.wait([send for send, _ in batches], timeout=SEND_TIMEOUT_SECONDS)
         failpoints.hit("relay.after-send-before-mark")
         acknowledged: list[int] = []
-        failed_keys: set[UUID] = set()
-        for lot, pairs in batches:
-            place = 0
-            for send, number in pairs:
-                error = send.exception() if send.done() and not send.cancelled() else TimeoutError()
-                if error is not None:
-                    log.warning("relay.not-acknowledged", topic=lot[place]["topic"], reason=type(error).__name__)
-                for row in lot[place : place + number]:
-                    if error is not None or row["aggregate_id"] in failed_keys:
-                        failed_keys.add(row["aggregate_id"])
-                    else:
-                        acknowledged.append(row["id"])
-                place += number
+        refused = 0
+        for send, sent in batches:
+            error = send.exception() if send.done() and not send.cancelled() else TimeoutError()
+            if error is None:
+                acknowledged += [row["id"] for row in sent]
+            else:
+                refused += 1
+                log.warning("relay.not-acknowledged", topic=sent[0]["topic"], reason=type(error).__name__)
         if acknowledged:
             await connection.execute(_MARK, acknowledged)
             self._metrics.count("messages_published_total", len(acknowledged))
         self._metrics.observe("outbox_lag_seconds", max(0.0, time.time() - rows[0]["created_at"].timestamp()))
-        return not failed_keys
+        return len(acknowledged), refused
 
     async def _by_partition(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> dict[tuple[str, int], list[Any]]:
         """The rows per partition, in order; partitions are chosen as every Kafka producer chooses them by default."""
@@ -192,28 +193,25 @@ class Relay(LoopBase):
 
     async def _hand_over(
         self, producer: AIOKafkaProducer, topic: str, partition: int, lot: Sequence[Any]
-    ) -> list[tuple["asyncio.Future[Any]", int]]:
-        """Gives the producer ``lot`` as whole batches, far cheaper than row by row. Each future says of how many."""
-        handed: list[tuple[asyncio.Future[Any], int]] = []
+    ) -> tuple["asyncio.Future[Any]", Sequence[Any]]:
+        """Gives the producer as much of ``lot`` as one batch holds, far cheaper than row by row.
+
+        Returns the batch's acknowledgement and the rows in it.
+        """
         builder, number = producer.create_batch(), 0
         for row in lot:
             headers = [(name, value.encode()) for name, value in orjson.loads(row["headers"]).items()]
             if row["traceparent"]:
                 headers.append(("traceparent", row["traceparent"].encode()))
-            record = {"timestamp": None, "key": _key(row), "value": row["value"], "headers": headers}
-            if builder.append(**record) is None:
-                if number:
-                    handed.append((await producer.send_batch(builder, topic, partition=partition), number))
-                builder, number = producer.create_batch(), 0
-                if builder.append(**record) is None:
-                    refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-                    refused.set_exception(MessageSizeTooLargeError())
-                    handed.append((refused, 1))
-                    continue
+            if builder.append(timestamp=None, key=_key(row), value=row["value"], headers=headers) is None:
+                break
             number += 1
         if number:
-            handed.append((await producer.send_batch(builder, topic, partition=partition), number))
-        return handed
+            return await producer.send_batch(builder, topic, partition=partition), lot[:number]
+        # ``Transaction.publish`` lets none pass that is larger than a batch; this row was written by other means.
+        too_large: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        too_large.set_exception(MessageSizeTooLargeError())
+        return too_large, lot[:1]
 
     async def _gauge(self, connection: "asyncpg.Connection") -> None:
         """How much waits and how long, whether or not Kafka answers."""

@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 
 import contracts
+from chassis.errors import Permanent
 from chassis.tracing import current_traceparent
 
 
@@ -84,6 +85,7 @@ audit_rows AS (
 SELECT pg_notify(channel, '') FROM unnest($20::text[]) AS channel
 """
 
+LARGEST_EVENT_BYTES = 256 * 1024
 OUTBOX_CHANNEL = "outbox"
 DELIVERIES_CHANNEL = "deliveries"
 
@@ -103,7 +105,13 @@ class Transaction:
         self._participants.append(participant)
 
     def publish(self, message: contracts.Message) -> None:
-        """Stages ``message`` for its topic, as the exact bytes to send. The caller has locked its aggregate."""
+        """Stages ``message`` for its topic, as the exact bytes to send. The caller has locked its aggregate.
+
+        Raises ``Permanent`` when it is larger than a Kafka batch can hold: events carry references, not documents.
+        """
+        value = message.to_bytes()
+        if len(value) > LARGEST_EVENT_BYTES:
+            raise Permanent(f"{message.type}: {len(value)} bytes are more than the {LARGEST_EVENT_BYTES} of an event")
         headers = orjson.dumps(contracts.headers(message)).decode()
         self._outbox.append(
             _OutboxRow(
@@ -111,7 +119,7 @@ class Transaction:
                 message.aggregate_id,
                 message.revision,
                 message.message_id,
-                message.to_bytes(),
+                value,
                 headers,
                 current_traceparent(),
             )
