@@ -71,7 +71,16 @@ def main() -> int:
     java += [f"-Dlog4j2.configurationFile={LOG4J}", "-cp", "/opt/kafka/libs/*"]
     if not formatted(chosen):
         cluster = os.environ.get("CLUSTER_ID", "5L6g3nShT-eMCtK--X86sw")
-        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(PROPERTIES)]
+        command = [
+            *java,
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster,
+            "-c",
+            str(PROPERTIES),
+            "--ignore-formatted",
+        ]
         if "controller.quorum.voters" not in chosen:
             command.append("--standalone")
         done = subprocess.run(command, check=False)

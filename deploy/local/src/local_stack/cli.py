@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rich.table import Table
 from local_stack import choice, images, kafka, offline, ports, supervisor
 from local_stack.engine import Engine, EngineError
 from local_stack.processes import postgres_data, processes
-from local_stack.settings import Settings, SettingsError
+from local_stack.settings import Ports, Settings, SettingsError
 
 UP_SECONDS = 180
 _MARKS = {"healthy": "[green]●[/] healthy", "stopped": "[dim]○ stopped[/]", "waiting": "[dim]○ waiting[/]"}
@@ -32,6 +33,23 @@ console = Console()
 
 
 def main() -> int:
+    options = _parser().parse_args()
+    try:
+        return _run(options, Settings.from_environment())
+    except SettingsError as error:
+        console.print(f"[red]{error}[/]")
+        return 2
+    except EngineError as error:
+        console.print(f"[red]{error}[/]", soft_wrap=True)
+        return 4
+    except kafka.JarsError as error:
+        console.print(f"[red]{error}[/]", soft_wrap=True)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local_stack", description=__doc__)
     parser.add_argument(
         "--stack", help="embedded, docker, or auto: docker where an engine answers and has the images (STACK, auto)"
@@ -46,38 +64,26 @@ def main() -> int:
     reading.add_argument("--lines", type=int, default=20, help="how many lines of each to begin with (20)")
     reading.add_argument("--no-follow", action="store_true", help="print and end")
     commands.add_parser("fetch", help="fetch and check Kafka's jars")
+    commands.add_parser("free-ports", help="print settings that move the stack to ports that are free now")
     building = commands.add_parser("images", help="build the images of services and simulators")
     building.add_argument("names", nargs="*", help="only these, such as notifier")
     building.add_argument("--offline", action="store_true", help="with all that they stand on, from packages alone")
     building.add_argument("--fresh", action="store_true", help="what they stand on is built again as well")
-    options = parser.parse_args()
-    try:
-        settings = Settings.from_environment()
-        match options.command:
-            case "up":
-                code = up_(settings, choice.asked(options.stack))
-            case "down":
-                code = down_(settings, choice.asked(options.stack), wipe=options.wipe)
-            case "status":
-                code = status_(settings, choice.asked(options.stack))
-            case "logs":
-                code = logs_(settings, choice.asked(options.stack), options)
-            case "images":
-                code = images_(settings, options.names, offline_too=options.offline, fresh=options.fresh)
-            case _:
-                code = fetch(settings)
-    except SettingsError as error:
-        console.print(f"[red]{error}[/]")
-        return 2
-    except EngineError as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
-        return 4
-    except kafka.JarsError as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
-        return 3
-    except KeyboardInterrupt:
-        return 130
-    return code
+    return parser
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    asked = choice.asked(options.stack)
+    commands: dict[str, Callable[[], int]] = {
+        "up": lambda: up_(settings, asked),
+        "down": lambda: down_(settings, asked, wipe=options.wipe),
+        "status": lambda: status_(settings, asked),
+        "logs": lambda: logs_(settings, asked, options),
+        "fetch": lambda: fetch(settings),
+        "free-ports": free_ports,
+        "images": lambda: images_(settings, options.names, offline_too=options.offline, fresh=options.fresh),
+    }
+    return commands[options.command]()
 
 
 def images_(settings: Settings, names: Sequence[str], *, offline_too: bool, fresh: bool) -> int:
@@ -85,6 +91,12 @@ def images_(settings: Settings, names: Sequence[str], *, offline_too: bool, fres
     builder = images.Builder(engine, settings, console)
     built = offline.build_all(builder, fresh=fresh) if offline_too else builder.members(names)
     return images.report(engine, console, built)
+
+
+def free_ports() -> int:
+    for field in fields(Ports):
+        print(f"export SUITE_{field.name.upper()}_PORT={ports.free_port()}")
+    return 0
 
 
 def fetch(settings: Settings) -> int:
@@ -120,30 +132,18 @@ def up(settings: Settings) -> int:
         for line in taken:
             console.print(f"[red]{line}[/]", soft_wrap=True)
         return 2
-    kafka.fetch_jars(settings.jars)
+    if not settings.given:
+        kafka.fetch_jars(settings.jars)
     settings.logs.mkdir(parents=True, exist_ok=True)
     settings.data.mkdir(parents=True, exist_ok=True)
     settings.passwords()
-    settings.state_file.unlink(missing_ok=True)
-    with (settings.logs / "supervisor.log").open("ab") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "local_stack.supervisor"],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
     started = time.monotonic()
-    with Live(console=console, refresh_per_second=8, transient=True) as live:
-        while time.monotonic() - started < UP_SECONDS:
-            state = supervisor.read_state(settings)
-            if state:
-                live.update(_table(state, title=f"Starting … {time.monotonic() - started:.0f} s"))
-                if state["phase"] == "up":
-                    break
-            if child.poll() is not None:
-                break
-            time.sleep(0.1)
+    child = _start_supervisor(settings)
+    state = _wait_for_supervisor(settings, child, started)
     if state and state["phase"] == "up":
         console.print(_table(state))
         servers_word = f"embedded PostgreSQL and Apache Kafka {kafka.KAFKA_VERSION}"
+        servers_word = "the given PostgreSQL and Kafka" if settings.given else servers_word
         seconds = time.monotonic() - started
         console.print(f"The stack is up on {servers_word} ({seconds:.0f} s). Stop it with make down.")
         return 0
@@ -154,6 +154,33 @@ def up(settings: Settings) -> int:
     failure = failure or supervisor.last_line(settings.logs / "supervisor.log")
     console.print(f"[red]The stack did not start: {failure}[/]", soft_wrap=True)
     return 1
+
+
+def _start_supervisor(settings: Settings) -> "subprocess.Popen[bytes]":
+    settings.state_file.unlink(missing_ok=True)
+    with (settings.logs / "supervisor.log").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "local_stack.supervisor"],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+
+def _wait_for_supervisor(
+    settings: Settings, child: "subprocess.Popen[bytes]", started: float
+) -> Mapping[str, Any] | None:
+    """Shows how the start goes, until it is up, over, or late. Gives what the supervisor wrote last."""
+    state = None
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+        while time.monotonic() - started < UP_SECONDS:
+            state = supervisor.read_state(settings)
+            if state:
+                live.update(_table(state, title=f"Starting … {time.monotonic() - started:.0f} s"))
+                if state["phase"] == "up":
+                    break
+            if child.poll() is not None:
+                break
+            time.sleep(0.1)
+    return state
 
 
 def down_(settings: Settings, asked: str, *, wipe: bool) -> int:

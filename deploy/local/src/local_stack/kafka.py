@@ -152,54 +152,75 @@ class EmbeddedKafka:
             )
 
     async def ready(self) -> bool:
-        from aiokafka.admin import AIOKafkaAdminClient
-        from aiokafka.errors import KafkaError
-
-        with contextlib.suppress(OSError, KafkaError, TimeoutError):
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            writer.close()
-            admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=2000)
-            try:
-                async with asyncio.timeout(3):
-                    await admin.start()
-                    return bool((await admin.describe_cluster())["brokers"])
-            finally:
-                await admin.close()
-        return False
+        return await answers(self.bootstrap)
 
     async def wait_ready(self, timeout_seconds: float = 60) -> None:
-        async with asyncio.timeout(timeout_seconds):
-            while not await self.ready():
-                await asyncio.sleep(0.1)
+        await wait_for_answer(self.bootstrap, timeout_seconds)
 
     def _settings(self) -> str:
-        return "\n".join([
-            "process.roles=broker,controller",
-            "node.id=1",
-            f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
-            f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}",
-            f"controller.quorum.bootstrap.servers=127.0.0.1:{self.controller_port}",
-            "controller.listener.names=CONTROLLER",
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            f"log.dirs={self.data_dir}",
-            "auto.create.topics.enable=false",
-            "num.partitions=6",
-            "default.replication.factor=1",
-            "offsets.topic.num.partitions=8",
-            "offsets.topic.replication.factor=1",
-            "transaction.state.log.num.partitions=4",
-            "transaction.state.log.replication.factor=1",
-            "transaction.state.log.min.isr=1",
-            "share.coordinator.state.topic.replication.factor=1",
-            "share.coordinator.state.topic.min.isr=1",
-            "group.initial.rebalance.delay.ms=0",
-            # A broker that was killed comes back only after its former session has ended: keep that short.
-            "broker.session.timeout.ms=3000",
-            "broker.heartbeat.interval.ms=500",
-            "controller.quorum.election.timeout.ms=500",
-            "controller.quorum.fetch.timeout.ms=1000",
-            "",
-        ])  # fmt: skip
+        controller = f"127.0.0.1:{self.controller_port}"
+        settings = {
+            **server_settings(
+                f"PLAINTEXT://127.0.0.1:{self.port}", f"PLAINTEXT://127.0.0.1:{self.port}", controller=controller
+            ),
+            "log.dirs": str(self.data_dir),
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def server_settings(listener: str, advertised: str, controller: str = "127.0.0.1:9093") -> dict[str, str]:
+    """What one broker, its own controller, runs with: small, quick to come back, and never making topics by itself."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "listeners": f"{listener},CONTROLLER://{controller}",
+        "advertised.listeners": advertised,
+        "controller.quorum.bootstrap.servers": controller,
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "auto.create.topics.enable": "false",
+        "num.partitions": "6",
+        "default.replication.factor": "1",
+        "offsets.topic.num.partitions": "8",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        # A broker that was killed comes back only after its former session has ended: keep that short.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
+        "controller.quorum.election.timeout.ms": "500",
+        "controller.quorum.fetch.timeout.ms": "1000",
+    }
+
+
+async def answers(bootstrap: str) -> bool:
+    """Whether a broker at ``bootstrap`` gives the cluster's description within three seconds."""
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.errors import KafkaError
+
+    host, _, port = bootstrap.rpartition(":")
+    with contextlib.suppress(OSError, KafkaError, TimeoutError):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.close()
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
+        try:
+            async with asyncio.timeout(3):
+                await admin.start()
+                return bool((await admin.describe_cluster())["brokers"])
+        finally:
+            await admin.close()
+    return False
+
+
+async def wait_for_answer(bootstrap: str, timeout_seconds: float = 60) -> None:
+    """Raises ``TimeoutError`` when no broker answered in time."""
+    async with asyncio.timeout(timeout_seconds):
+        while not await answers(bootstrap):
+            await asyncio.sleep(0.1)
 
 
 _LOG4J = """status = error

@@ -1,4 +1,4 @@
-"""Which of the ports that a stack wants are taken, and by whom."""
+"""Which ports are free, which of those that a stack wants are taken, and by whom."""
 
 import contextlib
 import socket
@@ -7,6 +7,12 @@ from collections.abc import Iterable, Iterator
 import psutil
 
 from local_stack.processes import Process
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def taken(wanted: Iterable[Process]) -> Iterator[str]:

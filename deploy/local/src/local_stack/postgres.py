@@ -143,15 +143,25 @@ class EmbeddedPostgres:
             )
 
     async def ready(self) -> bool:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError, asyncpg.InterfaceError):
-            connection = await asyncpg.connect(self.admin_url, timeout=2)
-            try:
-                return bool(await connection.fetchval("select 1") == 1)
-            finally:
-                await connection.close()
-        return False
+        return await answers(self.admin_url)
 
     async def wait_ready(self, timeout_seconds: float = 30) -> None:
-        async with asyncio.timeout(timeout_seconds):
-            while not await self.ready():
-                await asyncio.sleep(0.05)
+        await wait_for_answer(self.admin_url, timeout_seconds)
+
+
+async def answers(url: str) -> bool:
+    """Whether the server behind ``url`` answers a query within two seconds."""
+    with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError, asyncpg.InterfaceError):
+        connection = await asyncpg.connect(url, timeout=2)
+        try:
+            return bool(await connection.fetchval("select 1") == 1)
+        finally:
+            await connection.close()
+    return False
+
+
+async def wait_for_answer(url: str, timeout_seconds: float = 30) -> None:
+    """Raises ``TimeoutError`` when the server did not answer in time."""
+    async with asyncio.timeout(timeout_seconds):
+        while not await answers(url):
+            await asyncio.sleep(0.05)

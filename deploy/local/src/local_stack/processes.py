@@ -75,6 +75,7 @@ def postgres_data(settings: Settings) -> Path:
 
 
 def servers(settings: Settings) -> tuple[EmbeddedPostgres, EmbeddedKafka]:
+    """The stack's own Postgres and Kafka; of no use where such are given."""
     ports = settings.ports
     return (
         EmbeddedPostgres(postgres_data(settings), ports.postgres),
@@ -86,7 +87,7 @@ def _service_environment(settings: Settings, prefix: str, database: str, port: i
     return {
         f"{prefix}_ENVIRONMENT": "development",
         f"{prefix}_STORE__URL": settings.database_url(database),
-        f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{settings.ports.kafka}",
+        f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": settings.kafka_bootstrap,
         f"{prefix}_HTTP__PORT": str(port),
     }
 
@@ -142,11 +143,15 @@ def processes(settings: Settings) -> list[Process]:
     def local(port: int, path: str) -> str:
         return f"http://127.0.0.1:{port}{path}"
 
-    return [
+    own_servers = [
         Process("postgres", postgres.spawn, postgres.ready, {"": ports.postgres}, stop_signal=signal.SIGINT,
                 address=f"postgresql://127.0.0.1:{ports.postgres}"),
         Process("kafka", kafka.spawn, kafka.ready, {"": ports.kafka, "controller": ports.kafka_controller},
                 address=f"127.0.0.1:{ports.kafka}"),
+    ]  # fmt: skip
+    after = ("databases",) if settings.given else ("postgres", "kafka")
+    return [
+        *([] if settings.given else own_servers),
         python("mailsink", "mailsink", environment=mailsink, health=local(ports.mailsink, "/healthz"),
                ports={"HTTP": ports.mailsink, "SMTP": ports.mailsink_smtp}, address=local(ports.mailsink, "/")),
         python("omegaai", "omegaai_sim", environment=omegaai, health=local(ports.omegaai, "/healthz"),
@@ -155,11 +160,11 @@ def processes(settings: Settings) -> list[Process]:
                ports={"HTTP": ports.powerserver, "MLLP": ports.powerserver_mllp},
                address=local(ports.powerserver, "/")),
         python("scheduler-sync", "scheduler_sync", "run", environment=scheduler_sync,
-               health=local(ports.scheduler_sync, "/readyz"), after=("postgres", "kafka"),
+               health=local(ports.scheduler_sync, "/readyz"), after=after,
                jobs=(("scheduler_sync", "migrate"), ("scheduler_sync", "topics")),
                ports={"HTTP": ports.scheduler_sync, "MLLP": ports.scheduler_sync_mllp},
                address=local(ports.scheduler_sync, "/console")),
         python("notifier", "notifier", "run", environment=notifier, health=local(ports.notifier, "/readyz"),
-               after=("postgres", "kafka"), jobs=(("notifier", "migrate"), ("notifier", "topics")),
+               after=after, jobs=(("notifier", "migrate"), ("notifier", "topics")),
                address=local(ports.notifier, "/console")),
     ]  # fmt: skip

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from local_stack import kafka
-from local_stack.fixtures import JARS, free_port
+from local_stack.fixtures import CHOSEN
+from local_stack.ports import free_port
+from local_stack.servers import JARS, Stack
 from local_stack.settings import ROOT, Ports
 
 
@@ -54,18 +56,16 @@ class Suite:
 
 
 @pytest.fixture(scope="session")
-def suite() -> Iterator[Suite]:
-    """Everything that `make up` starts."""
+def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
+    """Everything that `make up` starts as processes; on the session's own servers where those are not embedded."""
     with tempfile.TemporaryDirectory(prefix="suite-run-", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         base.chmod(0o755)
         ports = Ports(**{field.name: free_port() for field in fields(Ports)})
-        jars = os.environ.get("KAFKA_JARS_DIR", str(JARS))
-        kafka.fetch_jars(Path(jars))
         environment = {
             **os.environ,
             "SUITE_LOCAL_DIR": folder,
-            "KAFKA_JARS_DIR": jars,
+            **_servers(request),
             **{f"SUITE_{field.name.upper()}_PORT": str(getattr(ports, field.name)) for field in fields(Ports)},
         }
         started = Suite(ports, base, environment)
@@ -76,3 +76,13 @@ def suite() -> Iterator[Suite]:
             yield started
         finally:
             started.run("local_stack", "--stack", "embedded", "down")
+
+
+def _servers(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where the suite's servers come from: its own, from the jars, or the session's."""
+    if request.config.stash[CHOSEN].embedded:
+        jars = os.environ.get("KAFKA_JARS_DIR", str(JARS))
+        kafka.fetch_jars(Path(jars))
+        return {"KAFKA_JARS_DIR": jars}
+    servers: Stack = request.getfixturevalue("stack")
+    return {"POSTGRES_ADMIN_URL": servers.postgres_admin_url, "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap}

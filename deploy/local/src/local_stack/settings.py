@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[4]
 SERVICE_DATABASES = ("scheduler_sync", "notifier")
@@ -55,15 +56,36 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class GivenServers:
+    """A Postgres and a Kafka that run already; the embedded stack then starts none of its own."""
+
+    postgres_admin_url: str
+    kafka_bootstrap: str
+
+    @classmethod
+    def from_environment(cls) -> "GivenServers | None":
+        """``POSTGRES_ADMIN_URL`` and ``KAFKA_BOOTSTRAP_SERVERS``, both or neither. Raises ``SettingsError``."""
+        names = ("POSTGRES_ADMIN_URL", "KAFKA_BOOTSTRAP_SERVERS")
+        url, bootstrap = (os.environ.get(name) for name in names)
+        if not url and not bootstrap:
+            return None
+        if not url or not bootstrap:
+            raise SettingsError(f"{names[1] if url else names[0]} is not set: give both servers, or neither")
+        return cls(url, bootstrap)
+
+
+@dataclass(frozen=True)
 class Settings:
     """The stack's folder (``SUITE_LOCAL_DIR``, default ``.local``) and ports."""
 
     base: Path
     ports: Ports
+    given: GivenServers | None = None
 
     @classmethod
     def from_environment(cls) -> Self:
-        return cls(Path(os.environ.get("SUITE_LOCAL_DIR", ROOT / ".local")).resolve(), Ports.from_environment())
+        base = Path(os.environ.get("SUITE_LOCAL_DIR", ROOT / ".local")).resolve()
+        return cls(base, Ports.from_environment(), GivenServers.from_environment())
 
     @property
     def logs(self) -> Path:
@@ -104,7 +126,12 @@ class Settings:
         return known
 
     def database_url(self, name: str) -> str:
-        return f"postgresql://{name}:{self.passwords()[name]}@127.0.0.1:{self.ports.postgres}/{name}"
+        where = urlsplit(self.given.postgres_admin_url).netloc.rpartition("@")[2] if self.given else ""
+        return f"postgresql://{name}:{self.passwords()[name]}@{where or f'127.0.0.1:{self.ports.postgres}'}/{name}"
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return self.given.kafka_bootstrap if self.given else f"127.0.0.1:{self.ports.kafka}"
 
 
 def write_secret(path: Path, value: str | None = None) -> None:

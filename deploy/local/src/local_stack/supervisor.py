@@ -101,17 +101,22 @@ class Supervisor:
         return True
 
     async def _start_in_order(self) -> None:
-        postgres, kafka = servers(self.settings)
-        for server in (postgres, kafka):
-            try:
-                await asyncio.to_thread(server.prepare)
-            except (RuntimeError, OSError) as error:
-                raise StartError(str(error)) from error
+        given = self.settings.given
+        if given:
+            admin_url = given.postgres_admin_url
+        else:
+            postgres, kafka = servers(self.settings)
+            for server in (postgres, kafka):
+                try:
+                    await asyncio.to_thread(server.prepare)
+                except (RuntimeError, OSError) as error:
+                    raise StartError(str(error)) from error
+            admin_url = postgres.admin_url
         first = [r for r in self.running.values() if not r.process.after]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._first_start(r)) for r in first]
         _raise_first(tasks)
-        await provision(postgres.admin_url, self.settings.passwords())
+        await provision(admin_url, self.settings.passwords())
         rest = [r for r in self.running.values() if r.process.after]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._first_start(r)) for r in rest]

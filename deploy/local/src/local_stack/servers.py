@@ -1,0 +1,174 @@
+"""The Kafka and Postgres of a test session: given, in containers, or embedded; stopped at the end whatever happens."""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from local_stack import images, kafka, postgres
+from local_stack.engine import Engine, EngineError
+from local_stack.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[4]
+JARS = ROOT / ".local" / "kafka-jars"
+OWNER = "suite.tests.owner"
+"""The label of a session's containers: the process that started them, so that the next one clears up after a kill."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The servers of this session and a word on where they came from."""
+
+    postgres_admin_url: str
+    kafka_bootstrap: str
+    origin: str
+
+
+def _stop(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, how)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def embedded_stack() -> Iterator[Stack]:
+    """A Kafka and a Postgres of one's own in a temporary folder, stopped at the end whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="suite-stack-", ignore_cleanup_errors=True) as folder:
+        base = Path(folder)
+        base.chmod(0o755)  # Postgres runs as nobody when the tests run as root
+        database = postgres.EmbeddedPostgres(base / "postgres", free_port())
+        jars = Path(os.environ.get("KAFKA_JARS_DIR", JARS))
+        kafka.fetch_jars(jars)
+        broker = kafka.EmbeddedKafka(base / "kafka", free_port(), free_port(), jars)
+        database.prepare()
+        broker.prepare()
+        running = [(database.spawn(base / "postgres.log"), signal.SIGINT)]
+        running.append((broker.spawn(base / "kafka.log"), signal.SIGTERM))
+        try:
+            asyncio.run(database.wait_ready())
+            asyncio.run(broker.wait_ready())
+            yield Stack(database.admin_url, broker.bootstrap, "embedded")
+        finally:
+            for process, how in reversed(running):
+                _stop(process, how)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What was chosen for a session: how to start it, and the words for the header."""
+
+    words: str
+    started: Callable[[], AbstractContextManager[Stack]]
+    embedded: bool = False
+
+
+def choose(asked: str) -> Servers:
+    """What ``--stack`` means on this machine. Raises ``EngineError`` where asked-for containers fail."""
+    admin_url, bootstrap = os.environ.get("POSTGRES_ADMIN_URL"), os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if admin_url and bootstrap:
+        given = Stack(admin_url, bootstrap, "given by the environment")
+        return Servers(given.origin, lambda: nullcontext(given))
+    why = "asked for"
+    if asked != "embedded":
+        try:
+            return _containers(Engine.find(), pull=asked != "auto")
+        except EngineError as error:
+            if asked != "auto":
+                raise
+            why = str(error)
+    return Servers(f"embedded PostgreSQL and Apache Kafka {kafka.KAFKA_VERSION} ({why})", embedded_stack, embedded=True)
+
+
+def _containers(engine: Engine, *, pull: bool) -> Servers:
+    chosen = [server.choose(engine) for server in (images.POSTGRES, images.KAFKA)]
+    for image in chosen:
+        if engine.has(image):
+            continue
+        if not pull:
+            raise EngineError(f"the engine has no {image}: pull it, or make images-offline")
+        engine.pull(image)
+    words = f"containers of {' and '.join(chosen)} on engine {engine.version}"
+    return Servers(words, partial(container_stack, engine))
+
+
+@contextmanager
+def container_stack(engine: Engine) -> Iterator[Stack]:
+    """A Kafka and a Postgres in containers of one's own, through testcontainers."""
+    # Its reaper's image may not be there; then the containers' label and this block's end do its work.
+    if not engine.has(os.environ.get("RYUK_CONTAINER_IMAGE", "testcontainers/ryuk:0.8.1")):
+        os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+    from testcontainers.core.container import DockerContainer
+
+    _remove_orphans(engine)
+    owner = f"{os.getpid()}@{psutil.Process().create_time():.0f}"
+    password = secrets.token_urlsafe(24)
+    broker_port, database_port = free_port(), free_port()
+    database = (
+        DockerContainer(images.POSTGRES.choose(engine))
+        .with_env("POSTGRES_PASSWORD", password)
+        .with_command(["postgres", *_postgres_arguments()])
+        .with_kwargs(labels={OWNER: owner})
+    )
+    broker = DockerContainer(images.KAFKA.choose(engine)).with_kwargs(labels={OWNER: owner})
+    # testcontainers' own call for ports knows no address to bind to; Docker's does, and nobody outside need reach them.
+    database.ports = {"5432/tcp": ("127.0.0.1", database_port)}  # type: ignore[dict-item]
+    broker.ports = {f"{broker_port}/tcp": ("127.0.0.1", broker_port)}  # type: ignore[dict-item]
+    for name, value in _kafka_environment(broker_port).items():
+        broker.with_env(name, value)
+    admin_url = f"postgresql://{postgres.SUPERUSER}:{password}@127.0.0.1:{database_port}/postgres"
+    bootstrap = f"127.0.0.1:{broker_port}"
+    with ExitStack() as running:
+        for container in (database, broker):
+            running.callback(container.stop)
+            container.start()
+        asyncio.run(postgres.wait_for_answer(admin_url))
+        asyncio.run(kafka.wait_for_answer(bootstrap))
+        yield Stack(admin_url, bootstrap, "containers")
+
+
+def _postgres_arguments() -> list[str]:
+    own = {"listen_addresses", "unix_socket_directories", "log_line_prefix"}  # the image's business
+    return [
+        part
+        for name, value in postgres.SERVER_SETTINGS.items()
+        if name not in own
+        for part in ("-c", f"{name}={value}")
+    ]
+
+
+def _kafka_environment(port: int) -> dict[str, str]:
+    """The embedded broker's settings as the images' environment, listening on the port that clients are told."""
+    settings = kafka.server_settings(f"PLAINTEXT://:{port}", f"PLAINTEXT://127.0.0.1:{port}")
+    # The public image formats its log folder for a fixed set of voters.
+    settings["controller.quorum.voters"] = (
+        f"{settings['node.id']}@{settings.pop('controller.quorum.bootstrap.servers')}"
+    )
+    named = {"KAFKA_" + name.upper().replace(".", "_"): value for name, value in settings.items()}
+    return {**named, "KAFKA_LOG_DIRS": "/var/lib/kafka/data", "KAFKA_HEAP_OPTS": "-Xms128m -Xmx512m"}
+
+
+def _remove_orphans(engine: Engine) -> None:
+    """Removes the containers of sessions that were killed before they could."""
+    listed = engine.run(
+        "ps", "--all", "--filter", f"label={OWNER}", "--format", f'{{{{.ID}}}} {{{{.Label "{OWNER}"}}}}'
+    )
+    for line in listed.stdout.splitlines():
+        container, _, owner = line.partition(" ")
+        pid, _, began = owner.partition("@")
+        with suppress(psutil.Error, ValueError):
+            if abs(psutil.Process(int(pid)).create_time() - float(began)) < 2:
+                continue
+        engine.run("rm", "--force", "--volumes", container)

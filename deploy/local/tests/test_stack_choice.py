@@ -1,0 +1,176 @@
+"""Which stack a command or a test session gets, on machines with and without an engine, and what it says of it."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from local_stack import choice, images, servers
+from local_stack.containers import ContainerStack, _container, _rows
+from local_stack.engine import Engine, EngineError
+from local_stack.settings import GivenServers, Ports, Settings, SettingsError
+
+ENGINE = {"version": (0, json.dumps({"Version": "28.0", "Arch": "amd64"}), "")}
+COMPOSE = {"compose version": (0, "2.40.3\n", ""), "compose": (0, "", "")}
+REFUSED = (1, "", "Error response from daemon: lookup registry: no such host")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch) -> None:
+    for name in ("POSTGRES_ADMIN_URL", "KAFKA_BOOTSTRAP_SERVERS", "STACK", "SUITE_KAFKA_IMAGE", "SUITE_POSTGRES_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SUITE_IMAGE_PREFIX", "suite/")
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(tmp_path, Ports())
+
+
+@pytest.fixture
+def machine(fake_command, monkeypatch):
+    def make(answers) -> None:
+        monkeypatch.setenv("PATH", fake_command("docker", answers)["PATH"])
+
+    return make
+
+
+def has(*names: str):
+    return {f"image inspect --format {{{{json .Architecture}}}} {name}": (0, '"amd64"', "") for name in names}
+
+
+def all_images():
+    return has(images.PUBLIC_KAFKA, images.PUBLIC_POSTGRES, *(member.image for member in images.members()))
+
+
+def test_without_an_engine_it_is_the_embedded_stack_and_says_why(settings, empty_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", empty_path["PATH"])
+    chosen = choice.to_start("auto", settings, Console())
+    assert (chosen.stack, chosen.why) == ("embedded", "there is no docker command here")
+
+
+def test_an_engine_with_the_images_is_taken(settings, machine) -> None:
+    machine({**ENGINE, **COMPOSE, **all_images()})
+    chosen = choice.to_start("auto", settings, Console())
+    assert (chosen.stack, chosen.why) == ("docker", "engine 28.0 has the images")
+
+
+def test_an_engine_that_cannot_pull_leaves_the_embedded_stack_and_names_the_offline_command(settings, machine) -> None:
+    machine({**ENGINE, **COMPOSE, "image inspect": (1, "", ""), "pull": REFUSED})
+    chosen = choice.to_start("auto", settings, Console())
+    assert chosen.stack == "embedded"
+    assert f"{images.PUBLIC_KAFKA} cannot be pulled" in chosen.why
+    assert "make images-offline" in chosen.why
+
+
+def test_containers_that_were_asked_for_are_not_quietly_replaced(settings, machine) -> None:
+    machine({**ENGINE, **COMPOSE, "image inspect": (1, "", ""), "pull": REFUSED})
+    with pytest.raises(EngineError, match="make images-offline"):
+        choice.to_start("docker", settings, Console())
+
+
+def test_an_old_compose_leaves_the_embedded_stack(settings, machine, fake_command) -> None:
+    fake_command("docker-compose", {"version": (0, "1.29.2", "")})
+    machine({**ENGINE, **all_images()})
+    assert "docker-compose 1.29.2 is the old Compose" in choice.to_start("auto", settings, Console()).why
+
+
+def test_embedded_asks_no_engine(settings, machine) -> None:
+    machine({})
+    assert choice.to_start("embedded", settings, Console()).why == "asked for"
+
+
+def test_what_was_started_is_what_down_and_status_mean(settings, machine) -> None:
+    machine({**ENGINE, **COMPOSE})
+    choice.record(settings, "docker")
+    assert choice.to_look_at("auto", settings, Console()).stack == "docker"
+    choice.record(settings, None)
+    assert choice.to_look_at("auto", settings, Console()).stack == "embedded"
+
+
+def test_a_word_that_is_no_stack_is_named() -> None:
+    with pytest.raises(SettingsError, match="STACK='podman' is none of auto, embedded, docker"):
+        choice.asked("podman")
+
+
+def test_a_missing_secret_of_data_that_is_there_is_named(settings, machine) -> None:
+    machine({**ENGINE, **COMPOSE, "volume inspect": (0, "[{}]", "")})
+    stack = ContainerStack(Engine.find(), settings, Console())
+    with pytest.raises(EngineError, match=r"the secret .*postgres_password is missing, but .*: put it back, or delete"):
+        stack._secrets()
+    machine({**ENGINE, **COMPOSE})
+    ContainerStack(Engine.find(), settings, Console())._secrets()
+    made = {path.name: path.stat().st_mode & 0o777 for path in settings.secrets.iterdir()}
+    assert made == dict.fromkeys(
+        ["postgres_password", "role_passwords", "scheduler_sync_store_url", "notifier_store_url"], 0o444
+    )
+    assert settings.secrets.stat().st_mode & 0o777 == 0o700
+    first = (settings.secrets / "postgres_password").read_text()
+    ContainerStack(Engine.find(), settings, Console())._secrets()
+    assert (settings.secrets / "postgres_password").read_text() == first
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "settled"),
+    [
+        ({"Service": "kafka", "State": "running", "Health": "healthy"}, "healthy", True),
+        ({"Service": "kafka", "State": "running", "Health": "starting"}, "starting", False),
+        ({"Service": "topics", "State": "exited", "ExitCode": 0}, "done", True),
+        ({"Service": "topics", "State": "exited", "ExitCode": 1}, "failed with 1", False),
+        ({"Service": "kafka", "State": "exited", "ExitCode": 0}, "stopped", False),
+        ({"Service": "kafka", "State": "restarting", "ExitCode": 1}, "restarting", False),
+    ],
+)
+def test_what_compose_says_of_a_container_in_our_words(row, status, settled) -> None:
+    container = _container(row, {})
+    assert (container.status, container.settled) == (status, settled)
+
+
+def test_both_shapes_of_composes_listing_are_read() -> None:
+    rows = [{"Service": "a"}, {"Service": "b"}]
+    assert _rows("\n".join(json.dumps(row) for row in rows)) == _rows(json.dumps(rows)) == rows
+
+
+def test_a_session_takes_containers_where_the_images_are(machine) -> None:
+    machine({**ENGINE, **has(images.OFFLINE_KAFKA, images.OFFLINE_POSTGRES)})
+    chosen = servers.choose("auto")
+    assert not chosen.embedded
+    assert chosen.words == f"containers of {images.OFFLINE_POSTGRES} and {images.OFFLINE_KAFKA} on engine 28.0"
+
+
+def test_a_session_without_the_images_is_embedded_and_says_what_is_missing(machine) -> None:
+    machine({**ENGINE, "image inspect": (1, "", ""), "pull": REFUSED})
+    chosen = servers.choose("auto")
+    assert chosen.embedded
+    assert f"the engine has no {images.PUBLIC_POSTGRES}: pull it, or make images-offline" in chosen.words
+
+
+def test_a_session_that_asks_for_containers_gets_them_or_an_error(machine) -> None:
+    machine({**ENGINE, "image inspect": (1, "", ""), "pull": REFUSED})
+    with pytest.raises(EngineError, match="make images-offline builds it here"):
+        servers.choose("containers")
+
+
+def test_servers_that_are_given_come_first(machine, monkeypatch) -> None:
+    machine({})
+    monkeypatch.setenv("POSTGRES_ADMIN_URL", "postgresql://postgres:x@127.0.0.1:1/postgres")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:2")
+    chosen = servers.choose("containers")
+    assert chosen.words == "given by the environment"
+    with chosen.started() as stack:
+        assert stack.kafka_bootstrap == "127.0.0.1:2"
+
+
+def test_one_given_server_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:2")
+    with pytest.raises(SettingsError, match="POSTGRES_ADMIN_URL is not set: give both servers, or neither"):
+        GivenServers.from_environment()
+
+
+def test_given_servers_are_what_services_connect_to(tmp_path) -> None:
+    given = GivenServers("postgresql://postgres:x@127.0.0.1:4711/postgres", "127.0.0.1:2")
+    settings = Settings(tmp_path, Ports(), given)
+    password = settings.passwords()["notifier"]
+    assert settings.database_url("notifier") == f"postgresql://notifier:{password}@127.0.0.1:4711/notifier"
+    assert settings.kafka_bootstrap == "127.0.0.1:2"
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o077 == 0
