@@ -7,13 +7,15 @@ as done, the next call goes on from there.
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +23,10 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "suite-setup.sha256"
+MADE = VENV / "suite-made.txt"
+"""Where and with what .venv was made; written when its installer is in it. Another content: it is made anew."""
 LOCAL = Path(os.environ.get("SUITE_LOCAL_DIR", ROOT / ".local"))
+JARS = Path(os.environ.get("KAFKA_JARS_DIR", LOCAL / "kafka-jars"))
 EXIT_SETUP = 3
 
 
@@ -42,9 +47,17 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
+def last_line(output: str) -> str:
+    """What a program of ours said last: it says itself what to do."""
+    lines = [line for line in output.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
+
+
 def explain(output: str) -> str:
     """The one line for what an installer said."""
     text = output.lower()
+    if "no space left" in text or "read-only file system" in text or "permission denied" in text:
+        return f"{last_line(output)}: is the disk full or read-only, is the folder yours?"
     if "certificate" in text or "ssl" in text:
         return (
             "the package index's certificate is not trusted here (a proxy with its own CA?): "
@@ -57,26 +70,42 @@ def explain(output: str) -> str:
         )
     if "hash" in text:
         return "a package does not match its hash in requirements.lock: check the mirror that served it"
-    if "no space left" in text:
-        return "the disk is full"
-    lines = [line for line in output.strip().splitlines() if line.strip()]
-    return f"the installer said: {lines[-1].strip() if lines else 'nothing'}"
+    return f"the installer said: {last_line(output)}"
 
 
-def run(title: str, command: list[str]) -> None:
+def run(title: str, command: list[str], in_words: Callable[[str], str] = explain) -> None:
     """Runs one step with its title and time on the screen; raises ``SetupError`` when it fails."""
-    print(f"  {title} … ", end="", flush=True)
     started = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        print("failed", flush=True)
-        log = LOCAL / "log" / "setup.log"
+    print(f"  {title} … ", end="", flush=True)
+    with tempfile.TemporaryFile("w+") as output:
+        child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            while child.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(1)
+                if sys.stdout.isatty():
+                    print(f"\r  {title} … {time.monotonic() - started:.0f} s", end="", flush=True)
+        except KeyboardInterrupt:
+            child.wait()  # it was interrupted as well; two at work on one folder would leave neither whole
+            raise
+        output.seek(0)
+        said = output.read()
+    again = f"\r  {title} … " if sys.stdout.isatty() else ""
+    if child.returncode != 0:
+        print(f"{again}failed", flush=True)
+        raise SetupError(f"{title}: {in_words(said)}{keep_details(command, said)}")
+    print(f"{again}{time.monotonic() - started:.0f} s", flush=True)
+
+
+def keep_details(command: list[str], said: str) -> str:
+    """Where the whole output can be read; nothing where it cannot be written (a full disk may be the very cause)."""
+    log = LOCAL / "log" / "setup.log"
+    try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(f"$ {' '.join(command)}\n{done.stdout}\n{done.stderr}")
-        raise SetupError(
-            f"{title}: {explain(done.stderr or done.stdout)} (details: {os.path.relpath(log, Path.cwd())})"
-        )
-    print(f"{time.monotonic() - started:.0f} s", flush=True)
+        log.write_text(f"$ {' '.join(command)}\n{said}")
+    except OSError:
+        return ""
+    return f" (details: {os.path.relpath(log, Path.cwd())})"
 
 
 def check_python() -> None:
@@ -101,16 +130,16 @@ def uv_requirement() -> str:
 
 
 def install() -> None:
-    if PYTHON.exists() and not (VENV / "pyvenv.cfg").exists():
-        shutil.rmtree(VENV)
-    if not PYTHON.exists():
-        run("Creating .venv", [sys.executable, "-m", "venv", str(VENV)])
     uv = VENV / "bin" / "uv"
-    if not uv.exists():
+    made = f"{ROOT}\n{sys.executable}\n{sys.version}\n"
+    if not PYTHON.exists() or not MADE.exists() or MADE.read_text() != made:
+        # One that was cut off, or that moved with its folder, has scripts which start nothing.
+        run("Creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
         wanted = VENV / "uv-requirement.txt"
         wanted.write_text(uv_requirement())
         pip = [str(PYTHON), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(wanted)]
         run("Installing the installer (uv)", pip)
+        MADE.write_text(made)
     base = [str(uv), "pip", "install", "-q", "--python", str(PYTHON)]
     run("Installing the locked packages", [*base, "--require-hashes", "-r", str(LOCK)])
     editable = [argument for member in members() for argument in ("-e", str(member))]
@@ -118,7 +147,7 @@ def install() -> None:
 
 
 def fetch_jars() -> None:
-    run("Fetching Kafka (54 MB, once)", [str(PYTHON), "-m", "local_stack", "fetch"])
+    run("Fetching Kafka (54 MB, once)", [str(PYTHON), "-m", "local_stack", "fetch"], last_line)
 
 
 def main() -> int:
@@ -134,13 +163,17 @@ def main() -> int:
             STAMP.unlink(missing_ok=True)
             install()
             STAMP.write_text(wanted)
-        if not options.no_jars and not any((LOCAL / "kafka-jars").glob("kafka_*.jar")):
+        if not options.no_jars and not any(JARS.glob("kafka_*.jar")):
             fetch_jars()
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return EXIT_SETUP
+    except OSError as error:
+        what = error.filename or ROOT
+        print(f"setup: {what}: {error.strerror}: is the disk full or read-only, is the folder yours?", file=sys.stderr)
+        return EXIT_SETUP
     except KeyboardInterrupt:
-        print("setup: stopped; run it again to go on", file=sys.stderr)
+        print("\nsetup: stopped; run it again to go on", file=sys.stderr)
         return 130
     return 0
 

@@ -27,8 +27,10 @@ from local_stack.engine import Engine, EngineError
 from local_stack.processes import postgres_data, processes
 from local_stack.settings import Ports, Settings, SettingsError
 
-UP_SECONDS = 180
+UP_SECONDS = 600
+"""The longest that a start may take; each process has a deadline of its own, which the supervisor holds."""
 _MARKS = {"healthy": "[green]●[/] healthy", "stopped": "[dim]○ stopped[/]", "waiting": "[dim]○ waiting[/]"}
+_EXIT_CODES: Mapping[type[Exception], int] = {SettingsError: 2, kafka.JarsError: 3, EngineError: 4}
 console = Console()
 
 
@@ -36,15 +38,15 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         return _run(options, Settings.from_environment())
-    except SettingsError as error:
-        console.print(f"[red]{error}[/]")
-        return 2
-    except EngineError as error:
+    except tuple(_EXIT_CODES) as error:
         console.print(f"[red]{error}[/]", soft_wrap=True)
-        return 4
-    except kafka.JarsError as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
-        return 3
+        return _EXIT_CODES[type(error)]
+    except OSError as error:
+        what = error.filename or "the stack's folder"
+        console.print(
+            f"[red]{what}: {error.strerror}: is the disk full or read-only, is the folder yours?[/]", soft_wrap=True
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -122,9 +124,16 @@ def up_(settings: Settings, asked: str) -> int:
 
 def up(settings: Settings) -> int:
     state = supervisor.read_state(settings)
-    if supervisor.alive(state):
-        console.print("The stack is up already.")
-        return status(settings)
+    if state and supervisor.alive(state):
+        if state["phase"] == "up":
+            console.print("The stack is up already.")
+            return status(settings)
+        if state["phase"] == "starting":
+            console.print("The stack is being started already; waiting for it.")
+            return _follow(settings, time.monotonic())
+        console.print("The stack is being stopped; waiting for that.")
+        psutil.Process(int(state["supervisor"]["pid"])).wait(60)
+        state = supervisor.read_state(settings)
     for name in supervisor.stop_orphans(state):
         console.print(f"Stopped {name}, which a killed supervisor had left running.")
     taken = list(ports.taken(processes(settings)))
@@ -139,21 +148,16 @@ def up(settings: Settings) -> int:
     settings.passwords()
     started = time.monotonic()
     child = _start_supervisor(settings)
-    state = _wait_for_supervisor(settings, child, started)
-    if state and state["phase"] == "up":
-        console.print(_table(state))
-        servers_word = f"embedded PostgreSQL and Apache Kafka {kafka.KAFKA_VERSION}"
-        servers_word = "the given PostgreSQL and Kafka" if settings.given else servers_word
-        seconds = time.monotonic() - started
-        console.print(f"The stack is up on {servers_word} ({seconds:.0f} s). Stop it with make down.")
-        return 0
-    with contextlib.suppress(ProcessLookupError):
-        child.send_signal(signal.SIGTERM)
-        child.wait(60)
-    failure = (supervisor.read_state(settings) or {}).get("failure")
-    failure = failure or supervisor.last_line(settings.logs / "supervisor.log")
-    console.print(f"[red]The stack did not start: {failure}[/]", soft_wrap=True)
-    return 1
+    try:
+        code = _follow(settings, started, child)
+    except KeyboardInterrupt:
+        console.print("Stopping what was started …")
+        _end(child)
+        console.print("The start was stopped; nothing is left running.")
+        return 130
+    if code:
+        _end(child)
+    return code
 
 
 def _start_supervisor(settings: Settings) -> "subprocess.Popen[bytes]":
@@ -165,22 +169,45 @@ def _start_supervisor(settings: Settings) -> "subprocess.Popen[bytes]":
         )  # fmt: skip
 
 
-def _wait_for_supervisor(
-    settings: Settings, child: "subprocess.Popen[bytes]", started: float
-) -> Mapping[str, Any] | None:
-    """Shows how the start goes, until it is up, over, or late. Gives what the supervisor wrote last."""
+def _follow(settings: Settings, started: float, child: "subprocess.Popen[bytes] | None" = None) -> int:
+    """Shows how a start goes until it is up, over, or late; says why when it failed. ``child``: when it is our own."""
     state = None
     with Live(console=console, refresh_per_second=8, transient=True) as live:
         while time.monotonic() - started < UP_SECONDS:
             state = supervisor.read_state(settings)
             if state:
                 live.update(_table(state, title=f"Starting … {time.monotonic() - started:.0f} s"))
-                if state["phase"] == "up":
+                if state["phase"] != "starting":
                     break
-            if child.poll() is not None:
+            if child.poll() is not None if child else not supervisor.alive(state):
                 break
             time.sleep(0.1)
-    return state
+    seconds = time.monotonic() - started
+    if state and state["phase"] == "up":
+        console.print(_table(state))
+        servers_word = f"embedded PostgreSQL and Apache Kafka {kafka.KAFKA_VERSION}"
+        servers_word = "the given PostgreSQL and Kafka" if settings.given else servers_word
+        console.print(f"The stack is up on {servers_word} ({seconds:.0f} s). Stop it with make down.", soft_wrap=True)
+        return 0
+    failure = (state or {}).get("failure") or _still_waited_for(state, seconds)
+    failure = failure or supervisor.last_line(settings.logs / "supervisor.log")
+    console.print(f"[red]The stack did not start: {failure}[/]", soft_wrap=True)
+    return 1
+
+
+def _still_waited_for(state: Mapping[str, Any] | None, seconds: float) -> str:
+    if not state or seconds < UP_SECONDS:
+        return ""
+    names = [f"{row['name']} ({row['status']})" for row in state["processes"] if row["status"] != "healthy"]
+    return f"after {seconds:.0f} s these are not up: {', '.join(names)}; make logs NAME=… shows what they say"
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Has the supervisor stop what it started, and waits for it."""
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(90)
 
 
 def down_(settings: Settings, asked: str, *, wipe: bool) -> int:

@@ -24,7 +24,8 @@ from local_stack.processes import Process, module_command, processes, servers
 from local_stack.provision import provision
 from local_stack.settings import Settings
 
-START_SECONDS = 90
+START_SECONDS = 180
+"""How long one process, or one job before it, may take the first time; generous, for a machine that is busy."""
 STOP_SECONDS = 20
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
@@ -141,7 +142,15 @@ class Supervisor:
                 *module_command(*arguments), env={**os.environ, **running.process.environment},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        if await child.wait() != 0:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                code = await child.wait()
+        except TimeoutError:
+            raise StartError(f"{' '.join(arguments)} did not end within {START_SECONDS} s ({log})") from None
+        finally:
+            if child.returncode is None:
+                child.kill()
+        if code != 0:
             raise StartError(f"{' '.join(arguments)} failed: {last_line(log)} ({log})")
 
     async def _spawn_and_wait(self, running: Running) -> None:
