@@ -81,8 +81,9 @@ def fetch_jars(folder: Path) -> list[Path]:
         for jar in _jars(Path(environment.path)):
             shutil.copy2(jar, folder / jar.name)
     except Exception as error:
+        words = f"{type(error).__name__}: {str(error)[:120]}"
         raise JarsError(
-            f"Maven Central did not give the Kafka jars ({type(error).__name__}: {error}); behind a proxy set "
+            f"Maven Central did not give the Kafka jars ({words}); behind a proxy set "
             "HTTPS_PROXY and REQUESTS_CA_BUNDLE"
         ) from error
     finally:
