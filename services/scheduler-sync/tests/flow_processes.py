@@ -30,14 +30,25 @@ def free_port() -> int:
 class Flow:
     """Addresses of what runs, and the acts of the people around it."""
 
-    def __init__(self, folder: Path, database_url: str, kafka: str, prefix: str, *, profile: str, dialect: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        kafka: str,
+        prefix: str,
+        *,
+        profile: str,
+        dialect: str,
+        send: str,
+    ) -> None:
         self._folder = folder
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self.http, self.mllp = free_port(), free_port()
         self.powerserver, self.powerserver_mllp, self.omegaai = free_port(), free_port(), free_port()
         self.session: aiohttp.ClientSession
         self.site_file = folder / "site.yaml"
-        self.site_file.write_text((ROOT / "deploy/site/northside.yaml").read_text())
+        site = (ROOT / "deploy/site/northside.yaml").read_text()
+        self.site_file.write_text(site.replace("send: siu", f"send: {send}"))
         self._environment = {
             **os.environ,
             "SCHEDULER_SYNC_STORE__URL": database_url,
@@ -165,12 +176,19 @@ START_SECONDS = 90
 
 @asynccontextmanager
 async def flow(
-    folder: Path, database_url: str, kafka: str, prefix: str, *, profile: str = "both", dialect: str = "strict"
+    folder: Path,
+    database_url: str,
+    kafka: str,
+    prefix: str,
+    *,
+    profile: str = "both",
+    dialect: str = "strict",
+    send: str = "siu",
 ) -> AsyncIterator[Flow]:
     """Everything up and ready; stopped at the end."""
     await migrations.run(MIGRATIONS, database_url)
     await topics.ensure({"bootstrap_servers": kafka}, prefix=prefix)
-    running = Flow(folder, database_url, kafka, prefix, profile=profile, dialect=dialect)
+    running = Flow(folder, database_url, kafka, prefix, profile=profile, dialect=dialect, send=send)
     async with aiohttp.ClientSession() as running.session:
         try:
             for name in ("omegaai-sim", "powerserver-sim", "scheduler-sync"):

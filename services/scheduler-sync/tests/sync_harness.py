@@ -1,8 +1,10 @@
 """The service's insides on a real Postgres without its loops: messages go in, deliveries are sent by hand."""
 
+import asyncio
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import ssl as tls
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +18,15 @@ from chassis.deliveries import Delivery, Receipt
 from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
 from chassis.transaction import Transaction
+from hl7v2 import Ack
+from hl7v2.mllp import Client
+from scheduler_sync import bootstrap
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.resources import ResourceDirectory
+from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
 
 
@@ -118,3 +124,30 @@ class Harness:
 async def open_harness(database_url: str) -> Harness:
     store = await Store.open(StoreUrl(database_url))
     return Harness(store, Site(SITE_FILE), directory())
+
+
+@asynccontextmanager
+async def listening(
+    url: str, *, mllp: MllpSettings | None = None, ssl: tls.SSLContext | None = None
+) -> AsyncIterator[tuple[bootstrap.Core, Client]]:
+    """The whole HL7 listener on a real port, and a client of it."""
+    settings = SchedulerSyncSettings(
+        site_file=SITE_FILE, mllp=mllp or MllpSettings(port=0), store={"url": url, "pool_size": 4}, _env_file=None
+    )
+    core = await bootstrap.open_core(settings)
+    core.directory.fill(directory()._by_name.values())
+    running = asyncio.create_task(core.listener.run())
+    async with asyncio.timeout(5):
+        while not core.listener.port:
+            await asyncio.sleep(0.01)
+    async with Client("127.0.0.1", core.listener.port, ssl=ssl, ack_timeout_seconds=30) as client:
+        yield core, client
+    await core.listener.stop()
+    await asyncio.wait_for(running, 15)
+    await core.store.close()
+
+
+async def send(client: Client, raw: bytes) -> Ack:
+    """Send one message under its own MSH-10."""
+    control_id = raw.split(b"\r")[0].split(b"|")[9].decode()
+    return await client.send(raw, control_id=control_id)

@@ -35,11 +35,13 @@ def start(tmp_path: Path, database_url: str, kafka_bootstrap: str, topic_prefix:
     return partial(flow, tmp_path, database_url, kafka_bootstrap, topic_prefix)
 
 
-@pytest.mark.parametrize(("profile", "dialect"), [("both", "strict"), ("siu", "vendor")])
+@pytest.mark.parametrize(
+    ("profile", "dialect", "send"), [("both", "strict", "siu"), ("siu", "vendor", "siu"), ("orm", "vendor", "orm")]
+)
 async def test_staff_book_the_patient_confirms_and_both_sides_show_it(
-    start: Start, database_url: str, profile: str, dialect: str
+    start: Start, database_url: str, profile: str, dialect: str, send: str
 ):
-    async with start(profile=profile, dialect=dialect) as running:
+    async with start(profile=profile, dialect=dialect, send=send) as running:
         placer = await running.book(ROE, start=next_week_at(10))
         card = await label(running, placer, "Pending")
         assert await running.status_in_powerserver(placer) == "SCHEDULED"
@@ -55,6 +57,8 @@ async def test_staff_book_the_patient_confirms_and_both_sides_show_it(
         assert len(await running.ledger(running.omegaai, "Patient.created")) == 1
         changes = await running.ledger(running.powerserver, "appointment.status")
         assert [(row["detail"]["to"], row["detail"]["by"]) for row in changes] == [("CONFIRMED", "hl7")]
+        heard = await running.ledger(running.powerserver, "hl7.received")
+        assert [row["detail"]["type"] for row in heard] == [{"siu": "SIU^S14", "orm": "ORM^O01"}[send]]
         connection = await asyncpg.connect(database_url)
         events = [row["topic"] for row in await connection.fetch("SELECT topic FROM outbox ORDER BY id")]
         assert events == ["patient.registered", "appointment.scheduled", "appointment.confirmed"]

@@ -1,19 +1,15 @@
 """HL7 over MLLP into the whole listener: what is answered, what is kept, and what a store that is away means."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from sync_samples import SITE_FILE, directory, orm, siu
+from sync_harness import listening, send
+from sync_samples import directory, orm, siu
 
 from chassis.errors import StoreUnavailable
-from hl7v2 import Ack, parse_ack
-from hl7v2.mllp import Client
-from scheduler_sync import bootstrap
-from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
+from hl7v2 import parse_ack
 
 pytestmark = pytest.mark.stack
 
@@ -47,29 +43,6 @@ class Proxy:
         self.is_open = False
         for writer in list(self.writers):
             writer.transport.abort()
-
-
-@asynccontextmanager
-async def listening(url: str) -> AsyncIterator[tuple[bootstrap.Core, Client]]:
-    settings = SchedulerSyncSettings(
-        site_file=SITE_FILE, mllp=MllpSettings(port=0), store={"url": url, "pool_size": 4}, _env_file=None
-    )
-    core = await bootstrap.open_core(settings)
-    core.directory.fill(directory()._by_name.values())
-    running = asyncio.create_task(core.listener.run())
-    async with asyncio.timeout(5):
-        while not core.listener.port:
-            await asyncio.sleep(0.01)
-    async with Client("127.0.0.1", core.listener.port, ack_timeout_seconds=30) as client:
-        yield core, client
-    await core.listener.stop()
-    await asyncio.wait_for(running, 15)
-    await core.store.close()
-
-
-async def send(client: Client, raw: bytes) -> Ack:
-    control_id = raw.split(b"\r")[0].split(b"|")[9].decode()
-    return await client.send(raw, control_id=control_id)
 
 
 async def test_each_kind_of_message_is_answered_and_kept_as_the_wires_say(migrated_url: str):

@@ -19,7 +19,7 @@ import uvloop
 
 from chassis import dead_letters, deliveries, hl7_inbound, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
-from chassis.settings import ServiceSettings, load_or_exit
+from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = Non
         return int(uvloop.run(options.run(definition, settings, options)))
     except StoreUnavailable as error:
         print(f"{definition.name}: {error}: is STORE__URL right, is Postgres up?", file=sys.stderr)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTING
     except topics.TopicsError as error:
         print(f"{definition.name}: {error}", file=sys.stderr)
     except OSError as error:

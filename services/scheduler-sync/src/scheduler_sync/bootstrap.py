@@ -87,6 +87,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         prefetch=feed.prefetch,
         handle=feed.handle,
         metrics=metrics,
+        ssl=settings.mllp.ssl_context(),
     )
     return Core(store, site, directory, resources, metrics, handlers, open_work, listener)
 
@@ -127,11 +128,13 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         TaskFeed(store, core.open_work, core.handlers).apply,
         poll_seconds=settings.omegaai.poll_seconds,
     )
+    powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(
         [
             Client(
                 settings.powerserver.host,
                 settings.powerserver.port,
+                ssl=powerserver_tls,
                 ack_timeout_seconds=settings.powerserver.ack_timeout_seconds,
             )
             for _ in range(settings.powerserver.connections)

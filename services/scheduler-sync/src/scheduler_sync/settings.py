@@ -3,32 +3,85 @@
 Read once, in the composition root.
 """
 
+import ssl
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from chassis.settings import DEVELOPMENT_WORDS, ServiceSettings
+from chassis.settings import DEVELOPMENT_WORDS, ServiceSettings, SettingsError
+from hl7v2.mllp import client_context, server_context
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+def _both_or_none(certificate: Path | None, key: Path | None) -> None:
+    if (certificate is None) != (key is None):
+        raise ValueError("certificate_file and key_file go together")
+
+
+def _unusable(group: str, error: OSError) -> SettingsError:
+    what = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return SettingsError([f"SCHEDULER_SYNC_{group}__…_FILE: a certificate, key or authority cannot be used ({what})"])
+
+
 class MllpSettings(BaseModel):
-    """Where PowerServer's messages come in."""
+    """Where PowerServer's messages come in; over TLS with a certificate, mutual with the clients' authorities."""
 
     host: str = "127.0.0.1"
     port: Port = 12575
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    client_ca_file: Path | None = None
+    allow_plaintext: bool = False
+
+    @model_validator(mode="after")
+    def _files_go_together(self) -> "MllpSettings":
+        _both_or_none(self.certificate_file, self.key_file)
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError("client_ca_file is of use only with certificate_file and key_file")
+        return self
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """None: without TLS. Raises ``SettingsError`` when a file cannot be used."""
+        if self.certificate_file is None or self.key_file is None:
+            return None
+        try:
+            return server_context(self.certificate_file, self.key_file, client_authorities=self.client_ca_file)
+        except OSError as error:  # an SSLError is one
+            raise _unusable("MLLP", error) from error
 
 
 class PowerServerSettings(BaseModel):
-    """Where PowerServer listens."""
+    """Where PowerServer listens; with ``tls`` its certificate is checked, and ours is shown where one is set."""
 
     host: str = "127.0.0.1"
     port: Port = 12576
     connections: Annotated[int, Field(ge=1, le=32)] = 2
     ack_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    tls: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    allow_plaintext: bool = False
+
+    @model_validator(mode="after")
+    def _files_go_together(self) -> "PowerServerSettings":
+        _both_or_none(self.certificate_file, self.key_file)
+        if not self.tls and (self.ca_file or self.certificate_file):
+            raise ValueError("ca_file and certificate_file are of use only with tls=true")
+        return self
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """None: without TLS. Raises ``SettingsError`` when a file cannot be used."""
+        if not self.tls:
+            return None
+        try:
+            return client_context(authorities=self.ca_file, certificate=self.certificate_file, key=self.key_file)
+        except OSError as error:
+            raise _unusable("POWERSERVER", error) from error
 
 
 class OmegaAISettings(BaseModel):
@@ -62,4 +115,8 @@ class SchedulerSyncSettings(ServiceSettings):
             found.append("omegaai.client_secret: production needs one that is not a development default")
         if urlsplit(self.omegaai.base_url).scheme != "https":
             found.append("omegaai.base_url: production needs https")
+        if self.mllp.certificate_file is None and not self.mllp.allow_plaintext:
+            found.append("mllp.certificate_file: production needs TLS, or mllp.allow_plaintext=true behind a VPN")
+        if not self.powerserver.tls and not self.powerserver.allow_plaintext:
+            found.append("powerserver.tls: production needs TLS, or powerserver.allow_plaintext=true behind a VPN")
         return found
