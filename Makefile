@@ -49,9 +49,9 @@ images-offline: ## the same where no image registry answers: base, Kafka, Postgr
 	$(SETUP)
 	@$(PY) -m local_stack images --offline $(if $(FRESH),--fresh)
 
-bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some)
+bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some, LONG=1 to hold P3's load for ten minutes)
 	$(SETUP)
-	@$(PY) -m bench $(ROWS)
+	@$(PY) -m bench $(ROWS) $(if $(LONG),--long)
 
 lint: ## ruff
 	$(SETUP) --no-jars

@@ -25,14 +25,15 @@ from local_stack.fixtures import embedded_stack
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-ROW_TIMEOUT_SECONDS = 600
+ROW_TIMEOUT_SECONDS = 1800
 console = Console()
 mpl.use("Agg")
 
 
 def programs() -> dict[str, Path]:
     """The rows' programs by the mark they measure: p1, p2 …"""
-    return {path.stem.partition("_")[0]: path for path in sorted(HERE.glob("p[0-9]*_*.py"))}
+    found = {path.stem.partition("_")[0]: path for path in HERE.glob("p[0-9]*_*.py")}
+    return dict(sorted(found.items(), key=lambda row: int(row[0][1:])))
 
 
 def main() -> int:
@@ -41,6 +42,7 @@ def main() -> int:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("rows", nargs="*", metavar="row", help=f"which marks to measure: {' '.join(known)} (all)")
+    parser.add_argument("--long", action="store_true", help="hold P3's load for ten minutes, too")
     options = parser.parse_args()
     wanted = [row.lower() for row in options.rows] or list(known)
     unknown = [row for row in wanted if row not in known]
@@ -48,7 +50,7 @@ def main() -> int:
         console.print(f"[red]There is no row {', '.join(unknown)}; there are: {' '.join(known)}[/]")
         return 2
     with servers() as environment:
-        rows, failed = measure({row: known[row] for row in wanted}, environment)
+        rows, failed = measure({row: known[row] for row in wanted}, environment, long=options.long)
     write(rows)
     show(rows)
     missed = [row for row in rows if not row["met"]]
@@ -73,25 +75,30 @@ def servers() -> Iterator[dict[str, str]]:
         yield {"POSTGRES_ADMIN_URL": stack.postgres_admin_url, "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap}
 
 
-def measure(wanted: dict[str, Path], environment: dict[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
+def measure(
+    wanted: dict[str, Path], environment: dict[str, str], *, long: bool
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Runs the programs one after the other. Returns their rows and the names of those that failed."""
     rows: list[dict[str, Any]] = []
     failed = []
     for name, path in wanted.items():
         started = time.monotonic()
+        command = [sys.executable, str(path)] + (["--long"] if long and name == "p3" else [])
         with console.status(f"Measuring {name} ({path.name})"):
-            done = subprocess.run(
-                [sys.executable, str(path)],
-                env={**os.environ, **environment},
-                capture_output=True,
-                text=True,
-                timeout=ROW_TIMEOUT_SECONDS,
-                check=False,
-            )
-        if done.returncode != 0:
-            failed.append(name)
-            console.print(f"[red]{name} failed:[/] {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
-            continue
+            try:
+                done = subprocess.run(
+                    command,
+                    env={**os.environ, **environment},
+                    capture_output=True,
+                    text=True,
+                    timeout=ROW_TIMEOUT_SECONDS,
+                    check=True,
+                )
+            except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+                failed.append(name)
+                words = error.stderr.decode() if isinstance(error.stderr, bytes) else error.stderr or ""
+                console.print(f"[red]{name} failed:[/] {(words.strip().splitlines() or [str(error)])[-1]}")
+                continue
         found = json.loads(done.stdout)
         rows += found
         console.print(f"{name}: {len(found)} rows in {time.monotonic() - started:.0f} s")
@@ -124,7 +131,9 @@ def write(rows: list[dict[str, Any]]) -> None:
     latest = RESULTS / "latest.json"
     measured = {row["id"] for row in rows}
     before = json.loads(latest.read_text()) if latest.exists() else []
-    kept = sorted([row for row in before if row["id"] not in measured] + rows, key=lambda row: row["id"])
+    marks = {row["id"].partition("-")[0].rstrip("s") for row in rows}
+    kept = [row for row in before if row["id"] not in measured and row["id"].partition("-")[0] not in marks]
+    kept = sorted(kept + rows, key=lambda row: row["id"])
     latest.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     draw(kept)
 

@@ -5,9 +5,11 @@ import json
 import os
 import secrets
 import statistics
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,6 +21,8 @@ from chassis import schema, topics
 
 Measure = Callable[[], Awaitable[float]]
 PAIRS = 5
+ROOT = Path(__file__).resolve().parents[1]
+DRIVER = ROOT / "bench" / "driver.py"
 
 
 @asynccontextmanager
@@ -40,6 +44,16 @@ async def database() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def empty_database() -> AsyncIterator[str]:
+    """The URL of a new database for a service's own migrations; dropped at the end."""
+    async with database() as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        await connection.close()
+        yield url
+
+
+@asynccontextmanager
 async def kafka_topics() -> AsyncIterator[tuple[str, str]]:
     """The brokers' address and a prefix whose topics exist; deleted at the end."""
     bootstrap = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
@@ -52,6 +66,54 @@ async def kafka_topics() -> AsyncIterator[tuple[str, str]]:
         await admin.start()
         await admin.delete_topics(made)
         await admin.close()
+
+
+@contextmanager
+def program(
+    *arguments: str, log: Path, environment: Mapping[str, str] | None = None
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """A program of this Python in a process of its own, its output in ``log``; killed at the end."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def driven(
+    port: int, connections: int, seconds: float, rate: float | None = None, due: Path | None = None
+) -> dict[str, Any]:
+    """What the driver says of one load (``bench/driver.py``). Blocks; from a coroutine call it in a thread."""
+    command = [sys.executable, str(DRIVER), str(port), str(connections), str(seconds)]
+    command += [] if rate is None else [str(rate)]
+    command += [] if due is None else ["--due", str(due)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["the driver said nothing"])[-1])
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+async def listening(port: int, timeout_seconds: float = 60) -> None:
+    """Returns when something accepts connections on the port. Raises ``TimeoutError``."""
+    async with asyncio.timeout(timeout_seconds):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
 
 
 async def pairs(ours: Measure, floor: Measure, number: int = PAIRS) -> tuple[float, float, float]:
@@ -87,8 +149,3 @@ def at_least(identifier: str, step: str, figures: tuple[float, float, float], le
 def main(measure: Callable[[], Awaitable[list[dict[str, Any]]]]) -> None:
     """Runs the rows of a program and prints them."""
     json.dump(uvloop.run(measure()), sys.stdout, ensure_ascii=False)
-
-
-async def settle() -> None:
-    """Lets callbacks that are due run."""
-    await asyncio.sleep(0)

@@ -43,8 +43,8 @@ def java() -> str:
     return found
 
 
-def _locked() -> dict[str, str]:
-    pairs = (line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#"))
+def _locked(lock: Path) -> dict[str, str]:
+    pairs = (line.split() for line in lock.read_text().splitlines() if line and not line.startswith("#"))
     return {name: digest for digest, name in pairs}
 
 
@@ -52,30 +52,31 @@ def _jars(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.jar"))
 
 
-def verify_jars(folder: Path) -> list[Path]:
+def verify_jars(folder: Path, *, lock: Path = LOCK) -> list[Path]:
     """The jars below ``folder``, each checked against the lock. Raises ``JarsError`` naming the first that differs."""
-    locked = _locked()
+    locked = _locked(lock)
     jars = _jars(folder)
     missing = locked.keys() - {jar.name for jar in jars}
     if missing:
-        raise JarsError(f"{len(missing)} Kafka jars are missing, first {min(missing)}: run make setup")
+        raise JarsError(f"{len(missing)} jars of {lock.name} are missing, first {min(missing)}: run make setup")
     for jar in jars:
         digest = hashlib.sha256(jar.read_bytes()).hexdigest()
         if locked.get(jar.name) != digest:
-            raise JarsError(f"{jar.name} does not match {LOCK.name}: delete {folder} and run make setup")
+            raise JarsError(f"{jar.name} does not match {lock.name}: delete {folder} and run make setup")
     return jars
 
 
-def fetch_jars(folder: Path) -> list[Path]:
+def fetch_jars(folder: Path, *, endpoint: str = ENDPOINT, lock: Path = LOCK) -> list[Path]:
     """Fetches what is missing into ``folder`` and checks it. Raises ``JarsError`` where no repository answers."""
-    with contextlib.suppress(JarsError):
-        return verify_jars(folder)
+    if lock.exists():
+        with contextlib.suppress(JarsError):
+            return verify_jars(folder, lock=lock)
     import jgo
 
     staging = folder.with_name(folder.name + ".part")
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        environment = jgo.build(ENDPOINT, cache_dir=staging)
+        environment = jgo.build(endpoint, cache_dir=staging)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for jar in _jars(Path(environment.path)):
@@ -83,12 +84,12 @@ def fetch_jars(folder: Path) -> list[Path]:
     except Exception as error:
         words = f"{type(error).__name__}: {str(error)[:120]}"
         raise JarsError(
-            f"Maven Central did not give the Kafka jars ({words}); behind a proxy set "
+            f"Maven Central did not give the jars of {lock.name} ({words}); behind a proxy set "
             "HTTPS_PROXY and REQUESTS_CA_BUNDLE"
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return verify_jars(folder) if LOCK.exists() else _jars(folder)
+    return verify_jars(folder, lock=lock) if lock.exists() else _jars(folder)
 
 
 @dataclass(frozen=True)

@@ -220,9 +220,11 @@ class DeliveryWorker(LoopBase):
     async def _rest(self) -> None:
         """Waits for a notification, a delivery that falls due, or one underway to end and free its key."""
         seconds = self._poll_seconds
-        due = await self._store.pool.fetchval(_NEXT_DUE, self._destination)
-        if due is not None and not self._underway:
-            seconds = min(seconds, max(0.02, due))
+        if not self._underway and not self._breaker.is_open:
+            # Not asked otherwise: it reads all that waits, much when a partner has been away, and every commit wakes.
+            due = await self._store.pool.fetchval(_NEXT_DUE, self._destination)
+            if due is not None:
+                seconds = min(seconds, max(0.02, due))
         await self.pause(seconds, self._wake)
 
     async def _claim(self) -> int:

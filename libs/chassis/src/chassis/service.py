@@ -6,6 +6,7 @@ timeout; a service that is not ready still accepts what it can commit.
 
 import asyncio
 import contextlib
+import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -72,6 +73,7 @@ class Service:
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then stops in order and returns."""
+        collect_seldom()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -140,6 +142,16 @@ class Service:
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def collect_seldom() -> None:
+    """What was imported and built lives as long as the process: the collector need not walk it again.
+
+    Messages leave no cycles behind; looking for some every 700 objects took a third of a handler's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _answer(check: Check) -> str | None:

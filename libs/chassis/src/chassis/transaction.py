@@ -149,7 +149,7 @@ class Transaction:
                 key,
                 kind,
                 payload,
-                json.dumps(dict(headers or {})),
+                json.dumps(dict(headers)) if headers else "{}",
                 idempotency_key,
                 current_traceparent(),
             )

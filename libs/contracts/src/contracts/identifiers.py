@@ -23,5 +23,5 @@ def uuid7() -> UUID:
         if tick <= _last_tick:
             tick = _last_tick + 1
         _last_tick = tick
-    random_bits = int.from_bytes(os.urandom(8), "big") >> 2
+    random_bits = int.from_bytes(os.urandom(8)) >> 2
     return UUID(int=(tick >> 12) << 80 | (tick & 0xFFF) << 64 | _VERSION_AND_VARIANT | random_bits)

@@ -89,12 +89,21 @@ class Segment:
             return None
         if self._offset and place.field <= 2:
             return self._context.decoded(field) if all(number in (None, 1) for number in place[1:]) else None
-        delimiters = self._context.delimiters
-        part = _pick(field, delimiters.repetition, place.repetition or 1)
+        _, repetition, component, subcomponent = place
+        context = self._context
+        delimiters = context.delimiters
+        part = (
+            _pick(field, delimiters.repetition, repetition or 1)
+            if delimiters.repetition in field or repetition
+            else field
+        )
         if part == _NULL_BYTES:
             return NULL
-        part = _pick(part, delimiters.component, place.component or 1)
-        return self._value(_pick(part, delimiters.subcomponent, place.subcomponent or 1))
+        if delimiters.component in part or component:
+            part = _pick(part, delimiters.component, component or 1)
+        if delimiters.subcomponent in part or subcomponent:
+            part = _pick(part, delimiters.subcomponent, subcomponent or 1)
+        return self._value(part)
 
     def set_at(self, place: Place, value: Value) -> None:
         """As ``set``, for a path that is parsed already."""
@@ -174,7 +183,11 @@ class Segment:
             return None
         if encoded == _NULL_BYTES:
             return NULL
-        return self._context.decoded(self._context.delimiters.unescape(encoded, self._context.codec))
+        context = self._context
+        escape = context.delimiters.escape
+        if escape and escape in encoded:
+            encoded = context.delimiters.unescape(encoded, context.codec)
+        return context.decoded(encoded)
 
 
 def _split(value: bytes, char: bytes) -> list[bytes]:

@@ -4,17 +4,16 @@ A snapshot is the whole of what OmegaAI should hold, taken in the transaction th
 when it is sent but the ids that OmegaAI gave meanwhile.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
+
+import orjson
 
 from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, Resource, StaffFacts
 from scheduler_sync.domain.patient import Patient, PatientFacts
-
-_ENCODE: Final = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +94,11 @@ class PatientSnapshot:
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return _ENCODE(values).encode()
+        return orjson.dumps(values)
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "PatientSnapshot":
-        values: dict[str, Any] = json.loads(payload)
+        values: dict[str, Any] = orjson.loads(payload)
         values["patient_id"] = UUID(values["patient_id"])
         values["identifiers"] = tuple((system, value) for system, value in values["identifiers"])
         values["birth_date"] = date.fromisoformat(values["birth_date"]) if values["birth_date"] else None
@@ -149,12 +148,11 @@ class AppointmentSnapshot:
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        values["start"], values["end"] = self.start.isoformat(), self.end.isoformat()
-        return _ENCODE(values).encode()
+        return orjson.dumps(values)
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "AppointmentSnapshot":
-        values: dict[str, Any] = json.loads(payload)
+        values: dict[str, Any] = orjson.loads(payload)
         for name in ("link_id", "patient_id"):
             values[name] = UUID(values[name])
         for name in ("start", "end"):

@@ -1,8 +1,9 @@
 """Rows from and to aggregates: one place per table that says which column holds what."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+import orjson
 
 from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
 from scheduler_sync.domain.link import State
@@ -41,7 +42,7 @@ def patient_row(patient: Patient) -> tuple[Any, ...]:
     return (
         patient.id, patient.site, patient.family, patient.given, patient.middle, patient.birth_date, patient.sex,
         patient.email, patient.phone, patient.language,
-        None if address is None else json.dumps(
+        None if address is None else encoded(
             {"line": address.line, "city": address.city, "state": address.state,
              "postal_code": address.postal_code, "country": address.country}
         ),
@@ -65,9 +66,9 @@ def link_row(link: AppointmentLink) -> tuple[Any, ...]:
     return (
         link.id, link.site, link.placer_number, link.patient_id, link.facility, link.resource, link.modality,
         None if slot is None else slot.start, None if slot is None else slot.end, None if slot is None else slot.zone,
-        json.dumps([[study.code, study.description] for study in link.studies]),
+        encoded([[study.code, study.description] for study in link.studies]),
         link.state.value, link.step.value, link.who_acts_next.value, link.filler_id,
-        json.dumps(link.accession_numbers),
+        encoded(link.accession_numbers),
         None if requested is None else requested.start, None if requested is None else requested.end,
         None if requested is None else requested.zone, link.reason,
         None if link.powerserver_step is None else link.powerserver_step.value, link.powerserver_heard_at,
@@ -96,5 +97,10 @@ def _slot(start: Any, end: Any, zone: str | None) -> Slot | None:
     return None if start is None else Slot(start, end, zone or "UTC")
 
 
+def encoded(value: object) -> str:
+    """JSON for a column or for a list that travels through one."""
+    return orjson.dumps(value).decode()
+
+
 def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    return orjson.loads(value) if isinstance(value, str) else value

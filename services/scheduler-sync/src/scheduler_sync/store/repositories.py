@@ -5,7 +5,6 @@ did that failed, ``flush`` writes what is left. Locks are taken in a fixed order
 that two batches cannot wait for each other.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
@@ -261,8 +260,8 @@ class LinkRepository:
             rows = [
                 (
                     one.link_id, one.at, one.source, one.message, one.cause_id, one.trigger, one.outcome,
-                    one.state_before, one.state_after, one.revision, json.dumps(one.changed),
-                    json.dumps([str(delivery) for delivery in one.delivery_ids]),
+                    one.state_before, one.state_after, one.revision, columns.encoded(one.changed),
+                    columns.encoded(one.delivery_ids),
                 )
                 for one in self._history
             ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""MessageFoundry, a living integration engine in Python (PyPI, AGPL), run as a program in an environment of its own.
+
+Nothing of it is imported here, and it is in no lock of ours: it is installed when this runs. Its inbound connection
+stores each message in its SQLite store and answers; a router that names no handler is the least that it can be asked.
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_stack.fixtures import free_port
+
+REQUIREMENT = "messagefoundry==0.2.1"
+HOME = Path(os.environ.get("SUITE_LOCAL_DIR", Path(__file__).parents[1] / ".local")) / "messagefoundry"
+INSTALL_SECONDS = 300
+_GRAPH = """
+from messagefoundry import MLLP, inbound, router
+
+inbound("IB_BENCH_SIU", MLLP(port={port}), router="keep")
+
+
+@router("keep")
+def keep(msg):
+    return []
+"""
+
+
+class NotRunError(Exception):
+    """It cannot be run here; the text says why."""
+
+
+def install() -> Path:
+    """Its program; installed on the first call. Raises ``NotRunError``."""
+    binary = HOME / "bin" / "messagefoundry"
+    if not binary.exists():
+        venv.create(HOME, with_pip=True)
+        command = [str(HOME / "bin" / "python"), "-m", "pip", "install", "-q", REQUIREMENT]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise NotRunError(f"{REQUIREMENT} was not installed within {INSTALL_SECONDS} s") from None
+        if done.returncode != 0:
+            raise NotRunError(f"{REQUIREMENT}: {(done.stderr.strip().splitlines() or ['pip failed'])[-1]}")
+    return binary
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[int]:
+    """The engine runs and listens on the port that is given. Raises ``NotRunError``."""
+    binary = install()
+    port = free_port()
+    config = folder / "config"
+    config.mkdir()
+    (config / "graph.py").write_text(_GRAPH.format(port=port))
+    command = [str(binary), "serve", "--config", str(config), "--db", str(folder / "store.db"), "--env", "dev",
+               "--host", "127.0.0.1", "--port", str(free_port()), "--project-root", str(folder)]  # fmt: skip
+    with (folder / "messagefoundry.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    print(install(), file=sys.stdout)

@@ -1,0 +1,66 @@
+"""P10: what tracing costs of P3, at 100 % and at 10 % sampling, against the same processes with no endpoint set.
+
+Three pipelines of ours run side by side and are driven in turn; traces go to a local collector. The mark is on the CPU
+that the services spend per message, which a busy machine does not blur; the throughput's ratio stands beside it.
+"""
+
+import statistics
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench import spine
+from bench.collector import collector
+from bench.harness import kafka_topics, main, row
+
+PAIRS = 5
+SECONDS = 2.0
+CONNECTIONS = 16
+SHARES = {"off": None, "10 %": "0.1", "100 %": "1.0"}
+MARKS = {"10 %": 0.05, "100 %": 0.15}
+
+
+async def rows() -> list[dict[str, Any]]:
+    paths: dict[str, spine.Path3] = {}
+    measured: list[dict[str, spine.Run]] = []
+    with collector() as endpoint:
+        async with AsyncExitStack() as resources:
+            for name, share in SHARES.items():
+                folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="bench-p10-")))
+                bootstrap, prefix = await resources.enter_async_context(kafka_topics())
+                telemetry = {"TELEMETRY__OTLP_ENDPOINT": endpoint, "TELEMETRY__SAMPLE_RATIO": share} if share else {}
+                paths[name], _ = await resources.enter_async_context(spine.ours(folder, bootstrap, prefix, telemetry))
+            names = list(paths)
+            for turn in range(PAIRS):
+                order = names[turn % 3 :] + names[: turn % 3]
+                measured.append({name: await paths[name].throughput(CONNECTIONS, SECONDS) for name in order})
+    return [one for name, most in MARKS.items() for one in _rows(name, most, measured)]
+
+
+def _rows(name: str, most: float, measured: list[dict[str, spine.Run]]) -> list[dict[str, Any]]:
+    def microseconds(run: spine.Run) -> float:
+        return sum(run.cpu_seconds.values()) / run.sent * 1e6
+
+    with_it = statistics.median(microseconds(one[name]) for one in measured)
+    without = statistics.median(microseconds(one["off"]) for one in measured)
+    cpu = statistics.median(microseconds(one[name]) / microseconds(one["off"]) for one in measured)
+    rates = (
+        statistics.median(one[name].rate for one in measured),
+        statistics.median(one["off"].rate for one in measured),
+    )
+    rate = statistics.median(one[name].rate / one["off"].rate for one in measured)
+    key = name.replace(" %", "")
+    return [
+        row(f"P10-{key}", f"services' CPU, µs/message, tracing at {name} (floor: without)", (with_it, without, cpu),
+            f"≤ {1 + most:.2f} × the floor", met=cpu <= 1 + most),
+        row(f"P10-{key}-rate", f"P3, messages/s, tracing at {name} (floor: without)", (*rates, rate),
+            "told, no mark", met=True),
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(rows)
