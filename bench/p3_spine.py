@@ -35,8 +35,9 @@ async def rows() -> list[dict[str, Any]]:
         telemetry = {"TELEMETRY__OTLP_ENDPOINT": endpoint, "TELEMETRY__SAMPLE_RATIO": "0.1"}
         async with (
             kafka_topics() as (bootstrap, prefix),
+            kafka_topics() as (_, other),
             spine.ours(folder, bootstrap, prefix, telemetry) as (ours, _),
-            spine.floor(folder, bootstrap, f"{prefix}appointment.requested") as floor,
+            spine.floor(folder, bootstrap, f"{other}appointment.scheduled") as floor,
         ):
             found: list[dict[str, Any]] = []
             peak = 0.0

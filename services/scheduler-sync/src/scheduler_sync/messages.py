@@ -94,7 +94,7 @@ class PatientSnapshot:
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return orjson.dumps(values)
+        return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "PatientSnapshot":
@@ -148,7 +148,7 @@ class AppointmentSnapshot:
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        return orjson.dumps(values)
+        return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "AppointmentSnapshot":

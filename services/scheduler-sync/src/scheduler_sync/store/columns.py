@@ -99,7 +99,7 @@ def _slot(start: Any, end: Any, zone: str | None) -> Slot | None:
 
 def encoded(value: object) -> str:
     """JSON for a column or for a list that travels through one."""
-    return orjson.dumps(value).decode()
+    return orjson.dumps(value, default=str).decode()  # asyncpg's UUIDs are a class of their own
 
 
 def _json(value: Any) -> Any:
