@@ -8,7 +8,7 @@ SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs demo test images images-offline bench lint format types walls contracts-check check lock clean
+.PHONY: help setup up down roll status logs demo test images images-offline bench lint format types walls contracts-check check lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ up: ## start the local stack and print its addresses
 down: ## stop the local stack (WIPE=1 deletes its data)
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack down $(if $(WIPE),--wipe)
+
+roll: ## replace the services' containers one by one while they work (COMPOSE_PROFILES=replicas make up has two of each)
+	$(SETUP) --no-jars
+	@$(PY) -m local_stack roll
 
 status: ## what runs and where it answers
 	$(SETUP) --no-jars

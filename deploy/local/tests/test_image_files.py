@@ -122,3 +122,14 @@ def test_compose_publishes_nothing_beyond_this_machine_and_holds_no_secret() -> 
 def test_compose_names_the_same_public_images_as_the_commands() -> None:
     assert COMPOSE["services"]["kafka"]["image"] == f"${{SUITE_KAFKA_IMAGE:-{images.PUBLIC_KAFKA}}}"
     assert COMPOSE["services"]["postgres"]["image"] == f"${{SUITE_POSTGRES_IMAGE:-{images.PUBLIC_POSTGRES}}}"
+
+
+def test_prometheus_scrapes_every_service_and_knows_its_alarms() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "observability" / "prometheus.yml").read_text())["scrape_configs"]
+    mounted = {volume.split(":")[0] for volume in COMPOSE["services"]["prometheus"]["volumes"]}
+    services = [member for member in images.members() if member.is_service]
+    assert {job["job_name"] for job in scraped} == {service.name for service in services}
+    for service in services:
+        alarms = service.folder / "alarms.yaml"
+        assert not alarms.exists() or f"./{alarms.relative_to(ROOT)}" in mounted
+    assert all((ROOT / path).exists() for path in mounted)

@@ -5,7 +5,7 @@ import json
 import pytest
 from rich.console import Console
 
-from local_stack import choice, images, servers
+from local_stack import choice, images, offline, servers
 from local_stack.containers import ContainerStack, _container, _rows
 from local_stack.engine import Engine, EngineError
 from local_stack.settings import GivenServers, Ports, Settings, SettingsError
@@ -16,7 +16,8 @@ REFUSED = (1, "", "Error response from daemon: lookup registry: no such host")
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch) -> None:
+def _plain_environment(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(offline, "COMPOSE_BINARY", tmp_path / "no-compose-built-here")
     for name in ("POSTGRES_ADMIN_URL", "KAFKA_BOOTSTRAP_SERVERS", "STACK", "SUITE_KAFKA_IMAGE", "SUITE_POSTGRES_IMAGE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SUITE_IMAGE_PREFIX", "suite/")

@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     reading.add_argument("name", nargs="?", help="a process of the stack, as in status")
     reading.add_argument("--lines", type=int, default=20, help="how many lines of each to begin with (20)")
     reading.add_argument("--no-follow", action="store_true", help="print and end")
+    commands.add_parser("roll", help="replace the services' containers one by one, under way")
     commands.add_parser("fetch", help="fetch and check Kafka's jars")
     commands.add_parser("free-ports", help="print settings that move the stack to ports that are free now")
     building = commands.add_parser("images", help="build the images of services and simulators")
@@ -81,11 +82,19 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         "down": lambda: down_(settings, asked, wipe=options.wipe),
         "status": lambda: status_(settings, asked),
         "logs": lambda: logs_(settings, asked, options),
+        "roll": lambda: roll(settings),
         "fetch": lambda: fetch(settings),
         "free-ports": free_ports,
         "images": lambda: images_(settings, options.names, offline_too=options.offline, fresh=options.fresh),
     }
     return commands[options.command]()
+
+
+def roll(settings: Settings) -> int:
+    chosen = choice.to_look_at("auto", settings, console)
+    if chosen.containers is None:
+        raise EngineError("roll replaces containers, and the stack is not up in any: STACK=docker make up")
+    return chosen.containers.roll()
 
 
 def images_(settings: Settings, names: Sequence[str], *, offline_too: bool, fresh: bool) -> int:

@@ -105,6 +105,11 @@ class Engine:
     def size_bytes(self, image: str) -> int:
         return int(self.run("image", "inspect", "--format", "{{.Size}}", image).stdout.strip() or 0)
 
+    def label(self, image: str, name: str) -> str:
+        """The value of the image's label ``name``; empty where it has none."""
+        template = f'{{{{index .Config.Labels "{name}"}}}}'
+        return self.run("image", "inspect", "--format", template, image).stdout.strip()
+
     @cached_property
     def builder(self) -> tuple[list[str], dict[str, str]]:
         """The command and environment of a build that knows secrets and cache mounts. Raises ``EngineError``."""

@@ -77,6 +77,15 @@ def members() -> list[Member]:
     return [Member(folder) for folder in found]
 
 
+def outdated(engine: Engine) -> list[str]:
+    """The members whose image was built of another commit than the one that is checked out."""
+    revision = dict(_labels())["REVISION"]
+    label = "org.opencontainers.image.revision"
+    if revision == "unknown":  # no checkout to compare with
+        return []
+    return [member.name for member in members() if engine.label(member.image, label) != revision]
+
+
 @dataclass(frozen=True)
 class Built:
     """One image that was built, and how long that took."""

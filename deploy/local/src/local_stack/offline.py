@@ -31,9 +31,8 @@ LEFT_OUT = (
 COMPOSE_VERSION = "v2.40.3"
 
 
-def compose_binary(settings: Settings) -> Path:
-    """Where a Compose that was built here lies."""
-    return settings.base / "bin" / "docker-compose"
+COMPOSE_BINARY = ROOT / ".local" / "bin" / "docker-compose"
+"""Where a Compose that was built here lies: with the workspace, whichever folder its stacks keep their data in."""
 
 
 def build_all(builder: Builder, *, fresh: bool = False) -> list[Built]:
@@ -50,7 +49,7 @@ def build_all(builder: Builder, *, fresh: bool = False) -> list[Built]:
     os.environ.setdefault("BASE_IMAGE", images.OFFLINE_BASE)
     built += builder.members()
     try:
-        engine.compose(compose_binary(builder.settings))
+        engine.compose(COMPOSE_BINARY)
     except EngineError:
         build_compose(builder)
     return built
@@ -139,15 +138,24 @@ def build_compose(builder: Builder) -> Path:
     go = shutil.which("go")
     if go is None:
         raise EngineError("there is neither Compose v2 nor a Go to build it with: install docker-compose-plugin, or Go")
-    target = compose_binary(builder.settings)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    COMPOSE_BINARY.parent.mkdir(parents=True, exist_ok=True)
     flags = f"-s -w -X github.com/docker/compose/v2/internal.Version={COMPOSE_VERSION}"
-    command = [go, "-C", str(OFFLINE / "compose"), "build", "-mod=readonly", "-ldflags", flags, "-o", str(target)]
+    command = [
+        go,
+        "-C",
+        str(OFFLINE / "compose"),
+        "build",
+        "-mod=readonly",
+        "-ldflags",
+        flags,
+        "-o",
+        str(COMPOSE_BINARY),
+    ]
     command.append("github.com/docker/compose/v2/cmd")
     environment = {**os.environ, "GOFLAGS": "", "CGO_ENABLED": "0"}
     title = f"Building Compose {COMPOSE_VERSION} (a few minutes, once)"
     builder.run(command, builder.log("compose"), title, environment)
-    return target
+    return COMPOSE_BINARY
 
 
 @contextmanager
