@@ -19,7 +19,7 @@ from local_stack.ports import taken
 from local_stack.processes import processes
 from local_stack.settings import ROOT, SERVICE_DATABASES, Ports, Settings, write_secret
 
-UP_SECONDS = 180
+UP_SECONDS = 220
 PROJECT = "powerserver-blume"
 JOBS = ("databases", "topics", "scheduler-sync-migrate", "notifier-migrate")
 UNCHECKED = ("otel-collector", "jaeger", "prometheus", "grafana")
