@@ -171,6 +171,32 @@ def test_staff_take_a_confirmation_back():
     assert (decision.announces, decision.tells) == (Announcement.SCHEDULED, TO_OMEGAAI)
 
 
+def test_staff_take_a_confirmation_back_in_the_second_in_which_powerserver_took_it():
+    echoed = confirmed().hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T0).link
+    decision = echoed.hear_powerserver(says(), said_at=T0)
+    assert decision.link.state is State.STAFF_BOOKED
+    assert (decision.announces, decision.conflict) == (Announcement.SCHEDULED, None)
+
+
+def test_an_acknowledgement_that_is_noted_late_does_not_make_powerservers_own_word_old():
+    not_yet_noted = booked().hear_omegaai(shows(FhirStatus.BOOKED)).link
+    echoed = not_yet_noted.hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T0).link
+    noted_after_the_echo = echoed.told_powerserver(WorkflowStep.CONFIRMED, T2)
+    taken_back = echoed.hear_powerserver(says(), said_at=T1).link
+    noted_after_all = taken_back.told_powerserver(WorkflowStep.CONFIRMED, T2)
+    assert noted_after_the_echo.hear_powerserver(says(), said_at=T1).link.state is State.STAFF_BOOKED
+    assert noted_after_all.powerserver_step is WorkflowStep.SCHEDULED
+
+
+def test_a_move_that_meets_the_patients_cancellation_is_shown_on_both_sides():
+    cancelled = booked().hear_omegaai(shows(FhirStatus.CANCELLED)).link
+    decision = cancelled.hear_powerserver(says(slot=LATER), said_at=T1)
+    assert (decision.link.state, decision.link.slot) == (State.CANCELLED, LATER)
+    assert (decision.announces, decision.tells) == (None, TO_OMEGAAI)
+    unheard = new().hear_powerserver(says(WorkflowStep.CANCELLED, slot=None), said_at=T0).link
+    assert unheard.hear_powerserver(says(None, slot=LATER), said_at=T1).tells == frozenset()
+
+
 def test_confirming_a_time_that_was_moved_confirms_the_new_one_and_says_so():
     link = booked().hear_powerserver(says(slot=LATER), said_at=T1).link
     decision = link.hear_omegaai(shows(FhirStatus.BOOKED, "2", START))

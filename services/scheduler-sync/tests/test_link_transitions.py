@@ -40,7 +40,7 @@ EXPECTED = {
     "L4":  "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP",
     "L5":  ".    1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .",
     "L6":  ".    .   6   .   .  .  6  .   .   .   .   .   .",
-    "L7":  ".    .   7   .   .  .  .  7O  7O  .   .   .   .",
+    "L7":  ".    .   7O  .   .  .  .  7O  7O  .   .   .   .",
 }  # fmt: skip
 PUBLISHED = {
     "s": Announcement.SCHEDULED, "r": Announcement.REQUESTED, "c": Announcement.CONFIRMED, "x": Announcement.CANCELLED,

@@ -137,7 +137,7 @@ class AppointmentLink:
     powerserver_heard_at: datetime | None = None
     """PowerServer's own time (MSH-7) of the newest message that was applied."""
     powerserver_told_at: datetime | None = None
-    """When PowerServer last acknowledged a status of ours."""
+    """When PowerServer acknowledged a status of ours that it has not said itself since."""
     omegaai_id: str | None = None
     omegaai_version: str | None = None
     """Newest version that is known, heard or written."""
@@ -163,7 +163,12 @@ class AppointmentLink:
         changed = _differences(self, updated)
         trigger, overruled = self._staff_trigger(facts, updated.slot, said_at)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
-        heard = replace(updated, powerserver_step=step_shown, powerserver_heard_at=said_at)
+        # PowerServer's messages come in the order in which it made them: once it says a status itself, nothing that is
+        # older than what it took from us can follow.
+        told_at = self.powerserver_told_at if overruled or facts.step is None else None
+        heard = replace(
+            updated, powerserver_step=step_shown, powerserver_heard_at=said_at, powerserver_told_at=told_at
+        )
         decision = self._moved(heard, trigger, changed)
         return replace(decision, conflict=overruled) if overruled and decision.conflict is None else decision
 
@@ -195,7 +200,14 @@ class AppointmentLink:
         return replace(self, omegaai_id=fhir_id, omegaai_version=newest, omegaai_written_version=version)
 
     def told_powerserver(self, step: WorkflowStep, at: datetime) -> "AppointmentLink":
-        """After PowerServer acknowledged a status of ours."""
+        """After PowerServer acknowledged a status of ours.
+
+        No news when PowerServer has said that status itself by now, or when the appointment has moved on since: then
+        its own words count, and the acknowledgement's time must not make them look old.
+        """
+        shown = WorkflowStep.SCHEDULED if self.step is WorkflowStep.REQUESTED else self.step
+        if step is self.powerserver_step or step is not shown:
+            return self
         return replace(self, powerserver_step=step, powerserver_told_at=at)
 
     def _staff_trigger(self, facts: StaffFacts, slot: Slot | None, said_at: datetime) -> tuple[Trigger, str | None]:
@@ -255,6 +267,7 @@ class AppointmentLink:
                 omegaai_version=heard.omegaai_version,
                 powerserver_step=heard.powerserver_step,
                 powerserver_heard_at=heard.powerserver_heard_at,
+                powerserver_told_at=heard.powerserver_told_at,
             )
             why = f"{trigger} refused in state {self.state}: {move.why}"
             return Decision(kept, Outcome.REFUSED, trigger, conflict=why)
@@ -273,6 +286,8 @@ class AppointmentLink:
         if move.announces is not None:
             after = replace(after, revision=after.revision + 1)
         tells = frozenset({move.tells}) if move.tells is not None else frozenset[System]()
+        if self.state is State.CANCELLED and self.revision == 0:
+            tells = frozenset()  # cancelled before anybody heard of it
         return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
 
     def _with_facts(self, facts: StaffFacts) -> "AppointmentLink":

@@ -281,7 +281,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Trigger, Move | Refusal]]] = {
     State.CANCELLED: {
         Trigger.STAFF_ORDERED: _IS_CANCELLED,
         Trigger.STAFF_SCHEDULED: _IS_CANCELLED,
-        Trigger.STAFF_UPDATED: _stay(State.CANCELLED, None, None),
+        # Both sides moved at once: the patient cancelled, PowerServer's time holds, and both show it.
+        Trigger.STAFF_UPDATED: _stay(State.CANCELLED, None, _OAI),
         Trigger.STAFF_CONFIRMED: _IS_CANCELLED,
         Trigger.STAFF_ARRIVED: _IS_CANCELLED,
         Trigger.STAFF_READY: _IS_CANCELLED,
