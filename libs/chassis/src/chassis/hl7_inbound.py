@@ -11,6 +11,7 @@ replayable), a bug (kept), or not now, such as a store that is down (nothing is 
 import asyncio
 import hashlib
 import ssl as tls
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -38,6 +39,8 @@ LARGEST_BATCH = 100
 IDLE_TIMEOUT_SECONDS = 3600.0
 BEAT_SECONDS = 1.0
 STATES = ("accepted", "needs_setup", "failed", "rejected", "replayed", "dropped")
+REFUSED_SECONDS = 15.0
+"""How long a refusal counts when no message has come since: senders that were refused come again within it."""
 _OPEN_STATES = frozenset({"needs_setup", "failed", "rejected"})
 """A message in one of these is processed again when its sender repeats it, or an operator replays it."""
 
@@ -201,6 +204,12 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._queue: deque[_Waiting[R]] = deque()
         self._arrived = asyncio.Event()
         self._server: Server | None = None
+        self._refused: tuple[StoreUnavailable, float] | None = None
+
+    async def check(self) -> None:
+        """For readiness. Raises when the store did not take the newest messages, such as on a full disk."""
+        if self._refused is not None and time.monotonic() - self._refused[1] < REFUSED_SECONDS:
+            raise StoreUnavailable(f"messages are answered AE: {self._refused[0].reason}")
 
     @property
     def port(self) -> int:
@@ -262,7 +271,10 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             try:
                 failpoints.hit("inbound.before-commit")
                 outcomes: Sequence[Outcome[R]] = await self.executor.run([waiting.item for waiting in group])
+                self._refused = None
             except Transient as error:
+                if isinstance(error, StoreUnavailable):
+                    self._refused = (error, time.monotonic())
                 outcomes = [Failed(error)] * len(group)
             except Exception as error:
                 log.exception("hl7.batch-failed")

@@ -191,6 +191,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         loops=loops,
         checks={
             "store": store.ping,
+            "hl7": core.listener.check,
             "kafka": kafka_check(settings.kafka.bootstrap_servers),
             "resources": _resources_check(core.directory),
         },
