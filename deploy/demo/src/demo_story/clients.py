@@ -62,6 +62,17 @@ class People:
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}"
         return str((await self._json("GET", url, auth=self.staff))["status"]).upper()
 
+    async def act(self, placer_number: str, action: str) -> bool:
+        """Staff choose ``action`` in the scheduler, such as ``arrived``. Whether that changed the status."""
+        url = f"{self.addresses.powerserver}/api/appointments/{placer_number}/status"
+        return bool((await self._json("POST", url, json={"action": action}, auth=self.staff))["changed"])
+
+    async def move(self, placer_number: str, slot: dict[str, Any]) -> None:
+        """Staff drag the appointment to ``slot``."""
+        url = f"{self.addresses.powerserver}/api/appointments/{placer_number}/time"
+        body = {"start": slot["start"], "resource": slot["resource"]}
+        await self._json("POST", url, json=body, auth=self.staff)
+
     async def log_in(self, email: str) -> "Patient | None":
         """The patient at the portal; None while the portal does not know the e-mail yet."""
         session = aiohttp.ClientSession(
@@ -109,12 +120,21 @@ class Patient:
 
     async def confirm(self, appointment_id: str) -> None:
         """Presses Confirm."""
+        await self._press("confirm", appointment_id)
+
+    async def cancel(self, appointment_id: str, reason: str) -> None:
+        """Presses Cancel and gives a reason."""
+        await self._press("cancel", appointment_id, reason=reason)
+
+    async def _press(self, button: str, appointment_id: str, **form: str) -> None:
         async with self.session.get(f"{self.base}/blume/api/session") as response:
             csrf = (await response.json())["csrf"]
-        url = f"{self.base}/blume/appointments/{appointment_id}/confirm"
-        async with self.session.post(url, headers={"X-CSRF-Token": csrf}, allow_redirects=False) as response:
+        url = f"{self.base}/blume/appointments/{appointment_id}/{button}"
+        headers = {"X-CSRF-Token": csrf}
+        async with self.session.post(url, headers=headers, data=form, allow_redirects=False) as response:
             if response.status >= 400:
-                raise StoryError(f"Confirm was answered with {response.status}: {(await response.text())[:200]}")
+                words = (await response.text())[:200]
+                raise StoryError(f"{button.capitalize()} was answered with {response.status}: {words}")
 
     async def leave(self) -> None:
         await self.session.close()

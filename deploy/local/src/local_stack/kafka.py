@@ -100,6 +100,8 @@ class EmbeddedKafka:
     port: int
     controller_port: int
     jars_dir: Path
+    advertised_port: int | None = None
+    """Where clients are told to find it, when that is not its own port: a proxy stands in front."""
 
     @property
     def bootstrap(self) -> str:
@@ -163,7 +165,9 @@ class EmbeddedKafka:
         controller = f"127.0.0.1:{self.controller_port}"
         settings = {
             **server_settings(
-                f"PLAINTEXT://127.0.0.1:{self.port}", f"PLAINTEXT://127.0.0.1:{self.port}", controller=controller
+                f"PLAINTEXT://127.0.0.1:{self.port}",
+                f"PLAINTEXT://127.0.0.1:{self.advertised_port or self.port}",
+                controller=controller,
             ),
             "log.dirs": str(self.data_dir),
         }

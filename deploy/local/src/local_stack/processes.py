@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +29,27 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     address: str = ""
+    arguments: tuple[str, ...] = ()
+    """What follows ``python -m``; empty for a server that is no Python program."""
+
+    def changed(
+        self,
+        *,
+        name: str = "",
+        arguments: tuple[str, ...] = (),
+        environment: Mapping[str, str],
+        health: str = "",
+    ) -> "Process":
+        """The same Python program, run with ``environment`` on top of its own: a replica, or one told to misbehave."""
+        arguments, environment = arguments or self.arguments, {**self.environment, **environment}
+        return replace(
+            self,
+            name=name or self.name,
+            arguments=arguments,
+            environment=environment,
+            spawn=spawner(module_command(*arguments), environment),
+            healthy=answers(health) if health else self.healthy,
+        )
 
 
 def module_command(*arguments: str) -> list[str]:
@@ -137,6 +158,7 @@ def processes(settings: Settings) -> list[Process]:
             spawn=spawner(module_command(*arguments), environment),
             healthy=answers(health),
             environment=environment,
+            arguments=arguments,
             **{"ports": {"HTTP": port}, **more},  # type: ignore[arg-type]  # the callers' keywords are Process's own
         )
 
