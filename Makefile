@@ -8,7 +8,7 @@ SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs demo test images images-offline bench lint format types walls contracts-check check lock clean
+.PHONY: help setup up down roll status logs demo test images images-offline bench chaos chaos-proof lint format types walls contracts-check check lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,14 @@ images-offline: ## the same where no image registry answers: base, Kafka, Postgr
 bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some, LONG=1 to hold P3's load for ten minutes)
 	$(SETUP)
 	@$(PY) -m bench $(ROWS) $(if $(LONG),--long)
+
+chaos: ## kill, cut and delay everything from a seed, then count at both ends (RUNS=n SEED=s REPLICAS=2 CHAOS="--help")
+	$(SETUP)
+	@$(PY) -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(REPLICAS),--replicas $(REPLICAS)) $(CHAOS)
+
+chaos-proof: ## see the harness fail: three promises broken on purpose, each caught
+	$(SETUP)
+	@$(PY) -m pytest tests/chaos/proof.py -s
 
 lint: ## ruff
 	$(SETUP) --no-jars

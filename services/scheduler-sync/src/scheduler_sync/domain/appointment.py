@@ -166,9 +166,7 @@ class AppointmentLink:
         # PowerServer's messages come in the order in which it made them: once it says a status itself, nothing that is
         # older than what it took from us can follow.
         told_at = self.powerserver_told_at if overruled or facts.step is None else None
-        heard = replace(
-            updated, powerserver_step=step_shown, powerserver_heard_at=said_at, powerserver_told_at=told_at
-        )
+        heard = replace(updated, powerserver_step=step_shown, powerserver_heard_at=said_at, powerserver_told_at=told_at)
         decision = self._moved(heard, trigger, changed)
         return replace(decision, conflict=overruled) if overruled and decision.conflict is None else decision
 

@@ -1,0 +1,76 @@
+"""`python -m tests.chaos`: kills, cuts, delays and doubles what the suite is made of, then counts at both outer ends.
+
+A run starts the whole suite in a folder and on ports of its own, lets staff and patients act on hundreds of
+appointments while a plan made from the seed goes wrong, waits until everything has settled, and holds the ledgers of
+PowerServer, OmegaAI and the mail server against each other. The report is .local/chaos-report.json. Exit codes:
+0 the promise held; 1 it did not (each violation is printed with its history); 2 the harness could not run.
+"""
+
+import argparse
+import asyncio
+import secrets
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from local_stack.settings import ROOT
+from tests.chaos.report import show, totals, write
+from tests.chaos.run import Options, Outcome, run
+from tests.chaos.sabotage import MODES
+from tests.chaos.stack import ChaosError
+
+REPORT = ROOT / ".local" / "chaos-report.json"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=1, help="how many runs, each on a stack of its own (1)")
+    parser.add_argument("--seed", type=int, help="of the first run; the next ones count up (chosen and printed)")
+    parser.add_argument("--seconds", type=float, default=90, help="how long things go wrong, per run (90)")
+    parser.add_argument("--kills", type=int, default=60, help="planned kill -9, fail points come on top (60)")
+    parser.add_argument("--others", type=int, default=70, help="planned other faults (70)")
+    parser.add_argument("--rate", type=float, default=2.5, help="appointments booked a second (2.5)")
+    parser.add_argument("--replicas", type=int, default=1, choices=range(1, 5), help="of each service (1)")
+    parser.add_argument("--settle", type=float, default=300, help="how long the end may take to come to rest (300)")
+    parser.add_argument("--sabotage", choices=sorted(MODES), default="", help="break one promise, to see it caught")
+    parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of logs and data also when all is well")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = _arguments()
+    console = Console(highlight=False, soft_wrap=True)
+    first = arguments.seed if arguments.seed is not None else secrets.randbelow(1_000_000)
+    outcomes: list[Outcome] = []
+    for number in range(arguments.runs):
+        options = Options(
+            seed=first + number, seconds=arguments.seconds, kills=arguments.kills, others=arguments.others,
+            per_second=arguments.rate, replicas=arguments.replicas, settle_seconds=arguments.settle,
+            sabotage=arguments.sabotage, keep=arguments.keep,
+        )  # fmt: skip
+        console.print(f"[bold]Run {number + 1} of {arguments.runs}[/]: seed {options.seed}, {options.words}")
+        try:
+            outcomes.append(asyncio.run(run(options, console)))
+        except ChaosError as error:
+            console.print(f"[red]The harness could not run: {error}[/]")
+            return 2
+        show(outcomes[-1], console)
+        write(arguments.report, outcomes)
+    told = totals(outcomes)
+    counts = ", ".join(
+        f"{told[name]} {name}" for name in ("lost", "doubled", "reordered", "unequal", "illegal", "orphans")
+    )
+    head = f"{len(outcomes)} runs from seed {first}: {told['kills']} kills, {told['inputs']} inputs"
+    is_right = not told["violations"]
+    colour = "green" if is_right else "red"
+    words = "The promise held" if is_right else "THE PROMISE DID NOT HOLD"
+    console.print(f"[{colour}]{words}[/]: {head}; {counts}. {arguments.report}")
+    return 0 if is_right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""What is read when everything has settled: the ledgers at both outer ends, the stores between, and the topics."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import aiohttp
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+import contracts
+from demo_story.clients import Addresses, People
+from tests.chaos.stack import ChaosStack
+
+Row = Mapping[str, Any]
+FHIR_PAGE: Final = "200"
+
+_SYNC: Final = {
+    "links": "SELECT * FROM appointment_links",
+    "history": "SELECT * FROM link_history ORDER BY id",
+    "conflicts": "SELECT * FROM conflicts ORDER BY id",
+    "parked_tasks": "SELECT task_id, focus, expression, reason FROM parked_tasks WHERE replayed_at IS NULL",
+    "journal": """SELECT id, sender, control_id, type, state, reason, repeats, received_at FROM hl7_journal
+                  ORDER BY received_at""",
+}
+_NOTIFIER: Final = {
+    "notifications": "SELECT * FROM notifications ORDER BY created_at",
+    "appointments": "SELECT appointment_id, revision, event FROM appointments",
+}
+_CHASSIS: Final = {
+    "outbox": "SELECT id, topic, aggregate_id, revision, message_id, created_at, sent_at FROM outbox ORDER BY id",
+    "inbox": "SELECT consumer, message_id, received_at FROM inbox",
+    "deliveries": """SELECT id, sequence, destination, key, kind, idempotency_key, state, attempts, last_error, receipt,
+                            lease_until, created_at, done_at FROM deliveries ORDER BY sequence""",
+    "dead_letters": "SELECT id, consumer, kind, reason, topic, message_id FROM dead_letters WHERE state = 'open'",
+    "parked_keys": "SELECT consumer, key, reason FROM parked_keys",
+    "parked_messages": "SELECT consumer, key, message_id FROM parked_messages",
+}
+
+
+@dataclass
+class Evidence:
+    """Everything that the checks look at, by where it was found."""
+
+    powerserver: list[Row] = field(default_factory=list)
+    omegaai: list[Row] = field(default_factory=list)
+    mailsink: list[Row] = field(default_factory=list)
+    fhir: dict[str, Row] = field(default_factory=dict)
+    """The Appointments by placer number, as they are now."""
+    tasks: list[Row] = field(default_factory=list)
+    unsent_hl7: int = 0
+    sync: dict[str, list[Row]] = field(default_factory=dict)
+    notifier: dict[str, list[Row]] = field(default_factory=dict)
+    topics: dict[UUID, list[tuple[str, int, UUID]]] = field(default_factory=dict)
+    """What stands on the topics, by key: topic, revision, message id, in the order of each topic."""
+
+
+class Reader:
+    """Reads one stack."""
+
+    def __init__(self, stack: ChaosStack, http: aiohttp.ClientSession) -> None:
+        self._stack = stack
+        self._addresses = stack.addresses()
+        self._http = http
+        self._people = People(Addresses(**self._addresses), http)
+
+    async def is_settled(self) -> list[str]:
+        """What has not come to its end yet, in words; empty when nothing moves any more."""
+        found = [f"{name} does not answer" for name in await self._stack.unhealthy()]
+        if found:
+            return found
+        if waiting := await asyncio.to_thread(self._unsent_hl7):
+            found.append(f"{waiting} messages wait in PowerServer")
+        if waiting := await self._open_tasks():
+            found.append(f"{waiting} Tasks are ready in OmegaAI")
+        counts = """
+            SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
+                   (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending,
+                   (SELECT count(*) FROM parked_keys) AS parked
+        """
+        for database in ("scheduler_sync", "notifier"):
+            (row,) = await self._query(database, {"counts": counts}, "counts")
+            found += [f"{number} {name} in {database}" for name, number in dict(row).items() if number]
+        (events,) = await self._query("scheduler_sync", {"n": "SELECT count(*) AS n FROM outbox"}, "n")
+        heard = "SELECT count(*) AS n FROM inbox WHERE consumer = 'notifier'"
+        (claimed,) = await self._query("notifier", {"n": heard}, "n")
+        if events["n"] > claimed["n"]:
+            found.append(f"{events['n'] - claimed['n']} events not heard by the notifier")
+        return found
+
+    async def settle(self, seconds: float, say: Callable[[str], None]) -> tuple[float, list[str]]:
+        """Waits until everything has come to its end. Returns how long it took and what has not."""
+        started = time.monotonic()
+        calm, left = 0, ["nothing looked at yet"]
+        while time.monotonic() - started < seconds:
+            try:
+                left = await self.is_settled()
+            except (aiohttp.ClientError, OSError, TimeoutError, asyncpg.PostgresError, sqlite3.Error) as error:
+                left = [f"the settling could not be seen: {type(error).__name__}"]
+            calm = 0 if left else calm + 1
+            say("settling: " + ("; ".join(left) or "nothing moves any more"))
+            if calm >= 3:
+                return time.monotonic() - started, []
+            await asyncio.sleep(0.4)
+        return time.monotonic() - started, left
+
+    async def gather(self) -> Evidence:
+        """Reads everything."""
+        return Evidence(
+            powerserver=await self._people.whole_ledger(self._addresses["powerserver"]),
+            omegaai=await self._people.whole_ledger(self._addresses["omegaai"]),
+            mailsink=await self._people.whole_ledger(self._addresses["mailsink"]),
+            fhir={_placer(one): one async for one in self._search("Appointment", {})},
+            tasks=[one async for one in self._search("Task", {"reasoncode": "mirthoutbound"})],
+            unsent_hl7=await asyncio.to_thread(self._unsent_hl7),
+            sync={name: await self._query("scheduler_sync", {**_SYNC, **_CHASSIS}, name) for name in _SYNC | _CHASSIS},
+            notifier={
+                name: await self._query("notifier", {**_NOTIFIER, **_CHASSIS}, name) for name in _NOTIFIER | _CHASSIS
+            },
+            topics=await self._topics(),
+        )
+
+    def _unsent_hl7(self) -> int:
+        """PowerServer's own queue: its API does not say how much waits."""
+        path = self._stack.settings.data / "powerserver" / "powerserver.sqlite3"
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+        try:
+            query = "SELECT count(*) FROM outbound WHERE state IN ('queued', 'retrying')"
+            return int(connection.execute(query).fetchone()[0])
+        finally:
+            connection.close()
+
+    async def _query(self, database: str, statements: Mapping[str, str], name: str) -> list[Row]:
+        url = self._stack.settings.database_url(database)
+        connection = await asyncpg.connect(url, timeout=5)
+        try:
+            return [dict(row) for row in await connection.fetch(statements[name])]
+        finally:
+            await connection.close()
+
+    async def _token(self) -> str:
+        form = {"grant_type": "client_credentials", "client_id": "suite", "client_secret": "development-secret"}
+        async with self._http.post(f"{self._addresses['omegaai']}/auth/oauth2/v2.0/token", data=form) as response:
+            response.raise_for_status()
+            return str((await response.json())["access_token"])
+
+    async def _open_tasks(self) -> int:
+        query = {"reasoncode": "mirthoutbound", "status": "ready", "_count": "1"}
+        headers = {"Authorization": f"Bearer {await self._token()}"}
+        url = f"{self._addresses['omegaai']}/fhir/Task"
+        async with self._http.get(url, params=query, headers=headers) as response:
+            response.raise_for_status()
+            return int(json.loads(await response.read())["total"])
+
+    async def _search(self, kind: str, query: dict[str, str]) -> Any:
+        headers = {"Authorization": f"Bearer {await self._token()}"}
+        page = 1
+        while True:
+            asked = {**query, "_count": FHIR_PAGE, "page": str(page)}
+            url = f"{self._addresses['omegaai']}/fhir/{kind}"
+            async with self._http.get(url, params=asked, headers=headers) as response:
+                response.raise_for_status()
+                bundle = json.loads(await response.read())
+            for entry in bundle.get("entry", []):
+                yield entry["resource"]
+            if not any(link["relation"] == "next" for link in bundle.get("link", [])):
+                return
+            page += 1
+
+    async def _topics(self) -> dict[UUID, list[tuple[str, int, UUID]]]:
+        """Every record of every topic of scheduler-sync's, read from the beginning to where it ends now."""
+        bootstrap = f"127.0.0.1:{self._stack.wires['kafka'].port}"
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+        await consumer.start()
+        found: dict[UUID, list[tuple[str, int, UUID]]] = {}
+        try:
+            places = await self._places(bootstrap)
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            ends = await consumer.end_offsets(places)
+            while any([await consumer.position(place) < ends[place] for place in places]):
+                for place, records in (await consumer.getmany(timeout_ms=1000, max_records=2000)).items():
+                    for record in records:
+                        message = contracts.parse(record.value)
+                        line = found.setdefault(message.aggregate_id, [])
+                        line.append((place.topic, message.revision, message.message_id))
+        finally:
+            await consumer.stop()
+        return found
+
+    async def _places(self, bootstrap: str) -> list[TopicPartition]:
+        """Every partition of the suite's topics."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            names = [name for name in await admin.list_topics() if not name.startswith("__")]
+            found = await admin.describe_topics(names)
+        finally:
+            await admin.close()
+        return [TopicPartition(topic["topic"], part["partition"]) for topic in found for part in topic["partitions"]]
+
+
+def _placer(appointment: Row) -> str:
+    for one in appointment.get("identifier", []):
+        if one.get("system") == "urn:powerserver:placer":
+            return str(one["value"])
+    return f"without a placer number: {appointment['id']}"

@@ -1,0 +1,232 @@
+"""What goes wrong, and when: planned from the seed before the run begins, then done to the stack.
+
+The plan is the same for the same seed and options. When a fault's target is not there to be hurt (it is just coming
+back), the fault waits for it a while: the plan says what is tried, the report what happened.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+
+from chassis import failpoints
+from tests.chaos.stack import SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
+
+READY_SECONDS: Final = 12.0
+RUTHLESS: Final = 0.25
+"""How many of the kills do not wait until their victim serves again after the kill before."""
+
+_VICTIMS: Final = {
+    "scheduler-sync": 32,
+    "notifier": 22,
+    "powerserver": 13,
+    "omegaai": 13,
+    "mailsink": 10,
+    "postgres": 7,
+    "kafka": 3,
+}
+_FAIL_POINTS: Final = {
+    "scheduler-sync": [name for name in failpoints.NAMES if not name.startswith("consumer.")],
+    "notifier": [name for name in failpoints.NAMES if not name.startswith(("inbound.", "relay."))],
+}
+_OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44}
+_WIRES: Final = ("cut", "half-open", "deaf", "lose answers", "slow", "refuse")
+_MISBEHAVIOUR: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("powerserver", {"target": "mllp-out", "mode": "duplicate", "count": 5}),
+    ("powerserver", {"target": "mllp-out", "mode": "reorder", "count": 2}),
+    ("powerserver", {"target": "mllp-out", "mode": "cut", "count": 2}),
+    ("powerserver", {"target": "mllp-in", "mode": "nack", "status": "AE", "count": 3}),
+    ("powerserver", {"target": "mllp-in", "mode": "late-ack", "seconds": 3.0, "count": 1}),
+    ("powerserver", {"target": "mllp-in", "mode": "wrong-ack", "count": 2}),
+    ("powerserver", {"target": "mllp-in", "mode": "no-ack", "count": 1}),
+    ("powerserver", {"target": "mllp-in", "mode": "cut", "count": 2}),
+    ("powerserver", {"target": "mllp-in", "mode": "slow", "seconds": 0.5, "count": 3}),
+    ("omegaai", {"target": "fhir", "mode": "status", "status": 429, "count": 8}),
+    ("omegaai", {"target": "fhir", "mode": "status", "status": 500, "count": 8}),
+    ("omegaai", {"target": "fhir", "mode": "status", "status": 503, "count": 8}),
+    ("omegaai", {"target": "fhir", "mode": "accept-then-timeout", "seconds": 4.0, "count": 4}),
+    ("omegaai", {"target": "fhir", "mode": "cut", "count": 5}),
+    ("omegaai", {"target": "fhir", "mode": "slow", "seconds": 1.0, "count": 5}),
+    ("omegaai", {"target": "token", "mode": "status", "status": 503, "count": 2}),
+    ("omegaai", {"target": "feed", "mode": "drop", "count": 10}),
+    ("omegaai", {"target": "feed", "mode": "duplicate", "count": 10}),
+    ("omegaai", {"target": "feed", "mode": "reorder", "count": 10}),
+    ("omegaai", {"target": "feed", "mode": "cut", "count": 1}),
+    ("mailsink", {"mode": "status", "status": 421, "count": 2}),
+    ("mailsink", {"mode": "status", "status": 451, "count": 4}),
+    ("mailsink", {"mode": "accept-then-cut", "count": 2}),
+    ("mailsink", {"mode": "slow", "seconds": 1.0, "count": 3}),
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing to go wrong, ``at`` seconds after the start; ``kind`` says what, ``target`` whom it hurts."""
+
+    at: float
+    kind: str
+    target: str
+    mode: str = ""
+    seconds: float = 0.0
+    number: int = 0
+    order: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return " ".join(filter(None, (self.kind, self.target, self.mode)))
+
+
+def plan(seed: int, *, seconds: float, kills: int, others: int, replicas: int) -> list[Fault]:
+    """The run's faults in order of time."""
+    rng = random.Random(seed)
+    found = [_kill(rng, at, replicas) for at in _times(rng, kills, seconds)]
+    kinds, weights = list(_OTHERS), list(_OTHERS.values())
+    for at in _times(rng, others, seconds):
+        (kind,) = rng.choices(kinds, weights)
+        found.append(_other(rng, at, kind, replicas))
+    return sorted(found, key=lambda fault: fault.at)
+
+
+def _times(rng: random.Random, number: int, seconds: float) -> list[float]:
+    return [round(rng.uniform(0.0, seconds), 2) for _ in range(number)]
+
+
+def _victim(rng: random.Random, name: str, replicas: int) -> str:
+    number = rng.randint(1, replicas) if name in SERVICES else 1
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _kill(rng: random.Random, at: float, replicas: int) -> Fault:
+    (name,) = rng.choices(list(_VICTIMS), list(_VICTIMS.values()))
+    mode, number = "", 0
+    if name in SERVICES and rng.random() < 0.7:
+        mode, number = rng.choice(_FAIL_POINTS[name]), rng.randint(1, 12)
+    seconds = READY_SECONDS if rng.random() > RUTHLESS else 0.0
+    return Fault(at, "kill", _victim(rng, name, replicas), mode, seconds, number)
+
+
+def _other(rng: random.Random, at: float, kind: str, replicas: int) -> Fault:
+    if kind == "pause":
+        name = rng.choice([*SERVICES, *SERVICES, *SERVERS, *SIMULATORS])
+        return Fault(at, kind, _victim(rng, name, replicas), seconds=round(rng.uniform(0.3, 7.0), 1))
+    if kind == "restart":
+        return Fault(at, kind, _victim(rng, rng.choice([*SERVICES, *SERVICES, "postgres"]), replicas))
+    if kind == "wire":
+        name = rng.choice(["hl7-in", "hl7-in", "hl7-out", "hl7-out", "fhir", "fhir", "smtp", "postgres", "kafka"])
+        return Fault(at, kind, name, rng.choice(_WIRES), round(rng.uniform(0.5, 4.0), 1))
+    target, order = rng.choice(_MISBEHAVIOUR)
+    return Fault(
+        at, kind, target, " ".join(str(order[key]) for key in ("target", "mode", "status") if key in order), order=order
+    )
+
+
+class Mischief:
+    """Does the plan to a stack."""
+
+    def __init__(self, stack: ChaosStack, http: aiohttp.ClientSession, say: Callable[[str], None]) -> None:
+        self._stack = stack
+        self._http = http
+        self._say = say
+        self.done: Counter[str] = Counter()
+        self.missed: Counter[str] = Counter()
+
+    async def run(self, faults: list[Fault]) -> None:
+        """Returns when every fault has happened and has been taken back."""
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                await asyncio.sleep(max(0.0, started + fault.at - time.monotonic()))
+                group.create_task(self._do(fault))
+
+    async def heal(self) -> None:
+        """Takes back whatever is still in force."""
+        for wire in self._stack.wires.values():
+            wire.heal()
+        for name in SIMULATORS:
+            with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                await self._http.delete(f"{self._stack.addresses()[name]}/control/misbehave")
+
+    async def _do(self, fault: Fault) -> None:
+        ways: dict[str, Callable[[Fault], Coroutine[Any, Any, bool]]] = {
+            "kill": self._kill,
+            "pause": self._pause,
+            "restart": self._restart,
+            "wire": self._wire,
+            "misbehave": self._misbehave,
+        }
+        happened = await ways[fault.kind](fault)
+        (self.done if happened else self.missed)[fault.label] += 1
+        self._say(fault.label if happened else f"{fault.label}: not there to be hurt")
+
+    async def _there(self, member: Member, seconds: float) -> bool:
+        """Waits until it serves, as long as the fault has patience; then it must at least be alive."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not (member.is_alive and member.is_healthy):
+            await asyncio.sleep(0.05)
+        while time.monotonic() < deadline + READY_SECONDS and not member.is_alive:
+            await asyncio.sleep(0.05)
+        return member.is_alive
+
+    async def _kill(self, fault: Fault) -> bool:
+        member = self._stack.members[fault.target]
+        async with member.lock:
+            if not await self._there(member, fault.seconds):
+                return False
+            if fault.mode:  # its next life ends by itself, at a place between a commit and a send
+                member.fail_points = f"{fault.mode}=kill@{fault.number}"
+            others = [one for one in self._stack.replicas_of(member.service) if one is not member and one.is_healthy]
+            is_holder = bool(others) and await self._stack.holds_relay(member)
+            happened = await self._stack.kill(member)
+        if happened and is_holder:
+            await self._stack.measure_takeover(member.service)
+        return happened
+
+    async def _pause(self, fault: Fault) -> bool:
+        member = self._stack.members[fault.target]
+        async with member.lock:
+            if not await self._there(member, READY_SECONDS):
+                return False
+            await self._stack.pause(member, fault.seconds)
+            return True
+
+    async def _restart(self, fault: Fault) -> bool:
+        member = self._stack.members[fault.target]
+        async with member.lock:
+            if not await self._there(member, READY_SECONDS):
+                return False
+            await self._stack.restart(member)
+            return True
+
+    async def _wire(self, fault: Fault) -> bool:
+        wire = self._stack.wires[fault.target]
+        match fault.mode:
+            case "cut":
+                return wire.cut() > 0
+            case "half-open":
+                return wire.half_open() > 0
+            case "deaf":
+                wire.is_deaf = True
+            case "lose answers":
+                wire.loses_answers = True
+            case "slow":
+                wire.delay_seconds = 0.1
+            case _:
+                wire.is_refusing = True
+        if fault.target in SERVERS:
+            self._stack.disturbed[fault.target] = time.monotonic() + fault.seconds
+        await asyncio.sleep(fault.seconds)
+        wire.heal()
+        return True
+
+    async def _misbehave(self, fault: Fault) -> bool:
+        url = f"{self._stack.addresses()[fault.target]}/control/misbehave"
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with self._http.post(url, json=fault.order) as response:
+                return response.status in {200, 201}
+        return False

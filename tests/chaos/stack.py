@@ -1,0 +1,392 @@
+"""The suite's processes under the harness' own hand: started, killed, paused, started again at once.
+
+Not the supervisor of ``make up``: when and how a process dies and comes back is what is tried out here. A process that
+ended, whoever ended it, is started again immediately; the time until it serves again is measured.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import psutil
+
+from local_stack import kafka
+from local_stack.fixtures import JARS
+from local_stack.kafka import EmbeddedKafka
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.processes import Process, module_command, postgres_data, processes
+from local_stack.provision import provision
+from local_stack.settings import Ports, Settings
+from local_stack.supervisor import last_line
+from tests.chaos.wires import Wire
+
+SERVICES = ("scheduler-sync", "notifier")
+SERVERS = ("postgres", "kafka")
+SIMULATORS = ("powerserver", "omegaai", "mailsink")
+WATCH_SECONDS = 0.03
+START_SECONDS = 180
+TAKEOVER_SECONDS = 60
+_PATIENCE = {
+    # Short pauses, so that what a run shows in minutes is what an installation shows in hours.
+    "SCHEDULER_SYNC_RETRY__LONGEST_SECONDS": "2",
+    "SCHEDULER_SYNC_BREAKER__OPEN_SECONDS": "1",
+    "SCHEDULER_SYNC_OMEGAAI__TIMEOUT_SECONDS": "3",
+    "SCHEDULER_SYNC_OMEGAAI__POLL_SECONDS": "1",
+    "SCHEDULER_SYNC_POWERSERVER__ACK_TIMEOUT_SECONDS": "2",
+    "NOTIFIER_RETRY__LONGEST_SECONDS": "2",
+    "NOTIFIER_BREAKER__OPEN_SECONDS": "1",
+    "NOTIFIER_SMTP__TIMEOUT_SECONDS": "3",
+    "POWERSERVER_SIM_ACK_TIMEOUT_SECONDS": "4",
+    "POWERSERVER_SIM_RETRY_INITIAL_SECONDS": "0.2",
+    "POWERSERVER_SIM_RETRY_MAX_SECONDS": "1",
+}
+
+
+class ChaosError(RuntimeError):
+    """The harness itself could not go on; the text says where to look."""
+
+
+def listening_port() -> int:
+    """A free port that no outgoing connection is given: a killed listener finds its port free again."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1000):
+        port = random.SystemRandom().randrange(10_000, min(lowest, 30_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ChaosError("no free port below the ephemeral range")
+
+
+@dataclass
+class Kill:
+    """One violent end and how long it took until the process served again."""
+
+    name: str
+    how: str
+    recovery_seconds: float | None = None
+    is_alone: bool = True
+    """Nothing that the process needs was down meanwhile."""
+
+
+@dataclass
+class Member:
+    """One process that is kept running."""
+
+    process: Process
+    log: Path
+    child: "subprocess.Popen[bytes] | None" = None
+    is_healthy: bool = False
+    is_wanted: bool = True
+    is_stopped: bool = False
+    """Held by SIGSTOP."""
+    fail_points: str = ""
+    """For the next start only."""
+    armed: str = ""
+    expected: str = ""
+    """Why its end is expected, until it ended."""
+    ends: list[str] = field(default_factory=list)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def name(self) -> str:
+        return self.process.name
+
+    @property
+    def service(self) -> str:
+        """The service whose replica this is."""
+        return self.name.rstrip("0123456789").removesuffix("-") if self.name[-1].isdigit() else self.name
+
+    @property
+    def is_alive(self) -> bool:
+        return self.child is not None and self.child.poll() is None
+
+    def tree(self) -> list[psutil.Process]:
+        if self.child is None:
+            return []
+        with suppress(psutil.NoSuchProcess):
+            top = psutil.Process(self.child.pid)
+            return [top, *top.children(recursive=True)]
+        return []
+
+
+class ChaosStack:
+    """The whole suite with a wire in front of every link."""
+
+    def __init__(self, base: Path, *, replicas: int = 1, sabotage: str = "") -> None:
+        jars = Path(os.environ.get("KAFKA_JARS_DIR", JARS))
+        kafka.fetch_jars(jars)
+        os.environ["KAFKA_JARS_DIR"] = str(jars)
+        base.mkdir(parents=True, exist_ok=True)
+        base.chmod(0o755)  # Postgres runs as nobody when the harness runs as root
+        self.ports = Ports(**{one.name: listening_port() for one in fields(Ports)})
+        self.settings = Settings(base, self.ports)
+        for folder in (self.settings.logs, self.settings.data):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.kills: list[Kill] = []
+        self.takeovers: list[float] = []
+        """Seconds without an active relay after its holder was killed; only with replicas."""
+        self.disturbed: dict[str, float] = {}
+        """When a server that others need was last known to be away."""
+        self.wires = {
+            name: Wire(name, listening_port(), [port])
+            for name, port in {
+                "hl7-in": self.ports.scheduler_sync_mllp,
+                "hl7-out": self.ports.powerserver_mllp,
+                "fhir": self.ports.omegaai,
+                "smtp": self.ports.mailsink_smtp,
+                "postgres": self.ports.postgres,
+                "kafka": self.ports.kafka,
+            }.items()
+        }
+        self.postgres = EmbeddedPostgres(postgres_data(self.settings), self.ports.postgres)
+        self.kafka = EmbeddedKafka(
+            self.settings.data / "kafka", self.ports.kafka, self.ports.kafka_controller, jars,
+            advertised_port=self.wires["kafka"].port,
+        )  # fmt: skip
+        self.members = {one.name: one for one in self._members(replicas, sabotage)}
+        self._watchers: list[asyncio.Task[None]] = []
+
+    def _members(self, replicas: int, sabotage: str) -> list[Member]:
+        found = []
+        for process in processes(self.settings):
+            if process.name == "kafka":
+                found.append(self._member(replace(process, spawn=self.kafka.spawn)))
+            elif process.name in SERVICES:
+                numbers = range(1, replicas + 1)
+                found += [self._member(self._replica(process, number, sabotage)) for number in numbers]
+            elif process.name == "powerserver":
+                peer = {"POWERSERVER_SIM_PEER_PORT": str(self.wires["hl7-in"].port), **_PATIENCE}
+                found.append(self._member(process.changed(environment=peer)))
+            else:
+                found.append(self._member(process))
+        return found
+
+    def _member(self, process: Process) -> Member:
+        return Member(process, self.settings.logs / f"{process.name}.log")
+
+    def _replica(self, process: Process, number: int, sabotage: str) -> Process:
+        prefix = process.name.upper().replace("-", "_")
+        database = process.name.replace("-", "_")
+        store = self.settings.database_url(database).replace(
+            f":{self.ports.postgres}/", f":{self.wires['postgres'].port}/"
+        )
+        environment = {
+            **_PATIENCE,
+            f"{prefix}_STORE__URL": store,
+            f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{self.wires['kafka'].port}",
+            "SCHEDULER_SYNC_POWERSERVER__PORT": str(self.wires["hl7-out"].port),
+            "SCHEDULER_SYNC_OMEGAAI__BASE_URL": f"http://127.0.0.1:{self.wires['fhir'].port}",
+            "NOTIFIER_SMTP__PORT": str(self.wires["smtp"].port),
+        }
+        health = ""
+        if number > 1:
+            http = listening_port()
+            environment[f"{prefix}_HTTP__PORT"] = str(http)
+            health = f"http://127.0.0.1:{http}/readyz"
+            if process.name == "scheduler-sync":
+                mllp = listening_port()
+                environment["SCHEDULER_SYNC_MLLP__PORT"] = str(mllp)
+                self.wires["hl7-in"].targets.append(mllp)
+        arguments = ("tests.chaos.sabotage", sabotage, *process.arguments) if sabotage else process.arguments
+        name = process.name if number == 1 else f"{process.name}-{number}"
+        return process.changed(name=name, arguments=arguments, environment=environment, health=health)
+
+    def addresses(self) -> dict[str, str]:
+        """Of the simulators, straight: people do not go through the wires."""
+        return {name: f"http://127.0.0.1:{getattr(self.ports, name)}" for name in SIMULATORS}
+
+    def replicas_of(self, service: str) -> list[Member]:
+        return [one for one in self.members.values() if one.service == service]
+
+    async def start(self) -> None:
+        """Everything up and healthy. Raises ``ChaosError`` naming the log of what is not."""
+        for server in (self.postgres, self.kafka):
+            await asyncio.to_thread(server.prepare)
+        for wire in self.wires.values():
+            await wire.open()
+        first = [*SERVERS, *SIMULATORS]
+        for name in first:
+            self._spawn(self.members[name])
+        for name in first:
+            await self.until_healthy(name)
+        await provision(self.postgres.admin_url, self.settings.passwords())
+        for name in SERVICES:
+            for job in self.members[name].process.jobs:
+                await self._job(self.members[name], job)
+        for name, member in self.members.items():
+            if name not in first:
+                self._spawn(member)
+        for name in self.members:
+            await self.until_healthy(name)
+        self._watchers = [asyncio.create_task(self._watch(member)) for member in self.members.values()]
+
+    async def _job(self, member: Member, job: tuple[str, ...]) -> None:
+        with member.log.open("ab") as output:
+            child = await asyncio.create_subprocess_exec(
+                *module_command(*job), env={**os.environ, **member.process.environment}, stdout=output, stderr=output
+            )
+        if await child.wait() != 0:
+            raise ChaosError(f"{' '.join(job)} failed: {last_line(member.log)} ({member.log})")
+
+    async def until_healthy(self, name: str) -> None:
+        """Raises ``ChaosError`` after ``START_SECONDS``."""
+        member = self.members[name]
+        deadline = time.monotonic() + START_SECONDS
+        while not await member.process.healthy():
+            if time.monotonic() > deadline:
+                raise ChaosError(f"{name} did not become healthy: {last_line(member.log)} ({member.log})")
+            await asyncio.sleep(0.1)
+        member.is_healthy = True
+
+    async def unhealthy(self) -> list[str]:
+        """Who does not serve at this moment."""
+        return [one.name for one in self.members.values() if not (one.is_alive and await one.process.healthy())]
+
+    def _spawn(self, member: Member) -> None:
+        member.armed, member.fail_points = member.fail_points, ""
+        process = member.process
+        if member.armed:
+            process = process.changed(environment={"FAILPOINTS": member.armed})
+        member.is_healthy = False
+        member.child = process.spawn(member.log)
+
+    async def _watch(self, member: Member) -> None:
+        """Starts the member again whenever it ended, and measures until it serves."""
+        kill: Kill | None = None
+        ended = 0.0
+        while True:
+            if member.is_wanted and not member.is_alive:
+                ended = time.monotonic()
+                kill = self._judge(member)
+                if kill is None:
+                    await asyncio.sleep(0.3)  # it ended by itself, such as when its store is away at the start
+                self._spawn(member)
+            elif member.is_wanted and not member.is_healthy and await member.process.healthy():
+                member.is_healthy = True
+                if member.name in SERVERS:
+                    self.disturbed[member.name] = time.monotonic()
+                if kill is not None:
+                    kill.recovery_seconds = round(time.monotonic() - ended, 3)
+                    needed = SERVERS if member.service in SERVICES else ()
+                    kill.is_alone = all(self.disturbed.get(name, 0.0) < ended - 1.0 for name in needed)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _judge(self, member: Member) -> Kill | None:
+        """What ended it: ours, a fail point's, or its own doing."""
+        code = member.child.returncode if member.child is not None else 0
+        how, member.expected = member.expected, ""
+        if not how and code == -signal.SIGKILL and member.armed:
+            how = f"fail point {member.armed.partition('=')[0]}"
+        if not how:
+            member.ends.append(f"exit code {code}")
+            return None
+        if member.name in SERVERS:
+            self.disturbed[member.name] = time.monotonic()
+        kill = Kill(member.name, how)
+        if "SIGTERM" not in how:
+            self.kills.append(kill)
+        return kill
+
+    async def kill(self, member: Member) -> bool:
+        """``kill -9`` of the process and all of its children. False when it was not running."""
+        if not member.is_alive:
+            return False
+        tree = member.tree()
+        member.expected, member.is_stopped = "kill -9", False
+        for one in tree:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        return True
+
+    async def restart(self, member: Member) -> None:
+        """An orderly stop; the watcher starts it again."""
+        if member.child is None or not member.is_alive:
+            return
+        member.expected = "SIGTERM"
+        with suppress(ProcessLookupError):
+            os.killpg(member.child.pid, member.process.stop_signal)
+        deadline = time.monotonic() + 30
+        child = member.child
+        while child.poll() is None and time.monotonic() < deadline:
+            await asyncio.sleep(WATCH_SECONDS)
+        if child.poll() is None:
+            await self.kill(member)
+
+    async def holds_relay(self, member: Member) -> bool:
+        """Whether the member's relay is the active one of its service."""
+        port = next(value for name, value in member.process.environment.items() if name.endswith("_HTTP__PORT"))
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+                try:
+                    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+                    return b"\noutbox_relay_active 1" in await reader.read(2**20)
+                finally:
+                    writer.close()
+        return False
+
+    async def measure_takeover(self, service: str) -> None:
+        """How long until a replica's relay is active again, when nothing that it needs is away meanwhile."""
+        began = time.monotonic()
+        while time.monotonic() - began < TAKEOVER_SECONDS:
+            for member in self.replicas_of(service):
+                if member.is_alive and not member.is_stopped and await self.holds_relay(member):
+                    if all(self.disturbed.get(name, 0.0) < began - 1.0 for name in SERVERS):
+                        self.takeovers.append(round(time.monotonic() - began, 2))
+                    return
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def pause(self, member: Member, seconds: float) -> None:
+        """SIGSTOP, a while, SIGCONT, for the process and its children."""
+        tree = member.tree()
+        member.is_stopped = True
+        if member.name in SERVERS:
+            self.disturbed[member.name] = time.monotonic() + seconds
+        for one in tree:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        for one in tree:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGCONT)
+        member.is_stopped = False
+
+    async def close(self) -> None:
+        """Stops everything, whatever state it is in."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        groups = ([], [], [])  # type: tuple[list[Member], ...]
+        for member in self.members.values():
+            groups[0 if member.service in SERVICES else 2 if member.name in SERVERS else 1].append(member)
+        for group in groups:
+            await asyncio.gather(*(self._stop(member) for member in group))
+        for wire in self.wires.values():
+            await wire.close()
+
+    async def _stop(self, member: Member) -> None:
+        if member.child is None:
+            return
+        tree = member.tree()
+        for one in tree:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.killpg(member.child.pid, member.process.stop_signal)
+        _, left = await asyncio.to_thread(psutil.wait_procs, tree, 10)
+        for one in left:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        await asyncio.to_thread(member.child.wait)
+
+
+def versions() -> str:
+    return f"Python {sys.version.split()[0]}, Apache Kafka {kafka.KAFKA_VERSION}, embedded PostgreSQL"

@@ -1,0 +1,41 @@
+"""The short run of the chaos harness: from a fixed seed, with at least fifty kills, on the whole suite."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from local_stack.settings import ROOT
+
+pytestmark = pytest.mark.stack
+
+SEED = 20261125
+
+
+def chaos(*arguments: str, seconds: float) -> "subprocess.CompletedProcess[str]":
+    """One call of ``python -m tests.chaos`` with a deadline; a run that hangs is ended in order."""
+    command = [sys.executable, "-m", "tests.chaos", *arguments]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        output, _ = running.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        running.terminate()  # it stops its stack first
+        output, _ = running.communicate(timeout=60)
+        output += f"\nthe run was stopped after {seconds:g} s"
+    return subprocess.CompletedProcess(command, running.returncode, output)
+
+
+@pytest.mark.timeout(700)
+def test_an_acknowledged_input_has_exactly_one_effect_whatever_dies(tmp_path) -> None:
+    report = tmp_path / "report.json"
+    done = chaos(
+        "--seed", str(SEED), "--seconds", "70", "--kills", "55", "--others", "45", "--settle", "180",
+        "--report", str(report), seconds=600,
+    )  # fmt: skip
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+    found = json.loads(report.read_text())
+    assert found["kills"] >= 50, "too few processes were killed for the run to say anything"
+    assert found["inputs"] >= 150, "people did too little for the run to say anything"
+    assert found["seed"] == SEED

@@ -1,0 +1,148 @@
+"""TCP proxies in front of every link, so that a network's faults can be made: cut, half-open, slow, deaf, refused.
+
+One proxy may have several targets: each new connection goes to the next one that answers, which is how replicas of a
+listener are reached through one port.
+"""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+_CHUNK_BYTES = 64 * 1024
+_CONNECT_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class _Line:
+    """One connection through a wire: the client's side and the target's."""
+
+    client: asyncio.StreamWriter
+    target: asyncio.StreamWriter
+    is_half_open: bool = False
+
+    def abort(self) -> None:
+        """Both sides hear of it at once (RST)."""
+        _reset(self.client)
+        _reset(self.target)
+
+
+@dataclass
+class Wire:
+    """A proxy on ``port`` towards ``targets`` (ports on this machine). Faults hold until they are taken back."""
+
+    name: str
+    port: int
+    targets: list[int]
+    is_refusing: bool = False
+    is_deaf: bool = False
+    """Nothing passes, in neither direction, and nobody is told: what a firewall's lost state looks like."""
+    loses_answers: bool = False
+    """What clients say arrives; what is answered does not."""
+    delay_seconds: float = 0.0
+    _lines: set[_Line] = field(default_factory=set)
+    _turns: Iterator[int] = field(default_factory=itertools.count)
+    _server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+
+    def cut(self) -> int:
+        """Ends every connection. Returns how many there were."""
+        lines = list(self._lines)
+        for line in lines:
+            line.abort()
+        return len(lines)
+
+    def half_open(self) -> int:
+        """The targets' sides end and the clients are not told. Returns how many connections are left so."""
+        lines = list(self._lines)
+        for line in lines:
+            line.is_half_open = True
+            _reset(line.target)
+        return len(lines)
+
+    def heal(self) -> None:
+        """Takes every fault back. Connections that were deaf are cut: what was lost on them cannot come again."""
+        was_lossy = self.is_deaf or self.loses_answers
+        self.is_refusing = self.is_deaf = self.loses_answers = False
+        self.delay_seconds = 0.0
+        if was_lossy:
+            self.cut()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_refusing:
+            _reset(writer)
+            return
+        try:
+            target_reader, target_writer = await self._connect()
+        except (OSError, TimeoutError):
+            _reset(writer)
+            return
+        line = _Line(writer, target_writer)
+        self._lines.add(line)
+        there = asyncio.ensure_future(self._pump(reader, target_writer, is_answer=False))
+        back = asyncio.ensure_future(self._pump(target_reader, writer, is_answer=True))
+        try:
+            done, _ = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+            if line.is_half_open:
+                there.cancel()
+                with suppress(OSError):
+                    while await reader.read(_CHUNK_BYTES):
+                        pass  # the client speaks to nobody, until it gives up by itself
+            elif all(pump.result() for pump in done):
+                await asyncio.wait({there, back}, timeout=_LAST_WORDS_SECONDS)
+                writer.close()  # in order: what was answered last still arrives
+        finally:
+            there.cancel()
+            back.cancel()
+            await asyncio.gather(there, back, return_exceptions=True)
+            self._lines.discard(line)
+            _reset(target_writer)
+            if not writer.is_closing():
+                _reset(writer)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The next target in turn that answers."""
+        first = next(self._turns)
+        error: Exception = ConnectionRefusedError()
+        for place in range(len(self.targets)):
+            port = self.targets[(first + place) % len(self.targets)]
+            try:
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    return await asyncio.open_connection("127.0.0.1", port)
+            except (OSError, TimeoutError) as problem:
+                error = problem
+        raise error
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> bool:
+        """Carries bytes until one side ends. Returns whether it ended in order."""
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK_BYTES):
+                if self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
+                if self.is_deaf or (is_answer and self.loses_answers):
+                    continue
+                writer.write(data)
+                await writer.drain()
+            with suppress(OSError):
+                writer.write_eof()
+            return True
+        return False
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Ends a connection at once, without the handshake of an orderly end."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    writer.transport.abort()
