@@ -44,7 +44,7 @@ class Ids:
 
 class Sending:
     def __init__(self, server: FakeOmegaAI, session: aiohttp.ClientSession) -> None:
-        self.server, self.ids = server, Ids()
+        self.server, self.ids, self.is_ours = server, Ids(), True
         tokens = TokenSource(
             session, f"{server.base_url}/auth/oauth2/v2.0/token",
             client_id="suite", client_secret="development-secret", scope="api",
@@ -52,10 +52,13 @@ class Sending:
         self._sender = OmegaAISender(FhirClient(session, server.base_url, tokens), self.ids)
 
     async def send(self, kind: str, payload: bytes, *, settle: bool = True) -> Receipt:
+        async def still_ours() -> bool:
+            return self.is_ours
+
         receipt = await self._sender.send(
             Delivery(
                 id=UUID(int=9), destination="omegaai", key=PATIENT, kind=kind, payload=payload, idempotency_key="k",
-                headers={}, attempt=1, created_at=datetime.now(ZONE), traceparent=None,
+                headers={}, attempt=1, created_at=datetime.now(ZONE), traceparent=None, still_ours=still_ours,
             )
         )  # fmt: skip
         if settle:
@@ -126,6 +129,17 @@ async def test_a_change_updates_the_version_that_was_read(sending: Sending):
     (stored,) = sending.server.all("Appointment")
     assert (stored["meta"]["versionId"], stored["start"]) == ("2", "2026-12-02T14:30:00-05:00")
     assert receipt.detail["version_id"] == "2"
+
+
+async def test_a_write_that_comes_late_undoes_nothing(sending: Sending):
+    await sending.patient()
+    await sending.appointment()
+    await sending.appointment(base_version="1", written_version="1", **NEXT_DAY)
+    sending.is_ours = False  # it stood still, and another worker delivered what came after
+    with pytest.raises(Transient, match="taken the delivery over"):
+        await sending.appointment(base_version="1", written_version="1")
+    (stored,) = sending.server.all("Appointment")
+    assert (stored["meta"]["versionId"], stored["start"]) == ("2", "2026-12-02T14:30:00-05:00")
 
 
 async def test_a_pending_leaves_a_confirmation_that_has_not_reached_us(sending: Sending):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -33,9 +34,18 @@ GAUGE_SECONDS = 2.0
 log = structlog.get_logger(__name__)
 
 
+async def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message for a partner. ``attempt`` counts from 1; ``idempotency_key`` is the same at every try."""
+    """One message for a partner. ``attempt`` counts from 1; ``idempotency_key`` is the same at every try.
+
+    ``still_ours`` is false once another worker has the delivery, because this one stood still for longer than its
+    lease. Ask it between reading a partner's version and a write that is conditional on that version: then a late
+    write can never undo what was delivered meanwhile.
+    """
 
     id: UUID
     destination: str
@@ -47,6 +57,7 @@ class Delivery:
     attempt: int
     created_at: datetime
     traceparent: str | None = None
+    still_ours: Callable[[], Awaitable[bool]] = field(default=_always, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ _RENEW = """
 UPDATE deliveries SET lease_until = clock_timestamp() + $2 * interval '1 second'
 WHERE lease_token = ANY($1::uuid[]) AND state = 'pending'
 """
+_HELD = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE id = $1 AND lease_token = $2 AND state = 'pending')"
 _DONE = """
 UPDATE deliveries SET state = 'done', done_at = clock_timestamp(), receipt = $3, last_error = NULL,
     lease_token = NULL, lease_until = NULL
@@ -238,10 +250,17 @@ class DeliveryWorker(LoopBase):
         if rows:
             failpoints.hit("delivery.after-claim-before-send")
         for row in sorted(rows, key=lambda row: row["sequence"]):
-            task = asyncio.create_task(self._deliver(_delivery(row), token))
+            delivery = _delivery(row, partial(self._holds, row["id"], token))
+            task = asyncio.create_task(self._deliver(delivery, token))
             self._underway[task] = token
             task.add_done_callback(self._ended)
         return len(rows)
+
+    async def _holds(self, delivery_id: UUID, token: UUID) -> bool:
+        try:
+            return bool(await self._store.pool.fetchval(_HELD, delivery_id, token))
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._underway.pop(task, None)
@@ -328,7 +347,7 @@ class DeliveryWorker(LoopBase):
         self._metrics.set("deliveries_oldest_pending_age_seconds", row["age"], destination=self._destination)
 
 
-def _delivery(row: Any) -> Delivery:
+def _delivery(row: Any, still_ours: Callable[[], Awaitable[bool]]) -> Delivery:
     return Delivery(
         id=row["id"],
         destination=row["destination"],
@@ -340,6 +359,7 @@ def _delivery(row: Any) -> Delivery:
         attempt=row["attempts"],
         created_at=row["created_at"],
         traceparent=row["traceparent"],
+        still_ours=still_ours,
     )
 
 

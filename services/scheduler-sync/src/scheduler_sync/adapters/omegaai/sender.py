@@ -46,12 +46,12 @@ class OmegaAISender:
 
     async def send(self, delivery: Delivery) -> Receipt:
         if delivery.kind == PATIENT_UPSERT:
-            return await self._patient(PatientSnapshot.from_bytes(delivery.payload))
+            return await self._patient(PatientSnapshot.from_bytes(delivery.payload), delivery)
         if delivery.kind == APPOINTMENT_UPSERT:
-            return await self._appointment(AppointmentSnapshot.from_bytes(delivery.payload))
+            return await self._appointment(AppointmentSnapshot.from_bytes(delivery.payload), delivery)
         raise Permanent(f"no such kind of delivery: {delivery.kind}")
 
-    async def _patient(self, snapshot: PatientSnapshot) -> Receipt:
+    async def _patient(self, snapshot: PatientSnapshot, delivery: Delivery) -> Receipt:
         if not snapshot.identifiers:
             raise Permanent("Patient.identifier: no issuer of the patient is mapped to an OmegaAI system")
         known = (await self._ids.of_patient(snapshot.patient_id)).patient_fhir_id
@@ -65,13 +65,13 @@ class OmegaAISender:
                 body = writer.patient(snapshot, found.resource)
                 if not writer.is_same(body, found.resource):
                     try:
-                        found = await self._client.update("Patient", found.id, body, version=found.version)
+                        found = await self._update(delivery, "Patient", found, body)
                     except VersionMovedError:
                         continue
             return _receipt(found, "Patient")
         raise Transient("OmegaAI: the Patient keeps changing under the update")
 
-    async def _appointment(self, snapshot: AppointmentSnapshot) -> Receipt:
+    async def _appointment(self, snapshot: AppointmentSnapshot, delivery: Delivery) -> Receipt:
         ids = await self._ids.of_link(snapshot.link_id)
         if ids.patient_fhir_id is None:
             raise Permanent("Appointment.participant: the patient is not in OmegaAI; see the patient's delivery")
@@ -89,11 +89,17 @@ class OmegaAISender:
                 body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource)
                 if not writer.is_same(body, found.resource):
                     try:
-                        found = await self._client.update("Appointment", found.id, body, version=found.version)
+                        found = await self._update(delivery, "Appointment", found, body)
                     except VersionMovedError:
                         continue
             return _receipt(found, "Appointment", status=status)
         raise Transient("OmegaAI: the Appointment keeps changing under the update")
+
+    async def _update(self, delivery: Delivery, resource_type: str, found: Found, body: Json) -> Found:
+        """Over the version that was read, and only while nobody else delivers: a late write would undo theirs."""
+        if not await delivery.still_ours():
+            raise Transient("another worker has taken the delivery over")
+        return await self._client.update(resource_type, found.id, body, version=found.version)
 
     async def _existing(self, resource_type: str, known_id: str | None) -> Found | None:
         if known_id is None:
