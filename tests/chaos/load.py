@@ -95,10 +95,11 @@ class Town:
         self._slots = found
         self._follower = asyncio.create_task(self._follow())
 
-    async def live(self, seconds: float, per_second: float) -> None:
-        """Lets new stories begin for ``seconds``; those that have begun go on."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+    async def live(self, until: asyncio.Event, *, per_second: float, most: int) -> None:
+        """Lets new stories begin until told; those that have begun go on. At most ``most`` of them."""
+        for _ in range(most):
+            if until.is_set():
+                return
             story = asyncio.create_task(self._story())
             self._stories.add(story)
             story.add_done_callback(self._stories.discard)

@@ -126,9 +126,12 @@ async def _play(options: Options, stack: ChaosStack, screen: Screen) -> Outcome:
             options.seed, seconds=options.seconds, kills=options.kills, others=options.others, replicas=options.replicas
         )
         screen.phase("people are at work, and things go wrong")
+        is_over = asyncio.Event()
+        most = int(options.seconds * options.per_second * 1.5)
         async with asyncio.TaskGroup() as group:
-            group.create_task(town.live(options.seconds, options.per_second))
-            group.create_task(mischief.run(faults))
+            group.create_task(town.live(is_over, per_second=options.per_second, most=most))
+            await mischief.run(faults)
+            is_over.set()
         await mischief.heal()
         screen.phase("the last stories come to their end")
         await town.go_home(STORIES_END_SECONDS)

