@@ -19,11 +19,11 @@ from pathlib import Path
 import psutil
 
 from local_stack import kafka
-from local_stack.fixtures import JARS
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Process, module_command, postgres_data, processes
 from local_stack.provision import provision
+from local_stack.servers import JARS
 from local_stack.settings import Ports, Settings
 from local_stack.supervisor import last_line
 from tests.chaos.wires import Wire

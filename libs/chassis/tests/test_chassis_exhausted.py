@@ -23,7 +23,7 @@ from chassis.hl7_inbound import Hl7Listener
 from chassis.metrics import Metrics
 from chassis.store import Store
 from chassis.testing import eventually
-from local_stack.fixtures import free_port
+from local_stack.ports import free_port
 from local_stack.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.stack
