@@ -31,6 +31,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of the first run; the next ones count up (chosen and printed)")
     parser.add_argument("--seconds", type=float, default=90, help="how long things go wrong, per run (90)")
     parser.add_argument("--kills", type=int, default=60, help="planned kill -9, fail points come on top (60)")
+    parser.add_argument("--burst", type=int, default=1, help="how often in a row each of them comes, about (1)")
     parser.add_argument("--others", type=int, default=70, help="planned other faults (70)")
     parser.add_argument("--rate", type=float, default=2.5, help="appointments booked a second (2.5)")
     parser.add_argument("--replicas", type=int, default=1, choices=range(1, 5), help="of each service (1)")
@@ -49,8 +50,8 @@ def main() -> int:
     for number in range(arguments.runs):
         options = Options(
             seed=first + number, seconds=arguments.seconds, kills=arguments.kills, others=arguments.others,
-            per_second=arguments.rate, replicas=arguments.replicas, settle_seconds=arguments.settle,
-            sabotage=arguments.sabotage, keep=arguments.keep,
+            per_second=arguments.rate, burst=arguments.burst, replicas=arguments.replicas,
+            settle_seconds=arguments.settle, sabotage=arguments.sabotage, keep=arguments.keep,
         )  # fmt: skip
         console.print(f"[bold]Run {number + 1} of {arguments.runs}[/]: seed {options.seed}, {options.words}")
         try:

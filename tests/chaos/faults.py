@@ -75,6 +75,8 @@ class Fault:
     mode: str = ""
     seconds: float = 0.0
     number: int = 0
+    again: tuple[float, ...] = ()
+    """Pauses after which a victim that has just been started again is killed again: a crash loop."""
     order: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -82,10 +84,10 @@ class Fault:
         return " ".join(filter(None, (self.kind, self.target, self.mode)))
 
 
-def plan(seed: int, *, seconds: float, kills: int, others: int, replicas: int) -> list[Fault]:
-    """The run's faults in order of time."""
+def plan(seed: int, *, seconds: float, kills: int, others: int, replicas: int, burst: int = 1) -> list[Fault]:
+    """The run's faults in order of time. Each of the ``kills`` comes 1 to 2 × ``burst`` - 1 times in a row."""
     rng = random.Random(seed)
-    found = [_kill(rng, at, replicas) for at in _times(rng, kills, seconds)]
+    found = [_kill(rng, at, replicas, burst) for at in _times(rng, kills, seconds)]
     kinds, weights = list(_OTHERS), list(_OTHERS.values())
     for at in _times(rng, others, seconds):
         (kind,) = rng.choices(kinds, weights)
@@ -102,13 +104,15 @@ def _victim(rng: random.Random, name: str, replicas: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _kill(rng: random.Random, at: float, replicas: int) -> Fault:
+def _kill(rng: random.Random, at: float, replicas: int, burst: int) -> Fault:
     (name,) = rng.choices(list(_VICTIMS), list(_VICTIMS.values()))
     mode, number = "", 0
     if name in SERVICES and rng.random() < 0.7:
         mode, number = rng.choice(_FAIL_POINTS[name]), rng.randint(1, 12)
     seconds = READY_SECONDS if rng.random() > RUTHLESS else 0.0
-    return Fault(at, "kill", _victim(rng, name, replicas), mode, seconds, number)
+    times = rng.randint(1, 2 * burst - 1) - 1 if name not in SERVERS else 0
+    again = tuple(round(rng.uniform(0.02, 0.7), 2) for _ in range(times))
+    return Fault(at, "kill", _victim(rng, name, replicas), mode, seconds, number, again)
 
 
 def _other(rng: random.Random, at: float, kind: str, replicas: int) -> Fault:
@@ -178,11 +182,18 @@ class Mischief:
         async with member.lock:
             if not await self._there(member, fault.seconds):
                 return False
-            if fault.mode:  # its next life ends by itself, at a place between a commit and a send
-                member.fail_points = f"{fault.mode}=kill@{fault.number}"
             others = [one for one in self._stack.replicas_of(member.service) if one is not member and one.is_healthy]
             is_holder = bool(others) and await self._stack.holds_relay(member)
-            happened = await self._stack.kill(member)
+            lives = [0.0, *fault.again]
+            happened = False
+            for number, pause in enumerate(lives, start=1):
+                await asyncio.sleep(pause)
+                if not await self._there(member, 0.0):
+                    break
+                if fault.mode and number == len(lives):
+                    # Its next life ends by itself, at a place between a commit and a send.
+                    member.fail_points = f"{fault.mode}=kill@{fault.number}"
+                happened = await self._stack.kill(member) or happened
         if happened and is_holder:
             await self._stack.measure_takeover(member.service)
         return happened

@@ -34,6 +34,7 @@ class Options:
     kills: int
     others: int
     per_second: float
+    burst: int = 1
     replicas: int = 1
     settle_seconds: float = 300
     sabotage: str = ""
@@ -41,7 +42,8 @@ class Options:
 
     @property
     def words(self) -> str:
-        what = f"{self.kills} kills and {self.others} other faults in {self.seconds:g} s"
+        kills = f"{self.kills} kills" if self.burst == 1 else f"{self.kills} crash loops of about {self.burst} kills"
+        what = f"{kills} and {self.others} other faults in {self.seconds:g} s"
         replicas = f", {self.replicas} replicas of each service" if self.replicas > 1 else ""
         return what + replicas + (f", sabotaged: {self.sabotage}" if self.sabotage else "")
 
@@ -123,8 +125,9 @@ async def _play(options: Options, stack: ChaosStack, screen: Screen) -> Outcome:
         await town.begin(int(options.seconds * options.per_second * 3) + 100)
         mischief = Mischief(stack, http, lambda words: screen.tell(stack, town, words))
         faults = plan(
-            options.seed, seconds=options.seconds, kills=options.kills, others=options.others, replicas=options.replicas
-        )
+            options.seed, seconds=options.seconds, kills=options.kills, others=options.others,
+            replicas=options.replicas, burst=options.burst,
+        )  # fmt: skip
         screen.phase("people are at work, and things go wrong")
         is_over = asyncio.Event()
         most = int(options.seconds * options.per_second * 1.5)

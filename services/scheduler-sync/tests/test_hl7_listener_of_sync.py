@@ -107,3 +107,44 @@ async def test_many_connections_at_once_leave_one_effect_each(migrated_url: str)
         assert await core.store.pool.fetchval("SELECT count(*) FROM patients") == 1
         topics = await core.store.pool.fetch("SELECT topic, count(*) AS n FROM outbox GROUP BY topic ORDER BY topic")
         assert [tuple(row) for row in topics] == [("appointment.scheduled", 60), ("patient.registered", 1)]
+
+
+DAY = [
+    siu("S12", control_id="C1", made="20261125093000-0500"),
+    siu("S13", control_id="C2", made="20261125093001-0500", start="20261202143000-0500", end="20261202150000-0500"),
+    siu("S14", control_id="C3", made="20261125093002-0500", status="50^CONFIRMED^99PS", start="20261202143000-0500",
+        end="20261202150000-0500"),
+    siu("S15", control_id="C4", made="20261125093003-0500", status="80^CANCELLED^99PS", start="20261202143000-0500",
+        end="20261202150000-0500"),
+]  # fmt: skip
+"""A booking, its move, its confirmation, its cancellation."""
+
+
+async def test_every_input_twice_and_again_after_a_restart_has_one_effect(migrated_url: str):
+    """R4. What a message did stands in the link's history, by the journal's id of the message."""
+
+    async def effects(core: bootstrap.Core) -> tuple[list[str], list[int], list[str]]:
+        history = await core.store.pool.fetch("SELECT message FROM link_history ORDER BY id")
+        events = await core.store.pool.fetch("SELECT revision FROM outbox WHERE topic LIKE 'appointment.%' ORDER BY id")
+        deliveries = await core.store.pool.fetch("SELECT kind FROM deliveries ORDER BY sequence")
+        return [row[0] for row in history], [row[0] for row in events], [row[0] for row in deliveries]
+
+    once = (
+        ["SIU^S12", "SIU^S13", "SIU^S14", "SIU^S15"],
+        [1, 2, 3, 4],
+        ["patient.upsert", *["appointment.upsert"] * 4],
+    )
+    async with listening(migrated_url) as (core, client):
+        for raw in DAY:
+            assert [(await send(client, raw)).code for _ in range(2)] == ["AA", "AA"]
+        assert await effects(core) == once
+    async with listening(migrated_url) as (core, client):
+        for raw in [*DAY, *reversed(DAY)]:
+            assert (await send(client, raw)).code == "AA"
+        assert await effects(core) == once
+        other = siu("S14", control_id="C4", made="20261125093004-0500", status="85^NO SHOW^99PS")
+        assert (await send(client, other)).code == "AA"
+        assert core.metrics.value("hl7_repeats_total", kind="other-content") == 1
+        assert len((await effects(core))[0]) == 5
+        repeats = await core.store.pool.fetch("SELECT repeats FROM hl7_journal WHERE control_id <> 'C4'")
+        assert {row["repeats"] for row in repeats} == {3}
