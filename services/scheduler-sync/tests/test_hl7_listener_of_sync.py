@@ -10,6 +10,7 @@ from sync_samples import directory, orm, siu
 
 from chassis.errors import StoreUnavailable
 from hl7v2 import parse_ack
+from scheduler_sync import bootstrap
 
 pytestmark = pytest.mark.stack
 
