@@ -8,7 +8,7 @@ SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs demo test images images-offline bench chaos chaos-proof lint format types walls contracts-check check lock clean
+.PHONY: help setup up down roll status logs demo test images images-offline simulate bench chaos chaos-proof lint format types walls contracts-check check lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ images: ## build the images of services and simulators (IMAGES=notifier for one;
 images-offline: ## the same where no image registry answers: base, Kafka, Postgres and Compose from packages (as root)
 	$(SETUP)
 	@$(PY) -m local_stack images --offline $(if $(FRESH),--fresh)
+
+simulate: ## the chassis under a seeded scheduler with faults (SEEDS=100000; SEED=n replays one with its trace)
+	$(SETUP) --no-jars
+	@$(PY) tests/simulation/simulate.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
 bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some, LONG=1 to hold P3's load for ten minutes)
 	$(SETUP)

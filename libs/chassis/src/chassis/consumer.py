@@ -82,15 +82,15 @@ class InboxIntake:
         if self._respects_parking:
             keys = list({item.message.aggregate_id for item in items})
             parked = {row["key"] for row in await connection.fetch(_PARKED, self._consumer, keys)}
-        wanted = [item.message.message_id for item in items if item.message.aggregate_id not in parked]
+        # Those of parked keys are claimed too: one that was done before is a duplicate, and ``settle`` may release the
+        # claims of all that are held, because all of them are this transaction's.
+        wanted = [item.message.message_id for item in items]
         mine = {row["message_id"] for row in await connection.fetch(_CLAIM, self._consumer, wanted)}
         claims: list[Duplicate | Held | None] = []
         for item in items:
-            if item.message.aggregate_id in parked:
-                claims.append(Held())
-            elif item.message.message_id in mine:
+            if item.message.message_id in mine:
                 mine.discard(item.message.message_id)  # a second copy in the same batch is a duplicate
-                claims.append(None)
+                claims.append(Held() if item.message.aggregate_id in parked else None)
             else:
                 claims.append(Duplicate())
         return claims
@@ -251,6 +251,11 @@ class Consumer(LoopBase, Generic[W]):
             except StoreUnavailable as error:
                 failures += 1
                 log.warning("consumer.store-away", consumer=self._name, reason=error.reason)
+                await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=3))
+            except asyncpg.PostgresError as error:
+                # FastStream would go on with the next records, and their offsets would cover these.
+                failures += 1
+                log.exception("consumer.store-refused", consumer=self._name, reason=type(error).__name__)
                 await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=3))
             except DeadLetterLimitError:
                 if not self.stopped_by_limit:

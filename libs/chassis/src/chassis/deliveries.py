@@ -118,9 +118,17 @@ SELECT count(*) FILTER (WHERE state = 'pending') AS pending, count(*) FILTER (WH
     coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE state = 'pending')), 0)::float8 AS age
 FROM deliveries WHERE destination = $1 AND state IN ('pending', 'dead')
 """
+# When the next head of a line may go. Rows behind a head, and heads that another worker holds, are not due.
 _NEXT_DUE = """
-SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8 FROM deliveries
-WHERE destination = $1 AND state = 'pending'
+SELECT extract(
+    epoch FROM min(greatest(d.next_attempt_at, coalesce(d.lease_until, d.next_attempt_at))) - clock_timestamp()
+)::float8
+FROM deliveries d
+WHERE d.destination = $1 AND d.state = 'pending' AND NOT EXISTS (
+    SELECT 1 FROM deliveries earlier
+    WHERE earlier.destination = d.destination AND earlier.key = d.key AND earlier.state = 'pending'
+      AND earlier.sequence < d.sequence
+)
 """
 
 
@@ -202,13 +210,12 @@ class DeliveryWorker(LoopBase):
                     claimed = await self._claim()
                     await self._gauge()
                     failures = 0
+                    if not claimed:
+                        await self._rest()
                 except UNAVAILABLE as error:
                     failures += 1
                     log.warning("deliveries.store-away", destination=self._destination, reason=type(error).__name__)
                     await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=5))
-                    continue
-                if not claimed:
-                    await self._rest()
         finally:
             if self._underway:
                 await asyncio.wait(self._underway, timeout=self._send_timeout_seconds)

@@ -140,10 +140,12 @@ class Relay(LoopBase):
                     attributes = {"messaging.batch.message_count": len(rows)}
                     with tracing.span("publish outbox", tracing.SpanKind.PRODUCER, attributes):
                         sent, refused = await self._send(connection, producer, rows)
-                    self._failures = self._failures + 1 if refused else 0
-                    if self._failures:
-                        await self.pause(pause_seconds(self._failures, first_seconds=0.2, longest_seconds=5))
-                    elif len(rows) == BATCH_ROWS or sent < len(rows):
+                    if refused:
+                        # This producer has numbered what was refused: the broker would take nothing more of it.
+                        self._failures += 1
+                        return
+                    self._failures = 0
+                    if len(rows) == BATCH_ROWS or sent < len(rows):
                         continue
                 await self.pause(self._poll_seconds, self._wake)
         finally:

@@ -34,11 +34,13 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
 
+# A key that is parked already stays as it is, but locked: nobody finds its line empty and unparks it before our
+# messages are in it.
 _PARK_KEYS = """
 INSERT INTO parked_keys (consumer, key, reason, attempts, next_attempt_at)
 SELECT $1, key, reason, 1, clock_timestamp() + pause * interval '1 second'
 FROM unnest($2::uuid[], $3::text[], $4::float8[]) AS failed (key, reason, pause)
-ON CONFLICT (consumer, key) DO NOTHING
+ON CONFLICT (consumer, key) DO UPDATE SET reason = parked_keys.reason
 """
 _PARK_MESSAGES = """
 INSERT INTO parked_messages (consumer, key, message_id, topic, partition, kafka_offset, value, headers)
@@ -55,12 +57,14 @@ async def park(
     failed: Mapping[UUID, Transient],
     waiting: Sequence[tuple[UUID, UUID, Record]],
 ) -> None:
-    """Parks the ``failed`` keys and puts ``waiting`` (key, message id, record; in order) into their lines."""
-    reasons = [error.reason[:500] for error in failed.values()]
-    pauses = [
-        error.retry_after_seconds or pause_seconds(1, first_seconds=FIRST_PAUSE_SECONDS) for error in failed.values()
-    ]
-    await connection.execute(_PARK_KEYS, consumer, list(failed), reasons, pauses)
+    """Parks the keys of ``waiting`` (key, message id, record; in order), which it puts into their lines.
+
+    ``failed`` says why. A key that did not fail was found parked; its line may have been worked off meanwhile.
+    """
+    keys = sorted({key for key, _, _ in waiting})
+    reasons = [failed[key].reason[:500] if key in failed else "behind a parked message" for key in keys]
+    pauses = [_first_pause_seconds(failed.get(key)) for key in keys]
+    await connection.execute(_PARK_KEYS, consumer, keys, reasons, pauses)
     records = [record for _, _, record in waiting]
     await connection.execute(
         _PARK_MESSAGES,
@@ -73,6 +77,12 @@ async def park(
         [record.value or b"" for record in records],
         [record.headers_text() for record in records],
     )
+
+
+def _first_pause_seconds(error: Transient | None) -> float:
+    if error is None:
+        return 0.0
+    return error.retry_after_seconds or pause_seconds(1, first_seconds=FIRST_PAUSE_SECONDS)
 
 
 _TAKE = """

@@ -1,0 +1,119 @@
+"""An event loop in which time jumps and chance decides: same seed, same run.
+
+The clock moves to the next timer when nothing is ready. Of what is ready, the seed chooses who goes first, as a busy
+machine would. Each task belongs to the process that started it; a process that is dead has no tasks left.
+"""
+
+import asyncio
+import contextvars
+import heapq
+import random
+from collections.abc import Coroutine
+from typing import Any
+
+
+class Process:
+    """One operating system process: its tasks and connections end with it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_dead = False
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in order: a set's order is not the seed's
+        self.at_death: list[Any] = []
+
+    def kill(self) -> None:
+        """At once: connections are cut first, so that no clean-up code of the dead has an effect outside."""
+        self.is_dead = True
+        for cut in self.at_death:
+            cut()
+        for task in list(self.tasks):
+            task.cancel()
+
+
+OUTSIDE = Process("outside")
+current: contextvars.ContextVar[Process] = contextvars.ContextVar("process", default=OUTSIDE)
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """``steps`` counts the callbacks run; past ``most_steps`` something spins and the run fails."""
+
+    def __init__(self, seed: int, *, most_steps: int = 100_000) -> None:
+        super().__init__()
+        self.random = random.Random(seed)
+        self.steps = 0
+        self.counts = True
+        self.failures: list[str] = []
+        self._most_steps = most_steps
+        self._now = 1000.0
+        self._clock_resolution = 1e-9
+        self.set_task_factory(_own)
+        self.set_exception_handler(_note)
+
+    def time(self) -> float:
+        return self._now
+
+    def _run_once(self) -> None:
+        ready, timers = self._ready, self._scheduled
+        while timers and timers[0]._cancelled:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+        if not ready:
+            if not timers:
+                raise RuntimeError("nothing is left that could happen: the simulation hangs")
+            self._now = max(self._now, timers[0]._when)
+        while timers and timers[0]._when <= self._now:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            if not timer._cancelled:
+                ready.append(timer)
+        if not ready:
+            return
+        if len(ready) > 1:
+            ready.rotate(-int(self.random.random() * len(ready)))
+        handle = ready.popleft()
+        self.steps += self.counts
+        if self.steps > self._most_steps:
+            raise RuntimeError(f"no end after {self.steps} steps: something spins")
+        if not handle._cancelled:
+            handle._run()
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are dropped when their time comes."""
+
+    def _process_events(self, event_list: object) -> None:
+        """There are none: nothing here waits for the world."""
+
+    def _write_to_self(self) -> None:
+        """Nobody waits in a selector."""
+
+
+def _own(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
+    task = asyncio.Task(work, loop=loop, **more)
+    process = current.get()
+    if process is not OUTSIDE:
+        process.tasks[task] = None
+        task.add_done_callback(lambda done: process.tasks.pop(done, None))
+        if process.is_dead:
+            task.cancel()
+    return task
+
+
+def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    assert isinstance(loop, SimulatedLoop)
+    loop.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+def run(loop: SimulatedLoop, work: Coroutine[Any, Any, Any]) -> Any:
+    """``asyncio.run`` on the simulated loop."""
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.counts = False
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        asyncio.set_event_loop(None)
+        loop.close()

@@ -1,0 +1,345 @@
+"""What each statement of the chassis does, said a second time in Python.
+
+The text comes from the chassis, so a statement that changes there without its answer here meets the contract suite.
+"""
+
+from typing import Any
+
+import asyncpg
+from simulated_postgres import Row, Session, Statement
+
+from chassis import consumer, dead_letters, deliveries, outbox, parking, transaction
+
+LOAD_THINGS = "SELECT id, applied FROM things WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+SAVE_THING = "INSERT INTO things VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET revision = $2, applied = $3"
+STATEMENTS: dict[str, Statement] = {}
+
+
+def answers(*texts: str) -> Any:
+    def enter(statement: Statement) -> Statement:
+        for text in texts:
+            STATEMENTS[" ".join(text.split())] = statement
+        return statement
+
+    return enter
+
+
+# ---- the outbox
+
+
+@answers("SELECT pg_try_advisory_lock($1)")
+async def _try_lock(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    holder = session.database.advisory.setdefault(values[0], session)
+    return [{"pg_try_advisory_lock": holder is session}]
+
+
+@answers(outbox._SELECT)
+async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    rows = [row for row in session.rows("outbox") if row["sent_at"] is None]
+    return sorted(rows, key=lambda row: row["id"])[: outbox.BATCH_ROWS]
+
+
+@answers(outbox._MARK)
+async def _mark(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    for identifier in sorted(values[0]):
+        await session.change("outbox", identifier, lambda _: True, sent_at=session.database.now())
+    return []
+
+
+@answers(outbox._WAITING)
+async def _outbox_waiting(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    since = [row["created_at"].timestamp() for row in session.rows("outbox") if row["sent_at"] is None]
+    return [{"unsent": len(since), "age": session.database.now() - min(since) if since else 0.0}]
+
+
+# ---- the flush
+
+
+@answers(transaction._FLUSH)
+async def _flush(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    database = session.database
+    for topic, aggregate_id, revision, message_id, value, headers, traceparent in zip(*values[:7], strict=True):
+        identifier = next(database.sequences["outbox"])
+        row = {
+            "id": identifier, "topic": topic, "aggregate_id": aggregate_id, "revision": revision,
+            "message_id": message_id, "value": value, "headers": headers, "traceparent": traceparent,
+            "created_at": database.time(), "sent_at": None,
+        }  # fmt: skip
+        if not await session.insert("outbox", identifier, row, (aggregate_id, revision)):
+            raise asyncpg.UniqueViolationError("uq_outbox_aggregate_id")
+    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent in zip(
+        *values[7:15], strict=True
+    ):
+        row = {
+            "id": identifier, "sequence": next(database.sequences["deliveries"]), "destination": destination,
+            "key": key, "kind": kind, "payload": payload, "headers": headers, "idempotency_key": idempotency_key,
+            "state": "pending", "attempts": 0, "next_attempt_at": database.now(), "lease_token": None,
+            "lease_until": None, "last_error": None, "receipt": None, "traceparent": traceparent,
+            "created_at": database.time(), "done_at": None,
+        }  # fmt: skip
+        await session.insert("deliveries", identifier, row, (destination, idempotency_key))
+    session.notices += values[19]
+    return []
+
+
+# ---- deliveries
+
+
+def _pending(session: Session, destination: str) -> list[Row]:
+    rows = session.rows("deliveries")
+    return sorted(
+        (row for row in rows if row["destination"] == destination and row["state"] == "pending"),
+        key=lambda row: row["sequence"],
+    )
+
+
+@answers(deliveries._CLAIM)
+async def claim(session: Session, values: tuple[Any, ...], *, in_order: bool = True) -> list[Row]:
+    """``in_order`` off is a mutation: any pending row of a key may go, not its first alone."""
+    destination, limit, token, lease_seconds = values
+    now = session.database.now()
+
+    def may_go(row: Row) -> bool:
+        is_free = row["lease_until"] is None or row["lease_until"] < now
+        return row["state"] == "pending" and row["next_attempt_at"] <= now and is_free
+
+    claimed: list[Row] = []
+    keys: set[Any] = set()
+    for row in _pending(session, destination):
+        if in_order and row["key"] in keys:
+            continue
+        keys.add(row["key"])
+        if len(claimed) == limit or not may_go(row):
+            continue
+        if await session.lock(("deliveries", row["id"]), "u", skip=True):
+            until = now + lease_seconds
+            changed = {**row, "lease_token": token, "lease_until": until, "attempts": row["attempts"] + 1}
+            session.write("deliveries", row["id"], changed)
+            claimed.append(changed)
+    return claimed
+
+
+@answers(deliveries._RENEW)
+async def _renew(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    tokens, lease_seconds = values
+    held = [row for row in session.rows("deliveries") if row["lease_token"] in tokens]
+    for row in held:
+        await session.change(
+            "deliveries",
+            row["id"],
+            lambda found: found["lease_token"] in tokens and found["state"] == "pending",
+            lease_until=session.database.now() + lease_seconds,
+        )
+    return []
+
+
+async def _settle(session: Session, identifier: Any, token: Any, **values: Any) -> bool:
+    if session.row("deliveries", identifier) is None:
+        return False
+    changed = await session.change(
+        "deliveries",
+        identifier,
+        lambda row: row["lease_token"] == token and row["state"] == "pending",
+        lease_token=None,
+        lease_until=None,
+        **values,
+    )
+    return changed is not None
+
+
+@answers(deliveries._DONE)
+async def _done(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    identifier, token, receipt = values
+    now = session.database.now()
+    mine = await _settle(session, identifier, token, state="done", done_at=now, receipt=receipt, last_error=None)
+    return [{"?column?": 1}] if mine else []
+
+
+@answers(deliveries._AGAIN)
+async def _again(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    identifier, token, reason, pause = values
+    await _settle(session, identifier, token, last_error=reason, next_attempt_at=session.database.now() + pause)
+    return []
+
+
+@answers(deliveries._DEAD)
+async def _dead(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    identifier, token, reason = values
+    await _settle(session, identifier, token, state="dead", done_at=session.database.now(), last_error=reason)
+    return []
+
+
+@answers(deliveries._WAITING)
+async def _deliveries_waiting(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    pending = _pending(session, values[0])
+    dead = [row for row in session.rows("deliveries") if row["destination"] == values[0] and row["state"] == "dead"]
+    oldest = min((row["created_at"].timestamp() for row in pending), default=session.database.now())
+    return [{"pending": len(pending), "dead": len(dead), "age": session.database.now() - oldest}]
+
+
+@answers(deliveries._NEXT_DUE)
+async def _next_due(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    heads: dict[Any, float] = {}
+    for row in _pending(session, values[0]):
+        heads.setdefault(row["key"], max(row["next_attempt_at"], row["lease_until"] or 0))
+    return [{"extract": min(heads.values()) - session.database.now() if heads else None}]
+
+
+# ---- the inbox and parking
+
+
+@answers(consumer._PARKED)
+async def _parked(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name, keys = values
+    found = []
+    for key in sorted(keys):
+        if session.row("parked_keys", (name, key)) is None:
+            continue
+        await session.lock(("parked_keys", (name, key)), "k")
+        if session.row("parked_keys", (name, key)) is not None:
+            found.append({"key": key})
+    return found
+
+
+@answers(consumer._CLAIM)
+async def _claim_messages(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name, ids = values
+    return [
+        {"message_id": one}
+        for one in ids
+        if await session.insert("inbox", (name, one), {"consumer": name, "message_id": one})
+    ]
+
+
+@answers("DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])")
+async def _release(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name, ids = values
+    for one in ids:
+        if session.row("inbox", (name, one)) is not None:
+            await session.delete("inbox", (name, one))
+    return []
+
+
+@answers(parking._PARK_KEYS)
+async def _park_keys(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name, keys, reasons, pauses = values
+    for key, reason, pause in zip(keys, reasons, pauses, strict=True):
+        due = session.database.now() + pause
+        row = {"consumer": name, "key": key, "reason": reason, "attempts": 1, "next_attempt_at": due}
+        while not await session.insert("parked_keys", (name, key), row):
+            if await session.change("parked_keys", (name, key), lambda _: True) is not None:
+                break
+    return []
+
+
+@answers(parking._PARK_MESSAGES)
+async def _park_messages(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name = values[0]
+    for key, message_id, topic, partition, offset, value, headers in zip(*values[1:], strict=True):
+        sequence = next(session.database.sequences["parked_messages"])
+        row = {
+            "sequence": sequence, "consumer": name, "key": key, "message_id": message_id, "topic": topic,
+            "partition": partition, "kafka_offset": offset, "value": value, "headers": headers,
+        }  # fmt: skip
+        await session.insert("parked_messages", sequence, row, (name, message_id))
+    return []
+
+
+@answers(parking._TAKE)
+async def _take(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    now = session.database.now()
+    due = [row for row in session.rows("parked_keys") if row["consumer"] == values[0] and row["next_attempt_at"] <= now]
+    for row in sorted(due, key=lambda row: row["next_attempt_at"]):
+        if await session.lock(("parked_keys", (row["consumer"], row["key"])), "u", skip=True):
+            return [{"key": row["key"], "attempts": row["attempts"]}]
+    return []
+
+
+def _line_of(session: Session, name: str, key: Any) -> list[Row]:
+    line = [row for row in session.rows("parked_messages") if row["consumer"] == name and row["key"] == key]
+    return sorted(line, key=lambda row: row["sequence"])
+
+
+@answers(parking._LINE)
+async def _line(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return _line_of(session, *values)[: parking.LARGEST_TURN]
+
+
+@answers("DELETE FROM parked_messages WHERE sequence = $1")
+async def _unpark_message(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    if session.row("parked_messages", values[0]) is not None:
+        await session.delete("parked_messages", values[0])
+    return []
+
+
+@answers(parking._LATER)
+async def _later(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name, key, reason, pause = values
+    row = session.row("parked_keys", (name, key))
+    if row is not None:
+        due = session.database.now() + pause
+        await session.change(
+            "parked_keys", (name, key), lambda _: True, attempts=row["attempts"] + 1, reason=reason, next_attempt_at=due
+        )
+    return []
+
+
+@answers(parking._EMPTY)
+async def _empty(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name, key = values
+    if session.row("parked_keys", (name, key)) is not None and not _line_of(session, name, key):
+        await session.delete("parked_keys", (name, key))
+    return []
+
+
+@answers("SELECT count(*) FROM parked_keys WHERE consumer = $1")
+async def _count_parked(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"count": sum(row["consumer"] == values[0] for row in session.rows("parked_keys"))}]
+
+
+# ---- dead letters
+
+
+@answers("SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'")
+async def _count_dead(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    rows = session.rows("dead_letters")
+    return [{"count": sum(row["consumer"] == values[0] and row["state"] == "open" for row in rows)}]
+
+
+_DEAD_COLUMNS = (
+    "id", "consumer", "kind", "reason", "topic", "partition", "kafka_offset", "message_id", "key", "value", "headers",
+    "attempts",
+)  # fmt: skip
+
+
+@answers(dead_letters._INSERT)
+async def _keep(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    row = {**dict(zip(_DEAD_COLUMNS, values, strict=True)), "state": "open"}
+    record = (row["consumer"], row["topic"], row["partition"], row["kafka_offset"])
+    await session.insert("dead_letters", row["id"], row, record)
+    return []
+
+
+# ---- the simulated services' own table
+
+
+@answers(LOAD_THINGS)
+async def _load_things(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    found = []
+    for identifier in sorted(values[0]):
+        if session.row("things", identifier) is None:
+            continue
+        await session.lock(("things", identifier), "u")
+        row = session.row("things", identifier)
+        if row is not None:
+            found.append(row)
+    return found
+
+
+@answers(SAVE_THING)
+async def _save_thing(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    identifier, revision, applied = values
+    row = {"id": identifier, "revision": revision, "applied": tuple(applied)}
+    if not await session.insert("things", identifier, row):
+        await session.change("things", identifier, lambda _: True, revision=revision, applied=tuple(applied))
+    return []

@@ -1,0 +1,118 @@
+"""Thousands of seeds on the real chassis, and proof that the simulation sees it when the chassis breaks a promise."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import simulate
+from simulated_statements import claim
+from simulated_world import Mutations
+
+from chassis import consumer, deliveries, outbox
+
+SEEDS = 2000
+LONGEST_SECONDS = 60
+FOUND = {
+    4: "a session that was cut while the worker looked for what falls due ended its loop",
+    6: "a producer that a partition had refused was kept, and everything after it was out of sequence for ever",
+    35: "a message that was done came again while its key was parked, and had its effect twice",
+}
+"""Seeds that showed a fault once."""
+
+
+pytestmark = pytest.mark.usefixtures("stand_ins")
+
+
+@pytest.fixture(scope="module")
+def stand_ins() -> Iterator[None]:
+    with simulate.on_stand_ins():
+        yield
+
+
+@pytest.mark.timeout(300)
+def test_two_thousand_seeds_keep_every_promise() -> None:
+    """As many of them as a slow machine can do in the time: each has the same chance to show a fault."""
+    total = simulate.run_many(
+        0, SEEDS, processes=os.cpu_count() or 1, shows_progress=False, most_seconds=LONGEST_SECONDS
+    )
+    told = [f"make simulate SEED={result.seed}: {result.violations[0]}" for result in total.failed]
+    assert not told, "\n".join(told[:10])
+    print(f"{total.seeds} seeds, {total.steps} steps, {dict(total.faults)}")
+    assert total.seeds >= 25
+    assert total.steps > total.seeds * 500
+    kinds = {"kill", "store away", "session cut", "clock jump", "broker away", "partition refuses", "rebalance"}
+    assert set(total.faults) == kinds
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_seed_that_once_showed_a_fault_keeps_every_promise(seed: int) -> None:
+    assert simulate.run_seed(seed).violations == []
+
+
+def test_a_seed_runs_the_same_way_each_time() -> None:
+    first, second = (simulate.run_seed(11, is_traced=True) for _ in range(2))
+    assert first.trace == second.trace
+    assert first.steps == second.steps
+
+
+def first_violation(mutations: Mutations, *, most_seeds: int = 300) -> str:
+    """What the first seed that notices says; fails when none does."""
+    for seed in range(most_seeds):
+        result = simulate.run_seed(seed, mutations=mutations)
+        if result.violations:
+            return result.violations[0]
+    pytest.fail(f"{most_seeds} seeds and none noticed")
+
+
+class MarksFirst(outbox.Relay):
+    """Marks rows before they are sent."""
+
+    async def _send(self, connection: Any, producer: Any, rows: Any) -> tuple[int, int]:
+        await connection.execute(outbox._MARK, [row["id"] for row in rows])
+        return await super()._send(connection, producer, rows)
+
+
+def test_marking_before_sending_is_caught() -> None:
+    assert "the bus" in first_violation(Mutations(relay=MarksFirst))
+
+
+def test_a_lease_that_is_not_renewed_is_caught() -> None:
+    assert "by two processes at once" in first_violation(Mutations(renews_leases=False), most_seeds=600)
+
+
+async def any_pending(session: Any, values: Any) -> list[Any]:
+    return await claim(session, values, in_order=False)
+
+
+def test_claiming_past_the_head_of_a_line_is_caught() -> None:
+    text = " ".join(deliveries._CLAIM.split())
+    assert "the partner took" in first_violation(Mutations(statements={text: any_pending}))
+
+
+def test_messages_that_pass_a_parked_key_are_caught() -> None:
+    def ignores_parking(one: consumer.Consumer[Any]) -> None:
+        one._executor._intake._respects_parking = False
+
+    assert " after " in first_violation(Mutations(on_consumer=ignores_parking))
+
+
+def test_a_consumer_without_an_inbox_is_caught() -> None:
+    async def claims_all(_session: Any, values: Any) -> list[Any]:
+        return [{"message_id": one} for one in values[1]]
+
+    text = " ".join(consumer._CLAIM.split())
+    assert "applied to" in first_violation(Mutations(statements={text: claims_all}))
+
+
+def test_offsets_that_move_before_the_commit_are_caught() -> None:
+    def acknowledges_first(one: consumer.Consumer[Any]) -> None:
+        reader_batch = one._on_batch
+
+        async def on_batch(message: Any) -> None:
+            await message.ack()
+            await reader_batch(message)
+
+        one._on_batch = on_batch
+
+    assert first_violation(Mutations(on_consumer=acknowledges_first))

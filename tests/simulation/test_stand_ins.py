@@ -1,0 +1,298 @@
+"""One suite over the stand-in and a real Postgres: what the simulation builds on is what Postgres does."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from simulated_postgres import Connection, Database, Immediate
+from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
+
+from chassis import consumer, deliveries, outbox, parking, schema
+from chassis.dead_letters import Record
+from chassis.errors import Transient
+from chassis.testing import eventually
+from chassis.transaction import Transaction
+
+KEY, OTHER = UUID(int=1), UUID(int=2)
+IDS = [UUID(int=number) for number in range(10, 20)]
+TOKEN, SECOND_TOKEN = UUID(int=98), UUID(int=99)
+THINGS = "CREATE TABLE things (id uuid PRIMARY KEY, revision int NOT NULL, applied int[] NOT NULL)"
+LEASE = 1000.0
+Connect = Callable[[], Awaitable[Any]]
+
+
+@pytest.fixture(params=["stand-in", pytest.param("postgres", marks=pytest.mark.stack)])
+def server_url(request: pytest.FixtureRequest) -> str | None:
+    """The real server's; None for the stand-in."""
+    return None if request.param == "stand-in" else request.getfixturevalue("database_url")
+
+
+@pytest.fixture
+async def connect(server_url: str | None) -> AsyncIterator[Connect]:
+    opened: list[Any] = []
+    if server_url is None:
+        database = Database(time.time, STATEMENTS)
+
+        async def one() -> Any:
+            opened.append(Connection(database, Immediate()))
+            return opened[-1]
+    else:
+        first = await asyncpg.connect(server_url)
+        await first.execute(schema.sql("v001"))
+        await first.execute(THINGS)
+        await first.close()
+
+        async def one() -> Any:
+            opened.append(await asyncpg.connect(server_url))
+            return opened[-1]
+
+    yield one
+    for connection in opened:
+        connection.terminate()
+
+
+async def stage(connection: Any, *rows: tuple[UUID, UUID]) -> None:
+    """Deliveries (id, key), in order."""
+    async with connection.transaction():
+        transaction = Transaction(connection)
+        for identifier, key in rows:
+            transaction.deliver(
+                "partner", key=key, kind="k", payload=b"p", idempotency_key=identifier.hex, delivery_id=identifier
+            )
+        await transaction.flush()
+
+
+async def claim(connection: Any, *, limit: int = 10, token: UUID = TOKEN, lease: float = LEASE) -> list[UUID]:
+    rows = await connection.fetch(deliveries._CLAIM, "partner", limit, token, lease)
+    return [row["id"] for row in sorted(rows, key=lambda row: row["sequence"])]
+
+
+async def park(connection: Any, *messages: tuple[UUID, UUID], failed: tuple[UUID, ...] = (), pause: float = 0) -> None:
+    waiting = [(key, message_id, Record("t", 0, place, None, b"v", [])) for place, (key, message_id) in
+               enumerate(messages)]  # fmt: skip
+    errors = {key: Transient("told so", retry_after_seconds=pause or 0.001) for key in failed}
+    await parking.park(connection, "c", errors, waiting)
+
+
+@asynccontextmanager
+async def blocked(work: Awaitable[Any]) -> AsyncIterator["asyncio.Future[Any]"]:
+    """``work`` waits for a lock while the body starts; the body must free it."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=0.2)
+    assert not done, "nothing held it back"
+    yield task
+    await asyncio.wait_for(task, 5)
+
+
+async def test_the_heads_of_the_lines_are_claimed_in_order_and_nothing_behind_them(connect: Connect) -> None:
+    one = await connect()
+    await stage(one, (IDS[0], KEY), (IDS[1], KEY), (IDS[2], OTHER))
+    assert await claim(one, limit=1) == [IDS[0]]
+    assert await claim(one) == [IDS[2]]
+    assert await claim(one) == []
+    assert await one.fetchval(deliveries._DONE, IDS[0], TOKEN, "{}") == 1
+    (row,) = await one.fetch(deliveries._CLAIM, "partner", 5, TOKEN, LEASE)
+    assert (row["id"], row["attempts"], row["state"], row["idempotency_key"]) == (IDS[1], 1, "pending", IDS[1].hex)
+
+
+async def test_a_lease_that_has_run_out_is_anybodys_and_its_old_token_settles_nothing(connect: Connect) -> None:
+    one = await connect()
+    await stage(one, (IDS[0], KEY))
+    assert await claim(one, lease=-1) == [IDS[0]]
+    assert await claim(one, token=SECOND_TOKEN) == [IDS[0]]
+    assert await one.fetchval(deliveries._DONE, IDS[0], TOKEN, "{}") is None
+    await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "late", 0.0)
+    await one.execute(deliveries._DEAD, IDS[0], TOKEN, "late")
+    assert await claim(one) == []
+    assert await one.fetchval(deliveries._DONE, IDS[0], SECOND_TOKEN, "{}") == 1
+
+
+async def test_a_renewed_lease_holds(connect: Connect) -> None:
+    one = await connect()
+    await stage(one, (IDS[0], KEY))
+    await claim(one, lease=-1)
+    await one.execute(deliveries._RENEW, [TOKEN], LEASE)
+    assert await claim(one, token=SECOND_TOKEN) == []
+
+
+async def test_a_pause_holds_the_whole_line_and_a_dead_head_frees_it(connect: Connect) -> None:
+    one = await connect()
+    await stage(one, (IDS[0], KEY), (IDS[1], KEY))
+    await claim(one)
+    await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "busy", 1000.0)
+    assert await claim(one) == []
+    assert 900 < await one.fetchval(deliveries._NEXT_DUE, "partner") <= 1000
+    await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "no longer ours", 0.0)
+    assert await claim(one) == []
+    await stage(one, (IDS[2], OTHER))
+    assert await one.fetchval(deliveries._NEXT_DUE, "partner") <= 0
+    assert await claim(one) == [IDS[2]]
+    assert 900 < await one.fetchval(deliveries._NEXT_DUE, "partner") <= 1000
+    await one.execute(deliveries._DEAD, IDS[2], TOKEN, "422")
+    row = await one.fetchrow(deliveries._WAITING, "partner")
+    assert (row["pending"], row["dead"]) == (2, 1)
+
+
+async def test_a_row_that_another_transaction_claims_is_skipped(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    await stage(one, (IDS[0], KEY), (IDS[1], OTHER))
+    async with one.transaction():
+        assert await claim(one, limit=1) == [IDS[0]]
+        assert await claim(two, token=SECOND_TOKEN) == [IDS[1]]
+
+
+async def test_a_second_delivery_with_one_idempotency_key_is_not_written(connect: Connect) -> None:
+    one = await connect()
+    for identifier in IDS[:2]:
+        async with one.transaction():
+            transaction = Transaction(one)
+            transaction.deliver(
+                "partner", key=KEY, kind="k", payload=b"", idempotency_key="same", delivery_id=identifier
+            )
+            await transaction.flush()
+    assert await claim(one) == [IDS[0]]
+
+
+async def test_a_message_is_claimed_once_and_again_after_a_rollback_or_release(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    with suppress(ZeroDivisionError):
+        async with one.transaction():
+            assert len(await one.fetch(consumer._CLAIM, "c", IDS[:2])) == 2
+            raise ZeroDivisionError
+    assert len(await one.fetch(consumer._CLAIM, "c", IDS[:2])) == 2
+    assert [row["message_id"] for row in await two.fetch(consumer._CLAIM, "c", IDS[1:3])] == [IDS[2]]
+    assert len(await one.fetch(consumer._CLAIM, "another", [IDS[0], IDS[0]])) == 1
+    await one.execute("DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])", "c", IDS[:1])
+    assert [row["message_id"] for row in await two.fetch(consumer._CLAIM, "c", IDS[:2])] == [IDS[0]]
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_who_claims_the_same_message_waits_for_the_first_to_end(connect: Connect, *, commits: bool) -> None:
+    one, two = await connect(), await connect()
+    transaction = one.transaction()
+    await transaction.__aenter__()
+    await one.fetch(consumer._CLAIM, "c", IDS[:1])
+    async with blocked(two.fetch(consumer._CLAIM, "c", IDS[:1])) as second:
+        error = None if commits else ZeroDivisionError
+        await transaction.__aexit__(error, None, None)
+    assert len(second.result()) == (0 if commits else 1)
+
+
+async def test_a_savepoint_takes_back_its_own_rows_alone(connect: Connect) -> None:
+    one = await connect()
+    async with one.transaction():
+        await one.fetch(consumer._CLAIM, "c", IDS[:1])
+        with suppress(ZeroDivisionError):
+            async with one.transaction():
+                await one.fetch(consumer._CLAIM, "c", IDS[1:2])
+                raise ZeroDivisionError
+    assert [row["message_id"] for row in await one.fetch(consumer._CLAIM, "c", IDS[:2])] == [IDS[1]]
+
+
+async def test_parked_messages_keep_their_order_and_their_key_waits(connect: Connect) -> None:
+    one = await connect()
+    await park(one, (KEY, IDS[1]), (OTHER, IDS[2]), (KEY, IDS[0]), failed=(KEY, OTHER), pause=1000)
+    await park(one, (KEY, IDS[0]), (KEY, IDS[3]), failed=(KEY,))
+    assert [row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)] == [IDS[1], IDS[0], IDS[3]]
+    assert await one.fetchrow(parking._TAKE, "c") is None
+    assert [row["key"] for row in await one.fetch(consumer._PARKED, "c", [OTHER, KEY])] == [KEY, OTHER]
+    assert await one.fetchval("SELECT count(*) FROM parked_keys WHERE consumer = $1", "c") == 2
+
+
+async def test_a_line_that_is_empty_unparks_its_key_and_no_other(connect: Connect) -> None:
+    one = await connect()
+    await park(one, (KEY, IDS[0]), failed=(KEY,))
+    row = await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the key falls due")
+    assert (row["key"], row["attempts"]) == (KEY, 1)
+    await one.execute(parking._EMPTY, "c", KEY)
+    assert await one.fetchrow(parking._TAKE, "c") is not None
+    (line,) = await one.fetch(parking._LINE, "c", KEY)
+    await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
+    await one.execute(parking._LATER, "c", KEY, "busy", -1.0)
+    assert (await one.fetchrow(parking._TAKE, "c"))["attempts"] == 2
+    await one.execute(parking._EMPTY, "c", KEY)
+    assert await one.fetchrow(parking._TAKE, "c") is None
+
+
+async def test_who_hears_of_a_parked_key_waits_while_its_line_is_worked_on(connect: Connect) -> None:
+    one, two, three = await connect(), await connect(), await connect()
+    await park(one, (KEY, IDS[0]), failed=(KEY,))
+    await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the key falls due")
+    transaction = one.transaction()
+    await transaction.__aenter__()
+    assert await one.fetchrow(parking._TAKE, "c") is not None
+    assert await two.fetchrow(parking._TAKE, "c") is None
+    async with blocked(two.fetch(consumer._PARKED, "c", [KEY])) as asked, blocked(park(three, (KEY, IDS[1]))):
+        (line,) = await one.fetch(parking._LINE, "c", KEY)
+        await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
+        await one.execute(parking._EMPTY, "c", KEY)
+        await transaction.__aexit__(None, None, None)
+        await asyncio.wait({asked}, timeout=5)
+    # Unparked for the one, parked anew by the other: its message is behind a key that is tried again.
+    assert asked.result() in ([], [{"key": KEY}])
+    assert [row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)] == [IDS[1]]
+    assert (await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the new key"))["key"] == KEY
+
+
+async def test_a_circle_of_waiting_is_broken(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    for key in (KEY, OTHER):
+        await one.executemany(SAVE_THING, [(key, 1, [1])])
+
+    async def both(connection: Any, first: UUID, second: UUID) -> None:
+        async with connection.transaction():
+            await connection.fetch(LOAD_THINGS, [first])
+            await barrier.wait()
+            await connection.fetch(LOAD_THINGS, [second])
+
+    barrier = asyncio.Barrier(2)
+    outcomes = await asyncio.gather(both(one, KEY, OTHER), both(two, OTHER, KEY), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DeadlockDetectedError", "NoneType"]
+
+
+async def test_the_relays_lock_is_one_sessions_and_free_when_that_ends(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    assert await one.fetchval("SELECT pg_try_advisory_lock($1)", outbox.LOCK)
+    assert not await two.fetchval("SELECT pg_try_advisory_lock($1)", outbox.LOCK)
+    one.terminate()
+
+    async def is_free() -> bool:
+        return await two.fetchval("SELECT pg_try_advisory_lock($1)", outbox.LOCK)
+
+    await eventually(is_free, what="the lock of a session that has ended")
+
+
+async def test_a_notification_comes_with_the_commit_and_not_without(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    heard: list[object] = []
+    await two.add_listener("deliveries", lambda *_: heard.append(1))
+    with suppress(ZeroDivisionError):
+        async with one.transaction():
+            await stage(one, (IDS[0], KEY))
+            raise ZeroDivisionError
+    await stage(one, (IDS[1], KEY))
+
+    async def was_heard() -> bool:
+        await two.fetchval(deliveries._NEXT_DUE, "partner")
+        return bool(heard)
+
+    await eventually(was_heard, what="the notification")
+    assert len(heard) == 1
+    assert await claim(two) == [IDS[1]]
+
+
+async def test_what_is_not_committed_is_seen_by_nobody_else_and_ends_with_its_session(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    transaction = one.transaction()
+    await transaction.__aenter__()
+    await stage(one, (IDS[0], KEY))
+    assert await claim(two) == []
+    one.terminate()
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
+        await one.fetchval(deliveries._NEXT_DUE, "partner")
+    assert await claim(two) == []
