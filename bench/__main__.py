@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from local_stack.fixtures import embedded_stack
+from local_stack.servers import embedded_stack
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local_stack import kafka
-from local_stack.fixtures import free_port
+from local_stack.ports import free_port
 
 VERSION = "4.22.0"
 ENDPOINT = "+".join([

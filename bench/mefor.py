@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local_stack.fixtures import free_port
+from local_stack.ports import free_port
 
 REQUIREMENT = "messagefoundry==0.2.1"
 HOME = Path(os.environ.get("SUITE_LOCAL_DIR", Path(__file__).parents[1] / ".local")) / "messagefoundry"

@@ -23,7 +23,7 @@ from chassis import migrations
 from chassis.settings import HttpSettings, KafkaSettings, StoreSettings
 from chassis.store import Store
 from contracts.examples import EXAMPLES
-from local_stack.fixtures import free_port
+from local_stack.ports import free_port
 from notifier import bootstrap
 from notifier.adapters.letters import Letter, LetterWriter
 from notifier.domain.appointment import Appointment, Facility

@@ -29,7 +29,7 @@ from bench import spine
 from bench.__main__ import RESULTS, servers
 from bench.harness import ROOT, driven, empty_database, listening, program
 from contracts import topics
-from local_stack.fixtures import free_port
+from local_stack.ports import free_port
 
 SIZES = (1, 2, 4)
 CONNECTIONS = 16
