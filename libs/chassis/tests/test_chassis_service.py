@@ -64,6 +64,14 @@ async def test_ready_names_what_does_not_answer_and_live_is_another_question(mon
     }
 
 
+async def test_ready_without_a_check_that_the_asker_can_do_without() -> None:
+    one = service(checks={"store": _there, "kafka": _away})
+    assert (await get(one, "/readyz")).status_code == 503
+    without = await get(one, "/readyz?exclude=kafka")
+    assert (without.status_code, without.json()) == (200, {"store": "ready"})
+    assert (await get(one, "/readyz?exclude=kafak")).status_code == 400, "a slip would check nothing, silently"
+
+
 async def test_a_loop_that_does_not_turn_is_not_live() -> None:
     loop = Turning("one", [])
     loop.progressed_at = time.monotonic() - STALLED_SECONDS - 1

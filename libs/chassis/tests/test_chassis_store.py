@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from chassis_bench_domain import event
+from sqlalchemy import text
 
 from chassis import migrations, tables
 from chassis.errors import StoreUnavailable
@@ -68,9 +70,43 @@ async def test_a_migration_without_a_phase_is_refused(folder, database_url) -> N
         await migrations.run(folder, database_url)
 
 
-async def test_a_store_that_does_not_answer_says_so() -> None:
-    with pytest.raises(StoreUnavailable):
-        await Store.open(StoreSettings(url="postgresql://u:p@127.0.0.1:1/x"))
+async def test_a_store_that_does_not_answer_is_named_without_its_password(folder) -> None:
+    url = "postgresql://u:hidden@127.0.0.1:1/x"
+    for attempt in (lambda: Store.open(StoreSettings(url=url)), lambda: migrations.run(folder, url)):
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/x does not answer: ConnectionRefusedError") as caught:
+            await attempt()
+        assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong", "words"),
+    [
+        ("password", "hidden", "password authentication failed"),
+        ("path", "/nowhere", 'database "nowhere" does not exist'),
+    ],
+)
+async def test_a_store_that_refuses_the_login_says_why(folder, database_url, part, wrong, words) -> None:
+    parts = urlsplit(database_url)
+    netloc = f"{parts.username}:{wrong}@{parts.hostname}:{parts.port}"
+    changed = parts._replace(netloc=netloc) if part == "password" else parts._replace(path=wrong)
+    for attempt in (
+        lambda: Store.open(StoreSettings(url=urlunsplit(changed))),
+        lambda: migrations.run(folder, urlunsplit(changed)),
+    ):
+        with pytest.raises(StoreUnavailable, match=words) as caught:
+            await attempt()
+        assert "hidden" not in str(caught.value)
+
+
+async def test_the_urls_tls_settings_reach_asyncpg_from_migrations_and_sessions_too(folder, database_url) -> None:
+    url = f"{database_url}?sslmode=prefer"  # the server of the tests speaks no TLS; production says verify-full
+    await migrations.run(folder, url)
+    store = await Store.open(StoreSettings(url=url))
+    async with store.session() as session:
+        assert (await session.exec(text("SELECT count(*) FROM inbox"))).scalar_one() == 0
+    await store.close()
+    with pytest.raises(StoreUnavailable, match="does not answer: ConnectionError"):
+        await migrations.run(folder, f"{database_url}?sslmode=require")
 
 
 @pytest.fixture(params=["real", "recording"])

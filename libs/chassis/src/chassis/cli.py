@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 import uvloop
+from aiokafka.errors import KafkaError
 
 from chassis import dead_letters, deliveries, hl7_inbound, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
@@ -66,6 +67,12 @@ def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = Non
         return EXIT_BAD_SETTING
     except topics.TopicsError as error:
         print(f"{definition.name}: {error}", file=sys.stderr)
+    except KafkaError as error:
+        server = settings.kafka.bootstrap_servers
+        print(f"{definition.name}: Kafka at {server}: {error}: is KAFKA__BOOTSTRAP_SERVERS right?", file=sys.stderr)
+    except SettingsError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return EXIT_BAD_SETTING
     except OSError as error:
         print(f"{definition.name}: {type(error).__name__}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -11,11 +11,9 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from chassis.errors import StoreUnavailable
-from chassis.store import UNAVAILABLE
+from chassis.store import UNAVAILABLE, sqlalchemy_engine, unavailable
 
 Phase = Literal["before", "after"]
 LOCK: Final = 0x516  # two migration jobs wait for each other
@@ -30,13 +28,13 @@ async def run(directory: Path, url: str, phase: Phase | None = None) -> list[str
 
     Raises ``MigrationError`` and ``StoreUnavailable``.
     """
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
+    engine = sqlalchemy_engine(url, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             return await connection.run_sync(_upgrade, directory, phase)
     except UNAVAILABLE as error:
-        raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+        raise unavailable(url, error) from error
     finally:
         await engine.dispose()
 

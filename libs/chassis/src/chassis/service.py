@@ -9,7 +9,7 @@ import contextlib
 import gc
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -126,15 +126,21 @@ class Service:
         stalled = [name for name, loop in self.loops.items() if now - loop.progressed_at > STALLED_SECONDS]
         return JSONResponse({"live": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
-    async def _readyz(self, _request: Request) -> Response:
-        answers = await self._asked()
+    async def _readyz(self, request: Request) -> Response:
+        """``?exclude=kafka``: all checks but these, for whoever routes what is accepted without them."""
+        excluded = request.query_params.getlist("exclude")
+        unknown = sorted(set(excluded) - set(self.checks))
+        if unknown:
+            return JSONResponse({"exclude": f"there is no check {', '.join(unknown)}"}, 400)
+        answers = await self._asked(excluded)
         report = {name: answer or "ready" for name, answer in answers.items()}
         return JSONResponse(report, 503 if any(answers.values()) else 200)
 
-    async def _asked(self) -> dict[str, str | None]:
+    async def _asked(self, excluded: Collection[str] = ()) -> dict[str, str | None]:
         """What each dependency answers: None when it is ready, else why not."""
-        answers = await asyncio.gather(*(_answer(check) for check in self.checks.values()))
-        return dict(zip(self.checks, answers, strict=True))
+        checks = {name: check for name, check in self.checks.items() if name not in excluded}
+        answers = await asyncio.gather(*(_answer(check) for check in checks.values()))
+        return dict(zip(checks, answers, strict=True))
 
     async def _health(self) -> Health:
         now = time.monotonic()

@@ -47,9 +47,13 @@ class KafkaSettings(BaseModel):
         """Verifies the brokers, always; with our own certificate where one is set."""
         if "SSL" not in self.security_protocol.split("_"):
             return None
-        context = ssl.create_default_context(cafile=self.ca_file)
-        if self.certificate_file is not None:
-            context.load_cert_chain(self.certificate_file, self.key_file)
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.certificate_file is not None:
+                context.load_cert_chain(self.certificate_file, self.key_file)
+        except OSError as error:
+            files = ", ".join(str(path) for path in (self.ca_file, self.certificate_file, self.key_file) if path)
+            raise SettingsError([f"kafka.ca_file, certificate_file, key_file ({files}): {error}"]) from error
         return context
 
     def client_keywords(self) -> Mapping[str, Any]:

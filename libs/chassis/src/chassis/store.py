@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -30,8 +31,41 @@ UNAVAILABLE = (
 )
 """What asyncpg raises when the server is away, going away, full or read-only: never the fault of a message."""
 
+REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""What a server says to a wrong role, password or database."""
+
 COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
 """Two transactions met; the loser may try again."""
+
+
+def unavailable(url: str, error: BaseException) -> StoreUnavailable:
+    """``error``, met while connecting, in words: which server and database, and why; never the password."""
+    parts = urlsplit(url)
+    place = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+    if isinstance(error, REFUSED):
+        return StoreUnavailable(f"the store {place} refuses us: {error}")
+    return StoreUnavailable(f"the store {place} does not answer: {type(error).__name__}")
+
+
+def sqlalchemy_engine(url: str, **options: Any) -> "AsyncEngine":
+    """An engine whose connections asyncpg opens from the URL itself.
+
+    SQLAlchemy would hand the URL's ``sslmode`` and ``sslrootcert`` on as arguments that asyncpg does not take.
+    """
+    # Loaded on first use: SQLAlchemy takes most of a service's start, and no hot path needs it.
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    async def connect() -> "asyncpg.Connection":
+        try:
+            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
+        except (*UNAVAILABLE, *REFUSED) as error:
+            raise unavailable(url, error) from error
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
 
 
 class StoreSettings(Protocol):
@@ -53,7 +87,7 @@ class Store:
 
     @classmethod
     async def open(cls, settings: StoreSettings) -> "Store":
-        """Raises ``StoreUnavailable`` when the server does not answer."""
+        """Raises ``StoreUnavailable`` when the server does not answer or refuses the login."""
         url = str(settings.url)
         try:
             pool = await asyncpg.create_pool(
@@ -66,21 +100,18 @@ class Store:
                 reset=_as_it_is,
                 server_settings={"application_name": "suite", "jit": "off"},
             )
-        except UNAVAILABLE as error:
-            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+        except (*UNAVAILABLE, *REFUSED) as error:
+            raise unavailable(url, error) from error
         return cls(pool, url)
 
     @asynccontextmanager
     async def session(self) -> "AsyncIterator[AsyncSession]":
         """A SQLModel session for pages and operators' queries. The caller commits."""
-        # Loaded on first use: SQLAlchemy takes most of a service's start, and no hot path needs it.
-        from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine  # noqa: PLC0415
+        from sqlalchemy.ext.asyncio import async_sessionmaker  # noqa: PLC0415 (as sqlalchemy_engine says)
         from sqlmodel.ext.asyncio.session import AsyncSession  # noqa: PLC0415
 
         if self._engine is None:
-            self._engine = create_async_engine(
-                self.url.replace("postgresql://", "postgresql+asyncpg://", 1), pool_size=2, max_overflow=2
-            )
+            self._engine = sqlalchemy_engine(self.url, pool_size=2, max_overflow=2)
         factory = async_sessionmaker(self._engine, class_=AsyncSession, expire_on_commit=False)
         async with factory() as session:
             yield session
