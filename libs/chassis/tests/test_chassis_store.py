@@ -73,7 +73,7 @@ async def test_a_migration_without_a_phase_is_refused(folder, database_url) -> N
 async def test_a_store_that_does_not_answer_is_named_without_its_password(folder) -> None:
     url = "postgresql://u:hidden@127.0.0.1:1/x"
     for attempt in (lambda: Store.open(StoreSettings(url=url)), lambda: migrations.run(folder, url)):
-        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/x does not answer: ConnectionRefusedError") as caught:
+        with pytest.raises(StoreUnavailable, match=r":1/x does not answer: ConnectionRefusedError") as caught:
             await attempt()
         assert "hidden" not in str(caught.value)
 

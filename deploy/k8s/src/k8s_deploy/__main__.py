@@ -1,0 +1,91 @@
+"""``python -m k8s_deploy``: render, check, kafka, up, down. Exit codes: 0 done; 1 something is wrong; 2 misused."""
+
+import argparse
+import os
+import sys
+import time
+
+from k8s_deploy.rendering import OVERLAYS, RenderError, render, render_text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m k8s_deploy", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("render", help="print an overlay's manifests")
+    one.add_argument("overlay", choices=OVERLAYS, nargs="?", default="local", help="which (local)")
+    commands.add_parser("check", help="schemas, promises, settings and Kafka's resources of every overlay")
+    commands.add_parser("kafka", help="write deploy/k8s/kafka anew")
+    up = commands.add_parser("up", help="apply the local overlay to the current context, wait, play the demo")
+    up.add_argument("--demo", default="", help="arguments of the demo; none leaves it out")
+    commands.add_parser("down", help="delete the suite from the current context")
+    options = parser.parse_args()
+    try:
+        match options.command:
+            case "render":
+                sys.stdout.write(render_text_of(options.overlay))
+            case "check":
+                return check()
+            case "kafka":
+                return write_kafka()
+            case "up":
+                from k8s_deploy import cluster
+
+                return cluster.up(options.demo)
+            case _:
+                from k8s_deploy import cluster
+
+                return cluster.down()
+    except RenderError as error:
+        print(f"k8s: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def render_text_of(overlay: str) -> str:
+    from k8s_deploy.rendering import FOLDER
+
+    return render_text(FOLDER / overlay)
+
+
+def check() -> int:
+    from k8s_deploy import kafka_resources, policy, schemas, service_settings
+
+    started = time.monotonic()
+    found = [
+        f"{os.path.relpath(path)} is not what the contracts say: python -m k8s_deploy kafka"
+        for path in kafka_resources.drifted()
+    ]
+    looked_at, custom = 0, 0
+    for name in OVERLAYS:
+        rendered = render(name)
+        looked_at += len(rendered.manifests)
+        custom += sum(not schemas.is_core(manifest) for manifest in rendered.manifests)
+        found += schemas.problems(rendered)
+        if name != "platform":  # it holds what the operators of Kafka and Postgres make pods of
+            found += policy.problems(rendered)
+            found += service_settings.problems(rendered)
+    for line in found:
+        print(line)
+    versions = ", ".join(schemas.VERSIONS)
+    print(
+        f"k8s: {len(found)} problems in {looked_at} manifests of {len(OVERLAYS)} overlays "
+        f"({custom} of operators' kinds have no schema here): Kubernetes {versions}, {len(policy.RULES)} promises, "
+        f"settings, Kafka's resources ({time.monotonic() - started:.0f} s)"
+    )
+    return 1 if found else 0
+
+
+def write_kafka() -> int:
+    from k8s_deploy import kafka_resources
+
+    changed = kafka_resources.write()
+    for path in changed:
+        print(f"wrote {os.path.relpath(path)}")
+    print(f"k8s: {len(changed)} files written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
