@@ -8,7 +8,7 @@ SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs demo test images images-offline simulate bench chaos chaos-proof lint format types walls contracts-check check lock clean
+.PHONY: help setup up down roll status logs demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check check lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,22 @@ images: ## build the images of services and simulators (IMAGES=notifier for one;
 images-offline: ## the same where no image registry answers: base, Kafka, Postgres and Compose from packages (as root)
 	$(SETUP)
 	@$(PY) -m local_stack images --offline $(if $(FRESH),--fresh)
+
+k8s-render: ## print the manifests of an overlay (OVERLAY=local, production or platform)
+	$(SETUP) --no-jars
+	@$(PY) -m k8s_deploy render $(OVERLAY)
+
+k8s-check: ## manifests against three Kubernetes versions' schemas, the promised properties and the services' settings
+	$(SETUP) --no-jars
+	@$(PY) -m k8s_deploy check
+
+k8s-up: ## the whole suite on the cluster of the current context, then the demo (DEMO="--appointments 50")
+	$(SETUP) --no-jars
+	@$(PY) -m k8s_deploy up $(if $(DEMO),--demo="$(DEMO)")
+
+k8s-down: ## delete the suite from the current context
+	$(SETUP) --no-jars
+	@$(PY) -m k8s_deploy down
 
 simulate: ## the chassis under a seeded scheduler with faults (SEEDS=100000; SEED=n replays one with its trace)
 	$(SETUP) --no-jars

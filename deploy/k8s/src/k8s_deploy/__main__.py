@@ -5,6 +5,7 @@ import os
 import sys
 import time
 
+from k8s_deploy.errors import ClusterError
 from k8s_deploy.rendering import OVERLAYS, RenderError, render, render_text
 
 
@@ -16,31 +17,27 @@ def main() -> int:
     commands.add_parser("check", help="schemas, promises, settings and Kafka's resources of every overlay")
     commands.add_parser("kafka", help="write deploy/k8s/kafka anew")
     up = commands.add_parser("up", help="apply the local overlay to the current context, wait, play the demo")
-    up.add_argument("--demo", default="", help="arguments of the demo; none leaves it out")
+    up.add_argument("--demo", default="--appointments 50", help="arguments of the demo (--appointments 50)")
     commands.add_parser("down", help="delete the suite from the current context")
     options = parser.parse_args()
     try:
-        match options.command:
-            case "render":
-                sys.stdout.write(render_text_of(options.overlay))
-            case "check":
-                return check()
-            case "kafka":
-                return write_kafka()
-            case "up":
-                from k8s_deploy import cluster
-
-                return cluster.up(options.demo)
-            case _:
-                from k8s_deploy import cluster
-
-                return cluster.down()
-    except RenderError as error:
+        return run(options)
+    except (RenderError, ClusterError) as error:
         print(f"k8s: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """One command. Raises ``RenderError`` and ``ClusterError``."""
+    from k8s_deploy import cluster
+
+    if options.command == "render":
+        sys.stdout.write(render_text_of(options.overlay))
+        return 0
+    commands = {"check": check, "kafka": write_kafka, "up": lambda: cluster.up(options.demo), "down": cluster.down}
+    return commands[options.command]()
 
 
 def render_text_of(overlay: str) -> str:

@@ -1,6 +1,6 @@
-"""Strimzi's KafkaTopics and KafkaUsers, from the contracts' topics and from what each service hears.
+"""Strimzi's KafkaTopics and KafkaUsers, from the contracts and from what each service hears.
 
-``python -m k8s_deploy kafka`` writes ``deploy/k8s/kafka``; ``make k8s-check`` fails when it is not what would be written.
+``python -m k8s_deploy kafka`` writes ``deploy/k8s/kafka``; ``make k8s-check`` fails when that is not up to date.
 A user may write the topics that its service produces and read those that it hears, with its own group; nothing else.
 """
 

@@ -41,6 +41,11 @@ def restricted(rendered: Rendered) -> Iterator[str]:
             yield f"{named(namespace)}: does not enforce restricted pods"
     if not any(rendered.of("Namespace")):
         yield "there is no Namespace"
+    yield from _restricted_pods(rendered)
+    yield from _restricted_containers(rendered)
+
+
+def _restricted_pods(rendered: Rendered) -> Iterator[str]:
     for workload in rendered.workloads:
         spec = pod(workload)
         security = spec.get("securityContext", {})
@@ -52,6 +57,9 @@ def restricted(rendered: Rendered) -> Iterator[str]:
             yield f"{named(workload)}: shares a namespace of the node"
         if any("hostPath" in volume for volume in spec.get("volumes", [])):
             yield f"{named(workload)}: mounts a folder of the node"
+
+
+def _restricted_containers(rendered: Rendered) -> Iterator[str]:
     for place, _, container in _each_container(rendered):
         security = container.get("securityContext", {})
         capabilities = security.get("capabilities", {})
@@ -129,6 +137,17 @@ def walled(rendered: Rendered) -> Iterator[str]:
             yield f"{named(workload)}: no default-deny policy selects its pods"
         if 53 not in _reached(policies, labels):
             yield f"{named(workload)}: may not ask DNS"
+    yield from _open_rules(policies)
+    for service in rendered.services:
+        reached = _reached(policies, pod_labels(service))
+        if not reached & {9092, 9093, "kafka"}:
+            yield f"{named(service)}: may not reach Kafka"
+        if not reached & {5432, "postgres"}:
+            yield f"{named(service)}: may not reach Postgres"
+
+
+def _open_rules(policies: list[Manifest]) -> Iterator[str]:
+    """Rules that admit more than they name."""
     for one in policies:
         for direction, who in (("ingress", "from"), ("egress", "to")):
             for rule in one["spec"].get(direction, []):
@@ -137,12 +156,6 @@ def walled(rendered: Rendered) -> Iterator[str]:
                 for peer in rule.get(who, []):
                     if peer.get("podSelector") == {} or peer.get("namespaceSelector") == {}:
                         yield f"{named(one)}: {direction} admits every pod"
-    for service in rendered.services:
-        reached = _reached(policies, pod_labels(service))
-        if not reached & {9092, 9093, "kafka"}:
-            yield f"{named(service)}: may not reach Kafka"
-        if not reached & {5432, "postgres"}:
-            yield f"{named(service)}: may not reach Postgres"
 
 
 def _reached(policies: list[Manifest], labels: Any) -> set[int | str]:

@@ -16,7 +16,7 @@ FOLDER: Final = ROOT / "deploy" / "k8s"
 OVERLAYS: Final = ("local", "production", "platform")
 KUSTOMIZE_VERSION: Final = "v5.7.1"
 INSTALL: Final = (
-    "neither kubectl nor kustomize is here: install kubectl (Debian: its package repository; macOS: brew install kubectl), "
+    "neither kubectl nor kustomize is here: install kubectl (Debian: apt-get install kubernetes-client), "
     f"or, with Go: go install sigs.k8s.io/kustomize/kustomize/v5@{KUSTOMIZE_VERSION}"
 )
 LIST_KINDS: Final = {"Deployment", "StatefulSet", "DaemonSet", "Job"}

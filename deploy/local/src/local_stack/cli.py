@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from local_stack import choice, images, kafka, offline, ports, supervisor
@@ -39,7 +40,7 @@ def main() -> int:
     try:
         return _run(options, Settings.from_environment())
     except tuple(_EXIT_CODES) as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return _EXIT_CODES[type(error)]
     except OSError as error:
         what = error.filename or "the stack's folder"
@@ -148,7 +149,7 @@ def up(settings: Settings) -> int:
     taken = list(ports.taken(processes(settings)))
     if taken:
         for line in taken:
-            console.print(f"[red]{line}[/]", soft_wrap=True)
+            console.print(f"[red]{escape(line)}[/]", soft_wrap=True)
         return 2
     if not settings.given:
         kafka.fetch_jars(settings.jars)

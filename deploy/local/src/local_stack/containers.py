@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from local_stack import images, offline
@@ -79,7 +80,7 @@ class ContainerStack:
         if not self.containers():
             lines = list(taken(processes(self.settings)))
             for line in lines:
-                self.console.print(f"[red]{line}[/]", soft_wrap=True)
+                self.console.print(f"[red]{escape(line)}[/]", soft_wrap=True)
             if lines:
                 return 2
         self._secrets()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from local_stack.engine import Engine, EngineError
@@ -211,7 +212,7 @@ def report(engine: Engine, console: Console, built: Sequence[Built]) -> int:
         table.add_row(one.image, f"{megabytes:.0f}", limit, f"{one.seconds:.0f} s")
     console.print(table)
     for words in too_large:
-        console.print(f"[red]{words}[/]")
+        console.print(f"[red]{escape(words)}[/]")
     return 1 if too_large else 0
 
 
