@@ -62,9 +62,6 @@ def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = Non
         return int(uvloop.run(options.run(definition, settings, options)))
     except StoreUnavailable as error:
         print(f"{definition.name}: {error}: is STORE__URL right, is Postgres up?", file=sys.stderr)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return EXIT_BAD_SETTING
     except topics.TopicsError as error:
         print(f"{definition.name}: {error}", file=sys.stderr)
     except KafkaError as error:
