@@ -12,11 +12,11 @@ from simulated_world import Mutations
 from chassis import consumer, deliveries, outbox
 
 SEEDS = 2000
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 100
 FOUND = {
-    4: "a session that was cut while the worker looked for what falls due ended its loop",
+    3: "a store that went away while the worker looked for what falls due ended its loop",
     6: "a producer that a partition had refused was kept, and everything after it was out of sequence for ever",
-    35: "a message that was done came again while its key was parked, and had its effect twice",
+    12: "a message that was done came again while its key was parked, and had its effect twice",
 }
 """Seeds that showed a fault once."""
 
@@ -39,7 +39,7 @@ def test_two_thousand_seeds_keep_every_promise() -> None:
     told = [f"make simulate SEED={result.seed}: {result.violations[0]}" for result in total.failed]
     assert not told, "\n".join(told[:10])
     print(f"{total.seeds} seeds, {total.steps} steps, {dict(total.faults)}")
-    assert total.seeds >= 25
+    assert total.seeds >= 200, "too few seeds for the run to say anything"
     assert total.steps > total.seeds * 500
     kinds = {"kill", "store away", "session cut", "clock jump", "broker away", "partition refuses", "rebalance"}
     assert set(total.faults) == kinds

@@ -215,6 +215,19 @@ async def test_what_the_service_keeps_of_an_answer_commits_with_the_mark(store) 
     assert await store.pool.fetchval("SELECT revision FROM things") == 42
 
 
+async def test_an_answer_that_cannot_be_kept_waits_for_a_person_and_is_not_asked_for_again(store) -> None:
+    await stage(store, (uuid4(), b"1"))
+    partner = Partner()
+
+    async def settled(_transaction: Transaction, _delivery: Delivery, receipt: Receipt) -> None:
+        raise KeyError(receipt.detail["no such detail"])
+
+    async with working(store, partner, settled=settled, lease_seconds=0.3):
+        await all_are(store, "dead")
+    assert len(partner.taken) == 1
+    assert await store.pool.fetchval("SELECT last_error FROM deliveries") == "bug: KeyError"
+
+
 async def test_the_second_delivery_with_one_idempotency_key_is_not_written(store) -> None:
     async with store.pool.acquire() as connection:
         for _ in range(2):

@@ -25,7 +25,7 @@ from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import COLLISIONS, UNAVAILABLE, Store
 from chassis.transaction import DELIVERIES_CHANNEL, Transaction
 
 POLL_SECONDS = 1.0
@@ -310,14 +310,22 @@ class DeliveryWorker(LoopBase):
         self._metrics.observe("delivery_seconds", time.monotonic() - started, destination=self._destination)
 
     async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt) -> None:
-        async with self._store.pool.acquire() as connection, connection.transaction():
-            mine = await connection.fetchval(_DONE, delivery.id, token, json.dumps(dict(receipt.detail)))
-            if mine is None:
-                return  # the lease ran out and another worker has it: it settles
-            if self._settled is not None:
-                transaction = Transaction(connection)
-                await self._settled(transaction, delivery, receipt)
-                await transaction.flush()
+        try:
+            async with self._store.pool.acquire() as connection, connection.transaction():
+                mine = await connection.fetchval(_DONE, delivery.id, token, json.dumps(dict(receipt.detail)))
+                if mine is None:
+                    return  # the lease ran out and another worker has it: it settles
+                if self._settled is not None:
+                    transaction = Transaction(connection)
+                    await self._settled(transaction, delivery, receipt)
+                    await transaction.flush()
+        except (*UNAVAILABLE, *COLLISIONS, Transient):
+            raise  # the lease ends, and the same key goes out once more
+        except Exception as error:
+            # Sent again it would fail again, for ever and at full speed: a person has to look at it.
+            log.exception("deliveries.not-settled", destination=self._destination, delivery_id=str(delivery.id))
+            await self._dead(delivery, token, error)
+            return
         self._count("done")
 
     async def _again(self, delivery: Delivery, token: UUID, error: Transient, *, partner_failed: bool) -> None:
