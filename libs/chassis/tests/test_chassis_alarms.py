@@ -10,7 +10,22 @@ from chassis.metrics import COUNTER_NAMES, GAUGE_NAMES, HISTOGRAM_NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = [ROOT / "libs/chassis/alarms.yaml", *sorted(ROOT.glob("services/*/alarms.yaml"))]
-WORDS = {"max", "min", "sum", "rate", "increase", "absent", "by", "up", "job", "consumer", "destination", "kind", "on", "and"}
+WORDS = set("max min sum rate increase absent by up job consumer destination kind on and".split())
+    "max",
+    "min",
+    "sum",
+    "rate",
+    "increase",
+    "absent",
+    "by",
+    "up",
+    "job",
+    "consumer",
+    "destination",
+    "kind",
+    "on",
+    "and",
+}
 
 
 def declared(path: Path) -> set[str]:

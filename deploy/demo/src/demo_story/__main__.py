@@ -61,7 +61,8 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
 
 
 async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
-    connector = aiohttp.TCPConnector(limit=40)
+    # Below the simulators' 5 s, so that no request is sent on a connection that is just being closed.
+    connector = aiohttp.TCPConnector(limit=40, keepalive_timeout=2)
     async with aiohttp.ClientSession(connector=connector) as http:
         people = People(addresses, http)
         await play(people, addresses, console)

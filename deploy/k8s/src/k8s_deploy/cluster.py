@@ -5,22 +5,24 @@ after. Passwords are made here when the cluster has none; none of them is ever p
 """
 
 import base64
+import copy
 import json
 import os
 import re
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import yaml
 
 from k8s_deploy.errors import ClusterError
-from k8s_deploy.rendering import Manifest, Rendered, named, render
+from k8s_deploy.rendering import Manifest, Rendered, named, pod, render
 from local_stack.ports import free_port
 
 NAMESPACE: Final = "powerserver-blume"
@@ -32,7 +34,7 @@ _LOOKS_LIVE: Final = re.compile(r"prod|live|hospital", re.IGNORECASE)
 def up(demo: str) -> int:
     """Puts the local overlay on the current context's cluster and plays the demo. Returns the exit code."""
     context = _context()
-    rendered = render("local")
+    rendered = with_images(render("local"), os.environ)
     _load_images(context, rendered.images)
     _apply(rendered.of("Namespace"), "the namespace")
     for name in _store_names(rendered):
@@ -76,8 +78,24 @@ def play(demo: str) -> int:
         return subprocess.run(command, check=False).returncode
 
 
+def with_images(rendered: Rendered, environment: Mapping[str, str]) -> Rendered:
+    """The same with the images that compose would take: the variables are those of docs/operations/containers.md."""
+    prefix, tag = environment.get("SUITE_IMAGE_PREFIX", "suite/"), environment.get("SUITE_IMAGE_TAG", "dev")
+    servers = {"kafka": environment.get("SUITE_KAFKA_IMAGE"), "postgres": environment.get("SUITE_POSTGRES_IMAGE")}
+    changed = copy.deepcopy(rendered)
+    for workload in changed.workloads:
+        for container in pod(workload)["containers"]:
+            path, _, _ = container["image"].rpartition(":")
+            name = path.rpartition("/")[2]
+            container["image"] = f"{prefix}{name}:{tag}" if path == f"suite/{name}" else container["image"]
+            container["image"] = servers.get(name) or container["image"]
+    return changed
+
+
 def _context() -> str:
     """The current context's name; says which it is, and refuses one that looks like patients'."""
+    if shutil.which("kubectl") is None:
+        raise ClusterError("there is no kubectl here: install it (Debian: kubernetes-client)")
     done = subprocess.run(["kubectl", "config", "current-context"], capture_output=True, text=True, check=False)
     context = done.stdout.strip()
     if done.returncode != 0 or not context:
@@ -176,8 +194,8 @@ def what_it_waits_for(manifest: Manifest) -> str:
 
 
 def _reasons(pods: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for pod in pods:
-        name, status = pod["metadata"]["name"], pod.get("status", {})
+    for one in pods:
+        name, status = one["metadata"]["name"], one.get("status", {})
         for condition in status.get("conditions", []):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 yield f"pod {name}: {condition.get('message', condition.get('reason'))}"
@@ -189,10 +207,20 @@ def _reasons(pods: Sequence[dict[str, Any]]) -> Iterator[str]:
             waits = state.get("waiting", {})
             if said := (ended.get("message") or "").strip():
                 yield f"pod {name}: {said.splitlines()[-1]}"
+            elif waits.get("reason") == "ContainerCreating":
+                yield f"pod {name}: {_last_warning(name) or 'its container is being made'}"
             elif waits:
                 yield f"pod {name}: {waits.get('reason')} {waits.get('message', '')}".strip()
             else:
                 yield f"pod {name} runs but is not ready: /readyz names what does not answer"
+
+
+def _last_warning(pod_name: str) -> str | None:
+    """The newest warning about a pod: a volume whose secret is missing stands nowhere else."""
+    which = f"involvedObject.name={pod_name},type=Warning"
+    events = json.loads(_kubectl("get", "events", "--field-selector", which, "-o", "json"))["items"]
+    newest = max(events, key=lambda event: event.get("lastTimestamp") or "", default=None)
+    return f"{newest['reason']}: {newest['message']}" if newest else None
 
 
 @contextmanager
