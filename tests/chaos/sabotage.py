@@ -15,6 +15,9 @@ from typing import Any, Final
 from chassis import consumer, hl7_inbound, outbox
 from chassis.batch import Duplicate, Held
 
+WINDOW_SECONDS: Final = 0.5
+"""How long what was marked is on its way: a short run must hit it."""
+
 Claims = Sequence[Duplicate | Held | None]
 
 
@@ -39,6 +42,7 @@ def mark_before_send() -> None:
 
     async def marks_first(self: Any, connection: Any, producer: Any, rows: Sequence[Any]) -> bool:
         await connection.execute(outbox._MARK, [row["id"] for row in rows])
+        await asyncio.sleep(WINDOW_SECONDS)
         return await send(self, connection, producer, rows)
 
     outbox.Relay._send = marks_first  # type: ignore[method-assign]
