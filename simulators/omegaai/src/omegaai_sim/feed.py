@@ -72,7 +72,7 @@ class Feed:
             finally:
                 self._clients.discard(waiting)
                 reading.cancel()
-        with suppress(RuntimeError):
+        with suppress(WebSocketDisconnect, RuntimeError):  # the client, or the server's own end, was quicker
             await socket.close()
 
     async def _write(
