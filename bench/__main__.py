@@ -114,7 +114,13 @@ def show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         met = "[green]✓ met[/]" if row["met"] else "[red]✗ not met[/]"
         table.add_row(
-            row["id"], row["step"], _figure(row["ours"]), _figure(row["floor"]), _figure(row["ratio"]), row["mark"], met
+            row["id"],
+            row["step"],
+            _figure(row["ours"]),
+            _figure(row["floor"]),
+            _figure(row["ratio"]),
+            str(row["mark"]),
+            met,
         )
     console.print(table)
 

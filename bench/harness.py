@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import structlog
 import uvloop
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -148,4 +149,5 @@ def at_least(identifier: str, step: str, figures: tuple[float, float, float], le
 
 def main(measure: Callable[[], Awaitable[list[dict[str, Any]]]]) -> None:
     """Runs the rows of a program and prints them."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is the report's
     json.dump(uvloop.run(measure()), sys.stdout, ensure_ascii=False)
