@@ -81,7 +81,7 @@ def patient_event(
         aggregate_id=patient_id or uuid4(),
         revision=revision,
         data=contracts.PatientData(
-            identifiers=(contracts.PatientIdentifier(issuer="NORTHSIDE", value="4711"),),
+            identifiers=(contracts.PatientIdentifier(issuer="NORTHSIDE", value="MRN-4711-N"),),
             name=contracts.PersonName(family="Roe", given="Jane"),
             sex="F",
             email=email,

@@ -202,7 +202,7 @@ async def test_the_flow_each_mail_once_in_any_order_and_however_often_it_is_told
     assert status == 200
     assert 'stale_total{kind="appointment.scheduled"}' not in metrics  # counted in the process that was killed
     assert "notifier_oldest_open_age_seconds" in metrics
-    for canary in ("Jane", "Roe", "jane.roe", "4711"):
+    for canary in ("Jane", "Roe", "jane.roe", "MRN-4711"):
         assert canary not in page
         assert canary not in metrics
         assert canary not in notifier.log()
