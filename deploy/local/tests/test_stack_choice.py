@@ -111,6 +111,18 @@ def test_a_missing_secret_of_data_that_is_there_is_named(settings, machine) -> N
     assert (settings.secrets / "postgres_password").read_text() == first
 
 
+def test_what_compose_gave_up_on_is_said_in_its_own_words(settings, machine, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(images, "outdated", lambda _engine: [])
+    row = json.dumps({"Service": "postgres", "Name": "p", "State": "created"})
+    answers = {**ENGINE, "compose version": (0, "2.40.3\n", ""), **all_images()}
+    machine(answers)
+    command = " ".join(ContainerStack(Engine.find(), settings, Console())._compose()[1:])
+    machine({**answers, f"{command} up": (1, "", "Error: setrlimit: Operation not permitted"),
+             f"{command} --profile * ps": (0, row, "")})  # fmt: skip
+    assert ContainerStack(Engine.find(), settings, Console()).up() == 1
+    assert "did not start: Error: setrlimit: Operation not permitted" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("row", "status", "settled"),
     [

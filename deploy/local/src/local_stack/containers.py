@@ -102,12 +102,14 @@ class ContainerStack:
                 if any(container.status == "restarting" for container in found):
                     break  # it ended at its start: waiting would not mend it
                 time.sleep(0.5)
+        gave_up = child.poll() not in (None, 0)
         if child.poll() is None:
             child.terminate()
             child.wait(20)
         unsettled = [container for container in found if not container.settled]
         if child.returncode or unsettled:
-            self.console.print(f"[red]The stack did not start: {self._reason(unsettled, log)}[/]", soft_wrap=True)
+            reason = self._reason(unsettled, log, gave_up=gave_up)
+            self.console.print(f"[red]The stack did not start: {reason}[/]", soft_wrap=True)
             return 1
         self.console.print(_table(found))
         servers = f"{images.POSTGRES.choose(self.engine)} and {images.KAFKA.choose(self.engine)}"
@@ -169,7 +171,10 @@ class ContainerStack:
 
     def containers(self) -> list[Container]:
         """The stack's containers, in the order in which they start; none when it is down."""
-        done = self._run("--profile", "*", "ps", "--all", "--format", "json")
+        listing = ("--profile", "*", "ps", "--all", "--format", "json")
+        done = self._run(*listing)
+        if done.returncode != 0:
+            done = self._run(*listing)  # podman refuses the whole list when a container goes while it is read
         if done.returncode != 0:
             raise EngineError(f"compose does not answer: {_last(done.stderr)}")
         addresses = {process.name: process.address for process in processes(self.settings)}
@@ -214,13 +219,15 @@ class ContainerStack:
             url = f"postgresql://{name}:{passwords[name]}@postgres:5432/{name}"
             write_secret(folder / f"{name}_store_url", url)
 
-    def _reason(self, unsettled: Iterable[Container], log: Path) -> str:
+    def _reason(self, unsettled: Iterable[Container], log: Path, *, gave_up: bool) -> str:
         for container in unsettled:
             if container.status.startswith(("failed", "unhealthy", "restarting")):
                 done = self._run("logs", "--no-log-prefix", "--tail", "3", container.service)
                 return f"{container.service} is {container.status}: {_last(done.stdout)}"
         waiting = [container.service for container in unsettled]
-        return f"{', '.join(waiting)} not healthy after {UP_SECONDS} s" if waiting else _last(log.read_text())
+        if gave_up or not waiting:
+            return _last(log.read_text())  # Compose ended by itself, and says why
+        return f"{', '.join(waiting)} not healthy after {UP_SECONDS} s"
 
     def _compose(self) -> list[str]:
         command = self.engine.compose(offline.COMPOSE_BINARY)
