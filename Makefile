@@ -8,7 +8,7 @@ SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check check lock clean
+.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check check lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ status: ## what runs and where it answers
 logs: ## follow the logs (NAME=scheduler-sync for one)
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack logs $(NAME)
+
+operate: ## a service's own command on the stack (CMD="scheduler-sync needs-setup list"; CMD="notifier --help")
+	$(SETUP) --no-jars
+	@$(PY) -m local_stack operate $(or $(CMD),--help)
 
 demo: ## play the guide's story on the stack, then in volume, and count at both ends
 	$(SETUP)

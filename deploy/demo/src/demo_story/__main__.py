@@ -1,105 +1,11 @@
-"""`python -m demo_story`: what `make demo` plays once the stack is up.
+"""`python -m demo_story`: what `make demo` plays once the stack is up."""
 
-Exit codes: 0 nothing was lost or doubled; 1 something was, or a step was not seen; 2 a setting is wrong.
-"""
-
-import argparse
-import asyncio
-import json
-import os
 import sys
-import time
-from pathlib import Path
-from typing import Any
 
-import aiohttp
-from rich.console import Console
-from rich.table import Table
+try:
+    from demo_story.cli import main
 
-from demo_story.clients import Addresses, People, StoryError
-from demo_story.counting import Tally
-from demo_story.story import play
-from demo_story.volume import VolumeRun
-
-console = Console()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m demo_story", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--appointments", type=int, default=500, help="how many in the volume run (500; 0 leaves it out)"
-    )
-    parser.add_argument(
-        "--report", type=Path, default=Path(os.environ.get("SUITE_LOCAL_DIR", ".local")) / "demo-report.json"
-    )
-    for name, port in (("powerserver", 8201), ("omegaai", 8202), ("mailsink", 8203)):
-        default = f"http://127.0.0.1:{os.environ.get(f'SUITE_{name.upper()}_PORT', port)}"
-        parser.add_argument(f"--{name}", default=default, help=f"address of the simulator ({default})")
-    options = parser.parse_args()
-    if options.appointments < 0:
-        console.print("[red]--appointments cannot be negative[/]")
-        return 2
-    addresses = Addresses(options.powerserver, options.omegaai, options.mailsink)
-    try:
-        return asyncio.run(demo(addresses, options.appointments, options.report))
-    except* StoryError as errors:
-        console.print(f"[red]{_first(errors)}[/]", soft_wrap=True)
-    except* aiohttp.ClientError as errors:
-        console.print(
-            f"[red]A simulator does not answer ({_first(errors)}): is the stack up? make status[/]", soft_wrap=True
-        )
-    return 1
-
-
-def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
-    found: BaseException = errors
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
-
-
-async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
-    # Below the simulators' 5 s, so that no request is sent on a connection that is just being closed.
-    connector = aiohttp.TCPConnector(limit=40, keepalive_timeout=2)
-    async with aiohttp.ClientSession(connector=connector) as http:
-        people = People(addresses, http)
-        await play(people, addresses, console)
-        if not appointments:
-            return 0
-        console.print(f"\n[bold]The same with {appointments} appointments[/]")
-        started = time.monotonic()
-        tally = await VolumeRun(people, addresses, appointments).run(console)
-        seconds = time.monotonic() - started
-    return conclude(tally, seconds, report)
-
-
-def conclude(tally: Tally, seconds: float, report: Path) -> int:
-    """Shows and writes what was counted; 0 when nothing was lost or doubled."""
-    flows = tally.flows()
-    table = Table(title="Counted at both ends", title_justify="left", box=None, pad_edge=False)
-    for column in ("flow", "started", "finished", "lost", "doubled", "p50 ms", "p95 ms"):
-        table.add_column(column, justify="left" if column == "flow" else "right", header_style="bold")
-    for name, row in flows.items():
-        values = [row[key] for key in ("started", "finished", "lost", "doubled", "p50_ms", "p95_ms")]
-        table.add_row(name, *("–" if value is None else f"{value:,}".replace(",", "\u202f") for value in values))
-    console.print()
-    console.print(table)
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps({"flows": flows}, indent=1, ensure_ascii=False) + "\n")
-    lost, doubled = sum(row["lost"] for row in flows.values()), sum(row["doubled"] for row in flows.values())
-    verdict = (
-        "[green]Nothing lost, nothing doubled[/]"
-        if not lost and not doubled
-        else f"[red]{lost} lost, {doubled} doubled[/]"
-    )
-    console.print(
-        f"{verdict}: booked {len(tally.booked)}, pending {len(tally.pending)}, confirmed {len(tally.confirmed)}, "
-        f"mails {tally.mails_received} in {seconds:.0f} s; report in {report}"
-    )
-    return 0 if not lost and not doubled else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # so early that nothing was begun
+    code = 130
+sys.exit(code)

@@ -1,7 +1,11 @@
-"""`python -m local_stack up|down|status|logs|fetch`."""
+"""`python -m local_stack up|down|status|logs|operate|fetch`."""
 
 import sys
 
-from local_stack.cli import main
+try:
+    from local_stack.cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # so early that nothing was begun
+    code = 130
+sys.exit(code)

@@ -40,7 +40,7 @@ def to_start(value: str, settings: Settings, console: Console) -> Choice:
         return Choice("embedded", "asked for")
     running = recorded(settings)
     if value == "auto" and running == "embedded":
-        return Choice("embedded", "it is up")
+        return Choice("embedded", "started last")
     try:
         stack = ContainerStack(Engine.find(), settings, console)
         stack.containers()

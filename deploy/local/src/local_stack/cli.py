@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 from rich.console import Console
@@ -25,13 +25,14 @@ from rich.table import Table
 
 from local_stack import choice, images, kafka, offline, ports, supervisor
 from local_stack.engine import Engine, EngineError
-from local_stack.processes import postgres_data, processes
+from local_stack.processes import module_command, postgres_data, processes
 from local_stack.settings import Ports, Settings, SettingsError
 
 UP_SECONDS = 600
 """The longest that a start may take; each process has a deadline of its own, which the supervisor holds."""
 _MARKS = {"healthy": "[green]●[/] healthy", "stopped": "[dim]○ stopped[/]", "waiting": "[dim]○ waiting[/]"}
 _EXIT_CODES: Mapping[type[Exception], int] = {SettingsError: 2, kafka.JarsError: 3, EngineError: 4}
+_KILLED = "The stack's supervisor was killed and left servers running."
 console = Console()
 
 
@@ -66,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     reading.add_argument("name", nargs="?", help="a process of the stack, as in status")
     reading.add_argument("--lines", type=int, default=20, help="how many lines of each to begin with (20)")
     reading.add_argument("--no-follow", action="store_true", help="print and end")
+    operating = commands.add_parser("operate", help="run a service's own command with the stack's settings")
+    operating.add_argument("service", help="such as scheduler-sync")
+    operating.add_argument("words", nargs=argparse.REMAINDER, metavar="…", help="as python -m <service> --help says")
     commands.add_parser("roll", help="replace the services' containers one by one, under way")
     commands.add_parser("fetch", help="fetch and check Kafka's jars")
     commands.add_parser("free-ports", help="print settings that move the stack to ports that are free now")
@@ -83,6 +87,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         "down": lambda: down_(settings, asked, wipe=options.wipe),
         "status": lambda: status_(settings, asked),
         "logs": lambda: logs_(settings, asked, options),
+        "operate": lambda: operate(settings, asked, options.service, options.words),
         "roll": lambda: roll(settings),
         "fetch": lambda: fetch(settings),
         "free-ports": free_ports,
@@ -144,8 +149,8 @@ def up(settings: Settings) -> int:
         console.print("The stack is being stopped; waiting for that.")
         psutil.Process(int(state["supervisor"]["pid"])).wait(60)
         state = supervisor.read_state(settings)
-    for name in supervisor.stop_orphans(state):
-        console.print(f"Stopped {name}, which a killed supervisor had left running.")
+    if stopped := supervisor.stop_orphans(state):
+        console.print(f"{_KILLED} Stopped {', '.join(stopped)}; their data is kept.", soft_wrap=True)
     taken = list(ports.taken(processes(settings)))
     if taken:
         for line in taken:
@@ -237,8 +242,9 @@ def down(settings: Settings, *, wipe: bool) -> int:
             main_process.wait(60)
         console.print("The stack is down.")
     else:
-        orphans = supervisor.stop_orphans(state)
-        console.print(f"The stack was not up{'; stopped what was left: ' + ', '.join(orphans) if orphans else ''}.")
+        stopped = supervisor.stop_orphans(state)
+        words = f"{_KILLED} Stopped {', '.join(stopped)}." if stopped else "The stack was not up."
+        console.print(words, soft_wrap=True)
     if wipe:
         for folder in (settings.data, postgres_data(settings)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -254,7 +260,9 @@ def status_(settings: Settings, asked: str) -> int:
 def status(settings: Settings) -> int:
     state = supervisor.read_state(settings)
     if not state or not supervisor.alive(state):
-        console.print("The stack is down. Start it with make up.")
+        left = ", ".join(supervisor.orphans(state))
+        words = f"{_KILLED} Still running: {left}. make up starts the stack anew on its data, make down ends it."
+        console.print(words if left else "The stack is down. Start it with make up.", soft_wrap=True)
         return 1
     console.print(_table(state))
     return 0 if all(row["status"] == "healthy" for row in state["processes"]) else 1
@@ -271,14 +279,34 @@ def logs(settings: Settings, name: str | None, lines: int, *, follow: bool) -> i
     found = sorted(settings.logs.glob("*.log"))
     names = [path.stem for path in found]
     if name is not None and name not in names:
-        console.print(f"[red]There is no log of {name!r}; there are: {', '.join(names) or 'none yet'}[/]")
+        there = ", ".join(names) or "none yet"
+        console.print(f"[red]There is no log of {name!r}; there are: {there}[/]", soft_wrap=True)
         return 2
     chosen = [str(path) for path in found if name in {None, path.stem}]
     if not chosen:
         console.print("There are no logs yet. Start the stack with make up.")
         return 1
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *chosen]
-    return subprocess.run(command, check=False).returncode
+    return _become(command, os.environ)
+
+
+def operate(settings: Settings, asked: str, name: str, words: Sequence[str]) -> int:
+    """A service's own commands (dead letters, needs-setup …) on this stack, with the settings that it runs with."""
+    services = {process.name: process for process in processes(settings) if process.after}
+    if name not in services:
+        console.print(f"[red]{escape(name)} is no service of the stack; there are: {', '.join(services)}[/]")
+        return 2
+    chosen = choice.to_look_at(asked, settings, console)
+    if chosen.containers:
+        return chosen.containers.operate(name, words)
+    command = module_command(services[name].arguments[0], *words)
+    return _become(command, {**os.environ, **services[name].environment})
+
+
+def _become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """The command takes this program's place: whoever ends us ends it."""
+    sys.stdout.flush()
+    os.execvpe(command[0], command, environment)  # noqa: S606 (no shell is wanted)
 
 
 def _table(state: Mapping[str, Any], title: str | None = None) -> Table:

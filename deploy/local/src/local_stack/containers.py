@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,11 @@ class ContainerStack:
             )
             return 2
         arguments = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *([name] if name else [])]
+        return subprocess.run([*self._compose(), *arguments], env=self.environment(), cwd=ROOT, check=False).returncode
+
+    def operate(self, service: str, words: Sequence[str]) -> int:
+        """A service's own command in a container beside it, with its settings and secrets."""
+        arguments = ["run", "--rm", "--no-deps", service, *words]
         return subprocess.run([*self._compose(), *arguments], env=self.environment(), cwd=ROOT, check=False).returncode
 
     def containers(self) -> list[Container]:

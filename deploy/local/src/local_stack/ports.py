@@ -26,8 +26,9 @@ def taken(wanted: Iterable[Process]) -> Iterator[str]:
                 except OSError:
                     suffix = "" if role in {"", "HTTP"} else f"_{role}"
                     name = process.name.replace("-", "_") + suffix
+                    whose = f"{process.name} {role}".strip()
                     yield (
-                        f"Port {port} ({process.name} {role}) is taken{_listener(port)}: "
+                        f"Port {port} ({whose}) is taken{_listener(port)}: "
                         f"stop that, or set SUITE_{name.upper()}_PORT to a free one."
                     )
 

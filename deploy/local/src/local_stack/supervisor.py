@@ -49,10 +49,11 @@ class Running:
 
     def row(self) -> dict[str, Any]:
         alive = self.child is not None and self.child.poll() is None
+        identity = _identity(self.child.pid) if self.child and alive else {"pid": None}
         return {
             "name": self.process.name,
             "status": self.status,
-            "pid": self.child.pid if self.child and alive else None,
+            **identity,
             "restarts": self.restarts,
             "since": self.since,
             "address": self.process.address,
@@ -266,29 +267,39 @@ def read_state(settings: Settings) -> Mapping[str, Any] | None:
 
 def alive(state: Mapping[str, Any] | None) -> bool:
     """Whether the supervisor that wrote ``state`` still runs."""
-    if not state:
-        return False
+    return state is not None and _runs(state["supervisor"])
+
+
+def _runs(identity: Mapping[str, Any]) -> bool:
+    """Whether the process of ``_identity`` still runs."""
     with suppress(psutil.Error):
-        found = psutil.Process(int(state["supervisor"]["pid"]))
-        return abs(found.create_time() - state["supervisor"]["began"]) < 1 and found.status() != psutil.STATUS_ZOMBIE
+        found = psutil.Process(int(identity["pid"]))
+        return abs(found.create_time() - identity["began"]) < 1 and found.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def orphans(state: Mapping[str, Any] | None) -> Mapping[str, psutil.Process]:
+    """What a supervisor that was killed left running, by name."""
+    found = {}
+    for row in (state or {}).get("processes", []):
+        # Without a pid its supervisor stopped it; with another beginning the number is a stranger's by now.
+        if row["pid"] is not None and _runs(row):
+            with suppress(psutil.Error):
+                found[row["name"]] = psutil.Process(row["pid"])
+    return found
 
 
 def stop_orphans(state: Mapping[str, Any] | None) -> list[str]:
     """Stops what a supervisor that was killed left running. Returns their names."""
-    orphans = []
-    for row in (state or {}).get("processes", []):
-        if row["pid"] is None:  # stopped by its supervisor; psutil would take None for this very process
-            continue
+    found = orphans(state)
+    for name, child in found.items():
         with suppress(psutil.Error):
-            child = psutil.Process(row["pid"])
-            if child.create_time() >= state["supervisor"]["began"] - 1:  # type: ignore[index]
-                child.send_signal(signal.SIGINT if row["name"] == "postgres" else signal.SIGTERM)
-                orphans.append((row["name"], child))
-    _, left = psutil.wait_procs([child for _, child in orphans], timeout=STOP_SECONDS)
+            child.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
+    _, left = psutil.wait_procs(list(found.values()), timeout=STOP_SECONDS)
     for child in left:
-        child.kill()
-    return [name for name, _ in orphans]
+        with suppress(psutil.Error):
+            child.kill()
+    return list(found)
 
 
 def last_line(log: Path) -> str:
