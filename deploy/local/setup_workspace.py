@@ -18,6 +18,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+EXIT_SETUP = 3
+if sys.version_info < (3, 11):  # noqa: UP036 (this is the check that keeps older ones out)
+    # Before anything that an older one cannot read; down to 3.6 they reach this line.
+    print(
+        f"setup: Python {sys.version_info[0]}.{sys.version_info[1]} is too old: "
+        "call make with PYTHON=<the path of a Python ≥ 3.11>",
+        file=sys.stderr,
+    )
+    sys.exit(EXIT_SETUP)
+
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -27,7 +37,6 @@ MADE = VENV / "suite-made.txt"
 """Where and with what .venv was made; written when its installer is in it. Another content: it is made anew."""
 LOCAL = Path(os.environ.get("SUITE_LOCAL_DIR", ROOT / ".local"))
 JARS = Path(os.environ.get("KAFKA_JARS_DIR", LOCAL / "kafka-jars"))
-EXIT_SETUP = 3
 
 
 class SetupError(Exception):
@@ -55,7 +64,7 @@ def last_line(output: str) -> str:
 
 def explain(output: str) -> str:
     """The one line for what an installer said."""
-    text = output.lower()
+    text = re.sub(r"https?://\S+", "", output.lower())  # the index may be called proxy
     if "no space left" in text or "read-only file system" in text or "permission denied" in text:
         return f"{last_line(output)}: is the disk full or read-only, is the folder yours?"
     if "certificate" in text or "ssl" in text:
@@ -109,9 +118,6 @@ def keep_details(command: list[str], said: str) -> str:
 
 
 def check_python() -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036 (this is the check that keeps older ones out)
-        found = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-        raise SetupError(f"{found} is too old: call make with PYTHON=<the path of a Python ≥ 3.11>")
     try:
         import ensurepip  # noqa: F401  (its absence is the finding)
         import venv  # noqa: F401
@@ -137,8 +143,9 @@ def install() -> None:
         run("Creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
         wanted = VENV / "uv-requirement.txt"
         wanted.write_text(uv_requirement())
-        pip = [str(PYTHON), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(wanted)]
-        run("Installing the installer (uv)", pip)
+        # Without -q: only then it says why an index gave nothing.
+        pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
+        run("Installing the installer (uv)", [*pip, "-r", str(wanted)])
         MADE.write_text(made)
     base = [str(uv), "pip", "install", "-q", "--python", str(PYTHON)]
     run("Installing the locked packages", [*base, "--require-hashes", "-r", str(LOCK)])

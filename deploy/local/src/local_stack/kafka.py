@@ -62,7 +62,10 @@ def verify_jars(folder: Path, *, lock: Path = LOCK) -> list[Path]:
     for jar in jars:
         digest = hashlib.sha256(jar.read_bytes()).hexdigest()
         if locked.get(jar.name) != digest:
-            raise JarsError(f"{jar.name} does not match {lock.name}: delete {folder} and run make setup")
+            raise JarsError(
+                f"{jar.name} does not match {lock.name}: check the repository or mirror that served it, "
+                f"delete {folder} if it is there, and run make setup"
+            )
     return jars
 
 
@@ -75,21 +78,35 @@ def fetch_jars(folder: Path, *, endpoint: str = ENDPOINT, lock: Path = LOCK) -> 
 
     staging = folder.with_name(folder.name + ".part")
     shutil.rmtree(staging, ignore_errors=True)
+    mirror = os.environ.get("SUITE_MAVEN_URL")
     try:
-        environment = jgo.build(endpoint, cache_dir=staging)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        environment = jgo.build(endpoint, cache_dir=staging, repositories={"central": mirror} if mirror else None)
+        fetched = staging / "fetched"
+        fetched.mkdir()
         for jar in _jars(Path(environment.path)):
-            shutil.copy2(jar, folder / jar.name)
+            shutil.copy2(jar, fetched / jar.name)
+        if lock.exists():
+            verify_jars(fetched, lock=lock)  # first: a folder with jars in it counts as fetched
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fetched.replace(folder)
+    except (JarsError, OSError) as error:
+        if isinstance(error, JarsError) or error.filename:  # a folder's trouble; the network's names no file
+            raise
+        raise _unreachable(mirror, lock, error) from error
     except Exception as error:
-        words = f"{type(error).__name__}: {str(error)[:120]}"
-        raise JarsError(
-            f"Maven Central did not give the jars of {lock.name} ({words}); behind a proxy set "
-            "HTTPS_PROXY and REQUESTS_CA_BUNDLE"
-        ) from error
+        raise _unreachable(mirror, lock, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return verify_jars(folder, lock=lock) if lock.exists() else _jars(folder)
+    return _jars(folder)
+
+
+def _unreachable(mirror: str | None, lock: Path, error: Exception) -> JarsError:
+    words = f"{type(error).__name__}: {str(error)[:120]}"
+    return JarsError(
+        f"{mirror or 'Maven Central'} did not give the jars of {lock.name} ({words}); behind a proxy set "
+        "HTTPS_PROXY and REQUESTS_CA_BUNDLE, or SUITE_MAVEN_URL for a mirror"
+    )
 
 
 @dataclass(frozen=True)
