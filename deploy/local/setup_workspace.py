@@ -137,7 +137,8 @@ def uv_requirement() -> str:
 
 def install() -> None:
     uv = VENV / "bin" / "uv"
-    made = f"{ROOT}\n{sys.executable}\n{sys.version}\n"
+    # Not sys.executable: `make` finds python3 in .venv once it is there, and would make it anew under a running stack.
+    made = f"{ROOT}\n{sys.base_prefix}\n{sys.version}\n"
     if not PYTHON.exists() or not MADE.exists() or MADE.read_text() != made:
         # One that was cut off, or that moved with its folder, has scripts which start nothing.
         run("Creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])

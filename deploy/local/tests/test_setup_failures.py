@@ -96,7 +96,9 @@ class Workspace:
     index: str = ""
     pages: dict[str, bytes] = field(default_factory=dict)
 
-    def set_up(self, *arguments: str, before: tuple[str, ...] = (), **environment: str) -> tuple[int, list[str]]:
+    def set_up(
+        self, *arguments: str, before: tuple[str, ...] = (), python: str = sys.executable, **environment: str
+    ) -> tuple[int, list[str]]:
         """Runs the script; its exit code and what it printed."""
         plain = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
         address = self.index or f"http://127.0.0.1:{free_port()}"
@@ -108,7 +110,7 @@ class Workspace:
             "UV_CACHE_DIR": str(self.root.parent / "uv-cache"), "PIP_NO_CACHE_DIR": "1",
         }  # fmt: skip
         done = subprocess.run(
-            [*before, sys.executable, str(self.root / SCRIPT), *(arguments or ["--no-jars"])],
+            [*before, python, str(self.root / SCRIPT), *(arguments or ["--no-jars"])],
             cwd=self.root, env=plain | settings | environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         return done.returncode, (done.stdout + done.stderr).strip().splitlines()
@@ -218,6 +220,9 @@ def test_an_index_away_then_untrusted_then_with_another_package_then_right(works
         assert (code, workspace.done) == (0, True), lines
     workspace.index = ""
     assert workspace.set_up() == (0, [])
+    (workspace.root / ".venv" / "suite-setup.sha256").unlink()
+    lines = workspace.set_up(python=str(workspace.root / ".venv" / "bin" / "python3"))[1]
+    assert "Creating .venv" not in "".join(lines), "make finds the environment's own Python first, once it is there"
 
 
 def test_a_read_only_folder(with_index) -> None:
