@@ -306,7 +306,7 @@ def _copies(row: Row, number: int, placer: str, verdict: Verdict, *, is_newest: 
     """One notification against the copies of it that arrived."""
     handovers, is_sent = row["unanswered_handovers"], row["state"] == "sent"
     what = f"{row['template']} of revision {row['revision']} ({row['state']}, {handovers} hand-overs)"
-    if is_sent and number == 0 and row["reason"] is None:
+    if is_sent and number == 0 and not (row["reason"] or "").endswith("not at all"):
         yield Violation("lost", placer, f"{what} did not arrive")
     if number > int(is_sent):
         if number <= LARGEST_NUMBER_OF_COPIES and handovers >= number:

@@ -32,8 +32,8 @@ _VICTIMS: Final = {
     "kafka": 3,
 }
 _FAIL_POINTS: Final = {
-    "scheduler-sync": [name for name in failpoints.NAMES if not name.startswith("consumer.")],
-    "notifier": [name for name in failpoints.NAMES if not name.startswith(("inbound.", "relay."))],
+    "scheduler-sync": [name for name in failpoints.NAMES if not name.startswith(("consumer.", "smtp.", "tasks."))],
+    "notifier": [name for name in failpoints.NAMES if not name.startswith(("inbound.", "relay.", "smtp.", "tasks."))],
 }
 _OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44}
 _WIRES: Final = ("cut", "half-open", "deaf", "lose answers", "slow", "refuse")

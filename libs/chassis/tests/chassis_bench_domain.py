@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import contracts
 from chassis import schema
 from chassis.errors import Permanent, StoreUnavailable, Transient
+from chassis.hl7_inbound import InboundHl7
 from chassis.settings import KafkaSettings, StoreSettings
 from chassis.store import Store
 from chassis.transaction import Transaction
@@ -22,9 +23,9 @@ CREATE TABLE things (
 """
 
 
-async def open_store(url: str) -> Store:
+async def open_store(url: str, *, pool_size: int = 10) -> Store:
     """A store with the chassis' tables and one of the service's own."""
-    store = await Store.open(StoreSettings(url=url, pool_size=10))
+    store = await Store.open(StoreSettings(url=url, pool_size=pool_size))
     async with store.pool.acquire() as connection:
         await connection.execute(schema.sql("v001"))
         await connection.execute(CREATE)
@@ -125,3 +126,37 @@ async def applied(store: Store) -> dict[UUID, list[int]]:
 
 def kafka_settings(bootstrap: str, prefix: str) -> KafkaSettings:
     return KafkaSettings(bootstrap_servers=bootstrap, topic_prefix=prefix)
+
+
+SPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+def siu(control_id: str, placer: str, note: str = "") -> bytes:
+    return (
+        f"MSH|^~\\&|RAMSOFT|FAC01|SUITE|NORTHSIDE|20261125093000-0500||SIU^S12|{control_id}|P|2.3.1\r"
+        f"SCH|{placer}^RAMSOFT|A1\rPID|1||4711^^^NORTHSIDE||Roe^Jane\rNTE|1||{note}\r"
+    ).encode()
+
+
+@dataclass
+class Desk:
+    """A handler that does what it was told about a placer number."""
+
+    raises: dict[str, Exception] = field(default_factory=dict)
+
+    def open_work(self, transaction: Transaction) -> Any:
+        things = Things(transaction)
+        transaction.join(things)
+        return transaction, things
+
+    async def prefetch(self, work: Any, items: list[InboundHl7]) -> None:
+        await work[1].load([uuid5(SPACE, item.message.get("SCH-1") or "") for item in items])
+
+    async def handle(self, work: Any, item: InboundHl7) -> None:
+        placer = item.message.get("SCH-1") or ""
+        identifier = uuid5(SPACE, placer)
+        revision = len(work[1].rows.get(identifier, ())) + 1
+        work[1].apply(identifier, revision)
+        work[0].publish(event(identifier, revision))
+        if placer in self.raises:
+            raise self.raises[placer]

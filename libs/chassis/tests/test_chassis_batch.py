@@ -11,6 +11,7 @@ from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held
 from chassis.consumer import InboxIntake, Item
 from chassis.dead_letters import DeadLetterLimitError, Record
 from chassis.errors import Permanent, StoreUnavailable, Transient
+from chassis.testing import DEATHS_AT_EACH_POINT
 
 pytestmark = pytest.mark.stack
 
@@ -139,7 +140,7 @@ async def test_a_death_around_the_commit_loses_and_doubles_nothing(store, point)
     """R3: a hundred deaths at each point; who comes again finds either nothing or all of it."""
     run = executor(store, Behaviour())
     ids: list[UUID] = []
-    for _ in range(100):
+    for _ in range(DEATHS_AT_EACH_POINT):
         message = event(uuid4(), 1)
         ids.append(message.aggregate_id)
         failpoints.arm(f"{point}=raise")
@@ -149,4 +150,4 @@ async def test_a_death_around_the_commit_loses_and_doubles_nothing(store, point)
         (outcome,) = await run.run([item(message)])
         assert outcome == (Done(None) if point == "batch.before-commit" else Duplicate())
     assert await applied(store) == {identifier: [1] for identifier in ids}
-    assert (await counts(store))["outbox"] == (await counts(store))["deliveries"] == 100
+    assert (await counts(store))["outbox"] == (await counts(store))["deliveries"] == DEATHS_AT_EACH_POINT

@@ -2,55 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
-from chassis_bench_domain import Things, applied, event
+from chassis_bench_domain import SPACE, Desk, applied, siu
 
-from chassis import failpoints, hl7_inbound
+from chassis import hl7_inbound
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
-from chassis.hl7_inbound import Hl7Listener, InboundHl7
+from chassis.hl7_inbound import Hl7Listener
 from chassis.metrics import Metrics
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 from hl7v2 import Ack, parse_ack
 from hl7v2.mllp import Client, frame
 
 pytestmark = pytest.mark.stack
-SPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
-
-
-def siu(control_id: str, placer: str, note: str = "") -> bytes:
-    return (
-        f"MSH|^~\\&|RAMSOFT|FAC01|SUITE|NORTHSIDE|20261125093000-0500||SIU^S12|{control_id}|P|2.3.1\r"
-        f"SCH|{placer}^RAMSOFT|A1\rPID|1||4711^^^NORTHSIDE||Roe^Jane\rNTE|1||{note}\r"
-    ).encode()
-
-
-@dataclass
-class Desk:
-    """A handler that does what it was told about a placer number."""
-
-    raises: dict[str, Exception] = field(default_factory=dict)
-
-    def open_work(self, transaction: Transaction) -> Any:
-        things = Things(transaction)
-        transaction.join(things)
-        return transaction, things
-
-    async def prefetch(self, work: Any, items: list[InboundHl7]) -> None:
-        await work[1].load([uuid5(SPACE, item.message.get("SCH-1") or "") for item in items])
-
-    async def handle(self, work: Any, item: InboundHl7) -> None:
-        placer = item.message.get("SCH-1") or ""
-        identifier = uuid5(SPACE, placer)
-        revision = len(work[1].rows.get(identifier, ())) + 1
-        work[1].apply(identifier, revision)
-        work[0].publish(event(identifier, revision))
-        if placer in self.raises:
-            raise self.raises[placer]
 
 
 @dataclass
@@ -208,16 +175,3 @@ async def test_many_connections_share_commits_and_copies_have_one_effect(bench) 
 
     assert set(await asyncio.gather(*(one(number) for number in range(60)))) == {"AA"}
     assert await bench.effects() == {uuid5(SPACE, f"P{n}"): [1] for n in range(30)}
-
-
-async def test_a_death_between_commit_and_ack_is_made_good_by_the_repeat(bench) -> None:
-    """R3: the connection dies without an answer, as with the process; the sender comes again."""
-    for number in range(100):
-        failpoints.arm("inbound.after-commit-before-ack=raise")
-        task = asyncio.ensure_future(bench.listener.accept(siu(f"C{number}", f"P{number}")))
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
-        assert isinstance(outcome, failpoints.FailPoint)
-        failpoints.arm("")
-        assert parse_ack(await bench.listener.accept(siu(f"C{number}", f"P{number}"))).code == "AA"
-    assert await bench.effects() == {uuid5(SPACE, f"P{n}"): [1] for n in range(100)}
-    assert await bench.store.pool.fetchval("SELECT count(*) FROM outbox") == 100

@@ -9,6 +9,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -18,7 +19,7 @@ from local_stack.engine import EngineError
 from local_stack.ports import free_port
 from local_stack.servers import Servers, Stack, choose
 
-__all__ = ["CHOSEN", "Stack", "free_port"]
+__all__ = ["CHOSEN", "Stack", "a_database", "free_port"]
 
 CHOSEN = pytest.StashKey[Servers]()
 
@@ -59,14 +60,21 @@ async def _run(url: str, statement: str) -> None:
         await connection.close()
 
 
-@pytest.fixture
-def database_url(stack: Stack) -> Iterator[str]:
-    """The URL of a new, empty database that is dropped after the test."""
+@contextmanager
+def a_database(stack: Stack) -> Iterator[str]:
+    """The URL of a new, empty database that is dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     asyncio.run(_run(stack.postgres_admin_url, f'CREATE DATABASE "{name}"'))
     parts = urlsplit(stack.postgres_admin_url)
     yield urlunsplit(parts._replace(path=f"/{name}"))
     asyncio.run(_run(stack.postgres_admin_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def database_url(stack: Stack) -> Iterator[str]:
+    """The URL of a new, empty database that is dropped after the test."""
+    with a_database(stack) as url:
+        yield url
 
 
 @pytest.fixture

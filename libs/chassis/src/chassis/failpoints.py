@@ -20,6 +20,11 @@ Name = Literal[
     "inbound.after-commit-before-ack",
     "delivery.after-claim-before-send",
     "delivery.after-send-before-mark",
+    # Of single services: the gaps of their own.
+    "smtp.after-count-before-hand-over",
+    "smtp.after-hand-over-before-receipt",
+    "smtp.after-refusal-before-note",
+    "tasks.after-commit-before-complete",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 

@@ -39,6 +39,7 @@ LARGEST_BATCH = 100
 IDLE_TIMEOUT_SECONDS = 3600.0
 BEAT_SECONDS = 1.0
 STATES = ("accepted", "needs_setup", "failed", "rejected", "replayed", "dropped")
+DRAIN_SECONDS = 10
 REFUSED_SECONDS = 15.0
 """How long a refusal counts when no message has come since: senders that were refused come again within it."""
 _OPEN_STATES = frozenset({"needs_setup", "failed", "rejected"})
@@ -231,9 +232,10 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             log.info("hl7.listening", port=self.port)
             stopping = asyncio.ensure_future(self._stopping.wait())
             await asyncio.wait({stopping, committing}, return_when=asyncio.FIRST_COMPLETED)
+            # Without its committer nobody would be answered: then cut off, so that partners come again.
+            await self._server.close(drain_seconds=0 if committing.done() else DRAIN_SECONDS)
             if committing.done():
                 committing.result()
-            await self._server.close(drain_seconds=10)
         finally:
             committing.cancel()
 

@@ -1,13 +1,20 @@
-"""Helpers for the tests of every member: waiting for conditions, and a transaction that only records."""
+"""Helpers for the tests of every member: waiting for conditions, a transaction that only records, and many deaths."""
 
 import asyncio
+import contextvars
+import gc
+import random
+import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
 import contracts
+from chassis import failpoints
+from chassis.loops import Loop
 from chassis.transaction import Participant
 
 T = TypeVar("T")
@@ -23,6 +30,91 @@ async def eventually(condition: Callable[[], Awaitable[T]], *, timeout_seconds: 
         if time.monotonic() > deadline:
             raise AssertionError(f"{what or 'the condition'} did not hold within {timeout_seconds:g} s: {answer!r}")
         await asyncio.sleep(0.02)
+
+
+DEATHS_AT_EACH_POINT = 100
+"""How often a test of fail points dies at each of them, at least."""
+
+
+class Life:
+    """One incarnation of a component: everything that was started in it dies with it."""
+
+    def __init__(self) -> None:
+        self.has_ended = asyncio.Event()
+        self.went_on = asyncio.Event()
+
+
+_LIFE: contextvars.ContextVar[Life] = contextvars.ContextVar("life")
+
+
+class Deaths:
+    """Lets components die at ``points``, from a seed that it prints, until each point has had its deaths.
+
+    ``hit`` stands in for ``failpoints.hit``. An exception stands for the death of the process, so it takes care that
+    nothing outlives it: what a life does after its end fails at the next fail point, before it can commit or
+    acknowledge anything.
+    """
+
+    def __init__(self, *points: failpoints.Name, number: int = DEATHS_AT_EACH_POINT) -> None:
+        self.at: Counter[str] = Counter()
+        self._points = points
+        self._number = number
+        self._all_had = asyncio.Event()
+        seed = secrets.randbits(32)
+        print(f"deaths at {', '.join(points)} from seed {seed}")  # noqa: T201 (shown with a failure)
+        self._rng = random.Random(seed)  # noqa: S311 (no secret)
+
+    @property
+    def are_over(self) -> bool:
+        return self._all_had.is_set()
+
+    def hit(self, name: failpoints.Name) -> None:
+        life = _LIFE.get(None)
+        if life is None:
+            return
+        if not life.has_ended.is_set():
+            life.went_on.set()
+            if name not in self._points or self.at[name] >= self._number or self._rng.random() < 0.5:
+                return
+            life.has_ended.set()
+            self.at[name] += 1
+            if all(self.at[point] >= self._number for point in self._points):
+                self._all_had.set()
+        raise failpoints.FailPoint(name)
+
+    async def lives(self, born: Callable[[], Loop], feed: Callable[[], Awaitable[None]]) -> None:
+        """One life after the other until all deaths were had. Each time that one goes on it is fed again."""
+        asyncio.get_running_loop().set_exception_handler(_without_deaths)
+        while not self.are_over:
+            await self._live(born(), feed)
+        gc.collect()  # tasks that nobody waits for any more tell of their death now, and not in another test
+
+    async def _live(self, component: Loop, feed: Callable[[], Awaitable[None]]) -> None:
+        life, context = Life(), contextvars.copy_context()
+        context.run(_LIFE.set, life)
+        life.went_on.set()
+        running = asyncio.create_task(_run(component), context=context)
+        while not (running.done() or life.has_ended.is_set() or self.are_over):
+            if life.went_on.is_set():
+                life.went_on.clear()
+                await feed()
+            waits = [asyncio.create_task(one.wait()) for one in (life.went_on, life.has_ended, self._all_had)]
+            await asyncio.wait([running, *waits], return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+        await component.stop()  # a living one goes on to its end, a dead one cannot but fail on the way
+        (outcome,) = await asyncio.gather(running, return_exceptions=True)
+        if isinstance(outcome, BaseException) and not isinstance(outcome, failpoints.FailPoint):
+            raise outcome
+
+
+def _without_deaths(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if not isinstance(context.get("exception"), failpoints.FailPoint):
+        loop.default_exception_handler(context)
+
+
+async def _run(component: Loop) -> None:
+    await component.run()
 
 
 class RevisionTakenError(Exception):

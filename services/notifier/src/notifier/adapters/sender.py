@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from chassis import failpoints
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.store import UNAVAILABLE, Store
@@ -29,6 +30,8 @@ from notifier.store.repositories import AppointmentRepository, appointment_of_ro
 DESTINATION = "smtp"
 LARGEST_NUMBER_OF_HANDOVERS = 2
 UNCONFIRMED = "the mail server did not answer; the mail may have arrived once, twice or not at all"
+
+TWICE = "an earlier try had no answer; the mail may have arrived twice"
 
 _BEGIN_HANDOVER = f"""
 WITH begun AS (
@@ -100,6 +103,8 @@ class NotificationSender:
             log.warning("notification.unconfirmed", notification_id=str(delivery.id), handovers=handovers - 1)
             self._meters.unconfirmed(notification.template)
             return Receipt({"outcome": "sent", "reason": UNCONFIRMED})
+        if handovers > 1:
+            log.warning("notification.may-arrive-twice", notification_id=str(delivery.id), handovers=handovers)
         to = recipient.mail_address
         if to is None:
             return Receipt({"outcome": "undeliverable", "reason": recipient.why_no_mail})
@@ -114,6 +119,7 @@ class NotificationSender:
             ),
             self._now(),
         )
+        failpoints.hit("smtp.after-count-before-hand-over")
         try:
             reply = await self._gateway.hand_over(content, to)
         except Unanswered:
@@ -121,13 +127,17 @@ class NotificationSender:
             self._meters.unanswered(notification.template)
             raise
         except Transient:
+            failpoints.hit("smtp.after-refusal-before-note")
             await self._note(_TAKE_BACK_HANDOVER, delivery.id)
             raise
         except Permanent as error:
+            failpoints.hit("smtp.after-refusal-before-note")
             await self._note(_REFUSED, delivery.id, error.reason)
             self._meters.refused(notification.template)
             raise
-        return Receipt({"outcome": "sent", "reply": reply})
+        failpoints.hit("smtp.after-hand-over-before-receipt")
+        doubt = {"reason": TWICE} if handovers > 1 else {}
+        return Receipt({"outcome": "sent", "reply": reply, **doubt})
 
     async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
         try:

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from chassis import failpoints
 from chassis.backoff import pause_seconds
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
@@ -97,6 +98,7 @@ class TaskQueue(LoopBase):
             errors = [error if error is None or isinstance(error, Transient) else next(again) for error in errors]
         waiting = next((error for error in errors if error is not None), None)
         finished = [task for task, error in zip(tasks, errors, strict=True) if error is None]
+        failpoints.hit("tasks.after-commit-before-complete")
         await asyncio.gather(*(self._complete(task) for task in finished))
         if waiting is not None:
             raise waiting if isinstance(waiting, Transient) else Transient("a Task could not be parked")
