@@ -11,6 +11,7 @@ import aiohttp
 
 T = TypeVar("T")
 POLL_SECONDS = 0.05
+STEP_SECONDS = 60.0
 PIN = "246810"
 
 
@@ -140,7 +141,7 @@ class Patient:
         await self.session.close()
 
 
-async def until(what: str, condition: Callable[[], Awaitable[T | None]], *, seconds: float = 30) -> T:
+async def until(what: str, condition: Callable[[], Awaitable[T | None]], *, seconds: float = STEP_SECONDS) -> T:
     """The first answer of ``condition`` that is true. Raises ``StoryError`` naming ``what`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
