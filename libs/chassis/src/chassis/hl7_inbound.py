@@ -199,6 +199,8 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._host, self._port, self._ssl = host, port, ssl
         self._max_frame_bytes = max_frame_bytes
         self._metrics = metrics
+        for code in ("AA", "AE", "AR"):
+            metrics.count("hl7_received_total", 0, code=code)  # an alarm sees the first one only if it was 0 before
         self.executor: BatchExecutor[InboundHl7, W, R] = BatchExecutor(
             store, intake=JournalIntake(metrics), open_work=open_work, prefetch=prefetch, handle=handle
         )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sqlmodel.ext.asyncio.session import AsyncSession
 
 CONNECT_TIMEOUT_SECONDS = 5
-COMMAND_TIMEOUT_SECONDS = 30
+COMMAND_TIMEOUT_SECONDS = 10
+"""Of one statement. A sender of HL7 waits 30 s or more for its acknowledgement: this and a rollback fit into that."""
 
 UNAVAILABLE = (
     OSError,
