@@ -5,12 +5,10 @@ Every command says in its last line what happened. Exit codes: 0 done; 1 not don
 
 import argparse
 import getpass
-import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
@@ -18,10 +16,11 @@ from uuid import UUID
 import uvloop
 from aiokafka.errors import KafkaError
 
-from chassis import dead_letters, deliveries, hl7_inbound, parking, telemetry, topics
+from chassis import dead_letters, deliveries, hl7_inbound, listing, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store
+from chassis.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=ServiceSettings)
 Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
+MOST_LISTED = 100_000
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     add("topics", "create the Kafka topics that are missing", _topics)
 
     letters = _group(commands, "dead-letters", "messages that could not be handled")
-    listing = add("list", "the open ones, newest first", _letters_list, letters)
-    listing.add_argument("--state", choices=("open", "replayed", "dropped"), default="open", help="which (open)")
-    _limit(listing)
-    _identified(add("show", "one of them, without its content unless asked", _letters_show, letters)).add_argument(
-        "--content", action="store_true", help="with the message itself: it may hold a patient's data"
+    listed = _listing(add("list", "the open ones, newest first", _letters_list, letters))
+    listed.add_argument("--state", choices=("open", "replayed", "dropped"), default="open", help="which (open)")
+    showing = _acting(_identified(add("show", "one of them, without its content unless asked", _letters_show, letters)))
+    showing.add_argument(
+        "--content", action="store_true", help="with the message itself: it may hold a patient's data; audited"
     )
     for name, words, run in (
         ("replay", "handle it again, after the cause is mended", _letters_replay),
@@ -113,16 +113,15 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
         _acting(_identified(add(name, words, run, letters)))
 
     parked = _group(commands, "parked", "aggregates whose messages wait behind one that failed for a passing reason")
-    _limit(add("list", "the parked keys, longest first", _parked_list, parked))
+    _listing(add("list", "the parked keys, longest first", _parked_list, parked))
     release = _acting(add("release", "try a key again at once", _parked_release, parked))
     release.add_argument("consumer", help="the consumer, as listed")
     release.add_argument("key", type=UUID, help="the key, as listed")
 
     outgoing = _group(commands, "deliveries", "messages to partners")
-    listing = add("list", "the newest", _deliveries_list, outgoing)
-    listing.add_argument("--state", choices=("pending", "done", "dead", "dropped"), help="only these")
-    listing.add_argument("--destination", help="only to this partner")
-    _limit(listing)
+    listed = _listing(add("list", "the newest", _deliveries_list, outgoing))
+    listed.add_argument("--state", choices=("pending", "done", "dead", "dropped"), help="only these")
+    listed.add_argument("--destination", help="only to this partner")
     for name, words, run in (
         ("retry", "send it now, with the same idempotency key", _deliveries_retry),
         ("drop", "give it up", _deliveries_drop),
@@ -131,15 +130,15 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
 
     if definition.replay_hl7 is not None:
         setup = _group(commands, "needs-setup", "HL7 messages that wait for a setting, or failed")
-        _limit(add("list", "what waits, with the setting that is missing", _setup_list, setup))
-        _identified(add("show", "one of them with its raw content: it holds a patient's data", _setup_show, setup))
+        _listing(add("list", "what waits, with the setting that is missing", _setup_list, setup))
+        words = "one of them with its raw content: it holds a patient's data; audited"
+        _acting(_identified(add("show", words, _setup_show, setup)))
         replay = _acting(add("replay", "process again, after the setting is made", _setup_replay, setup))
         replay.add_argument("id", type=UUID, nargs="?", help="the message, as listed")
         replay.add_argument("--all", action="store_true", help="all that wait, oldest first")
         journal = _group(commands, "journal", "every HL7 message that came in, with what became of it")
-        listing = add("list", "the newest, without content", _journal_list, journal)
-        listing.add_argument("--state", choices=hl7_inbound.STATES, help="only these")
-        _limit(listing)
+        listed = _listing(add("list", "the newest, without content", _journal_list, journal))
+        listed.add_argument("--state", choices=hl7_inbound.STATES, help="only these")
 
     for name, extra in definition.extra.items():
         command = add(name, extra.help, _extra(extra))
@@ -151,8 +150,16 @@ def _group(commands: Any, name: str, words: str) -> Any:
     return commands.add_parser(name, help=words, description=words).add_subparsers(dest="action", required=True)
 
 
-def _limit(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--limit", type=int, default=50, help="how many at most (50)")
+def _listing(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("--limit", type=_count, default=50, help="how many at most (50)")
+    command.add_argument("--json", action="store_true", help="every column, a JSON object a line")
+    return command
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_LISTED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_LISTED}")
+    return int(text)
 
 
 def _identified(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -218,18 +225,20 @@ async def _store(settings: ServiceSettings) -> "AsyncIterator[Store]":
 async def _letters_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
         rows = await dead_letters.list_dead_letters(store, state=options.state, limit=options.limit)
-    return _show(rows, "dead letters")
+    return _list(rows, _letter_line, options, one="dead letter", many="dead letters")
 
 
 async def _letters_show(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
         row = await dead_letters.show_dead_letter(store, options.id)
-    if row is None:
-        return _missing("dead letter", options.id)
+        if row is None:
+            return _missing("dead letter", options.id)
+        if options.content:
+            await _audit(store, options, "dead-letter.show")
     content = row.pop("value", None)
     row.pop("key", None)
     for name, value in row.items():
-        print(f"{name:14} {_text(value)}")
+        print(f"{name:14} {'–' if value is None else listing.plain(value)}")
     if options.content:
         print((bytes(content) if content else b"").decode("utf-8", "replace"))
     print(f"dead letter {options.id}: {row['state']}")
@@ -251,7 +260,7 @@ async def _letters_drop(_d: ServiceDefinition[Any], settings: ServiceSettings, o
 async def _parked_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
         rows = await parking.list_parked(store, limit=options.limit)
-    return _show(rows, "parked keys")
+    return _list(rows, _parked_line, options, one="parked key", many="parked keys")
 
 
 async def _parked_release(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
@@ -265,7 +274,7 @@ async def _deliveries_list(_d: ServiceDefinition[Any], settings: ServiceSettings
         rows = await deliveries.list_deliveries(
             store, state=options.state, destination=options.destination, limit=options.limit
         )
-    return _show(rows, "deliveries")
+    return _list(rows, _delivery_line, options, one="delivery", many="deliveries")
 
 
 async def _deliveries_retry(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
@@ -283,21 +292,22 @@ async def _deliveries_drop(_d: ServiceDefinition[Any], settings: ServiceSettings
 async def _setup_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
         rows = await hl7_inbound.list_journal(store, states=("needs_setup", "failed"), limit=options.limit)
-    return _show(rows, "messages wait")
+    return _list(rows, _journal_line, options, one="message waits", many="messages wait")
 
 
 async def _journal_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
         states = [options.state] if options.state else None
         rows = await hl7_inbound.list_journal(store, states=states, limit=options.limit)
-    return _show(rows, "messages")
+    return _list(rows, _journal_line, options, one="message", many="messages")
 
 
 async def _setup_show(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
         row = await store.pool.fetchrow("SELECT raw, state, reason, setting FROM hl7_journal WHERE id = $1", options.id)
-    if row is None:
-        return _missing("message", options.id)
+        if row is None:
+            return _missing("message", options.id)
+        await _audit(store, options, "hl7.show")
     print(bytes(row["raw"]).replace(b"\r", b"\n").decode("utf-8", "replace"))
     print(f"message {options.id}: {row['state']}: {row['reason'] or '–'}; set {row['setting'] or '–'}")
     return 0
@@ -327,27 +337,51 @@ async def _setup_replay(
     return 1 if failed else 0
 
 
-def _show(rows: Sequence[Mapping[str, Any]], what: str) -> int:
-    """A table of ids, states and times; no content."""
-    if rows:
-        names = list(rows[0].keys())
-        texts = [[_text(row[name]) for name in names] for row in rows]
-        widths = [max(len(name), *(len(line[n]) for line in texts)) for n, name in enumerate(names)]
-        print("  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip())
-        for line in texts:
-            print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-    print(f"{len(rows)} {what}")
-    return 0
+def _list(
+    rows: Sequence[Mapping[str, Any]],
+    line: Callable[[Mapping[str, Any]], listing.Line],
+    options: argparse.Namespace,
+    *,
+    one: str,
+    many: str,
+) -> int:
+    return listing.show(rows, line, one=one, many=many, limit=options.limit, as_json=options.json)
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    return str(value)
+def _letter_line(row: Mapping[str, Any]) -> listing.Line:
+    where = row["topic"] if row["partition"] is None else f"{row['topic']} {row['partition']}@{row['kafka_offset']}"
+    return listing.Line(row["id"], row["created_at"], row["state"], where, f"{row['kind']}: {row['reason']}")
+
+
+def _parked_line(row: Mapping[str, Any]) -> listing.Line:
+    what = f"{row['consumer']}: {row['waiting']} waiting"
+    again = f"tried {_times(row['attempts'])}, next {listing.moment(row['next_attempt_at'])}"
+    return listing.Line(row["key"], row["since"], "parked", what, f"{row['reason']}; {again}")
+
+
+def _delivery_line(row: Mapping[str, Any]) -> listing.Line:
+    why = row["last_error"] or ""
+    if row["state"] == "pending":
+        again = f"next try {listing.moment(row['next_attempt_at'])}"
+        why = f"{why}; tried {_times(row['attempts'])}, {again}" if why else again
+    return listing.Line(row["id"], row["created_at"], row["state"], f"{row['destination']} {row['kind']}", why)
+
+
+def _journal_line(row: Mapping[str, Any]) -> listing.Line:
+    why = "; ".join(words for words in (row["reason"], row["setting"] and f"set {row['setting']}") if words)
+    return listing.Line(row["id"], row["received_at"], row["state"], f"{row['type']} {row['control_id']}", why)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+async def _audit(store: Store, options: argparse.Namespace, action: str) -> None:
+    """Whoever looks at what is a patient's leaves a row."""
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        transaction.audit(actor=options.actor, action=action, subject=str(options.id))
+        await transaction.flush()
 
 
 def _did(done: bool, what: str, identifier: object, words: str) -> int:  # noqa: FBT001 (an answer, not a switch)

@@ -119,17 +119,20 @@ async def show_dead_letter(store: Store, identifier: UUID) -> dict[str, Any] | N
     return dict(row) if row is not None else None
 
 
+# A key that is no aggregate's puts the letter into a line of its own.
 _REPLAY = """
 WITH letter AS (
     UPDATE dead_letters SET state = 'replayed', settled_at = clock_timestamp(), attempts = attempts + 1
-    WHERE id = $1 AND state = 'open' AND key IS NOT NULL AND value IS NOT NULL RETURNING *
+    WHERE id = $1 AND state = 'open' AND value IS NOT NULL
+    RETURNING *, CASE WHEN encode(key, 'escape') ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+        THEN encode(key, 'escape')::uuid ELSE id END AS line
 ), parked AS (
     INSERT INTO parked_keys (consumer, key, reason)
-    SELECT consumer, encode(key, 'escape')::uuid, 'replayed by an operator' FROM letter
+    SELECT consumer, line, 'replayed by an operator' FROM letter
     ON CONFLICT (consumer, key) DO UPDATE SET next_attempt_at = clock_timestamp()
 )
 INSERT INTO parked_messages (consumer, key, message_id, topic, partition, kafka_offset, value, headers)
-SELECT consumer, encode(key, 'escape')::uuid, coalesce(message_id, id), topic, partition, kafka_offset, value, headers
+SELECT consumer, line, coalesce(message_id, id), topic, partition, kafka_offset, value, headers
 FROM letter ON CONFLICT (consumer, message_id) DO NOTHING RETURNING consumer
 """
 _DROP = """
@@ -140,7 +143,7 @@ UPDATE dead_letters SET state = 'dropped', settled_at = clock_timestamp() WHERE 
 async def replay_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:
     """Puts the message at the end of its key's line of parked messages, from where the running service handles it.
 
-    Audited. False when there is no such open letter, or it has no key or content to handle.
+    Audited. False when there is no such open letter, or it has no content to handle.
     """
     return await _settle(store, _REPLAY, identifier, actor=actor, action="dead-letter.replay")
 

@@ -5,7 +5,10 @@
 import argparse
 import getpass
 import sys
+from collections.abc import Mapping
+from typing import Any
 
+from chassis import listing
 from chassis.cli import ExtraCommand, ServiceDefinition, main
 from chassis.store import Store
 from scheduler_sync import bootstrap
@@ -17,7 +20,13 @@ from scheduler_sync.store.queries import Views
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "replay"), help="list them, or read their resources again")
     parser.add_argument("id", nargs="*", help="Tasks to replay, as listed; all when none is named")
+    parser.add_argument("--json", action="store_true", help="every column of the list, a JSON object a line")
     parser.add_argument("--actor", default=getpass.getuser(), help="who does it, for the audit")
+
+
+def _line(row: Mapping[str, Any]) -> listing.Line:
+    where = f"{row['expression']}: " if row["expression"] else ""
+    return listing.Line(row["task_id"], row["parked_at"], "parked", row["focus"], f"{where}{row['reason']}")
 
 
 async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
@@ -27,10 +36,7 @@ async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Names
     finally:
         await store.close()
     if options.action == "list":
-        for row in rows:
-            print(row["task_id"], row["focus"], row["expression"] or "–", row["reason"])
-        print(f"{len(rows)} parked Tasks")
-        return 0
+        return listing.show(rows, _line, one="parked Task", many="parked Tasks", as_json=options.json)
     outcomes = await bootstrap.replay_tasks(settings, options.id or [row["task_id"] for row in rows], options.actor)
     for task_id, words in outcomes.items():
         print(task_id, words)

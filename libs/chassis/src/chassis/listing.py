@@ -1,0 +1,75 @@
+"""How the command line shows rows: the same four columns in every list, within 100 columns; all of them as JSON.
+
+The id comes whole, because the next command wants it; why something waits stands below it, in full.
+"""
+
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+WIDTH = 100
+_HEADER = ("id", "at", "state", "what")
+_WIDTHS = (36, 20, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row: what it is called, when it came, how it stands, what it is; why, where there is something to say."""
+
+    id: object
+    at: datetime
+    state: str
+    what: str
+    why: str = ""
+
+
+def show(
+    rows: Sequence[Mapping[str, Any]],
+    line: Callable[[Mapping[str, Any]], Line],
+    *,
+    one: str,
+    many: str,
+    limit: int | None = None,
+    as_json: bool = False,
+) -> int:
+    """Prints the rows and, last, how many they are; as JSON one object a line, and the count on standard error."""
+    count = f"{len(rows)} {one if len(rows) == 1 else many}"
+    if limit is not None and len(rows) == limit:
+        count += " (no more are shown: --limit)"
+    if as_json:
+        for row in rows:
+            print(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False))
+        print(count, file=sys.stderr)
+        return 0
+    if rows:
+        print(_columns(_HEADER))
+    for row in rows:
+        shown = line(row)
+        print(_columns((str(shown.id), moment(shown.at), shown.state, shown.what)))
+        if shown.why:
+            print(textwrap.fill(shown.why, WIDTH, initial_indent="    ", subsequent_indent="    "))
+    print(count)
+    return 0
+
+
+def _columns(texts: Sequence[str]) -> str:
+    *first, last = texts
+    padded = [text.ljust(width) for text, width in zip(first, _WIDTHS, strict=True)]
+    whole = "  ".join([*padded, last])
+    return whole if len(whole) <= WIDTH else whole[: WIDTH - 1] + "…"
+
+
+def moment(at: datetime) -> str:
+    """A time as people compare it: to the second, in UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def plain(value: object) -> object:
+    """A value as JSON has it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float | bool | dict | list | None) else str(value)
