@@ -149,7 +149,9 @@ def install() -> None:
         run("Installing the installer (uv)", [*pip, "-r", str(wanted)])
         MADE.write_text(made)
     base = [str(uv), "pip", "install", "-q", "--python", str(PYTHON)]
-    run("Installing the locked packages", [*base, "--require-hashes", "-r", str(LOCK)])
+    # Where Python may keep no bytecode (PYTHONDONTWRITEBYTECODE), each start of a service would compile a thousand modules.
+    compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
+    run("Installing the locked packages", [*base, *compiled, "--require-hashes", "-r", str(LOCK)])
     editable = [argument for member in members() for argument in ("-e", str(member))]
     run(f"Installing the {len(members())} members", [*base, "--no-deps", "--no-build-isolation", *editable])
 
