@@ -149,7 +149,7 @@ def install() -> None:
         run("Installing the installer (uv)", [*pip, "-r", str(wanted)])
         MADE.write_text(made)
     base = [str(uv), "pip", "install", "-q", "--python", str(PYTHON)]
-    # Where Python may keep no bytecode (PYTHONDONTWRITEBYTECODE), each start of a service would compile a thousand modules.
+    # Where Python may keep no bytecode, each start of a service would compile a thousand modules.
     compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
     run("Installing the locked packages", [*base, *compiled, "--require-hashes", "-r", str(LOCK)])
     editable = [argument for member in members() for argument in ("-e", str(member))]

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from local_stack.settings import ROOT
-from tests.chaos.report import show, totals, write
+from tests.chaos.report import accumulate, show, totals, write
 from tests.chaos.run import Options, Outcome, run
 from tests.chaos.sabotage import MODES
 from tests.chaos.stack import ChaosError
@@ -38,6 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--settle", type=float, default=300, help="how long the end may take to come to rest (300)")
     parser.add_argument("--sabotage", choices=sorted(MODES), default="", help="break one promise, to see it caught")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
+    parser.add_argument("--accumulate", type=Path, help="add each run to this file; the first violation ends the row")
     parser.add_argument("--keep", action="store_true", help="keep the folder of logs and data also when all is well")
     return parser.parse_args()
 
@@ -61,6 +62,11 @@ def main() -> int:
             return 2
         show(outcomes[-1], console)
         write(arguments.report, outcomes)
+        if arguments.accumulate is not None:
+            sums = accumulate(arguments.accumulate, outcomes[-1])
+            console.print(f"  {sums['kills']} kills and {sums['inputs']} inputs in all of {arguments.accumulate}")
+            if not outcomes[-1].is_right:
+                break
     told = totals(outcomes)
     counts = ", ".join(
         f"{told[name]} {name}" for name in ("lost", "doubled", "reordered", "unequal", "illegal", "orphans")

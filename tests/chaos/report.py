@@ -96,6 +96,38 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(f"  logs and data: {outcome.folder}")
 
 
+def record(outcome: Outcome) -> dict[str, Any]:
+    """One run in a row of numbers, to stand beside others."""
+    kept = ("kills", "faults", "inputs", "effects", "appointments", "contested", "mails", "mails_twice_and_logged",
+            "lost", "doubled", "reordered", "unequal", "illegal", "orphans", "unsettled", "seconds")  # fmt: skip
+    options, told = outcome.options, totals([outcome])
+    return {
+        "seed": options.seed,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "replicas": options.replicas,
+        "options": options.words,
+        **{name: told[name] for name in kept},
+        "kills_by_process": dict(Counter(kill.name for kill in outcome.kills).most_common()),
+        "kills_by_how": dict(Counter(kill.how for kill in outcome.kills).most_common()),
+        "settled_seconds": outcome.settled_seconds,
+        "recovery_seconds": recovery(outcome.kills),
+        "relay_takeover_seconds": sorted(outcome.takeovers),
+    }
+
+
+def accumulate(path: Path, outcome: Outcome) -> dict[str, int]:
+    """Adds a run to the file of all runs that ever were. Returns the file's totals."""
+    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    runs.append(record(outcome))
+    summed = ("kills", "faults", "inputs", "effects", "contested", "lost", "doubled", "reordered", "unequal", "illegal",
+              "orphans")  # fmt: skip
+    sums = {name: sum(run[name] for run in runs) for name in summed}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"totals": {"runs": len(runs), **sums}, "stack": versions(), "runs": runs}
+    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    return sums
+
+
 def write(path: Path, outcomes: Sequence[Outcome]) -> None:
     """All runs as JSON."""
     kills = [kill for outcome in outcomes for kill in outcome.kills]

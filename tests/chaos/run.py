@@ -21,7 +21,8 @@ from tests.chaos.history import history
 from tests.chaos.load import Town
 from tests.chaos.stack import ChaosStack, Kill
 
-STORIES_END_SECONDS = 45.0
+STORIES_END_SECONDS = 15.0
+"""Most wait for each other no longer than that; who waits for what will not come is sent home."""
 HISTORIES_SHOWN = 3
 
 

@@ -26,12 +26,15 @@ from local_stack.provision import provision
 from local_stack.servers import JARS
 from local_stack.settings import Ports, Settings
 from local_stack.supervisor import last_line
+from tests.chaos import quick_java
 from tests.chaos.wires import Wire
 
 SERVICES = ("scheduler-sync", "notifier")
 SERVERS = ("postgres", "kafka")
 SIMULATORS = ("powerserver", "omegaai", "mailsink")
 WATCH_SECONDS = 0.03
+ASK_SECONDS = 0.15
+"""Between two questions whether a process serves again: each costs the process and this one time to answer."""
 START_SECONDS = 180
 TAKEOVER_SECONDS = 60
 _PATIENCE = {
@@ -149,7 +152,7 @@ class ChaosStack:
         self.postgres = EmbeddedPostgres(postgres_data(self.settings), self.ports.postgres)
         self.kafka = EmbeddedKafka(
             self.settings.data / "kafka", self.ports.kafka, self.ports.kafka_controller, jars,
-            advertised_port=self.wires["kafka"].port,
+            advertised_port=self.wires["kafka"].port, jvm_options=quick_java.options(jars),
         )  # fmt: skip
         self.members = {one.name: one for one in self._members(replicas, sabotage)}
         self._watchers: list[asyncio.Task[None]] = []
@@ -218,15 +221,18 @@ class ChaosStack:
         for name in first:
             await self.until_healthy(name)
         await provision(self.postgres.admin_url, self.settings.passwords())
-        for name in SERVICES:
-            for job in self.members[name].process.jobs:
-                await self._job(self.members[name], job)
+        # Each service's jobs in their order, the services beside each other.
+        await asyncio.gather(*(self._jobs(self.members[name]) for name in SERVICES))
         for name, member in self.members.items():
             if name not in first:
                 self._spawn(member)
         for name in self.members:
             await self.until_healthy(name)
         self._watchers = [asyncio.create_task(self._watch(member)) for member in self.members.values()]
+
+    async def _jobs(self, member: Member) -> None:
+        for job in member.process.jobs:
+            await self._job(member, job)
 
     async def _job(self, member: Member, job: tuple[str, ...]) -> None:
         with member.log.open("ab") as output:
@@ -261,7 +267,7 @@ class ChaosStack:
     async def _watch(self, member: Member) -> None:
         """Starts the member again whenever it ended, and measures until it serves."""
         kill: Kill | None = None
-        ended = 0.0
+        ended = asked = 0.0
         while True:
             if member.is_wanted and not member.is_alive:
                 ended = time.monotonic()
@@ -269,7 +275,11 @@ class ChaosStack:
                 if kill is None:
                     await asyncio.sleep(0.3)  # it ended by itself, such as when its store is away at the start
                 self._spawn(member)
-            elif member.is_wanted and not member.is_healthy and await member.process.healthy():
+            elif not member.is_wanted or member.is_healthy or time.monotonic() - asked < ASK_SECONDS:
+                pass
+            elif not await member.process.healthy():
+                asked = time.monotonic()
+            else:
                 member.is_healthy = True
                 if member.name in SERVERS:
                     self.disturbed[member.name] = time.monotonic()

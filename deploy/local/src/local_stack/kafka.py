@@ -52,6 +52,10 @@ def _jars(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.jar"))
 
 
+def classpath(folder: Path) -> str:
+    return ":".join(str(jar) for jar in _jars(folder))
+
+
 def verify_jars(folder: Path, *, lock: Path = LOCK) -> list[Path]:
     """The jars below ``folder``, each checked against the lock. Raises ``JarsError`` naming the first that differs."""
     locked = _locked(lock)
@@ -119,6 +123,8 @@ class EmbeddedKafka:
     jars_dir: Path
     advertised_port: int | None = None
     """Where clients are told to find it, when that is not its own port: a proxy stands in front."""
+    jvm_options: tuple[str, ...] = ()
+    """On top of the usual ones."""
 
     @property
     def bootstrap(self) -> str:
@@ -130,7 +136,7 @@ class EmbeddedKafka:
 
     @property
     def _classpath(self) -> str:
-        return ":".join(str(jar) for jar in _jars(self.jars_dir))
+        return classpath(self.jars_dir)
 
     def prepare(self) -> None:
         """Writes the settings and formats the log folder the first time.
@@ -143,7 +149,7 @@ class EmbeddedKafka:
         if (self.data_dir / "meta.properties").exists():
             return
         command = [
-            java(), *_JVM, "-cp", self._classpath, "kafka.tools.StorageTool", "format",
+            java(), *_JVM, *self.jvm_options, "-cp", self._classpath, "kafka.tools.StorageTool", "format",
             "--standalone", "-t", "bGFTbGFTbGFTbGFTbGFTbA", "-c", str(self._properties),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -157,7 +163,7 @@ class EmbeddedKafka:
 
     def command(self) -> list[str]:
         return [
-            java(), *_JVM, f"-Dlog4j2.configurationFile={self._log4j}", "-cp", self._classpath,
+            java(), *_JVM, *self.jvm_options, f"-Dlog4j2.configurationFile={self._log4j}", "-cp", self._classpath,
             "kafka.Kafka", str(self._properties),
         ]  # fmt: skip
 
