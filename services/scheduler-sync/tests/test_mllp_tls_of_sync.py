@@ -39,6 +39,33 @@ async def test_the_listener_takes_messages_only_from_whom_it_knows(
         assert await core.store.pool.fetchval("SELECT count(*) FROM hl7_journal") == 1
 
 
+@pytest.mark.stack
+@pytest.mark.parametrize("expired", ["suite", "powerserver"])
+async def test_an_expired_certificate_gives_no_aa_and_a_renewed_one_heals_without_a_restart(
+    migrated_url: str, authority: Authority, expired: str
+):
+    files = {name: authority.issue(name, days=-1 if name == expired else 30) for name in ("suite", "powerserver")}
+    mllp = MllpSettings(
+        port=0, certificate_file=files["suite"][0], key_file=files["suite"][1], client_ca_file=authority.path
+    )
+
+    def sender() -> Client:
+        certificate, key = files["powerserver"]
+        context = client_context(authorities=authority.path, certificate=certificate, key=key)
+        return Client("127.0.0.1", core.listener.port, ssl=context, ack_timeout_seconds=5)
+
+    async with listening(migrated_url, mllp=mllp) as (core, _):
+        async with sender() as client:
+            with pytest.raises(ConnectionLost):
+                await send(client, siu())
+        assert await core.store.pool.fetchval("SELECT count(*) FROM hl7_journal") == 0
+        authority.issue(expired)
+        async with sender() as client:
+            assert (await send(client, siu())).code == "AA"
+        assert await core.store.pool.fetchval("SELECT count(*) FROM hl7_journal") == 1
+        assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 1
+
+
 async def test_powerserver_is_spoken_to_over_tls_and_its_certificate_is_checked(authority: Authority, tmp_path: Path):
     certificate, key = authority.issue("powerserver")
     own = authority.issue("suite")

@@ -1,5 +1,6 @@
 """TLS for MLLP, 1.2 and above: the server's certificate, and the client's where both sides are to be known."""
 
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -7,14 +8,36 @@ from pathlib import Path
 def server_context(certificate: Path, key: Path, *, client_authorities: Path | None = None) -> ssl.SSLContext:
     """For ``start_server``. All files are PEM. With ``client_authorities`` a client without a certificate of theirs
     is refused.
+
+    A certificate that is renewed in its place is shown to the next client: nobody has to start the server again, and
+    one that cannot be read (half written) leaves the former in force.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    if client_authorities is not None:
-        context.load_verify_locations(client_authorities)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+    files = tuple(path for path in (certificate, key, client_authorities) if path is not None)
+
+    def loaded() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, key)
+        if client_authorities is not None:
+            context.load_verify_locations(client_authorities)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def state() -> list[tuple[int, int]]:
+        return [(found.st_mtime_ns, found.st_ino) for found in (path.stat() for path in files)]
+
+    current, seen = loaded(), state()
+
+    def renew(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+        nonlocal current, seen
+        with contextlib.suppress(OSError):  # an SSLError is one
+            if (now := state()) != seen:
+                current, seen = loaded(), now
+        connection.context = current
+
+    first = current
+    first.sni_callback = renew
+    return first
 
 
 def client_context(
