@@ -38,6 +38,9 @@ from chassis.transaction import Transaction
 LARGEST_BATCH = 200
 QUICK_RETRIES = 2
 LIMIT_PAUSE_SECONDS = 2.0
+SESSION_TIMEOUT_MS = 6000
+"""The shortest that brokers allow by default: so long the partitions of a killed process wait for their next owner."""
+HEARTBEAT_INTERVAL_MS = 1500
 
 W = TypeVar("W")
 log = structlog.get_logger(__name__)
@@ -211,6 +214,8 @@ class Consumer(LoopBase, Generic[W]):
             batch=True,
             max_records=LARGEST_BATCH,
             batch_timeout_ms=200,
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             no_reply=True,
