@@ -71,7 +71,7 @@ def servers() -> Iterator[dict[str, str]]:
         return
     with ExitStack() as resources:
         with console.status("Starting Kafka and Postgres"):
-            stack = resources.enter_context(embedded_stack())
+            stack = resources.enter_context(embedded_stack(kafka_options=()))
         yield {"POSTGRES_ADMIN_URL": stack.postgres_admin_url, "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap}
 
 

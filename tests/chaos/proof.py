@@ -1,4 +1,4 @@
-"""The harness can fail: each promise broken on purpose is caught. ``make chaos-proof`` (about six minutes of a quiet machine).
+"""The harness can fail: each promise broken on purpose is caught. ``make chaos-proof``: six minutes of a quiet machine.
 
 Not among the tests of ``make test``: it proves the harness, which changes seldom, and takes three runs of it.
 """

@@ -24,6 +24,7 @@ from tests.chaos.stack import ChaosStack, Kill
 STORIES_END_SECONDS = 15.0
 """Most wait for each other no longer than that; who waits for what will not come is sent home."""
 HISTORIES_SHOWN = 3
+SAY_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,20 @@ class Screen:
 
     progress: Progress
     bar: TaskID
+    said: list[float] = field(default_factory=lambda: [0.0])
+    """When something was said last, elsewhere than on a terminal."""
 
     def phase(self, words: str) -> None:
         self.progress.update(self.bar, description=words)
         if not self.progress.console.is_terminal:
+            self.said[0] = time.monotonic()
             self.progress.console.print(f"  {datetime.now(UTC):%H:%M:%S} {words}")
 
     def show(self, words: str) -> None:
-        """On a terminal only, where it takes the place of what stood there."""
+        """On a terminal it takes the place of what stood there; elsewhere it is said now and then."""
         self.progress.update(self.bar, description=words)
+        if not self.progress.console.is_terminal and time.monotonic() - self.said[0] > SAY_SECONDS:
+            self.phase(words)
 
     def tell(self, stack: ChaosStack, town: Town, words: str) -> None:
         self.show(f"{len(stack.kills)} kills, {len(town.answered)} acts, {len(town.seen)} appointments; {words}")

@@ -23,6 +23,8 @@ ENDPOINT = "+".join([
 """kafka-clients stands first: a dependency of Kafka's asks for an older one, and the nearest declaration wins."""
 
 LOCK = Path(__file__).with_name("kafka-jars.lock")
+QUICK_START = ("-XX:TieredStopAtLevel=1",)
+"""For brokers of a short life: the thorough compiler would take more processor time than it gives back."""
 _JVM = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-Djava.awt.headless=true"]
 
 
@@ -181,7 +183,7 @@ class EmbeddedKafka:
     async def ready(self) -> bool:
         return await answers(self.bootstrap)
 
-    async def wait_ready(self, timeout_seconds: float = 60) -> None:
+    async def wait_ready(self, timeout_seconds: float = 180) -> None:
         await wait_for_answer(self.bootstrap, timeout_seconds)
 
     def _settings(self) -> str:
@@ -245,7 +247,7 @@ async def answers(bootstrap: str) -> bool:
     return False
 
 
-async def wait_for_answer(bootstrap: str, timeout_seconds: float = 60) -> None:
+async def wait_for_answer(bootstrap: str, timeout_seconds: float = 180) -> None:
     """Raises ``TimeoutError`` when no broker answered in time."""
     async with asyncio.timeout(timeout_seconds):
         while not await answers(bootstrap):

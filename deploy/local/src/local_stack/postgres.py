@@ -157,7 +157,7 @@ class EmbeddedPostgres:
     async def ready(self) -> bool:
         return await answers(self.admin_url)
 
-    async def wait_ready(self, timeout_seconds: float = 30) -> None:
+    async def wait_ready(self, timeout_seconds: float = 120) -> None:
         await wait_for_answer(self.admin_url, timeout_seconds)
 
 
@@ -172,7 +172,7 @@ async def answers(url: str) -> bool:
     return False
 
 
-async def wait_for_answer(url: str, timeout_seconds: float = 30) -> None:
+async def wait_for_answer(url: str, timeout_seconds: float = 120) -> None:
     """Raises ``TimeoutError`` when the server did not answer in time."""
     async with asyncio.timeout(timeout_seconds):
         while not await answers(url):

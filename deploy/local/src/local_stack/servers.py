@@ -44,7 +44,7 @@ def _stop(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
 
 
 @contextmanager
-def embedded_stack() -> Iterator[Stack]:
+def embedded_stack(*, kafka_options: tuple[str, ...] = kafka.QUICK_START) -> Iterator[Stack]:
     """A Kafka and a Postgres of one's own in a temporary folder, stopped at the end whatever happens."""
     with tempfile.TemporaryDirectory(prefix="suite-stack-", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
@@ -52,7 +52,7 @@ def embedded_stack() -> Iterator[Stack]:
         database = postgres.EmbeddedPostgres(base / "postgres", free_port())
         jars = Path(os.environ.get("KAFKA_JARS_DIR", JARS))
         kafka.fetch_jars(jars)
-        broker = kafka.EmbeddedKafka(base / "kafka", free_port(), free_port(), jars)
+        broker = kafka.EmbeddedKafka(base / "kafka", free_port(), free_port(), jars, jvm_options=kafka_options)
         database.prepare()
         broker.prepare()
         running = [(database.spawn(base / "postgres.log"), signal.SIGINT)]
