@@ -122,6 +122,31 @@ async def test_a_repeat_after_a_lost_answer_finds_its_own_work_done(sending: Sen
     assert stored["meta"]["versionId"] == "1"
 
 
+async def test_a_repeat_after_the_patient_cancelled_leaves_their_answer_and_their_reason(sending: Sending):
+    """A kill between send and mark, and a patient who was quicker than the repeat: seed 2002 of the chaos harness."""
+    await sending.patient()
+    first = await sending.appointment(settle=False)
+    (stored,) = sending.server.all("Appointment")
+    declined = [{**stored["participant"][0], "status": "declined"}, *stored["participant"][1:]]
+    reason = {"text": "cannot come"}
+    sending.server.patient_sets(stored["id"], "cancelled", participant=declined, cancelationReason=reason)
+    again = await sending.appointment()
+    (now,) = sending.server.all("Appointment")
+    assert (now["cancelationReason"], now["participant"][0]["status"]) == ({"text": "cannot come"}, "declined")
+    assert now["meta"]["versionId"] == "2", "written once by us, once by the patient, and not again"
+    assert (first.detail["status"], again.detail["status"]) == ("pending", "cancelled")
+
+
+async def test_a_move_of_what_the_patient_cancelled_meanwhile_keeps_their_reason(sending: Sending):
+    await sending.patient()
+    await sending.appointment()
+    sending.server.patient_sets(sending.ids.appointment, "cancelled", cancelationReason={"text": "cannot come"})
+    await sending.appointment(base_version="1", written_version="1", **NEXT_DAY)
+    (now,) = sending.server.all("Appointment")
+    assert (now["status"], now["cancelationReason"]) == ("cancelled", {"text": "cannot come"})
+    assert now["start"] == "2026-12-02T14:30:00-05:00"
+
+
 async def test_a_change_updates_the_version_that_was_read(sending: Sending):
     await sending.patient()
     await sending.appointment()

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from scheduler_sync.adapters.omegaai.elements import Json, child, code, reference, text
+from scheduler_sync.adapters.omegaai.elements import Json, child, code, items, reference, text
 from scheduler_sync.adapters.omegaai.reader import LINK_SYSTEM, PLACER_SYSTEM
 from scheduler_sync.domain.statuses import FhirStatus
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
@@ -77,7 +77,13 @@ def patient(snapshot: PatientSnapshot, existing: Json | None = None) -> Json:
 def appointment(
     snapshot: AppointmentSnapshot, patient_fhir_id: str, status: FhirStatus, existing: Json | None = None
 ) -> Json:
-    """The Appointment to write, with ``status``."""
+    """The Appointment to write, with ``status``.
+
+    Where it has that status already, who led it there has also said how each participant answers and why it was
+    cancelled: that stays as it is.
+    """
+    stays = existing is not None and code(existing, "status") == status.value
+    answers = _answers(existing) if existing is not None and stays else {}
     body: Json = {"resourceType": "Appointment", **_kept(existing, _KEPT_OF_APPOINTMENT)}
     if existing is not None and existing.get("id"):
         body["id"] = str(existing["id"])
@@ -100,7 +106,7 @@ def appointment(
         {
             "actor": {"reference": f"Patient/{patient_fhir_id}"},
             "required": "required",
-            "status": "needs-action" if awaits_patient else "accepted",
+            "status": answers.get("patient") or ("needs-action" if awaits_patient else "accepted"),
         },
         {
             "actor": {
@@ -108,12 +114,24 @@ def appointment(
                 "display": snapshot.resource,
             },
             "required": "required",
-            "status": "needs-action" if awaits_staff else "accepted",
+            "status": answers.get("healthcareservice") or ("needs-action" if awaits_staff else "accepted"),
         },
     ]
     if status is FhirStatus.CANCELLED and snapshot.reason:
         body["cancelationReason"] = {"text": snapshot.reason}
+    elif existing is not None and stays:
+        body.update(_kept(existing, ("cancelationReason",)))
     return body
+
+
+def _answers(existing: Json) -> dict[str, str]:
+    """The participants' statuses, by the lower-case type of their actor."""
+    found = {}
+    for participant in items(existing, "participant"):
+        actor, answer = reference(child(participant, "actor")), code(participant, "status")
+        if actor is not None and answer is not None:
+            found[actor[0].lower()] = answer
+    return found
 
 
 def is_same(ours: Json, existing: Json) -> bool:
