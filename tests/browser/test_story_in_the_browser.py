@@ -3,45 +3,15 @@
 import os
 import re
 import secrets
-import shutil
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "guide" / "images"
-STEP_MILLISECONDS = 20_000
-
-
-def chromium() -> str | None:
-    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    path = chromium()
-    if path is None and os.environ.get("REQUIRE_BROWSER"):
-        pytest.fail("REQUIRE_BROWSER is set and there is no Chromium: apt-get install chromium, or set CHROMIUM")
-    if path is None:
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium, or set CHROMIUM to one")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=path, args=arguments)
-        yield running
-        await running.close()
-
-
-async def new_page(browser: Browser, problems: list[str]) -> Page:
-    context = await browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="America/Toronto")
-    page = await context.new_page()
-    page.set_default_timeout(STEP_MILLISECONDS)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
-    return page
 
 
 async def picture(page: Page, name: str) -> None:
@@ -51,13 +21,11 @@ async def picture(page: Page, name: str) -> None:
         await page.screenshot(path=IMAGES / f"{name}.png")
 
 
-async def test_staff_book_the_patient_confirms_and_every_page_follows(suite, browser) -> None:
-    expect.set_options(timeout=STEP_MILLISECONDS)
-    problems: list[str] = []
+async def test_staff_book_the_patient_confirms_and_every_page_follows(suite, open_page) -> None:
     email = f"jane.{secrets.token_hex(4)}@example.org"
     day = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
 
-    desk = await new_page(browser, problems)
+    desk = await open_page()
     powerserver = suite.address("powerserver")
     await desk.goto(f"{powerserver}/login")
     await desk.get_by_test_id("login-name").fill("frontdesk")
@@ -80,7 +48,7 @@ async def test_staff_book_the_patient_confirms_and_every_page_follows(suite, bro
     placer = str(await block.get_attribute("data-testid")).removeprefix("appointment-")
     await picture(desk, "powerserver-scheduler")
 
-    phone = await new_page(browser, problems)
+    phone = await open_page()
     blume = f"{suite.address('omegaai')}/blume"
 
     async def logged_in() -> bool:
@@ -104,8 +72,7 @@ async def test_staff_book_the_patient_confirms_and_every_page_follows(suite, bro
     await expect(block).to_contain_text("CONFIRMED")  # the scheduler was never loaded again
     await picture(desk, "powerserver-confirmed")
 
-    inbox = await new_page(browser, problems)
+    inbox = await open_page()
     await inbox.goto(f"{suite.address('mailsink')}/?to={email}")
     await expect(inbox.get_by_role("link").filter(has_text=re.compile("confirm", re.IGNORECASE))).to_have_count(2)
     await picture(inbox, "mailsink-inbox")
-    assert problems == []

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import aiohttp
 T = TypeVar("T")
 POLL_SECONDS = 0.05
 STEP_SECONDS = 60.0
+STAFF = {"Authorization": aiohttp.encode_basic_auth("admin", "development")}
 PIN = "246810"
 
 
@@ -34,7 +35,6 @@ class People:
 
     addresses: Addresses
     http: aiohttp.ClientSession
-    staff: aiohttp.BasicAuth = field(default_factory=lambda: aiohttp.BasicAuth("admin", "development"))
 
     async def _json(self, method: str, url: str, **more: Any) -> Any:
         async with self.http.request(method, url, **more) as response:
@@ -46,7 +46,7 @@ class People:
         """Resource, start and study type of ``count`` slots from tomorrow on that nobody has."""
         url = f"{self.addresses.powerserver}/api/free-slots"
         tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="minutes")
-        answer = await self._json("GET", url, params={"count": str(count), "from": tomorrow}, auth=self.staff)
+        answer = await self._json("GET", url, params={"count": str(count), "from": tomorrow}, headers=STAFF)
         return list(answer["slots"])
 
     async def book(self, patient: dict[str, Any], slot: dict[str, Any]) -> str:
@@ -56,23 +56,23 @@ class People:
         if "facility" in slot:
             body["facility"] = slot["facility"]
         url = f"{self.addresses.powerserver}/api/appointments"
-        answer = await self._json("POST", url, json=body, auth=self.staff)
+        answer = await self._json("POST", url, json=body, headers=STAFF)
         return str(answer["placer_number"])
 
     async def status_in_powerserver(self, placer_number: str) -> str:
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}"
-        return str((await self._json("GET", url, auth=self.staff))["status"]).upper()
+        return str((await self._json("GET", url, headers=STAFF))["status"]).upper()
 
     async def act(self, placer_number: str, action: str) -> bool:
         """Staff choose ``action`` in the scheduler, such as ``arrived``. Whether that changed the status."""
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}/status"
-        return bool((await self._json("POST", url, json={"action": action}, auth=self.staff))["changed"])
+        return bool((await self._json("POST", url, json={"action": action}, headers=STAFF))["changed"])
 
     async def move(self, placer_number: str, slot: dict[str, Any]) -> None:
         """Staff drag the appointment to ``slot``."""
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}/time"
         body = {"start": slot["start"], "resource": slot["resource"]}
-        await self._json("POST", url, json=body, auth=self.staff)
+        await self._json("POST", url, json=body, headers=STAFF)
 
     async def log_in(self, email: str) -> "Patient | None":
         """The patient at the portal; None while the portal does not know the e-mail yet."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from local_stack.ports import free_port
 from local_stack.servers import JARS, Stack
 from local_stack.settings import ROOT, Ports
 
+SITE_FILE = ROOT / "deploy" / "site" / "northside.yaml"
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -31,6 +34,11 @@ class Suite:
     def address(self, name: str) -> str:
         """The HTTP address of a process, such as ``powerserver``."""
         return f"http://127.0.0.1:{getattr(self.ports, name.replace('-', '_'))}"
+
+    @property
+    def site_file(self) -> Path:
+        """Its own copy of the site's mapping: a test may edit it as an operator would."""
+        return self.base / SITE_FILE.name
 
     def get(self, name: str, path: str) -> Any:
         """The JSON that ``path`` gives."""
@@ -65,6 +73,7 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
         environment = {
             **os.environ,
             "SUITE_LOCAL_DIR": folder,
+            "SUITE_SITE_FILE": str(shutil.copy(SITE_FILE, base)),
             **_servers(request),
             **{f"SUITE_{field.name.upper()}_PORT": str(getattr(ports, field.name)) for field in fields(Ports)},
         }

@@ -1,0 +1,54 @@
+"""A browser for the tests that click, and pages that report what a browser complains of."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+STEP_MILLISECONDS = 20_000
+OpenPage = Callable[[], Awaitable[Page]]
+
+
+def chromium() -> str | None:
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    path = chromium()
+    if path is None and os.environ.get("REQUIRE_BROWSER"):
+        pytest.fail("REQUIRE_BROWSER is set and there is no Chromium: apt-get install chromium, or set CHROMIUM")
+    if path is None:
+        pytest.skip("there is no Chromium on this machine: apt-get install chromium, or set CHROMIUM to one")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=path, args=arguments)
+        yield running
+        await running.close()
+
+
+@pytest.fixture
+async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
+    """Opens a page with cookies of its own. At the end none of them may have broken a script or the content policy."""
+    expect.set_options(timeout=STEP_MILLISECONDS)
+    problems: list[str] = []
+
+    async def opened() -> Page:
+        context = await browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="America/Toronto")
+        page = await context.new_page()
+        page.set_default_timeout(STEP_MILLISECONDS)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
+        return page
+
+    yield opened
+    assert problems == []
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
