@@ -1,4 +1,4 @@
-"""The short run of the chaos harness: from a fixed seed, with at least fifty kills, on the whole suite."""
+"""The short run of the chaos harness: from a fixed seed, with at least twenty kills, on the whole suite."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from local_stack.settings import ROOT
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.skipif(
-        "CHAOS" not in os.environ, reason="takes four minutes of a quiet machine: CHAOS=1 make test, or make chaos"
+        "CHAOS" not in os.environ, reason="takes two minutes of a quiet machine: CHAOS=1 make test, or make chaos"
     ),
 ]
 
@@ -36,12 +36,12 @@ def chaos(*arguments: str, seconds: float) -> "subprocess.CompletedProcess[str]"
 def test_an_acknowledged_input_has_exactly_one_effect_whatever_dies(tmp_path) -> None:
     report = tmp_path / "report.json"
     done = chaos(
-        "--seed", str(SEED), "--seconds", "70", "--kills", "55", "--others", "45", "--settle", "300",
+        "--seed", str(SEED), "--seconds", "45", "--kills", "14", "--burst", "3", "--others", "20", "--settle", "400",
         "--report", str(report), seconds=900,
     )  # fmt: skip
     print(done.stdout)
     assert done.returncode == 0, done.stdout
     found = json.loads(report.read_text())
-    assert found["kills"] >= 50, "too few processes were killed for the run to say anything"
-    assert found["inputs"] >= 60, "people did too little for the run to say anything"
+    assert found["kills"] >= 20, "too few processes were killed for the run to say anything"
+    assert found["inputs"] >= 40, "people did too little for the run to say anything"
     assert found["seed"] == SEED

@@ -95,6 +95,7 @@ class Wire:
             done, _ = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             if line.is_half_open:
                 there.cancel()
+                await asyncio.wait({there})  # one reads at a time
                 with suppress(OSError):
                     while await reader.read(_CHUNK_BYTES):
                         pass  # the client speaks to nobody, until it gives up by itself

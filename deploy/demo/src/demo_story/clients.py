@@ -81,11 +81,14 @@ class People:
         )
         form = {"email": email, "pin": PIN}
         url = f"{self.addresses.omegaai}/blume/login"
-        async with session.post(url, data=form, allow_redirects=False) as response:
-            if response.status != 303:
+        is_known = False
+        try:
+            async with session.post(url, data=form, allow_redirects=False) as response:
+                is_known = response.status == 303
+        finally:
+            if not is_known:
                 await session.close()
-                return None
-        return Patient(self.addresses.omegaai, session)
+        return Patient(self.addresses.omegaai, session) if is_known else None
 
     async def ledger(self, base: str, after: int) -> tuple[list[dict[str, Any]], int]:
         answer = await self._json("GET", f"{base}/ledger", params={"after": str(after), "limit": "5000"})
