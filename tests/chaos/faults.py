@@ -19,6 +19,8 @@ from chassis import failpoints
 from tests.chaos.stack import SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
 
 READY_SECONDS: Final = 12.0
+FAIL_POINT_SECONDS: Final = 12.0
+"""How long a life that is to end by itself is left in peace to come there."""
 RUTHLESS: Final = 0.25
 """How many of the kills do not wait until their victim serves again after the kill before."""
 
@@ -122,7 +124,7 @@ def _kill(
     (name,) = rng.choices(list(_VICTIMS), list(_VICTIMS.values()))
     mode, number = "", 0
     if name in SERVICES and rng.random() < 0.7:
-        mode, number = next(points[name]), min(rng.randint(1, 12), rng.randint(1, 12))
+        mode, number = next(points[name]), min(rng.randint(1, 8), rng.randint(1, 8))
     seconds = READY_SECONDS if rng.random() > RUTHLESS else 0.0
     times = rng.randint(1, 2 * burst - 1) - 1 if name not in SERVERS else 0
     again = tuple(round(rng.uniform(0.02, 0.7), 2) for _ in range(times))
@@ -208,6 +210,9 @@ class Mischief:
                     # Its next life ends by itself, at a place between a commit and a send.
                     member.fail_points = f"{fault.mode}=kill@{fault.number}"
                 happened = await self._stack.kill(member) or happened
+            deadline = time.monotonic() + FAIL_POINT_SECONDS
+            while (member.fail_points or member.armed) and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
         if happened and is_holder:
             await self._stack.measure_takeover(member.service)
         return happened
