@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from chassis import deliveries, failpoints
@@ -121,6 +122,21 @@ async def test_a_bug_of_ours_is_kept_without_its_text(store) -> None:
     async with working(store, partner):
         await all_are(store, "dead")
     assert await store.pool.fetchval("SELECT last_error FROM deliveries") == "bug: ValueError"
+
+
+async def test_a_store_that_goes_away_under_a_sender_that_reads_it_makes_no_dead_letter(store) -> None:
+    """Seed 2004 of the chaos harness: Postgres was killed while a sender looked its ids up."""
+    key = uuid4()
+    partner = Partner()
+    partner.refusals[key] = [
+        asyncpg.ConnectionDoesNotExistError("closed in the middle of operation"),
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.InternalClientError('the protocol is in the "failed" state'),
+        ConnectionResetError(),
+    ]
+    await stage(store, (key, b"1"))
+    async with working(store, partner, breaker=BreakerSettings(failures=1, open_seconds=60)):
+        await all_are(store, "done")  # and the partner's breaker, which one failure opens, stayed closed
 
 
 async def test_a_death_between_send_and_mark_repeats_under_the_same_key(store) -> None:

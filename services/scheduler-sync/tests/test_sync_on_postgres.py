@@ -2,19 +2,22 @@
 
 import json
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from sync_harness import Harness
 from sync_samples import PID, orm, siu
 
 from chassis.deliveries import Receipt
-from chassis.errors import Malformed, NeedsSetup
+from chassis.errors import Malformed, NeedsSetup, StoreUnavailable
 from hl7v2 import Message
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import Found
+from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.store.queries import StoredIds
 
 pytestmark = pytest.mark.stack
 LATER = {"start": "20261202143000-0500", "end": "20261202150000-0500", "made": "20261125093100-0500"}
@@ -242,3 +245,13 @@ async def test_a_task_that_failed_gives_its_claim_back_and_comes_again(harness: 
     assert await omegaai_shows(harness, "pending", "2", "task-5", **moved) is None
     assert len(await harness.rows("SELECT * FROM conflicts")) == 1
     assert [one.kind for one in await harness.deliveries()] == ["appointment.upsert"]
+
+
+async def test_a_store_that_is_away_while_ids_are_looked_up_is_nobodys_fault(harness: Harness):
+    """As a bug it would have dead-lettered the delivery: seed 2004 of the chaos harness."""
+    ids = StoredIds(harness.store.pool)
+    assert (await ids.of_patient(UUID(int=1)), await ids.of_link(UUID(int=1))) == (KnownIds(None), KnownIds(None))
+    await harness.store.pool.close()
+    for asked in (ids.of_patient(UUID(int=1)), ids.of_link(UUID(int=1))):
+        with pytest.raises(StoreUnavailable):
+            await asked

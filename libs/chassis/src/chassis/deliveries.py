@@ -300,6 +300,10 @@ class DeliveryWorker(LoopBase):
         except Permanent as error:
             self._breaker.succeeded()
             await self._dead(delivery, token, error)
+        except UNAVAILABLE as error:
+            # A sender may read the store itself; that it is away is not the delivery's fault.
+            away = StoreUnavailable(f"the store does not answer: {type(error).__name__}")
+            await self._again(delivery, token, away, partner_failed=False)
         except Exception as error:
             log.exception("deliveries.bug", destination=self._destination, delivery_id=str(delivery.id))
             await self._dead(delivery, token, error)

@@ -29,6 +29,7 @@ UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,  # of a connection that the server has just ended, asked before it knows
 )
 """What asyncpg raises when the server is away, going away, full or read-only: never the fault of a message."""
 

@@ -10,6 +10,8 @@ from uuid import UUID
 import asyncpg
 
 import contracts
+from chassis.errors import StoreUnavailable
+from chassis.store import UNAVAILABLE
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.domain.appointment import Resource
@@ -19,21 +21,28 @@ Row: TypeAlias = Mapping[str, Any]
 
 
 class StoredIds:
-    """What OmegaAI called things, for the sender."""
+    """What OmegaAI called things, for the sender. Its methods raise ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def of_patient(self, patient_id: UUID) -> KnownIds:
-        return KnownIds(await self._pool.fetchval("SELECT fhir_id FROM patients WHERE id = $1", patient_id))
+        row = await self._row("SELECT fhir_id FROM patients WHERE id = $1", patient_id)
+        return KnownIds(None) if row is None else KnownIds(*row)
 
     async def of_link(self, link_id: UUID) -> KnownIds:
-        row = await self._pool.fetchrow(
+        row = await self._row(
             "SELECT patients.fhir_id, omegaai_id, omegaai_written_version FROM appointment_links "
             "JOIN patients ON patients.id = patient_id WHERE appointment_links.id = $1",
             link_id,
         )
         return KnownIds(None) if row is None else KnownIds(*row)
+
+    async def _row(self, query: str, key: UUID) -> asyncpg.Record | None:
+        try:
+            return await self._pool.fetchrow(query, key)
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
 
 
 class StoredResources:
