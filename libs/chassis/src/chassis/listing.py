@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 WIDTH = 100
-_HEADER = ("id", "at", "state", "what")
-_WIDTHS = (36, 20, 11)
+_HEADER = ("id", "at (UTC)", "state", "what")
+_WIDTHS = (36, 19, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _columns(texts: Sequence[str]) -> str:
 
 def moment(at: datetime) -> str:
     """A time as people compare it: to the second, in UTC."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plain(value: object) -> object:
