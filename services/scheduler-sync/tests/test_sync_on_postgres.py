@@ -9,7 +9,7 @@ from sync_harness import Harness
 from sync_samples import PID, orm, siu
 
 from chassis.deliveries import Receipt
-from chassis.errors import Malformed, NeedsSetup, StoreUnavailable
+from chassis.errors import Malformed, NeedsSetup, StoreUnavailable, Transient
 from hl7v2 import Message
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import Found
@@ -255,3 +255,30 @@ async def test_a_store_that_is_away_while_ids_are_looked_up_is_nobodys_fault(har
     for asked in (ids.of_patient(UUID(int=1)), ids.of_link(UUID(int=1))):
         with pytest.raises(StoreUnavailable):
             await asked
+
+
+async def test_our_own_write_is_not_taken_for_the_patients_while_staff_have_moved_on(harness: Harness):
+    """Staff confirm and take it back; our ``booked`` shows in OmegaAI before its delivery is settled.
+
+    Taken for the patient's, it confirmed the appointment in PowerServer: seed 2004 of the chaos harness.
+    """
+    await harness.hear(siu())
+    await taken_over(harness)
+    await harness.hear(siu("S14", control_id="C2", made="20261125093002-0500", status="50^CONFIRMED^99PS"))
+    await harness.hear(siu("S14", control_id="C3", made="20261125093004-0500"))
+    booked, pending = await harness.deliveries()
+    await harness.rows("UPDATE deliveries SET attempts = 1 WHERE id = $1", booked.id)
+    assert isinstance(await omegaai_shows(harness, "booked", "2", "t1"), Transient)
+    await harness.settle(booked, Receipt({"id": "7", "version_id": "2", "status": "booked"}))
+    assert await omegaai_shows(harness, "booked", "2", "t1") is None
+    await harness.settle(pending, Receipt({"id": "7", "version_id": "3", "status": "pending"}))
+    assert await omegaai_shows(harness, "pending", "3", "t2") is None
+    link = await harness.row("SELECT * FROM appointment_links")
+    assert (link["state"], link["step"], await harness.deliveries()) == ("L1", "scheduled", [])
+
+
+async def test_an_act_of_the_patient_does_not_wait_for_a_write_of_another_status(harness: Harness):
+    await harness.hear(siu())
+    await harness.rows("UPDATE deliveries SET attempts = 1")
+    assert await omegaai_shows(harness, "booked", "2", "t1") is None
+    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "L2"

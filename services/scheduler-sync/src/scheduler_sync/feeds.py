@@ -111,6 +111,7 @@ class TaskFeed:
         placers = [one.placer_number for one in commands if one.link_id is None and one.placer_number is not None]
         if commands:
             await work.links.load_by_id(link_ids, placers)
+            await work.links.load_writes_under_way()
             await work.patients.load_by_id(work.links.patient_ids(), lock=False)
 
     async def _handle(self, work: StoredWork, item: TaskItem) -> None:

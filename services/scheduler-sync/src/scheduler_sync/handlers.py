@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 import contracts
-from chassis.errors import NeedsSetup, Permanent
+from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.domain.appointment import AppointmentLink, Decision, Outcome
 from scheduler_sync.domain.link import Announcement, State, System
 from scheduler_sync.domain.patient import Patient
@@ -79,6 +79,7 @@ class Handlers:
         """OmegaAI's Appointment is different: the patient acted, or it is the echo of our own write.
 
         Idempotent by the Appointment's version and content against the link's. None when it is no appointment of ours.
+        Transient while a write of ours with this very status is under way: only its settlement tells whose act it is.
         """
         link = None if command.link_id is None else work.links.by_id(command.link_id)
         if link is None and command.placer_number is not None:
@@ -89,6 +90,12 @@ class Handlers:
         if patient is None:
             raise Permanent("the appointment's patient is not in the store")
         decision = link.hear_omegaai(command.facts)
+        is_known = decision.outcome in {Outcome.ECHO, Outcome.STALE}
+        if not is_known and work.links.is_being_written(link.id, command.facts.status):
+            raise Transient(
+                "OmegaAI shows what a delivery of ours is writing; it is looked at again when that is settled",
+                retry_after_seconds=0.5,
+            )
         await self._follow_up(link, decision, patient, by="patient", deliveries=[], work=work, origin=origin)
         return decision
 

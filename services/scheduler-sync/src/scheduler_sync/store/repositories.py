@@ -12,7 +12,10 @@ from uuid import UUID
 import asyncpg
 
 from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.link import System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.statuses import FhirStatus
+from scheduler_sync.messages import AppointmentSnapshot
 from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask
 from scheduler_sync.store import columns
 
@@ -71,6 +74,12 @@ _LOCK_LINKS: Final = (
     "SELECT * FROM appointment_links WHERE id = ANY($1::uuid[]) OR (site = $2 AND placer_number = ANY($3::text[])) "
     "ORDER BY id FOR UPDATE"
 )
+
+
+_WRITES_UNDER_WAY: Final = """
+SELECT payload FROM deliveries
+WHERE destination = $1 AND kind = 'appointment.upsert' AND state = 'pending' AND attempts > 0 AND key = ANY($2::uuid[])
+"""
 
 
 class _Undoable(Generic[A]):
@@ -206,6 +215,7 @@ class LinkRepository:
         self._history: list[HistoryEntry] = []
         self._conflicts: list[Conflict] = []
         self._parked: list[ParkedTask] = []
+        self._under_way: set[tuple[UUID, str]] = set()
 
     async def load(self, placer_numbers: Iterable[str]) -> None:
         """Load and lock the links of these placer numbers."""
@@ -218,6 +228,20 @@ class LinkRepository:
         ids, placers = list(set(link_ids) - self._links.now.keys()), list(set(placer_numbers) - self._by_placer.keys())
         if ids or placers:
             self._take(await self._connection.fetch(_LOCK_LINKS, ids, self._site, placers))
+
+    async def load_writes_under_way(self) -> None:
+        """Load what has been sent to OmegaAI of the loaded links, perhaps taken there, and is not settled here.
+
+        The links' locks are held: who settles one now waits for us, and who has settled it was seen by the lock.
+        """
+        keys = list(self.patient_ids())
+        for row in await self._connection.fetch(_WRITES_UNDER_WAY, System.OMEGAAI, keys):
+            snapshot = AppointmentSnapshot.from_bytes(row["payload"])
+            self._under_way.add((snapshot.link_id, snapshot.status))
+
+    def is_being_written(self, link_id: UUID, status: FhirStatus) -> bool:
+        """Whether a write of ours with this status may be what OmegaAI shows."""
+        return (link_id, status.value) in self._under_way
 
     def patient_ids(self) -> set[UUID]:
         return {link.patient_id for link in self._links.now.values()}
