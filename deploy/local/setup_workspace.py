@@ -144,7 +144,7 @@ def install() -> None:
         run("Creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
         wanted = VENV / "uv-requirement.txt"
         wanted.write_text(uv_requirement())
-        # Without -q: only then it says why an index gave nothing.
+        # Without -q: only then it says, where it is not to try again, why an index gave nothing.
         pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
         run("Installing the installer (uv)", [*pip, "-r", str(wanted)])
         MADE.write_text(made)

@@ -211,7 +211,7 @@ def test_an_index_away_then_untrusted_then_with_another_package_then_right(works
     workspace.fails(f"setup: {step}: the package index does not answer: check the network, {mirror}")
     with serving(workspace.pages, tls) as workspace.index:
         untrusted = "the package index's certificate is not trusted here (a proxy with its own CA?): "
-        workspace.fails(f"setup: {step}: {untrusted}set SSL_CERT_FILE and PIP_CERT to your CA bundle")
+        workspace.fails(f"setup: {step}: {untrusted}set SSL_CERT_FILE and PIP_CERT to your CA bundle", PIP_RETRIES="0")
         workspace.lock(**{name: "0" * 64})
         changed = "a package does not match its hash in requirements.lock: check the mirror that served it"
         workspace.fails(f"setup: {step}: {changed}", **trusting)
