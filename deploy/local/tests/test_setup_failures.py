@@ -244,7 +244,10 @@ def test_a_read_only_folder(with_index) -> None:
 
 def test_no_repository_gives_the_jars(with_index) -> None:
     nowhere, paths = f"http://127.0.0.1:{free_port()}/maven2", (with_index.python_path, ROOT / "deploy/local/src")
-    code, lines = with_index.set_up("--force", SUITE_MAVEN_URL=nowhere, PYTHONPATH=os.pathsep.join(map(str, paths)))
+    jars = with_index.root / ".local" / "kafka-jars"  # not this checkout's own, which may be there
+    code, lines = with_index.set_up(
+        "--force", SUITE_MAVEN_URL=nowhere, PYTHONPATH=os.pathsep.join(map(str, paths)), KAFKA_JARS_DIR=str(jars)
+    )
     assert code == 3
     assert f"setup: Fetching Kafka (54 MB, once): {nowhere} did not give the jars of kafka-jars.lock" in lines[-1]
     assert "HTTPS_PROXY and REQUESTS_CA_BUNDLE, or SUITE_MAVEN_URL for a mirror" in lines[-1]
