@@ -36,6 +36,8 @@ from chassis.transaction import Transaction
 
 UPSTREAM = ("upstream-1", "upstream-2")
 DOWNSTREAM = ("downstream-1", "downstream-2")
+ROWS_PER_TURN = 3
+"""Of the relay: few, so that a small backlog takes turns that overlap."""
 
 
 @dataclass
@@ -90,6 +92,7 @@ def on_stand_ins() -> Iterator[None]:
     patches = [
         mock.patch.object(asyncpg, "connect", connect),
         mock.patch.object(outbox, "AIOKafkaProducer", producer),
+        mock.patch.object(outbox, "BATCH_ROWS", ROWS_PER_TURN),
         *(mock.patch.object(module, "time", _Clock()) for module in (outbox, deliveries, loops)),
         *(mock.patch.object(module, "log", LOG) for module in (outbox, deliveries, consumer, parking)),
     ]

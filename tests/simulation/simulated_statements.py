@@ -36,7 +36,9 @@ async def _try_lock(session: Session, values: tuple[Any, ...]) -> list[Row]:
 @answers(outbox._SELECT)
 async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = [row for row in session.rows("outbox") if row["sent_at"] is None]
-    return sorted(rows, key=lambda row: row["id"])[: outbox.BATCH_ROWS]
+    earlier = sum(row["id"] <= values[0] for row in rows)
+    later = sorted((row for row in rows if row["id"] > values[0]), key=lambda row: row["id"])
+    return [{**row, "key": str(row["aggregate_id"]).encode(), "earlier": earlier} for row in later[: outbox.BATCH_ROWS]]
 
 
 @answers(outbox._MARK)

@@ -12,11 +12,13 @@ import pytest
 from simulated_postgres import Connection, Database, Immediate
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
+import contracts
 from chassis import consumer, deliveries, outbox, parking, schema
 from chassis.dead_letters import Record
 from chassis.errors import Transient
 from chassis.testing import eventually
 from chassis.transaction import Transaction
+from contracts.examples import EXAMPLES
 
 KEY, OTHER = UUID(int=1), UUID(int=2)
 IDS = [UUID(int=number) for number in range(10, 20)]
@@ -253,6 +255,33 @@ async def test_a_circle_of_waiting_is_broken(connect: Connect) -> None:
     barrier = asyncio.Barrier(2)
     outcomes = await asyncio.gather(both(one, KEY, OTHER), both(two, OTHER, KEY), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DeadlockDetectedError", "NoneType"]
+
+
+def event(key: UUID, revision: int) -> contracts.Message:
+    message = EXAMPLES[contracts.AppointmentScheduled]
+    return message.model_copy(
+        update={"aggregate_id": key, "revision": revision, "message_id": UUID(int=key.int * 1000 + revision)}
+    )
+
+
+async def publish(connection: Any, *events: tuple[UUID, int]) -> None:
+    transaction = Transaction(connection)
+    for key, revision in events:
+        transaction.publish(event(key, revision))
+    await transaction.flush()
+
+
+async def test_unsent_rows_come_in_order_and_say_what_lies_before_them(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    async with one.transaction():
+        await publish(one, (KEY, 1))  # draws the first id and commits last
+        await publish(two, (OTHER, 1), (OTHER, 2))
+        second, third = await two.fetch(outbox._SELECT, 0)
+        assert (second["key"], second["earlier"], third["id"]) == (str(OTHER).encode(), 0, second["id"] + 1)
+        assert [row["earlier"] for row in await two.fetch(outbox._SELECT, second["id"])] == [1]
+    assert [row["earlier"] for row in await two.fetch(outbox._SELECT, second["id"])] == [2]
+    await two.execute(outbox._MARK, [second["id"]])
+    assert [row["key"] for row in await two.fetch(outbox._SELECT, 0)] == [str(KEY).encode(), str(OTHER).encode()]
 
 
 async def test_the_relays_lock_is_one_sessions_and_free_when_that_ends(connect: Connect) -> None:

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, partitioner
 from aiokafka.errors import NotEnoughReplicasError
 from chassis_bench_domain import event, kafka_settings
 
 import contracts
-from chassis import failpoints, topics
+from chassis import failpoints, outbox, topics
 from chassis.errors import Permanent
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
@@ -78,6 +78,41 @@ async def test_everything_committed_is_on_the_bus_in_order_per_key(store, kafka_
     for message in await on_the_bus(kafka_bootstrap, prefix, 600):
         by_key.setdefault(message.aggregate_id, []).append(message.revision)
     assert by_key == {key: list(range(1, 31)) for key in keys}
+
+
+async def test_a_backlog_of_many_turns_is_sent_once_and_in_order(store, kafka_bootstrap, prefix) -> None:
+    keys = [uuid4() for _ in range(250)]
+    for revision in range(1, 11):
+        await commit(store, *(event(key, revision) for key in keys))
+    async with relaying(store, kafka_bootstrap, prefix):
+        await eventually(lambda: all_marked(store), timeout_seconds=30, what="all rows marked")
+    by_key: dict = {}
+    for message in await on_the_bus(kafka_bootstrap, prefix, 2500):
+        by_key.setdefault(message.aggregate_id, []).append(message.revision)
+    assert by_key == {key: list(range(1, 11)) for key in keys}
+
+
+async def test_the_relay_reads_ahead_only_while_nothing_before_was_committed_late(store, kafka_bootstrap) -> None:
+    late, relay = uuid4(), Relay(store, kafka_settings(kafka_bootstrap, ""), Metrics())
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        transaction.publish(event(late, 1))
+        await transaction.flush()  # the first id, committed last
+        await commit(store, *(event(uuid4(), 1) for _ in range(outbox.BATCH_ROWS + 1)))
+        async with store.pool.acquire() as relaying:
+            turn = await relaying.fetch(outbox._SELECT, 0)
+            assert len(await relay._following(relaying, turn)) == 1
+    await commit(store, event(late, 2))
+    async with store.pool.acquire() as relaying:
+        assert await relay._following(relaying, turn) == []
+        await relaying.execute(outbox._MARK, [row["id"] for row in turn])
+        keys = [row["key"] for row in await relaying.fetch(outbox._SELECT, 0)]
+    assert [number for number, key in enumerate(keys) if key == str(late).encode()] == [0, 2]
+
+
+def test_keys_are_hashed_as_every_producer_hashes_them() -> None:
+    keys = [str(uuid4()).encode() for _ in range(1000)]
+    assert [outbox.murmur2(key) for key in keys] == [partitioner.murmur2(key) for key in keys]
 
 
 async def test_a_commit_wakes_the_relay_long_before_its_poll(store, kafka_bootstrap, prefix) -> None:
