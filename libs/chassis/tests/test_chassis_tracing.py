@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 from chassis_bench_domain import Behaviour, event, kafka_settings
-from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -27,7 +26,7 @@ def spans(monkeypatch) -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("chassis"))
     yield exporter
     provider.shutdown()
 

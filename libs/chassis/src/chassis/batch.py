@@ -133,11 +133,11 @@ class BatchExecutor(Generic[M, W, R]):
         held: set[Hashable] = set()
         outcomes: list[Outcome[R]] = []
         for item, claim in zip(items, claims, strict=True):
-            key = self._intake.key(item)
             if claim is not None:
                 outcomes.append(claim)
                 continue
-            if key is not None and key in held:
+            key = self._intake.key(item)
+            if held and key is not None and key in held:
                 outcomes.append(Held())
                 continue
             outcome = await self._handle_one(transaction, work, item)

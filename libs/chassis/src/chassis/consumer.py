@@ -8,7 +8,7 @@ again: that is not the messages' fault.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -93,7 +93,7 @@ class InboxIntake:
         for item in items:
             if item.message.message_id in mine:
                 mine.discard(item.message.message_id)  # a second copy in the same batch is a duplicate
-                claims.append(Held() if item.message.aggregate_id in parked else None)
+                claims.append(Held() if parked and item.message.aggregate_id in parked else None)
             else:
                 claims.append(Duplicate())
         return claims
@@ -118,6 +118,8 @@ class InboxIntake:
 
     def traced(self, item: Item) -> AbstractContextManager[None]:
         """The consumer's span in the trace that the record's header carries."""
+        if not tracing.is_on():
+            return nullcontext()
         attributes = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",

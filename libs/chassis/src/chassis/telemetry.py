@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
-from chassis import redaction
+from chassis import redaction, tracing
 from chassis.settings import TelemetrySettings
 
 _QUIET = ("aiokafka", "asyncio", "faststream", "uvicorn.access", "uvicorn.error")
@@ -64,7 +64,7 @@ def _configure_traces(service: str, settings: TelemetrySettings) -> None:
         resource=Resource.create({"service.name": service}), sampler=ParentBasedTraceIdRatio(settings.sample_ratio)
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{settings.otlp_endpoint.rstrip('/')}/v1/traces")))
-    trace.set_tracer_provider(provider)
+    tracing.use(provider)
 
 
 def shut_down() -> None:

@@ -7,7 +7,6 @@ topics and opaque ids; an exception is noted by its type alone, because its text
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -15,13 +14,29 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = ["SpanKind", "begin", "context_of", "current_traceparent", "failed", "inside", "span"]
+__all__ = ["SpanKind", "begin", "context_of", "current_traceparent", "failed", "inside", "is_on", "span", "use"]
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_tracer: Tracer | None = None
+"""None where no provider was set up: nothing is spent on spans then. OpenTelemetry itself would ask the environment."""
+
+
+def use(provider: TracerProvider) -> None:
+    """Makes ``provider`` the process's: spans begin to be made."""
+    global _tracer  # noqa: PLW0603 (as OpenTelemetry's provider, one for the process)
+    trace.set_tracer_provider(provider)
+    _tracer = provider.get_tracer("chassis")
+
+
+def is_on() -> bool:
+    """Whether spans are made. For hot paths: asking is cheaper than naming a span that nobody makes."""
+    return _tracer is not None
 
 
 def current_traceparent() -> str | None:
     """The current span as a ``traceparent``; None outside of a trace."""
+    if _tracer is None:
+        return None
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
         return None
@@ -35,8 +50,7 @@ def context_of(traceparent: str | None) -> Context | None:
 
 def begin(name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Span | None:
     """A root span for an input that has just arrived; the caller ends it. None where nothing is traced."""
-    tracer = _tracer()
-    return None if tracer is None else tracer.start_span(name, Context(), kind, attributes)
+    return None if _tracer is None else _tracer.start_span(name, Context(), kind, attributes)
 
 
 @contextmanager
@@ -54,11 +68,10 @@ def span(
     name: str, kind: SpanKind, attributes: Mapping[str, str | int], *, traceparent: str | None = None
 ) -> Iterator[None]:
     """A span around a piece of work that a row or record asked for; a root span where that has no ``traceparent``."""
-    tracer = _tracer()
-    if tracer is None:
+    if _tracer is None:
         yield
         return
-    started = tracer.start_span(name, context=context_of(traceparent) or Context(), kind=kind, attributes=attributes)
+    started = _tracer.start_span(name, context=context_of(traceparent) or Context(), kind=kind, attributes=attributes)
     with trace.use_span(started, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield
@@ -71,14 +84,3 @@ def failed(span: Span | None, error: BaseException) -> None:
     """Marks a span as failed, with the error's type."""
     if span is not None:
         span.set_status(StatusCode.ERROR, type(error).__name__)
-
-
-def _tracer() -> Tracer | None:
-    """None where no provider was set up: then nothing is spent on spans."""
-    provider = trace.get_tracer_provider()
-    return _tracer_of(provider) if isinstance(provider, TracerProvider) else None
-
-
-@lru_cache(maxsize=1)
-def _tracer_of(provider: TracerProvider) -> Tracer:
-    return provider.get_tracer("chassis")

@@ -112,7 +112,7 @@ class Transaction:
         value = message.to_bytes()
         if len(value) > LARGEST_EVENT_BYTES:
             raise Permanent(f"{message.type}: {len(value)} bytes are more than the {LARGEST_EVENT_BYTES} of an event")
-        headers = orjson.dumps(contracts.headers(message)).decode()
+        headers = orjson.dumps(contracts.header_values(message), default=str).decode()
         self._outbox.append(
             _OutboxRow(
                 message.type,
@@ -162,7 +162,7 @@ class Transaction:
 
     def mark(self) -> _Mark:
         """A savepoint."""
-        participants = tuple(participant.mark() for participant in self._participants)
+        participants = tuple([participant.mark() for participant in self._participants])
         return _Mark(len(self._outbox), len(self._deliveries), len(self._audit), participants)
 
     def rollback_to(self, mark: _Mark) -> None:

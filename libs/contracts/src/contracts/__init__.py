@@ -18,7 +18,7 @@ from contracts.appointment import (
     Study,
 )
 from contracts.catalogue import REGISTRY, parse
-from contracts.envelope import Message, Payload, headers, new_message
+from contracts.envelope import Message, Payload, header_values, headers, new_message
 from contracts.errors import ContractError
 from contracts.identifiers import uuid7
 from contracts.patient import (
@@ -53,6 +53,7 @@ __all__ = [
     "Registry",
     "RequestedAppointmentData",
     "Study",
+    "header_values",
     "headers",
     "new_message",
     "parse",

@@ -147,15 +147,23 @@ def new_message(
     raise broken
 
 
-def headers(message: Message) -> dict[str, str]:
-    """The Kafka headers: CloudEvents 1.0 attributes that repeat the envelope for generic tools; text only."""
+def header_values(message: Message) -> dict[str, str | UUID | datetime]:
+    """The Kafka headers before they are text: for whoever writes them as JSON, which is quicker than the text first."""
     return {
-        "ce_id": str(message.message_id),
+        "ce_id": message.message_id,
         "ce_type": message.type,
         "ce_source": message.producer,
         "ce_specversion": "1.0",
-        "ce_time": message.occurred_at.isoformat(),
-        "ce_subject": str(message.aggregate_id),
+        "ce_time": message.occurred_at,
+        "ce_subject": message.aggregate_id,
         "ce_dataschema": message.schema_id(),
         "content-type": "application/json",
+    }
+
+
+def headers(message: Message) -> dict[str, str]:
+    """The Kafka headers: CloudEvents 1.0 attributes that repeat the envelope for generic tools; text only."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else str(value)
+        for name, value in header_values(message).items()
     }
