@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +27,7 @@ from local_stack.servers import embedded_stack
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ROW_TIMEOUT_SECONDS = 1800
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)
 mpl.use("Agg")
 
 
@@ -148,16 +149,16 @@ def draw(rows: list[dict[str, Any]]) -> None:
     shown = [row for row in rows if isinstance(row["ratio"], int | float)]
     figure, axes = plt.subplots(figsize=(10, 0.42 * len(shown) + 1.4))
     colours = ["#2e7d32" if row["met"] else "#c62828" for row in shown]
-    axes.barh([f"{row['id']}  {row['step']}" for row in shown], [row["ratio"] for row in shown], color=colours)
+    labels = [textwrap.shorten(f"{row['id']}  {row['step']}", 84, placeholder=" …") for row in shown]
+    axes.barh(labels, [row["ratio"] for row in shown], color=colours)
     for number, row in enumerate(shown):
         axes.text(row["ratio"], number, f"  {row['ratio']:.2f}  ({row['mark']})", va="center", fontsize=8)
     axes.axvline(1, color="#777777", linewidth=0.8)
     axes.set_xscale("log")
     axes.invert_yaxis()
     axes.set_xlabel("ours ÷ floor (log)")
-    axes.margins(x=0.35)
-    figure.tight_layout()
-    figure.savefig(RESULTS / "latest.png", dpi=110)
+    axes.margins(x=0.35, y=0.01)
+    figure.savefig(RESULTS / "latest.png", dpi=90, bbox_inches="tight")
     plt.close(figure)
 
 
