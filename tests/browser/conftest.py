@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-STEP_MILLISECONDS = 20_000
+STEP_MILLISECONDS = 60_000
 OpenPage = Callable[[], Awaitable[Page]]
 
 

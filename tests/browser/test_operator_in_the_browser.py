@@ -64,7 +64,7 @@ async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, 
                 await row.get_by_role("button", name="Process again").click()
             return await page.get_by_role("status").filter(has_text="processed").is_visible()
 
-        await eventually(processed, timeout_seconds=20)
+        await eventually(processed)
         await expect(page.get_by_role("status").filter(has_text="processed")).to_be_visible()
         await expect(row).to_have_count(0)
         await expect(page.locator("[data-part=audit]")).to_contain_text("hl7.replay")
@@ -76,7 +76,7 @@ async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, 
             created = [one["detail"] for one in rows if one["kind"] == "Appointment.created"]
             return [detail["status"] for detail in created if detail["placer_number"] == f"P{number}"]
 
-        assert await eventually(appointments, timeout_seconds=20) == ["pending"]
+        assert await eventually(appointments) == ["pending"]
     finally:
         suite.site_file.write_text(before)
 

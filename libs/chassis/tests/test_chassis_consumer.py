@@ -44,14 +44,14 @@ async def consuming(store, bootstrap: str, prefix: str, behaviour: Behaviour, *,
         yield consumer
     finally:
         await consumer.stop()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 60)
 
 
 def has(store, wanted: dict[UUID, list[int]]):
     async def condition() -> bool:
         return await applied(store) == wanted
 
-    return eventually(condition, timeout_seconds=30, what="the effects of all messages")
+    return eventually(condition, what="the effects of all messages")
 
 
 async def committed(bootstrap: str, prefix: str) -> int:
@@ -77,7 +77,7 @@ async def test_messages_that_were_there_first_are_handled_in_order_and_once(
         async def all_committed() -> bool:
             return await committed(kafka_bootstrap, topic_prefix) == 70
 
-        await eventually(all_committed, timeout_seconds=20, what="offsets moved past every record")
+        await eventually(all_committed, what="offsets moved past every record")
     assert len(behaviour.seen) == 50
 
 
@@ -118,7 +118,7 @@ async def test_a_key_parks_while_others_flow_and_goes_on_in_order(
         async def is_parked() -> bool:
             return [row["key"] for row in await parking.list_parked(store)] == [sick]
 
-        await eventually(is_parked, timeout_seconds=30, what="the parked key")
+        await eventually(is_parked, what="the parked key")
         await send(producer, topic_prefix, event(sick, 2), event(well, 2), event(sick, 3))
         await has(store, {well: [1, 2]})
 
@@ -145,7 +145,7 @@ async def test_a_mended_dead_letter_is_replayed_once(store, producer, kafka_boot
         async def kept() -> list:
             return await dead_letters.list_dead_letters(store)
 
-        (letter,) = await eventually(kept, timeout_seconds=30, what="the dead letter")
+        (letter,) = await eventually(kept, what="the dead letter")
         behaviour.permanent.clear()
         assert await dead_letters.replay_dead_letter(store, letter["id"], actor="tester")
         await has(store, {message.aggregate_id: [1]})
@@ -164,7 +164,7 @@ async def test_at_the_limit_the_consumer_stops_and_drops_nothing(
         async def has_stopped() -> bool:
             return consumer.stopped_by_limit
 
-        await eventually(has_stopped, timeout_seconds=40, what="the stop at the limit")
+        await eventually(has_stopped, what="the stop at the limit")
         with pytest.raises(dead_letters.DeadLetterLimitError):
             await consumer.check()
         letters = await dead_letters.list_dead_letters(store)
@@ -174,7 +174,7 @@ async def test_at_the_limit_the_consumer_stops_and_drops_nothing(
         async def third_is_kept() -> bool:
             return await store.pool.fetchval("SELECT count(*) FROM dead_letters") == 3
 
-        await eventually(third_is_kept, timeout_seconds=20, what="the third letter, after one was dropped")
+        await eventually(third_is_kept, what="the third letter, after one was dropped")
 
 
 async def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_lost(

@@ -107,11 +107,11 @@ async def die_and_go_on(
     last = [one() for one in born]
     running = [asyncio.create_task(one.run()) for one in last]
     try:
-        await eventually(at_rest, timeout_seconds=60, what="rest")
+        await eventually(at_rest, what="rest")
     finally:
         for one in last:
             await one.stop()
-        await asyncio.wait_for(asyncio.gather(*running), 30)
+        await asyncio.wait_for(asyncio.gather(*running), 60)
 
 
 async def test_deaths_of_the_listener(store, monkeypatch) -> None:
@@ -144,7 +144,7 @@ async def test_deaths_of_the_listener(store, monkeypatch) -> None:
                     except MllpError:
                         return False
 
-                await eventually(accepted, timeout_seconds=60, what="AA")
+                await eventually(accepted, what="AA")
 
     async def nothing() -> None:
         pass
@@ -156,7 +156,7 @@ async def test_deaths_of_the_listener(store, monkeypatch) -> None:
     running = asyncio.create_task(last.run())
     await asyncio.wait_for(asyncio.gather(*senders), 60)
     await last.stop()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 60)
     assert await applied(store) == wanted
     assert await store.pool.fetchval("SELECT count(*) FROM outbox") == sum(map(len, wanted.values()))
     assert await store.pool.fetchval("SELECT count(*) FROM hl7_journal WHERE state <> 'accepted'") == 0

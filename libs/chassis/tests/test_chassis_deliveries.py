@@ -55,7 +55,7 @@ async def working(store, partner, **more):
     finally:
         partner.hangs.set()
         await worker.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
 
 async def states(store) -> list[str]:
@@ -66,7 +66,7 @@ def all_are(store, state: str):
     async def condition() -> bool:
         return set(await states(store)) == {state}
 
-    return eventually(condition, timeout_seconds=20, what=f"every delivery {state}")
+    return eventually(condition, what=f"every delivery {state}")
 
 
 pytestmark = pytest.mark.stack

@@ -52,7 +52,7 @@ async def listening(store: Store) -> AsyncIterator[Bench]:
         yield Bench(store, listener, desk, metrics)
     finally:
         await listener.stop()
-        await asyncio.wait_for(running, 15)
+        await asyncio.wait_for(running, 60)
 
 
 async def refused_then_healed(bench: Bench, exhaust: Callable[[], Any], heal: Callable[[], Any]) -> None:
@@ -80,7 +80,7 @@ async def refused_then_healed(bench: Bench, exhaust: Callable[[], Any], heal: Ca
     async def taken() -> bool:
         return (await bench.send(siu(refused, "P" + refused[1:], NOTE), refused)).code == "AA"
 
-    await eventually(taken, timeout_seconds=30, what="AA after the healing")
+    await eventually(taken, what="AA after the healing")
     await bench.listener.check()
     rows = await bench.store.pool.fetch("SELECT control_id, state FROM hl7_journal")
     assert {row["control_id"] for row in rows if row["state"] == "accepted"} == {"C0", *accepted, refused}

@@ -39,7 +39,7 @@ async def relaying(store, bootstrap: str, prefix: str, *, poll_seconds: float = 
         yield relay, metrics
     finally:
         await relay.stop()
-        await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 20)
+        await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 60)
 
 
 async def on_the_bus(bootstrap: str, prefix: str, number: int) -> list[contracts.Message]:
@@ -48,7 +48,7 @@ async def on_the_bus(bootstrap: str, prefix: str, number: int) -> list[contracts
     await consumer.start()
     found = []
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(found) < number:
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     found += [contracts.parse(record.value) for record in records]
@@ -72,7 +72,7 @@ async def test_everything_committed_is_on_the_bus_in_order_per_key(store, kafka_
     for revision in range(1, 31):
         await commit(store, *(event(key, revision) for key in keys))
     async with relaying(store, kafka_bootstrap, prefix) as (_, metrics):
-        await eventually(lambda: all_marked(store), timeout_seconds=30, what="all rows marked")
+        await eventually(lambda: all_marked(store), what="all rows marked")
         assert metrics.value("messages_published_total") == 600
     by_key: dict = {}
     for message in await on_the_bus(kafka_bootstrap, prefix, 600):
@@ -85,7 +85,7 @@ async def test_a_backlog_of_many_turns_is_sent_once_and_in_order(store, kafka_bo
     for revision in range(1, 11):
         await commit(store, *(event(key, revision) for key in keys))
     async with relaying(store, kafka_bootstrap, prefix):
-        await eventually(lambda: all_marked(store), timeout_seconds=30, what="all rows marked")
+        await eventually(lambda: all_marked(store), what="all rows marked")
     by_key: dict = {}
     for message in await on_the_bus(kafka_bootstrap, prefix, 2500):
         by_key.setdefault(message.aggregate_id, []).append(message.revision)
@@ -121,10 +121,10 @@ async def test_a_commit_wakes_the_relay_long_before_its_poll(store, kafka_bootst
         async def is_active() -> bool:
             return relay.active
 
-        await eventually(is_active, timeout_seconds=30, what="an active relay")
+        await eventually(is_active, what="an active relay")
         for _ in range(2):  # the second finds it at rest, whatever the first did
             await commit(store, event(uuid4(), 1))
-            await eventually(lambda: all_marked(store), timeout_seconds=30, what="the row")
+            await eventually(lambda: all_marked(store), what="the row")
 
 
 async def test_the_standby_takes_over_within_five_seconds(store, kafka_bootstrap, prefix) -> None:
@@ -136,7 +136,7 @@ async def test_the_standby_takes_over_within_five_seconds(store, kafka_bootstrap
         async def one_is_active() -> bool:
             return first.active or second.active
 
-        await eventually(one_is_active, timeout_seconds=20, what="an active relay")
+        await eventually(one_is_active, what="an active relay")
         assert not (first.active and second.active)
         holder = """
         SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
@@ -160,7 +160,7 @@ async def test_a_death_between_send_and_mark_sends_again_and_loses_nothing(store
         failpoints.arm("")
         assert not await all_marked(store)
     async with relaying(store, kafka_bootstrap, prefix):
-        await eventually(lambda: all_marked(store), timeout_seconds=20, what="all rows marked")
+        await eventually(lambda: all_marked(store), what="all rows marked")
     found = await on_the_bus(kafka_bootstrap, prefix, 20)
     assert {message.message_id for message in found} == {message.message_id for message in sent}
     assert len(found) == 20, "four times each: the inbox is what drops the repeats"
@@ -174,7 +174,7 @@ async def test_while_kafka_is_away_rows_wait_and_the_gauge_says_how_long(store) 
         async def is_told() -> bool:
             return metrics.value("outbox_oldest_unsent_age_seconds") >= 90
 
-        await eventually(is_told, timeout_seconds=15, what="the age of the oldest unsent row")
+        await eventually(is_told, what="the age of the oldest unsent row")
         assert metrics.value("outbox_unsent") == 1
         assert not relay.active
 
@@ -203,7 +203,7 @@ async def test_of_a_partition_one_batch_is_on_its_way_so_that_none_overtakes_a_f
     monkeypatch.setattr(AIOKafkaProducer, "send_batch", fails_the_first)
     await commit(store, *(large_event(key, revision) for revision in range(1, 10)))
     async with relaying(store, kafka_bootstrap, prefix):
-        await eventually(lambda: all_marked(store), timeout_seconds=30, what="all rows marked")
+        await eventually(lambda: all_marked(store), what="all rows marked")
     assert handed == [3, 3, 3, 3]
     assert [message.revision for message in await on_the_bus(kafka_bootstrap, prefix, 9)] == list(range(1, 10))
 

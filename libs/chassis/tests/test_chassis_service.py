@@ -101,5 +101,5 @@ async def test_sigterm_stops_the_loops_in_order_and_a_failed_one_was_started_aga
 
     await eventually(all_run, what="all loops, one of them restarted")
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 60)
     assert order == ["listener", "consumer", "relay"]

@@ -43,7 +43,7 @@ async def running(*loops):
     finally:
         for loop in loops:
             await loop.stop()
-        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
 
 
 @pytest.mark.stack
@@ -77,7 +77,7 @@ async def test_a_trace_goes_on_through_outbox_kafka_and_delivery(store, kafka_bo
         async def all_done() -> bool:
             return len(named(spans, "process appointment.scheduled")) == 2 and bool(named(spans, "deliver partner"))
 
-        await eventually(all_done, timeout_seconds=30, what="the message's way to its end")
+        await eventually(all_done, what="the message's way to its end")
 
     first, second = named(spans, "process appointment.scheduled")
     (delivered,) = named(spans, "deliver partner")

@@ -10,7 +10,7 @@ import pytest
 from hl7v2 import AckError, Message, build_ack
 from hl7v2.mllp import AckMismatch, AckTimeout, Client, ConnectionLost, FrameReader, MllpError, frame, start_server
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 Answer = Callable[[asyncio.StreamWriter, bytes, int], Awaitable[None]]
 

@@ -12,7 +12,7 @@ import pytest
 from hl7v2 import Message, build_ack, parse_ack
 from hl7v2.mllp import Event, FrameReader, Peer, Server, frame, start_server
 
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 
 def message(control_id: str, padding: int = 0) -> bytes:

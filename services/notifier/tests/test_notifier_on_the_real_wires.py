@@ -56,12 +56,12 @@ class Notifier:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "notifier", "run", env=self._environment, stdout=log, stderr=log
             )
-        await eventually(self._ready, timeout_seconds=30)
+        await eventually(self._ready)
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            await asyncio.wait_for(self._process.wait(), 30)
+            await asyncio.wait_for(self._process.wait(), 60)
             self._process = None
 
     async def get(self, path: str) -> tuple[int, str]:
@@ -107,13 +107,13 @@ class Notifier:
             count = "SELECT count(*) FROM inbox WHERE message_id = ANY($1)"
             return await self.pool.fetchval(count, ids) == len(ids)
 
-        await eventually(claimed, timeout_seconds=30)
+        await eventually(claimed)
 
     async def settled(self, template: str, appointment_id: UUID, state: str) -> None:
         async def reached() -> bool:
             return (await self.states()).get((template, str(appointment_id))) == state
 
-        await eventually(reached, timeout_seconds=30)
+        await eventually(reached)
 
     def log(self) -> str:
         return self._log.read_text()
@@ -259,7 +259,7 @@ async def test_a_confirmation_overtakes_the_request_that_waits_for_the_mail_serv
     async def tried() -> bool:
         return (await notifier.pool.fetchval(refusals, booked.aggregate_id) or 0) >= 1
 
-    await eventually(tried, timeout_seconds=30)
+    await eventually(tried)
     confirmed = appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=booked.aggregate_id)
     await notifier.publish(confirmed)
     await notifier.settled("please-confirm", booked.aggregate_id, "superseded")
@@ -280,7 +280,7 @@ async def test_a_record_that_breaks_the_contract_stops_nobody_else(notifier: Not
     async def kept() -> bool:
         return await notifier.pool.fetchval("SELECT count(*) FROM dead_letters WHERE kind = 'undecodable'") == 1
 
-    await eventually(kept, timeout_seconds=30)
+    await eventually(kept)
     assert "Canary" not in await notifier.command("dead-letters", "list")
     assert "Canary" not in notifier.log()
     assert await notifier.mails(booked) == []

@@ -216,7 +216,7 @@ class FakeOmegaAI:
         return next(kind for kind in known if kind.lower() == request.match_info["type"].lower())
 
 
-async def until(condition: Callable[[], object], timeout_seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], timeout_seconds: float = 60) -> None:
     """Wait for a condition, with a deadline."""
     async with asyncio.timeout(timeout_seconds):
         while not condition():

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 
 from chassis import migrations, topics
+from chassis.testing import eventually
 from scheduler_sync.bootstrap import MIGRATIONS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,6 +47,7 @@ class Flow:
         self.http, self.mllp = free_port(), free_port()
         self.powerserver, self.powerserver_mllp, self.omegaai = free_port(), free_port(), free_port()
         self.session: aiohttp.ClientSession
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
         self.site_file = folder / "site.yaml"
         site = (ROOT / "deploy/site/northside.yaml").read_text()
         self.site_file.write_text(site.replace("send: siu", f"send: {send}"))
@@ -91,9 +93,11 @@ class Flow:
     async def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> int:
         process = self._processes.pop(name)
         process.send_signal(how)
-        return await asyncio.wait_for(process.wait(), 30)
+        return await asyncio.wait_for(process.wait(), 60)
 
     async def stop_all(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
         for name in list(self._processes):
             process = self._processes[name]
             if process.returncode is None:
@@ -101,6 +105,14 @@ class Flow:
 
     def log(self, name: str = "scheduler-sync") -> str:
         return (self._folder / f"{name}.log").read_text()
+
+    def last_words(self, lines: int = 40) -> str:
+        """The end of each process' log but its successes."""
+        told = []
+        for path in sorted(self._folder.glob("*.log")):
+            kept = [line for line in path.read_text().splitlines() if '"level": "info"' not in line][-lines:]
+            told.append("\n".join([f"--- {path.name}", *kept]))
+        return "\n".join(told)
 
     async def _get(self, port: int, path: str) -> Any:
         async with self.session.get(f"http://127.0.0.1:{port}{path}") as response:
@@ -112,6 +124,9 @@ class Flow:
                 return response.status == 200
         except aiohttp.ClientError:
             return False
+
+    async def has_resources(self) -> bool:
+        return "resource-import.done" in self.log()
 
     async def page(self, path: str) -> str:
         async with self.session.get(f"http://127.0.0.1:{self.http}{path}") as response:
@@ -136,30 +151,36 @@ class Flow:
 
     async def cards(self, email: str) -> dict[str, dict]:
         """What the patient sees in Blume, by placer number; none as long as there is no account."""
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as blume:
-            if await self._log_in(blume, email) is None:
-                return {}
-            async with blume.get(f"http://127.0.0.1:{self.omegaai}/blume/api/appointments") as response:
-                found = (await response.json())["appointments"]
+        blume = await self._blume(email)
+        if blume is None:
+            return {}
+        async with blume.get(f"http://127.0.0.1:{self.omegaai}/blume/api/appointments") as response:
+            found = (await response.json())["appointments"]
         return {card["placer_number"]: card for card in found}
 
     async def press(self, email: str, card: dict, button: str, **form: str) -> None:
         """The patient presses Confirm or Cancel on a card."""
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as blume:
-            csrf = await self._log_in(blume, email)
-            assert csrf is not None
-            url = f"http://127.0.0.1:{self.omegaai}/blume/appointments/{card['id']}/{button}"
-            values = {"csrf": csrf, "start": card["start"], **form}
-            async with blume.post(url, data=values, headers={"Accept": "application/json"}) as response:
-                assert response.status == 200, await response.text()
-
-    async def _log_in(self, blume: aiohttp.ClientSession, email: str) -> str | None:
+        blume = await self._blume(email)
+        assert blume is not None
         base = f"http://127.0.0.1:{self.omegaai}/blume"
-        async with blume.post(f"{base}/login", data={"email": email, "pin": PIN}, allow_redirects=False) as response:
-            if response.status != 303:
-                return None
         async with blume.get(f"{base}/api/session") as response:
-            return (await response.json())["csrf"]
+            values = {"csrf": (await response.json())["csrf"], "start": card["start"], **form}
+        url = f"{base}/appointments/{card['id']}/{button}"
+        async with blume.post(url, data=values, headers={"Accept": "application/json"}) as response:
+            assert response.status == 200, await response.text()
+
+    async def _blume(self, email: str) -> aiohttp.ClientSession | None:
+        """The patient's session, logged in once."""
+        if email not in self._sessions:
+            session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+            url = f"http://127.0.0.1:{self.omegaai}/blume/login"
+            async with session.post(url, data={"email": email, "pin": PIN}, allow_redirects=False) as response:
+                is_in = response.status == 303
+            if not is_in:
+                await session.close()
+                return None
+            self._sessions[email] = session
+        return self._sessions[email]
 
     async def ledger(self, port: int, kind: str) -> list[dict]:
         rows = (await self._get(port, "/ledger?limit=10000"))["rows"]
@@ -193,22 +214,16 @@ async def flow(
         try:
             for name in ("omegaai-sim", "powerserver-sim", "scheduler-sync"):
                 await running.start(name)
-            await wait(lambda: running.answers(running.http, "/readyz"), START_SECONDS)
-            await wait(lambda: running.answers(running.powerserver, "/healthz"), START_SECONDS)
+            await eventually(lambda: running.answers(running.http, "/readyz"), timeout_seconds=START_SECONDS)
+            await eventually(lambda: running.answers(running.powerserver, "/healthz"), timeout_seconds=START_SECONDS)
+            # Faults that a test orders must not hit the first import: bookings would wait for it, refused meanwhile.
+            await eventually(running.has_resources, timeout_seconds=START_SECONDS)
             yield running
+        except BaseException:
+            print(running.last_words())  # what a failed run leaves on record
+            raise
         finally:
             await running.stop_all()
-
-
-async def wait(condition: Any, timeout_seconds: float = 30) -> Any:
-    """Wait for an asynchronous condition to be true, with a deadline; what it gave."""
-    deadline = asyncio.get_running_loop().time() + timeout_seconds
-    while True:
-        found = await condition()
-        if found:
-            return found
-        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.05)
 
 
 def next_week_at(hour: int, minute: int = 0) -> str:

@@ -137,13 +137,13 @@ async def listening(
     core = await bootstrap.open_core(settings)
     core.directory.fill(directory()._by_name.values())
     running = asyncio.create_task(core.listener.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not core.listener.port:
             await asyncio.sleep(0.01)
     async with Client("127.0.0.1", core.listener.port, ssl=ssl, ack_timeout_seconds=30) as client:
         yield core, client
     await core.listener.stop()
-    await asyncio.wait_for(running, 15)
+    await asyncio.wait_for(running, 60)
     await core.store.close()
 
 

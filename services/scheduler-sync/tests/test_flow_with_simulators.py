@@ -8,7 +8,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from flow_processes import Flow, flow, next_week_at, wait
+from flow_processes import Flow, flow, next_week_at
+
+from chassis.testing import eventually
 
 pytestmark = pytest.mark.stack
 ROE = {
@@ -24,7 +26,7 @@ async def label(running: Flow, placer: str, wanted: str) -> dict:
         card = (await running.cards(EMAIL)).get(placer)
         return card if card is not None and card["label"] == wanted else None
 
-    return await wait(shown)
+    return await eventually(shown, what=f"{wanted} in Blume")
 
 
 Start = Callable[..., AbstractAsyncContextManager[Flow]]
@@ -50,7 +52,7 @@ async def test_staff_book_the_patient_confirms_and_both_sides_show_it(
         async def confirmed() -> bool:
             return await running.status_in_powerserver(placer) == "CONFIRMED"
 
-        await wait(confirmed)
+        await eventually(confirmed)
         await label(running, placer, "Scheduled")
         created = await running.ledger(running.omegaai, "Appointment.created")
         assert [row["detail"]["placer_number"] for row in created] == [placer]
@@ -66,7 +68,7 @@ async def test_staff_book_the_patient_confirms_and_both_sides_show_it(
         async def sent() -> bool:
             return await connection.fetchval("SELECT count(*) FROM outbox WHERE sent_at IS NULL") == 0
 
-        await wait(sent)
+        await eventually(sent)
         link_id = await connection.fetchval("SELECT id FROM appointment_links")
         await connection.close()
         assert placer in await running.page("/links")
@@ -85,7 +87,7 @@ async def test_a_site_that_speaks_orders_moves_and_cancels_and_mends_its_set_up(
         async def kept() -> bool:
             return "GHOST CT" in await running.page("/needs-setup")
 
-        await wait(kept)
+        await eventually(kept)
         code, output = await running.command("needs-setup", "replay", "--all")
         assert code == 1
         assert "failed" in output
@@ -102,7 +104,7 @@ async def test_a_site_that_speaks_orders_moves_and_cancels_and_mends_its_set_up(
         async def moved() -> bool:
             return (await running.cards(EMAIL))[placer]["start"] != before["start"]
 
-        await wait(moved)
+        await eventually(moved)
         assert (await running.cards(EMAIL))[placer]["label"] == "Pending"
         await running.powerserver_api(f"appointments/{placer}/status", {"action": "cancelled-with-notice"})
         await label(running, placer, "Cancelled")
@@ -124,7 +126,7 @@ async def test_partners_that_misbehave_lose_and_double_nothing(start: Start):
             async def confirmed(number: str = placer) -> bool:
                 return await running.status_in_powerserver(number) == "CONFIRMED"
 
-            await wait(confirmed)
+            await eventually(confirmed)
         created = await running.ledger(running.omegaai, "Appointment.created")
         assert Counter(row["detail"]["placer_number"] for row in created) == Counter(placers)
         changes = await running.ledger(running.powerserver, "appointment.status")

@@ -56,9 +56,9 @@ async def test_deaths_between_the_commit_and_the_tasks_completion(
         assert deaths.at[point] == DEATHS_AT_EACH_POINT
         last = queue()
         running = asyncio.create_task(last.run())
-        await eventually(no_task_is_open, timeout_seconds=60, what="every Task completed")
+        await eventually(no_task_is_open, what="every Task completed")
         await last.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
     assert len(acts) >= DEATHS_AT_EACH_POINT
     links = await harness.rows("SELECT placer_number, state, revision FROM appointment_links")
     assert {row["placer_number"]: (row["state"], row["revision"]) for row in links} == dict.fromkeys(acts, ("L2", 2))

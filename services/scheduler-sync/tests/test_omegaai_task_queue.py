@@ -147,7 +147,7 @@ async def test_the_feed_only_wakes_and_the_queue_does_the_work():
         await until(lambda: not it.server.open_tasks())
         await feed.stop()
         await it.queue.stop()
-        await asyncio.wait_for(asyncio.gather(*running), 5)
+        await asyncio.wait_for(asyncio.gather(*running), 60)
 
 
 async def test_the_queue_goes_on_after_omegaai_was_away():
@@ -159,4 +159,4 @@ async def test_the_queue_goes_on_after_omegaai_was_away():
         it.server.put_directly(an_appointment())
         await until(lambda: it.committed)
         await it.queue.stop()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 60)

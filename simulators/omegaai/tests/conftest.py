@@ -59,7 +59,7 @@ def appointment(patient_id: str, *, service: str = "11", placer: str = "P100045"
     return body | changes
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], timeout_seconds: float = 10) -> Any:
+async def eventually(condition: Callable[[], Awaitable[Any]], timeout_seconds: float = 60) -> Any:
     """The first true answer of ``condition``."""
     async with asyncio.timeout(timeout_seconds):
         while True:
@@ -166,7 +166,7 @@ async def omegaai(settings: Settings) -> AsyncIterator[Bench]:
     async with running(settings) as simulator, AsyncExitStack() as stack:
         server = simulator.server("127.0.0.1", 0)
         serving = asyncio.create_task(server.serve())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.started:
                 await asyncio.sleep(0.005)
         base = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -36,7 +36,7 @@ class Process:
             sys.executable, "-m", "omegaai_sim", *self._arguments,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await self._serves():
                 await asyncio.sleep(0.05)
         form = {"grant_type": "client_credentials", "client_id": "suite", "client_secret": "development-secret"}
@@ -109,7 +109,7 @@ async def test_what_was_answered_survives_a_kill_and_nothing_twice(process):
             answers.append(answer.json()["id"])
 
     writing = [asyncio.create_task(write(number)) for number in range(200)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(answers) < 20:
             await asyncio.sleep(0.001)
     await process.end(signal.SIGKILL)

@@ -14,7 +14,7 @@ from powerserver_sim.bootstrap import Simulator, running
 from powerserver_sim.settings import Settings
 
 
-async def eventually(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:
     async with asyncio.timeout(timeout_seconds):
         while not condition():
             await asyncio.sleep(0.01)

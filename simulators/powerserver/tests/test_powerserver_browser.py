@@ -66,7 +66,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def desk(bench, chromium) -> AsyncIterator[Desk]:
     server = Server(uvicorn.Config(bench.simulator.app, port=0, log_level="warning", lifespan="off", ws="none"))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]

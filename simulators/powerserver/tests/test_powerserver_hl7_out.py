@@ -123,7 +123,7 @@ async def test_ae_is_sent_again_with_the_same_bytes_and_holds_back_its_appointme
 
 async def sent_rows(bench, count):
     """Marks are written after the partner has its message."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(rows := await bench.ledger("hl7.sent")) < count:
             await asyncio.sleep(0.01)
     return rows

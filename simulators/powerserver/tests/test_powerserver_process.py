@@ -37,7 +37,7 @@ class Process:
         self.running = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "powerserver_sim", *self._arguments, stdout=asyncio.subprocess.PIPE
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await self._serves():
                 await asyncio.sleep(0.05)
 
@@ -81,7 +81,7 @@ async def test_what_was_answered_survives_a_kill_and_is_sent(process, partner) -
     await process.start()
     for placer in placers:
         assert (await process.api.get(f"/api/appointments/{placer}")).json()["status"] == "SCHEDULED"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(set(partner.control_ids)) < 3:
             await asyncio.sleep(0.02)
     first = partner.control_ids.count("PS0000000001")

@@ -20,7 +20,7 @@ from chassis.transaction import Participant
 T = TypeVar("T")
 
 
-async def eventually(condition: Callable[[], Awaitable[T]], *, timeout_seconds: float = 10, what: str = "") -> T:
+async def eventually(condition: Callable[[], Awaitable[T]], *, timeout_seconds: float = 60, what: str = "") -> T:
     """The first true answer of ``condition``. Raises ``AssertionError`` naming ``what`` when none comes in time."""
     deadline = time.monotonic() + timeout_seconds
     while True:
