@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from chassis_bench_domain import SPACE, Behaviour, Desk, applied, event, kafka_settings, open_store, siu
 
 import contracts
-from chassis import failpoints, hl7_inbound, outbox, topics
+from chassis import exclusive, failpoints, hl7_inbound, topics
 from chassis.consumer import Consumer, Subscription
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt
 from chassis.hl7_inbound import Hl7Listener
@@ -164,7 +164,7 @@ async def test_deaths_of_the_listener(store, monkeypatch) -> None:
 
 
 async def test_deaths_of_the_relay(relay_stores, kafka_bootstrap, prefix, monkeypatch) -> None:
-    monkeypatch.setattr(outbox, "STANDBY_SECONDS", 0.02)  # the dead one's connection is about to be noticed
+    monkeypatch.setattr(exclusive, "STANDBY_SECONDS", 0.02)  # the dead one's connection is about to be noticed
     feeds = [commits_to(store, Transaction.publish) for store in relay_stores]
 
     async def all_marked() -> bool:

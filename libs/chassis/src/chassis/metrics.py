@@ -20,6 +20,7 @@ GaugeName = Literal[
     "outbox_oldest_unsent_age_seconds",  # how long the oldest committed event has waited for Kafka
     "outbox_unsent",  # how many wait
     "outbox_relay_active",  # 1 in the process whose relay holds the lock
+    "task_reader_active",  # 1 in the process that reads OmegaAI's Task queue
     "dead_letters_open",  # by consumer; at the limit the consumer stops
     "parked_keys",  # aggregates whose messages wait behind one that failed for a passing reason
     "deliveries_pending",  # by destination

@@ -1,9 +1,9 @@
 """The relay: committed outbox rows onto Kafka, in order, by one process at a time.
 
-The advisory lock, the reading and the marking share one connection: who loses it has lost the right to mark. What was
-sent but not yet marked is sent again by the next holder, and the consumers' inboxes drop the repeat. Rows are taken in
-id order; a row's id is drawn while its aggregate is locked, so within an aggregate id order is commit order. A
-notification only wakes the relay; polling by state is the guarantee.
+The advisory lock (``chassis.exclusive``), the reading and the marking share one connection: who loses it has lost the
+right to mark. What was sent but not yet marked is sent again by the next holder, and the consumers' inboxes drop the
+repeat. Rows are taken in id order; a row's id is drawn while its aggregate is locked, so within an aggregate id order
+is commit order. A notification only wakes the relay; polling by state is the guarantee.
 
 A backlog is sent in turns that overlap: while one is on its way the next is read, and while it is marked the next is
 handed over. Handed over is only what follows a turn of which every row was acknowledged, so that a row is on the bus
@@ -23,16 +23,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from chassis import failpoints, tracing
-from chassis.backoff import pause_seconds
+from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store
 from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
-STANDBY_SECONDS = 1.0
 GAUGE_SECONDS = 2.0
 SEND_TIMEOUT_SECONDS = 30
 
@@ -42,6 +41,9 @@ SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers,
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND id <= $1) AS earlier
 FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 """  # noqa: S608 (a constant)
+# By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing was unsent; a plan
+# made for that reads and sorts a whole backlog once for every turn.
+_BY_INDEX = "SET enable_bitmapscan = off; SET enable_seqscan = off"
 _MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
 _WAITING = """
 SELECT count(*) AS unsent, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS age
@@ -79,52 +81,25 @@ class Relay(LoopBase):
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._gauged_at = 0.0
-        self._failures = 0
-        self.active = False
+        self._exclusive = Exclusive(store, lock=LOCK, name="relay", metrics=metrics, gauge="outbox_relay_active")
+
+    @property
+    def active(self) -> bool:
+        return self._exclusive.is_active
+
+    @property
+    def role(self) -> Role:
+        return self._exclusive.role
 
     async def run(self) -> None:
         """Until stopped: takes the lock or waits for it; comes back by itself after Postgres or Kafka were away."""
-        while not self.stopping:
-            try:
-                await self._connected()
-            except (*UNAVAILABLE, KafkaError) as error:
-                self._failures += 1
-                log.warning("relay.interrupted", reason=type(error).__name__)
-            finally:
-                self.active = False
-                self._metrics.set("outbox_relay_active", 0)
-            if not self.stopping:
-                await self.pause(pause_seconds(self._failures, first_seconds=0.2, longest_seconds=5))
-
-    async def _connected(self) -> None:
-        connection = await asyncpg.connect(
-            self._store.url,
-            timeout=5,
-            command_timeout=30,
-            server_settings={
-                "application_name": "suite-relay",
-                # A holder that is gone without a word loses the lock within seconds.
-                "tcp_keepalives_idle": "1",
-                "tcp_keepalives_interval": "1",
-                "tcp_keepalives_count": "3",
-                # By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing
-                # was unsent; a plan made for that reads and sorts a whole backlog once for every turn.
-                "enable_bitmapscan": "off",
-                "enable_seqscan": "off",
-            },
+        await self._exclusive.run(
+            self, self._send_while_holding, while_standing_by=self._gauge, interruptions=(KafkaError,)
         )
-        try:
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-                await self._gauge(connection)
-                await self.pause(STANDBY_SECONDS)
-                if self.stopping:
-                    return
-            await connection.add_listener(OUTBOX_CHANNEL, lambda *_: self._wake.set())
-            await self._send_while_holding(connection)
-        finally:
-            connection.terminate()  # a graceful close waits for a server that may be gone
 
     async def _send_while_holding(self, connection: "asyncpg.Connection") -> None:
+        await connection.execute(_BY_INDEX)
+        await connection.add_listener(OUTBOX_CHANNEL, lambda *_: self._wake.set())
         await self._gauge(connection)
         producer = AIOKafkaProducer(
             **self._kafka.client_keywords(),
@@ -143,9 +118,7 @@ class Relay(LoopBase):
                     start.cancel()
                     return
             await start
-            self.active = True
-            self._metrics.set("outbox_relay_active", 1)
-            log.info("relay.active")
+            self._exclusive.begin()
             while not self.stopping:
                 self.beat()
                 rows = await connection.fetch(_SELECT, 0)
@@ -154,9 +127,9 @@ class Relay(LoopBase):
                     goes_on, refused = await self._send(connection, producer, rows)
                     if refused:
                         # This producer has numbered what was refused: the broker would take nothing more of it.
-                        self._failures += 1
+                        self._exclusive.failures += 1
                         return
-                    self._failures = 0
+                    self._exclusive.failures = 0
                     if goes_on:
                         continue
                 await self.pause(self._poll_seconds, self._wake)

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from chassis.exclusive import OneOfMany
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.settings import HttpSettings
@@ -127,13 +128,17 @@ class Service:
         return JSONResponse({"live": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
     async def _readyz(self, request: Request) -> Response:
-        """``?exclude=kafka``: all checks but these, for whoever routes what is accepted without them."""
+        """``?exclude=kafka``: all checks but these, for whoever routes what is accepted without them.
+
+        It also tells of which work this process is the active one or a standby; either is ready.
+        """
         excluded = request.query_params.getlist("exclude")
         unknown = sorted(set(excluded) - set(self.checks))
         if unknown:
             return JSONResponse({"exclude": f"there is no check {', '.join(unknown)}"}, 400)
         answers = await self._asked(excluded)
-        report = {name: answer or "ready" for name, answer in answers.items()}
+        roles = {name: loop.role for name, loop in self.loops.items() if isinstance(loop, OneOfMany)}
+        report = {**{name: answer or "ready" for name, answer in answers.items()}, **roles}
         return JSONResponse(report, 503 if any(answers.values()) else 200)
 
     async def _asked(self, excluded: Collection[str] = ()) -> dict[str, str | None]:

@@ -13,6 +13,7 @@ from chassis import hl7_inbound
 from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
 from chassis.errors import Transient
+from chassis.exclusive import Exclusive
 from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
@@ -44,6 +45,7 @@ from scheduler_sync.web.pages import PAGES, Pages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's, on the service's own store
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
 
 _log = structlog.get_logger(__name__)
@@ -126,6 +128,9 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     queue = TaskQueue(
         omegaai.client,
         TaskFeed(store, core.open_work, core.handlers).apply,
+        exclusive=Exclusive(
+            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
+        ),
         poll_seconds=settings.omegaai.poll_seconds,
     )
     powerserver_tls = settings.powerserver.ssl_context()

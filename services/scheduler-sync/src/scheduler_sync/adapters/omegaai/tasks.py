@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+import asyncpg
 import structlog
 
 from chassis import failpoints
 from chassis.backoff import pause_seconds
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient, reason_of
+from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
 from scheduler_sync.adapters.omegaai import elements, reader, writer
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
@@ -46,26 +48,58 @@ Apply = Callable[[Sequence[TaskItem]], Awaitable[Sequence[Exception | None]]]
 
 
 class TaskQueue(LoopBase):
-    """Reads the queue when woken, and every ``poll_seconds`` in any case."""
+    """Reads the queue when woken, and every ``poll_seconds`` in any case.
 
-    def __init__(self, client: FhirClient, apply: Apply, *, poll_seconds: float = 5.0, page_size: int = 50) -> None:
+    With ``exclusive`` it is read by one process at a time: two readers would do everything twice and refuse each
+    other's completions. The claims in the inbox keep even that harmless, where a former holder is slow to notice.
+    """
+
+    def __init__(
+        self,
+        client: FhirClient,
+        apply: Apply,
+        *,
+        exclusive: Exclusive | None = None,
+        poll_seconds: float = 5.0,
+        page_size: int = 50,
+    ) -> None:
         super().__init__()
         self._client = client
         self._apply = apply
+        self._exclusive = exclusive
         self._poll_seconds = poll_seconds
         self._page_size = page_size
         self._woken = asyncio.Event()
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
+
+    @property
+    def role(self) -> Role:
+        return "active" if self._exclusive is None else self._exclusive.role
 
     def wake(self) -> None:
         """Something may have changed: look now."""
         self._woken.set()
 
     async def run(self) -> None:
+        if self._exclusive is None:
+            await self._read_until_stopped(None)
+        else:
+            await self._exclusive.run(self, self._read_while_holding)
+
+    async def _read_while_holding(self, connection: "asyncpg.Connection") -> None:
+        assert self._exclusive is not None  # noqa: S101 - run asked
+        self._exclusive.begin()
+        self._exclusive.failures = 0
+        connection.add_termination_listener(lambda _connection: self.wake())
+        await self._read_until_stopped(connection)
+
+    async def _read_until_stopped(self, holding: "asyncpg.Connection | None") -> None:
         failures = 0
         while not self.stopping:
             self.beat()
             self._woken.clear()
+            if holding is not None:
+                await holding.execute("SELECT 1")  # who has lost the connection has lost the queue
             try:
                 there_may_be_more = await self.read_once()
             except (Transient, Permanent, NotFoundError, VersionMovedError) as error:

@@ -1,0 +1,92 @@
+"""Two replicas and one Task queue: one reads it, the other takes over soon after the reader has lost its connection."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from fake_omegaai import FakeOmegaAI
+from sync_harness import Harness
+
+from chassis.exclusive import Exclusive, OneOfMany
+from chassis.metrics import Metrics
+from chassis.testing import eventually
+from scheduler_sync.adapters.omegaai.client import FhirClient
+from scheduler_sync.adapters.omegaai.tasks import TaskQueue
+from scheduler_sync.adapters.omegaai.token import TokenSource
+from scheduler_sync.bootstrap import TASK_READER_LOCK
+
+pytestmark = pytest.mark.stack
+_HOLDER = """
+SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND granted AND datname = current_database()
+"""
+
+
+@dataclass
+class Replica:
+    queue: TaskQueue
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def replicas(harness: Harness, server: FakeOmegaAI, number: int) -> AsyncIterator[list[Replica]]:
+    async with aiohttp.ClientSession() as session:
+        tokens = TokenSource(
+            session, f"{server.base_url}/auth/oauth2/v2.0/token",
+            client_id="suite", client_secret="development-secret", scope="api",
+        )  # fmt: skip
+        made = []
+        for _ in range(number):
+            metrics = Metrics()
+            exclusive = Exclusive(
+                harness.store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
+            )
+            client = FhirClient(session, server.base_url, tokens)
+            queue = TaskQueue(client, harness.tasks.apply, exclusive=exclusive, poll_seconds=0.05)
+            made.append(Replica(queue, metrics))
+        running = [asyncio.create_task(one.queue.run()) for one in made]
+        try:
+            yield made
+        finally:
+            for one in made:
+                await one.queue.stop()
+            await asyncio.wait_for(asyncio.gather(*running), 20)
+
+
+def roles(them: Iterable[Replica]) -> list[str]:
+    return sorted(one.queue.role for one in them)
+
+
+async def test_of_two_replicas_one_reads_and_the_other_takes_over_within_five_seconds(harness: Harness) -> None:
+    async with FakeOmegaAI().serving() as server, replicas(harness, server, 2) as both:
+
+        async def one_reads() -> bool:
+            return roles(both) == ["active", "standby"]
+
+        async def all_done() -> bool:
+            return not server.open_tasks()
+
+        await eventually(one_reads, what="one reader")
+        assert all(isinstance(one.queue, OneOfMany) for one in both)
+        first = next(one for one in both if one.queue.role == "active")
+        assert first.metrics.value("task_reader_active") == 1
+        for number in range(60):
+            server.put_directly({"resourceType": "Patient", "id": f"{number}"})
+            await asyncio.sleep(0)
+        await eventually(all_done, what="every Task completed")
+
+        await harness.store.pool.fetchval("SELECT pg_terminate_backend($1)", (await harness.row(_HOLDER))["pid"])
+        started = time.monotonic()
+        server.put_directly({"resourceType": "Patient", "id": "60"})
+        await eventually(all_done, what="the Task, by whoever reads now")
+        assert time.monotonic() - started < 5
+        await eventually(one_reads, what="one reader again")
+        assert sum(one.metrics.value("task_reader_active") for one in both) == 1
+    puts = Counter(path for method, path in server.requests if method == "PUT")
+    assert len(puts) == 61
+    assert set(puts.values()) == {1}, "each Task was completed by one reader, and no completion was refused"
