@@ -31,7 +31,7 @@ from simulated_world import (
     World,
 )
 
-from chassis import consumer, deliveries, loops, outbox, parking
+from chassis import consumer, deliveries, exclusive, loops, outbox, parking
 from chassis.transaction import Transaction
 
 UPSTREAM = ("upstream-1", "upstream-2")
@@ -94,7 +94,7 @@ def on_stand_ins() -> Iterator[None]:
         mock.patch.object(outbox, "AIOKafkaProducer", producer),
         mock.patch.object(outbox, "BATCH_ROWS", ROWS_PER_TURN),
         *(mock.patch.object(module, "time", _Clock()) for module in (outbox, deliveries, loops)),
-        *(mock.patch.object(module, "log", LOG) for module in (outbox, deliveries, consumer, parking)),
+        *(mock.patch.object(module, "log", LOG) for module in (outbox, exclusive, deliveries, consumer, parking)),
     ]
     for patch in patches:
         patch.start()

@@ -33,6 +33,11 @@ async def _try_lock(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return [{"pg_try_advisory_lock": holder is session}]
 
 
+@answers(outbox._BY_INDEX)
+async def _nothing_changes(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return []
+
+
 @answers(outbox._SELECT)
 async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = [row for row in session.rows("outbox") if row["sent_at"] is None]

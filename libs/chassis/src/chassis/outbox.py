@@ -41,8 +41,8 @@ SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers,
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND id <= $1) AS earlier
 FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 """  # noqa: S608 (a constant)
-# By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing was unsent; a plan
-# made for that reads and sorts a whole backlog once for every turn.
+# By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing was unsent; a
+# plan made for that reads and sorts a whole backlog once for every turn.
 _BY_INDEX = "SET enable_bitmapscan = off; SET enable_seqscan = off"
 _MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
 _WAITING = """

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -84,12 +85,11 @@ class TaskQueue(LoopBase):
         if self._exclusive is None:
             await self._read_until_stopped(None)
         else:
-            await self._exclusive.run(self, self._read_while_holding)
+            await self._exclusive.run(self, partial(self._read_while_holding, self._exclusive))
 
-    async def _read_while_holding(self, connection: "asyncpg.Connection") -> None:
-        assert self._exclusive is not None  # noqa: S101 - run asked
-        self._exclusive.begin()
-        self._exclusive.failures = 0
+    async def _read_while_holding(self, exclusive: Exclusive, connection: "asyncpg.Connection") -> None:
+        exclusive.begin()
+        exclusive.failures = 0
         connection.add_termination_listener(lambda _connection: self.wake())
         await self._read_until_stopped(connection)
 
