@@ -28,7 +28,3 @@ class Services:
     live: Live
     feed: Feed
     session_key: str = field(repr=False)
-
-    async def log_request(self, method: str, path: str, status: int) -> None:
-        """A ledger row for a request that wanted to change something."""
-        await self.store.write(lambda work: work.record("in", "http", path, {"method": method, "status": status}))

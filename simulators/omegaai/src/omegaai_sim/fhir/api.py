@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from omegaai_sim.context import Services
 from omegaai_sim.fhir import dialect, records
 from omegaai_sim.fhir.outcome import Refused
+from omegaai_sim.store import Work
 
 FHIR_JSON: Final = "application/fhir+json"
 _LONGEST_PAGE: Final = 500
@@ -38,7 +39,10 @@ class Api:
         ]
 
     async def entry(self, request: Request) -> Response:
-        """Every interaction: what was ordered to go wrong, the interaction itself, its ledger row."""
+        """Every interaction: what was ordered to go wrong, the interaction itself, its ledger row.
+
+        The row of a write that succeeds is part of the write: one commit, not two.
+        """
         try:
             response = await self._answered(request)
         except Refused as refused:
@@ -47,9 +51,13 @@ class Api:
                 response.headers["Retry-After"] = "1"
             if refused.status == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
-        if request.method != "GET":
-            await self._services.log_request(request.method, request.url.path, response.status_code)
+            await self._log(request, refused.status)
         return response
+
+    async def _log(self, request: Request, status: int) -> None:
+        """The ledger row of a request that wanted to change something and has not."""
+        if request.method != "GET":
+            await self._store.write(lambda work: _note(work, request, status))
 
     async def _answered(self, request: Request) -> Response:
         client = self._services.tokens.client_of(request)
@@ -60,14 +68,15 @@ class Api:
         if fault is not None and mode == "slow":
             await asyncio.sleep(fault.seconds)
         if mode == "cut":
+            await self._log(request, _NO_ANSWER)
             return _Hangup(status_code=_NO_ANSWER)
-        response = await self._interaction(request, client)
+        response = await self._interaction(request, client, is_answered=mode != "accept-then-timeout")
         if fault is not None and mode == "accept-then-timeout":
             await asyncio.sleep(fault.seconds)
             return _Hangup(status_code=_NO_ANSWER)
         return response
 
-    async def _interaction(self, request: Request, client: str) -> Response:
+    async def _interaction(self, request: Request, client: str, *, is_answered: bool) -> Response:
         kind = records.BY_LOWER.get(request.path_params["kind"].lower())
         if kind is None:
             raise Refused(404, "not-supported", "this resource type is not kept here")
@@ -82,15 +91,24 @@ class Api:
         if identifier is None:
             query = request.headers.get("If-None-Exist")
             condition = None if query is None else dict(parse_qsl(query.lstrip("?"), keep_blank_values=True))
-            stored = await self._store.write(lambda work: records.create(work, kind, body, client, condition))
+
+            def create(work: Work) -> records.Stored:
+                stored = records.create(work, kind, body, client, condition)
+                _note(work, request, (201 if stored.was_created else 200) if is_answered else _NO_ANSWER)
+                return stored
+
+            stored = await self._store.write(create)
             response = self._resource(stored, 201 if stored.was_created else 200)
             response.headers["Location"] = f"{_base(request)}/{kind}/{stored.body['id']}/_history/{stored.version}"
             return response
         expected = _version(request.headers.get("If-Match"))
-        stored = await self._store.write(
-            lambda work: records.update(work, kind, identifier, body, by=client, expected=expected)
-        )
-        return self._resource(stored, 200)
+
+        def update(work: Work) -> records.Stored:
+            stored = records.update(work, kind, identifier, body, by=client, expected=expected)
+            _note(work, request, 200 if is_answered else _NO_ANSWER)
+            return stored
+
+        return self._resource(await self._store.write(update), 200)
 
     async def _read(self, kind: str, identifier: str) -> Response:
         return self._resource(await self._store.read(lambda work: records.read(work, kind, identifier)), 200)
@@ -158,6 +176,10 @@ class _Hangup(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         cycle = getattr(receive, "__self__", None)
         cycle.transport.abort()  # type: ignore[union-attr]  # uvicorn's request cycle
+
+
+def _note(work: Work, request: Request, status: int) -> None:
+    work.record("in", "http", request.url.path, {"method": request.method, "status": status})
 
 
 def _answer(body: Mapping[str, Any], status: int) -> Response:
