@@ -262,15 +262,23 @@ def _check_delivery(world: World, settled: dict[str, Any], message_id: UUID) -> 
         world.violated(f"the partner has {message_id.int}, or has not: {wanted}")
 
 
+def _workers(world: World) -> dict[str, deliveries.DeliveryWorker]:
+    return {name: world.parts[name][2] for name in DOWNSTREAM if not world.processes[name].is_dead}
+
+
 async def _check_breakers(world: World) -> None:
     """A breaker that is still open closes with the next delivery."""
-    workers = {name: world.parts[name][2] for name in DOWNSTREAM if not world.processes[name].is_dead}
+    if not any(worker._breaker.is_open for worker in _workers(world).values()):
+        return
+    await asyncio.sleep(20)  # simulated: until every process has come back
+    workers = _workers(world)
     for name, worker in workers.items():
         if not worker._breaker.is_open:
             continue
         for other in workers.values():
             if other is not worker:
                 await other.stop()
+        await asyncio.sleep(20)  # simulated: until the others have ended, and with them what they were about to claim
         store = world.store("downstream")
         async with store.pool.acquire() as connection, connection.transaction():
             transaction = Transaction(connection)

@@ -355,6 +355,12 @@ class Connection:
 
         await self.exchange(listen)
 
+    async def remove_listener(self, channel: str, callback: Callable[..., object]) -> None:
+        async def unlisten() -> None:
+            self.session.database.listeners.remove((channel, self.session, callback))
+
+        await self.exchange(unlisten)
+
     def transaction(self) -> "Transaction":
         return Transaction(self)
 

@@ -129,14 +129,11 @@ async def claim(session: Session, values: tuple[Any, ...], *, in_order: bool = T
 @answers(deliveries._RENEW)
 async def _renew(session: Session, values: tuple[Any, ...]) -> list[Row]:
     tokens, lease_seconds = values
-    held = [row for row in session.rows("deliveries") if row["lease_token"] in tokens]
+    held = [row for row in session.rows("deliveries") if row["lease_token"] in tokens and row["state"] == "pending"]
     for row in held:
-        await session.change(
-            "deliveries",
-            row["id"],
-            lambda found: found["lease_token"] in tokens and found["state"] == "pending",
-            lease_until=session.database.now() + lease_seconds,
-        )
+        if await session.lock(("deliveries", row["id"]), "u", skip=True):
+            until = session.database.now() + lease_seconds
+            session.write("deliveries", row["id"], {**row, "lease_until": until})
     return []
 
 
@@ -156,10 +153,12 @@ async def _settle(session: Session, identifier: Any, token: Any, **values: Any) 
 
 @answers(deliveries._DONE)
 async def _done(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    identifier, token, receipt = values
-    now = session.database.now()
-    mine = await _settle(session, identifier, token, state="done", done_at=now, receipt=receipt, last_error=None)
-    return [{"?column?": 1}] if mine else []
+    done: list[Row] = []
+    for identifier, token, receipt in zip(*values, strict=True):
+        now = session.database.now()
+        if await _settle(session, identifier, token, state="done", done_at=now, receipt=receipt, last_error=None):
+            done.append({"id": identifier})
+    return done
 
 
 @answers(deliveries._AGAIN)
@@ -182,14 +181,6 @@ async def _deliveries_waiting(session: Session, values: tuple[Any, ...]) -> list
     dead = [row for row in session.rows("deliveries") if row["destination"] == values[0] and row["state"] == "dead"]
     oldest = min((row["created_at"].timestamp() for row in pending), default=session.database.now())
     return [{"pending": len(pending), "dead": len(dead), "age": session.database.now() - oldest}]
-
-
-@answers(deliveries._NEXT_DUE)
-async def _next_due(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    heads: dict[Any, float] = {}
-    for row in _pending(session, values[0]):
-        heads.setdefault(row["key"], max(row["next_attempt_at"], row["lease_until"] or 0))
-    return [{"extract": min(heads.values()) - session.database.now() if heads else None}]
 
 
 # ---- the inbox and parking

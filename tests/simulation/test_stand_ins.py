@@ -74,6 +74,11 @@ async def claim(connection: Any, *, limit: int = 10, token: UUID = TOKEN, lease:
     return [row["id"] for row in sorted(rows, key=lambda row: row["sequence"])]
 
 
+async def done(connection: Any, *ids: UUID, token: UUID = TOKEN) -> list[UUID]:
+    rows = await connection.fetch(deliveries._DONE, list(ids), [token] * len(ids), ["{}"] * len(ids))
+    return [row["id"] for row in rows]
+
+
 async def park(connection: Any, *messages: tuple[UUID, UUID], failed: tuple[UUID, ...] = (), pause: float = 0) -> None:
     waiting = [(key, message_id, Record("t", 0, place, None, b"v", [])) for place, (key, message_id) in
                enumerate(messages)]  # fmt: skip
@@ -97,7 +102,7 @@ async def test_the_heads_of_the_lines_are_claimed_in_order_and_nothing_behind_th
     assert await claim(one, limit=1) == [IDS[0]]
     assert await claim(one) == [IDS[2]]
     assert await claim(one) == []
-    assert await one.fetchval(deliveries._DONE, IDS[0], TOKEN, "{}") == 1
+    assert await done(one, IDS[0]) == [IDS[0]]
     (row,) = await one.fetch(deliveries._CLAIM, "partner", 5, TOKEN, LEASE)
     assert (row["id"], row["attempts"], row["state"], row["idempotency_key"]) == (IDS[1], 1, "pending", IDS[1].hex)
 
@@ -107,11 +112,11 @@ async def test_a_lease_that_has_run_out_is_anybodys_and_its_old_token_settles_no
     await stage(one, (IDS[0], KEY))
     assert await claim(one, lease=-1) == [IDS[0]]
     assert await claim(one, token=SECOND_TOKEN) == [IDS[0]]
-    assert await one.fetchval(deliveries._DONE, IDS[0], TOKEN, "{}") is None
+    assert await done(one, IDS[0]) == []
     await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "late", 0.0)
     await one.execute(deliveries._DEAD, IDS[0], TOKEN, "late")
     assert await claim(one) == []
-    assert await one.fetchval(deliveries._DONE, IDS[0], SECOND_TOKEN, "{}") == 1
+    assert await done(one, IDS[0], token=SECOND_TOKEN) == [IDS[0]]
 
 
 async def test_a_renewed_lease_holds(connect: Connect) -> None:
@@ -122,19 +127,35 @@ async def test_a_renewed_lease_holds(connect: Connect) -> None:
     assert await claim(one, token=SECOND_TOKEN) == []
 
 
+async def test_of_several_that_are_marked_together_only_ones_own_are(connect: Connect) -> None:
+    one = await connect()
+    await stage(one, (IDS[0], KEY), (IDS[1], OTHER), (IDS[2], KEY))
+    await claim(one, limit=1)
+    await claim(one, token=SECOND_TOKEN)
+    assert await done(one, IDS[0], IDS[1], IDS[2]) == [IDS[0]]
+    assert await done(one, IDS[0], IDS[1], token=SECOND_TOKEN) == [IDS[1]]
+
+
+async def test_what_another_transaction_marks_is_neither_waited_for_nor_renewed(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    await stage(one, (IDS[0], KEY), (IDS[1], OTHER))
+    await claim(one, lease=-1)
+    async with two.transaction():
+        assert await done(two, IDS[0]) == [IDS[0]]
+        await asyncio.wait_for(one.execute(deliveries._RENEW, [TOKEN], LEASE), 5)
+    assert await claim(one, token=SECOND_TOKEN) == []
+
+
 async def test_a_pause_holds_the_whole_line_and_a_dead_head_frees_it(connect: Connect) -> None:
     one = await connect()
     await stage(one, (IDS[0], KEY), (IDS[1], KEY))
     await claim(one)
     await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "busy", 1000.0)
     assert await claim(one) == []
-    assert 900 < await one.fetchval(deliveries._NEXT_DUE, "partner") <= 1000
     await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "no longer ours", 0.0)
     assert await claim(one) == []
     await stage(one, (IDS[2], OTHER))
-    assert await one.fetchval(deliveries._NEXT_DUE, "partner") <= 0
     assert await claim(one) == [IDS[2]]
-    assert 900 < await one.fetchval(deliveries._NEXT_DUE, "partner") <= 1000
     await one.execute(deliveries._DEAD, IDS[2], TOKEN, "422")
     row = await one.fetchrow(deliveries._WAITING, "partner")
     assert (row["pending"], row["dead"]) == (2, 1)
@@ -307,7 +328,7 @@ async def test_a_notification_comes_with_the_commit_and_not_without(connect: Con
     await stage(one, (IDS[1], KEY))
 
     async def was_heard() -> bool:
-        await two.fetchval(deliveries._NEXT_DUE, "partner")
+        await two.fetchrow(deliveries._WAITING, "partner")
         return bool(heard)
 
     await eventually(was_heard, what="the notification")
@@ -323,5 +344,5 @@ async def test_what_is_not_committed_is_seen_by_nobody_else_and_ends_with_its_se
     assert await claim(two) == []
     one.terminate()
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
-        await one.fetchval(deliveries._NEXT_DUE, "partner")
+        await one.fetchrow(deliveries._WAITING, "partner")
     assert await claim(two) == []

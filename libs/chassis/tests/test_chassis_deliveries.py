@@ -1,6 +1,7 @@
 """Deliveries: in order per key, tried until answered, and seen by the partner under one key whatever dies."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
@@ -8,7 +9,7 @@ import asyncpg
 import pytest
 
 from chassis import deliveries, failpoints
-from chassis.deliveries import Breaker, Delivery, DeliveryWorker, Receipt
+from chassis.deliveries import Breaker, Delivery, DeliveryWorker, Receipt, Taken
 from chassis.errors import Permanent, Transient
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
@@ -55,7 +56,7 @@ async def working(store, partner, **more):
     finally:
         partner.hangs.set()
         await worker.stop()
-        await asyncio.wait_for(running, 60)
+        await asyncio.wait_for(running, 20)
 
 
 async def states(store) -> list[str]:
@@ -220,7 +221,8 @@ async def test_what_the_service_keeps_of_an_answer_commits_with_the_mark(store) 
     await stage(store, (uuid4(), b"1"))
     fails = [True]
 
-    async def settled(transaction: Transaction, delivery: Delivery, receipt: Receipt) -> None:
+    async def settled(transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        ((delivery, receipt),) = all_taken
         statement = "INSERT INTO things VALUES ($1, $2, '{1}')"
         await transaction.connection.execute(statement, delivery.key, int(receipt.detail["id"]))
         if fails and fails.pop():
@@ -235,13 +237,80 @@ async def test_an_answer_that_cannot_be_kept_waits_for_a_person_and_is_not_asked
     await stage(store, (uuid4(), b"1"))
     partner = Partner()
 
-    async def settled(_transaction: Transaction, _delivery: Delivery, receipt: Receipt) -> None:
-        raise KeyError(receipt.detail["no such detail"])
+    async def settled(_transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        raise KeyError(all_taken[0].receipt.detail["no such detail"])
 
     async with working(store, partner, settled=settled, lease_seconds=0.3):
         await all_are(store, "dead")
     assert len(partner.taken) == 1
     assert await store.pool.fetchval("SELECT last_error FROM deliveries") == "bug: KeyError"
+
+
+async def test_many_answers_are_kept_in_few_transactions_and_one_that_cannot_be_kept_concerns_no_other(store) -> None:
+    keys = [uuid4() for _ in range(8)]
+    await stage(store, *((key, b"1") for key in keys), (keys[0], b"2"))
+    partner = Partner()
+    partner.hangs.clear()
+    sets: list[int] = []
+
+    async def settled(transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        sets.append(len(all_taken))
+        for delivery, _ in all_taken:
+            statement = "INSERT INTO things VALUES ($1, 1, '{1}') ON CONFLICT DO NOTHING"
+            await transaction.connection.execute(statement, delivery.key)
+            if delivery.key == keys[3]:
+                raise KeyError("a bug in settling this one")
+
+    async with working(store, partner, settled=settled, lease_seconds=60):
+
+        async def all_are_underway() -> bool:
+            return len(partner.keys_seen) == len(keys)
+
+        await eventually(all_are_underway, what="one delivery of each key under way")
+        partner.hangs.set()
+
+        async def none_waits() -> bool:
+            return "pending" not in await states(store)
+
+        await eventually(none_waits, what="every delivery settled")
+    assert max(sets) == len(keys)
+    assert await states(store) == ["done"] * 3 + ["dead"] + ["done"] * 5
+    kept = {row["id"] for row in await store.pool.fetch("SELECT id FROM things")}
+    assert kept == {*keys} - {keys[3]}
+    assert len(partner.taken) == len(keys) + 1, "nothing was sent twice"
+
+
+class Away(Partner):
+    """Answers nothing for as long as it is away."""
+
+    is_away = True
+
+    async def __call__(self, delivery: Delivery) -> Receipt:
+        if self.is_away:
+            raise Transient("away", retry_after_seconds=0.01)
+        return await super().__call__(delivery)
+
+
+async def test_while_the_breaker_is_open_commits_wake_nobody_and_a_success_closes_it(store) -> None:
+    partner = Away()
+    last_words = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
+
+    def said(words: str):
+        async def condition() -> bool:
+            return bool(await store.pool.fetch(last_words, words))
+
+        return eventually(condition, what=words)
+
+    async with working(store, partner, breaker=BreakerSettings(failures=1, open_seconds=0.2)) as metrics:
+        await said("LISTEN %")
+        await stage(store, (uuid4(), b"1"))
+        await said("UNLISTEN %")
+        assert metrics.value("breaker_open", destination="partner") == 1
+        await stage(store, *((uuid4(), b"1") for _ in range(3)))
+        partner.is_away = False
+        await all_are(store, "done")
+        await said("LISTEN %")
+    assert metrics.value("breaker_open", destination="partner") == 0
 
 
 async def test_the_second_delivery_with_one_idempotency_key_is_not_written(store) -> None:

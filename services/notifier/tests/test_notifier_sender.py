@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
 
-from chassis.deliveries import Delivery, Receipt
+from chassis.deliveries import Delivery, Receipt, Taken
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.store import Store
 from chassis.transaction import Transaction
@@ -91,7 +91,7 @@ class Desk:
     async def sends(self, delivery: Delivery) -> Receipt:
         receipt = await self.sender.send(delivery)
         async with self.pool.acquire() as connection, connection.transaction():
-            await self.sender.settled(Transaction(connection), delivery, receipt)
+            await self.sender.settled(Transaction(connection), [Taken(delivery, receipt)])
         return receipt
 
     async def state(self, notification_id: UUID) -> tuple[str, str | None, int]:
@@ -216,7 +216,7 @@ async def test_a_mail_that_left_as_the_event_came_is_told_as_sent(desk: Desk) ->
     receipt = await desk.sender.send(delivery)
     await desk.hears(appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=one.aggregate_id))
     async with desk.pool.acquire() as connection, connection.transaction():
-        await desk.sender.settled(Transaction(connection), delivery, receipt)
+        await desk.sender.settled(Transaction(connection), [Taken(delivery, receipt)])
     assert (await desk.state(delivery.id))[0] == "sent"
 
 

@@ -14,7 +14,7 @@ from sync_samples import SITE_FILE, directory
 
 from chassis.batch import BatchExecutor, Done, Failed
 from chassis.clock import utc_now
-from chassis.deliveries import Delivery, Receipt
+from chassis.deliveries import Delivery, Receipt, Taken
 from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
 from chassis.transaction import Transaction
@@ -116,7 +116,7 @@ class Harness:
         async with self.store.pool.acquire() as connection, connection.transaction():
             transaction = Transaction(connection)
             settled = self.settlement.omegaai if delivery.destination == "omegaai" else self.settlement.powerserver
-            await settled(transaction, delivery, receipt)
+            await settled(transaction, [Taken(delivery, receipt)])
             await transaction.flush()
             await connection.execute("UPDATE deliveries SET state = 'done' WHERE id = $1", delivery.id)
 

@@ -70,19 +70,19 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(harness: Harne
         async def all_done() -> bool:
             return not server.open_tasks()
 
-        await eventually(one_reads, timeout_seconds=60, what="one reader")
+        await eventually(one_reads, what="one reader")
         assert all(isinstance(one.queue, OneOfMany) for one in both)
         first = next(one for one in both if one.queue.role == "active")
         assert first.metrics.value("task_reader_active") == 1
         for number in range(60):
             server.put_directly({"resourceType": "Patient", "id": f"{number}"})
             await asyncio.sleep(0)
-        await eventually(all_done, timeout_seconds=60, what="every Task completed")
+        await eventually(all_done, what="every Task completed")
 
         await harness.store.pool.fetchval("SELECT pg_terminate_backend($1)", (await harness.row(_HOLDER))["pid"])
         server.put_directly({"resourceType": "Patient", "id": "60"})
-        await eventually(all_done, timeout_seconds=60, what="the Task, by whoever reads now")
-        await eventually(one_reads, timeout_seconds=60, what="one reader again")
+        await eventually(all_done, what="the Task, by whoever reads now")
+        await eventually(one_reads, what="one reader again")
         assert sum(one.metrics.value("task_reader_active") for one in both) == 1
     puts = Counter(path for method, path in server.requests if method == "PUT")
     assert len(puts) == 61

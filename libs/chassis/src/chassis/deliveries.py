@@ -1,19 +1,21 @@
 """Deliveries to partners: a durable queue in the service's store, in order per key, tried until the partner answers.
 
-A worker claims heads of lines under a lease, sends outside of any transaction, and marks each in one transaction
-together with what the service wants to keep of the answer. A kill in between sends once more, with the same idempotency
-key: the partner drops the repeat. A refusal for good makes the delivery dead, with the partner's answer, for a person;
-the key's later deliveries go on.
+A worker claims heads of lines under a lease, sends outside of any transaction, and marks those that were taken in one
+transaction together with what the service wants to keep of the answers: all that were taken while the last such
+transaction was under way. A kill in between sends once more, with the same idempotency key: the partner drops the
+repeat. A refusal for good makes the delivery dead, with the partner's answer, for a person; the key's later deliveries
+go on.
 """
 
 import asyncio
+import heapq
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -30,6 +32,11 @@ from chassis.transaction import DELIVERIES_CHANNEL, Transaction
 
 POLL_SECONDS = 1.0
 GAUGE_SECONDS = 2.0
+GAUGE_SHARE = 0.02
+"""Of the time, at most, for counting what waits: much, when a partner has been away."""
+LARGEST_SET = 100
+GATHER_SECONDS = 0.003
+"""How long the first of several that are under way waits for others to be marked together with it."""
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +80,25 @@ class Send(Protocol):
     async def __call__(self, delivery: Delivery) -> Receipt: ...
 
 
-Settled = Callable[[Transaction, Delivery, Receipt], Awaitable[None]]
+class Taken(NamedTuple):
+    """A delivery that the partner has taken, and its answer."""
+
+    delivery: Delivery
+    receipt: Receipt
+
+
+Settled = Callable[[Transaction, Sequence[Taken]], Awaitable[None]]
+"""Keeps what the service wants of the answers. Each key is there once; when it raises, they come again one by one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ToMark:
+    """What waits to be marked done; ``marked`` says whether it was still ours."""
+
+    taken: Taken
+    token: UUID
+    marked: "asyncio.Future[bool]"
+
 
 # The heads of the lines: the first pending row of each key, when it is due and nobody holds it.
 _CLAIM = """
@@ -93,15 +118,20 @@ SET lease_token = $3, lease_until = clock_timestamp() + $4 * interval '1 second'
 FROM heads WHERE d.id = heads.id
 RETURNING d.*
 """
+# What another transaction holds is being marked, or is an operator's. Neither is waited for, so that nobody waits in a
+# circle.
 _RENEW = """
 UPDATE deliveries SET lease_until = clock_timestamp() + $2 * interval '1 second'
-WHERE lease_token = ANY($1::uuid[]) AND state = 'pending'
+WHERE id IN (
+    SELECT id FROM deliveries WHERE lease_token = ANY($1::uuid[]) AND state = 'pending' FOR UPDATE SKIP LOCKED
+)
 """
 _HELD = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE id = $1 AND lease_token = $2 AND state = 'pending')"
 _DONE = """
-UPDATE deliveries SET state = 'done', done_at = clock_timestamp(), receipt = $3, last_error = NULL,
+UPDATE deliveries d SET state = 'done', done_at = clock_timestamp(), receipt = taken.receipt, last_error = NULL,
     lease_token = NULL, lease_until = NULL
-WHERE id = $1 AND lease_token = $2 AND state = 'pending' RETURNING 1
+FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS taken (id, token, receipt)
+WHERE d.id = taken.id AND d.lease_token = taken.token AND d.state = 'pending' RETURNING d.id
 """
 _AGAIN = """
 UPDATE deliveries SET last_error = $3, next_attempt_at = clock_timestamp() + $4 * interval '1 second',
@@ -113,22 +143,15 @@ UPDATE deliveries SET state = 'dead', done_at = clock_timestamp(), last_error = 
     lease_token = NULL, lease_until = NULL
 WHERE id = $1 AND lease_token = $2 AND state = 'pending'
 """
+# The oldest is the first of its index, so that only counting reads all.
 _WAITING = """
-SELECT count(*) FILTER (WHERE state = 'pending') AS pending, count(*) FILTER (WHERE state = 'dead') AS dead,
-    coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE state = 'pending')), 0)::float8 AS age
-FROM deliveries WHERE destination = $1 AND state IN ('pending', 'dead')
-"""
-# When the next head of a line may go. Rows behind a head, and heads that another worker holds, are not due.
-_NEXT_DUE = """
-SELECT extract(
-    epoch FROM min(greatest(d.next_attempt_at, coalesce(d.lease_until, d.next_attempt_at))) - clock_timestamp()
-)::float8
-FROM deliveries d
-WHERE d.destination = $1 AND d.state = 'pending' AND NOT EXISTS (
-    SELECT 1 FROM deliveries earlier
-    WHERE earlier.destination = d.destination AND earlier.key = d.key AND earlier.state = 'pending'
-      AND earlier.sequence < d.sequence
-)
+SELECT
+    (SELECT count(*) FROM deliveries WHERE destination = $1 AND state = 'pending') AS pending,
+    (SELECT count(*) FROM deliveries WHERE destination = $1 AND state = 'dead') AS dead,
+    coalesce((
+        SELECT extract(epoch FROM clock_timestamp() - created_at) FROM deliveries
+        WHERE destination = $1 AND state = 'pending' ORDER BY sequence LIMIT 1
+    ), 0)::float8 AS age
 """
 
 
@@ -192,12 +215,16 @@ class DeliveryWorker(LoopBase):
         self._poll_seconds = poll_seconds
         self._breaker = Breaker(breaker or BreakerSettings())
         self._wake = asyncio.Event()
-        self._gauged_at = 0.0
+        self._gauge_at = 0.0
         self._underway: dict[asyncio.Task[None], UUID] = {}
+        self._again_at: list[float] = []
+        self._to_mark: list[_ToMark] = []
+        self._marking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until stopped; then what is underway is finished first."""
         listener: asyncpg.Connection | None = None
+        listening = False
         failures = 0
         renewing = asyncio.create_task(self._renew_leases())
         try:
@@ -205,13 +232,17 @@ class DeliveryWorker(LoopBase):
                 self.beat()
                 try:
                     if listener is None or listener.is_closed():
-                        listener = await asyncpg.connect(self._store.url, timeout=5)
-                        await listener.add_listener(DELIVERIES_CHANNEL, lambda *_: self._wake.set())
-                    claimed = await self._claim()
+                        listener, listening = await asyncpg.connect(self._store.url, timeout=5), False
+                    if listening is self._breaker.is_open:
+                        # What is committed meanwhile can wait for the breaker's next trial: nobody has to be woken.
+                        await (listener.remove_listener if listening else listener.add_listener)(
+                            DELIVERIES_CHANNEL, self._heard
+                        )
+                        listening = not listening
+                    await self._claim()
                     await self._gauge()
                     failures = 0
-                    if not claimed:
-                        await self._rest()
+                    await self._rest()
                 except UNAVAILABLE as error:
                     failures += 1
                     log.warning("deliveries.store-away", destination=self._destination, reason=type(error).__name__)
@@ -236,22 +267,26 @@ class DeliveryWorker(LoopBase):
                 reason = type(error).__name__
                 log.warning("deliveries.lease-not-renewed", destination=self._destination, reason=reason)
 
-    async def _rest(self) -> None:
-        """Waits for a notification, a delivery that falls due, or one underway to end and free its key."""
-        seconds = self._poll_seconds
-        if not self._underway and not self._breaker.is_open:
-            # Not asked otherwise: it reads all that waits, much when a partner has been away, and every commit wakes.
-            due = await self._store.pool.fetchval(_NEXT_DUE, self._destination)
-            if due is not None:
-                seconds = min(seconds, max(0.02, due))
-        await self.pause(seconds, self._wake)
+    def _heard(self, *_: object) -> None:
+        self._wake.set()
 
-    async def _claim(self) -> int:
-        """Claims and starts what may go now. Returns how many."""
+    async def _rest(self) -> None:
+        """Waits for a notification, a delivery that falls due again, or one underway to end and free its key.
+
+        What other processes leave behind is found by polling.
+        """
+        now = time.monotonic()
+        while self._again_at and self._again_at[0] <= now:
+            heapq.heappop(self._again_at)
+        due_seconds = self._again_at[0] - now if self._again_at else self._poll_seconds
+        await self.pause(min(self._poll_seconds, due_seconds), self._wake)
+
+    async def _claim(self) -> None:
+        """Claims and starts what may go now: all there is, or all there is room for."""
         room = self._breaker.allowance(self._concurrency - len(self._underway))
         self._metrics.set("breaker_open", float(self._breaker.is_open), destination=self._destination)
         if room <= 0 or (self._breaker.is_open and self._underway):
-            return 0
+            return
         token = uuid4()
         rows = await self._store.pool.fetch(_CLAIM, self._destination, room, token, self._lease_seconds)
         if rows:
@@ -261,7 +296,6 @@ class DeliveryWorker(LoopBase):
             task = asyncio.create_task(self._deliver(delivery, token))
             self._underway[task] = token
             task.add_done_callback(self._ended)
-        return len(rows)
 
     async def _holds(self, delivery_id: UUID, token: UUID) -> bool:
         try:
@@ -314,15 +348,13 @@ class DeliveryWorker(LoopBase):
         self._metrics.observe("delivery_seconds", time.monotonic() - started, destination=self._destination)
 
     async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt) -> None:
+        """Waits until the delivery is marked, by a task that marks all which wait for it."""
+        marked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._to_mark.append(_ToMark(Taken(delivery, receipt), token, marked))
+        if self._marking is None or self._marking.done():
+            self._marking = asyncio.create_task(self._mark_all())
         try:
-            async with self._store.pool.acquire() as connection, connection.transaction():
-                mine = await connection.fetchval(_DONE, delivery.id, token, json.dumps(dict(receipt.detail)))
-                if mine is None:
-                    return  # the lease ran out and another worker has it: it settles
-                if self._settled is not None:
-                    transaction = Transaction(connection)
-                    await self._settled(transaction, delivery, receipt)
-                    await transaction.flush()
+            was_ours = await marked
         except (*UNAVAILABLE, *COLLISIONS, Transient):
             raise  # the lease ends, and the same key goes out once more
         except Exception as error:
@@ -330,7 +362,51 @@ class DeliveryWorker(LoopBase):
             log.exception("deliveries.not-settled", destination=self._destination, delivery_id=str(delivery.id))
             await self._dead(delivery, token, error)
             return
-        self._count("done")
+        if was_ours:
+            self._count("done")
+
+    async def _mark_all(self) -> None:
+        """Marks what waits, in sets, until nothing does."""
+        if len(self._underway) > len(self._to_mark):
+            await asyncio.sleep(GATHER_SECONDS)
+        while self._to_mark:
+            together, self._to_mark = self._to_mark[:LARGEST_SET], self._to_mark[LARGEST_SET:]
+            try:
+                await self._mark(together)
+            finally:
+                for one in together:
+                    if not one.marked.done():  # this task was cancelled
+                        one.marked.cancel()
+
+    async def _mark(self, together: Sequence[_ToMark]) -> None:
+        """In one transaction; where that does not succeed, one by one, so that each stands for itself."""
+        try:
+            ours = await self._marked([(one.taken, one.token) for one in together])
+        except Exception as error:  # noqa: BLE001 (handed to the delivery that it concerns)
+            if len(together) > 1 and not isinstance(error, UNAVAILABLE):
+                for one in together:
+                    await self._mark([one])
+                return
+            for one in together:
+                if not one.marked.done():
+                    one.marked.set_exception(error)
+            return
+        for one in together:
+            if not one.marked.done():
+                one.marked.set_result(one.taken.delivery.id in ours)
+
+    async def _marked(self, together: Sequence[tuple[Taken, UUID]]) -> set[UUID]:
+        """Returns the ids of those that were ours. What ran out of its lease another worker has, and settles."""
+        ids = [taken.delivery.id for taken, _ in together]
+        tokens = [token for _, token in together]
+        receipts = [json.dumps(dict(taken.receipt.detail)) for taken, _ in together]
+        async with self._store.pool.acquire() as connection, connection.transaction():
+            ours = {row["id"] for row in await connection.fetch(_DONE, ids, tokens, receipts)}
+            if ours and self._settled is not None:
+                transaction = Transaction(connection)
+                await self._settled(transaction, [taken for taken, _ in together if taken.delivery.id in ours])
+                await transaction.flush()
+        return ours
 
     async def _again(self, delivery: Delivery, token: UUID, error: Transient, *, partner_failed: bool) -> None:
         if partner_failed:
@@ -345,6 +421,7 @@ class DeliveryWorker(LoopBase):
         log.warning("deliveries.again", destination=self._destination, delivery_id=str(delivery.id),
                     attempt=delivery.attempt, reason=error.reason, pause_seconds=round(pause, 2))  # fmt: skip
         await self._store.pool.execute(_AGAIN, delivery.id, token, error.reason[:500], pause)
+        heapq.heappush(self._again_at, time.monotonic() + pause)
         self._count("retried")
 
     async def _dead(self, delivery: Delivery, token: UUID, error: Exception) -> None:
@@ -357,10 +434,11 @@ class DeliveryWorker(LoopBase):
         self._metrics.count("deliveries_total", destination=self._destination, outcome=outcome)
 
     async def _gauge(self) -> None:
-        if time.monotonic() - self._gauged_at < GAUGE_SECONDS:
+        started = time.monotonic()
+        if started < self._gauge_at:
             return
-        self._gauged_at = time.monotonic()
         row = await self._store.pool.fetchrow(_WAITING, self._destination)
+        self._gauge_at = started + max(GAUGE_SECONDS, (time.monotonic() - started) / GAUGE_SHARE)
         self._metrics.set("deliveries_pending", row["pending"], destination=self._destination)
         self._metrics.set("deliveries_dead", row["dead"], destination=self._destination)
         self._metrics.set("deliveries_oldest_pending_age_seconds", row["age"], destination=self._destination)

@@ -14,7 +14,7 @@ import asyncpg
 
 from chassis import tracing
 from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
-from chassis.deliveries import Delivery, Receipt
+from chassis.deliveries import Taken
 from chassis.errors import Permanent, Transient
 from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
@@ -172,39 +172,47 @@ class TaskIntake:
 
 
 class Settlement:
-    """What a delivery's success changes here, in the transaction that marks it done."""
+    """What the success of deliveries changes here, in the transaction that marks them done."""
 
     def __init__(self, open_work: OpenWork, handlers: Handlers, now: Callable[[], datetime]) -> None:
         self._open_work = open_work
         self._handlers = handlers
         self._now = now
 
-    async def omegaai(self, transaction: Transaction, delivery: Delivery, receipt: Receipt) -> None:
-        """Keep the FHIR id and version that OmegaAI gave."""
-        work, detail = self._open_work(transaction), receipt.detail
-        if delivery.kind == PATIENT_UPSERT:
-            await work.patients.load_by_id([delivery.key])
-            await self._handlers.omegaai_took_patient(delivery.key, detail["id"], detail["version_id"], work=work)
-            return
-        snapshot = AppointmentSnapshot.from_bytes(delivery.payload)
-        message = f"Appointment version {detail['version_id']}: {detail['status']}"
-        await work.links.load_by_id([snapshot.link_id])
-        await self._handlers.omegaai_took_appointment(
-            snapshot.link_id,
-            detail["id"],
-            detail["version_id"],
-            as_sent=detail["status"] == snapshot.status,
-            work=work,
-            origin=Origin("delivery", message, delivery.id, self._now()),
-        )
-
-    async def powerserver(self, transaction: Transaction, delivery: Delivery, receipt: Receipt) -> None:
-        """Keep that PowerServer has taken our status."""
+    async def omegaai(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        """Keep the FHIR ids and versions that OmegaAI gave."""
         work = self._open_work(transaction)
-        await work.links.load_by_id([delivery.key])
-        origin = Origin("delivery", f"PowerServer answered {receipt.detail['ack']}", delivery.id, self._now())
-        step = WorkflowStep(delivery.kind.removeprefix("status."))
-        await self._handlers.powerserver_took_status(delivery.key, step, work=work, origin=origin)
+        patients = [taken for taken in all_taken if taken.delivery.kind == PATIENT_UPSERT]
+        appointments = [
+            (AppointmentSnapshot.from_bytes(taken.delivery.payload), taken)
+            for taken in all_taken
+            if taken.delivery.kind != PATIENT_UPSERT
+        ]
+        await work.patients.load_by_id(taken.delivery.key for taken in patients)
+        await work.links.load_by_id(snapshot.link_id for snapshot, _ in appointments)
+        for delivery, receipt in patients:
+            given = receipt.detail
+            await self._handlers.omegaai_took_patient(delivery.key, given["id"], given["version_id"], work=work)
+        for snapshot, (delivery, receipt) in appointments:
+            given = receipt.detail
+            message = f"Appointment version {given['version_id']}: {given['status']}"
+            await self._handlers.omegaai_took_appointment(
+                snapshot.link_id,
+                given["id"],
+                given["version_id"],
+                as_sent=given["status"] == snapshot.status,
+                work=work,
+                origin=Origin("delivery", message, delivery.id, self._now()),
+            )
+
+    async def powerserver(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        """Keep that PowerServer has taken our statuses."""
+        work = self._open_work(transaction)
+        await work.links.load_by_id(taken.delivery.key for taken in all_taken)
+        for delivery, receipt in all_taken:
+            origin = Origin("delivery", f"PowerServer answered {receipt.detail['ack']}", delivery.id, self._now())
+            step = WorkflowStep(delivery.kind.removeprefix("status."))
+            await self._handlers.powerserver_took_status(delivery.key, step, work=work, origin=origin)
 
 
 def _error(outcome: Outcome[None]) -> Exception | None:

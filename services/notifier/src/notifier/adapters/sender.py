@@ -5,7 +5,7 @@ What stays counted is a try that may have arrived, also when the process was kil
 those the mail is not tried again: at most two copies, and the history says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, cast
 from uuid import UUID
@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from chassis import failpoints
-from chassis.deliveries import Delivery, Receipt
+from chassis.deliveries import Delivery, Receipt, Taken
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.store import UNAVAILABLE, Store
 from chassis.transaction import Transaction
@@ -52,12 +52,10 @@ UPDATE notifications SET state = 'undeliverable', reason = $2, changed_at = now(
     unanswered_handovers = greatest(unanswered_handovers - 1, 0)
 WHERE notification_id = $1 AND state IN ('queued', 'undeliverable')
 """
-_SENT = """
-UPDATE notifications SET state = 'sent', reason = $2, changed_at = now(), sent_at = now()
-WHERE notification_id = $1 AND state <> 'sent'
-"""
-_NOT_SENT = """
-UPDATE notifications SET state = $3, reason = $2, changed_at = now() WHERE notification_id = $1 AND state = 'queued'
+_SETTLE = """
+UPDATE notifications SET state = $2::text, reason = $3, changed_at = now(),
+    sent_at = CASE WHEN $2 = 'sent' THEN now() ELSE sent_at END
+WHERE notification_id = $1 AND CASE WHEN $2 = 'sent' THEN state <> 'sent' ELSE state = 'queued' END
 """
 
 log = structlog.get_logger(__name__)
@@ -152,14 +150,17 @@ class NotificationSender:
         except UNAVAILABLE as error:
             raise StoreUnavailable("the store does not answer") from error
 
-    async def settled(self, tx: Transaction, delivery: Delivery, receipt: Receipt) -> None:
-        """In the transaction that marks the delivery: the notification's state and the delivery's agree."""
+    async def settled(self, tx: Transaction, all_taken: Sequence[Taken]) -> None:
+        """In the transaction that marks the deliveries: a notification's state and its delivery's agree."""
         connection = cast("asyncpg.Connection", tx.connection)
-        outcome, reason = receipt.detail["outcome"], receipt.detail.get("reason")
-        if outcome == "sent":
-            await connection.execute(_SENT, delivery.id, reason)
-        elif outcome in {"superseded", "undeliverable"}:
-            await connection.execute(_NOT_SENT, delivery.id, reason, outcome)
+        outcomes = [
+            (delivery.id, receipt.detail["outcome"], receipt.detail.get("reason"))
+            for delivery, receipt in all_taken
+            if receipt.detail["outcome"] in {"sent", "superseded", "undeliverable"}
+        ]
+        if outcomes:
+            # In the order in which a batch writes them, so that the two never wait for each other in a circle.
+            await connection.executemany(_SETTLE, sorted(outcomes, key=lambda one: one[0]))
 
 
 def _read(row: asyncpg.Record) -> tuple[Notification, int, Recipient, Appointment]:

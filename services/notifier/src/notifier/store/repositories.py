@@ -169,7 +169,8 @@ class NotificationRepository:
         self._rows.rollback_to(cast("int", mark))
 
     async def flush(self, connection: asyncpg.Connection) -> None:
-        if rows := self._rows.changed():
+        # In order, as who settles what was sent writes them, too.
+        if rows := sorted(self._rows.changed(), key=lambda row: row.notification_id):
             await connection.execute(
                 self._WRITE,
                 [row.notification_id for row in rows],
