@@ -77,9 +77,9 @@ simulate: ## the chassis under a seeded scheduler with faults (SEEDS=100000; SEE
 	$(SETUP) --no-jars
 	@$(PY) tests/simulation/simulate.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
-bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some, LONG=1 to hold P3's load for ten minutes)
+bench: ## the speed marks, each beside its floor (ROWS="p1 p6" for some, LONG=10 to hold P3's load for as many minutes)
 	$(SETUP)
-	@$(PY) -m bench $(ROWS) $(if $(LONG),--long)
+	@$(PY) -m bench $(ROWS) $(if $(LONG),--long $(LONG))
 
 chaos: ## kill, cut and delay everything from a seed, then count at both ends (RUNS=n SEED=s REPLICAS=2 CHAOS="--help")
 	$(SETUP)

@@ -2,33 +2,37 @@
 
 Every row is a program of its own (``bench/p1_hl7.py`` …) that prints a JSON list of
 ``{"id", "step", "ours", "floor", "ratio", "mark", "met"}``. The whole goes to ``bench/results/latest.json`` and, as a
-picture, to ``bench/results/latest.png``. Exit codes: 0 every mark is met; 1 some are not; 2 a row is unknown or failed.
+picture, to ``bench/results/latest.png`` (``bench/picture.py``). Exit codes: 0 every mark is met; 1 some are not; 2 a
+row is unknown or failed.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
-import textwrap
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib import pyplot as plt
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from bench import picture
+from bench.harness import PROGRESS
 from local_stack.servers import embedded_stack
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-ROW_TIMEOUT_SECONDS = 1800
+ROW_TIMEOUT_SECONDS = 1200
+STOP_SECONDS = 20
+LONG_MINUTES = 10.0
 console = Console(width=None if sys.stdout.isatty() else 160)
-mpl.use("Agg")
 
 
 def programs() -> dict[str, Path]:
@@ -43,22 +47,27 @@ def main() -> int:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("rows", nargs="*", metavar="row", help=f"which marks to measure: {' '.join(known)} (all)")
-    parser.add_argument("--long", action="store_true", help="hold P3's load for ten minutes, too")
+    parser.add_argument(
+        "--long", nargs="?", type=float, const=LONG_MINUTES, metavar="MINUTES",
+        help=f"hold P3's load, too, for so many minutes ({LONG_MINUTES:g})",
+    )  # fmt: skip
     options = parser.parse_args()
     wanted = [row.lower() for row in options.rows] or list(known)
     unknown = [row for row in wanted if row not in known]
     if unknown:
         console.print(f"[red]There is no row {', '.join(unknown)}; there are: {' '.join(known)}[/]")
         return 2
+    started = time.monotonic()
     with servers() as environment:
-        rows, failed = measure({row: known[row] for row in wanted}, environment, long=options.long)
-    write(rows)
+        rows, failed = measure({row: known[row] for row in wanted}, environment, hold_minutes=options.long)
+    if rows:
+        write(rows)
     show(rows)
     missed = [row for row in rows if not row["met"]]
     console.print(
-        f"{len(rows) - len(missed)} of {len(rows)} marks met"
-        + (f"; not run: {', '.join(failed)}" if failed else "")
-        + f"; figures in {os.path.relpath(RESULTS / 'latest.json')}"
+        f"bench: {len(rows) - len(missed)} of {len(rows)} marks met in {(time.monotonic() - started) / 60:.1f} minutes"
+        + (f"; failed: {', '.join(failed)}" if failed else "")
+        + (f"; figures in {os.path.relpath(RESULTS / 'latest.json')}" if rows else "; nothing was written")
     )
     return 2 if failed else 1 if missed else 0
 
@@ -77,33 +86,92 @@ def servers() -> Iterator[dict[str, str]]:
 
 
 def measure(
-    wanted: dict[str, Path], environment: dict[str, str], *, long: bool
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Runs the programs one after the other. Returns their rows and the names of those that failed."""
+    wanted: dict[str, Path], environment: dict[str, str], *, hold_minutes: float | None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Runs the programs one after the other. Returns their rows, and of those that failed why."""
     rows: list[dict[str, Any]] = []
-    failed = []
-    for name, path in wanted.items():
+    failed = {}
+    began = time.monotonic()
+    for number, (name, path) in enumerate(wanted.items(), start=1):
         started = time.monotonic()
-        command = [sys.executable, str(path)] + (["--long"] if long and name == "p3" else [])
-        with console.status(f"Measuring {name} ({path.name})"):
-            try:
-                done = subprocess.run(
-                    command,
-                    env={**os.environ, **environment},
-                    capture_output=True,
-                    text=True,
-                    timeout=ROW_TIMEOUT_SECONDS,
-                    check=True,
-                )
-            except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-                failed.append(name)
-                words = error.stderr.decode() if isinstance(error.stderr, bytes) else error.stderr or ""
-                console.print(f"[red]{name} failed:[/] {(words.strip().splitlines() or [str(error)])[-1]}")
-                continue
-        found = json.loads(done.stdout)
+        holds = hold_minutes is not None and name == "p3"
+        limit = ROW_TIMEOUT_SECONDS + (60 * (hold_minutes or 0) if holds else 0)
+        try:
+            found = run_program(
+                [str(path), *(["--long", str(hold_minutes)] if holds else [])], environment, name, limit
+            )
+        except RowError as error:
+            failed[name] = str(error)
+            console.print(f"[red]{name} failed after {time.monotonic() - started:.0f} s:[/] {escape(str(error))}")
+            continue
         rows += found
-        console.print(f"{name}: {len(found)} rows in {time.monotonic() - started:.0f} s")
+        console.print(
+            f"{name}: {len(found)} rows in {time.monotonic() - started:.0f} s"
+            f" ({number} of {len(wanted)} programs, {time.monotonic() - began:.0f} s in all)"
+        )
     return rows, failed
+
+
+class RowError(Exception):
+    """A row's program did not end well; the text is its last word."""
+
+
+def run_program(
+    arguments: list[str], environment: dict[str, str], name: str, limit_seconds: float
+) -> list[dict[str, Any]]:
+    """A row's program to its end, what it says of its progress shown meanwhile. Raises ``RowError``."""
+    overdue = threading.Event()
+    answer: list[str] = []
+    last = ""
+
+    def end() -> None:
+        overdue.set()
+        process.send_signal(signal.SIGINT)  # it drops its databases and topics
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        kill_group(process)  # and what it left running, which still holds its end of the pipe
+
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        watch = threading.Timer(limit_seconds, end)
+        watch.start()
+        reading = threading.Thread(target=lambda out=process.stdout: answer.append(out.read()))
+        reading.start()
+        try:
+            with console.status(f"Measuring {name}") as status:
+                for line in process.stderr:
+                    if line.startswith(PROGRESS):
+                        words = escape(line.removeprefix(PROGRESS).strip())
+                        status.update(f"Measuring {name}: {words}")
+                        if not console.is_terminal:
+                            console.print(f"  {name}: {words}")
+                    elif line.strip():
+                        last = line.strip()
+            process.wait()
+        finally:
+            watch.cancel()
+            kill_group(process)
+            reading.join()
+    if overdue.is_set():
+        raise RowError(f"not done within {limit_seconds:.0f} s and ended")
+    if process.returncode != 0:
+        raise RowError(last or f"exit code {process.returncode}")
+    found: list[dict[str, Any]] = json.loads(answer[0])
+    return found
+
+
+def kill_group(process: "subprocess.Popen[str]") -> None:
+    """The program and whatever it left running."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -142,24 +210,7 @@ def write(rows: list[dict[str, Any]]) -> None:
     kept = [row for row in before if row["id"] not in measured and row["id"].partition("-")[0] not in marks]
     kept = sorted(kept + rows, key=lambda row: row["id"])
     latest.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    draw(kept)
-
-
-def draw(rows: list[dict[str, Any]]) -> None:
-    shown = [row for row in rows if isinstance(row["ratio"], int | float)]
-    figure, axes = plt.subplots(figsize=(10, 0.42 * len(shown) + 1.4))
-    colours = ["#2e7d32" if row["met"] else "#c62828" for row in shown]
-    labels = [textwrap.shorten(f"{row['id']}  {row['step']}", 84, placeholder=" …") for row in shown]
-    axes.barh(labels, [row["ratio"] for row in shown], color=colours)
-    for number, row in enumerate(shown):
-        axes.text(row["ratio"], number, f"  {row['ratio']:.2f}  ({row['mark']})", va="center", fontsize=8)
-    axes.axvline(1, color="#777777", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.invert_yaxis()
-    axes.set_xlabel("ours ÷ floor (log)")
-    axes.margins(x=0.35, y=0.01)
-    figure.savefig(RESULTS / "latest.png", dpi=90, bbox_inches="tight")
-    plt.close(figure)
+    picture.draw(kept, RESULTS / "latest.png")
 
 
 if __name__ == "__main__":

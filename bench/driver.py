@@ -67,7 +67,9 @@ class Load:
         writer.close()
 
     def report(self) -> dict[str, float | str]:
-        cuts = statistics.quantiles(self.milliseconds, n=100)
+        if not self.milliseconds:
+            raise RuntimeError(f"nothing was acknowledged within {self.seconds:g} s on port {self.port}")
+        cuts = statistics.quantiles(self.milliseconds * (2 if len(self.milliseconds) == 1 else 1), n=100)
         return {
             "sent": len(self.milliseconds),
             "rate": len(self.milliseconds) / (time.time() - self.started),

@@ -22,6 +22,8 @@ from chassis import schema, topics
 
 Measure = Callable[[], Awaitable[float]]
 PAIRS = 5
+PROGRESS = "· "
+"""How a line of a row's standard error begins that is meant for whoever waits."""
 ROOT = Path(__file__).resolve().parents[1]
 DRIVER = ROOT / "bench" / "driver.py"
 
@@ -124,6 +126,11 @@ async def pairs(ours: Measure, floor: Measure, number: int = PAIRS) -> tuple[flo
     measured = [(await ours(), await floor()) for _ in range(number)]
     ratio = statistics.median(a / b for a, b in measured)
     return statistics.median(a for a, _ in measured), statistics.median(b for _, b in measured), ratio
+
+
+def progress(words: str) -> None:
+    """Says how far a row has come."""
+    print(PROGRESS + words, file=sys.stderr, flush=True)
 
 
 def row(

@@ -113,6 +113,11 @@ class Run:
     acknowledged_rate: float
     cpu_seconds: Mapping[str, float]
 
+    @property
+    def microseconds(self) -> float:
+        """CPU of all processes, per message."""
+        return sum(self.cpu_seconds.values()) / self.sent * 1e6
+
 
 def _cpu_seconds(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
@@ -130,6 +135,8 @@ class Ours:
     prefix: str
     telemetry: Mapping[str, str] = field(default_factory=dict)
     """Of both services: names without their prefix, e.g. ``TELEMETRY__OTLP_ENDPOINT``."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Of both services, as it is: what a library reads."""
     mllp: int = field(default_factory=free_port)
     http: int = field(default_factory=free_port)
     notifier_http: int = field(default_factory=free_port)
@@ -161,16 +168,21 @@ class Ours:
             f"{service}_KAFKA__TOPIC_PREFIX": self.prefix,
             f"{service}_HTTP__PORT": str(http),
             **{f"{service}_{name}": value for name, value in self.telemetry.items()},
+            **self.extra,
         }
 
 
 @asynccontextmanager
 async def ours(
-    folder: Path, bootstrap: str, prefix: str, telemetry: Mapping[str, str] | None = None
+    folder: Path,
+    bootstrap: str,
+    prefix: str,
+    telemetry: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> AsyncIterator[tuple[Path3, Ours]]:
     """Our pipeline, warm."""
     async with empty_database() as source, empty_database() as target, AsyncExitStack() as running:
-        settings = Ours(folder, source, target, bootstrap, prefix, telemetry or {})
+        settings = Ours(folder, source, target, bootstrap, prefix, telemetry or {}, extra or {})
         await settings.prepare()
         path = Path3(
             "ours", settings.mllp, source, target, "appointments", "appointment_id",
