@@ -1,13 +1,16 @@
 """`python -m tests.chaos.soak`: a steady load without faults, the services' memory and tables watched (R13).
 
-Memory is each service's resident set, sampled every few seconds; its slope is a least-squares line over the samples
-after the warm-up, with the line's standard error: a short run gives a coarse figure, and says how coarse. What may
-grow are tables that keep history until retention deletes it; what waits must not.
+Memory is each service's resident set; beside it what Python itself has allocated (``witness/sitecustomize.py``), which
+tells memory that is kept from memory that the allocator has touched. Slopes are least-squares lines over the minutes'
+means after the warm-up. A service *grows* when its slope is above the mark by twice its standard error, it is *steady*
+when it is below by as much, and in between the run was too short to tell. Tables may grow that keep history, or what
+has served until retention deletes it; no other may, and what waits must not.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -25,16 +28,34 @@ from local_stack.settings import ROOT
 from tests.chaos.checks import check
 from tests.chaos.evidence import Reader
 from tests.chaos.load import Town
-from tests.chaos.stack import SERVICES, ChaosStack
+from tests.chaos.stack import SERVICES, ChaosError, ChaosStack
 
 SAMPLE_SECONDS = 5.0
+MARK_MIB_PER_HOUR = 1.0
+WITNESS = Path(__file__).with_name("witness")
+HISTORY = frozenset({
+    "patients", "patient_identifiers", "appointment_links", "link_history", "conflicts", "parked_tasks",
+    "aggregates", "recipients", "appointments", "notifications", "operator_audit",
+})  # fmt: skip
+UNTIL_RETENTION = frozenset({"outbox", "inbox", "deliveries", "hl7_journal"})
 REPORT = ROOT / ".local" / "soak-report.json"
 MEBIBYTE = 2**20
 _WAITING = """
 SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL) + (SELECT count(*) FROM deliveries WHERE state <> 'done')
      + (SELECT count(*) FROM parked_keys) + (SELECT count(*) FROM parked_messages) + (SELECT count(*) FROM dead_letters)
 """
-_TABLES = "SELECT relname, n_live_tup FROM pg_stat_user_tables ORDER BY relname"
+_TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at one service."""
+
+    at_seconds: float
+    resident_mib: float
+    blocks: int
+    """What Python has allocated."""
+    cpu_seconds: float
 
 
 @dataclass
@@ -56,9 +77,46 @@ class Line:
         return cls(round(slope, 2), round((rest / (number - 2) / spread) ** 0.5, 2), number)
 
 
+def minutes_means(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Seconds and a figure → hours and its mean over each minute: neighbours' noise is not independent."""
+    found: dict[int, list[float]] = {}
+    for at, value in points:
+        found.setdefault(int(at // 60), []).append(value)
+    return [((minute + 0.5) / 60, sum(values) / len(values)) for minute, values in sorted(found.items())]
+
+
+def verdict_of(line: Line, mark: float = MARK_MIB_PER_HOUR) -> str:
+    """Against the mark, as sure as the samples allow."""
+    if line.slope - 2 * line.standard_error > mark:
+        return "grows"
+    return "steady" if line.slope + 2 * line.standard_error <= mark else "undecided"
+
+
+def memory_of(samples: list[Sample]) -> dict[str, Any]:
+    """What a service's samples after the warm-up say."""
+    line = Line.through(minutes_means([(one.at_seconds, one.resident_mib) for one in samples]))
+    blocks = Line.through(minutes_means([(one.at_seconds, one.blocks) for one in samples]))
+    return {
+        "first_mib": round(samples[0].resident_mib, 1),
+        "last_mib": round(samples[-1].resident_mib, 1),
+        "slope_mib_per_hour": asdict(line),
+        "allocated_blocks": {"first": samples[0].blocks, "last": samples[-1].blocks, "slope_per_hour": asdict(blocks)},
+        "verdict": verdict_of(line),
+    }
+
+
+def grown_tables(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """Tables that have more rows than after the warm-up and keep neither history nor what retention deletes."""
+    return [
+        name for name, rows in after.items() if name not in HISTORY | UNTIL_RETENTION and rows > before.get(name, 0)
+    ]
+
+
 async def soak(minutes: float, per_second: float, warm_up: float, console: Console) -> dict[str, Any]:
     """Runs the load. Returns the report. Raises ``ChaosError`` when the stack does not start."""
     base = Path(tempfile.mkdtemp(prefix="suite-soak-"))
+    os.environ["SOAK_WITNESS_FOLDER"] = str(base)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(WITNESS), os.environ.get("PYTHONPATH"))))
     stack = ChaosStack(base)
     try:
         await stack.start()
@@ -67,27 +125,34 @@ async def soak(minutes: float, per_second: float, warm_up: float, console: Conso
             town, is_over = Town(stack.addresses(), http, seed=1), asyncio.Event()
             await town.begin(int(minutes * 60 * per_second * 2) + 100)
             living = asyncio.create_task(town.live(is_over, per_second=per_second, most=10**9))
-            memory, waiting = await _watch(stack, minutes * 60, console)
+            watch = Watch(stack, base, console)
+            await watch.look(warm_up * 60)
+            rows_after_warm_up = {name: await _rows(stack, name) for name in SERVICES}
+            await watch.look(minutes * 60)
             is_over.set()
             await living
             await town.go_home(30)
             reader = Reader(stack, http)
             _, unsettled = await reader.settle(120, lambda _: None)
             verdict = check(await reader.gather(), town.answered)
-        after = [(at, sizes) for at, sizes in memory if at >= warm_up * 60]
+        rows = {name: await _rows(stack, name) for name in SERVICES}
+        used = {name: seen[-1].cpu_seconds - seen[0].cpu_seconds for name, seen in watch.samples.items()}
         return {
             "minutes": minutes,
+            "warm_up_minutes": warm_up,
             "appointments_per_second": per_second,
             "appointments": verdict.appointments,
             "inputs": verdict.inputs,
             "violations": len(verdict.violations) + len(unsettled),
-            "memory_mib_first_after_warm_up": {name: round(after[0][1][name], 1) for name in SERVICES},
-            "memory_mib_last": {name: round(after[-1][1][name], 1) for name in SERVICES},
-            "memory_slope_mib_per_hour": {
-                name: asdict(Line.through([(at / 3600, sizes[name]) for at, sizes in after])) for name in SERVICES
+            "memory": {
+                name: memory_of([one for one in seen if one.at_seconds >= warm_up * 60])
+                for name, seen in watch.samples.items()
             },
-            "waiting_rows": {"most": max(waiting), "at_the_end": waiting[-1]},
-            "rows": {name: await _rows(stack, name) for name in SERVICES},
+            "cpu_us_per_input": {name: round(seconds / verdict.inputs * 1e6) for name, seconds in used.items()},
+            "waiting_rows": {"most": max(watch.waiting), "at_the_end": watch.waiting[-1]},
+            "rows": rows,
+            "rows_after_warm_up": rows_after_warm_up,
+            "tables_grown": {name: grown_tables(rows_after_warm_up[name], rows[name]) for name in SERVICES},
         }
     finally:
         await stack.close()
@@ -95,23 +160,38 @@ async def soak(minutes: float, per_second: float, warm_up: float, console: Conso
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _watch(
-    stack: ChaosStack, seconds: float, console: Console
-) -> tuple[list[tuple[float, dict[str, float]]], list[int]]:
-    memory, waiting = [], []
-    started = time.monotonic()
-    while (at := time.monotonic() - started) < seconds:
-        sizes = {}
-        for name in SERVICES:
-            child = stack.members[name].child
-            sizes[name] = psutil.Process(child.pid).memory_info().rss / MEBIBYTE if child is not None else 0.0
-        memory.append((at, sizes))
-        waiting.append(sum([await _ask(stack, name, _WAITING) for name in SERVICES]))
-        if len(memory) % 12 == 1:
-            told = ", ".join(f"{name} {size:.1f} MiB" for name, size in sizes.items())
-            console.print(f"  {at:5.0f} s: {told}; {waiting[-1]} rows wait")
-        await asyncio.sleep(SAMPLE_SECONDS)
-    return memory, waiting
+class Watch:
+    """Looks at the services every few seconds."""
+
+    def __init__(self, stack: ChaosStack, folder: Path, console: Console) -> None:
+        self._stack, self._folder, self._console = stack, folder, console
+        self._started = time.monotonic()
+        self.samples: dict[str, list[Sample]] = {name: [] for name in SERVICES}
+        self.waiting: list[int] = []
+
+    async def look(self, until_seconds: float) -> None:
+        """Until so many seconds after the start. Raises ``ChaosError`` when a service died under no fault at all."""
+        while (at := time.monotonic() - self._started) < until_seconds:
+            for name in SERVICES:
+                self.samples[name].append(self._sample(name, at))
+            self.waiting.append(sum([await _ask(self._stack, name, _WAITING) for name in SERVICES]))
+            if len(self.waiting) % 12 == 1:
+                told = ", ".join(
+                    f"{name} {seen[-1].resident_mib:.1f} MiB, {seen[-1].blocks:,} blocks"
+                    for name, seen in self.samples.items()
+                )
+                self._console.print(f"  {at:5.0f} s: {told}; {self.waiting[-1]} rows wait")
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def _sample(self, name: str, at: float) -> Sample:
+        child = self._stack.members[name].child
+        if child is None or child.poll() is not None:
+            raise ChaosError(f"{name} ended without a fault; see {self._stack.members[name].log}")
+        process = psutil.Process(child.pid)
+        times = process.cpu_times()
+        noted = self._folder / f"{child.pid}.blocks"
+        blocks = int(noted.read_text() or 0) if noted.exists() else 0
+        return Sample(at, process.memory_info().rss / MEBIBYTE, blocks, times.user + times.system)
 
 
 async def _ask(stack: ChaosStack, service: str, query: str) -> int:
@@ -125,8 +205,8 @@ async def _ask(stack: ChaosStack, service: str, query: str) -> int:
 async def _rows(stack: ChaosStack, service: str) -> dict[str, int]:
     connection = await asyncpg.connect(stack.settings.database_url(service.replace("-", "_")))
     try:
-        await connection.execute("ANALYZE")
-        return {row["relname"]: row["n_live_tup"] for row in await connection.fetch(_TABLES)}
+        names = [row["relname"] for row in await connection.fetch(_TABLES)]
+        return {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in names}
     finally:
         await connection.close()
 
@@ -135,8 +215,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=10, help="how long (10)")
-    parser.add_argument("--warm-up", type=float, default=3, help="minutes at the start that do not count (3)")
+    parser.add_argument("--minutes", type=float, default=60, help="how long (60)")
+    parser.add_argument("--warm-up", type=float, default=15, help="minutes at the start that do not count (15)")
     parser.add_argument("--rate", type=float, default=1.5, help="appointments booked a second (1.5)")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
     arguments = parser.parse_args()
@@ -145,10 +225,21 @@ def main() -> int:
     report = asyncio.run(soak(arguments.minutes, arguments.rate, arguments.warm_up, console))
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(json.dumps(report, indent=1) + "\n")
-    for name, line in report["memory_slope_mib_per_hour"].items():
-        console.print(f"  {name:<16} {line['slope']:+.1f} ± {line['standard_error']:.1f} MiB an hour")
-    console.print(f"{report['inputs']} inputs, {report['violations']} violations. {arguments.report}")
-    return 1 if report["violations"] else 0
+    for name, seen in report["memory"].items():
+        line, blocks = seen["slope_mib_per_hour"], seen["allocated_blocks"]["slope_per_hour"]
+        console.print(
+            f"  {name:<16} {line['slope']:+.1f} ± {line['standard_error']:.1f} MiB an hour, "
+            f"{blocks['slope']:+,.0f} ± {blocks['standard_error']:,.0f} blocks: {seen['verdict']}"
+        )
+    grown = [table for tables in report["tables_grown"].values() for table in tables]
+    console.print(
+        f"soak: {report['inputs']} inputs, {report['violations']} violations, "
+        f"tables grown that keep no history: {', '.join(grown) or 'none'}. {arguments.report}"
+    )
+    verdicts = {seen["verdict"] for seen in report["memory"].values()}
+    if report["violations"] or grown or "grows" in verdicts:
+        return 1
+    return 2 if "undecided" in verdicts else 0
 
 
 if __name__ == "__main__":
