@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import picture
+from bench import camel, mefor, picture
 from bench.harness import PROGRESS
+from local_stack import kafka
 from local_stack.servers import embedded_stack
 
 HERE = Path(__file__).parent
@@ -51,7 +52,10 @@ def main() -> int:
         "--long", nargs="?", type=float, const=LONG_MINUTES, metavar="MINUTES",
         help=f"hold P3's load, too, for so many minutes ({LONG_MINUTES:g})",
     )  # fmt: skip
+    parser.add_argument("--prepare", action="store_true", help="only fetch what stands beside ours in P2")
     options = parser.parse_args()
+    if options.prepare:
+        return prepare()
     wanted = [row.lower() for row in options.rows] or list(known)
     unknown = [row for row in wanted if row not in known]
     if unknown:
@@ -72,9 +76,24 @@ def main() -> int:
     return 2 if failed else 1 if missed else 0
 
 
+def prepare() -> int:
+    """Fetches the peers of P2, so that a run does not wait for their downloads."""
+    try:
+        console.print(f"Apache Camel {camel.VERSION}: {len(camel.fetch())} jars in {camel.JARS}")
+        console.print(f"{mefor.REQUIREMENT}: {mefor.install()}")
+    except (kafka.JarsError, mefor.NotRunError) as error:
+        console.print(f"[red]bench: not all was fetched:[/] {escape(str(error))}")
+        return 2
+    return 0
+
+
 @contextmanager
 def servers() -> Iterator[dict[str, str]]:
-    """A Kafka and a Postgres for the rows: the environment's, or embedded ones for the time of the run."""
+    """A Kafka and a Postgres for the rows: the environment's, or embedded ones for the time of the run.
+
+    SIGTERM ends the run as Ctrl-C does, so that no server outlives it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = ("POSTGRES_ADMIN_URL", "KAFKA_BOOTSTRAP_SERVERS")
     if all(name in os.environ for name in names):
         yield {name: os.environ[name] for name in names}
