@@ -9,6 +9,7 @@ row is unknown or failed.
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ROW_TIMEOUT_SECONDS = 1200
 STOP_SECONDS = 20
+ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
+"""A traceback's last line; what clients say of being left unclosed comes after it."""
 LONG_MINUTES = 10.0
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -172,7 +175,7 @@ def run_program(
                         status.update(f"Measuring {name}: {words}")
                         if not console.is_terminal:
                             console.print(f"  {name}: {words}")
-                    elif line.strip():
+                    elif ERROR.match(line) or (line.strip() and not ERROR.match(last)):
                         last = line.strip()
             process.wait()
         finally:
