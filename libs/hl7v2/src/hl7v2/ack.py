@@ -1,6 +1,7 @@
 """Acknowledgements (HL7 chapter 2, 2.9): AA, AE, AR of the original mode, CA, CE, CR of the enhanced one."""
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,7 +60,7 @@ def build_ack(
     found = complete(request.delimiters)
     header = request.segments("MSH")[0]
     received = {field: header.encoded(field) for field in _COPIED}
-    if _LINE_END.search(header.to_bytes().rstrip(b"\r\n")):
+    if any(b"\r" in value or b"\n" in value for value in received.values()):
         received = {field: _LINE_END.sub(b"", value) for field, value in received.items()}
     version = request.version or _DEFAULT_VERSION
     trigger = request.trigger
@@ -71,7 +72,7 @@ def build_ack(
 
     fields = [
         *(b"MSH", found.encoding_characters, received[5], received[6], received[3], received[4]),
-        *(format_timestamp(at or datetime.now(UTC)).encode("ascii"), b""),
+        *(_now() if at is None else format_timestamp(at).encode("ascii"), b""),
         *(found.component.join(map(text_bytes, type_parts)) if trigger else b"ACK", text_bytes(control_id)),
         *(received[11] or b"P", received[12] or version.encode("ascii", "replace")),
         *(b"", b"", b"", b"", b"", charset.encode("ascii")),
@@ -83,6 +84,16 @@ def build_ack(
     ack = request.answered_by(lines, found)
     _add_errors(ack, version, errors)
     return ack
+
+
+def _now() -> bytes:
+    return _second(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _second(since_1970: int) -> bytes:
+    """MSH-7 is of whole seconds, and many acknowledgements leave within one."""
+    return format_timestamp(datetime.fromtimestamp(since_1970, UTC)).encode("ascii")
 
 
 def _add_errors(ack: Message, version: str, errors: Sequence[AckError]) -> None:

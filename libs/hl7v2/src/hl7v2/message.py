@@ -139,8 +139,14 @@ class Message:
         ``PID[1]-3[1].1.1``. None when absent or empty; NULL when the sender sent ``""``.
         """
         segment_id, number, place = paths.in_message(path)
-        segment = self._find(segment_id, number)
-        return None if segment is None else segment.get_at(place)
+        # As _find, without its calls: messages are read a field at a time.
+        positions = (self._positions or self._index()).get(segment_id)
+        if positions is None or number > len(positions):
+            return None
+        line = self._lines[positions[number - 1]]
+        if line.__class__ is bytes:
+            line = self._segment(positions[number - 1])
+        return line.get_at(place)  # type: ignore[union-attr]  # a segment by now
 
     def raw(self, path: str) -> str | None:
         """The encoded text at the path with its delimiters and escapes; without a repetition, all repetitions."""

@@ -60,11 +60,14 @@ class Segment:
 
     def components(self, path: str) -> list[str | None]:
         """The components of one repetition (or, for ``5.1``, the subcomponents of one component), unescaped."""
-        place = paths.in_segment(path)
-        found = self._bytes_at(place._replace(repetition=place.repetition or 1))
+        field, repetition, component, subcomponent = paths.in_segment(path)
+        found = self._bytes_at(Place(field, repetition or 1, component, subcomponent))
+        if not found:
+            return []
         delimiters = self._context.delimiters
-        char = delimiters.component if place.component is None else delimiters.subcomponent
-        return [self._value(self._first(part)) for part in _split(found, char)] if found else []
+        subdivider, value = delimiters.subcomponent, self._value
+        parts = _split(found, delimiters.component if component is None else subdivider)
+        return [value(_pick(part, subdivider, 1) if subdivider in part else part) if part else None for part in parts]
 
     def count(self, path: str) -> int:
         """How many repetitions the field has; an empty field has none."""
@@ -84,26 +87,28 @@ class Segment:
 
     def get_at(self, place: Place) -> str | None:
         """As ``get``, for a path that is parsed already."""
-        field = self._field(place.field)
-        if not field:
+        number, repetition, component, subcomponent = place
+        fields = self._fields or self._split_fields()
+        index = number - self._offset
+        if index >= len(fields) or index >= MAX_FIELDS:
             return None
-        if self._offset and place.field <= 2:
-            return self._context.decoded(field) if all(number in (None, 1) for number in place[1:]) else None
-        _, repetition, component, subcomponent = place
+        part = fields[index]
+        if not part:
+            return None
+        if self._offset and number <= 2:
+            return self._header_field(place)
         context = self._context
         delimiters = context.delimiters
-        part = (
-            _pick(field, delimiters.repetition, repetition or 1)
-            if delimiters.repetition in field or repetition
-            else field
-        )
+        # _pick is asked only where there is something to pick from: most fields are plain.
+        if repetition or delimiters.repetition in part:
+            part = _pick(part, delimiters.repetition, repetition or 1)
         if part == _NULL_BYTES:
             return NULL
-        if delimiters.component in part or component:
+        if component or delimiters.component in part:
             part = _pick(part, delimiters.component, component or 1)
-        if delimiters.subcomponent in part or subcomponent:
+        if subcomponent or delimiters.subcomponent in part:
             part = _pick(part, delimiters.subcomponent, subcomponent or 1)
-        return self._value(part)
+        return self._value(part) if part else None
 
     def set_at(self, place: Place, value: Value) -> None:
         """As ``set``, for a path that is parsed already."""
@@ -150,6 +155,11 @@ class Segment:
         """The bytes of a field with all its repetitions, in the message's working character set."""
         return self._field(field)
 
+    def _header_field(self, place: Place) -> str | None:
+        """MSH-1 and MSH-2: the delimiters themselves, which have no parts."""
+        whole = all(part in (None, 1) for part in place[1:])
+        return self._context.decoded(self._field(place.field)) if whole else None
+
     def _split_fields(self) -> list[bytes]:
         if self._fields is None:
             self._fields = self._raw.split(self._context.delimiters.field, MAX_FIELDS)
@@ -175,9 +185,6 @@ class Segment:
             found = _pick(found, delimiters.subcomponent, place.subcomponent)
         return found
 
-    def _first(self, part: bytes) -> bytes:
-        return _pick(part, self._context.delimiters.subcomponent, 1)
-
     def _value(self, encoded: bytes) -> str | None:
         if not encoded:
             return None
@@ -187,7 +194,10 @@ class Segment:
         escape = context.delimiters.escape
         if escape and escape in encoded:
             encoded = context.delimiters.unescape(encoded, context.codec)
-        return context.decoded(encoded)
+        try:
+            return encoded.decode(context.codec)
+        except UnicodeDecodeError:
+            return context.decoded(encoded)
 
 
 def _split(value: bytes, char: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from typing import Final
 
 from hl7v2.errors import Hl7Error
@@ -24,25 +25,32 @@ def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
         raise Hl7Error("102", location, "not an HL7 time (YYYY[MM[DD[HH[MM[SS[.S]]]]]][+ZZZZ])")
     year, month, day, hour, minute, second, fraction, zulu, sign, zone_hours, zone_minutes = match.groups()
     try:
-        start_of_day = datetime(int(year), int(month or 1), int(day or 1))  # noqa: DTZ001  # the zone comes last
         hours, minutes, seconds = int(hour or 0), int(minute or 0), int(second or 0)
-        microseconds = int((fraction or "0")[:6].ljust(6, "0"))
+        microseconds = int(fraction[:6].ljust(6, "0")) if fraction else 0
         at_midnight_or_before = hours < 24 or (hours == 24 and minutes == seconds == microseconds == 0)
         if not at_midnight_or_before or minutes > 59 or seconds > 60:
             raise Hl7Error("102", location, "the time of day is out of range")
-        wall = start_of_day + timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=microseconds)
         if zulu:
-            return wall.replace(tzinfo=UTC)
-        if sign:
+            zone = UTC
+        elif sign:
             if int(zone_minutes) > 59:
                 raise Hl7Error("102", location, "the zone offset is out of range")
-            offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
-            return wall.replace(tzinfo=timezone(-offset if sign == "-" else offset))
+            zone = _offset(sign, zone_hours, zone_minutes)
+        midnight = datetime(int(year), int(month or 1), int(day or 1))  # noqa: DTZ001  # the zone comes last
+        if hours < 24 and seconds < 60:
+            return midnight.replace(hour=hours, minute=minutes, second=seconds, microsecond=microseconds, tzinfo=zone)
+        wall = midnight + timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=microseconds)
         return wall.replace(tzinfo=zone)
     except (ValueError, OverflowError) as error:
         if isinstance(error, Hl7Error):
             raise
         raise Hl7Error("102", location, "the date or the zone offset is out of range") from None
+
+
+@lru_cache(maxsize=256)
+def _offset(sign: str, hours: str, minutes: str) -> timezone:
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return timezone(-offset if sign == "-" else offset)
 
 
 def format_timestamp(at: datetime, with_offset: bool = True, *, fraction_digits: int = 0) -> str:  # noqa: FBT001, FBT002

@@ -159,14 +159,26 @@ class AppointmentLink:
         if self.powerserver_heard_at is not None and said_at < self.powerserver_heard_at:
             filled = self._with_missing_details(facts)
             return Decision(filled, Outcome.STALE, changed=_differences(self, filled))
-        updated = self._with_facts(facts)
-        changed = _differences(self, updated)
-        trigger, overruled = self._staff_trigger(facts, updated.slot, said_at)
+        trigger, overruled = self._staff_trigger(facts, facts.slot or self.slot, said_at)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
         # PowerServer's messages come in the order in which it made them: once it says a status itself, nothing that is
         # older than what it took from us can follow.
         told_at = self.powerserver_told_at if overruled or facts.step is None else None
-        heard = replace(updated, powerserver_step=step_shown, powerserver_heard_at=said_at, powerserver_told_at=told_at)
+        heard = replace(
+            self,
+            facility=facts.facility,
+            resource=facts.resource or self.resource,
+            modality=facts.modality or self.modality,
+            slot=facts.slot or self.slot,
+            studies=facts.studies or self.studies,
+            filler_id=facts.filler_id or self.filler_id,
+            accession_numbers=_joined(self.accession_numbers, facts.accession_numbers),
+            reason=facts.reason or self.reason,
+            powerserver_step=step_shown,
+            powerserver_heard_at=said_at,
+            powerserver_told_at=told_at,
+        )
+        changed = _differences(self, heard)
         decision = self._moved(heard, trigger, changed)
         return replace(decision, conflict=overruled) if overruled and decision.conflict is None else decision
 
@@ -272,34 +284,23 @@ class AppointmentLink:
         step = self.step if move.to is self.state and move.to in _REQUESTS else STEP_AFTER.get(trigger, self.step)
         if trigger is Trigger.STAFF_UPDATED and self.state is State.NEW:
             step = WorkflowStep.SCHEDULED
-        after = replace(heard, state=move.to, step=step)
-        if move.to not in _REQUESTS:
-            after = replace(after, requested_slot=None)
         if step is not self.step:
             changed = (*changed, "step")
-        shown = tuple(name for name in changed if name in _SHOWN)
-        if move.only_if_changed and not shown:
+        has_no_effect = move.only_if_changed and _SHOWN.isdisjoint(changed)
+        after = replace(
+            heard,
+            state=move.to,
+            step=step,
+            requested_slot=heard.requested_slot if move.to in _REQUESTS else None,
+            revision=heard.revision + (0 if has_no_effect or move.announces is None else 1),
+        )
+        if has_no_effect:
             outcome = Outcome.DETAIL if changed else Outcome.UNCHANGED
             return Decision(after, outcome, trigger, changed=changed)
-        if move.announces is not None:
-            after = replace(after, revision=after.revision + 1)
         tells = frozenset({move.tells}) if move.tells is not None else frozenset[System]()
         if self.state is State.CANCELLED and self.revision == 0:
             tells = frozenset()  # cancelled before anybody heard of it
         return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
-
-    def _with_facts(self, facts: StaffFacts) -> "AppointmentLink":
-        return replace(
-            self,
-            facility=facts.facility,
-            resource=facts.resource or self.resource,
-            modality=facts.modality or self.modality,
-            slot=facts.slot or self.slot,
-            studies=facts.studies or self.studies,
-            filler_id=facts.filler_id or self.filler_id,
-            accession_numbers=_joined(self.accession_numbers, facts.accession_numbers),
-            reason=facts.reason or self.reason,
-        )
 
     def _with_missing_details(self, facts: StaffFacts) -> "AppointmentLink":
         return replace(

@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from chassis.errors import Malformed, NeedsSetup
-from hl7v2 import NULL, Hl7Error, Message, parse_timestamp
+from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, PatientIdentifier, Sex, Unsaid
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.site import SiteFacility, SiteFile
@@ -28,24 +28,41 @@ def required(message: Message, path: str) -> str:
 
 def said(message: Message, path: str) -> str | Unsaid | None:
     """The text at ``path``: UNSAID when the field is empty, None when the sender deletes it (the HL7 null)."""
-    found = message.get(path)
-    if found is NULL:
-        return None
-    return UNSAID if found is None or not found.strip() else found.strip()
+    return _said(message.get(path))
 
 
 def text(message: Message, path: str) -> str | None:
     """The text at ``path``, None when there is none."""
-    found = said(message, path)
-    return None if isinstance(found, Unsaid) else found
+    return _text(message.get(path))
 
 
 def patient(message: Message, site: SiteFile) -> PatientFacts:
     """PID as facts. At least one of PID-3's issuers has to be in the site file; identifiers of others are left out."""
+    segment = next(iter(message.segments("PID")), None)
+    if segment is None:
+        raise Malformed("PID-3 is missing", location="PID-3", code=REQUIRED_FIELD_MISSING)
+    identifiers = _identifiers(segment, site)
+    family, given, middle = _parts(segment, "5", 3)
+    sex = segment.get("8")
+    language = _said(segment.get("15.1"))
+    return PatientFacts(
+        identifiers=identifiers,
+        family=_text(family) or "",
+        given=_text(given) or "",
+        middle=_said(middle),
+        birth_date=_birth_date(segment),
+        sex=UNSAID if sex is None else _SEX.get(sex.upper(), "U"),
+        email=_email(segment),
+        phone=_said(segment.get("13.1")),
+        language="en" if language is None else language,
+        address=_address(segment),
+    )
+
+
+def _identifiers(segment: Segment, site: SiteFile) -> tuple[PatientIdentifier, ...]:
     identifiers, unknown = [], ""
-    repetitions = message.segments("PID")[0].count("3") if message.segments("PID") else 0
-    for number in range(1, min(repetitions, 50) + 1):
-        value, issuer = message.get(f"PID-3[{number}].1"), message.get(f"PID-3[{number}].4.1")
+    for number in range(1, min(segment.count("3"), 50) + 1):
+        value, _, _, issuer = _parts(segment, f"3[{number}]", 4)
         if not value or value is NULL:
             continue
         if issuer in site.issuers:
@@ -58,20 +75,7 @@ def patient(message: Message, site: SiteFile) -> PatientFacts:
         raise NeedsSetup(
             f"PID-3.4: the issuer of patient id {unknown!r} is not in the site file", setting=f"issuers.{unknown}"
         )
-    sex = message.get("PID-8")
-    language = said(message, "PID-15.1")
-    return PatientFacts(
-        identifiers=tuple(identifiers),
-        family=text(message, "PID-5.1") or "",
-        given=text(message, "PID-5.2") or "",
-        middle=said(message, "PID-5.3"),
-        birth_date=_birth_date(message),
-        sex=UNSAID if sex is None else _SEX.get(sex.upper(), "U"),
-        email=_email(message),
-        phone=said(message, "PID-13.1"),
-        language="en" if language is None else language,
-        address=_address(message),
-    )
+    return tuple(identifiers)
 
 
 def facility(message: Message, site: SiteFile, paths: Sequence[str]) -> tuple[str, SiteFacility]:
@@ -127,8 +131,25 @@ def made_at(message: Message, zone: ZoneInfo, received_at: datetime) -> datetime
     return time(message, "MSH-7", zone) or received_at
 
 
-def _birth_date(message: Message) -> date | Unsaid | None:
-    found = said(message, "PID-7")
+def _said(found: str | None) -> str | Unsaid | None:
+    if found is NULL:
+        return None
+    return UNSAID if found is None else found.strip() or UNSAID
+
+
+def _text(found: str | None) -> str | None:
+    return None if found is None or found is NULL else found.strip() or None
+
+
+def _parts(segment: Segment, path: str, number: int) -> list[str | None]:
+    """The first components at ``path``; a null in the place of the whole field is the null of each."""
+    found = segment.components(path)[:number]
+    missing = NULL if len(found) == 1 and found[0] is NULL else None
+    return [*found, *[missing] * (number - len(found))]
+
+
+def _birth_date(segment: Segment) -> date | Unsaid | None:
+    found = _said(segment.get("7"))
     if found is None or isinstance(found, Unsaid):
         return found
     match = _DATE.match(found)
@@ -138,16 +159,17 @@ def _birth_date(message: Message) -> date | Unsaid | None:
         return UNSAID
 
 
-def _email(message: Message) -> str | Unsaid | None:
-    for path in ("PID-13.4", "PID-13[2].4", "PID-13[3].4"):
-        found = said(message, path)
+def _email(segment: Segment) -> str | Unsaid | None:
+    for path in ("13.4", "13[2].4", "13[3].4"):
+        found = _said(segment.get(path))
         if isinstance(found, str) and "@" in found:
             return found
-    return None if message.get("PID-13") is NULL or message.get("PID-13.4") is NULL else UNSAID
+    return None if segment.get("13") is NULL or segment.get("13.4") is NULL else UNSAID
 
 
-def _address(message: Message) -> Address | Unsaid | None:
-    if message.get("PID-11") is NULL:
+def _address(segment: Segment) -> Address | Unsaid | None:
+    parts = _parts(segment, "11", 6)
+    if parts[0] is NULL:
         return None
-    parts = [text(message, f"PID-11.{number}") for number in (1, 3, 4, 5, 6)]
-    return Address(*parts) if any(parts) else UNSAID
+    line, _, *others = map(_text, parts)
+    return Address(line, *others) if line or any(others) else UNSAID
