@@ -37,15 +37,10 @@ _ROUTE = """
 _JVM = ("-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN")
 
 
-def fetch() -> list[Path]:
-    """Its jars, fetched on the first call. Raises ``local_stack.kafka.JarsError``."""
-    return kafka.fetch_jars(JARS, endpoint=ENDPOINT, lock=LOCK)
-
-
 @contextmanager
 def listening(folder: Path, bootstrap: str, topic: str) -> Iterator[int]:
     """The route runs and listens on the port that is given. Raises ``local_stack.kafka.JarsError`` without its jars."""
-    jars = fetch()
+    jars = kafka.fetch_jars(JARS, endpoint=ENDPOINT, lock=LOCK)
     port = free_port()
     (folder / "route.yaml").write_text(_ROUTE.format(port=port, topic=topic, bootstrap=bootstrap))
     settings = f"camel.main.routes-include-pattern=file:{folder / 'route.yaml'}\n"
@@ -73,7 +68,10 @@ def listening(folder: Path, bootstrap: str, topic: str) -> Iterator[int]:
 def write_lock() -> None:
     """`python -m bench.camel`: fetches the jars anew and writes down what each is."""
     LOCK.unlink(missing_ok=True)
-    lines = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}" for jar in fetch()]
+    lines = [
+        f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}"
+        for jar in kafka.fetch_jars(JARS, endpoint=ENDPOINT, lock=LOCK)
+    ]
     LOCK.write_text("\n".join(["# SHA-256 of every jar that the Camel route beside P2 and P3 runs on", *lines]) + "\n")
 
 

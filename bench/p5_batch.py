@@ -58,15 +58,11 @@ class States:
         for found in await self.transaction.connection.fetch(statement, ids):
             self.rows[found["id"]] = found["revision"]
 
-    async def flush(self, connection: Any) -> None:
+    async def flush(self, _connection: Any) -> None:
         ids, revisions = [one for one, _ in self.changed], [one for _, one in self.changed]
         newest = dict(self.changed)
-        await connection.execute(
-            "WITH h AS (INSERT INTO history (aggregate_id, revision) SELECT * FROM unnest($1::uuid[], $2::int[])) "
-            "INSERT INTO state SELECT id, revision, 'body' FROM unnest($3::uuid[], $4::int[]) AS n (id, revision) "
-            "ON CONFLICT (id) DO UPDATE SET revision = excluded.revision",
-            ids, revisions, list(newest), list(newest.values()),
-        )  # fmt: skip
+        self.transaction.write(WRITE_HISTORY, ids, revisions)
+        self.transaction.write(WRITE_STATE, list(newest), list(newest.values()))
         self.changed.clear()
 
 
@@ -109,6 +105,11 @@ def rows_of(message: contracts.Message) -> tuple[Any, ...]:
     return (message.type, message.aggregate_id, message.revision, message.message_id, message.to_bytes(), "{}")
 
 
+WRITE_HISTORY = "INSERT INTO history (aggregate_id, revision) SELECT * FROM unnest($1::uuid[], $2::int[])"
+WRITE_STATE = """
+INSERT INTO state SELECT id, revision, 'body' FROM unnest($1::uuid[], $2::int[]) AS n (id, revision)
+ON CONFLICT (id) DO UPDATE SET revision = excluded.revision
+"""
 INBOX = "INSERT INTO inbox (consumer, message_id) VALUES ('floor', $1) ON CONFLICT DO NOTHING"
 STATE = "INSERT INTO state VALUES ($1, $2, 'body') ON CONFLICT (id) DO UPDATE SET revision = excluded.revision"
 HISTORY = "INSERT INTO history (aggregate_id, revision) VALUES ($1, $2)"

@@ -3,6 +3,7 @@
 The text comes from the chassis, so a statement that changes there without its answer here meets the contract suite.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -62,10 +63,9 @@ async def _outbox_waiting(session: Session, values: tuple[Any, ...]) -> list[Row
 # ---- the flush
 
 
-@answers(transaction._FLUSH)
-async def _flush(session: Session, values: tuple[Any, ...]) -> list[Row]:
+async def _write_outbox(session: Session, values: Sequence[Any]) -> None:
     database = session.database
-    for topic, aggregate_id, revision, message_id, value, headers, traceparent in zip(*values[:7], strict=True):
+    for topic, aggregate_id, revision, message_id, value, headers, traceparent in zip(*values, strict=True):
         identifier = next(database.sequences["outbox"])
         row = {
             "id": identifier, "topic": topic, "aggregate_id": aggregate_id, "revision": revision,
@@ -74,9 +74,11 @@ async def _flush(session: Session, values: tuple[Any, ...]) -> list[Row]:
         }  # fmt: skip
         if not await session.insert("outbox", identifier, row, (aggregate_id, revision)):
             raise asyncpg.UniqueViolationError("uq_outbox_aggregate_id")
-    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent in zip(
-        *values[7:15], strict=True
-    ):
+
+
+async def _write_deliveries(session: Session, values: Sequence[Any]) -> None:
+    database = session.database
+    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent in zip(*values, strict=True):
         row = {
             "id": identifier, "sequence": next(database.sequences["deliveries"]), "destination": destination,
             "key": key, "kind": kind, "payload": payload, "headers": headers, "idempotency_key": idempotency_key,
@@ -85,7 +87,33 @@ async def _flush(session: Session, values: tuple[Any, ...]) -> list[Row]:
             "created_at": database.time(), "done_at": None,
         }  # fmt: skip
         await session.insert("deliveries", identifier, row, (destination, idempotency_key))
-    session.notices += values[19]
+
+
+_OUTBOX_COLUMNS = len(transaction._OutboxRow._fields)
+
+
+@answers(transaction._as_one((transaction._WRITE_OUTBOX,)))
+async def _flush_outbox(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    *rows, channels = values
+    await _write_outbox(session, rows)
+    session.notices += channels
+    return []
+
+
+@answers(transaction._as_one((transaction._WRITE_DELIVERIES,)))
+async def _flush_deliveries(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    *rows, channels = values
+    await _write_deliveries(session, rows)
+    session.notices += channels
+    return []
+
+
+@answers(transaction._as_one((transaction._WRITE_OUTBOX, transaction._WRITE_DELIVERIES)))
+async def _flush_both(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    *rows, channels = values
+    await _write_outbox(session, rows[:_OUTBOX_COLUMNS])
+    await _write_deliveries(session, rows[_OUTBOX_COLUMNS:])
+    session.notices += channels
     return []
 
 

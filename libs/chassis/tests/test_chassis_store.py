@@ -180,3 +180,57 @@ async def test_contract_a_revision_taken_twice_is_an_error(transaction) -> None:
     transaction.publish(event(key, 1))
     with pytest.raises((asyncpg.UniqueViolationError, RevisionTakenError)):
         await transaction.flush()
+
+
+PARENTS = """
+CREATE TABLE parents (id int PRIMARY KEY, name text NOT NULL);
+CREATE TABLE children (parent_id int NOT NULL REFERENCES parents (id));
+"""
+
+
+class Family:
+    """A participant that stages its rows; the children's table refers to the parents'."""
+
+    def __init__(self, transaction: Transaction, children: list[int]) -> None:
+        self.transaction = transaction
+        self.children = children
+
+    def mark(self) -> None:
+        return None
+
+    def rollback_to(self, mark: object) -> None:
+        del mark
+
+    async def flush(self, _connection: asyncpg.Connection) -> None:
+        self.transaction.write("INSERT INTO children SELECT unnest($1::int[])", self.children)
+        parents = "INSERT INTO parents SELECT id, name FROM unnest($1::text[], $2::int[]) AS given (name, id)"
+        self.transaction.write(parents, ["a", "b"], [1, 2])
+
+
+async def test_what_is_staged_is_written_in_one_statement_whatever_refers_to_what(store) -> None:
+    await store.pool.execute(PARENTS)
+    asked: list[str] = []
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        transaction.join(Family(transaction, [2, 1, 2]))
+        transaction.publish(event(uuid4(), 1))
+        transaction.deliver("partner", key=uuid4(), kind="k", payload=b"p", idempotency_key="one")
+        transaction.audit(actor="a", action="b", subject="c")
+        with connection.query_logger(lambda record: asked.append(record.query)):
+            await transaction.flush()
+    assert sum("INSERT" in one for one in asked) == 1  # the others are asyncpg's, about types
+    assert await store.pool.fetch("SELECT id, name FROM parents ORDER BY id") == [(1, "a"), (2, "b")]
+    assert [row[0] for row in await store.pool.fetch("SELECT parent_id FROM children ORDER BY 1")] == [1, 2, 2]
+    for table in ("outbox", "deliveries", "operator_audit"):
+        assert await store.pool.fetchval(f"SELECT count(*) FROM {table}") == 1
+
+
+async def test_of_what_is_staged_a_refused_part_lets_nothing_through(store) -> None:
+    await store.pool.execute(PARENTS)
+    async with store.pool.acquire() as connection:
+        transaction = Transaction(connection)
+        transaction.join(Family(transaction, [3]))
+        transaction.publish(event(uuid4(), 1))
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await transaction.flush()
+    assert await store.pool.fetchval("SELECT (SELECT count(*) FROM parents) + (SELECT count(*) FROM outbox)") == 0

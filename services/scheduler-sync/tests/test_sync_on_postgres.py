@@ -5,14 +5,13 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID
 
-import asyncpg
 import pytest
 from sync_harness import Harness
 from sync_samples import PID, orm, siu
 
-from chassis.deliveries import Receipt, Taken
+from chassis.deliveries import Receipt
 from chassis.errors import Malformed, NeedsSetup, StoreUnavailable, Transient
-from chassis.transaction import Transaction
+from chassis.testing import eventually
 from hl7v2 import Message
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import Found
@@ -260,40 +259,6 @@ async def test_a_store_that_is_away_while_ids_are_looked_up_is_nobodys_fault(har
             await asked
 
 
-class CountingPool:
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
-        self.statements = 0
-
-    async def fetch(self, *asked: object) -> list[asyncpg.Record]:
-        self.statements += 1
-        return await self._pool.fetch(*asked)
-
-
-async def test_many_deliveries_ask_for_their_ids_at_once_and_are_kept_at_once(harness: Harness):
-    people = [PID.replace("4711", f"47{number}") for number in (11, 12, 13)]
-    await harness.hear(*(siu(placer=f"P{number}", pid=pid) for number, pid in enumerate(people)))
-    waiting = await harness.deliveries()
-    async with harness.store.pool.acquire() as connection, connection.transaction():
-        transaction = Transaction(connection)
-        taken = [
-            Taken(one, Receipt({"id": f"{number}", "version_id": "1", "status": "pending"}))
-            for number, one in enumerate(waiting)
-        ]
-        await harness.settlement.omegaai(transaction, taken)
-        await transaction.flush()
-    pool = CountingPool(harness.store.pool)
-    ids = StoredIds(pool)
-    links = [AppointmentSnapshot.from_bytes(one.payload).link_id for one in waiting if one.kind != "patient.upsert"]
-    patients = [one.key for one in waiting if one.kind == "patient.upsert"]
-    given = {one.delivery.key: one.receipt.detail["id"] for one in taken if one.delivery.kind == "patient.upsert"}
-    assert [one.patient_fhir_id for one in await asyncio.gather(*map(ids.of_patient, patients))] == list(given.values())
-    assert {one.written_version for one in await asyncio.gather(*map(ids.of_link, links))} == {"1"}
-    assert pool.statements == 2
-    assert (await ids.of_link(UUID(int=1))) == KnownIds(None)
-    assert pool.statements == 3
-
-
 async def test_our_own_write_is_not_taken_for_the_patients_while_staff_have_moved_on(harness: Harness):
     """Staff confirm and take it back; our ``booked`` shows in OmegaAI before its delivery is settled.
 
@@ -319,3 +284,27 @@ async def test_an_act_of_the_patient_does_not_wait_for_a_write_of_another_status
     await harness.rows("UPDATE deliveries SET attempts = 1")
     assert await omegaai_shows(harness, "booked", "2", "t1") is None
     assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "L2"
+
+
+async def test_who_waited_for_a_patient_knows_the_identifiers_that_came_meanwhile(harness: Harness):
+    assert await harness.hear(siu()) == [None]
+    patient = await harness.row("SELECT * FROM patients")
+
+    async def is_waiting() -> bool:
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return (await harness.row(waiting))["count"] == 1
+
+    async with harness.store.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT 1 FROM patients FOR UPDATE")
+        moved = PID.replace("12 Elm St", "7 Oak Ave")
+        hearing = asyncio.create_task(harness.hear(siu(control_id="PS2", made=LATER["made"], pid=moved)))
+        await eventually(is_waiting, timeout_seconds=60, what="the message waits for the patient")
+        await other.execute(
+            "INSERT INTO patient_identifiers VALUES ($1, 'ELSEWHERE', '99', $2, 1)", patient["site"], patient["id"]
+        )
+    assert await hearing == [None]
+    updated = await harness.event("patient.updated")
+    assert [one["value"] for one in updated["data"]["identifiers"]] == ["4711", "99"]
+    assert updated["data"]["address"]["line"] == "7 Oak Ave"

@@ -10,6 +10,7 @@ replayable), a bug (kept), or not now, such as a store that is down (nothing is 
 
 import asyncio
 import hashlib
+import os
 import ssl as tls
 import time
 from collections import deque
@@ -349,7 +350,7 @@ def _refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
 
 def _control_id() -> str:
     """An MSH-10 of ours: 20 characters, which is what version 2.3.1 allows."""
-    return contracts.uuid7().hex[-20:].upper()
+    return os.urandom(10).hex().upper()
 
 
 # ---- the operator's hand ------------------------------------------------------------------------------------------

@@ -125,13 +125,14 @@ class RevisionTakenError(Exception):
 class RecordingTransaction:
     """Stands for ``Transaction`` in tests of handlers. One contract suite holds it to the real one.
 
-    ``events``, ``deliveries`` and ``audits`` are what a commit would have written.
+    ``events``, ``deliveries`` and ``audits`` are what a commit would have written; ``writes`` what participants staged.
     """
 
     connection: Any = None
     events: list[contracts.Message] = field(default_factory=list)
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     audits: list[dict[str, Any]] = field(default_factory=list)
+    writes: list[tuple[str, tuple[object, ...]]] = field(default_factory=list)
     _participants: list[Participant] = field(default_factory=list)
     _written: tuple[int, int] = (0, 0)
 
@@ -163,6 +164,9 @@ class RecordingTransaction:
 
     def audit(self, *, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
         self.audits.append({"actor": actor, "action": action, "subject": subject, "detail": dict(detail or {})})
+
+    def write(self, statement: str, *arguments: object) -> None:
+        self.writes.append((statement, arguments))
 
     def mark(self) -> Any:
         inner = tuple(participant.mark() for participant in self._participants)

@@ -5,7 +5,9 @@ everything of the batch has been written. A savepoint is a mark of lengths, so t
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -27,7 +29,9 @@ class Participant(Protocol):
         """Forgets every change since ``mark``."""
 
     async def flush(self, connection: "asyncpg.Connection") -> None:
-        """Writes what has changed. Called once, before the chassis' own rows are written."""
+        """Writes what has changed, or stages it with ``Transaction.write``. Called once, before the chassis' own rows
+        are written.
+        """
 
 
 class _OutboxRow(NamedTuple):
@@ -65,25 +69,20 @@ class _Mark(NamedTuple):
     participants: tuple[object, ...]
 
 
-_FLUSH = """
-WITH
-outbox_rows AS (
-    INSERT INTO outbox (topic, aggregate_id, revision, message_id, value, headers, traceparent)
-    SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
-),
-delivery_rows AS (
-    INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
-    SELECT * FROM unnest(
-        $8::uuid[], $9::text[], $10::uuid[], $11::text[], $12::bytea[], $13::text[], $14::text[], $15::text[]
-    )
-    ON CONFLICT (destination, idempotency_key) DO NOTHING
-),
-audit_rows AS (
-    INSERT INTO operator_audit (actor, action, subject, detail)
-    SELECT * FROM unnest($16::text[], $17::text[], $18::text[], $19::text[])
-)
-SELECT pg_notify(channel, '') FROM unnest($20::text[]) AS channel
+_WRITE_OUTBOX = """
+INSERT INTO outbox (topic, aggregate_id, revision, message_id, value, headers, traceparent)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
 """
+_WRITE_DELIVERIES = """
+INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[])
+ON CONFLICT (destination, idempotency_key) DO NOTHING
+"""
+_WRITE_AUDIT = """
+INSERT INTO operator_audit (actor, action, subject, detail)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+"""
+_PARAMETER = re.compile(r"\$(\d+)")
 
 LARGEST_EVENT_BYTES = 256 * 1024
 OUTBOX_CHANNEL = "outbox"
@@ -99,6 +98,7 @@ class Transaction:
         self._outbox: list[_OutboxRow] = []
         self._deliveries: list[_DeliveryRow] = []
         self._audit: list[_AuditRow] = []
+        self._writes: list[tuple[str, Sequence[object]]] = []
 
     def join(self, participant: Participant) -> None:
         """Lets a repository take part in savepoints and in the flush. Call before the first handler runs."""
@@ -173,29 +173,48 @@ class Transaction:
         for participant, inner in zip(self._participants, mark.participants, strict=True):
             participant.rollback_to(inner)
 
+    def write(self, statement: str, *arguments: object) -> None:
+        """Stages a statement of a participant's flush that modifies data: all of them go out in one round trip.
+
+        They become parts of one statement: none sees what another writes, and no two may touch one row. Foreign keys
+        are checked when all have run.
+        """
+        self._writes.append((statement, arguments))
+
     async def flush(self) -> None:
-        """Writes the participants' changes, then everything of the chassis in one statement."""
+        """Writes the participants' changes and everything of the chassis, in one statement as far as it is staged."""
         for participant in self._participants:
             await participant.flush(self.connection)
-        if not (self._outbox or self._deliveries or self._audit):
-            return
         channels = []
         if self._outbox:
             channels.append(OUTBOX_CHANNEL)
+            self.write(_WRITE_OUTBOX, *zip(*self._outbox, strict=True))
         if self._deliveries:
             channels.append(DELIVERIES_CHANNEL)
-        await self.connection.execute(
-            _FLUSH,
-            *_columns(self._outbox, len(_OutboxRow._fields)),
-            *_columns(self._deliveries, len(_DeliveryRow._fields)),
-            *_columns(self._audit, len(_AuditRow._fields)),
-            channels,
-        )
+            self.write(_WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
+        if self._audit:
+            self.write(_WRITE_AUDIT, *zip(*self._audit, strict=True))
+        if not self._writes:
+            return
+        statement = _as_one(tuple([statement for statement, _ in self._writes]))
+        arguments = [argument for _, given in self._writes for argument in given]
+        await self.connection.execute(statement, *arguments, channels)
         self._outbox.clear()
         self._deliveries.clear()
         self._audit.clear()
+        self._writes.clear()
 
 
-def _columns(rows: list[_OutboxRow] | list[_DeliveryRow] | list[_AuditRow], width: int) -> list[tuple[object, ...]]:
-    """Rows as one array per column, which is what unnest takes."""
-    return list(zip(*rows, strict=True)) if rows else [()] * width
+@lru_cache(maxsize=256)
+def _as_one(statements: tuple[str, ...]) -> str:
+    """The statements as common table expressions of one, their parameters counted through; and the notifications."""
+    parts, offset = [], 0
+    for number, statement in enumerate(statements, 1):
+        parts.append(f"write_{number} AS ({_counted_on(statement, offset)})")
+        offset += max((int(found) for found in _PARAMETER.findall(statement)), default=0)
+    notify = f"SELECT pg_notify(channel, '') FROM unnest(${offset + 1}::text[]) AS channel"  # noqa: S608 (a number)
+    return f"WITH {', '.join(parts)} {notify}"
+
+
+def _counted_on(statement: str, offset: int) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + offset}", statement)

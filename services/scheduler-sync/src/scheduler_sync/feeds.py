@@ -54,8 +54,8 @@ class OpenWork:
 
     def __call__(self, transaction: Transaction) -> StoredWork:
         name = self._site.file.site
-        patients = PatientRepository(transaction.connection, name)
-        links = LinkRepository(transaction.connection, name)
+        patients = PatientRepository(transaction, name)
+        links = LinkRepository(transaction, name)
         transaction.join(patients)
         transaction.join(links)
         return StoredWork(transaction, patients, links)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chassis.transaction import Transaction
 from scheduler_sync.domain.appointment import AppointmentLink
 from scheduler_sync.domain.link import System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
@@ -56,13 +57,16 @@ _WRITE_HISTORY: Final = _insert("link_history", columns.HISTORY)
 _WRITE_CONFLICTS: Final = _insert("conflicts", columns.CONFLICT)
 _PARK: Final = _upsert("parked_tasks", columns.PARKED, key="task_id", extra=", replayed_at = NULL")
 
-_FIND_PATIENTS: Final = """
-SELECT DISTINCT found.patient_id FROM patient_identifiers AS found
-JOIN unnest($2::text[], $3::text[]) AS asked (issuer, value)
-ON found.issuer = asked.issuer AND found.value = asked.value
-WHERE found.site = $1"""
+_LOCK_IDENTIFIED: Final = """
+SELECT * FROM patients WHERE id IN (
+    SELECT found.patient_id FROM patient_identifiers AS found
+    JOIN unnest($2::text[], $3::text[]) AS asked (issuer, value)
+    ON found.issuer = asked.issuer AND found.value = asked.value
+    WHERE found.site = $1
+) ORDER BY id FOR UPDATE"""
 _LOCK_PATIENTS: Final = "SELECT * FROM patients WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 _READ_PATIENTS: Final = "SELECT * FROM patients WHERE id = ANY($1::uuid[])"
+# Asked when the locks are held: in the statement that waits for them it would give what was there before the wait.
 _IDENTIFIERS: Final = (
     "SELECT patient_id, issuer, value FROM patient_identifiers WHERE patient_id = ANY($1::uuid[]) "
     "ORDER BY patient_id, position"
@@ -125,8 +129,9 @@ class _Undoable(Generic[A]):
 class PatientRepository:
     """The patients of a batch."""
 
-    def __init__(self, connection: asyncpg.Connection, site: str) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, site: str) -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
         self._site = site
         self._patients: _Undoable[Patient] = _Undoable()
         self._by_identifier: dict[tuple[str, str], UUID] = {}
@@ -137,12 +142,13 @@ class PatientRepository:
         wanted = {(one.issuer, one.value) for one in identifiers} - self._by_identifier.keys()
         if wanted:
             issuers, values = zip(*wanted, strict=True)
-            found = await self._connection.fetch(_FIND_PATIENTS, self._site, list(issuers), list(values))
-            await self._take([row["patient_id"] for row in found], _LOCK_PATIENTS)
+            await self._take(await self._connection.fetch(_LOCK_IDENTIFIED, self._site, issuers, values))
 
     async def load_by_id(self, patient_ids: Iterable[UUID], *, lock: bool = True) -> None:
         """Load these patients; without ``lock`` only to look at them."""
-        await self._take(list(set(patient_ids) - self._patients.now.keys()), _LOCK_PATIENTS if lock else _READ_PATIENTS)
+        wanted = list(set(patient_ids) - self._patients.now.keys())
+        if wanted:
+            await self._take(await self._connection.fetch(_LOCK_PATIENTS if lock else _READ_PATIENTS, wanted))
 
     def identified_by(self, identifiers: Sequence[PatientIdentifier]) -> Patient | None:
         """The patient of the first identifier that is known."""
@@ -174,10 +180,11 @@ class PatientRepository:
         }
 
     async def flush(self, connection: asyncpg.Connection) -> None:
+        del connection  # staged, to go out with all the rest
         patients = self._patients.take_changed()
         if not patients:
             return
-        await connection.execute(_WRITE_PATIENTS, *_lists([columns.patient_row(one) for one in patients]))
+        self._transaction.write(_WRITE_PATIENTS, *_lists([columns.patient_row(one) for one in patients]))
         identifiers = [
             (self._site, one.issuer, one.value, patient.id, position)
             for patient in patients
@@ -186,13 +193,12 @@ class PatientRepository:
             and self._by_identifier.get((one.issuer, one.value)) == patient.id
         ]
         if identifiers:
-            await connection.execute(_WRITE_IDENTIFIERS, *_lists(identifiers))
+            self._transaction.write(_WRITE_IDENTIFIERS, *_lists(identifiers))
             self._written.update((issuer, value) for _, issuer, value, _, _ in identifiers)
 
-    async def _take(self, patient_ids: Sequence[UUID], statement: str) -> None:
-        if not patient_ids:
+    async def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
             return
-        rows = await self._connection.fetch(statement, patient_ids)
         identifiers: dict[UUID, list[PatientIdentifier]] = {}
         for row in await self._connection.fetch(_IDENTIFIERS, [row["id"] for row in rows]):
             identifiers.setdefault(row["patient_id"], []).append(PatientIdentifier(row["issuer"], row["value"]))
@@ -207,8 +213,9 @@ class PatientRepository:
 class LinkRepository:
     """The appointment links of a batch, and what is written about them."""
 
-    def __init__(self, connection: asyncpg.Connection, site: str) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, site: str) -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
         self._site = site
         self._links: _Undoable[AppointmentLink] = _Undoable()
         self._by_placer: dict[str, UUID] = {}
@@ -277,9 +284,10 @@ class LinkRepository:
         del self._history[history:], self._conflicts[conflicts:], self._parked[parked:]
 
     async def flush(self, connection: asyncpg.Connection) -> None:
+        del connection  # staged, to go out with all the rest
         links = self._links.take_changed()
         if links:
-            await connection.execute(_WRITE_LINKS, *_lists([columns.link_row(one) for one in links]))
+            self._transaction.write(_WRITE_LINKS, *_lists([columns.link_row(one) for one in links]))
         if self._history:
             rows = [
                 (
@@ -289,14 +297,14 @@ class LinkRepository:
                 )
                 for one in self._history
             ]  # fmt: skip
-            await connection.execute(_WRITE_HISTORY, *_lists(rows))
+            self._transaction.write(_WRITE_HISTORY, *_lists(rows))
         if self._conflicts:
             noted = [(one.link_id, one.at, one.source, one.cause_id, one.why) for one in self._conflicts]
-            await connection.execute(_WRITE_CONFLICTS, *_lists(noted))
+            self._transaction.write(_WRITE_CONFLICTS, *_lists(noted))
         if self._parked:
             parked = {one.task_id: one for one in self._parked}
             tasks = [(one.task_id, one.focus, one.expression, one.reason, one.at) for one in parked.values()]
-            await connection.execute(_PARK, *_lists(tasks))
+            self._transaction.write(_PARK, *_lists(tasks))
         self._history, self._conflicts, self._parked = [], [], []
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -305,5 +313,5 @@ class LinkRepository:
             self._by_placer[row["placer_number"]] = row["id"]
 
 
-def _lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _lists(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return list(zip(*rows, strict=True))
