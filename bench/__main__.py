@@ -9,6 +9,7 @@ row is unknown or failed.
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,14 +24,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import picture
+from bench import camel, mefor, picture
 from bench.harness import PROGRESS
+from local_stack import kafka
 from local_stack.servers import embedded_stack
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ROW_TIMEOUT_SECONDS = 1200
 STOP_SECONDS = 20
+ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
+"""A traceback's last line; what clients say of being left unclosed comes after it."""
 LONG_MINUTES = 10.0
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -51,7 +55,10 @@ def main() -> int:
         "--long", nargs="?", type=float, const=LONG_MINUTES, metavar="MINUTES",
         help=f"hold P3's load, too, for so many minutes ({LONG_MINUTES:g})",
     )  # fmt: skip
+    parser.add_argument("--prepare", action="store_true", help="only fetch what stands beside ours in P2")
     options = parser.parse_args()
+    if options.prepare:
+        return prepare()
     wanted = [row.lower() for row in options.rows] or list(known)
     unknown = [row for row in wanted if row not in known]
     if unknown:
@@ -72,9 +79,24 @@ def main() -> int:
     return 2 if failed else 1 if missed else 0
 
 
+def prepare() -> int:
+    """Fetches the peers of P2, so that a run does not wait for their downloads."""
+    try:
+        console.print(f"Apache Camel {camel.VERSION}: {len(camel.fetch())} jars in {camel.JARS}")
+        console.print(f"{mefor.REQUIREMENT}: {mefor.install()}")
+    except (kafka.JarsError, mefor.NotRunError) as error:
+        console.print(f"[red]bench: not all was fetched:[/] {escape(str(error))}")
+        return 2
+    return 0
+
+
 @contextmanager
 def servers() -> Iterator[dict[str, str]]:
-    """A Kafka and a Postgres for the rows: the environment's, or embedded ones for the time of the run."""
+    """A Kafka and a Postgres for the rows: the environment's, or embedded ones for the time of the run.
+
+    SIGTERM ends the run as Ctrl-C does, so that no server outlives it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = ("POSTGRES_ADMIN_URL", "KAFKA_BOOTSTRAP_SERVERS")
     if all(name in os.environ for name in names):
         yield {name: os.environ[name] for name in names}
@@ -153,7 +175,7 @@ def run_program(
                         status.update(f"Measuring {name}: {words}")
                         if not console.is_terminal:
                             console.print(f"  {name}: {words}")
-                    elif line.strip():
+                    elif ERROR.match(line) or (line.strip() and not ERROR.match(last)):
                         last = line.strip()
             process.wait()
         finally:

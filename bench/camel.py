@@ -37,10 +37,15 @@ _ROUTE = """
 _JVM = ("-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN")
 
 
+def fetch() -> list[Path]:
+    """Its jars, fetched on the first call. Raises ``local_stack.kafka.JarsError``."""
+    return kafka.fetch_jars(JARS, endpoint=ENDPOINT, lock=LOCK)
+
+
 @contextmanager
 def listening(folder: Path, bootstrap: str, topic: str) -> Iterator[int]:
     """The route runs and listens on the port that is given. Raises ``local_stack.kafka.JarsError`` without its jars."""
-    jars = kafka.fetch_jars(JARS, endpoint=ENDPOINT, lock=LOCK)
+    jars = fetch()
     port = free_port()
     (folder / "route.yaml").write_text(_ROUTE.format(port=port, topic=topic, bootstrap=bootstrap))
     settings = f"camel.main.routes-include-pattern=file:{folder / 'route.yaml'}\n"
@@ -68,10 +73,7 @@ def listening(folder: Path, bootstrap: str, topic: str) -> Iterator[int]:
 def write_lock() -> None:
     """`python -m bench.camel`: fetches the jars anew and writes down what each is."""
     LOCK.unlink(missing_ok=True)
-    lines = [
-        f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}"
-        for jar in kafka.fetch_jars(JARS, endpoint=ENDPOINT, lock=LOCK)
-    ]
+    lines = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}" for jar in fetch()]
     LOCK.write_text("\n".join(["# SHA-256 of every jar that the Camel route beside P2 and P3 runs on", *lines]) + "\n")
 
 

@@ -123,7 +123,10 @@ async def pairs(ours: Measure, floor: Measure, number: int = PAIRS) -> tuple[flo
     """Ours, the floor's, and the ratio pair by pair, each as a median; measured in turn, after one warm-up of both."""
     await ours()
     await floor()
-    measured = [(await ours(), await floor()) for _ in range(number)]
+    measured = []
+    for turn in range(number):
+        measured.append((await ours(), await floor()))
+        progress(f"pair {turn + 1} of {number}: {measured[-1][0]:,.0f} beside {measured[-1][1]:,.0f}")
     ratio = statistics.median(a / b for a, b in measured)
     return statistics.median(a for a, _ in measured), statistics.median(b for _, b in measured), ratio
 

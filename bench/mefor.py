@@ -16,7 +16,7 @@ from local_stack.ports import free_port
 
 REQUIREMENT = "messagefoundry==0.2.1"
 HOME = Path(os.environ.get("SUITE_LOCAL_DIR", Path(__file__).parents[1] / ".local")) / "messagefoundry"
-INSTALL_SECONDS = 300
+INSTALL_SECONDS = 600
 _GRAPH = """
 from messagefoundry import MLLP, inbound, router
 

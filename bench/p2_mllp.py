@@ -30,7 +30,7 @@ import asyncpg
 import uvloop
 
 from bench import camel, mefor
-from bench.harness import at_least, database, driven, empty_database, kafka_topics, listening, main, row
+from bench.harness import at_least, database, driven, empty_database, kafka_topics, listening, main, progress, row
 from local_stack.kafka import JarsError
 
 SECONDS = 1.5
@@ -201,8 +201,10 @@ async def rows() -> list[dict[str, Any]]:
     servers, result = Servers(), []
     with tempfile.TemporaryDirectory(prefix="bench-p2-") as folder:
         async with AsyncExitStack() as resources:
+            progress("starting the servers and warming Camel, two minutes")
             await servers.start(resources, Path(folder))
             for connections in LOADS:
+                progress(f"{connections} connections: {', '.join(servers.ports)}")
                 for port in servers.ports.values():
                     await asyncio.to_thread(driven, port, connections, WARM_SECONDS)
                 measured = [await _once(servers, connections, turn) for turn in range(PAIRS)]

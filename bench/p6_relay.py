@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 import contracts
-from bench.harness import database, kafka_topics, main, row
+from bench.harness import database, kafka_topics, main, progress, row
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
 from chassis.settings import KafkaSettings, StoreSettings
@@ -112,6 +112,7 @@ async def rows() -> list[dict[str, Any]]:
         measured = []
         for _ in range(5):
             measured.append((await drained(store, kafka), await sent_bare(bootstrap, prefix)))
+            progress(f"drained {measured[-1][0]:,.0f} rows/s beside {measured[-1][1]:,.0f}")
             await store.pool.execute("TRUNCATE outbox")
         drain, floor = statistics.median(a for a, _ in measured), statistics.median(b for _, b in measured)
         ratio = statistics.median(a / b for a, b in measured)

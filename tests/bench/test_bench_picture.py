@@ -50,6 +50,8 @@ def test_a_program_of_a_row_is_heard_ended_and_told_apart(tmp_path: Path) -> Non
     assert run_program([str(script)], {}, "p0", 60) == [{"id": "P0"}]
     script.write_text("import sys; print('lost', file=sys.stderr); sys.exit(3)")
     assert _error(script, 60) == "lost"
+    script.write_text("import atexit; atexit.register(print, 'unclosed', file=__import__('sys').stderr); {}['key']")
+    assert _error(script, 60) == "KeyError: 'key'"
     script.write_text(
         "import subprocess, sys; subprocess.Popen(['sleep', '300']); print('· up', file=sys.stderr, flush=True);"
         " subprocess.run(['sleep', '300'])"

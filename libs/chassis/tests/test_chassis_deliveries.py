@@ -56,7 +56,7 @@ async def working(store, partner, **more):
     finally:
         partner.hangs.set()
         await worker.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
 
 async def states(store) -> list[str]:

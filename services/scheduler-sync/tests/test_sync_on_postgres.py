@@ -5,13 +5,15 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sync_harness import Harness
 from sync_samples import PID, orm, siu
 
-from chassis.deliveries import Receipt
+from chassis.deliveries import Receipt, Taken
 from chassis.errors import Malformed, NeedsSetup, StoreUnavailable, Transient
 from chassis.testing import eventually
+from chassis.transaction import Transaction
 from hl7v2 import Message
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import Found
@@ -257,6 +259,40 @@ async def test_a_store_that_is_away_while_ids_are_looked_up_is_nobodys_fault(har
     for asked in (ids.of_patient(UUID(int=1)), ids.of_link(UUID(int=1))):
         with pytest.raises(StoreUnavailable):
             await asked
+
+
+class CountingPool:
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self.statements = 0
+
+    async def fetch(self, *asked: object) -> list[asyncpg.Record]:
+        self.statements += 1
+        return await self._pool.fetch(*asked)
+
+
+async def test_many_deliveries_ask_for_their_ids_at_once_and_are_kept_at_once(harness: Harness):
+    people = [PID.replace("4711", f"47{number}") for number in (11, 12, 13)]
+    await harness.hear(*(siu(placer=f"P{number}", pid=pid) for number, pid in enumerate(people)))
+    waiting = await harness.deliveries()
+    async with harness.store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        taken = [
+            Taken(one, Receipt({"id": f"{number}", "version_id": "1", "status": "pending"}))
+            for number, one in enumerate(waiting)
+        ]
+        await harness.settlement.omegaai(transaction, taken)
+        await transaction.flush()
+    pool = CountingPool(harness.store.pool)
+    ids = StoredIds(pool)
+    links = [AppointmentSnapshot.from_bytes(one.payload).link_id for one in waiting if one.kind != "patient.upsert"]
+    patients = [one.key for one in waiting if one.kind == "patient.upsert"]
+    given = {one.delivery.key: one.receipt.detail["id"] for one in taken if one.delivery.kind == "patient.upsert"}
+    assert [one.patient_fhir_id for one in await asyncio.gather(*map(ids.of_patient, patients))] == list(given.values())
+    assert {one.written_version for one in await asyncio.gather(*map(ids.of_link, links))} == {"1"}
+    assert pool.statements == 2
+    assert (await ids.of_link(UUID(int=1))) == KnownIds(None)
+    assert pool.statements == 3
 
 
 async def test_our_own_write_is_not_taken_for_the_patients_while_staff_have_moved_on(harness: Harness):

@@ -7,6 +7,7 @@ again: that is not the messages' fault.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,14 +20,13 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka.annotations import KafkaMessage
 from faststream.kafka.message import KafkaAckableMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 import contracts
 from chassis import dead_letters, failpoints, parking, topics, tracing
 from chassis.backoff import pause_seconds
-from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
+from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
 from chassis.dead_letters import DeadLetterLimitError, Record
 from chassis.errors import StoreUnavailable, Transient
 from chassis.loops import LoopBase
@@ -206,6 +206,7 @@ class Consumer(LoopBase, Generic[W]):
             security=_security(self._kafka),
             ack_policy=AckPolicy.MANUAL,
             allow_auto_create_topics=False,
+            apply_types=False,  # what FastStream would inject costs a thread's turn a batch
             graceful_timeout=15.0,
             logger=None,
         )
@@ -226,11 +227,11 @@ class Consumer(LoopBase, Generic[W]):
         async def parse(records: tuple[ConsumerRecord[Any, Any], ...]) -> KafkaAckableMessage:
             return KafkaAckableMessage(body=b"", raw_message=records, headers={}, consumer=subscriber.consumer)
 
-        async def decode(_message: KafkaAckableMessage) -> None:
-            return None
+        async def undecoded(message: KafkaAckableMessage) -> KafkaAckableMessage:
+            return message
 
-        @subscriber(parser=parse, decoder=decode)
-        async def on_batch(_body: None, message: KafkaMessage) -> None:
+        @subscriber(parser=parse, decoder=undecoded)
+        async def on_batch(message: KafkaAckableMessage) -> None:
             await self._on_batch(message)
 
         await broker.start()
@@ -297,7 +298,7 @@ class Consumer(LoopBase, Generic[W]):
         undecodable: list[tuple[Record, UUID | None, BaseException]] = []
         for record in records:
             try:
-                items.append(await _item_of(record))
+                items.append(_item(record))
             except contracts.ContractError as error:
                 undecodable.append((record, None, error))
         if undecodable:
@@ -319,21 +320,19 @@ class Consumer(LoopBase, Generic[W]):
     def _unfinished(self, items: Sequence[Item], outcomes: Sequence[Outcome[None]]) -> list[Item]:
         """What must be tried again or parked, in order."""
         left = []
+        words: Counter[str] = Counter()
         for item, outcome in zip(items, outcomes, strict=True):
             match outcome:
-                case Held():
-                    left.append(item)
-                    continue
-                case Failed(error) if isinstance(error, Transient):
-                    left.append(item)
-                    continue
-                case Failed():
-                    word = "dead"
+                case Done():
+                    words["done"] += 1
+                case Failed(error) if not isinstance(error, Transient):
+                    words["dead"] += 1
                 case Duplicate():
-                    word = "duplicate"
+                    words["duplicate"] += 1
                 case _:
-                    word = "done"
-            self._metrics.count("messages_consumed_total", consumer=self._name, outcome=word)
+                    left.append(item)
+        for word, number in words.items():
+            self._metrics.count("messages_consumed_total", number, consumer=self._name, outcome=word)
         return left
 
     async def _park(self, left: Sequence[Item], outcomes: Sequence[Outcome[None]]) -> None:
@@ -379,9 +378,13 @@ def _record(record: "ConsumerRecord[Any, Any]") -> Record:
     return Record(record.topic, record.partition, record.offset, record.key, record.value, record.headers)
 
 
-async def _item_of(record: Record) -> Item:
+def _item(record: Record) -> Item:
     """Raises ``ContractError``."""
     return Item(record, contracts.parse(record.value or b""))
+
+
+async def _item_of(record: Record) -> Item:
+    return _item(record)
 
 
 def _security(kafka: KafkaSettings) -> BaseSecurity | None:

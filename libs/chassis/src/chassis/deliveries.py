@@ -35,7 +35,7 @@ GAUGE_SECONDS = 2.0
 GAUGE_SHARE = 0.02
 """Of the time, at most, for counting what waits: much, when a partner has been away."""
 LARGEST_SET = 100
-GATHER_SECONDS = 0.003
+GATHER_SECONDS = 0.01
 """How long the first of several that are under way waits for others to be marked together with it."""
 
 log = structlog.get_logger(__name__)

@@ -1,5 +1,6 @@
 """Reading and writing outside the batches: ids for deliveries, resources, the pages and the commands."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,25 +25,42 @@ class StoredIds:
     """What OmegaAI called things, for the sender. Its methods raise ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+        self._patients = _AskedTogether(pool, "SELECT id, fhir_id FROM patients WHERE id = ANY($1::uuid[])")
+        self._links = _AskedTogether(
+            pool,
+            "SELECT appointment_links.id, patients.fhir_id, omegaai_id, omegaai_written_version FROM appointment_links "
+            "JOIN patients ON patients.id = patient_id WHERE appointment_links.id = ANY($1::uuid[])",
+        )
 
     async def of_patient(self, patient_id: UUID) -> KnownIds:
-        row = await self._row("SELECT fhir_id FROM patients WHERE id = $1", patient_id)
-        return KnownIds(None) if row is None else KnownIds(*row)
+        return await self._patients.of(patient_id)
 
     async def of_link(self, link_id: UUID) -> KnownIds:
-        row = await self._row(
-            "SELECT patients.fhir_id, omegaai_id, omegaai_written_version FROM appointment_links "
-            "JOIN patients ON patients.id = patient_id WHERE appointment_links.id = $1",
-            link_id,
-        )
-        return KnownIds(None) if row is None else KnownIds(*row)
+        return await self._links.of(link_id)
 
-    async def _row(self, query: str, key: UUID) -> asyncpg.Record | None:
+
+class _AskedTogether:
+    """One question: deliveries that begin in the same turn of the loop ask it in one statement, after that turn."""
+
+    def __init__(self, pool: asyncpg.Pool, query: str) -> None:
+        self._pool = pool
+        self._query = query
+        self._keys: set[UUID] = set()
+        self._answer: asyncio.Task[dict[UUID, KnownIds]] | None = None
+
+    async def of(self, key: UUID) -> KnownIds:
+        if self._answer is None:
+            self._answer = asyncio.create_task(self._ask())
+        self._keys.add(key)
         try:
-            return await self._pool.fetchrow(query, key)
+            found = await asyncio.shield(self._answer)  # who gives up does not take the others' answer along
         except UNAVAILABLE as error:
             raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+        return found.get(key, KnownIds(None))
+
+    async def _ask(self) -> dict[UUID, KnownIds]:
+        keys, self._keys, self._answer = list(self._keys), set(), None
+        return {row[0]: KnownIds(*row[1:]) for row in await self._pool.fetch(self._query, keys)}
 
 
 class StoredResources:
