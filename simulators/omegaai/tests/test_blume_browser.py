@@ -89,8 +89,10 @@ async def test_what_one_types_survives_what_changes(omegaai, phone):
     reason = card.get_by_test_id("reason")
     await reason.fill("I have to work")
     top = await reason.evaluate("field => field.getBoundingClientRect().top")
-    await omegaai.update({**stored, "status": "booked"}, 1)  # the card itself changes under the typing
-    await omegaai.book(JANE, start="2036-11-01T09:00:00-05:00", end="2036-11-01T09:30:00-05:00")  # one above it
+    # One above it, then the card itself under the typing: in this order there is something to scroll back when the card
+    # loses a button, whether the page learns of both at once or one by one.
+    await omegaai.book(JANE, start="2036-11-01T09:00:00-05:00", end="2036-11-01T09:30:00-05:00")
+    await omegaai.update({**stored, "status": "booked"}, 1)
     await expect(card.get_by_test_id("label")).to_have_text("Scheduled")
     await expect(phone.get_by_test_id("appointment-P100046")).to_be_attached()
     await expect(reason).to_be_focused()
