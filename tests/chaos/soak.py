@@ -31,6 +31,7 @@ from tests.chaos.load import Town
 from tests.chaos.stack import SERVICES, ChaosError, ChaosStack
 
 SAMPLE_SECONDS = 5.0
+IDLE_SECONDS = 10.0
 MARK_MIB_PER_HOUR = 1.0
 WITNESS = Path(__file__).with_name("witness")
 HISTORY = frozenset({
@@ -124,6 +125,7 @@ async def soak(minutes: float, per_second: float, warm_up: float, console: Conso
         async with aiohttp.ClientSession(timeout=timeout) as http:
             town, is_over = Town(stack.addresses(), http, seed=1), asyncio.Event()
             await town.begin(int(minutes * 60 * per_second * 2) + 100)
+            idle = await _idle_shares(stack)
             living = asyncio.create_task(town.live(is_over, per_second=per_second, most=10**9))
             watch = Watch(stack, base, console)
             await watch.look(warm_up * 60)
@@ -136,7 +138,10 @@ async def soak(minutes: float, per_second: float, warm_up: float, console: Conso
             _, unsettled = await reader.settle(120, lambda _: None)
             verdict = check(await reader.gather(), town.answered)
         rows = {name: await _rows(stack, name) for name in SERVICES}
-        used = {name: seen[-1].cpu_seconds - seen[0].cpu_seconds for name, seen in watch.samples.items()}
+        used = {}
+        for name, seen in watch.samples.items():
+            passed = seen[-1].at_seconds - seen[0].at_seconds
+            used[name] = max(0.0, seen[-1].cpu_seconds - seen[0].cpu_seconds - idle[name] * passed)
         return {
             "minutes": minutes,
             "warm_up_minutes": warm_up,
@@ -148,6 +153,7 @@ async def soak(minutes: float, per_second: float, warm_up: float, console: Conso
                 name: memory_of([one for one in seen if one.at_seconds >= warm_up * 60])
                 for name, seen in watch.samples.items()
             },
+            "cpu_share_idle": {name: round(share, 4) for name, share in idle.items()},
             "cpu_us_per_input": {name: round(seconds / verdict.inputs * 1e6) for name, seconds in used.items()},
             "waiting_rows": {"most": max(watch.waiting), "at_the_end": watch.waiting[-1]},
             "rows": rows,
@@ -158,6 +164,18 @@ async def soak(minutes: float, per_second: float, warm_up: float, console: Conso
         await stack.close()
         for folder in (base, stack.postgres.data_dir):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _idle_shares(stack: ChaosStack) -> dict[str, float]:
+    """Of a core, of each service, before anything happens: no input's cost."""
+
+    def used() -> dict[str, float]:
+        children = {name: stack.members[name].child for name in SERVICES}
+        return {name: sum(psutil.Process(one.pid).cpu_times()[:2]) for name, one in children.items() if one is not None}
+
+    before = used()
+    await asyncio.sleep(IDLE_SECONDS)
+    return {name: (seconds - before[name]) / IDLE_SECONDS for name, seconds in used().items()}
 
 
 class Watch:
