@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import json
 import multiprocessing
 import random
 import sys
@@ -100,9 +101,11 @@ def on_stand_ins() -> Iterator[None]:
         patch.start()
     was_collecting = gc.isenabled()
     gc.disable()  # by hand between seeds: a collection in mid-run could end a task's coroutine at any place
+    gc.freeze()  # what is imported stays, and need not be looked at after every few seeds
     try:
         yield
     finally:
+        gc.unfreeze()
         if was_collecting:
             gc.enable()
         for patch in patches:
@@ -291,27 +294,35 @@ async def _check_breakers(world: World) -> None:
         return
 
 
-def _run_some(seeds: range) -> tuple[int, int, Counter[str], list[Result]]:
-    steps, faults, failed = 0, Counter[str](), []
-    with on_stand_ins():
-        for seed in seeds:
-            result = run_seed(seed)
-            steps += result.steps
-            faults += result.faults
-            if result.violations:
-                failed.append(result)
-        gc.collect()
-    return len(seeds), steps, faults, failed
-
-
 @dataclass
 class Sum:
-    """What came of many seeds."""
+    """What came of many seeds. ``virtual_seconds`` passed in their worlds."""
 
     seeds: int = 0
     steps: int = 0
+    virtual_seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
+
+    def __add__(self, other: "Sum") -> "Sum":
+        return Sum(
+            self.seeds + other.seeds,
+            self.steps + other.steps,
+            self.virtual_seconds + other.virtual_seconds,
+            self.faults + other.faults,
+            self.failed + other.failed,
+        )
+
+
+def _run_some(seeds: range) -> Sum:
+    total = Sum()
+    with on_stand_ins():
+        for seed in seeds:
+            result = run_seed(seed)
+            failed = [result] if result.violations else []
+            total += Sum(1, result.steps, result.seconds, result.faults, failed)
+        gc.collect()
+    return total
 
 
 def run_many(
@@ -321,8 +332,8 @@ def run_many(
     parts = [range(start, min(start + 25, first + number)) for start in range(first, first + number, 25)]
     started, total = time.monotonic(), Sum()
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for seeds, steps, faults, failed in pool.imap_unordered(_run_some, parts):
-            total = Sum(total.seeds + seeds, total.steps + steps, total.faults + faults, total.failed + failed)
+        for part in pool.imap_unordered(_run_some, parts):
+            total += part
             seconds = time.monotonic() - started
             if shows_progress:
                 rate = total.seeds / seconds
@@ -333,12 +344,27 @@ def run_many(
     return total
 
 
+def _report(first: int, total: Sum, seconds: float) -> str:
+    told = {
+        "first_seed": first,
+        "seeds": total.seeds,
+        "steps": total.steps,
+        "virtual_seconds": round(total.virtual_seconds),
+        "faults": dict(sorted(total.faults.items())),
+        "violations": {result.seed: result.violations for result in sorted(total.failed, key=lambda one: one.seed)},
+        "duration_seconds": round(seconds),
+    }
+    return json.dumps(told, indent=2) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--most-minutes", type=float, default=float("inf"), help="ends with what is done by then")
+    parser.add_argument("--report", type=Path, help="where to write what came of it, as JSON")
     asked = parser.parse_args()
     if asked.seed is not None:
         with on_stand_ins():
@@ -347,14 +373,23 @@ def main() -> int:
         print(f"seed {asked.seed}: {'; '.join(result.violations) or 'all held'} ({result.steps} steps)")
         return bool(result.violations)
     started = time.monotonic()
-    total = run_many(asked.first, asked.seeds, processes=asked.processes, shows_progress=True)
+    total = run_many(
+        asked.first,
+        asked.seeds,
+        processes=asked.processes,
+        shows_progress=sys.stdout.isatty(),
+        most_seconds=asked.most_minutes * 60,
+    )
+    seconds = time.monotonic() - started
+    if asked.report is not None:
+        asked.report.write_text(_report(asked.first, total, seconds))
     for result in sorted(total.failed, key=lambda one: one.seed)[:20]:
         print(f"\nSEED={result.seed}: {result.violations[0]}", end="")
     told = ", ".join(f"{number:,} × {kind}" for kind, number in sorted(total.faults.items()))
     print(f"\nfaults: {told}")
     print(
-        f"simulate: {total.seeds:,} seeds from {asked.first}, {total.steps:,} steps, {len(total.failed)} failed, "
-        f"{time.monotonic() - started:.0f} s"
+        f"simulate: {total.seeds:,} seeds from {asked.first}, {total.steps:,} steps, "
+        f"{total.virtual_seconds:,.0f} virtual seconds, {len(total.failed)} failed, {seconds:.0f} s"
     )
     return bool(total.failed)
 

@@ -52,30 +52,53 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
+    # A run is thousands of callbacks and a long search is millions of runs: these three do without what asyncio
+    # checks of a loop that threads, debugging and closing may reach.
+
+    def call_soon(self, callback: Any, *values: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, values, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Any, *values: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *values, context=context)
+
+    def call_at(
+        self, when: float, callback: Any, *values: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, values, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True
+        return timer
+
     def _run_once(self) -> None:
-        ready, timers = self._ready, self._scheduled
-        while timers and timers[0]._cancelled:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-        if not ready:
-            if not timers:
-                raise RuntimeError("nothing is left that could happen: the simulation hangs")
-            self._now = max(self._now, timers[0]._when)
-        while timers and timers[0]._when <= self._now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            if not timer._cancelled:
-                ready.append(timer)
-        if not ready:
-            return
-        if len(ready) > 1:
-            ready.rotate(-int(self.random.random() * len(ready)))
-        handle = ready.popleft()
-        self.steps += self.counts
-        if self.steps > self._most_steps:
-            raise RuntimeError(f"no end after {self.steps} steps: something spins")
-        if not handle._cancelled:
-            handle._run()
+        """Runs callbacks until the loop is told to stop."""
+        ready, timers, chance = self._ready, self._scheduled, self.random.random
+        while True:
+            while timers and timers[0]._cancelled:
+                heapq.heappop(timers)._scheduled = False
+            if not ready:
+                if not timers:
+                    raise RuntimeError("nothing is left that could happen: the simulation hangs")
+                self._now = max(self._now, timers[0]._when)
+            while timers and timers[0]._when <= self._now:
+                timer = heapq.heappop(timers)
+                timer._scheduled = False
+                if not timer._cancelled:
+                    ready.append(timer)
+            if ready:
+                if len(ready) > 1:
+                    ready.rotate(-int(chance() * len(ready)))
+                handle = ready.popleft()
+                self.steps += self.counts
+                if self.steps > self._most_steps:
+                    raise RuntimeError(f"no end after {self.steps} steps: something spins")
+                if not handle._cancelled:
+                    handle._run()
+            if self._stopping:
+                return
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are dropped when their time comes."""

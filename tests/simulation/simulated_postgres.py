@@ -6,13 +6,14 @@ statement happens at one moment, lock waits apart. ``test_stand_ins.py`` holds t
 """
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import asyncpg
-from simulated_loop import Process, current
+from simulated_loop import OUTSIDE, Process, current
 
 Row = dict[str, Any]
 Statement = Callable[["Session", tuple[Any, ...]], Awaitable[list[Row]]]
@@ -20,6 +21,11 @@ Statement = Callable[["Session", tuple[Any, ...]], Awaitable[list[Row]]]
 # Lock modes that cannot be held together: FOR UPDATE (u), FOR NO KEY UPDATE (n), FOR KEY SHARE (k).
 _CONFLICTS = {("u", "u"), ("u", "n"), ("u", "k"), ("n", "u"), ("n", "n"), ("k", "u")}
 _IN_TABLES = ("outbox", "deliveries", "inbox", "parked_keys", "parked_messages", "dead_letters", "things")
+
+
+@functools.cache
+def _one_line(sql: str) -> str:
+    return " ".join(sql.split())
 
 
 class Network(Protocol):
@@ -262,7 +268,7 @@ class Session:
 
     async def run(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
         """One statement, in the open transaction or one of its own."""
-        statement = self.database.statements.get(" ".join(sql.split()))
+        statement = self.database.statements.get(_one_line(sql))
         if statement is None:
             raise NotKnownError(sql)
         if self.depth:
@@ -291,7 +297,8 @@ class Connection:
         self._network = network
         self._process: Process = current.get()
         self.session = Session(database)
-        self._process.at_death.append(self._cut)
+        if self._process is not OUTSIDE:  # which never dies, and would keep every connection of every run
+            self._process.at_death.append(self._cut)
 
     def _cut(self) -> None:
         """The process died. Its server process may take a while to notice; the world decides how long."""
