@@ -17,6 +17,7 @@ FOUND = {
     4: "a store that went away while the worker looked for what falls due ended its loop",
     11: "a producer that a partition had refused was kept, and everything after it was out of sequence for ever",
     149: "a message that was done came again while its key was parked, and had its effect twice",
+    2962: "a cancellation that met a lost connection was survived, and the end of the run waited for ever",
 }
 """Seeds that showed a fault once."""
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,7 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from test_chassis_batch import executor, item
 from test_chassis_console import delivery, state_of
 
-from chassis.cli import ServiceDefinition, main
+from chassis.cli import ServiceDefinition, logged_in_user, main
 from chassis.listing import WIDTH
 from chassis.settings import ServiceSettings
 
@@ -54,6 +56,16 @@ class CommandLine:
         self.errors = said.err.strip()
         assert PATIENT not in said.err
         return code, said.out.splitlines()
+
+
+def test_a_container_whose_uid_has_no_name_acts_as_its_number(monkeypatch) -> None:
+    def nobody(_: int) -> NoReturn:
+        raise KeyError("getpwuid(): uid not found: 1000650000")
+
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert logged_in_user() == f"uid {os.getuid()}"
 
 
 @pytest.fixture

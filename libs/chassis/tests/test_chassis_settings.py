@@ -39,6 +39,12 @@ def test_each_bad_setting_gets_a_line_with_its_name_and_not_its_value(monkeypatc
     assert "hunter2" not in "".join(lines)
 
 
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_endpoint_for_traces_is_none(monkeypatch, value) -> None:
+    monkeypatch.setenv("DEMO_TELEMETRY__OTLP_ENDPOINT", value)
+    assert load(Settings).telemetry.otlp_endpoint is None
+
+
 def test_an_unreadable_file_is_named(monkeypatch) -> None:
     monkeypatch.setenv("DEMO_STORE__URL_FILE", "/nowhere/url")
     with pytest.raises(SettingsError, match="DEMO_STORE__URL_FILE"):

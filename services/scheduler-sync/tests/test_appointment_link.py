@@ -150,7 +150,7 @@ def test_a_confirmation_heard_before_the_answer_to_our_create_is_not_undone_by_i
 
 def test_an_act_of_the_patient_that_our_write_left_standing_is_still_heard():
     link = booked().told_omegaai("12", "3", as_sent=False)
-    assert link.omegaai_version == "1"
+    assert link.omegaai_version == "2"
     assert link.hear_omegaai(shows(FhirStatus.BOOKED, "3")).link.state is State.CONFIRMED
 
 
@@ -284,3 +284,32 @@ def test_a_slot_is_as_long_as_the_clock_of_utc_says():
         datetime.fromisoformat("2026-11-01T01:45:00-04:00"), datetime.fromisoformat("2026-11-01T01:15:00-05:00"), ZONE
     )
     assert slot.minutes == 30
+
+
+def test_a_cancellation_of_a_time_that_is_not_powerservers_shows_powerservers_time_again():
+    decision = booked().hear_omegaai(shows(FhirStatus.CANCELLED, start=LATER.start))
+    assert decision.link.state is State.CANCELLED
+    assert decision.tells == BOTH
+    assert decision.conflict is not None
+
+
+def test_what_left_an_act_of_the_patient_standing_is_no_ground_for_the_writes_behind_it():
+    """Two moves waited in line; the first left the confirmation, and the second wiped it out."""
+    link = booked().told_omegaai("12", "3", as_sent=False)
+    assert (link.omegaai_version, link.omegaai_written_version) == ("2", "1")
+    assert link.hear_omegaai(shows(FhirStatus.BOOKED, version="3")).trigger is Trigger.PATIENT_CONFIRMED
+
+
+def test_our_own_write_whose_answer_was_lost_is_not_taken_for_the_patients_act_before_it():
+    """Staff confirmed, the patient cancelled, staff took it back: then came the Task that was read before all that."""
+    link = new().hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T0).link.told_omegaai("12", "2", as_sent=False)
+    link = link.hear_powerserver(says(WorkflowStep.SCHEDULED), said_at=T1).link
+    assert link.hear_omegaai(shows(FhirStatus.BOOKED, version="1")).outcome in {Outcome.ECHO, Outcome.STALE}
+    assert link.hear_omegaai(shows(FhirStatus.CANCELLED, version="2")).trigger is Trigger.PATIENT_CANCELLED
+
+
+def test_an_exam_that_was_over_before_the_patients_cancellation_arrived_is_completed_on_both_sides():
+    cancelled = booked().hear_omegaai(shows(FhirStatus.CANCELLED)).link
+    decision = cancelled.hear_powerserver(says(WorkflowStep.COMPLETED), said_at=T1)
+    assert (decision.link.state, decision.link.fhir_status) == (State.DONE, FhirStatus.FULFILLED)
+    assert decision.tells == TO_OMEGAAI

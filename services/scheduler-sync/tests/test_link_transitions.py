@@ -40,7 +40,7 @@ EXPECTED = {
     "L4":  "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP",
     "L5":  ".    1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .",
     "L6":  ".    .   6   .   .  .  6  .   .   .   .   .   .",
-    "L7":  ".    .   7O  .   .  .  .  7O  7O  .   .   .   .",
+    "L7":  ".    .   7O  .   .  .  6O 7O  7O  .   .   .   .",
 }  # fmt: skip
 PUBLISHED = {
     "s": Announcement.SCHEDULED, "r": Announcement.REQUESTED, "c": Announcement.CONFIRMED, "x": Announcement.CANCELLED,
@@ -121,10 +121,11 @@ def test_every_step_has_a_trigger_and_every_trigger_but_an_update_a_step():
     assert set(STEP_AFTER) == set(Trigger) - {Trigger.STAFF_UPDATED}
 
 
+@pytest.mark.parametrize("ours", [FhirStatus.PENDING, FhirStatus.BOOKED, FhirStatus.PROPOSED])
 @pytest.mark.parametrize("found", list(FhirStatus))
-def test_a_pending_of_ours_leaves_what_the_patient_did_meanwhile(found: FhirStatus):
+def test_what_is_still_ahead_leaves_what_the_patient_did_meanwhile(ours: FhirStatus, found: FhirStatus):
     acts = {FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirStatus.CANCELLED}
-    kept = status_to_write(FhirStatus.PENDING, found, changed_there=True)
-    assert kept is (found if found in acts else FhirStatus.PENDING)
-    assert status_to_write(FhirStatus.PENDING, found, changed_there=False) is FhirStatus.PENDING
-    assert status_to_write(FhirStatus.CANCELLED, found, changed_there=True) is FhirStatus.CANCELLED
+    assert status_to_write(ours, found, changed_there=True) is (found if found in acts else ours)
+    assert status_to_write(ours, found, changed_there=False) is ours
+    for settled in (FhirStatus.CANCELLED, FhirStatus.ARRIVED, FhirStatus.FULFILLED, FhirStatus.NOSHOW):
+        assert status_to_write(settled, found, changed_there=True) is settled

@@ -177,6 +177,18 @@ async def test_a_pending_leaves_a_confirmation_that_has_not_reached_us(sending: 
     assert receipt.detail["status"] == "booked"
 
 
+@pytest.mark.parametrize("act", ["proposed", "cancelled"])
+async def test_a_move_of_a_confirmed_one_leaves_what_the_patient_did_meanwhile(sending: Sending, act: str):
+    """The move waited in line while the patient cancelled; PowerServer showed CANCELLED, OmegaAI booked."""
+    await sending.patient()
+    await sending.appointment(status="booked")
+    sending.server.patient_sets(sending.ids.appointment, act)
+    receipt = await sending.appointment(status="booked", base_version="1", written_version="1", **NEXT_DAY)
+    (stored,) = sending.server.all("Appointment")
+    assert (stored["status"], stored["start"]) == (act, "2026-12-02T14:30:00-05:00")
+    assert receipt.detail["status"] == act
+
+
 async def test_a_confirmation_between_reading_and_writing_is_read_again(sending: Sending):
     await sending.patient()
     await sending.appointment()

@@ -5,6 +5,7 @@ Every command says in its last line what happened. Exit codes: 0 done; 1 not don
 
 import argparse
 import getpass
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=ServiceSettings)
 Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
 MOST_LISTED = 100_000
+
+
+def logged_in_user() -> str:
+    """For the audit. A container may run under a uid that no one has a name for: then the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        return f"uid {os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,7 @@ def _identified(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _acting(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("--actor", default=getpass.getuser(), help="who does it, for the audit (the logged-in user)")
+    command.add_argument("--actor", default=logged_in_user(), help="who does it, for the audit (the logged-in user)")
     return command
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from contracts.topics import TOPICS
@@ -83,10 +83,13 @@ class HttpSettings(BaseModel):
 
 
 class TelemetrySettings(BaseModel):
-    """Logs to standard output; traces to ``otlp_endpoint`` when it is set, ``sample_ratio`` of them."""
+    """Logs to standard output; traces to ``otlp_endpoint`` when it is set, ``sample_ratio`` of them.
+
+    An empty endpoint is none: what lists all variables (Compose, a ConfigMap) cannot leave one out.
+    """
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    otlp_endpoint: str | None = None
+    otlp_endpoint: Annotated[str | None, AfterValidator(lambda value: (value or "").strip() or None)] = None
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 

@@ -3,13 +3,12 @@
 # ruff: noqa: T201 - a command line speaks on standard output
 
 import argparse
-import getpass
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from chassis import listing
-from chassis.cli import ExtraCommand, ServiceDefinition, main
+from chassis.cli import ExtraCommand, ServiceDefinition, logged_in_user, main
 from chassis.store import Store
 from scheduler_sync import bootstrap
 from scheduler_sync.settings import SchedulerSyncSettings
@@ -21,7 +20,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "replay"), help="list them, or read their resources again")
     parser.add_argument("id", nargs="*", help="Tasks to replay, as listed; all when none is named")
     parser.add_argument("--json", action="store_true", help="every column of the list, a JSON object a line")
-    parser.add_argument("--actor", default=getpass.getuser(), help="who does it, for the audit")
+    parser.add_argument("--actor", default=logged_in_user(), help="who does it, for the audit")
 
 
 def _line(row: Mapping[str, Any]) -> listing.Line:

@@ -197,16 +197,22 @@ class AppointmentLink:
         decision = self._moved(heard, trigger, _differences(self, heard))
         if decision.outcome is Outcome.REFUSED:
             return replace(decision, tells=_OMEGAAI)
-        if trigger is Trigger.PATIENT_CONFIRMED and self._times_differ(facts):
-            why = "the patient confirmed a time that PowerServer has moved; PowerServer's time holds"
+        if trigger is not Trigger.PATIENT_ASKED_TO_MOVE and self._times_differ(facts):
+            why = "the patient acted on a time that is not PowerServer's; PowerServer's time holds"
             return replace(decision, tells=decision.tells | _OMEGAAI, conflict=why)
         return decision
 
     def told_omegaai(self, fhir_id: str, version: str, *, as_sent: bool = True) -> "AppointmentLink":
-        """After OmegaAI took a write of ours; not ``as_sent`` when an act of the patient was left standing in it."""
-        newest = self.omegaai_version
-        if as_sent and not _is_older(version, newest):
-            newest = version
+        """After OmegaAI took a write of ours; not ``as_sent`` when an act of the patient was left standing in it.
+
+        Then its version is no ground for the writes that wait behind it: they would not see the act, and wipe it out.
+        What is older than that version is known, though: it may be our own write, whose answer was lost.
+        """
+        if not as_sent:
+            before = str(int(version) - 1) if version.isdecimal() else self.omegaai_version
+            is_news = before is not None and not _is_older(before, self.omegaai_version)
+            return replace(self, omegaai_id=fhir_id, omegaai_version=before if is_news else self.omegaai_version)
+        newest = self.omegaai_version if _is_older(version, self.omegaai_version) else version
         return replace(self, omegaai_id=fhir_id, omegaai_version=newest, omegaai_written_version=version)
 
     def told_powerserver(self, step: WorkflowStep, at: datetime) -> "AppointmentLink":

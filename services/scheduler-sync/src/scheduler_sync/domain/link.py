@@ -286,7 +286,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Trigger, Move | Refusal]]] = {
         Trigger.STAFF_CONFIRMED: _IS_CANCELLED,
         Trigger.STAFF_ARRIVED: _IS_CANCELLED,
         Trigger.STAFF_READY: _IS_CANCELLED,
-        Trigger.STAFF_COMPLETED: _IS_CANCELLED,
+        # The exam was over before the patient's cancellation reached PowerServer, which keeps what is closed.
+        Trigger.STAFF_COMPLETED: Move(State.DONE, None, _OAI),
         # A cancellation that turns out to be a no-show, or the reverse, is told to OmegaAI: it shows which.
         Trigger.STAFF_CANCELLED: _stay(State.CANCELLED, None, _OAI),
         Trigger.STAFF_NO_SHOW: _stay(State.CANCELLED, None, _OAI),

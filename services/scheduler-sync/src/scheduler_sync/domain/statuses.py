@@ -69,12 +69,16 @@ PATIENTS_ACTS: Final = frozenset({FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirSt
 """What a patient brings about in Blume: confirming, asking for another time, cancelling."""
 
 
+_LEAVES_ACTS: Final = frozenset({FhirStatus.PENDING, FhirStatus.BOOKED, FhirStatus.PROPOSED})
+
+
 def status_to_write(ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool) -> FhirStatus:
     """The status for OmegaAI when its Appointment may have changed since we last knew it.
 
-    PowerServer owns the slot and the status; the patient owns confirming, asking and cancelling. So our plain
-    ``pending`` never wipes out an act of the patient that has not reached us yet: the act's own event will.
+    PowerServer owns the slot and the status; the patient owns confirming, asking and cancelling. So what we say of an
+    appointment that is still ahead never wipes out an act of the patient that this write did not know of: the act's own
+    event will, or has.
     """
-    if changed_there and ours is FhirStatus.PENDING and found in PATIENTS_ACTS:
+    if changed_there and ours in _LEAVES_ACTS and found in PATIENTS_ACTS:
         return found
     return ours
