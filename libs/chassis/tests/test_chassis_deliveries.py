@@ -261,7 +261,7 @@ async def test_many_answers_are_kept_in_few_transactions_and_one_that_cannot_be_
             if delivery.key == keys[3]:
                 raise KeyError("a bug in settling this one")
 
-    async with working(store, partner, settled=settled, lease_seconds=60):
+    async with working(store, partner, settled=settled, lease_seconds=60, gather_seconds=0.1):
 
         async def all_are_underway() -> bool:
             return len(partner.keys_seen) == len(keys)

@@ -35,8 +35,6 @@ GAUGE_SECONDS = 2.0
 GAUGE_SHARE = 0.02
 """Of the time, at most, for counting what waits: much, when a partner has been away."""
 LARGEST_SET = 100
-GATHER_SECONDS = 0.01
-"""How long the first of several that are under way waits for others to be marked together with it."""
 
 log = structlog.get_logger(__name__)
 
@@ -201,7 +199,12 @@ class DeliveryWorker(LoopBase):
         retry: RetrySettings | None = None,
         metrics: Metrics | None = None,
         poll_seconds: float = POLL_SECONDS,
+        gather_seconds: float = 0.0,
     ) -> None:
+        """The first of several under way waits ``gather_seconds`` for others to be marked with it: fewer transactions.
+
+        Until then it goes out again should the process die; so only for a partner that knows a repeat by its key.
+        """
         super().__init__()
         self._store = store
         self._destination = destination
@@ -213,6 +216,7 @@ class DeliveryWorker(LoopBase):
         self._retry = retry or RetrySettings()
         self._metrics = metrics or Metrics()
         self._poll_seconds = poll_seconds
+        self._gather_seconds = gather_seconds
         self._breaker = Breaker(breaker or BreakerSettings())
         self._wake = asyncio.Event()
         self._gauge_at = 0.0
@@ -367,8 +371,8 @@ class DeliveryWorker(LoopBase):
 
     async def _mark_all(self) -> None:
         """Marks what waits, in sets, until nothing does."""
-        if len(self._underway) > len(self._to_mark):
-            await asyncio.sleep(GATHER_SECONDS)
+        if self._gather_seconds and len(self._underway) > len(self._to_mark):
+            await asyncio.sleep(self._gather_seconds)
         while self._to_mark:
             together, self._to_mark = self._to_mark[:LARGEST_SET], self._to_mark[LARGEST_SET:]
             try:

@@ -45,6 +45,7 @@ from scheduler_sync.web.pages import PAGES, Pages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+GATHER_SECONDS: Final = 0.01
 TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's, on the service's own store
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
 
@@ -174,6 +175,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
             settled=settlement.omegaai,
             concurrency=settings.omegaai.concurrency,
+            gather_seconds=GATHER_SECONDS,
             breaker=settings.breaker,
             retry=settings.retry,
             metrics=metrics,
