@@ -6,11 +6,14 @@ import pytest
 from sync_harness import listening, send
 from sync_samples import siu
 
-from chassis.settings import SettingsError, load
+from chassis.certificates import CertificateWatch
+from chassis.metrics import Metrics
+from chassis.settings import SettingsError, StoreSettings, load
 from chassis.testing_certificates import Authority
 from hl7v2 import build_ack
 from hl7v2.message import Message
 from hl7v2.mllp import Client, ConnectionLost, client_context, server_context, start_server
+from scheduler_sync.bootstrap import own_certificates
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 
 
@@ -64,6 +67,39 @@ async def test_an_expired_certificate_gives_no_aa_and_a_renewed_one_heals_withou
             assert (await send(client, siu())).code == "AA"
         assert await core.store.pool.fetchval("SELECT count(*) FROM hl7_journal") == 1
         assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 1
+
+
+async def test_a_renewed_certificate_is_shown_to_powerserver_without_a_restart_and_both_are_watched(
+    authority: Authority,
+):
+    ours, servers = authority.issue("suite", days=-1), authority.issue("powerserver")
+    powerserver = PowerServerSettings(tls=True, ca_file=authority.path, certificate_file=ours[0], key_file=ours[1])
+    listeners = MllpSettings(certificate_file=servers[0], key_file=servers[1])
+    settings = SchedulerSyncSettings(
+        store=StoreSettings(url="postgresql://127.0.0.1/none"), mllp=listeners, powerserver=powerserver
+    )
+    shown, metrics = powerserver.ssl_context(), Metrics()
+    watch = CertificateWatch(own_certificates(settings, shown), metrics)
+
+    async def handle(content: bytes, _peer: object) -> bytes:
+        return build_ack(Message.parse(content), "AA", control_id="A").to_bytes()
+
+    def left(use: str) -> float:
+        return metrics.value("tls_certificate_expires_in_seconds", use=use)
+
+    mutual = server_context(*servers, client_authorities=authority.path)
+    async with (
+        await start_server(handle, "127.0.0.1", 0, ssl=mutual) as server,
+        Client("127.0.0.1", server.port, ssl=shown) as client,
+    ):
+        watch.look()
+        with pytest.raises(ConnectionLost):
+            await send(client, siu())
+        assert left("mllp-client") < 0 < left("mllp-listener")
+        authority.issue("suite")
+        watch.look()
+        assert left("mllp-client") > 0
+        assert (await send(client, siu())).code == "AA"
 
 
 async def test_powerserver_is_spoken_to_over_tls_and_its_certificate_is_checked(authority: Authority, tmp_path: Path):

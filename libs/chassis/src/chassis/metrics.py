@@ -28,6 +28,7 @@ GaugeName = Literal[
     "deliveries_dead",  # refused for good by the partner, waiting for a person
     "breaker_open",  # by destination: 1 while calls are held back
     "needs_setup",  # inbound messages that wait for a setting
+    "tls_certificate_expires_in_seconds",  # by use, of our own; below 0 once it has expired
 ]
 HistogramName = Literal[
     "batch_messages",  # messages per committed batch
@@ -53,6 +54,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "deliveries_oldest_pending_age_seconds": ("destination",),
     "deliveries_dead": ("destination",),
     "breaker_open": ("destination",),
+    "tls_certificate_expires_in_seconds": ("use",),
     "delivery_seconds": ("destination",),
 }
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)

@@ -1,5 +1,6 @@
 """The composition root: the one place that constructs things and knows them all."""
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import aiohttp
 import structlog
 
 from chassis import hl7_inbound
+from chassis.certificates import Certificate, CertificateWatch
 from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
 from chassis.errors import Transient
@@ -37,7 +39,7 @@ from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, StoredWo
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.ports import Counter
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
-from scheduler_sync.settings import SchedulerSyncSettings
+from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
 from scheduler_sync.store.queries import StoredIds, StoredResources, Views
 from scheduler_sync.waiting import WaitingGauge
@@ -167,6 +169,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             interval_seconds=settings.omegaai.resource_import_seconds,
         ),
         "waiting": WaitingGauge(store, metrics),
+        "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics),
         "housekeeping": Housekeeping(store, settings.retention, metrics),
         "relay": Relay(store, settings.kafka, metrics),
         "to-omegaai": DeliveryWorker(
@@ -214,6 +217,19 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         ),
         closers=[powerserver.close, omegaai.session.close, store.close],
     )
+
+
+def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLContext | None) -> list[Certificate]:
+    """Those that we show to PowerServer, as its server and as its client. The listener renews its own by itself."""
+    found: list[tuple[str, str, MllpSettings | PowerServerSettings, ssl.SSLContext | None]] = [
+        ("mllp-listener", "SCHEDULER_SYNC_MLLP", settings.mllp, None),
+        ("mllp-client", "SCHEDULER_SYNC_POWERSERVER", settings.powerserver, powerserver_tls),
+    ]
+    return [
+        Certificate(use, f"{group}__CERTIFICATE_FILE", where.certificate_file, where.key_file, context)
+        for use, group, where, context in found
+        if where.certificate_file is not None and where.key_file is not None
+    ]
 
 
 async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> str:
