@@ -104,8 +104,6 @@ class BothEnds(RuleBasedStateMachine):
         self.powerserver = PowerServer(self.clock, profile=profile, skew_seconds=skew)
         self.suite = Suite(self.clock, self.powerserver, self.omegaai)
         self.omegaai.before_write = self.look_for_an_act_that_is_wiped_out
-        self.turned_round: set[str] = set()
-        """Of whom a message overtook another: details said as A, B, A may end as B (docs/operations/recovery.md)."""
         self.read: list[TaskItem] = []
         self.seen_links: dict[UUID, appointment.AppointmentLink] = {}
         self.steps_since_rest = 0
@@ -202,8 +200,6 @@ class BothEnds(RuleBasedStateMachine):
     @precondition(lambda self: self.powerserver.queue)
     def message_arrives(self, which: int, *, is_answered: bool) -> None:
         said = self.pick(self.may_arrive(), which)
-        if next(one for one in self.powerserver.queue if one.patient == said.patient) is not said:
-            self.turned_round.add(said.patient)
         self.tell(f"{said.text} arrives{'' if is_answered else '; its ACK is lost'}")
         self.suite.hear(said.raw)
         if is_answered:
@@ -323,8 +319,6 @@ class BothEnds(RuleBasedStateMachine):
         identifier = body["participant"][0]["actor"]["reference"].removeprefix("Patient/")
         person = self.omegaai.resources["Patient", identifier]
         self.check(person["identifier"][0]["value"] == booking.patient, f"{booking.placer} is another patient's")
-        if booking.patient in self.turned_round:
-            return
         email = person["telecom"][0]["value"]
         self.check(email == self.powerserver.emails[booking.patient], f"OmegaAI has {email} of {booking.patient}")
 

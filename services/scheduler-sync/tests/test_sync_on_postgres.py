@@ -120,6 +120,41 @@ async def test_a_changed_patient_is_updated_and_an_older_word_is_not(harness: Ha
     assert (await harness.row("SELECT email, revision FROM patients"))["email"] == "jane@example.org"
 
 
+@pytest.mark.parametrize("is_one_batch", [True, False])
+async def test_what_was_taken_back_holds_when_the_message_between_arrives_last(harness: Harness, *, is_one_batch: bool):
+    """PowerServer says A, B and A; B comes last. Of the patient's details, and of the appointment's time."""
+    moved = PID.replace("jane.roe@example.org", "jane@example.org")
+    taken_back = siu(made="20261125093200-0500", control_id="A2")
+    between = siu(pid=moved, control_id="B", **LATER)
+    await harness.hear(siu(control_id="A1"))
+    for batch in [[taken_back, between]] if is_one_batch else [[taken_back], [between]]:
+        assert await harness.hear(*batch) == [None] * len(batch)
+    patient = await harness.row("SELECT email, revision, heard_at FROM patients")
+    assert patient["heard_at"] == datetime(2026, 11, 25, 14, 32, tzinfo=UTC)
+    assert (patient["email"], patient["revision"]) == ("jane.roe@example.org", 1)
+    link = await harness.row("SELECT slot_start, revision FROM appointment_links")
+    assert (link["slot_start"], link["revision"]) == (datetime(2026, 12, 1, 19, 30, tzinfo=UTC), 1)
+    assert await harness.events() == [("patient.registered", 1), ("appointment.scheduled", 1)]
+    assert len(await harness.deliveries()) == 2
+    assert harness.counts[-2:] == [("powerserver", Outcome.UNCHANGED), ("powerserver", Outcome.STALE)]
+
+
+async def test_a_patient_is_written_only_when_the_time_moves_and_one_who_changes_beside_is_written_whole(
+    harness: Harness,
+):
+    stranger = {"pid": PID.replace("4711", "4712"), "placer": "P100046"}
+    await harness.hear(siu(), siu(**stranger))
+    where = "SELECT ctid FROM patients ORDER BY id"
+    before = await harness.rows(where)
+    await harness.hear(orm(), siu("S14", **stranger))
+    assert await harness.rows(where) == before
+    renamed = {**stranger, "pid": stranger["pid"].replace("Roe", "Doe")}
+    assert await harness.hear(*(siu("S14", made="20261125093100-0500", **more) for more in ({}, renamed))) == [None] * 2
+    rows = await harness.rows("SELECT family, revision, heard_at FROM patients ORDER BY family")
+    at = datetime(2026, 11, 25, 14, 31, tzinfo=UTC)
+    assert [tuple(row) for row in rows] == [("Doe", 2, at), ("Roe", 1, at)]
+
+
 async def test_the_patient_confirms_and_powerserver_is_told_once(harness: Harness):
     await harness.hear(siu())
     await taken_over(harness)

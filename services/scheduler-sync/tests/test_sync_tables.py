@@ -37,3 +37,12 @@ async def test_classes_and_live_catalogue_agree(migrated_url: str):
 @pytest.mark.parametrize("table", list(WRITTEN))
 def test_what_is_written_is_in_the_table(table: str):
     assert set(WRITTEN[table]) <= {column.name for column in Base.metadata.tables[table].columns}
+
+
+async def test_what_each_message_moves_on_stands_in_no_index(migrated_url: str):
+    """An update of it alone leaves the indexes as they are (HOT)."""
+    connection = await asyncpg.connect(migrated_url)
+    indexes = await connection.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'patients'")
+    await connection.close()
+    assert indexes
+    assert not [row["indexdef"] for row in indexes if "heard_at" in row["indexdef"]]

@@ -152,9 +152,10 @@ class Handlers:
             )
         else:
             patient = known.hear(command.patient, said_at=command.said_at)
-            if patient is known:
-                return known, False
-        work.patients.save(patient)
+        if patient is not known:
+            work.patients.save(patient)
+        if known is not None and patient.revision == known.revision:
+            return patient, False
         work.outgoing.publish(
             contracts.new_message(
                 contracts.PatientRegistered if known is None else contracts.PatientUpdated,

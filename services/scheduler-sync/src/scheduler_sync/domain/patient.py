@@ -56,7 +56,10 @@ class PatientFacts:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """A site's patient. ``revision`` counts published events; ``heard_at`` is PowerServer's time of the last change."""
+    """A site's patient. ``revision`` counts published events.
+
+    ``heard_at`` is PowerServer's time (MSH-7) of the newest message that said what is kept, whether or not it was news.
+    """
 
     id: UUID
     site: str
@@ -100,9 +103,11 @@ class Patient:
         )
 
     def hear(self, facts: PatientFacts, *, said_at: datetime) -> "Patient":
-        """The patient after a message; ``self`` when it says nothing new or is older than what is known.
+        """The patient after a message; ``self`` when it is older than what is known or tells nothing of it.
 
-        ``revision`` goes up by one when anything that others see has changed.
+        ``revision`` goes up by one when anything that others see has changed. A message that says once more all that is
+        kept moves ``heard_at`` on, so that one which it overtook (A, B and A again) does not pass for news. One that
+        leaves a detail out does not: of that detail the overtaken one is still the newest word.
         """
         if said_at < self.heard_at:
             return self
@@ -120,9 +125,20 @@ class Patient:
             language=_or(facts.language, self.language),
             address=_or(facts.address, self.address),
         )
-        if changed == self:
-            return self
-        return replace(changed, revision=self.revision + 1, heard_at=said_at)
+        if changed != self:
+            return replace(changed, revision=self.revision + 1, heard_at=said_at)
+        return replace(self, heard_at=said_at) if said_at > self.heard_at and self._is_all_said_by(facts) else self
+
+    def _is_all_said_by(self, facts: PatientFacts) -> bool:
+        """Whether the message alone would make the patient that is kept."""
+        alone = Patient.register(self.id, self.site, facts, organization=self.organization, said_at=self.heard_at)
+        return self == replace(
+            alone,
+            identifiers=self.identifiers,
+            revision=self.revision,
+            fhir_id=self.fhir_id,
+            fhir_version=self.fhir_version,
+        )
 
     def told_omegaai(self, fhir_id: str, version: str) -> "Patient":
         """After OmegaAI took a write of ours."""

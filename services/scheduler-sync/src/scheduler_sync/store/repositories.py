@@ -6,6 +6,8 @@ that two batches cannot wait for each other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -51,6 +53,10 @@ def _value(name: str, kind: str) -> str:
 
 
 _WRITE_PATIENTS: Final = _upsert("patients", columns.PATIENT, key="id")
+# What most messages about a known patient come to: cheap as long as no index holds the column (a HOT update).
+_MOVE_HEARD_AT: Final = """
+UPDATE patients SET heard_at = given.heard_at FROM unnest($1::uuid[], $2::timestamptz[]) AS given (id, heard_at)
+WHERE patients.id = given.id"""
 _WRITE_LINKS: Final = _upsert("appointment_links", columns.LINK, key="id", extra=", updated_at = now()")
 _WRITE_IDENTIFIERS: Final = _insert("patient_identifiers", columns.IDENTIFIER)
 _WRITE_HISTORY: Final = _insert("link_history", columns.HISTORY)
@@ -134,6 +140,7 @@ class PatientRepository:
         self._connection = transaction.connection
         self._site = site
         self._patients: _Undoable[Patient] = _Undoable()
+        self._stored: dict[UUID, Patient] = {}
         self._by_identifier: dict[tuple[str, str], UUID] = {}
         self._written: set[tuple[str, str]] = set()
 
@@ -181,7 +188,16 @@ class PatientRepository:
 
     async def flush(self, connection: asyncpg.Connection) -> None:
         del connection  # staged, to go out with all the rest
-        patients = self._patients.take_changed()
+        patients: list[Patient] = []
+        heard_again: list[tuple[UUID, datetime]] = []
+        for one in self._patients.take_changed():
+            if self._is_only_heard_again(one):
+                heard_again.append((one.id, one.heard_at))
+            else:
+                patients.append(one)
+            self._stored[one.id] = one
+        if heard_again:
+            self._transaction.write(_MOVE_HEARD_AT, *_lists(heard_again))
         if not patients:
             return
         self._transaction.write(_WRITE_PATIENTS, *_lists([columns.patient_row(one) for one in patients]))
@@ -196,6 +212,10 @@ class PatientRepository:
             self._transaction.write(_WRITE_IDENTIFIERS, *_lists(identifiers))
             self._written.update((issuer, value) for _, issuer, value, _, _ in identifiers)
 
+    def _is_only_heard_again(self, patient: Patient) -> bool:
+        stored = self._stored.get(patient.id)
+        return stored is not None and replace(stored, heard_at=patient.heard_at) == patient
+
     async def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
             return
@@ -204,7 +224,9 @@ class PatientRepository:
             identifiers.setdefault(row["patient_id"], []).append(PatientIdentifier(row["issuer"], row["value"]))
         for row in rows:
             known = tuple(identifiers.get(row["id"], ()))
-            self._patients.load(row["id"], columns.patient(row, known))
+            patient = columns.patient(row, known)
+            self._patients.load(row["id"], patient)
+            self._stored.setdefault(row["id"], patient)
             for one in known:
                 self._by_identifier[(one.issuer, one.value)] = row["id"]
                 self._written.add((one.issuer, one.value))
