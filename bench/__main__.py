@@ -40,9 +40,9 @@ console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 def programs() -> dict[str, Path]:
-    """The rows' programs by the mark they measure: p1, p2 …"""
-    found = {path.stem.partition("_")[0]: path for path in HERE.glob("p[0-9]*_*.py")}
-    return dict(sorted(found.items(), key=lambda row: int(row[0][1:])))
+    """The rows' programs by the mark they measure: p1, p2 … r6."""
+    found = {path.stem.partition("_")[0]: path for path in HERE.glob("[pr][0-9]*_*.py")}
+    return dict(sorted(found.items(), key=lambda row: (row[0][0], int(row[0][1:]))))
 
 
 def main() -> int:

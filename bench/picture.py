@@ -25,6 +25,7 @@ TITLES = {
     "P8": "notifier → mail server",
     "P10": "what tracing costs of P3",
     "P11": "kill -9, and what a backlog does to a start",
+    "R6": "what poison costs the other keys",
     "M1": "memory",
 }
 SAID_BY_THE_TITLE = (
