@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 import pytest
-from chassis_bench_domain import Behaviour, applied, event
+from chassis_bench_domain import Behaviour, Things, applied, event
 
 import contracts
 from chassis import failpoints
@@ -51,6 +51,13 @@ async def test_a_batch_has_every_effect_once_and_a_repeat_none(store) -> None:
     assert await run.run(batch) == [Done(None)] * 50
     assert await run.run(batch) == [Duplicate()] * 50
     assert await counts(store) == {"inbox": 50, "outbox": 50, "deliveries": 50, "dead_letters": 0, "things": 50}
+
+
+async def test_what_a_batch_has_loaded_is_in_no_cycle(store, left_in_cycles) -> None:
+    run, batch = executor(store, Behaviour()), [item(message) for message in messages(3)]
+    assert await run.run(batch) == [Done(None)] * 3
+    assert await run.run(batch) == [Duplicate()] * 3
+    assert left_in_cycles(Things) == []
 
 
 async def test_two_copies_in_one_batch_have_one_effect(store) -> None:

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from chassis_bench_domain import Behaviour, applied, event, kafka_settings
+from faststream.kafka.message import KafkaAckableMessage
 
 import contracts
 from chassis import dead_letters, failpoints, parking, topics
@@ -79,6 +80,17 @@ async def test_messages_that_were_there_first_are_handled_in_order_and_once(
 
         await eventually(all_committed, what="offsets moved past every record")
     assert len(behaviour.seen) == 50
+
+
+async def test_a_batch_of_records_is_in_no_cycle(
+    store, producer, kafka_bootstrap, topic_prefix, left_in_cycles
+) -> None:
+    key = uuid4()
+    async with consuming(store, kafka_bootstrap, topic_prefix, Behaviour()):
+        for revision in (1, 2, 3):
+            await send(producer, topic_prefix, event(key, revision))
+            await has(store, {key: list(range(1, revision + 1))})
+    assert left_in_cycles(KafkaAckableMessage) == []
 
 
 async def test_poison_of_each_kind_is_kept_with_its_reason_and_others_flow(

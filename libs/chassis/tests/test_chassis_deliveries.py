@@ -246,6 +246,28 @@ async def test_an_answer_that_cannot_be_kept_waits_for_a_person_and_is_not_asked
     assert await store.pool.fetchval("SELECT last_error FROM deliveries") == "bug: KeyError"
 
 
+async def test_an_error_of_a_delivery_is_in_no_cycle(store, left_in_cycles) -> None:
+    """It would keep its traceback, and with that what the frames hold: the mail, the answer."""
+
+    class Busy(Partner):
+        async def __call__(self, delivery: Delivery) -> Receipt:
+            if delivery.attempt == 1:
+                raise Transient("busy")
+            return await super().__call__(delivery)
+
+    collisions = [asyncpg.DeadlockDetectedError("a fault while settling")]
+
+    async def settled(_transaction: Transaction, _all_taken: Sequence[Taken]) -> None:
+        if collisions:
+            raise collisions.pop()
+
+    await stage(store, (uuid4(), b"1"))
+    async with working(store, Busy(), settled=settled, lease_seconds=0.3):
+        await all_are(store, "done")
+    assert not collisions
+    assert left_in_cycles((Transient, asyncpg.DeadlockDetectedError)) == []
+
+
 async def test_many_answers_are_kept_in_few_transactions_and_one_that_cannot_be_kept_concerns_no_other(store) -> None:
     keys = [uuid4() for _ in range(8)]
     await stage(store, *((key, b"1") for key in keys), (keys[0], b"2"))
@@ -305,7 +327,11 @@ async def test_while_the_breaker_is_open_commits_wake_nobody_and_a_success_close
         await said("LISTEN %")
         await stage(store, (uuid4(), b"1"))
         await said("UNLISTEN %")
-        assert metrics.value("breaker_open", destination="partner") == 1
+
+        async def is_gauged() -> bool:
+            return metrics.value("breaker_open", destination="partner") == 1
+
+        await eventually(is_gauged, what="the gauge, which follows the statement")
         await stage(store, *((uuid4(), b"1") for _ in range(3)))
         partner.is_away = False
         await all_are(store, "done")

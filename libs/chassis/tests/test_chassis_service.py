@@ -1,9 +1,13 @@
 """The host: probes that tell live from ready, loops that are restarted, and a stop in order."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -103,3 +107,53 @@ async def test_sigterm_stops_the_loops_in_order_and_a_failed_one_was_started_aga
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(running, 60)
     assert order == ["listener", "consumer", "relay"]
+
+
+class Held(Exception):  # noqa: N818 (the word is what is wrong with it)
+    """An error that its own traceback keeps alive."""
+
+
+class Littering(LoopBase):
+    """Leaves a cycle behind at its start: an error in a variable of the frame that the error's traceback holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: weakref.ref[Held] | None = None
+
+    async def run(self) -> None:
+        self._litter()
+        await self._stopping.wait()
+
+    def _litter(self) -> None:
+        kept = Held()
+        self.left = weakref.ref(kept)
+        with suppress(Held):
+            raise kept
+
+
+@pytest.fixture
+def collector_as_it_was() -> Iterator[None]:
+    """The host sets the collector for a process of its own; the tests that follow are not that."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("collector_as_it_was")
+async def test_what_a_loop_leaves_in_a_cycle_is_gone_within_a_period(monkeypatch) -> None:
+    monkeypatch.setattr("chassis.service.COLLECT_SECONDS", 0.2)
+    loop = Littering()
+    running = asyncio.create_task(service({"one": loop}).run())
+
+    async def was_left() -> bool:
+        return loop.left is not None
+
+    async def is_gone() -> bool:
+        return loop.left is not None and loop.left() is None
+
+    await eventually(was_left, what="the cycle")
+    assert gc.get_threshold()[0] > 10_000, "this little is far from what makes the collector look by itself"
+    await eventually(is_gone, what="the end of the cycle")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(running, 60)

@@ -232,6 +232,7 @@ class Consumer(LoopBase, Generic[W]):
 
         @subscriber(parser=parse, decoder=undecoded)
         async def on_batch(message: KafkaAckableMessage) -> None:
+            message.clear_cache()  # FastStream keeps with a message what it was decoded to: here itself, a cycle
             await self._on_batch(message)
 
         await broker.start()

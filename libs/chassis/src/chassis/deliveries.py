@@ -328,13 +328,11 @@ class DeliveryWorker(LoopBase):
                     receipt = await self._send(delivery)
         except StoreUnavailable as error:
             await self._again(delivery, token, error, partner_failed=False)
-        except (Transient, TimeoutError) as error:
-            wait = (
-                error
-                if isinstance(error, Transient)
-                else Transient(f"no answer within {self._send_timeout_seconds:g} s")
-            )
-            await self._again(delivery, token, wait, partner_failed=True)
+        except Transient as error:
+            await self._again(delivery, token, error, partner_failed=True)
+        except TimeoutError:
+            late = Transient(f"no answer within {self._send_timeout_seconds:g} s")
+            await self._again(delivery, token, late, partner_failed=True)
         except Permanent as error:
             self._breaker.succeeded()
             await self._dead(delivery, token, error)
@@ -366,6 +364,8 @@ class DeliveryWorker(LoopBase):
             log.exception("deliveries.not-settled", destination=self._destination, delivery_id=str(delivery.id))
             await self._dead(delivery, token, error)
             return
+        finally:
+            del marked  # it holds the error, whose traceback holds this frame
         if was_ours:
             self._count("done")
 
@@ -390,10 +390,11 @@ class DeliveryWorker(LoopBase):
             if len(together) > 1 and not isinstance(error, UNAVAILABLE):
                 for one in together:
                     await self._mark([one])
-                return
-            for one in together:
-                if not one.marked.done():
-                    one.marked.set_exception(error)
+            else:
+                for one in together:
+                    if not one.marked.done():
+                        one.marked.set_exception(error)
+            del one, together  # they hold the error, whose traceback holds this frame
             return
         for one in together:
             if not one.marked.done():

@@ -32,6 +32,7 @@ STALLED_SECONDS = 60.0
 CHECK_TIMEOUT_SECONDS = 2.0
 STOP_SECONDS = 25.0
 RESTART_PAUSE_SECONDS = 1.0
+COLLECT_SECONDS = 60.0
 
 Check = Callable[[], Awaitable[None]]
 """Returns when the dependency answers; raises with a reason when it does not."""
@@ -75,6 +76,7 @@ class Service:
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then stops in order and returns."""
         collect_seldom()
+        collecting = asyncio.create_task(_collect_all_of_it())
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,6 +100,7 @@ class Service:
         await serving
         for close in self.closers:
             await close()
+        collecting.cancel()
         log.info("service.stopped")
 
     async def _keep(self, name: str, loop: Loop) -> None:
@@ -158,11 +161,23 @@ class Service:
 def collect_seldom() -> None:
     """What was imported and built lives as long as the process: the collector need not walk it again.
 
-    Messages leave no cycles behind; looking for some every 700 objects took a third of a handler's time.
+    Looking for cycles every 700 objects took a third of a handler's time. The few that messages leave behind wait for
+    ``_collect_all_of_it``.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+async def _collect_all_of_it() -> None:
+    """Frees what lies in cycles, every ``COLLECT_SECONDS``, until cancelled.
+
+    A quiet service takes an hour to come to the thresholds, and only a full collection gives the free lists back. That
+    costs 3 to 9 ms of processor time, because all but some 8,000 objects are frozen.
+    """
+    while True:
+        await asyncio.sleep(COLLECT_SECONDS)
+        gc.collect()
 
 
 async def _answer(check: Check) -> str | None:

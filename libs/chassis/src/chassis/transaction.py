@@ -182,8 +182,13 @@ class Transaction:
         self._writes.append((statement, arguments))
 
     async def flush(self) -> None:
-        """Writes the participants' changes and everything of the chassis, in one statement as far as it is staged."""
-        for participant in self._participants:
+        """Writes the participants' changes and everything of the chassis, in one statement as far as it is staged.
+
+        Call once, at the end: the participants have left.
+        """
+        # Let go of them: a repository that holds this transaction would be a cycle with all that it has loaded.
+        participants, self._participants = self._participants, []
+        for participant in participants:
             await participant.flush(self.connection)
         channels = []
         if self._outbox:

@@ -134,8 +134,11 @@ class TaskQueue(LoopBase):
         finished = [task for task, error in zip(tasks, errors, strict=True) if error is None]
         failpoints.hit("tasks.after-commit-before-complete")
         await asyncio.gather(*(self._complete(task) for task in finished))
-        if waiting is not None:
-            raise waiting if isinstance(waiting, Transient) else Transient("a Task could not be parked")
+        try:
+            if waiting is not None:
+                raise waiting if isinstance(waiting, Transient) else Transient("a Task could not be parked")
+        finally:
+            del errors, waiting  # the error's traceback holds this frame
         return len(page) >= self._page_size
 
     async def read_appointment(self, appointment_id: str, task_id: str) -> TaskItem:
