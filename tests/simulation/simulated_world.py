@@ -21,8 +21,9 @@ from simulated_postgres import Connection, Database, Pool, Statement
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
+from chassis.breaker import Breaker
 from chassis.consumer import Consumer, Subscription
-from chassis.deliveries import Breaker, Delivery, DeliveryWorker, Receipt
+from chassis.deliveries import Delivery, DeliveryWorker, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.outbox import Relay
 from chassis.settings import BreakerSettings, KafkaSettings, RetrySettings

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from chassis import deliveries, failpoints
-from chassis.deliveries import Breaker, Delivery, DeliveryWorker, Receipt, Taken
+from chassis.breaker import Breaker
+from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
 from chassis.errors import Permanent, Transient
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings

@@ -14,7 +14,7 @@ import asyncpg
 
 from chassis import failpoints
 from chassis.errors import StoreUnavailable, Transient
-from chassis.store import COLLISIONS, UNAVAILABLE, Store
+from chassis.store import COLLISIONS, UNAVAILABLE, Store, no_answer
 from chassis.transaction import Transaction
 
 
@@ -110,7 +110,7 @@ class BatchExecutor(Generic[M, W, R]):
                         raise
                     return await self._one_by_one(connection, items)
         except UNAVAILABLE as error:
-            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+            raise no_answer(error) from error
 
     async def _together(self, connection: "asyncpg.Connection", items: Sequence[M]) -> list[Outcome[R]]:
         async with connection.transaction():

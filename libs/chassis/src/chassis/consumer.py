@@ -32,7 +32,7 @@ from chassis.errors import StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KafkaSettings
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import UNAVAILABLE, Store, no_answer
 from chassis.transaction import Transaction
 
 LARGEST_BATCH = 200
@@ -353,7 +353,7 @@ class Consumer(LoopBase, Generic[W]):
             async with self._store.pool.acquire() as connection, connection.transaction():
                 await parking.park(connection, self._name, failed, waiting)
         except UNAVAILABLE as error:
-            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+            raise no_answer(error) from error
         self._metrics.count("messages_consumed_total", len(left), consumer=self._name, outcome="parked")
 
     async def _keep_undecodable(self, undecodable: Sequence[tuple[Record, UUID | None, BaseException]]) -> None:
@@ -361,7 +361,7 @@ class Consumer(LoopBase, Generic[W]):
             async with self._store.pool.acquire() as connection, connection.transaction():
                 await dead_letters.keep(connection, self._name, undecodable, limit=self._limit)
         except UNAVAILABLE as error:
-            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+            raise no_answer(error) from error
         self._metrics.count("messages_consumed_total", len(undecodable), consumer=self._name, outcome="dead")
         failpoints.hit("consumer.after-dead-letter-before-offsets")
 

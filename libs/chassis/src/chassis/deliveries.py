@@ -23,11 +23,12 @@ import structlog
 
 from chassis import failpoints, tracing
 from chassis.backoff import pause_seconds
+from chassis.breaker import Breaker
 from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
-from chassis.store import COLLISIONS, UNAVAILABLE, Store
+from chassis.store import COLLISIONS, UNAVAILABLE, Store, no_answer
 from chassis.transaction import DELIVERIES_CHANNEL, Transaction
 
 POLL_SECONDS = 1.0
@@ -153,35 +154,6 @@ SELECT
 """
 
 
-class Breaker:
-    """Holds calls to a destination back after failures in a row; lets one through to see whether it is back."""
-
-    def __init__(self, settings: BreakerSettings, *, now: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
-        self._now = now
-        self._failures = 0
-        self._opened_at: float | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._opened_at is not None
-
-    def allowance(self, wanted: int) -> int:
-        """How many calls may go now: all, none, or one as a trial."""
-        if self._opened_at is None:
-            return wanted
-        return 1 if self._now() - self._opened_at >= self._settings.open_seconds else 0
-
-    def succeeded(self) -> None:
-        self._failures = 0
-        self._opened_at = None
-
-    def failed(self) -> None:
-        self._failures += 1
-        if self._failures >= self._settings.failures:
-            self._opened_at = self._now()
-
-
 class DeliveryWorker(LoopBase):
     """Delivers to one destination. Several processes may run one: the lease keeps them apart."""
 
@@ -305,7 +277,7 @@ class DeliveryWorker(LoopBase):
         try:
             return bool(await self._store.pool.fetchval(_HELD, delivery_id, token))
         except UNAVAILABLE as error:
-            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+            raise no_answer(error) from error
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._underway.pop(task, None)
@@ -338,7 +310,7 @@ class DeliveryWorker(LoopBase):
             await self._dead(delivery, token, error)
         except UNAVAILABLE as error:
             # A sender may read the store itself; that it is away is not the delivery's fault.
-            away = StoreUnavailable(f"the store does not answer: {type(error).__name__}")
+            away = no_answer(error)
             await self._again(delivery, token, away, partner_failed=False)
         except Exception as error:
             log.exception("deliveries.bug", destination=self._destination, delivery_id=str(delivery.id))

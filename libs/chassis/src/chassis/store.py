@@ -44,6 +44,11 @@ COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg
 """Two transactions met; the loser may try again."""
 
 
+def no_answer(error: BaseException) -> StoreUnavailable:
+    """What one of ``UNAVAILABLE`` means to who asked the store: not now, and nobody's fault."""
+    return StoreUnavailable(f"the store does not answer: {type(error).__name__}")
+
+
 def unavailable(url: str, error: BaseException) -> StoreUnavailable:
     """``error``, met while connecting, in words: which server and database, and why; never the password."""
     parts = urlsplit(url)
@@ -124,7 +129,7 @@ class Store:
             async with asyncio.timeout(timeout_seconds), self.pool.acquire() as connection:
                 await connection.fetchval("SELECT 1")
         except UNAVAILABLE as error:
-            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+            raise no_answer(error) from error
 
     async def close(self) -> None:
         if self._engine is not None:

@@ -15,8 +15,8 @@ import structlog
 
 from chassis import failpoints
 from chassis.deliveries import Delivery, Receipt, Taken
-from chassis.errors import Permanent, StoreUnavailable, Transient
-from chassis.store import UNAVAILABLE, Store
+from chassis.errors import Permanent, Transient
+from chassis.store import UNAVAILABLE, Store, no_answer
 from chassis.transaction import Transaction
 from notifier.adapters.letters import Letter, LetterWriter
 from notifier.adapters.smtp import Unanswered
@@ -141,14 +141,14 @@ class NotificationSender:
         try:
             return await self._store.pool.fetchrow(_BEGIN_HANDOVER, notification_id)
         except UNAVAILABLE as error:
-            raise StoreUnavailable("the store does not answer") from error
+            raise no_answer(error) from error
 
     async def _note(self, statement: str, *arguments: object) -> None:
         """What came of a try. Where the store does not take it the try stays counted, which errs on the safe side."""
         try:
             await self._store.pool.execute(statement, *arguments)
         except UNAVAILABLE as error:
-            raise StoreUnavailable("the store does not answer") from error
+            raise no_answer(error) from error
 
     async def settled(self, tx: Transaction, all_taken: Sequence[Taken]) -> None:
         """In the transaction that marks the deliveries: a notification's state and its delivery's agree."""

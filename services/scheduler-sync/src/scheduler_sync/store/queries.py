@@ -11,8 +11,7 @@ from uuid import UUID
 import asyncpg
 
 import contracts
-from chassis.errors import StoreUnavailable
-from chassis.store import UNAVAILABLE
+from chassis.store import UNAVAILABLE, no_answer
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.domain.appointment import Resource
@@ -55,7 +54,7 @@ class _AskedTogether:
         try:
             found = await asyncio.shield(self._answer)  # who gives up does not take the others' answer along
         except UNAVAILABLE as error:
-            raise StoreUnavailable(f"the store does not answer: {type(error).__name__}") from error
+            raise no_answer(error) from error
         return found.get(key, KnownIds(None))
 
     async def _ask(self) -> dict[UUID, KnownIds]:
