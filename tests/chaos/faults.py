@@ -34,13 +34,9 @@ _VICTIMS: Final = {
     "kafka": 3,
 }
 _FAIL_POINTS: Final = {
-    # Where a service really comes: scheduler-sync consumes nothing, the notifier publishes nothing, nothing is poison.
+    # Where a service really comes: scheduler-sync consumes nothing, the notifier publishes nothing.
     "scheduler-sync": [name for name in failpoints.NAMES if not name.startswith(("consumer.", "smtp."))],
-    "notifier": [
-        name
-        for name in failpoints.NAMES
-        if not name.startswith(("inbound.", "relay.", "tasks.", "consumer.after-dead-letter"))
-    ],
+    "notifier": [name for name in failpoints.NAMES if not name.startswith(("inbound.", "relay.", "tasks."))],
 }
 _OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44}
 _WIRES: Final = ("cut", "half-open", "deaf", "lose answers", "slow", "refuse")

@@ -214,8 +214,8 @@ async def _deliveries_waiting(session: Session, values: tuple[Any, ...]) -> list
 # ---- the inbox and parking
 
 
-@answers(consumer._PARKED)
-async def _parked(session: Session, values: tuple[Any, ...]) -> list[Row]:
+@answers(parking._HOLD)
+async def _hold(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, keys = values
     found = []
     for key in sorted(keys):
@@ -249,13 +249,13 @@ async def _release(session: Session, values: tuple[Any, ...]) -> list[Row]:
 @answers(parking._PARK_KEYS)
 async def _park_keys(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, keys, reasons, pauses = values
+    parked = []
     for key, reason, pause in zip(keys, reasons, pauses, strict=True):
         due = session.database.now() + pause
         row = {"consumer": name, "key": key, "reason": reason, "attempts": 1, "next_attempt_at": due}
-        while not await session.insert("parked_keys", (name, key), row):
-            if await session.change("parked_keys", (name, key), lambda _: True) is not None:
-                break
-    return []
+        if await session.insert("parked_keys", (name, key), row):
+            parked.append({"key": key})
+    return parked
 
 
 @answers(parking._PARK_MESSAGES)
@@ -276,7 +276,7 @@ async def _take(session: Session, values: tuple[Any, ...]) -> list[Row]:
     now = session.database.now()
     due = [row for row in session.rows("parked_keys") if row["consumer"] == values[0] and row["next_attempt_at"] <= now]
     for row in sorted(due, key=lambda row: row["next_attempt_at"]):
-        if await session.lock(("parked_keys", (row["consumer"], row["key"])), "u", skip=True):
+        if await session.lock(("parked_keys", (row["consumer"], row["key"])), "n", skip=True):
             return [{"key": row["key"], "attempts": row["attempts"]}]
     return []
 
@@ -300,27 +300,38 @@ async def _unpark_message(session: Session, values: tuple[Any, ...]) -> list[Row
 
 @answers(parking._LATER)
 async def _later(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    name, key, reason, pause = values
+    name, key, failures, reason, pause = values
     row = session.row("parked_keys", (name, key))
     if row is not None:
-        due = session.database.now() + pause
-        await session.change(
-            "parked_keys", (name, key), lambda _: True, attempts=row["attempts"] + 1, reason=reason, next_attempt_at=due
-        )
+        changed = {
+            "attempts": row["attempts"] + failures,
+            "reason": row["reason"] if reason is None else reason,
+            "next_attempt_at": session.database.now() + pause,
+        }
+        await session.change("parked_keys", (name, key), lambda _: True, **changed)
     return []
 
 
-@answers(parking._EMPTY)
-async def _empty(session: Session, values: tuple[Any, ...]) -> list[Row]:
+@answers(parking._HAVE_ALONE)
+async def _have_alone(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    name, key = values
+    if session.row("parked_keys", (name, key)) is None:
+        return []
+    return [{"key": key}] if await session.lock(("parked_keys", (name, key)), "u", skip=True) else []
+
+
+@answers(parking._UNPARK)
+async def _unpark(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, key = values
     if session.row("parked_keys", (name, key)) is not None and not _line_of(session, name, key):
         await session.delete("parked_keys", (name, key))
     return []
 
 
-@answers("SELECT count(*) FROM parked_keys WHERE consumer = $1")
-async def _count_parked(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    return [{"count": sum(row["consumer"] == values[0] for row in session.rows("parked_keys"))}]
+@answers(parking._STANDING)
+async def _standing(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    due = [row["next_attempt_at"] for row in session.rows("parked_keys") if row["consumer"] == values[0]]
+    return [{"parked": len(due), "due_in_seconds": min(due) - session.database.now() if due else None}]
 
 
 # ---- dead letters

@@ -9,7 +9,8 @@ import simulate
 from simulated_statements import claim
 from simulated_world import Mutations
 
-from chassis import consumer, deliveries, outbox
+from chassis import consumer, deliveries, outbox, parking
+from chassis.batch import Held
 
 SEEDS = 2000
 LONGEST_SECONDS = 100
@@ -106,10 +107,23 @@ def test_claiming_past_the_head_of_a_line_is_caught() -> None:
 
 def test_messages_that_pass_a_parked_key_are_caught() -> None:
     def ignores_parking(one: consumer.Consumer[Any]) -> None:
-        one._executor._intake._respects_parking = False
+        claim = one._executor._intake.claim
+
+        async def claims(connection: Any, items: Any) -> list[Any]:
+            return [None if isinstance(one, Held) else one for one in await claim(connection, items)]
+
+        one._executor._intake.claim = claims
 
     noticed = first_violation(Mutations(on_consumer=ignores_parking))
     assert " after " in noticed or "applied to" in noticed
+
+
+def test_unparking_a_key_that_a_consumer_holds_is_caught() -> None:
+    async def never_asks(_session: Any, values: Any) -> list[Any]:
+        return [{"key": values[1]}]
+
+    text = " ".join(parking._HAVE_ALONE.split())
+    assert "'parked messages': 1" in first_violation(Mutations(statements={text: never_asks}), most_seeds=1500)
 
 
 def test_a_consumer_without_an_inbox_is_caught() -> None:

@@ -80,10 +80,15 @@ async def done(connection: Any, *ids: UUID, token: UUID = TOKEN) -> list[UUID]:
 
 
 async def park(connection: Any, *messages: tuple[UUID, UUID], failed: tuple[UUID, ...] = (), pause: float = 0) -> None:
-    waiting = [(key, message_id, Record("t", 0, place, None, b"v", [])) for place, (key, message_id) in
-               enumerate(messages)]  # fmt: skip
-    errors = {key: Transient("told so", retry_after_seconds=pause or 0.001) for key in failed}
-    await parking.park(connection, "c", errors, waiting)
+    """As a consumer does it: the keys that have not failed were found parked by the same transaction."""
+    error = Transient("told so", retry_after_seconds=pause or 0.001)
+    async with connection.transaction():
+        await parking.hold(connection, "c", [key for key, _ in messages])
+        waiting = [
+            parking.Waiting(key, message_id, Record("t", 0, place, None, b"v", []), error if key in failed else None)
+            for place, (key, message_id) in enumerate(messages)
+        ]
+        await parking.park(connection, "c", waiting)
 
 
 @asynccontextmanager
@@ -223,8 +228,10 @@ async def test_parked_messages_keep_their_order_and_their_key_waits(connect: Con
     await park(one, (KEY, IDS[0]), (KEY, IDS[3]), failed=(KEY,))
     assert [row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)] == [IDS[1], IDS[0], IDS[3]]
     assert await one.fetchrow(parking._TAKE, "c") is None
-    assert [row["key"] for row in await one.fetch(consumer._PARKED, "c", [OTHER, KEY])] == [KEY, OTHER]
-    assert await one.fetchval("SELECT count(*) FROM parked_keys WHERE consumer = $1", "c") == 2
+    assert await parking.hold(one, "c", [OTHER, KEY, IDS[0]]) == {KEY, OTHER}
+    standing = await one.fetchrow(parking._STANDING, "c")
+    assert (standing["parked"], 900 < standing["due_in_seconds"] <= 1000) == (2, True)
+    assert dict(await one.fetchrow(parking._STANDING, "another")) == {"parked": 0, "due_in_seconds": None}
 
 
 async def test_a_line_that_is_empty_unparks_its_key_and_no_other(connect: Connect) -> None:
@@ -232,32 +239,54 @@ async def test_a_line_that_is_empty_unparks_its_key_and_no_other(connect: Connec
     await park(one, (KEY, IDS[0]), failed=(KEY,))
     row = await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the key falls due")
     assert (row["key"], row["attempts"]) == (KEY, 1)
-    await one.execute(parking._EMPTY, "c", KEY)
+    await one.execute(parking._UNPARK, "c", KEY)
     assert await one.fetchrow(parking._TAKE, "c") is not None
     (line,) = await one.fetch(parking._LINE, "c", KEY)
     await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
-    await one.execute(parking._LATER, "c", KEY, "busy", -1.0)
+    await one.execute(parking._LATER, "c", KEY, 1, "busy", -1.0)
+    await one.execute(parking._LATER, "c", KEY, 0, None, -1.0)
     assert (await one.fetchrow(parking._TAKE, "c"))["attempts"] == 2
-    await one.execute(parking._EMPTY, "c", KEY)
+    assert await one.fetchrow(parking._HAVE_ALONE, "c", OTHER) is None
+    await one.execute(parking._UNPARK, "c", KEY)
     assert await one.fetchrow(parking._TAKE, "c") is None
 
 
-async def test_who_hears_of_a_parked_key_waits_while_its_line_is_worked_on(connect: Connect) -> None:
+async def test_nobody_waits_for_a_line_that_is_worked_on_and_what_comes_then_stands_behind_it(
+    connect: Connect,
+) -> None:
     one, two, three = await connect(), await connect(), await connect()
     await park(one, (KEY, IDS[0]), failed=(KEY,))
     await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the key falls due")
-    transaction = one.transaction()
-    await transaction.__aenter__()
-    assert await one.fetchrow(parking._TAKE, "c") is not None
-    assert await two.fetchrow(parking._TAKE, "c") is None
-    async with blocked(two.fetch(consumer._PARKED, "c", [KEY])) as asked, blocked(park(three, (KEY, IDS[1]))):
+    async with one.transaction():
+        assert await one.fetchrow(parking._TAKE, "c") is not None
+        assert await two.fetchrow(parking._TAKE, "c") is None, "another does not work on it too"
         (line,) = await one.fetch(parking._LINE, "c", KEY)
         await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
-        await one.execute(parking._EMPTY, "c", KEY)
+        async with two.transaction():
+            assert await asyncio.wait_for(parking.hold(two, "c", [KEY]), 5) == {KEY}
+            assert await one.fetchrow(parking._HAVE_ALONE, "c", KEY) is None, "its message is not in the line yet"
+            await asyncio.wait_for(park(two, (KEY, IDS[1])), 5)
+            await asyncio.wait_for(park(three, (KEY, IDS[2]), failed=(KEY,)), 5)
+        assert await one.fetchrow(parking._HAVE_ALONE, "c", KEY) is not None
+        await one.execute(parking._UNPARK, "c", KEY)
+    assert {row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)} == set(IDS[1:3])
+    assert (await one.fetchrow(parking._TAKE, "c"))["key"] == KEY, "it is tried again for those behind"
+
+
+async def test_who_meets_a_key_that_is_about_to_be_unparked_waits_and_finds_it_free(connect: Connect) -> None:
+    one, two, three = await connect(), await connect(), await connect()
+    await park(one, (KEY, IDS[0]), failed=(KEY,))
+    transaction = one.transaction()
+    await transaction.__aenter__()
+    assert await one.fetchrow(parking._HAVE_ALONE, "c", KEY) is not None
+    parks_it_anew = park(three, (KEY, IDS[1]), failed=(KEY,))
+    async with blocked(parking.hold(two, "c", [KEY])) as held, blocked(parks_it_anew):
+        (line,) = await one.fetch(parking._LINE, "c", KEY)
+        await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
+        await one.execute(parking._UNPARK, "c", KEY)
         await transaction.__aexit__(None, None, None)
-        await asyncio.wait({asked}, timeout=5)
-    # Unparked for the one, parked anew by the other: its message is behind a key that is tried again.
-    assert asked.result() in ([], [{"key": KEY}])
+        await asyncio.wait({held}, timeout=5)
+    assert held.result() in (set(), {KEY}), "the third may have parked it before the second looked"
     assert [row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)] == [IDS[1]]
     assert (await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the new key"))["key"] == KEY
 

@@ -6,7 +6,7 @@ import pytest
 from chassis_bench_domain import Behaviour, Things, applied, event
 
 import contracts
-from chassis import failpoints
+from chassis import failpoints, parking
 from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held
 from chassis.consumer import InboxIntake, Item
 from chassis.dead_letters import DeadLetterLimitError, Record
@@ -20,7 +20,7 @@ def item(message: contracts.Message, offset: int = 0) -> Item:
     return Item(Record("t", 0, offset, message.key(), message.to_bytes(), []), message)
 
 
-def executor(store, behaviour: Behaviour, *, limit: int = 100) -> BatchExecutor:
+def executor(store, behaviour: Behaviour, *, limit: int = 100, intake: InboxIntake | None = None) -> BatchExecutor:
     async def prefetch(work, items):
         await behaviour.prefetch(work, [one.message for one in items])
 
@@ -29,7 +29,7 @@ def executor(store, behaviour: Behaviour, *, limit: int = 100) -> BatchExecutor:
 
     return BatchExecutor(
         store,
-        intake=InboxIntake("test", dead_letter_limit=limit),
+        intake=intake or InboxIntake("test", dead_letter_limit=limit),
         open_work=behaviour.open_work,
         prefetch=prefetch,
         handle=handle,
@@ -87,18 +87,65 @@ async def test_a_write_that_the_store_refuses_is_found_out_and_the_others_commit
     assert (kept["kind"], bytes(kept["value"])) == ("bug", batch[7].to_bytes())
 
 
-async def test_after_a_passing_failure_the_rest_of_the_key_is_held_and_nothing_of_it_claimed(store) -> None:
-    key, other = uuid4(), uuid4()
-    batch = [event(key, 1), event(other, 1), event(key, 2), event(other, 2)]
-    behaviour = Behaviour(transient={key: 1})
-    run = executor(store, behaviour)
-    outcomes = await run.run([item(message) for message in batch])
+@pytest.mark.parametrize("one_by_one", [False, True])
+async def test_after_a_passing_failure_the_rest_of_the_key_is_held_and_nothing_of_it_claimed(
+    store, *, one_by_one: bool
+) -> None:
+    key, other, breaks = uuid4(), uuid4(), uuid4()
+    batch = [event(key, 1), event(other, 1), event(key, 2), event(other, 2), *([event(breaks, 1)] * one_by_one)]
+    behaviour = Behaviour(transient={key: 1 + one_by_one}, breaks_the_write={breaks})
+    run = executor(store, behaviour, intake=InboxIntake("test", dead_letter_limit=1, parks=False))
+    outcomes = (await run.run([item(message) for message in batch]))[:4]
     assert isinstance(outcomes[0], Failed)
     assert isinstance(outcomes[0].error, Transient)
     assert outcomes[1:] == [Done(None), Held(), Done(None)]
     assert await applied(store) == {other: [1, 2]}
     assert await run.run([item(batch[0]), item(batch[2])]) == [Done(None), Done(None)]
     assert await applied(store) == {other: [1, 2], key: [1, 2]}
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+async def test_a_key_parks_in_the_batchs_own_transaction(store, *, one_by_one: bool) -> None:
+    key, other, breaks = uuid4(), uuid4(), uuid4()
+    batch = [event(key, 1), event(other, 1), event(key, 2), event(breaks, 1), event(other, 2)]
+    behaviour = Behaviour(transient={key: 2}, breaks_the_write={breaks} if one_by_one else set())
+    items = [item(message, n) for n, message in enumerate(batch)]
+    failpoints.arm("batch.before-commit=raise")
+    with pytest.raises(failpoints.FailPoint):
+        await executor(store, behaviour).run(items)
+    failpoints.arm("")
+    assert await store.pool.fetchval("SELECT count(*) FROM parked_keys") == 0
+    behaviour.transient[key] = 2 if one_by_one else 1  # message by message is a second try
+    outcomes = await executor(store, behaviour).run(items)
+    words = ["parked", "done", "parked", "dead" if one_by_one else "done", "done"]
+    assert [parking.word_of(outcome) for outcome in outcomes] == words
+    (row,) = await store.pool.fetch("SELECT key, reason, attempts FROM parked_keys")
+    assert (row["key"], row["reason"], row["attempts"]) == (key, "told so", 1)
+    line = await store.pool.fetch("SELECT message_id, value FROM parked_messages ORDER BY sequence")
+    assert [row["message_id"] for row in line] == [batch[0].message_id, batch[2].message_id]
+    assert bytes(line[1]["value"]) == batch[2].to_bytes()
+
+
+async def test_who_is_overtaken_while_it_keeps_a_failure_takes_nothing_back(store) -> None:
+    """Between its rollback and its second claim another process, which had waited for the first, does the message."""
+    (message,) = messages(1)
+
+    class Overtaken(InboxIntake):
+        claims = 0
+
+        async def claim(self, connection, items):
+            self.claims += 1
+            if self.claims == 3:
+                assert await executor(store, Behaviour()).run(items) == [Done(None)]
+            return await super().claim(connection, items)
+
+    run = executor(
+        store,
+        Behaviour(breaks_the_write={message.aggregate_id}),
+        intake=Overtaken("test", dead_letter_limit=10),
+    )
+    assert await run.run([item(message)]) == [Duplicate()]
+    assert await counts(store) == {"inbox": 1, "outbox": 1, "deliveries": 1, "dead_letters": 0, "things": 1}
 
 
 async def test_a_revision_published_twice_is_an_error_and_not_a_second_event(store) -> None:
@@ -110,6 +157,7 @@ async def test_a_revision_published_twice_is_an_error_and_not_a_second_event(sto
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, Transient), "two transactions met on it: the loser may look again"
     assert (await counts(store))["outbox"] == 1
+    assert await store.pool.fetchval("SELECT key FROM parked_keys") == first.aggregate_id
 
 
 async def test_at_the_limit_of_dead_letters_nothing_of_the_batch_is_kept(store) -> None:

@@ -232,7 +232,7 @@ async def test_deaths_of_the_consumer(store, kafka_bootstrap, prefix, monkeypatc
             return kept >= len(poison) and await applied(store) == all_of(feeds)
 
         await die_and_go_on(
-            ("consumer.after-commit-before-offsets", "consumer.after-dead-letter-before-offsets"),
+            ("consumer.after-commit-before-offsets",),
             [lambda name=name: consumer(name) for name in names],
             feeds,
             all_kept,

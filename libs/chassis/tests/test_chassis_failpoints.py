@@ -19,7 +19,6 @@ A_HUNDRED_DEATHS: Final[dict[failpoints.Name, str]] = {
     "relay.before-send": _DEATHS + "relay",
     "relay.after-send-before-mark": _DEATHS + "relay",
     "consumer.after-commit-before-offsets": _DEATHS + "consumer",
-    "consumer.after-dead-letter-before-offsets": _DEATHS + "consumer",
     "delivery.after-claim-before-send": _DEATHS + "deliveries",
     "delivery.after-send-before-mark": _DEATHS + "deliveries",
     "smtp.after-count-before-hand-over": _SMTP,

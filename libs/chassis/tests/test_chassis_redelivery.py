@@ -33,8 +33,10 @@ async def test_a_message_that_was_done_and_comes_again_while_its_key_is_parked_i
     )
     assert [type(one) for one in await executor.run(items[:1])] == [Done]
     async with store.pool.acquire() as connection:
-        waiting = [(key, items[1].message.message_id, items[1].record)]
-        await parking.park(connection, "test", {key: Transient("told so", retry_after_seconds=1000)}, waiting)
+        error = Transient("told so", retry_after_seconds=1000)
+        await parking.park(
+            connection, "test", [parking.Waiting(key, items[1].message.message_id, items[1].record, error)]
+        )
     # The process died before it moved its offsets: all come again.
     assert [type(one) for one in await executor.run(items)] == [Duplicate, Held, Held]
     assert await store.pool.fetchval("SELECT count(*) FROM inbox") == 1, "the claim of what was done is not released"

@@ -5,7 +5,7 @@ message is rolled back in memory and costs the others nothing. Only when the *wr
 batch run again message by message, each under a real savepoint, so that the others still commit (ADR 0002).
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -124,13 +124,18 @@ class BatchExecutor(Generic[M, W, R]):
         return outcomes
 
     async def _handle_all(
-        self, connection: "asyncpg.Connection", transaction: Transaction, work: W, items: Sequence[M]
+        self,
+        connection: "asyncpg.Connection",
+        transaction: Transaction,
+        work: W,
+        items: Sequence[M],
+        keys_held: Collection[Hashable] = (),
     ) -> list[Outcome[R]]:
         claims = await self._intake.claim(connection, items)
         mine = [item for item, claim in zip(items, claims, strict=True) if claim is None]
         if mine:
             await self._prefetch(work, mine)
-        held: set[Hashable] = set()
+        held = set(keys_held)
         outcomes: list[Outcome[R]] = []
         for item, claim in zip(items, claims, strict=True):
             if claim is not None:
@@ -163,11 +168,8 @@ class BatchExecutor(Generic[M, W, R]):
         held: set[Hashable] = set()
         async with connection.transaction():
             for item in items:
+                outcome = await self.run_alone(connection, item, keys_held=held)
                 key = self._intake.key(item)
-                if key is not None and key in held:
-                    outcomes.append(Held())
-                    continue
-                outcome = await self.run_alone(connection, item)
                 if isinstance(outcome, Failed) and isinstance(outcome.error, Transient) and key is not None:
                     held.add(key)
                 outcomes.append(outcome)
@@ -175,24 +177,29 @@ class BatchExecutor(Generic[M, W, R]):
         failpoints.hit("batch.after-commit")
         return outcomes
 
-    async def run_alone(self, connection: "asyncpg.Connection", item: M) -> Outcome[R]:
-        """One message under a savepoint of the caller's transaction on ``connection``."""
-        outcome: Outcome[R]
+    async def run_alone(
+        self, connection: "asyncpg.Connection", item: M, *, keys_held: Collection[Hashable] = ()
+    ) -> Outcome[R]:
+        """One message under a savepoint of the caller's transaction on ``connection``; held if its key is."""
         try:
             async with connection.transaction():
                 transaction = Transaction(connection)
                 work = self._open_work(transaction)
-                (outcome,) = await self._handle_all(connection, transaction, work, [item])
+                (outcome,) = await self._handle_all(connection, transaction, work, [item], keys_held)
                 await transaction.flush()
                 await self._intake.settle(connection, [item], [outcome])
-        except COLLISIONS as error:
-            return Failed(Transient(f"another transaction was first: {type(error).__name__}"))
+                return outcome
         except Exception as error:
             if isinstance(error, _NOBODYS_FAULT):
                 raise
-            outcome = Failed(error)
-            async with connection.transaction():
-                # The claim was rolled back with the rest; an intake that keeps failures needs it once more.
-                await self._intake.claim(connection, [item])
-                await self._intake.settle(connection, [item], [outcome])
-        return outcome
+            if isinstance(error, COLLISIONS):
+                failed = Failed(Transient(f"another transaction was first: {type(error).__name__}"))
+            else:
+                failed = Failed(error)
+        async with connection.transaction():
+            # The claim was rolled back with the rest; an intake that keeps failures needs it once more.
+            (claim,) = await self._intake.claim(connection, [item])
+            if isinstance(claim, Duplicate):
+                return claim  # another process had waited for our claim, and has done it meanwhile
+            await self._intake.settle(connection, [item], [failed])
+        return failed

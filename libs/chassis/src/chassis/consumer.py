@@ -1,9 +1,9 @@
 """Kafka in: batches by FastStream, one transaction each, offsets moved after the commit and by nobody else.
 
 FastStream acknowledges nothing by itself here (``MANUAL``), decodes nothing (a record whose headers are not UTF-8 would
-vanish in its parser), and creates no topics. What fails for a passing reason parks its key; what fails for good is
-dead-lettered in the batch's own transaction; when the store is away nothing is acknowledged and the same records come
-again: that is not the messages' fault.
+vanish in its parser), and creates no topics. What fails for a passing reason parks its key, what fails for good or
+cannot be read is dead-lettered, both in the batch's own transaction: nobody waits for them. When the store is away
+nothing is acknowledged and the same records come again: that is not the messages' fault.
 """
 
 import asyncio
@@ -26,17 +26,16 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 import contracts
 from chassis import dead_letters, failpoints, parking, topics, tracing
 from chassis.backoff import pause_seconds
-from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
+from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.dead_letters import DeadLetterLimitError, Record
 from chassis.errors import StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KafkaSettings
-from chassis.store import UNAVAILABLE, Store, no_answer
+from chassis.store import UNAVAILABLE, Store
 from chassis.transaction import Transaction
 
 LARGEST_BATCH = 200
-QUICK_RETRIES = 2
 LIMIT_PAUSE_SECONDS = 2.0
 SESSION_TIMEOUT_MS = 6000
 """The shortest that brokers allow by default: so long the partitions of a killed process wait for their next owner."""
@@ -59,13 +58,23 @@ class Subscription(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A record and the message that it holds."""
+    """A record and the message that it holds, or why it holds none."""
 
     record: Record
-    message: contracts.Message
+    message: contracts.Message | contracts.ContractError
+
+    @classmethod
+    def of(cls, record: Record) -> "Item":
+        try:
+            return cls(record, contracts.parse(record.value or b""))
+        except contracts.ContractError as error:
+            return cls(record, error)
+
+    @property
+    def readable(self) -> contracts.Message | None:
+        return None if isinstance(self.message, contracts.ContractError) else self.message
 
 
-_PARKED = "SELECT key FROM parked_keys WHERE consumer = $1 AND key = ANY($2::uuid[]) ORDER BY key FOR KEY SHARE"
 _CLAIM = """
 INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
 ON CONFLICT DO NOTHING RETURNING message_id
@@ -73,27 +82,34 @@ ON CONFLICT DO NOTHING RETURNING message_id
 
 
 class InboxIntake:
-    """Claims messages in the inbox; writes dead letters in the same transaction."""
+    """Claims messages in the inbox; writes dead letters and parks keys in the same transaction.
 
-    def __init__(self, consumer: str, *, dead_letter_limit: int, respects_parking: bool = True) -> None:
+    Without ``parks`` it is the intake of who works on parked lines, and leaves them to him.
+    """
+
+    def __init__(self, consumer: str, *, dead_letter_limit: int, parks: bool = True) -> None:
         self._consumer = consumer
         self._dead_letter_limit = dead_letter_limit
-        self._respects_parking = respects_parking
+        self._parks = parks
 
     async def claim(self, connection: "asyncpg.Connection", items: Sequence[Item]) -> Sequence[Duplicate | Held | None]:
+        messages = [message for item in items if (message := item.readable) is not None]
         parked: set[UUID] = set()
-        if self._respects_parking:
-            keys = list({item.message.aggregate_id for item in items})
-            parked = {row["key"] for row in await connection.fetch(_PARKED, self._consumer, keys)}
+        if self._parks:
+            keys = list({message.aggregate_id for message in messages})
+            parked = await parking.hold(connection, self._consumer, keys)
         # Those of parked keys are claimed too: one that was done before is a duplicate, and ``settle`` may release the
         # claims of all that are held, because all of them are this transaction's.
-        wanted = [item.message.message_id for item in items]
+        wanted = [message.message_id for message in messages]
         mine = {row["message_id"] for row in await connection.fetch(_CLAIM, self._consumer, wanted)}
         claims: list[Duplicate | Held | None] = []
         for item in items:
-            if item.message.message_id in mine:
-                mine.discard(item.message.message_id)  # a second copy in the same batch is a duplicate
-                claims.append(Held() if parked and item.message.aggregate_id in parked else None)
+            message = item.readable
+            if message is None:
+                claims.append(None)  # for the handler to refuse
+            elif message.message_id in mine:
+                mine.discard(message.message_id)  # a second copy in the same batch is a duplicate
+                claims.append(Held() if parked and message.aggregate_id in parked else None)
             else:
                 claims.append(Duplicate())
         return claims
@@ -101,33 +117,45 @@ class InboxIntake:
     async def settle(
         self, connection: "asyncpg.Connection", items: Sequence[Item], outcomes: Sequence[Outcome[Any]]
     ) -> None:
-        released, dead = [], []
+        released: list[UUID] = []
+        dead: list[tuple[Record, UUID | None, BaseException]] = []
+        waiting: list[parking.Waiting] = []
         for item, outcome in zip(items, outcomes, strict=True):
-            if isinstance(outcome, Held | Failed):
-                released.append(item.message.message_id)
-            if isinstance(outcome, Failed) and not isinstance(outcome.error, Transient):
-                dead.append((item.record, item.message.message_id, outcome.error))
+            if not isinstance(outcome, Held | Failed):
+                continue
+            message = item.readable
+            if message is not None:
+                released.append(message.message_id)
+            error = outcome.error if isinstance(outcome, Failed) else None
+            if error is not None and not isinstance(error, Transient):
+                dead.append((item.record, message.message_id if message is not None else None, error))
+            elif message is not None:
+                waiting.append(parking.Waiting(message.aggregate_id, message.message_id, item.record, error))
         if released:
             release = "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])"
             await connection.execute(release, self._consumer, released)
         if dead:
             await dead_letters.keep(connection, self._consumer, dead, limit=self._dead_letter_limit)
+        if waiting and self._parks:
+            await parking.park(connection, self._consumer, waiting)
 
-    def key(self, item: Item) -> UUID:
-        return item.message.aggregate_id
+    def key(self, item: Item) -> UUID | None:
+        message = item.readable
+        return message.aggregate_id if message is not None else None
 
     def traced(self, item: Item) -> AbstractContextManager[None]:
         """The consumer's span in the trace that the record's header carries."""
-        if not tracing.is_on():
+        message = item.readable
+        if message is None or not tracing.is_on():
             return nullcontext()
         attributes = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",
             "messaging.destination.name": item.record.topic,
             "messaging.consumer.group.name": self._consumer,
-            "messaging.message.id": str(item.message.message_id),
+            "messaging.message.id": str(message.message_id),
         }
-        name = f"process {item.message.type}"
+        name = f"process {message.type}"
         return tracing.span(name, tracing.SpanKind.CONSUMER, attributes, traceparent=item.record.header("traceparent"))
 
 
@@ -155,29 +183,24 @@ class Consumer(LoopBase, Generic[W]):
         self.stopped_by_limit = False
 
         async def prefetch(work: W, items: Sequence[Item]) -> None:
-            await subscription.prefetch(work, [item.message for item in items])
+            await subscription.prefetch(work, [message for item in items if (message := item.readable) is not None])
 
         async def handle(work: W, item: Item) -> None:
+            if isinstance(item.message, contracts.ContractError):
+                raise item.message
             await subscription.handle(work, item.message)
 
-        def executor(*, respects_parking: bool) -> BatchExecutor[Item, W, None]:
+        def executor(*, parks: bool) -> BatchExecutor[Item, W, None]:
             return BatchExecutor(
                 store,
-                intake=InboxIntake(self._name, dead_letter_limit=dead_letter_limit, respects_parking=respects_parking),
+                intake=InboxIntake(self._name, dead_letter_limit=dead_letter_limit, parks=parks),
                 open_work=subscription.open_work,
                 prefetch=prefetch,
                 handle=handle,
             )
 
-        self._executor = executor(respects_parking=True)
-        self.unparker = parking.Unparker(
-            store,
-            self._name,
-            executor(respects_parking=False),
-            _item_of,
-            metrics=metrics,
-            dead_letter_limit=dead_letter_limit,
-        )
+        self._executor = executor(parks=True)
+        self.unparker = parking.Unparker(store, self._name, executor(parks=False), Item.of, metrics=metrics)
 
     async def check(self) -> None:
         """For readiness. Raises when the consumer has stopped at its limit of dead letters."""
@@ -295,75 +318,14 @@ class Consumer(LoopBase, Generic[W]):
 
     async def _process(self, records: Sequence[Record]) -> None:
         """Everything of ``records`` is committed on return: as an effect, a dead letter or a parked message."""
-        items: list[Item] = []
-        undecodable: list[tuple[Record, UUID | None, BaseException]] = []
-        for record in records:
-            try:
-                items.append(_item(record))
-            except contracts.ContractError as error:
-                undecodable.append((record, None, error))
-        if undecodable:
-            await self._keep_undecodable(undecodable)
-        left = items
-        for attempt in range(QUICK_RETRIES + 1):
-            if not left:
-                return
-            outcomes = await self._executor.run(left)
-            left = self._unfinished(left, outcomes)
-            waits = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-            if not any(isinstance(outcome.error, Transient) for outcome in waits):
-                break
-            if attempt < QUICK_RETRIES:
-                await asyncio.sleep(pause_seconds(attempt + 1, first_seconds=0.05, longest_seconds=0.2))
-        if left:
-            await self._park(left, outcomes)
-
-    def _unfinished(self, items: Sequence[Item], outcomes: Sequence[Outcome[None]]) -> list[Item]:
-        """What must be tried again or parked, in order."""
-        left = []
-        words: Counter[str] = Counter()
-        for item, outcome in zip(items, outcomes, strict=True):
-            match outcome:
-                case Done():
-                    words["done"] += 1
-                case Failed(error) if not isinstance(error, Transient):
-                    words["dead"] += 1
-                case Duplicate():
-                    words["duplicate"] += 1
-                case _:
-                    left.append(item)
-        for word, number in words.items():
+        outcomes = await self._executor.run([Item.of(record) for record in records])
+        for word, number in Counter(parking.word_of(outcome) for outcome in outcomes).items():
             self._metrics.count("messages_consumed_total", number, consumer=self._name, outcome=word)
-        return left
-
-    async def _park(self, left: Sequence[Item], outcomes: Sequence[Outcome[None]]) -> None:
         errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
-        transient = [error for error in errors if isinstance(error, Transient)]
-        unfinished = [
-            o for o in outcomes if isinstance(o, Held) or (isinstance(o, Failed) and isinstance(o.error, Transient))
-        ]
-        failed: dict[UUID, Transient] = {}
-        for item, outcome in zip(left, unfinished, strict=True):
-            if isinstance(outcome, Failed) and isinstance(outcome.error, Transient):
-                failed.setdefault(item.message.aggregate_id, outcome.error)
-        waiting = [(item.message.aggregate_id, item.message.message_id, item.record) for item in left]
-        log.warning("consumer.parked", consumer=self._name, keys=len(failed), messages=len(left),
-                    reason=transient[0].reason if transient else "behind a parked message")  # fmt: skip
-        try:
-            async with self._store.pool.acquire() as connection, connection.transaction():
-                await parking.park(connection, self._name, failed, waiting)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
-        self._metrics.count("messages_consumed_total", len(left), consumer=self._name, outcome="parked")
-
-    async def _keep_undecodable(self, undecodable: Sequence[tuple[Record, UUID | None, BaseException]]) -> None:
-        try:
-            async with self._store.pool.acquire() as connection, connection.transaction():
-                await dead_letters.keep(connection, self._name, undecodable, limit=self._limit)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
-        self._metrics.count("messages_consumed_total", len(undecodable), consumer=self._name, outcome="dead")
-        failpoints.hit("consumer.after-dead-letter-before-offsets")
+        passing = [error for error in errors if isinstance(error, Transient)]
+        if passing:
+            log.info("consumer.parked", consumer=self._name, keys=len(passing), reason=passing[0].reason)
+            self.unparker.wake()
 
     async def _gauge(self) -> None:
         try:
@@ -377,15 +339,6 @@ class Consumer(LoopBase, Generic[W]):
 
 def _record(record: "ConsumerRecord[Any, Any]") -> Record:
     return Record(record.topic, record.partition, record.offset, record.key, record.value, record.headers)
-
-
-def _item(record: Record) -> Item:
-    """Raises ``ContractError``."""
-    return Item(record, contracts.parse(record.value or b""))
-
-
-async def _item_of(record: Record) -> Item:
-    return _item(record)
 
 
 def _security(kafka: KafkaSettings) -> BaseSecurity | None:

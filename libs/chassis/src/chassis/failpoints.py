@@ -13,7 +13,6 @@ Name = Literal[
     "batch.before-commit",
     "batch.after-commit",
     "consumer.after-commit-before-offsets",
-    "consumer.after-dead-letter-before-offsets",
     "relay.before-send",
     "relay.after-send-before-mark",
     "inbound.before-commit",

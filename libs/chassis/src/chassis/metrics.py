@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 CounterName = Literal[
-    "messages_consumed_total",  # Kafka records by consumer and outcome (done, duplicate, parked, dead)
+    "messages_consumed_total",  # Kafka records by consumer and outcome (done, duplicate, dead; or first parked)
     "messages_published_total",  # outbox rows acknowledged by Kafka
     "hl7_received_total",  # inbound HL7 messages by acknowledgement code
     "hl7_repeats_total",  # inbound HL7 messages that were a repeat; kind: same content, or other content under one id
