@@ -13,7 +13,7 @@ import structlog
 from chassis.backoff import pause_seconds
 from chassis.loops import LoopBase
 from chassis.metrics import GaugeName, Metrics
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import STATEMENT_LIFETIME_SECONDS, UNAVAILABLE, Store
 
 STANDBY_SECONDS = 1.0
 
@@ -81,6 +81,7 @@ class Exclusive:
             self._store.url,
             timeout=5,
             command_timeout=30,
+            max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
             server_settings={
                 "application_name": f"suite-{self._name}",
                 # A holder that is gone without a word loses the lock within seconds.

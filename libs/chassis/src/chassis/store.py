@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 10
 """Of one statement. A sender of HL7 waits 30 s or more for its acknowledgement: this and a rollback fit into that."""
+STATEMENT_LIFETIME_SECONDS = 0
+"""Of a prepared statement: as long as its connection. Else asyncpg sets a timer for each, which keeps the context of
+whoever asked first, and with that a whole batch. Postgres plans anew by itself when statistics change.
+"""
 
 UNAVAILABLE = (
     OSError,
@@ -104,6 +108,7 @@ class Store:
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=COMMAND_TIMEOUT_SECONDS,
                 max_inactive_connection_lifetime=60,
+                max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
                 reset=_as_it_is,
                 server_settings={"application_name": "suite", "jit": "off"},
             )
