@@ -27,6 +27,7 @@ from rich.table import Table
 from bench import camel, mefor, picture
 from bench.harness import PROGRESS
 from local_stack import kafka
+from local_stack.arguments import above_zero
 from local_stack.servers import embedded_stack
 
 HERE = Path(__file__).parent
@@ -52,7 +53,7 @@ def main() -> int:
     )
     parser.add_argument("rows", nargs="*", metavar="row", help=f"which marks to measure: {' '.join(known)} (all)")
     parser.add_argument(
-        "--long", nargs="?", type=float, const=LONG_MINUTES, metavar="MINUTES",
+        "--long", nargs="?", type=above_zero, const=LONG_MINUTES, metavar="MINUTES",
         help=f"hold P3's load, too, for so many minutes ({LONG_MINUTES:g})",
     )  # fmt: skip
     parser.add_argument("--prepare", action="store_true", help="only fetch what stands beside ours in P2")

@@ -246,6 +246,8 @@ def main() -> int:
     parser.add_argument("--document", action="store_true", help="only write the document's tables anew")
     parser.add_argument("--soak", type=Path, metavar="REPORT", help="take over the costs with partners from a soak")
     options = parser.parse_args()
+    if options.soak is not None and not options.soak.is_file():
+        parser.error(f"argument --soak: {options.soak} is not there: python -m tests.chaos.soak writes one")
     kept = Measured.read(FILE) if FILE.exists() else None
     if options.document or options.soak:
         if kept is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from local_stack.arguments import above_zero, at_least
 from local_stack.settings import ROOT
 from tests.chaos.report import accumulate, show, totals, write
 from tests.chaos.run import Options, Outcome, run
@@ -27,15 +28,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=1, help="how many runs, each on a stack of its own (1)")
-    parser.add_argument("--seed", type=int, help="of the first run; the next ones count up (chosen and printed)")
-    parser.add_argument("--seconds", type=float, default=90, help="how long things go wrong, per run (90)")
-    parser.add_argument("--kills", type=int, default=60, help="planned kill -9, fail points come on top (60)")
-    parser.add_argument("--burst", type=int, default=1, help="how often in a row each of them comes, about (1)")
-    parser.add_argument("--others", type=int, default=70, help="planned other faults (70)")
-    parser.add_argument("--rate", type=float, default=2.5, help="appointments booked a second (2.5)")
+    parser.add_argument("--runs", type=at_least(1), default=1, help="how many runs, each on a stack of its own (1)")
+    parser.add_argument("--seed", type=at_least(0), help="of the first run; the next ones count up (drawn, printed)")
+    parser.add_argument("--seconds", type=above_zero, default=90, help="how long things go wrong, per run (90)")
+    parser.add_argument("--kills", type=at_least(0), default=60, help="planned kill -9, fail points come on top (60)")
+    parser.add_argument("--burst", type=at_least(1), default=1, help="how often in a row each of them comes, about (1)")
+    parser.add_argument("--others", type=at_least(0), default=70, help="planned other faults (70)")
+    parser.add_argument("--rate", type=above_zero, default=2.5, help="appointments booked a second (2.5)")
     parser.add_argument("--replicas", type=int, default=1, choices=range(1, 5), help="of each service (1)")
-    parser.add_argument("--settle", type=float, default=300, help="how long the end may take to come to rest (300)")
+    parser.add_argument("--settle", type=above_zero, default=300, help="how long coming to rest may take (300)")
     parser.add_argument("--sabotage", choices=sorted(MODES), default="", help="break one promise, to see it caught")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
     parser.add_argument("--accumulate", type=Path, help="add each run to this file; the first violation ends the row")

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ import aiohttp
 from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from local_stack.arguments import end_on_sigterm
 from tests.chaos.checks import Verdict, check
 from tests.chaos.evidence import Evidence, Reader
 from tests.chaos.faults import Mischief, plan
@@ -102,9 +102,7 @@ class Screen:
 async def run(options: Options, console: Console) -> Outcome:
     """Raises ``ChaosError`` when the stack does not start."""
     started = time.monotonic()
-    this = asyncio.current_task()
-    assert this is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    end_on_sigterm()
     base = Path(tempfile.mkdtemp(prefix="suite-chaos-"))
     columns = (TextColumn("  {task.description}"), TimeElapsedColumn())
     outcome: Outcome | None = None

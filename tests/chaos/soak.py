@@ -24,6 +24,7 @@ import asyncpg
 import psutil
 from rich.console import Console
 
+from local_stack.arguments import above_zero, at_least, end_on_sigterm
 from local_stack.settings import ROOT
 from tests.chaos.checks import check
 from tests.chaos.evidence import Reader
@@ -32,6 +33,7 @@ from tests.chaos.stack import SERVICES, ChaosError, ChaosStack
 
 SAMPLE_SECONDS = 5.0
 IDLE_SECONDS = 10.0
+LEAST_MINUTES = 4.0  # three of them whole, for a line and its error
 MARK_MIB_PER_HOUR = 1.0
 WITNESS = Path(__file__).with_name("witness")
 HISTORY = frozenset({
@@ -115,6 +117,7 @@ def grown_tables(before: dict[str, int], after: dict[str, int]) -> list[str]:
 
 async def soak(minutes: float, per_second: float, warm_up: float, console: Console) -> dict[str, Any]:
     """Runs the load. Returns the report. Raises ``ChaosError`` when the stack does not start."""
+    end_on_sigterm()
     base = Path(tempfile.mkdtemp(prefix="suite-soak-"))
     os.environ["SOAK_WITNESS_FOLDER"] = str(base)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(WITNESS), os.environ.get("PYTHONPATH"))))
@@ -233,11 +236,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=60, help="how long (60)")
-    parser.add_argument("--warm-up", type=float, default=15, help="minutes at the start that do not count (15)")
-    parser.add_argument("--rate", type=float, default=1.5, help="appointments booked a second (1.5)")
+    parser.add_argument("--minutes", type=above_zero, default=60, help="how long (60)")
+    parser.add_argument("--warm-up", type=at_least(0.0), default=15, help="minutes at the start that do not count (15)")
+    parser.add_argument("--rate", type=above_zero, default=1.5, help="appointments booked a second (1.5)")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
     arguments = parser.parse_args()
+    if arguments.minutes < arguments.warm_up + LEAST_MINUTES:
+        parser.error(f"argument --minutes: {LEAST_MINUTES:g} more than --warm-up at least, for a slope")
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{arguments.minutes:g} minutes at {arguments.rate:g} appointments a second")
     report = asyncio.run(soak(arguments.minutes, arguments.rate, arguments.warm_up, console))

@@ -34,6 +34,7 @@ from simulated_world import (
 
 from chassis import consumer, deliveries, exclusive, loops, outbox, parking
 from chassis.transaction import Transaction
+from local_stack.arguments import above_zero, at_least
 
 UPSTREAM = ("upstream-1", "upstream-2")
 DOWNSTREAM = ("downstream-1", "downstream-2")
@@ -359,11 +360,11 @@ def _report(first: int, total: Sum, seconds: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2000)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
-    parser.add_argument("--most-minutes", type=float, default=float("inf"), help="ends with what is done by then")
+    parser.add_argument("--seeds", type=at_least(1), default=2000)
+    parser.add_argument("--first", type=at_least(0), default=0)
+    parser.add_argument("--seed", type=at_least(0))
+    parser.add_argument("--processes", type=at_least(1), default=multiprocessing.cpu_count())
+    parser.add_argument("--most-minutes", type=above_zero, default=float("inf"), help="ends with what is done by then")
     parser.add_argument("--report", type=Path, help="where to write what came of it, as JSON")
     asked = parser.parse_args()
     if asked.seed is not None:

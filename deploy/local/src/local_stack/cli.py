@@ -24,6 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from local_stack import choice, images, kafka, offline, ports, supervisor
+from local_stack.arguments import at_least
 from local_stack.engine import Engine, EngineError
 from local_stack.processes import module_command, postgres_data, processes
 from local_stack.settings import Ports, Settings, SettingsError
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="what runs, since when, where it answers")
     reading = commands.add_parser("logs", help="follow the logs of all processes, or of the one named")
     reading.add_argument("name", nargs="?", help="a process of the stack, as in status")
-    reading.add_argument("--lines", type=int, default=20, help="how many lines of each to begin with (20)")
+    reading.add_argument("--lines", type=at_least(0), default=20, help="how many lines of each to begin with (20)")
     reading.add_argument("--no-follow", action="store_true", help="print and end")
     operating = commands.add_parser("operate", help="run a service's own command with the stack's settings")
     operating.add_argument("service", help="such as scheduler-sync")

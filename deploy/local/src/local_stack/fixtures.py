@@ -8,6 +8,7 @@ test that asks for ``database_url`` gets a database of its own; ``topic_prefix``
 import asyncio
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
@@ -48,6 +49,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that no server outlives the session
     with pytestconfig.stash[CHOSEN].started() as servers:
         yield servers
 
