@@ -1,4 +1,5 @@
 import json
+import sys
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
@@ -222,3 +223,15 @@ def test_identifiers_ascend_also_when_the_clock_goes_back(monkeypatch):
     first = contracts.uuid7()
     monkeypatch.setattr(time, "time_ns", lambda: 0)
     assert contracts.uuid7() > first
+
+
+def test_nothing_of_a_message_is_remembered():
+    """Pydantic keeps strings of what it has read unless told otherwise: memory, and patients' data in it."""
+    example = EXAMPLES[contracts.AppointmentScheduled].to_bytes()
+    assert b'"A100045"' in example
+    messages = [example.replace(b'"A100045"', f'"A100045-{number}"'.encode()) for number in range(5_000)]
+    contracts.parse(example)
+    before = sys.getallocatedblocks()
+    for message in messages:
+        contracts.parse(message)
+    assert sys.getallocatedblocks() - before < 500

@@ -10,6 +10,7 @@ from operator import or_
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import CoreConfig, SchemaValidator
 
 from contracts.envelope import Message
 from contracts.errors import ContractError, without_values
@@ -41,7 +42,9 @@ class Registry:
         self._tags = frozenset[str | int](
             {*self.versions, *(version for kept in self.versions.values() for version in kept)}
         )
-        self._validate = TypeAdapter[Message](self._union()).validator.validate_json
+        # By itself pydantic remembers 16,384 values, patients' among them, and lets go of one only for another.
+        schema = TypeAdapter[Message](self._union()).core_schema
+        self._validate = SchemaValidator(schema, CoreConfig(cache_strings="keys")).validate_json
 
     def messages(self) -> list[type[Message]]:
         """Every kept version of every message, by type and version."""
