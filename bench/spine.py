@@ -7,6 +7,7 @@ part of the step. The floor: ``bench/naive.py``.
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -159,7 +160,10 @@ class Ours:
         }
 
     def notifier(self) -> dict[str, str]:
-        return self._common("NOTIFIER", self.target_url, self.notifier_http) | {"NOTIFIER_SMTP__PORT": str(free_port())}
+        return self._common("NOTIFIER", self.target_url, self.notifier_http) | {
+            "NOTIFIER_SMTP__PORT": str(free_port()),
+            "NOTIFIER_KAFKA__SESSION_TIMEOUT_SECONDS": os.environ.get("NOTIFIER_KAFKA__SESSION_TIMEOUT_SECONDS", "3"),
+        }
 
     def _common(self, service: str, url: str, http: int) -> dict[str, str]:
         return {

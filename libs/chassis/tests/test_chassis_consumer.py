@@ -10,11 +10,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from chassis_bench_domain import Behaviour, applied, event, kafka_settings
 from faststream.kafka.message import KafkaAckableMessage
+from structlog.testing import capture_logs
 
 import contracts
 from chassis import dead_letters, failpoints, parking, topics
 from chassis.consumer import Consumer, Subscription
 from chassis.metrics import Metrics
+from chassis.settings import SettingsError
 from chassis.testing import eventually
 
 pytestmark = pytest.mark.stack
@@ -35,11 +37,12 @@ async def send(producer, prefix: str, *messages: contracts.Message) -> None:
 
 
 @asynccontextmanager
-async def consuming(store, bootstrap: str, prefix: str, behaviour: Behaviour, *, limit: int = 100):
+async def consuming(
+    store, bootstrap: str, prefix: str, behaviour: Behaviour, *, limit: int = 100, **settings: float
+) -> AsyncIterator[Consumer]:
     subscription = Subscription("test", (TOPIC,), behaviour.open_work, behaviour.prefetch, behaviour.handle)
-    consumer = Consumer(
-        store, kafka_settings(bootstrap, prefix), subscription, metrics=Metrics(), dead_letter_limit=limit
-    )
+    kafka = kafka_settings(bootstrap, prefix).model_copy(update=settings)
+    consumer = Consumer(store, kafka, subscription, metrics=Metrics(), dead_letter_limit=limit)
     running = asyncio.create_task(consumer.run())
     try:
         yield consumer
@@ -232,3 +235,22 @@ async def test_a_topic_that_a_broker_made_by_itself_is_refused(store, kafka_boot
     await admin.close()
     with pytest.raises(topics.TopicsError, match="has 1 partitions"):
         await topics.verify(connection, [TOPIC], prefix=topic_prefix)
+
+
+async def test_a_session_that_the_brokers_refuse_is_named_with_its_setting(
+    store, producer, kafka_bootstrap, topic_prefix
+) -> None:
+    too_short = {"session_timeout_seconds": 1.5}
+    with capture_logs() as logs:
+        async with consuming(store, kafka_bootstrap, topic_prefix, Behaviour(), **too_short) as consumer:
+
+            async def says_so() -> bool:
+                try:
+                    await consumer.check()
+                except SettingsError as error:
+                    return str(error).startswith("KAFKA__SESSION_TIMEOUT_SECONDS: the brokers refuse 1.5 s")
+                return False
+
+            await eventually(says_so, what="readiness that names the setting")
+    refused = {"event": "consumer.session-refused", "setting": "KAFKA__SESSION_TIMEOUT_SECONDS", "seconds": 1.5}
+    assert [one for one in logs if refused.items() <= one.items()]

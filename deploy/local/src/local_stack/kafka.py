@@ -221,6 +221,7 @@ def server_settings(listener: str, advertised: str, controller: str = "127.0.0.1
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "2000",  # for KAFKA__SESSION_TIMEOUT_SECONDS of the services
         # A broker that was killed comes back only after its former session has ended: keep that short.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",

@@ -133,6 +133,8 @@ def processes(settings: Settings) -> list[Process]:
         "NOTIFIER_SMTP__HOST": "127.0.0.1",
         "NOTIFIER_SMTP__PORT": str(ports.mailsink_smtp),
         "NOTIFIER_PORTAL_URL": f"http://127.0.0.1:{ports.omegaai}/blume",
+        # Our own broker allows it; of one that was given nobody knows.
+        **({} if settings.given else {"NOTIFIER_KAFKA__SESSION_TIMEOUT_SECONDS": "3"}),
     }
     powerserver = {
         "POWERSERVER_SIM_HTTP_PORT": str(ports.powerserver),

@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
@@ -31,15 +31,15 @@ from chassis.dead_letters import DeadLetterLimitError, Record
 from chassis.errors import StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.settings import KafkaSettings
+from chassis.settings import KafkaSettings, SettingsError
 from chassis.store import UNAVAILABLE, Store
 from chassis.transaction import Transaction
 
 LARGEST_BATCH = 200
 LIMIT_PAUSE_SECONDS = 2.0
-SESSION_TIMEOUT_MS = 6000
-"""The shortest that brokers allow by default: so long the partitions of a killed process wait for their next owner."""
-HEARTBEAT_INTERVAL_MS = 1500
+SESSION = "KAFKA__SESSION_TIMEOUT_SECONDS"
+HEARTBEATS_A_SESSION = 4
+REFUSED_PAUSE_SECONDS = 5.0
 
 W = TypeVar("W")
 log = structlog.get_logger(__name__)
@@ -170,7 +170,6 @@ class Consumer(LoopBase, Generic[W]):
         *,
         metrics: Metrics,
         dead_letter_limit: int = 100,
-        instance: str | None = None,
     ) -> None:
         super().__init__()
         self._store = store
@@ -178,9 +177,9 @@ class Consumer(LoopBase, Generic[W]):
         self._subscription = subscription
         self._metrics = metrics
         self._limit = dead_letter_limit
-        self._instance = instance
         self._name = subscription.consumer
         self.stopped_by_limit = False
+        self._refusal: str | None = None
 
         async def prefetch(work: W, items: Sequence[Item]) -> None:
             await subscription.prefetch(work, [message for item in items if (message := item.readable) is not None])
@@ -203,7 +202,9 @@ class Consumer(LoopBase, Generic[W]):
         self.unparker = parking.Unparker(store, self._name, executor(parks=False), Item.of, metrics=metrics)
 
     async def check(self) -> None:
-        """For readiness. Raises when the consumer has stopped at its limit of dead letters."""
+        """For readiness. Raises when the consumer stands at its limit of dead letters, or the brokers refuse it."""
+        if self._refusal is not None:
+            raise SettingsError([self._refusal])
         if self.stopped_by_limit:
             raise DeadLetterLimitError(f"{self._name} has {self._limit} open dead letters and has stopped")
 
@@ -214,6 +215,11 @@ class Consumer(LoopBase, Generic[W]):
             while not self.stopping:
                 try:
                     await self._consume()
+                except InvalidSessionTimeoutError:
+                    seconds = self._kafka.session_timeout_seconds
+                    log.critical("consumer.session-refused", consumer=self._name, seconds=seconds, setting=SESSION)
+                    self._refusal = f"{SESSION}: the brokers refuse {seconds:g} s: group.min.session.timeout.ms"
+                    await self.pause(REFUSED_PAUSE_SECONDS)
                 except (KafkaError, OSError) as error:
                     log.warning("consumer.interrupted", consumer=self._name, reason=type(error).__name__)
                     await self.pause(pause_seconds(2))
@@ -223,6 +229,7 @@ class Consumer(LoopBase, Generic[W]):
 
     async def _consume(self) -> None:
         subscription, prefix = self._subscription, self._kafka.topic_prefix
+        session_ms = round(self._kafka.session_timeout_seconds * 1000)
         await topics.verify(self._kafka.client_keywords(), subscription.topics, prefix=prefix)
         broker = KafkaBroker(
             self._kafka.bootstrap_servers.split(","),
@@ -236,12 +243,11 @@ class Consumer(LoopBase, Generic[W]):
         subscriber = broker.subscriber(
             *(prefix + name for name in subscription.topics),
             group_id=prefix + subscription.consumer,
-            group_instance_id=self._instance,
             batch=True,
             max_records=LARGEST_BATCH,
             batch_timeout_ms=200,
-            session_timeout_ms=SESSION_TIMEOUT_MS,
-            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // HEARTBEATS_A_SESSION,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             no_reply=True,
@@ -258,8 +264,9 @@ class Consumer(LoopBase, Generic[W]):
             message.clear_cache()  # FastStream keeps with a message what it was decoded to: here itself, a cycle
             await self._on_batch(message)
 
-        await broker.start()
         try:
+            await broker.start()
+            self._refusal = None
             while not self.stopping:
                 self._beat_when_alive(subscriber)
                 await self._gauge()

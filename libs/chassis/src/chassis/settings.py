@@ -29,11 +29,16 @@ class StoreSettings(BaseModel):
 
 
 class KafkaSettings(BaseModel):
-    """How to reach Kafka; SASL over TLS in production."""
+    """How to reach Kafka; SASL over TLS in production.
+
+    After ``session_timeout_seconds`` without a sign of life a consumer's partitions go to another: so long a killed one
+    is missed. Brokers refuse less than their ``group.min.session.timeout.ms``, which is 6 s unless it was set.
+    """
 
     bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:29092"
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = ""
     replication_factor: Annotated[int, Field(ge=1)] = 1
+    session_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 6
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ca_file: Path | None = None
     certificate_file: Path | None = None
