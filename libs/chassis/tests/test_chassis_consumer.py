@@ -1,8 +1,12 @@
 """Kafka in, on the real broker: every record ends as an effect, a dead letter or a parked message, and only once."""
 
 import asyncio
+import subprocess
+import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,6 +25,7 @@ from chassis.testing import eventually
 
 pytestmark = pytest.mark.stack
 TOPIC = "appointment.scheduled"
+PROCESS = Path(__file__).with_name("chassis_consumer_process.py")
 
 
 @pytest.fixture
@@ -254,3 +259,50 @@ async def test_a_session_that_the_brokers_refuse_is_named_with_its_setting(
             await eventually(says_so, what="readiness that names the setting")
     refused = {"event": "consumer.session-refused", "setting": "KAFKA__SESSION_TIMEOUT_SECONDS", "seconds": 1.5}
     assert [one for one in logs if refused.items() <= one.items()]
+
+
+KILLS = 6
+
+
+@pytest.mark.timeout(300)
+async def test_consumers_that_are_killed_in_mid_batch_one_after_the_other_lose_double_and_turn_round_nothing(
+    store, producer, kafka_bootstrap, topic_prefix
+) -> None:
+    """A kill is missed after the session; the rebalance then meets the one for the process that came back."""
+    sent: dict[UUID, list[int]] = {uuid4(): [] for _ in range(12)}
+    enough = asyncio.Event()
+
+    async def send_on() -> None:
+        while not enough.is_set():
+            for key, revisions in sent.items():
+                revisions.append(len(revisions) + 1)
+                await send(producer, topic_prefix, event(key, revisions[-1]))
+
+    def start() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, PROCESS, store.url, kafka_bootstrap, topic_prefix])
+
+    running = [start(), start()]
+    sending = asyncio.create_task(send_on())
+    try:
+        for number in range(KILLS):
+            before = await store.pool.fetchval("SELECT count(*) FROM inbox")
+
+            async def went_on(before: int = before) -> bool:
+                return await store.pool.fetchval("SELECT count(*) FROM inbox") >= before + 50
+
+            await eventually(went_on, what="effects after the last kill")
+            running[number % 2].kill()
+            await asyncio.to_thread(running[number % 2].wait)
+            running[number % 2] = start()
+        enough.set()
+        await sending
+        await has(store, sent)
+    finally:
+        sending.cancel()
+        for one in running:
+            one.kill()
+            await asyncio.to_thread(one.wait)
+    published: dict[UUID, list[int]] = defaultdict(list)
+    for row in await store.pool.fetch("SELECT aggregate_id, revision FROM outbox ORDER BY id"):
+        published[row["aggregate_id"]].append(row["revision"])
+    assert published == sent
