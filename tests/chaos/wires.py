@@ -89,8 +89,8 @@ class Wire:
             return
         line = _Line(writer, target_writer)
         self._lines.add(line)
-        there = asyncio.ensure_future(self._pump(reader, target_writer, is_answer=False))
-        back = asyncio.ensure_future(self._pump(target_reader, writer, is_answer=True))
+        there = asyncio.ensure_future(self._pump(line, reader, target_writer, is_answer=False))
+        back = asyncio.ensure_future(self._pump(line, target_reader, writer, is_answer=True))
         try:
             done, _ = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             if line.is_half_open:
@@ -124,7 +124,9 @@ class Wire:
                 error = problem
         raise error
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> bool:
+    async def _pump(
+        self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
+    ) -> bool:
         """Carries bytes until one side ends. Returns whether it ended in order."""
         with suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
@@ -134,8 +136,9 @@ class Wire:
                     continue
                 writer.write(data)
                 await writer.drain()
-            with suppress(OSError):
-                writer.write_eof()
+            if not line.is_half_open:  # else the end would be told on
+                with suppress(OSError):
+                    writer.write_eof()
             return True
         return False
 
