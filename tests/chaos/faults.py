@@ -244,6 +244,7 @@ class Mischief:
                 wire.delay_seconds = 0.1
             case _:
                 wire.is_refusing = True
+        self._stack.bent[fault.target] = time.monotonic() + fault.seconds
         if fault.target in SERVERS:
             self._stack.disturbed[fault.target] = time.monotonic() + fault.seconds
         await asyncio.sleep(fault.seconds)

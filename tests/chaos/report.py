@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from rich.console import Console
@@ -51,15 +51,20 @@ def totals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def recovery(kills: Sequence[Kill]) -> dict[str, dict[str, float | int]]:
-    """Seconds from a kill until the process served again, by process; of kills that hit nothing that it needs."""
-    found: dict[str, list[float]] = {}
+    """Seconds from a kill until the process served again, by process; of kills that hit nothing that it needs.
+
+    ``cpu``: the median of what the starts took of the processors.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
     for kill in kills:
         if kill.recovery_seconds is not None and kill.is_alone:
-            found.setdefault(kill.name, []).append(kill.recovery_seconds)
-    return {
-        name: {"kills": len(times), "p95": round(_p95(times), 2), "max": round(max(times), 2)}
-        for name, times in sorted(found.items())
-    }
+            found.setdefault(kill.name, []).append((kill.recovery_seconds, kill.cpu_seconds))
+    return {name: _recovered(*zip(*pairs, strict=True)) for name, pairs in sorted(found.items())}
+
+
+def _recovered(times: Sequence[float], cpu: Sequence[float]) -> dict[str, float | int]:
+    figures = {"p95": _p95(times), "max": max(times), "cpu": median(cpu)}
+    return {"kills": len(times), **{name: round(figure, 2) for name, figure in figures.items()}}
 
 
 def _p95(times: Sequence[float]) -> float:
@@ -77,7 +82,8 @@ def show(outcome: Outcome, console: Console) -> None:
     )
     for name, row in recovery(kills).items():
         console.print(
-            f"  {name:<18} {row['kills']:>3} kills alone, serves again p95 {row['p95']:.1f} s, max {row['max']:.1f} s"
+            f"  {name:<18} {row['kills']:>3} kills alone, serves again p95 {row['p95']:.1f} s, max {row['max']:.1f} s, "
+            f"of the processors {row['cpu']:.1f} s"
         )
     if outcome.takeovers:
         found = sorted(outcome.takeovers)

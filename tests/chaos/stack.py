@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -75,6 +76,8 @@ class Kill:
     name: str
     how: str
     recovery_seconds: float | None = None
+    cpu_seconds: float = 0.0
+    """What its start had taken of the processors until then: on a busy machine the rest is waiting for them."""
     is_alone: bool = True
     """Nothing that the process needs was down meanwhile."""
 
@@ -138,6 +141,8 @@ class ChaosStack:
         """Seconds without an active relay after its holder was killed; only with replicas."""
         self.disturbed: dict[str, float] = {}
         """When a server that others need was last known to be away."""
+        self.bent: dict[str, float] = {}
+        """Until when a wire was not as it should be, by name."""
         self.wires = {
             name: Wire(name, listening_port(), [port])
             for name, port in {
@@ -285,8 +290,11 @@ class ChaosStack:
                     self.disturbed[member.name] = time.monotonic()
                 if kill is not None:
                     kill.recovery_seconds = round(time.monotonic() - ended, 3)
+                    kill.cpu_seconds = round(cpu_seconds(member.tree()), 3)
                     needed = SERVERS if member.service in SERVICES else ()
-                    kill.is_alone = all(self.disturbed.get(name, 0.0) < ended - 1.0 for name in needed)
+                    # A server is asked through its wire, too: Kafka says where it is to be found.
+                    is_bent = self.bent.get(member.name, 0.0) > ended
+                    kill.is_alone = not is_bent and all(self.disturbed.get(name, 0.0) < ended - 1.0 for name in needed)
             await asyncio.sleep(WATCH_SECONDS)
 
     def _judge(self, member: Member) -> Kill | None:
@@ -396,6 +404,16 @@ class ChaosStack:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
         await asyncio.to_thread(member.child.wait)
+
+
+def cpu_seconds(tree: Iterable[psutil.Process]) -> float:
+    """What the processes have taken so far, those that have ended left out."""
+    total = 0.0
+    for one in tree:
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def versions() -> str:

@@ -25,13 +25,13 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 import contracts
 from chassis import dead_letters, failpoints, parking, topics, tracing
-from chassis.backoff import pause_seconds
+from chassis.backoff import server_pause_seconds
 from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.dead_letters import DeadLetterLimitError, Record
 from chassis.errors import StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.settings import KafkaSettings, SettingsError
+from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS, KafkaSettings, SettingsError
 from chassis.store import UNAVAILABLE, Store
 from chassis.transaction import Transaction
 
@@ -39,7 +39,10 @@ LARGEST_BATCH = 200
 LIMIT_PAUSE_SECONDS = 2.0
 SESSION = "KAFKA__SESSION_TIMEOUT_SECONDS"
 HEARTBEATS_A_SESSION = 4
+JOINING_MS = 500
 REFUSED_PAUSE_SECONDS = 5.0
+RETRY_BACKOFF_MS = 300
+"""While no broker answers. Three loops of aiokafka's ask by themselves, and each says every time that none did."""
 
 W = TypeVar("W")
 log = structlog.get_logger(__name__)
@@ -222,7 +225,7 @@ class Consumer(LoopBase, Generic[W]):
                     await self.pause(REFUSED_PAUSE_SECONDS)
                 except (KafkaError, OSError) as error:
                     log.warning("consumer.interrupted", consumer=self._name, reason=type(error).__name__)
-                    await self.pause(pause_seconds(2))
+                    await self.pause(server_pause_seconds(3))
         finally:
             await self.unparker.stop()
             await unparking
@@ -237,6 +240,8 @@ class Consumer(LoopBase, Generic[W]):
             ack_policy=AckPolicy.MANUAL,
             allow_auto_create_topics=False,
             apply_types=False,  # what FastStream would inject costs a thread's turn a batch
+            request_timeout_ms=request_timeout_ms(session_ms),
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             graceful_timeout=15.0,
             logger=None,
         )
@@ -290,12 +295,12 @@ class Consumer(LoopBase, Generic[W]):
             except StoreUnavailable as error:
                 failures += 1
                 log.warning("consumer.store-away", consumer=self._name, reason=error.reason)
-                await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=3))
+                await self.pause(server_pause_seconds(failures))
             except asyncpg.PostgresError as error:
                 # FastStream would go on with the next records, and their offsets would cover these.
                 failures += 1
                 log.exception("consumer.store-refused", consumer=self._name, reason=type(error).__name__)
-                await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=3))
+                await self.pause(server_pause_seconds(failures))
             except DeadLetterLimitError:
                 if not self.stopped_by_limit:
                     log.critical("consumer.dead-letter-limit", consumer=self._name, limit=self._limit)
@@ -342,6 +347,11 @@ class Consumer(LoopBase, Generic[W]):
             )
         except UNAVAILABLE:
             return  # readiness says it
+
+
+def request_timeout_ms(session_ms: int) -> int:
+    """So long a consumer waits for an answer: who joins a group waits for the session of a member that is missed."""
+    return max(KAFKA_REQUEST_TIMEOUT_MS, session_ms + JOINING_MS)
 
 
 def _record(record: "ConsumerRecord[Any, Any]") -> Record:

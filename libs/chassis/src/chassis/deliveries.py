@@ -22,13 +22,20 @@ import asyncpg
 import structlog
 
 from chassis import failpoints, tracing
-from chassis.backoff import pause_seconds
+from chassis.backoff import pause_seconds, server_pause_seconds
 from chassis.breaker import Breaker
 from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
-from chassis.store import COLLISIONS, UNAVAILABLE, Store, no_answer
+from chassis.store import (
+    COLLISIONS,
+    COMMAND_TIMEOUT_SECONDS,
+    CONNECT_TIMEOUT_SECONDS,
+    UNAVAILABLE,
+    Store,
+    no_answer,
+)
 from chassis.transaction import DELIVERIES_CHANNEL, Transaction
 
 POLL_SECONDS = 1.0
@@ -208,7 +215,7 @@ class DeliveryWorker(LoopBase):
                 self.beat()
                 try:
                     if listener is None or listener.is_closed():
-                        listener, listening = await asyncpg.connect(self._store.url, timeout=5), False
+                        listener, listening = await self._connect(), False
                     if listening is self._breaker.is_open:
                         # What is committed meanwhile can wait for the breaker's next trial: nobody has to be woken.
                         await (listener.remove_listener if listening else listener.add_listener)(
@@ -221,14 +228,21 @@ class DeliveryWorker(LoopBase):
                     await self._rest()
                 except UNAVAILABLE as error:
                     failures += 1
+                    if listener is not None:
+                        listener.terminate()  # it may be the one that does not answer
                     log.warning("deliveries.store-away", destination=self._destination, reason=type(error).__name__)
-                    await self.pause(pause_seconds(failures, first_seconds=0.2, longest_seconds=5))
+                    await self.pause(server_pause_seconds(failures))
         finally:
             if self._underway:
                 await asyncio.wait(self._underway, timeout=self._send_timeout_seconds)
             renewing.cancel()
             if listener is not None:
                 listener.terminate()
+
+    async def _connect(self) -> "asyncpg.Connection":
+        """One of its own, to listen on."""
+        seconds = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
+        return await asyncpg.connect(self._store.url, **seconds)
 
     async def _renew_leases(self) -> None:
         """Leases are short, so that what a killed process held goes on soon; who lives renews them."""

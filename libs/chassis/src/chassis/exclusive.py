@@ -10,10 +10,16 @@ from typing import Literal, Protocol, runtime_checkable
 import asyncpg
 import structlog
 
-from chassis.backoff import pause_seconds
+from chassis.backoff import server_pause_seconds
 from chassis.loops import LoopBase
 from chassis.metrics import GaugeName, Metrics
-from chassis.store import STATEMENT_LIFETIME_SECONDS, UNAVAILABLE, Store
+from chassis.store import (
+    COMMAND_TIMEOUT_SECONDS,
+    CONNECT_TIMEOUT_SECONDS,
+    STATEMENT_LIFETIME_SECONDS,
+    UNAVAILABLE,
+    Store,
+)
 
 STANDBY_SECONDS = 1.0
 
@@ -74,13 +80,13 @@ class Exclusive:
             finally:
                 self._become(is_active=False)
             if not loop.stopping:
-                await loop.pause(pause_seconds(self.failures, first_seconds=0.2, longest_seconds=5))
+                await loop.pause(server_pause_seconds(self.failures))
 
     async def _hold(self, loop: LoopBase, work: OnConnection, while_standing_by: OnConnection | None) -> None:
         connection = await asyncpg.connect(
             self._store.url,
-            timeout=5,
-            command_timeout=30,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
             max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
             server_settings={
                 "application_name": f"suite-{self._name}",

@@ -26,6 +26,7 @@ from chassis import failpoints, tracing
 from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
+from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from chassis.store import Store
 from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
@@ -107,7 +108,7 @@ class Relay(LoopBase):
             acks="all",
             linger_ms=0,
             max_batch_size=2 * LARGEST_EVENT_BYTES,
-            request_timeout_ms=10_000,
+            request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS,
         )
         try:
             start = asyncio.ensure_future(producer.start())

@@ -19,6 +19,11 @@ from contracts.topics import TOPICS
 
 DEVELOPMENT_WORDS: Final = ("development", "changeme", "secret", "password", "postgres")
 EXIT_BAD_SETTING: Final = 2
+KAFKA_REQUEST_TIMEOUT_MS: Final = 6_500
+"""So long a broker may be silent before its connection is given up.
+
+That alone tells of a connection whose other end went without a word. Consumers with a long session wait longer.
+"""
 
 
 class StoreSettings(BaseModel):

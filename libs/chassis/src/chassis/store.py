@@ -1,10 +1,11 @@
 """A service's Postgres: an asyncpg pool for what is hot, SQLModel sessions for the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from sqlmodel.ext.asyncio.session import AsyncSession
 
 CONNECT_TIMEOUT_SECONDS = 5
-COMMAND_TIMEOUT_SECONDS = 10
-"""Of one statement. A sender of HL7 waits 30 s or more for its acknowledgement: this and a rollback fit into that."""
+COMMAND_TIMEOUT_SECONDS = 7
+"""Of one statement. It alone tells of a server that went without a word; a sender of HL7 waits 30 s or more."""
 STATEMENT_LIFETIME_SECONDS = 0
 """Of a prepared statement: as long as its connection. Else asyncpg sets a timer for each, which keeps the context of
 whoever asked first, and with that a whole batch. Postgres plans anew by itself when statistics change.
@@ -88,6 +89,42 @@ class StoreSettings(Protocol):
     def pool_size(self) -> int: ...
 
 
+_Method = Callable[..., Awaitable[Any]]
+
+
+def _or_given_up(method: _Method) -> _Method:
+    @wraps(method)
+    async def call(connection: "_Impatient", *arguments: Any, **options: Any) -> Any:
+        try:
+            return await method(connection, *arguments, **options)
+        except TimeoutError:
+            await connection.give_up()
+            raise
+
+    return call
+
+
+class _Impatient(asyncpg.Connection):  # type: ignore[misc]
+    """One of a pool, which is replaced when a statement had no answer in time, and all others of the pool with it.
+
+    The rollback would wait as long again on a connection whose other end is gone, and so would the next one's first
+    statement.
+    """
+
+    pool: "ClassVar[asyncpg.Pool | None]" = None
+
+    execute = _or_given_up(asyncpg.Connection.execute)
+    executemany = _or_given_up(asyncpg.Connection.executemany)
+    fetch = _or_given_up(asyncpg.Connection.fetch)
+    fetchrow = _or_given_up(asyncpg.Connection.fetchrow)
+    fetchval = _or_given_up(asyncpg.Connection.fetchval)
+
+    async def give_up(self) -> None:
+        self.terminate()
+        if self.pool is not None:
+            await self.pool.expire_connections()
+
+
 @dataclass
 class Store:
     """Opened once per process, in the composition root."""
@@ -100,6 +137,7 @@ class Store:
     async def open(cls, settings: StoreSettings) -> "Store":
         """Raises ``StoreUnavailable`` when the server does not answer or refuses the login."""
         url = str(settings.url)
+        kind: type[_Impatient] = type("_Pooled", (_Impatient,), {})
         try:
             pool = await asyncpg.create_pool(
                 url,
@@ -110,10 +148,12 @@ class Store:
                 max_inactive_connection_lifetime=60,
                 max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
                 reset=_as_it_is,
+                connection_class=kind,
                 server_settings={"application_name": "suite", "jit": "off"},
             )
         except (*UNAVAILABLE, *REFUSED) as error:
             raise unavailable(url, error) from error
+        kind.pool = pool
         return cls(pool, url)
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from contracts.topics import TOPICS
 
 
@@ -48,7 +49,7 @@ async def verify(connection: Mapping[str, Any], names: Iterable[str], *, prefix:
 
     A topic that some broker made by itself has one partition: order and scale would quietly differ from the contract.
     """
-    admin = AIOKafkaAdminClient(**connection)
+    admin = AIOKafkaAdminClient(**connection, request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS)
     await admin.start()
     try:
         wanted = {prefix + name: TOPICS[name].partitions for name in names}
