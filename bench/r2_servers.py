@@ -37,7 +37,9 @@ from aiokafka.errors import KafkaError
 
 from bench import spine
 from bench.driver import SIU
-from bench.harness import empty_database, kafka_topics, program, progress, row
+from bench.harness import program, progress, row
+from chassis import topics
+from chassis.store import UNAVAILABLE
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.servers import JARS
@@ -55,7 +57,7 @@ TAKEN_IN = """
 SELECT message_id, extract(epoch FROM sent_at)::float8 AS sent FROM outbox
 WHERE id > (SELECT max(id) - 5000 FROM outbox) AND created_at > to_timestamp($1) ORDER BY id LIMIT 500
 """
-STORE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+STORE_ERRORS = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
 @dataclass
@@ -327,7 +329,18 @@ async def servers(folder: Path) -> AsyncIterator[dict[str, Server]]:
             await wire.close()
 
 
-async def bare_topic(bootstrap: str) -> None:
+async def databases(*names: str) -> list[str]:
+    """Their URLs. They end with the server: no connection to it outlives what is done to it here."""
+    admin_url = os.environ["POSTGRES_ADMIN_URL"]
+    admin = await asyncpg.connect(admin_url)
+    for name in names:
+        await admin.execute(f'CREATE DATABASE "{name}"')
+    await admin.close()
+    return [urlunsplit(urlsplit(admin_url)._replace(path=f"/{name}")) for name in names]
+
+
+async def make_topics(bootstrap: str) -> None:
+    await topics.ensure({"bootstrap_servers": bootstrap})
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic(name=BareKafka.TOPIC, num_partitions=1, replication_factor=1)])
@@ -405,12 +418,11 @@ async def rows() -> list[dict[str, Any]]:
         temporary = tempfile.TemporaryDirectory(prefix="bench-r2-", ignore_cleanup_errors=True)
         folder = Path(running.enter_context(temporary))
         hurtable = await running.enter_async_context(servers(folder))
-        bootstrap, prefix = await running.enter_async_context(kafka_topics())
-        await bare_topic(bootstrap)
-        source, target, bare = [await running.enter_async_context(empty_database()) for _ in range(3)]
+        await make_topics(os.environ["KAFKA_BOOTSTRAP_SERVERS"])
+        source, target, bare = await databases("source", "target", "bare")
         store_wire, kafka_wire = hurtable["postgres"].wire, hurtable["kafka"].wire
         proxied = f"127.0.0.1:{kafka_wire.port}"
-        settings = spine.Ours(folder, through(source, store_wire), through(target, store_wire), proxied, prefix)
+        settings = spine.Ours(folder, through(source, store_wire), through(target, store_wire), proxied, "")
         await settings.prepare()
         for name, environment in (("scheduler_sync", settings.scheduler_sync()), ("notifier", settings.notifier())):
             running.enter_context(program("-m", name, "run", log=folder / f"{name}.log", environment=environment))
