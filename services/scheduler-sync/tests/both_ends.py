@@ -1,48 +1,39 @@
 """The suite between two small models of its partners, without a process, socket or store: for tests by the thousand.
 
-The suite's part is its own code (HL7 reader and writer, FHIR reader and writer, senders, feeds, handlers, domain) on a
-store in memory. The partners are written from what their vendors document, not from the suite: PowerServer's schedule,
-which pushes each of its changes, and OmegaAI with the patient's buttons, which makes a Task of each change.
+The suite's part is its own code (HL7 reader and writer, FHIR reader and writer, senders, feeds, handlers, domain, and
+the chassis' batch executor with its savepoints) on a store in memory.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 from uuid import UUID
 
-import orjson
-from sync_samples import PID, directory, orm, site_file, siu
+from both_ends_partners import Clock, OmegaAI, PowerServer
+from sync_samples import directory, site_file
 
-from chassis.deliveries import Delivery, Taken
-from chassis.errors import Transient
-from chassis.hl7_inbound import InboundHl7
+from chassis.batch import BatchExecutor, Failed
+from chassis.deliveries import Delivery, Receipt, Taken
+from chassis.errors import NeedsSetup, Permanent, Transient
+from chassis.hl7_inbound import InboundHl7, JournalIntake
 from chassis.transaction import Transaction
-from hl7v2 import Ack, Message
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import Found, NotFoundError, VersionMovedError
-from scheduler_sync.adapters.omegaai.sender import KnownIds, OmegaAISender
+from scheduler_sync.adapters.omegaai.sender import APPOINTMENT_UPSERT, KnownIds, OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.adapters.powerserver.sender import PowerServerSender
+from scheduler_sync.adapters.powerserver.sender import PowerServerSender, Shown
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.link import System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.feeds import PowerServerFeed, Settlement, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.messages import AppointmentSnapshot
 from scheduler_sync.ports import Conflict, HistoryEntry, Work
+from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
-BEGIN = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
 SITE = site_file()
-Json = dict[str, Any]
-
-ORDERED, SCHEDULED, CONFIRMED, ARRIVED, CANCELLED, NO_SHOW, READY, COMPLETED = 20, 30, 50, 70, 80, 85, 90, 120
-NAMES = {
-    ORDERED: "ORDERED", SCHEDULED: "SCHEDULED", CONFIRMED: "CONFIRMED", ARRIVED: "ARRIVED", CANCELLED: "CANCELLED",
-    NO_SHOW: "NO SHOW", READY: "READY FOR SCAN", COMPLETED: "COMPLETED",
-}  # fmt: skip
-CLOSED = {CANCELLED, NO_SHOW, COMPLETED}
 
 
 def at_once(work: Coroutine[Any, Any, Any]) -> Any:
@@ -54,201 +45,21 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("waited for something outside")
 
 
-@dataclass
-class Clock:
-    """Moves when a test says so."""
-
-    now: datetime = BEGIN
-
-    def pass_by(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+# ---- the store
 
 
-# ---- PowerServer
-
-
-@dataclass
-class Booking:
-    """An appointment in PowerServer's schedule."""
-
-    placer: str
-    patient: str
-    status: int
-    start: datetime
-    has_no_time: bool = False
-    """It was taken off the calendar: the time that its messages still give counts no more."""
-    acts: int = 0
-    is_told_by_order: bool = False
-
-
-@dataclass
-class Said:
-    """A message on its way to the suite."""
-
-    raw: bytes
-    made: str
-    text: str
-    patient: str
-
-
-class PowerServer:
-    """Staff's schedule. Each change is queued for the suite, whoever made it; what is closed does not change."""
-
-    def __init__(self, clock: Clock, *, profile: str, skew_seconds: float) -> None:
-        self._clock, self._profile, self._skew_seconds = clock, profile, skew_seconds
-        self.bookings: dict[str, Booking] = {}
-        self.emails = {"4711": "jane@example.org", "4712": "joan@example.org"}
-        self.queue: list[Said] = []
-        self.answered: list[Said] = []
-        self.taken: set[str] = set()
-        self._number = 0
-
-    def book(self, patient: str, start: datetime) -> Booking:
-        booking = Booking(f"P{100 + len(self.bookings)}", patient, SCHEDULED, start)
-        self.bookings[booking.placer] = booking
-        self._announce(booking, "S12", "NW")
-        return booking
-
-    def move(self, booking: Booking, start: datetime) -> None:
-        booking.start = start
-        self._announce(booking, "S13", "XO")
-
-    def set_status(self, booking: Booking, status: int) -> None:
-        if status != booking.status:
-            booking.status = status
-            booking.has_no_time = status == ORDERED or (booking.has_no_time and status == CANCELLED)
-            self._tell(booking)
-
-    def change_email(self, booking: Booking, email: str) -> None:
-        self.emails[booking.patient] = email
-        self._announce(booking, "S14", "SC")
-
-    async def send(self, message: bytes, *, control_id: str) -> Ack:
-        """Take a message of the suite: once, whatever comes how often."""
-        said = Message.parse(message)
-        booking = self.bookings[said.get("SCH-1.1") or ""]
-        status = int(said.get("SCH-25.1") or "")
-        if control_id not in self.taken:
-            self.taken.add(control_id)
-            if booking.status in CLOSED and booking.status != status:
-                self._tell(booking)
-            elif booking.status not in CLOSED:
-                self.set_status(booking, status)
-        return Ack("AA", control_id)
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-    def _tell(self, booking: Booking) -> None:
-        event = {CANCELLED: ("S15", "CA"), NO_SHOW: ("S26", "SC")}.get(booking.status, ("S14", "SC"))
-        self._announce(booking, *event)
-
-    def _announce(self, booking: Booking, trigger: str, control: str) -> None:
-        booking.acts += 1
-        made = (self._clock.now + timedelta(seconds=self._skew_seconds)).strftime("%Y%m%d%H%M%S+0000")
-        values = {
-            "made": made, "placer": booking.placer, "status": f"{booking.status}^{NAMES[booking.status]}^99PS",
-            "start": booking.start.strftime("%Y%m%d%H%M%S+0000"),
-            "end": (booking.start + timedelta(minutes=30)).strftime("%Y%m%d%H%M%S+0000"),
-            "pid": PID.replace("4711", booking.patient).replace("jane.roe@example.org", self.emails[booking.patient]),
-        }  # fmt: skip
-        if self._profile in ("siu", "both"):
-            self._say(siu(trigger, control_id=self._control_id(), **values), f"SIU^{trigger}", booking, made)
-        if self._profile in ("orm", "both"):
-            control = control if booking.is_told_by_order else "NW"
-            booking.is_told_by_order = True
-            self._say(orm(control, control_id=self._control_id(), **values), f"ORM {control}", booking, made)
-
-    def _say(self, raw: bytes, kind: str, booking: Booking, made: str) -> None:
-        text = f"{kind} {booking.placer} {NAMES[booking.status]} at {booking.start:%d %H:%M}, made {made[8:14]}"
-        self.queue.append(Said(raw, made, text, booking.patient))
-
-    def _control_id(self) -> str:
-        self._number += 1
-        return f"PS{self._number:010d}"
-
-
-# ---- OmegaAI
-
-
-def _copied(body: Json) -> Json:
-    """As over the wire: nobody holds what another may change."""
-    copied: Json = orjson.loads(orjson.dumps(body))
-    return copied
-
-
-class OmegaAI:
-    """Patients and Appointments with versions, and a Task for each change of an Appointment."""
-
-    def __init__(self) -> None:
-        self.resources: dict[tuple[str, str], Json] = {}
-        self.tasks: dict[str, str] = {}
-        self.acts: Counter[str] = Counter()
-        self.acted: dict[str, tuple[int, str]] = {}
-        """Version and status of the patient's last act on each appointment."""
-        self.before_write: Callable[[Json, Json], None] | None = None
-        self.before_update: Callable[[str], None] | None = None
-        self._number = 0
-
-    def all(self, kind: str) -> list[Json]:
-        return [body for (found, _), body in self.resources.items() if found == kind]
-
-    def patient_sets(self, body: Json, status: str, **more: Any) -> None:
-        self.acts[body["id"]] += 1
-        stored = self._put("Appointment", {**body, "status": status, **more})
-        self.acted[body["id"]] = int(stored["meta"]["versionId"]), status
-
-    def staff_edit(self, body: Json, **more: Any) -> None:
-        self._put("Appointment", {**body, **more})
-
-    async def read(self, kind: str, identifier: str) -> Found:
-        body = self.resources.get((kind, identifier))
-        if body is None:
-            raise NotFoundError
-        return self._found(body)
-
-    async def create(self, kind: str, body: Json, *, if_none_exist: str) -> Found:
-        wanted = {one["value"] for one in body["identifier"]}
-        assert if_none_exist.startswith("identifier=")
-        same = [one for one in self.all(kind) if wanted & {known["value"] for known in one["identifier"]}]
-        assert len(same) <= 1, f"{kind} is there twice"
-        if same:
-            return self._found(same[0])
-        self._number += 1
-        return self._found(self._put(kind, {**body, "id": f"{kind[0].lower()}{self._number}"}), was_created=True)
-
-    async def update(self, kind: str, identifier: str, body: Json, *, version: str) -> Found:
-        if self.before_update is not None and kind == "Appointment":
-            meddle, self.before_update = self.before_update, None
-            meddle(identifier)
-        if self.resources[kind, identifier]["meta"]["versionId"] != version:
-            raise VersionMovedError
-        if self.before_write is not None and kind == "Appointment":
-            self.before_write(self.resources[kind, identifier], body)
-        return self._found(self._put(kind, {**body, "id": identifier}))
-
-    def _put(self, kind: str, body: Json) -> Json:
-        before = self.resources.get((kind, body["id"]), {"meta": {"versionId": "0"}})
-        stored = _copied({**body, "meta": {"versionId": str(int(before["meta"]["versionId"]) + 1)}})
-        self.resources[kind, body["id"]] = stored
-        if kind == "Appointment":
-            self._number += 1
-            self.tasks[f"t{self._number}"] = body["id"]
-        return stored
-
-    def _found(self, body: Json, *, was_created: bool = False) -> Found:
-        return Found(_copied(body), body["meta"]["versionId"], was_created)
-
-
-# ---- the suite
-
-
-@dataclass
+@dataclass(eq=False)
 class Pending:
-    """A delivery in its line."""
+    """A delivery in its line, or dead. ``lease`` names the worker that has it now."""
 
+    number: int
     delivery: Delivery
     attempts: int = 0
+    lease: int = 0
+
+    @property
+    def line(self) -> tuple[str, UUID]:
+        return self.delivery.destination, self.delivery.key
 
 
 @dataclass
@@ -261,9 +72,11 @@ class Memory:
     history: list[HistoryEntry] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     lines: dict[tuple[str, UUID], list[Pending]] = field(default_factory=lambda: defaultdict(list))
-    delivered: Counter[tuple[str, UUID]] = field(default_factory=Counter)
-    journal: set[tuple[str, str, bytes]] = field(default_factory=set)
-    claimed_tasks: set[str] = field(default_factory=set)
+    dead: list[Pending] = field(default_factory=list)
+    done: dict[tuple[str, UUID], list[Pending]] = field(default_factory=lambda: defaultdict(list))
+    journal: dict[tuple[str, str, bytes], tuple[UUID, str]] = field(default_factory=dict)
+    inbox: set[UUID] = field(default_factory=set)
+    deliveries: int = 0
 
     async def of_patient(self, patient_id: UUID) -> KnownIds:
         patient = self.patients.get(patient_id)
@@ -273,72 +86,145 @@ class Memory:
         link = self.links[link_id]
         return KnownIds(self.patients[link.patient_id].fhir_id, link.omegaai_id, link.omegaai_written_version)
 
+    async def later(self, delivery: Delivery) -> str | None:
+        line, about = (delivery.destination, delivery.key), delivery.idempotency_key.rpartition(":")[0]
+        number = next(one.number for one in self.lines[line] if one.delivery.id == delivery.id)
+        behind = [one for one in self.done[line] if one.number > number]
+        return "done" if any(one.delivery.idempotency_key.startswith(about) for one in behind) else None
 
-class Patients:
-    """The patients of one unit of work."""
+
+class Steps:
+    """Where appointments stand."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self.changed: dict[UUID, Patient] = {}
 
-    async def load(self, _: Iterable[PatientIdentifier]) -> None: ...
+    async def of_link(self, link_id: UUID) -> Shown:
+        link = self._memory.links[link_id]
+        return Shown(link.step, link.powerserver_step)
 
-    async def load_by_id(self, _: Iterable[UUID], *, lock: bool = True) -> None: ...
 
-    def identified_by(self, identifiers: Iterable[PatientIdentifier]) -> Patient | None:
+class Connection:
+    """A connection, its pool and its transaction: answers what the intakes ask, by what the statement speaks of."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    def acquire(self) -> Self:
+        return self
+
+    transaction = acquire
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def fetch(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        if "INSERT INTO inbox" in statement:
+            new = [one for one in values[1] if one not in self.memory.inbox]
+            self.memory.inbox.update(new)
+            return [{"message_id": one} for one in new]
+        assert "INSERT INTO hl7_journal" in statement, statement
+        return [self._claim(*given) for given in zip(*values[:4], strict=True)]
+
+    def _claim(self, number: UUID, sender: str, control_id: str, digest: bytes) -> dict[str, Any]:
+        identity = sender, control_id, digest
+        known = identity in self.memory.journal
+        number, state = self.memory.journal.setdefault(identity, (number, "accepted"))
+        return {
+            "id": number, "sender": sender, "control_id": control_id, "digest": digest, "state": state,
+            "known": known, "other_content": False,
+        }  # fmt: skip
+
+    async def execute(self, statement: str, *values: Any) -> None:
+        if "DELETE FROM inbox" in statement:
+            self.memory.inbox.difference_update(values[1])
+        elif "UPDATE hl7_journal" in statement:
+            kept = dict(zip(values[0], values[1], strict=True))
+            for identity, (number, state) in self.memory.journal.items():
+                self.memory.journal[identity] = number, kept.get(number, state)
+        else:
+            assert "DELETE FROM hl7_journal" not in statement
+
+
+class Patients(PatientRepository):
+    """The service's own, but for where it loads from and writes to."""
+
+    def __init__(self, transaction: Transaction, memory: Memory) -> None:
+        super().__init__(transaction, SITE.site)
+        self._memory = memory
+
+    async def load(self, identifiers: Iterable[PatientIdentifier]) -> None:
         wanted = set(identifiers)
-        known = {**self._memory.patients, **self.changed}.values()
-        return next((one for one in known if wanted & set(one.identifiers)), None)
+        self._hold(one for one in self._memory.patients.values() if wanted & set(one.identifiers))
 
-    def by_id(self, patient_id: UUID) -> Patient | None:
-        return self.changed.get(patient_id) or self._memory.patients.get(patient_id)
+    async def load_by_id(self, patient_ids: Iterable[UUID], *, lock: bool = True) -> None:
+        del lock
+        self._hold(self._memory.patients[one] for one in patient_ids)
 
-    def save(self, patient: Patient) -> None:
-        self.changed[patient.id] = patient
+    async def flush(self, connection: Any) -> None:
+        del connection
+        self._memory.patients.update((one.id, one) for one in self._patients.take_changed())
+
+    def _hold(self, patients: Iterable[Patient]) -> None:
+        for one in patients:
+            self._patients.load(one.id, one)
+            self._by_identifier.update(((known.issuer, known.value), one.id) for known in one.identifiers)
 
 
-class Links:
-    """The links of one unit of work."""
+class Links(LinkRepository):
+    """The service's own, but for where it loads from and writes to."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, transaction: Transaction, memory: Memory) -> None:
+        super().__init__(transaction, SITE.site)
         self._memory = memory
-        self.changed: dict[UUID, AppointmentLink] = {}
-        self.history: list[HistoryEntry] = []
-        self.conflicts: list[Conflict] = []
 
-    async def load(self, _: Iterable[str]) -> None: ...
+    async def load(self, placer_numbers: Iterable[str]) -> None:
+        await self.load_by_id((), placer_numbers)
 
-    async def load_by_id(self, _: Iterable[UUID], __: Iterable[str] = ()) -> None: ...
+    async def load_by_id(self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = ()) -> None:
+        ids, placers = set(link_ids), set(placer_numbers)
+        for one in self._memory.links.values():
+            if one.id in ids or one.placer_number in placers:
+                self._links.load(one.id, one)
+                self._by_placer[one.placer_number] = one.id
 
-    async def load_writes_under_way(self) -> None: ...
+    async def load_writes_under_way(self) -> None:
+        for key in self.patient_ids():
+            for one in self._memory.lines["omegaai", key]:
+                if one.attempts and one.delivery.kind == APPOINTMENT_UPSERT:
+                    snapshot = AppointmentSnapshot.from_bytes(one.delivery.payload)
+                    self._under_way.add((snapshot.link_id, snapshot.status))
 
-    def patient_ids(self) -> set[UUID]:
-        return set()
+    async def flush(self, connection: Any) -> None:
+        del connection
+        assert not self._parked
+        self._memory.links.update((one.id, one) for one in self._links.take_changed())
+        self._memory.history += self._history
+        self._memory.conflicts += self._conflicts
 
-    def is_being_written(self, link_id: UUID, status: str) -> bool:
-        lines = (line for (destination, _), line in self._memory.lines.items() if destination == "omegaai")
-        sent = (one.delivery for line in lines for one in line if one.attempts)
-        snapshots = (AppointmentSnapshot.from_bytes(one.payload) for one in sent if one.kind == "appointment.upsert")
-        return any((one.link_id, one.status) == (link_id, status) for one in snapshots)
 
-    def by_placer_number(self, placer_number: str) -> AppointmentLink | None:
-        known = {**self._memory.links, **self.changed}.values()
-        return next((one for one in known if one.placer_number == placer_number), None)
+class Leaving:
+    """What a transaction sends: events to Kafka, deliveries to their lines."""
 
-    def by_id(self, link_id: UUID) -> AppointmentLink | None:
-        return self.changed.get(link_id) or self._memory.links.get(link_id)
+    def __init__(self, transaction: Transaction, memory: Memory, clock: Clock) -> None:
+        self._transaction, self._memory, self._clock = transaction, memory, clock
 
-    def save(self, link: AppointmentLink) -> None:
-        self.changed[link.id] = link
+    def mark(self) -> object: ...
 
-    def note(self, entry: HistoryEntry) -> None:
-        self.history.append(entry)
+    def rollback_to(self, mark: object) -> None: ...
 
-    def note_conflict(self, conflict: Conflict) -> None:
-        self.conflicts.append(conflict)
-
-    def park(self, task: object) -> None:
-        raise AssertionError(f"{task} was parked")
+    async def flush(self, connection: Any) -> None:
+        del connection
+        memory, transaction = self._memory, self._transaction
+        memory.events += [(row.topic, row.aggregate_id, row.revision) for row in transaction._outbox]
+        for row in transaction._deliveries:
+            memory.deliveries += 1
+            delivery = Delivery(
+                row.id, row.destination, row.key, row.kind, row.payload, row.idempotency_key, {}, 1, self._clock.now
+            )
+            memory.lines[row.destination, row.key].append(Pending(memory.deliveries, delivery))
 
 
 @dataclass(slots=True)
@@ -348,97 +234,139 @@ class MemoryWork(Work):
     commands: dict[UUID, Any] = field(default_factory=dict)
 
 
+# ---- the suite
+
+
+@dataclass(eq=False)
+class Sending:
+    """A worker with a delivery under its lease, perhaps standing still in the midst of it."""
+
+    pending: Pending
+    lease: int
+    work: Coroutine[Any, Any, Receipt]
+    is_killed_before_the_mark: bool
+
+
 class Suite:
     """The service's own code between the two partners."""
 
     def __init__(self, clock: Clock, powerserver: PowerServer, omegaai: OmegaAI) -> None:
-        self.clock, self.omegaai, self.memory = clock, omegaai, Memory()
+        self.clock, self.powerserver, self.omegaai, self.memory = clock, powerserver, omegaai, Memory()
         resources = directory(SITE)
-        self.handlers = Handlers(
+        handlers = Handlers(
             site=lambda: SITE,
             resources=resources,
             powerserver=Hl7StatusWriter(lambda: SITE),
             count=lambda *_: None,
             now=lambda: clock.now,
         )
+        self._connection = Connection(self.memory)
+        store: Any = type("Store", (), {"pool": self._connection})()
         site: Any = type("Held", (), {"file": SITE})()
-        self._feed = PowerServerFeed(self.handlers, site, resources)
-        self._tasks = TaskFeed(None, None, self.handlers)  # type: ignore[arg-type]
-        self._settlement = Settlement(self._open, self.handlers, lambda: clock.now)  # type: ignore[arg-type]
+        metrics: Any = type("Metrics", (), {"count": lambda *_, **__: None})()
+        feed: Any = PowerServerFeed(handlers, site, resources)
+        self._listener: BatchExecutor[InboundHl7, MemoryWork, None] = BatchExecutor(
+            store, intake=JournalIntake(metrics), open_work=self._open, prefetch=feed.prefetch, handle=feed.handle
+        )
+        self._tasks = TaskFeed(store, self._open, handlers)  # type: ignore[arg-type]
+        self._settlement = Settlement(self._open, handlers, lambda: clock.now)  # type: ignore[arg-type]
         self._to_omegaai = OmegaAISender(omegaai, self.memory)  # type: ignore[arg-type]
-        self._to_powerserver = PowerServerSender([powerserver])
-        self._work: MemoryWork | None = None
+        self._to_powerserver = PowerServerSender([powerserver], Steps(self.memory))
 
-    def hear(self, raw: bytes) -> None:
-        """One message over MLLP, answered AA; a repeat is known by the journal."""
-        item = InboundHl7.of(raw, self.clock.now)
-        if item.identity in self.memory.journal:
-            return
-        self._in_transaction(lambda work: self._hear(work, item))
-        self.memory.journal.add(item.identity)
-
-    async def _hear(self, work: MemoryWork, item: InboundHl7) -> None:
-        await self._feed.prefetch(work, [item])  # type: ignore[arg-type]
-        await self._feed.handle(work, item)  # type: ignore[arg-type]
+    def hear(self, *raw: bytes) -> list[Exception | None]:
+        """Messages over MLLP, in one batch; what each that was not answered AA waits for. A repeat has no effect."""
+        items = [InboundHl7.of(one, self.clock.now) for one in raw]
+        outcomes = at_once(self._listener.run(items))
+        errors = [one.error if isinstance(one, Failed) else None for one in outcomes]
+        for error in errors:
+            if error is not None and not isinstance(error, NeedsSetup):
+                raise error
+        return errors
 
     def read_task(self, task_id: str) -> TaskItem:
         """Look at what a Task speaks of, as it is now."""
         found = at_once(self.omegaai.read("Appointment", self.omegaai.tasks[task_id]))
         return TaskItem(task_id, self.clock.now, command=reader.appointment(found, task_id))
 
-    def apply_task(self, item: TaskItem) -> bool:
-        """Commit what was read; False when it has to come again."""
-        if item.task_id in self.memory.claimed_tasks:
-            return True
-        try:
-            self._in_transaction(lambda work: self._tasks._handle(work, item))  # type: ignore[arg-type]
-        except Transient:
-            return False
-        self.memory.claimed_tasks.add(item.task_id)
-        return True
+    def apply_tasks(self, items: Sequence[TaskItem]) -> list[bool]:
+        """Commit what was read, in one batch; False for each that has to come again."""
+        errors = at_once(self._tasks.apply(items))
+        for error in errors:
+            if error is not None and not isinstance(error, Transient):
+                raise error
+        return [error is None for error in errors]
 
     def heads(self) -> list[Pending]:
         """What may be sent now: the first of each line."""
         return [line[0] for line in self.memory.lines.values() if line]
 
-    def send(self, pending: Pending, *, fate: str = "done") -> None:
-        """Claim a delivery and send it: ``never arrived``, ``answer lost`` (a kill before the mark), or done."""
+    def send(self, pending: Pending, *, fate: str = "done", stalls: bool = False) -> Sending | None:
+        """Claim a delivery and send it; the sending when its worker stands still in the midst of it.
+
+        ``never arrived`` and ``killed``: before it was sent, and between the partner's answer and the mark. Other fates
+        are the partner's.
+        """
         pending.attempts += 1
+        pending.lease += 1
         if fate == "never arrived":
-            return
-        delivery = pending.delivery
-        sender = self._to_omegaai if delivery.destination == "omegaai" else self._to_powerserver
+            return None
+        lease = pending.lease
+
+        async def still_ours() -> bool:
+            return self._holds(pending, lease)
+
+        delivery = replace(pending.delivery, attempt=pending.attempts, still_ours=still_ours)
+        is_omegaais = delivery.destination == System.OMEGAAI
+        wire = (self.omegaai if is_omegaais else self.powerserver).wire
+        wire.fate, wire.stalls = fate, stalls
+        sender = self._to_omegaai if is_omegaais else self._to_powerserver
+        sending = Sending(pending, lease, sender.send(delivery), fate == "killed")
+        is_through = self.go_on(sending)
+        wire.fate, wire.stalls = "taken", False
+        return None if is_through else sending
+
+    def go_on(self, sending: Sending) -> bool:
+        """Let a worker go on with what it sends; False when it stands still again."""
         try:
-            receipt = at_once(sender.send(delivery))
+            sending.work.send(None)
+        except StopIteration as done:
+            if not sending.is_killed_before_the_mark and self._holds(sending.pending, sending.lease):
+                self._mark_done(sending.pending, done.value)
         except Transient:
-            return
-        if fate == "answer lost":
-            return
-        settled = self._settlement.omegaai if delivery.destination == "omegaai" else self._settlement.powerserver
-        self._in_transaction(lambda work: self._settle(work, settled, delivery, receipt))
-        self.memory.lines[delivery.destination, delivery.key].remove(pending)
-        self.memory.delivered[delivery.destination, delivery.key] += 1
+            pass  # it comes again
+        except Permanent:
+            if self._holds(sending.pending, sending.lease):
+                self.memory.lines[sending.pending.line].remove(sending.pending)
+                self.memory.dead.append(sending.pending)
+        else:
+            return False
+        return True
 
-    async def _settle(self, work: MemoryWork, settled: Any, delivery: Delivery, receipt: Any) -> None:
-        await settled(work.outgoing, [Taken(delivery, receipt)])
+    def operator_sends_again(self, pending: Pending) -> None:
+        """A dead delivery is back in its line, where it stood."""
+        self.memory.dead.remove(pending)
+        insort(self.memory.lines[pending.line], pending, key=lambda one: one.number)
 
-    def _open(self, _: Transaction) -> MemoryWork:
-        assert self._work is not None
-        return self._work
+    def operator_drops(self, pending: Pending) -> None:
+        """A dead delivery is given up."""
+        self.memory.dead.remove(pending)
 
-    def _in_transaction(self, run: Callable[[MemoryWork], Coroutine[Any, Any, None]]) -> None:
-        """All of it or, when it raises, nothing."""
-        memory, transaction = self.memory, Transaction(None)  # type: ignore[arg-type]
-        patients, links = Patients(memory), Links(memory)
-        self._work = work = MemoryWork(transaction, patients, links)
-        at_once(run(work))
-        memory.patients.update(patients.changed)
-        memory.links.update(links.changed)
-        memory.history += links.history
-        memory.conflicts += links.conflicts
-        memory.events += [(row.topic, row.aggregate_id, row.revision) for row in transaction._outbox]
-        for row in transaction._deliveries:
-            delivery = Delivery(
-                row.id, row.destination, row.key, row.kind, row.payload, row.idempotency_key, {}, 1, self.clock.now
-            )
-            memory.lines[row.destination, row.key].append(Pending(delivery))
+    def _holds(self, pending: Pending, lease: int) -> bool:
+        return pending.lease == lease and pending in self.memory.lines[pending.line]
+
+    def _mark_done(self, pending: Pending, receipt: Receipt) -> None:
+        self.memory.lines[pending.line].remove(pending)
+        self.memory.done[pending.line].append(pending)
+        at_once(self._settle(Taken(pending.delivery, receipt)))
+
+    async def _settle(self, taken: Taken) -> None:
+        transaction = Transaction(self._connection)  # type: ignore[arg-type]
+        is_omegaais = taken.delivery.destination == System.OMEGAAI
+        await (self._settlement.omegaai if is_omegaais else self._settlement.powerserver)(transaction, [taken])
+        await transaction.flush()
+
+    def _open(self, transaction: Transaction) -> MemoryWork:
+        patients, links = Patients(transaction, self.memory), Links(transaction, self.memory)
+        for one in (patients, links, Leaving(transaction, self.memory, self.clock)):
+            transaction.join(one)
+        return MemoryWork(transaction, patients, links)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -28,12 +29,16 @@ class Ids:
         self.patient: str | None = None
         self.appointment: str | None = None
         self.written: str | None = None
+        self.overtaken_by: Literal["done", "under way"] | None = None
 
     async def of_patient(self, _: UUID) -> KnownIds:
         return KnownIds(self.patient)
 
     async def of_link(self, _: UUID) -> KnownIds:
         return KnownIds(self.patient, self.appointment, self.written)
+
+    async def later(self, _: Delivery) -> Literal["done", "under way"] | None:
+        return self.overtaken_by
 
     def settle(self, receipt: Receipt) -> None:
         if receipt.detail["resource"] == "Patient":

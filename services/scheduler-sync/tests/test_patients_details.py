@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from both_ends import Clock, OmegaAI, PowerServer, Suite
+from both_ends import Suite
+from both_ends_partners import Clock, OmegaAI, PowerServer
 
 from scheduler_sync.domain.patient import UNSAID, Patient, PatientFacts, PatientIdentifier, Unsaid
 

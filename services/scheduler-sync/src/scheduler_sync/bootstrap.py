@@ -41,7 +41,7 @@ from scheduler_sync.ports import Counter
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, Views
+from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.pages import PAGES, Pages
 
@@ -146,7 +146,8 @@ async def build(settings: SchedulerSyncSettings) -> Service:
                 ack_timeout_seconds=settings.powerserver.ack_timeout_seconds,
             )
             for _ in range(settings.powerserver.connections)
-        ]
+        ],
+        StoredSteps(store.pool),
     )
     settlement = Settlement(core.open_work, core.handlers, utc_now)
     # In the order in which they stop: what brings work in, then what takes it out.

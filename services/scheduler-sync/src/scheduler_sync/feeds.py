@@ -22,8 +22,8 @@ from chassis.transaction import Transaction
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.adapters.powerserver.sender import NOT_SENT, step_of
 from scheduler_sync.domain.link import System
-from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.handlers import Handlers, cause_of_task
 from scheduler_sync.messages import AppointmentSnapshot, ChangeAppointmentByStaff, Origin
 from scheduler_sync.ports import Resources, Work
@@ -210,9 +210,10 @@ class Settlement:
         work = self._open_work(transaction)
         await work.links.load_by_id(taken.delivery.key for taken in all_taken)
         for delivery, receipt in all_taken:
-            origin = Origin("delivery", f"PowerServer answered {receipt.detail['ack']}", delivery.id, self._now())
-            step = WorkflowStep(delivery.kind.removeprefix("status."))
-            await self._handlers.powerserver_took_status(delivery.key, step, work=work, origin=origin)
+            ack = receipt.detail["ack"]
+            answer = "not sent: it shows what came later" if ack == NOT_SENT else f"PowerServer answered {ack}"
+            origin = Origin("delivery", answer, delivery.id, self._now())
+            await self._handlers.powerserver_took_status(delivery.key, step_of(delivery), work=work, origin=origin)
 
 
 def _error(outcome: Outcome[None]) -> Exception | None:

@@ -14,7 +14,7 @@ from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.domain.appointment import AppointmentLink, Decision, Outcome
 from scheduler_sync.domain.link import Announcement, State, System
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.statuses import WorkflowStep, step_for_powerserver
 from scheduler_sync.messages import (
     AppointmentSnapshot,
     ChangeAppointmentByStaff,
@@ -26,8 +26,6 @@ from scheduler_sync.ports import Conflict, Counter, HistoryEntry, ParkedTask, Po
 from scheduler_sync.site import SiteFile
 
 PRODUCER: Final = "scheduler-sync"
-_TOLD_STEP: Final = {WorkflowStep.REQUESTED: WorkflowStep.SCHEDULED}
-"""PowerServer has no word for a request: it shows one as SCHEDULED."""
 
 
 class Handlers:
@@ -229,7 +227,7 @@ class Handlers:
 
     def _tell_powerserver(self, link: AppointmentLink, patient: Patient, work: Work) -> UUID:
         delivery_id = contracts.uuid7()
-        step = _TOLD_STEP.get(link.step, link.step)
+        step = step_for_powerserver(link.step)
         control_id = self._powerserver.control_id(delivery_id)
         return work.outgoing.deliver(
             System.POWERSERVER,

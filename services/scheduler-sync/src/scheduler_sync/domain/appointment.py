@@ -21,7 +21,7 @@ from scheduler_sync.domain.link import (
     WhoActs,
     transition,
 )
-from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep
+from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep, step_for_powerserver
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +221,7 @@ class AppointmentLink:
         No news when PowerServer has said that status itself by now, or when the appointment has moved on since: then
         its own words count, and the acknowledgement's time must not make them look old.
         """
-        shown = WorkflowStep.SCHEDULED if self.step is WorkflowStep.REQUESTED else self.step
-        if step is self.powerserver_step or step is not shown:
+        if step is self.powerserver_step or step is not step_for_powerserver(self.step):
             return self
         return replace(self, powerserver_step=step, powerserver_told_at=at)
 

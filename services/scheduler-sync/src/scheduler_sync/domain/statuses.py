@@ -65,6 +65,21 @@ BLUME_LABEL_OF_FHIR_STATUS: Final[Mapping[FhirStatus, str]] = {
     FhirStatus.ENTERED_IN_ERROR: "Cancelled",
 }
 
+
+def step_for_powerserver(step: WorkflowStep) -> WorkflowStep:
+    """PowerServer has no word for a request: it shows one as SCHEDULED."""
+    return WorkflowStep.SCHEDULED if step is WorkflowStep.REQUESTED else step
+
+
+def sets_powerserver_back(told: WorkflowStep, *, step: WorkflowStep, powerserver_shows: WorkflowStep | None) -> bool:
+    """Whether ``told``, decided before, would undo in PowerServer what the appointment has come to (``step``) since.
+
+    It has when PowerServer shows that already: by staff's own act, or because it took a later word of ours.
+    """
+    now = step_for_powerserver(step)
+    return powerserver_shows is now and told is not now
+
+
 PATIENTS_ACTS: Final = frozenset({FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirStatus.CANCELLED})
 """What a patient brings about in Blume: confirming, asking for another time, cancelling."""
 

@@ -2,52 +2,91 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
 
 import contracts
+from chassis.deliveries import Delivery
 from chassis.store import UNAVAILABLE, no_answer
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds
+from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.site import Site
 
 Row: TypeAlias = Mapping[str, Any]
+A = TypeVar("A")
 
 
 class StoredIds:
     """What OmegaAI called things, for the sender. Its methods raise ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        self._patients = _AskedTogether(pool, "SELECT id, fhir_id FROM patients WHERE id = ANY($1::uuid[])")
+        self._pool = pool
+        self._patients = _AskedTogether(pool, "SELECT id, fhir_id FROM patients WHERE id = ANY($1::uuid[])", KnownIds)
         self._links = _AskedTogether(
             pool,
             "SELECT appointment_links.id, patients.fhir_id, omegaai_id, omegaai_written_version FROM appointment_links "
             "JOIN patients ON patients.id = patient_id WHERE appointment_links.id = ANY($1::uuid[])",
+            KnownIds,
         )
 
     async def of_patient(self, patient_id: UUID) -> KnownIds:
-        return await self._patients.of(patient_id)
+        return await self._patients.of(patient_id) or KnownIds(None)
 
     async def of_link(self, link_id: UUID) -> KnownIds:
+        return await self._links.of(link_id) or KnownIds(None)
+
+    async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
+        about = delivery.idempotency_key.rpartition(":")[0] + ":"
+        asked = delivery.id, delivery.key, delivery.destination, about
+        try:
+            is_done: bool | None = await self._pool.fetchval(_IS_LATER_DONE, *asked)
+        except UNAVAILABLE as error:
+            raise no_answer(error) from error
+        return None if is_done is None else "done" if is_done else "under way"
+
+
+_IS_LATER_DONE: Final = """
+SELECT bool_or(state = 'done') FROM deliveries
+WHERE key = $2 AND destination = $3 AND starts_with(idempotency_key, $4)
+  AND sequence > (SELECT sequence FROM deliveries WHERE id = $1)
+  AND (state = 'done' OR (state = 'pending' AND lease_until > clock_timestamp()))"""
+
+
+class StoredSteps:
+    """Where appointments stand, for the sender. Its method raises ``StoreUnavailable``."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._links = _AskedTogether(
+            pool, "SELECT id, step, powerserver_step FROM appointment_links WHERE id = ANY($1::uuid[])", _shown
+        )
+
+    async def of_link(self, link_id: UUID) -> Shown | None:
         return await self._links.of(link_id)
 
 
-class _AskedTogether:
+def _shown(step: str, powerserver_step: str | None) -> Shown:
+    return Shown(WorkflowStep(step), None if powerserver_step is None else WorkflowStep(powerserver_step))
+
+
+class _AskedTogether(Generic[A]):
     """One question: deliveries that begin in the same turn of the loop ask it in one statement, after that turn."""
 
-    def __init__(self, pool: asyncpg.Pool, query: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, query: str, make: Callable[..., A]) -> None:
         self._pool = pool
         self._query = query
+        self._make = make
         self._keys: set[UUID] = set()
-        self._answer: asyncio.Task[dict[UUID, KnownIds]] | None = None
+        self._answer: asyncio.Task[dict[UUID, A]] | None = None
 
-    async def of(self, key: UUID) -> KnownIds:
+    async def of(self, key: UUID) -> A | None:
         if self._answer is None:
             self._answer = asyncio.create_task(self._ask())
         self._keys.add(key)
@@ -55,11 +94,11 @@ class _AskedTogether:
             found = await asyncio.shield(self._answer)  # who gives up does not take the others' answer along
         except UNAVAILABLE as error:
             raise no_answer(error) from error
-        return found.get(key, KnownIds(None))
+        return found.get(key)
 
-    async def _ask(self) -> dict[UUID, KnownIds]:
+    async def _ask(self) -> dict[UUID, A]:
         keys, self._keys, self._answer = list(self._keys), set(), None
-        return {row[0]: KnownIds(*row[1:]) for row in await self._pool.fetch(self._query, keys)}
+        return {row[0]: self._make(*row[1:]) for row in await self._pool.fetch(self._query, keys)}
 
 
 class StoredResources:

@@ -1,11 +1,12 @@
 """Deliveries to OmegaAI: a snapshot becomes a Patient or an Appointment there, once, whatever dies in between.
 
 A create is conditional on our identifier, an update on the version that was read; a repeat finds its own work done.
-A plain ``pending`` never wipes out what the patient did meanwhile (``statuses.status_to_write``).
+A plain ``pending`` never wipes out what the patient did meanwhile (``statuses.status_to_write``). A snapshot that was
+refused and that an operator sends again when a later one was taken would bring back what is past: it is refused here.
 """
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from chassis.deliveries import Delivery, Receipt
@@ -35,6 +36,9 @@ class Ids(Protocol):
 
     async def of_patient(self, patient_id: UUID) -> KnownIds: ...
     async def of_link(self, link_id: UUID) -> KnownIds: ...
+    async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
+        """What became of those about the same patient or appointment that stand behind ``delivery`` in its line."""
+        ...
 
 
 class OmegaAISender:
@@ -45,11 +49,20 @@ class OmegaAISender:
         self._ids = ids
 
     async def send(self, delivery: Delivery) -> Receipt:
+        if delivery.attempt > 1:
+            await self._check_that_none_went_before(delivery)
         if delivery.kind == PATIENT_UPSERT:
             return await self._patient(PatientSnapshot.from_bytes(delivery.payload), delivery)
         if delivery.kind == APPOINTMENT_UPSERT:
             return await self._appointment(AppointmentSnapshot.from_bytes(delivery.payload), delivery)
         raise Permanent(f"no such kind of delivery: {delivery.kind}")
+
+    async def _check_that_none_went_before(self, delivery: Delivery) -> None:
+        later = await self._ids.later(delivery)
+        if later == "done":
+            raise Permanent("a later delivery about the same was taken: nothing is left to send, drop this one")
+        if later == "under way":
+            raise Transient("a later delivery about the same is under way")
 
     async def _patient(self, snapshot: PatientSnapshot, delivery: Delivery) -> Receipt:
         if not snapshot.identifiers:
