@@ -10,9 +10,10 @@ from chassis_bench_domain import Behaviour, event, kafka_settings
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from test_chassis_batch import executor, item
 
-from chassis import topics, tracing
+from chassis import telemetry, topics, tracing
 from chassis.consumer import Consumer, Subscription
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt
 from chassis.errors import Permanent, Transient
@@ -86,6 +87,50 @@ async def test_a_trace_goes_on_through_outbox_kafka_and_delivery(store, kafka_bo
     assert first.parent.span_id == root.span_id
     assert [second.parent.span_id, delivered.parent.span_id] == [first.context.span_id] * 2
     assert named(spans, "publish outbox")[0].attributes["messaging.batch.message_count"] == 1
+
+
+UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02"
+
+
+def test_work_that_its_origin_did_not_sample_has_no_span_and_carries_the_trace_on(spans) -> None:
+    with tracing.span("work", tracing.SpanKind.CONSUMER, {}, traceparent=UNSAMPLED):
+        assert tracing.current_traceparent() == UNSAMPLED
+        with tracing.span("its own", tracing.SpanKind.CONSUMER, {}):
+            assert tracing.current_traceparent() not in (None, UNSAMPLED)
+        assert tracing.current_traceparent() == UNSAMPLED
+        assert telemetry._add_trace(None, "info", {}) == {"trace_id": UNSAMPLED[3:35], "span_id": UNSAMPLED[36:52]}
+    assert tracing.current_traceparent() is None
+    assert [one.name for one in spans.get_finished_spans()] == ["its own"]
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        UNSAMPLED[:-1] + "3",
+        UNSAMPLED.upper(),
+        UNSAMPLED + "-00",
+        "ff" + UNSAMPLED[2:],
+        "00-" + "0" * 32 + "-b7ad6b7169203331-00",
+        "00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-00",
+        "",
+        None,
+    ],
+)
+def test_what_is_sampled_or_no_traceparent_has_a_span(spans, traceparent) -> None:
+    with tracing.span("work", tracing.SpanKind.CONSUMER, {}, traceparent=traceparent):
+        assert tracing.current_traceparent() != traceparent
+    assert len(named(spans, "work")) == 1
+
+
+def test_a_root_that_is_not_sampled_is_carried_by_what_it_stages(monkeypatch) -> None:
+    monkeypatch.setattr(tracing, "_tracer", TracerProvider(sampler=ALWAYS_OFF).get_tracer("chassis"))
+    root = tracing.begin("entry", tracing.SpanKind.SERVER, {})
+    assert root is not None
+    with tracing.inside(root):
+        staged = tracing.current_traceparent()
+        assert tracing.carried(staged) is not None
+    assert f"{root.get_span_context().trace_id:032x}" in staged
+    assert tracing.current_traceparent() is None
 
 
 @pytest.mark.parametrize("error", [Permanent("Roe^Jane"), Transient("Roe^Jane"), ValueError("Roe^Jane")])

@@ -151,6 +151,9 @@ class InboxIntake:
         message = item.readable
         if message is None or not tracing.is_on():
             return nullcontext()
+        traceparent = item.record.header("traceparent")
+        if (unrecorded := tracing.carried(traceparent)) is not None:
+            return unrecorded
         attributes = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",
@@ -159,7 +162,7 @@ class InboxIntake:
             "messaging.message.id": str(message.message_id),
         }
         name = f"process {message.type}"
-        return tracing.span(name, tracing.SpanKind.CONSUMER, attributes, traceparent=item.record.header("traceparent"))
+        return tracing.span(name, tracing.SpanKind.CONSUMER, attributes, traceparent=traceparent)
 
 
 class Consumer(LoopBase, Generic[W]):

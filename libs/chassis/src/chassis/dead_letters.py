@@ -37,7 +37,10 @@ class Record:
 
     def header(self, name: str) -> str | None:
         """The text of one header; None when it is not there."""
-        return next((_header_text(value) for found, value in self.headers if found == name), None)
+        for found, value in self.headers:
+            if found == name:
+                return _header_text(value)
+        return None
 
     def headers_text(self) -> str:
         """The headers as JSON; a value that is not UTF-8 is kept as Latin-1, so that no byte is lost."""

@@ -75,10 +75,9 @@ def shut_down() -> None:
 
 
 def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = f"{context.trace_id:032x}"
-        event["span_id"] = f"{context.span_id:016x}"
+    traceparent = tracing.current_traceparent()
+    if traceparent is not None:
+        _, event["trace_id"], event["span_id"], _ = traceparent.split("-")
     return event
 
 

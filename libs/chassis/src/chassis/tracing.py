@@ -3,10 +3,14 @@
 A trace begins where an input arrives and goes on in whatever the input causes: the rows keep the ``traceparent`` of the
 span in which they were staged, and whoever works on a row starts its span there. Names and attributes are types,
 topics and opaque ids; an exception is noted by its type alone, because its text may hold a patient's data.
+
+What its origin did not sample, which is most, gets no spans here: its ``traceparent`` is carried on as it is.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar, Token
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -14,9 +18,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = ["SpanKind", "begin", "context_of", "current_traceparent", "failed", "inside", "is_on", "span", "use"]
+__all__ = [
+    "SpanKind", "begin", "carried", "context_of", "current_traceparent", "failed", "inside", "is_on", "span", "use",
+]  # fmt: skip
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_NOT_SAMPLED = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
+"""A valid ``traceparent`` whose origin records nothing (W3C Trace Context, 3.2.2.5: bit 0 of the flags)."""
+_carried: ContextVar[str | None] = ContextVar("carried", default=None)
+"""The ``traceparent`` of the work that is done, where nobody records that."""
 _tracer: Tracer | None = None
 """None where no provider was set up: nothing is spent on spans then. OpenTelemetry itself would ask the environment."""
 
@@ -37,7 +47,13 @@ def current_traceparent() -> str | None:
     """The current span as a ``traceparent``; None outside of a trace."""
     if _tracer is None:
         return None
-    context = trace.get_current_span().get_span_context()
+    if (unrecorded := _carried.get()) is not None:
+        return unrecorded
+    return _traceparent_of(trace.get_current_span())
+
+
+def _traceparent_of(span: Span) -> str | None:
+    context = span.get_span_context()
     if not context.is_valid:
         return None
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
@@ -53,26 +69,60 @@ def begin(name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Spa
     return None if _tracer is None else _tracer.start_span(name, Context(), kind, attributes)
 
 
-@contextmanager
-def inside(span: Span | None) -> Iterator[None]:
+def inside(span: Span | None) -> AbstractContextManager[None]:
     """Makes a span that is already open the current one; its owner ends it."""
     if span is None:
-        yield
-        return
-    with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
-        yield
+        return nullcontext()
+    return _in_use(span, end_on_exit=False) if span.is_recording() else _Carried(_traceparent_of(span))
+
+
+def carried(traceparent: str | None) -> AbstractContextManager[None] | None:
+    """Work that a row or record asked for whose ``traceparent`` nobody records: what it causes carries it on.
+
+    None where there is something to record, or nothing to carry. For hot paths, as ``is_on``: ``span`` asks by itself.
+    """
+    return _Carried(traceparent) if traceparent and _NOT_SAMPLED.fullmatch(traceparent) else None
+
+
+class _Carried(AbstractContextManager[None]):
+    __slots__ = ("_token", "_traceparent")
+
+    def __init__(self, traceparent: str | None) -> None:
+        self._traceparent = traceparent
+        self._token: Token[str | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _carried.set(self._traceparent)
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _carried.reset(self._token)
 
 
 @contextmanager
+def _in_use(span: Span, *, end_on_exit: bool) -> Iterator[None]:
+    with (
+        _Carried(None),
+        trace.use_span(span, end_on_exit=end_on_exit, record_exception=False, set_status_on_exception=False),
+    ):
+        yield
+
+
 def span(
     name: str, kind: SpanKind, attributes: Mapping[str, str | int], *, traceparent: str | None = None
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """A span around a piece of work that a row or record asked for; a root span where that has no ``traceparent``."""
     if _tracer is None:
-        yield
-        return
+        return nullcontext()
+    if (unrecorded := carried(traceparent)) is not None:
+        return unrecorded
     started = _tracer.start_span(name, context=context_of(traceparent) or Context(), kind=kind, attributes=attributes)
-    with trace.use_span(started, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+    return _recorded(started)
+
+
+@contextmanager
+def _recorded(started: Span) -> Iterator[None]:
+    with _in_use(started, end_on_exit=True):
         try:
             yield
         except BaseException as error:
