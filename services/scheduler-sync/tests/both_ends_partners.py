@@ -93,8 +93,9 @@ class Said:
 class PowerServer:
     """Staff's schedule. Each change is queued for the suite, whoever made it; what is closed does not change."""
 
-    def __init__(self, clock: Clock, *, profile: str, skew_seconds: float) -> None:
-        self._clock, self._profile, self._skew_seconds = clock, profile, skew_seconds
+    def __init__(self, clock: Clock, *, profile: str, skew_seconds: float, is_terse: bool = False) -> None:
+        """``is_terse``: every other message leaves the phone out, and the e-mail address where that is not its news."""
+        self._clock, self._profile, self._skew_seconds, self._is_terse = clock, profile, skew_seconds, is_terse
         self.bookings: dict[str, Booking] = {}
         self.emails = {"4711": "jane@example.org", "4712": "joan@example.org"}
         self.queue: list[Said] = []
@@ -122,7 +123,7 @@ class PowerServer:
 
     def change_email(self, booking: Booking, email: str) -> None:
         self.emails[booking.patient] = email
-        self._announce(booking, "S14", "SC")
+        self._announce(booking, "S14", "SC", is_about_patient=True)
 
     async def send(self, message: bytes, *, control_id: str) -> Ack:
         """Take a message of the suite: once, whatever comes how often. Answers in original or in enhanced mode."""
@@ -154,14 +155,14 @@ class PowerServer:
         event = {CANCELLED: ("S15", "CA"), NO_SHOW: ("S26", "SC")}.get(booking.status, ("S14", "SC"))
         self._announce(booking, *event)
 
-    def _announce(self, booking: Booking, trigger: str, control: str) -> None:
+    def _announce(self, booking: Booking, trigger: str, control: str, *, is_about_patient: bool = False) -> None:
         booking.acts += 1
         made = (self._clock.now + timedelta(seconds=self._skew_seconds)).strftime("%Y%m%d%H%M%S+0000")
         values = {
             "made": made, "placer": booking.placer, "status": f"{booking.status}^{NAMES[booking.status]}^99PS",
             "start": booking.start.strftime("%Y%m%d%H%M%S+0000"),
             "end": (booking.start + timedelta(minutes=30)).strftime("%Y%m%d%H%M%S+0000"),
-            "pid": PID.replace("4711", booking.patient).replace("jane.roe@example.org", self.emails[booking.patient]),
+            "pid": self._pid(booking.patient, is_about_patient=is_about_patient or trigger == "S12"),
         }  # fmt: skip
         if self._profile in ("siu", "both"):
             self._say(siu(trigger, control_id=self._control_id(), **values), f"SIU^{trigger}", booking, made)
@@ -169,6 +170,12 @@ class PowerServer:
             control = control if booking.is_told_by_order else "NW"
             booking.is_told_by_order = True
             self._say(orm(control, control_id=self._control_id(), **values), f"ORM {control}", booking, made)
+
+    def _pid(self, patient: str, *, is_about_patient: bool) -> str:
+        pid, email = PID.replace("4711", patient), self.emails[patient]
+        if self._is_terse and self._number % 2:
+            pid, email = pid.replace("(416)555-0100", ""), email if is_about_patient else ""
+        return pid.replace("jane.roe@example.org", email)
 
     def _say(self, raw: bytes, kind: str, booking: Booking, made: str) -> None:
         text = f"{kind} {booking.placer} {NAMES[booking.status]} at {booking.start:%d %H:%M}, made {made[8:14]}"

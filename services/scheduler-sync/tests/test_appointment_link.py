@@ -313,3 +313,13 @@ def test_an_exam_that_was_over_before_the_patients_cancellation_arrived_is_compl
     decision = cancelled.hear_powerserver(says(WorkflowStep.COMPLETED), said_at=T1)
     assert (decision.link.state, decision.link.fhir_status) == (State.DONE, FhirStatus.FULFILLED)
     assert decision.tells == TO_OMEGAAI
+
+
+def test_a_time_taken_away_from_one_who_was_marked_as_here_by_mistake_is_taken_away_in_omegaai_too():
+    """Staff put ARRIVED back to CONFIRMED and took the time away; the message between the two came last."""
+    here = confirmed().hear_powerserver(says(WorkflowStep.ARRIVED), said_at=T1).link
+    decision = here.hear_powerserver(says(WorkflowStep.ORDERED, slot=None), said_at=T2 + timedelta(minutes=1))
+    assert (decision.link.state, decision.link.fhir_status) == (State.UNSCHEDULED, FhirStatus.CANCELLED)
+    assert (decision.announces, decision.tells) == (Announcement.CANCELLED, TO_OMEGAAI)
+    late = decision.link.hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T2)
+    assert (late.outcome, late.link.state) == (Outcome.STALE, State.UNSCHEDULED)

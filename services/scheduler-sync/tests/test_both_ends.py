@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from scheduler_sync.adapters.omegaai import sender
 from scheduler_sync.adapters.powerserver import sender as powerserver_sender
-from scheduler_sync.domain import appointment, link
+from scheduler_sync.domain import appointment, link, patient
 from scheduler_sync.domain.link import Move, State, System, Trigger
 from scheduler_sync.store import repositories
 
@@ -95,6 +95,10 @@ def writes_without_the_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sender.OmegaAISender, "_update", update)
 
 
+def gives_all_details_one_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(patient.Patient, "_detail_heard_at", lambda self, _: self.heard_at)
+
+
 def keeps_half_of_what_failed_in_a_batch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(repositories.PatientRepository, "rollback_to", lambda *_: None)
 
@@ -110,6 +114,7 @@ def keeps_half_of_what_failed_in_a_batch(patch: pytest.MonkeyPatch) -> None:
         (sends_what_staff_have_moved_on_from, "as the suite knows, and goes back to"),
         (sends_what_was_overtaken, "OmegaAI"),
         (writes_without_the_lease, "OmegaAI"),
+        (gives_all_details_one_time, "OmegaAI has"),
         (keeps_half_of_what_failed_in_a_batch, "OmegaAI has"),
     ],
 )

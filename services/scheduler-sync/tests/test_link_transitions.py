@@ -38,7 +38,7 @@ EXPECTED = {
     "L2":  "0xO  1sO 2cO 2cO 5O 5O 6O 7xO 7xO 2   3rP .   7xP",
     "L3":  "3    3O  3O  2cO 5O 5O 6O 7xO 7xO .   3rP .   7xP",
     "L4":  "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP",
-    "L5":  ".    1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .",
+    "L5":  "0xO  1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .",
     "L6":  ".    .   6   .   .  .  6  .   .   .   .   .   .",
     "L7":  ".    .   7O  .   .  .  6O 7O  7O  .   .   .   .",
 }  # fmt: skip

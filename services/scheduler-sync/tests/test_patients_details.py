@@ -1,5 +1,6 @@
 """Which of two words on a patient is the newer, whatever order they arrive in; in memory."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -28,9 +29,30 @@ def test_a_detail_that_was_taken_back_does_not_come_again_with_the_message_that_
 
 
 def test_a_message_that_leaves_a_detail_out_does_not_make_older_words_on_it_old():
-    patient = known()
-    assert patient.hear(says(UNSAID), said_at=T2) is patient
+    patient = known().hear(says(UNSAID), said_at=T2)
+    assert (patient.heard_at, patient.details_heard_at["email"], patient.revision) == (T2, T0, 1)
     assert patient.hear(says("b@example.org"), said_at=T1).email == "b@example.org"
+
+
+def test_a_message_that_changes_one_detail_and_leaves_another_out_does_not_make_older_words_on_that_old():
+    patient = known().hear(replace(says(UNSAID), phone="(416)555-0199"), said_at=T2)
+    late = patient.hear(replace(says("b@example.org"), phone="(416)555-0100"), said_at=T1)
+    assert (late.email, late.phone, late.heard_at, late.revision) == ("b@example.org", "(416)555-0199", T2, 3)
+
+
+def test_what_was_taken_back_holds_though_the_message_that_said_so_left_another_detail_out():
+    """A, B, A, of which the last left the phone out: the late B passed for news."""
+    patient = Patient.register(
+        UUID(int=1), "northside", replace(says("a@example.org"), phone="(416)555-0100"), organization="1", said_at=T0
+    )
+    again = patient.hear(says("a@example.org"), said_at=T2)
+    late = again.hear(replace(says("b@example.org"), phone="(416)555-0199"), said_at=T1)
+    assert (late.email, late.phone, late.revision) == ("a@example.org", "(416)555-0199", 2)
+
+
+def test_a_name_that_is_late_is_old_whatever_else_comes_with_it():
+    late = known().hear(says(UNSAID), said_at=T2).hear(says("b@example.org", family="Doe"), said_at=T1)
+    assert (late.family, late.email) == ("Roe", "b@example.org")
 
 
 def test_a_detail_that_nobody_ever_said_is_not_left_out():

@@ -139,6 +139,21 @@ async def test_what_was_taken_back_holds_when_the_message_between_arrives_last(h
     assert harness.counts[-2:] == [("powerserver", Outcome.UNCHANGED), ("powerserver", Outcome.STALE)]
 
 
+async def test_a_detail_that_was_left_out_since_is_still_as_old_as_it_is(harness: Harness):
+    """Each message in a transaction of its own: the times come back from the store."""
+    silent = PID.replace("jane.roe@example.org", "")
+    await harness.hear(siu(made="20261125093000-0500"))
+    await harness.hear(siu("S14", control_id="2", made="20261125093200-0500", pid=silent))
+    newer = PID.replace("jane.roe@", "jane@")
+    await harness.hear(siu("S14", control_id="3", made="20261125093100-0500", pid=newer))
+    patient = await harness.row("SELECT email, revision, heard_at, details_heard_at FROM patients")
+    assert (patient["email"], patient["revision"]) == ("jane@example.org", 2)
+    assert patient["heard_at"] == datetime(2026, 11, 25, 14, 32, tzinfo=UTC)
+    assert "2026-11-25T14:31" in patient["details_heard_at"]
+    await harness.hear(siu("S14", control_id="4", made="20261125093030-0500"))
+    assert (await harness.row("SELECT email FROM patients"))["email"] == "jane@example.org"
+
+
 async def test_a_patient_is_written_only_when_the_time_moves_and_one_who_changes_beside_is_written_whole(
     harness: Harness,
 ):

@@ -249,7 +249,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Trigger, Move | Refusal]]] = {
     },
     State.ARRIVED: {
         # Staff correct a mistaken arrival; the bounds on manual status changes do not bind appointment sync.
-        Trigger.STAFF_ORDERED: Refusal("a patient who is here cannot be without a time"),
+        # From here that takes two steps of staff's, of which the second may be heard first.
+        Trigger.STAFF_ORDERED: Move(State.UNSCHEDULED, _CANCELLED, _OAI),
         Trigger.STAFF_SCHEDULED: Move(State.STAFF_BOOKED, _SCHEDULED, _OAI),
         Trigger.STAFF_UPDATED: _stay(State.ARRIVED, None, _OAI),
         Trigger.STAFF_CONFIRMED: Move(State.CONFIRMED, _CONFIRMED, _OAI),

@@ -1,9 +1,10 @@
 """A patient as the suite knows one: an opaque id of our own, found by identifier + issuer, as PowerServer's key is."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import Enum
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 
@@ -54,11 +55,17 @@ class PatientFacts:
     address: Address | Unsaid | None = UNSAID
 
 
+DETAILS: Final = ("middle", "birth_date", "sex", "email", "phone", "language", "address")
+"""What a message may leave out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patient:
     """A site's patient. ``revision`` counts published events.
 
-    ``heard_at`` is PowerServer's time (MSH-7) of the newest message that said what is kept, whether or not it was news.
+    ``heard_at`` is PowerServer's time (MSH-7) of the newest message about them, whether or not it was news.
+    ``details_heard_at`` holds the time of each detail whose newest word is older than that, because messages since then
+    left it out; None for one that nobody has said yet.
     """
 
     id: UUID
@@ -75,6 +82,7 @@ class Patient:
     address: Address | None
     organization: str
     heard_at: datetime
+    details_heard_at: Mapping[str, datetime | None] = field(default_factory=dict, hash=False)
     revision: int = 0
     fhir_id: str | None = None
     fhir_version: str | None = None
@@ -99,46 +107,39 @@ class Patient:
             address=_or(facts.address, None),
             organization=organization,
             heard_at=said_at,
+            details_heard_at={name: None for name in DETAILS if getattr(facts, name) is UNSAID},
             revision=1,
         )
 
     def hear(self, facts: PatientFacts, *, said_at: datetime) -> "Patient":
         """The patient after a message; ``self`` when it is older than what is known or tells nothing of it.
 
-        ``revision`` goes up by one when anything that others see has changed. A message that says once more all that is
-        kept moves ``heard_at`` on, so that one which it overtook (A, B and A again) does not pass for news. One that
-        leaves a detail out does not: of that detail the overtaken one is still the newest word.
+        Messages overtake each other, and leave details out: of each detail the newest word holds, whatever was said
+        since of others. ``revision`` goes up by one when anything that others see has changed.
         """
-        if said_at < self.heard_at:
-            return self
-        known = set(self.identifiers)
-        changed = replace(
-            self,
-            identifiers=self.identifiers + tuple(one for one in facts.identifiers if one not in known),
-            family=facts.family,
-            given=facts.given,
-            middle=_or(facts.middle, self.middle),
-            birth_date=_or(facts.birth_date, self.birth_date),
-            sex=_or(facts.sex, self.sex),
-            email=_or(facts.email, self.email),
-            phone=_or(facts.phone, self.phone),
-            language=_or(facts.language, self.language),
-            address=_or(facts.address, self.address),
+        said = {name: value for name in DETAILS if (value := getattr(facts, name)) is not UNSAID}
+        news: dict[str, Any] = {name: value for name, value in said.items() if self._is_news(name, said_at)}
+        heard_at = max(self.heard_at, said_at)
+        times = {name: said_at if name in news else self._detail_heard_at(name) for name in DETAILS}
+        if said_at >= self.heard_at:
+            known = set(self.identifiers)
+            news["identifiers"] = self.identifiers + tuple(one for one in facts.identifiers if one not in known)
+            news["family"], news["given"] = facts.family, facts.given
+        changed = replace(self, **news)
+        after = replace(
+            changed,
+            revision=self.revision + (changed != self),
+            heard_at=heard_at,
+            details_heard_at={name: at for name, at in times.items() if at != heard_at},
         )
-        if changed != self:
-            return replace(changed, revision=self.revision + 1, heard_at=said_at)
-        return replace(self, heard_at=said_at) if said_at > self.heard_at and self._is_all_said_by(facts) else self
+        return self if after == self else after
 
-    def _is_all_said_by(self, facts: PatientFacts) -> bool:
-        """Whether the message alone would make the patient that is kept."""
-        alone = Patient.register(self.id, self.site, facts, organization=self.organization, said_at=self.heard_at)
-        return self == replace(
-            alone,
-            identifiers=self.identifiers,
-            revision=self.revision,
-            fhir_id=self.fhir_id,
-            fhir_version=self.fhir_version,
-        )
+    def _detail_heard_at(self, name: str) -> datetime | None:
+        return self.details_heard_at.get(name, self.heard_at)
+
+    def _is_news(self, name: str, said_at: datetime) -> bool:
+        heard_at = self._detail_heard_at(name)
+        return heard_at is None or said_at >= heard_at
 
     def told_omegaai(self, fhir_id: str, version: str) -> "Patient":
         """After OmegaAI took a write of ours."""

@@ -1,6 +1,7 @@
 """Rows from and to aggregates: one place per table that says which column holds what."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -13,7 +14,8 @@ from scheduler_sync.domain.statuses import WorkflowStep
 PATIENT: Final = {
     "id": "uuid", "site": "text", "family": "text", "given": "text", "middle": "text", "birth_date": "date",
     "sex": "text", "email": "text", "phone": "text", "language": "text", "address": "jsonb", "organization": "text",
-    "heard_at": "timestamptz", "revision": "int", "fhir_id": "text", "fhir_version": "text",
+    "heard_at": "timestamptz", "details_heard_at": "jsonb", "revision": "int", "fhir_id": "text",
+    "fhir_version": "text",
 }  # fmt: skip
 LINK: Final = {
     "id": "uuid", "site": "text", "placer_number": "text", "patient_id": "uuid", "facility": "text", "resource": "text",
@@ -46,7 +48,8 @@ def patient_row(patient: Patient) -> tuple[Any, ...]:
             {"line": address.line, "city": address.city, "state": address.state,
              "postal_code": address.postal_code, "country": address.country}
         ),
-        patient.organization, patient.heard_at, patient.revision, patient.fhir_id, patient.fhir_version,
+        patient.organization, patient.heard_at, encoded(patient.details_heard_at), patient.revision, patient.fhir_id,
+        patient.fhir_version,
     )  # fmt: skip
 
 
@@ -56,7 +59,8 @@ def patient(row: Mapping[str, Any], identifiers: tuple[PatientIdentifier, ...]) 
         id=row["id"], site=row["site"], identifiers=identifiers, family=row["family"], given=row["given"],
         middle=row["middle"], birth_date=row["birth_date"], sex=row["sex"], email=row["email"], phone=row["phone"],
         language=row["language"], address=None if address is None else Address(**_json(address)),
-        organization=row["organization"], heard_at=row["heard_at"], revision=row["revision"],
+        organization=row["organization"], heard_at=row["heard_at"], details_heard_at=_times(row["details_heard_at"]),
+        revision=row["revision"],
         fhir_id=row["fhir_id"], fhir_version=row["fhir_version"],
     )  # fmt: skip
 
@@ -95,6 +99,10 @@ def link(row: Mapping[str, Any]) -> AppointmentLink:
 
 def _slot(start: Any, end: Any, zone: str | None) -> Slot | None:
     return None if start is None else Slot(start, end, zone or "UTC")
+
+
+def _times(value: Any) -> dict[str, datetime | None]:
+    return {name: None if at is None else datetime.fromisoformat(at) for name, at in _json(value).items()}
 
 
 def encoded(value: object) -> str:

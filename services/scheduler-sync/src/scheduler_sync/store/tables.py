@@ -38,6 +38,7 @@ class Patients(Base, table=True):
     address: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
     organization: str
     heard_at: datetime
+    details_heard_at: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     revision: int
     fhir_id: str | None = None
     fhir_version: str | None = None
