@@ -3,6 +3,7 @@
 The text comes from the chassis, so a statement that changes there without its answer here meets the contract suite.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,7 +61,7 @@ async def _outbox_waiting(session: Session, values: tuple[Any, ...]) -> list[Row
     return [{"unsent": len(since), "age": session.database.now() - min(since) if since else 0.0}]
 
 
-# ---- the flush
+# ---- what is staged for the flush
 
 
 async def _write_outbox(session: Session, values: Sequence[Any]) -> None:
@@ -87,34 +88,6 @@ async def _write_deliveries(session: Session, values: Sequence[Any]) -> None:
             "created_at": database.time(), "done_at": None,
         }  # fmt: skip
         await session.insert("deliveries", identifier, row, (destination, idempotency_key))
-
-
-_OUTBOX_COLUMNS = len(transaction._OutboxRow._fields)
-
-
-@answers(transaction._as_one((transaction._WRITE_OUTBOX,)))
-async def _flush_outbox(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    *rows, channels = values
-    await _write_outbox(session, rows)
-    session.notices += channels
-    return []
-
-
-@answers(transaction._as_one((transaction._WRITE_DELIVERIES,)))
-async def _flush_deliveries(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    *rows, channels = values
-    await _write_deliveries(session, rows)
-    session.notices += channels
-    return []
-
-
-@answers(transaction._as_one((transaction._WRITE_OUTBOX, transaction._WRITE_DELIVERIES)))
-async def _flush_both(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    *rows, channels = values
-    await _write_outbox(session, rows[:_OUTBOX_COLUMNS])
-    await _write_deliveries(session, rows[_OUTBOX_COLUMNS:])
-    session.notices += channels
-    return []
 
 
 # ---- deliveries
@@ -237,13 +210,11 @@ async def _claim_messages(session: Session, values: tuple[Any, ...]) -> list[Row
     ]
 
 
-@answers("DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])")
-async def _release(session: Session, values: tuple[Any, ...]) -> list[Row]:
+async def _release(session: Session, values: Sequence[Any]) -> None:
     name, ids = values
     for one in ids:
         if session.row("inbox", (name, one)) is not None:
             await session.delete("inbox", (name, one))
-    return []
 
 
 @answers(parking._PARK_KEYS)
@@ -258,8 +229,7 @@ async def _park_keys(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return parked
 
 
-@answers(parking._PARK_MESSAGES)
-async def _park_messages(session: Session, values: tuple[Any, ...]) -> list[Row]:
+async def _park_messages(session: Session, values: Sequence[Any]) -> None:
     name = values[0]
     for key, message_id, topic, partition, offset, value, headers in zip(*values[1:], strict=True):
         sequence = next(session.database.sequences["parked_messages"])
@@ -268,7 +238,6 @@ async def _park_messages(session: Session, values: tuple[Any, ...]) -> list[Row]
             "partition": partition, "kafka_offset": offset, "value": value, "headers": headers,
         }  # fmt: skip
         await session.insert("parked_messages", sequence, row, (name, message_id))
-    return []
 
 
 @answers(parking._TAKE)
@@ -344,17 +313,47 @@ async def _count_dead(session: Session, values: tuple[Any, ...]) -> list[Row]:
 
 
 _DEAD_COLUMNS = (
-    "id", "consumer", "kind", "reason", "topic", "partition", "kafka_offset", "message_id", "key", "value", "headers",
-    "attempts",
+    "id", "kind", "reason", "topic", "partition", "kafka_offset", "message_id", "key", "value", "headers",
 )  # fmt: skip
 
 
-@answers(dead_letters._INSERT)
-async def _keep(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    row = {**dict(zip(_DEAD_COLUMNS, values, strict=True)), "state": "open"}
-    record = (row["consumer"], row["topic"], row["partition"], row["kafka_offset"])
-    await session.insert("dead_letters", row["id"], row, record)
-    return []
+async def _keep(session: Session, values: Sequence[Any]) -> None:
+    name = values[0]
+    for one in zip(*values[1:], strict=True):
+        row = {**dict(zip(_DEAD_COLUMNS, one, strict=True)), "consumer": name, "attempts": 1, "state": "open"}
+        await session.insert(
+            "dead_letters", row["id"], row, (name, row["topic"], row["partition"], row["kafka_offset"])
+        )
+
+
+# ---- the flush: what is staged, in the order of its staging, as one statement
+
+_STAGED: dict[str, Any] = {
+    consumer._RELEASE: _release,
+    dead_letters._INSERT: _keep,
+    parking._PARK_MESSAGES: _park_messages,
+    transaction._WRITE_OUTBOX: _write_outbox,
+    transaction._WRITE_DELIVERIES: _write_deliveries,
+}
+
+
+def _flush_of(texts: tuple[str, ...]) -> Statement:
+    counts = [len(set(transaction._PARAMETER.findall(text))) for text in texts]
+
+    async def flush(session: Session, values: tuple[Any, ...]) -> list[Row]:
+        *rows, channels = values
+        for text, count in zip(texts, counts, strict=True):
+            await _STAGED[text](session, rows[:count])
+            del rows[:count]
+        session.notices += channels
+        return []
+
+    return flush
+
+
+for _number in range(1, len(_STAGED) + 1):
+    for _texts in itertools.combinations(_STAGED, _number):
+        answers(transaction._as_one(_texts))(_flush_of(_texts))
 
 
 # ---- the simulated services' own table

@@ -88,7 +88,9 @@ async def park(connection: Any, *messages: tuple[UUID, UUID], failed: tuple[UUID
             parking.Waiting(key, message_id, Record("t", 0, place, None, b"v", []), error if key in failed else None)
             for place, (key, message_id) in enumerate(messages)
         ]
-        await parking.park(connection, "c", waiting)
+        transaction = Transaction(connection)
+        await parking.park(transaction, "c", waiting)
+        await transaction.flush()
 
 
 @asynccontextmanager
@@ -195,7 +197,9 @@ async def test_a_message_is_claimed_once_and_again_after_a_rollback_or_release(c
     assert len(await one.fetch(consumer._CLAIM, "c", IDS[:2])) == 2
     assert [row["message_id"] for row in await two.fetch(consumer._CLAIM, "c", IDS[1:3])] == [IDS[2]]
     assert len(await one.fetch(consumer._CLAIM, "another", [IDS[0], IDS[0]])) == 1
-    await one.execute("DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])", "c", IDS[:1])
+    transaction = Transaction(one)
+    transaction.write(consumer._RELEASE, "c", IDS[:1])
+    await transaction.flush()
     assert [row["message_id"] for row in await two.fetch(consumer._CLAIM, "c", IDS[:2])] == [IDS[0]]
 
 

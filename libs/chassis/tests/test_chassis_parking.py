@@ -17,6 +17,7 @@ from chassis.dead_letters import Record
 from chassis.errors import Transient
 from chassis.metrics import Metrics
 from chassis.testing import eventually
+from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
 
@@ -113,8 +114,9 @@ async def test_a_key_that_a_batch_holds_stays_parked_for_what_the_batch_puts_int
         await due_now(store)
         assert await asyncio.wait_for(consumer.unparker.turn(), 5) == 0
         assert await applied(store) == {sick: [1]}
-        waiting = [parking.Waiting(sick, late.message_id, record(late, 1), None)]
-        await parking.park(connection, "test", waiting)
+        transaction = Transaction(connection)
+        await parking.park(transaction, "test", [parking.Waiting(sick, late.message_id, record(late, 1), None)])
+        await transaction.flush()
     async with unparking(consumer):
         await has(store, {sick: [1, 2]})
 

@@ -15,6 +15,7 @@ from chassis.consumer import Consumer, InboxIntake, Item, Subscription
 from chassis.dead_letters import Record
 from chassis.errors import Transient
 from chassis.metrics import Metrics
+from chassis.transaction import Transaction
 
 
 @pytest.mark.stack
@@ -34,9 +35,10 @@ async def test_a_message_that_was_done_and_comes_again_while_its_key_is_parked_i
     assert [type(one) for one in await executor.run(items[:1])] == [Done]
     async with store.pool.acquire() as connection:
         error = Transient("told so", retry_after_seconds=1000)
-        await parking.park(
-            connection, "test", [parking.Waiting(key, items[1].message.message_id, items[1].record, error)]
-        )
+        transaction = Transaction(connection)
+        waiting = [parking.Waiting(key, items[1].message.message_id, items[1].record, error)]
+        await parking.park(transaction, "test", waiting)
+        await transaction.flush()
     # The process died before it moved its offsets: all come again.
     assert [type(one) for one in await executor.run(items)] == [Duplicate, Held, Held]
     assert await store.pool.fetchval("SELECT count(*) FROM inbox") == 1, "the claim of what was done is not released"

@@ -66,9 +66,13 @@ class Intake(Protocol[M_contra]):
         """Claims each message; None means: new, and ours. Called inside the batch's transaction."""
 
     async def settle(
-        self, connection: "asyncpg.Connection", items: Sequence[M_contra], outcomes: Sequence[Outcome[Any]]
+        self, transaction: Transaction, items: Sequence[M_contra], outcomes: Sequence[Outcome[Any]]
     ) -> None:
-        """Releases the claims of messages that failed, or keeps them with their reason. Called before the commit."""
+        """Releases the claims of messages that failed, or keeps them with their reason.
+
+        Called when all were handled. What it stages (``Transaction.write``) goes out with the flush, without a round
+        trip of its own.
+        """
 
     def key(self, item: M_contra) -> Hashable | None:
         """What keeps its messages in order: after one that failed for a passing reason the rest of its key is held."""
@@ -117,8 +121,8 @@ class BatchExecutor(Generic[M, W, R]):
             transaction = Transaction(connection)
             work = self._open_work(transaction)
             outcomes = await self._handle_all(connection, transaction, work, items)
+            await self._intake.settle(transaction, items, outcomes)
             await transaction.flush()
-            await self._intake.settle(connection, items, outcomes)
             failpoints.hit("batch.before-commit")
         failpoints.hit("batch.after-commit")
         return outcomes
@@ -186,8 +190,8 @@ class BatchExecutor(Generic[M, W, R]):
                 transaction = Transaction(connection)
                 work = self._open_work(transaction)
                 (outcome,) = await self._handle_all(connection, transaction, work, [item], keys_held)
+                await self._intake.settle(transaction, [item], [outcome])
                 await transaction.flush()
-                await self._intake.settle(connection, [item], [outcome])
                 return outcome
         except Exception as error:
             if isinstance(error, _NOBODYS_FAULT):
@@ -201,5 +205,7 @@ class BatchExecutor(Generic[M, W, R]):
             (claim,) = await self._intake.claim(connection, [item])
             if isinstance(claim, Duplicate):
                 return claim  # another process had waited for our claim, and has done it meanwhile
-            await self._intake.settle(connection, [item], [failed])
+            transaction = Transaction(connection)
+            await self._intake.settle(transaction, [item], [failed])
+            await transaction.flush()
         return failed

@@ -82,6 +82,7 @@ _CLAIM = """
 INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
 ON CONFLICT DO NOTHING RETURNING message_id
 """
+_RELEASE = "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])"
 
 
 class InboxIntake:
@@ -117,9 +118,7 @@ class InboxIntake:
                 claims.append(Duplicate())
         return claims
 
-    async def settle(
-        self, connection: "asyncpg.Connection", items: Sequence[Item], outcomes: Sequence[Outcome[Any]]
-    ) -> None:
+    async def settle(self, transaction: Transaction, items: Sequence[Item], outcomes: Sequence[Outcome[Any]]) -> None:
         released: list[UUID] = []
         dead: list[tuple[Record, UUID | None, BaseException]] = []
         waiting: list[parking.Waiting] = []
@@ -135,12 +134,11 @@ class InboxIntake:
             elif message is not None:
                 waiting.append(parking.Waiting(message.aggregate_id, message.message_id, item.record, error))
         if released:
-            release = "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])"
-            await connection.execute(release, self._consumer, released)
+            transaction.write(_RELEASE, self._consumer, released)
         if dead:
-            await dead_letters.keep(connection, self._consumer, dead, limit=self._dead_letter_limit)
+            await dead_letters.keep(transaction, self._consumer, dead, limit=self._dead_letter_limit)
         if waiting and self._parks:
-            await parking.park(connection, self._consumer, waiting)
+            await parking.park(transaction, self._consumer, waiting)
 
     def key(self, item: Item) -> UUID | None:
         message = item.readable

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-import asyncpg
-
 import contracts
 from chassis.batch import StopTheBatch
 from chassis.errors import Permanent, reason_of
@@ -65,42 +63,44 @@ def kind_of(error: BaseException) -> Kind:
 _INSERT = """
 INSERT INTO dead_letters
     (id, consumer, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers, attempts)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+SELECT id, $1, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers, 1
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::uuid[], $9::bytea[],
+    $10::bytea[], $11::text[])
+    AS failed (id, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers)
 ON CONFLICT (consumer, topic, partition, kafka_offset) WHERE kafka_offset IS NOT NULL AND state = 'open' DO NOTHING
 """
 
 
 async def keep(
-    connection: "asyncpg.Connection",
+    transaction: Transaction,
     consumer: str,
     failures: Sequence[tuple[Record, UUID | None, BaseException]],
     *,
     limit: int,
 ) -> None:
-    """Writes the failed records in the caller's transaction. Raises ``DeadLetterLimitError``."""
+    """Stages the failed records. Raises ``DeadLetterLimitError``."""
     count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
-    if await connection.fetchval(count, consumer) + len(failures) > limit:
+    if await transaction.connection.fetchval(count, consumer) + len(failures) > limit:
         raise DeadLetterLimitError(f"{consumer} may have {limit} open dead letters and would get more")
-    rows = []
-    for record, message_id, error in failures:
-        reason = str(error) if isinstance(error, contracts.ContractError) else reason_of(error)
-        rows.append(
-            (
-                contracts.uuid7(),
-                consumer,
-                kind_of(error),
-                reason[:1000],
-                record.topic,
-                record.partition,
-                record.offset,
-                message_id,
-                record.key,
-                record.value,
-                record.headers_text(),
-                1,
-            )
-        )
-    await connection.executemany(_INSERT, rows)
+    records = [record for record, _, _ in failures]
+    transaction.write(
+        _INSERT,
+        consumer,
+        [contracts.uuid7() for _ in failures],
+        [kind_of(error) for _, _, error in failures],
+        [_reason_of(error)[:1000] for _, _, error in failures],
+        [record.topic for record in records],
+        [record.partition for record in records],
+        [record.offset for record in records],
+        [message_id for _, message_id, _ in failures],
+        [record.key for record in records],
+        [record.value for record in records],
+        [record.headers_text() for record in records],
+    )
+
+
+def _reason_of(error: BaseException) -> str:
+    return str(error) if isinstance(error, contracts.ContractError) else reason_of(error)
 
 
 # ---- the operator's hand ------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ class JournalIntake:
         return claims
 
     async def settle(
-        self, connection: "asyncpg.Connection", items: Sequence[InboundHl7], outcomes: Sequence[Outcome[object]]
+        self, transaction: Transaction, items: Sequence[InboundHl7], outcomes: Sequence[Outcome[object]]
     ) -> None:
         forgotten: list[UUID] = []
         kept: list[tuple[UUID, str, str | None, str | None]] = []
@@ -153,9 +153,9 @@ class JournalIntake:
             elif isinstance(outcome, Done) and item.was_known:
                 kept.append((item.journal_id, "replayed", None, None))
         if forgotten:
-            await connection.execute(_FORGET, forgotten)
+            transaction.write(_FORGET, forgotten)
         if kept:
-            await connection.execute(_KEEP, *zip(*kept, strict=True))
+            transaction.write(_KEEP, *zip(*kept, strict=True))
 
     def key(self, item: InboundHl7) -> None:
         """Nothing is held back here: a connection's next message is read only after the former's ACK."""

@@ -85,11 +85,12 @@ async def hold(connection: "asyncpg.Connection", consumer: str, keys: Sequence[U
     return {row["key"] for row in await connection.fetch(_HOLD, consumer, keys)}
 
 
-async def park(connection: "asyncpg.Connection", consumer: str, waiting: Sequence[Waiting]) -> None:
-    """Parks the keys of the messages that failed, and puts all of ``waiting``, in order, into their lines.
+async def park(transaction: Transaction, consumer: str, waiting: Sequence[Waiting]) -> None:
+    """Parks the keys of the messages that failed, and stages all of ``waiting``, in order, for their lines.
 
-    The caller's transaction holds the keys of those that did not fail, or they stand behind one that did.
+    The transaction holds the keys of those that did not fail, or they stand behind one that did.
     """
+    connection = transaction.connection
     failed: dict[UUID, Transient] = {}
     for one in waiting:
         if one.error is not None:
@@ -103,7 +104,7 @@ async def park(connection: "asyncpg.Connection", consumer: str, waiting: Sequenc
             held |= await hold(connection, consumer, keys)
         failed = {key: error for key, error in failed.items() if key not in held}
     records = [one.record for one in waiting]
-    await connection.execute(
+    transaction.write(
         _PARK_MESSAGES,
         consumer,
         [one.key for one in waiting],

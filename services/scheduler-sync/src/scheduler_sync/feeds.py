@@ -148,7 +148,7 @@ class TaskIntake:
         return claims
 
     async def settle(
-        self, connection: "asyncpg.Connection", items: Sequence[TaskItem], outcomes: Sequence[Outcome[object]]
+        self, transaction: Transaction, items: Sequence[TaskItem], outcomes: Sequence[Outcome[object]]
     ) -> None:
         failed = [
             cause_of_task(item.task_id)
@@ -156,11 +156,11 @@ class TaskIntake:
             if isinstance(outcome, Failed)
         ]
         if failed:
-            await connection.execute(
+            transaction.write(
                 "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])", TASK_CONSUMER, failed
             )
         last = items[-1]
-        await connection.execute(_MOVE_CURSOR, TASK_CONSUMER, last.task_id, last.authored_on, last.received_at)
+        transaction.write(_MOVE_CURSOR, TASK_CONSUMER, last.task_id, last.authored_on, last.received_at)
 
     def key(self, item: TaskItem) -> None:
         """Tasks carry the present state of their focus, so none has to wait for another."""
