@@ -30,7 +30,7 @@ from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.feeds import PowerServerFeed, Settlement, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.messages import AppointmentSnapshot
-from scheduler_sync.ports import Conflict, HistoryEntry, Work
+from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask, Work
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
 SITE = site_file()
@@ -73,6 +73,7 @@ class Memory:
     conflicts: list[Conflict] = field(default_factory=list)
     lines: dict[tuple[str, UUID], list[Pending]] = field(default_factory=lambda: defaultdict(list))
     dead: list[Pending] = field(default_factory=list)
+    parked: dict[str, ParkedTask] = field(default_factory=dict)
     done: dict[tuple[str, UUID], list[Pending]] = field(default_factory=lambda: defaultdict(list))
     journal: dict[tuple[str, str, bytes], tuple[UUID, str]] = field(default_factory=dict)
     inbox: set[UUID] = field(default_factory=set)
@@ -199,7 +200,7 @@ class Links(LinkRepository):
 
     async def flush(self, connection: Any) -> None:
         del connection
-        assert not self._parked
+        self._memory.parked.update((one.focus, one) for one in self._parked)
         self._memory.links.update((one.id, one) for one in self._links.take_changed())
         self._memory.history += self._history
         self._memory.conflicts += self._conflicts
@@ -289,12 +290,17 @@ class Suite:
         return TaskItem(task_id, self.clock.now, command=reader.appointment(found, task_id))
 
     def apply_tasks(self, items: Sequence[TaskItem]) -> list[bool]:
-        """Commit what was read, in one batch; False for each that has to come again."""
+        """Commit what was read, in one batch; False for each that has to come again. What never will is parked."""
         errors = at_once(self._tasks.apply(items))
-        for error in errors:
-            if error is not None and not isinstance(error, Transient):
+        for item, error in zip(items, errors, strict=True):
+            if isinstance(error, Permanent):
+                assert item.command is not None
+                focus = f"Appointment/{item.command.facts.fhir_id}"
+                parked = ParkedTask(item.task_id, focus, None, error.reason, item.received_at)
+                assert at_once(self._tasks.apply([replace(item, command=None, parked=parked)])) == [None]
+            elif error is not None and not isinstance(error, Transient):
                 raise error
-        return [error is None for error in errors]
+        return [not isinstance(error, Transient) for error in errors]
 
     def heads(self) -> list[Pending]:
         """What may be sent now: the first of each line."""

@@ -1,57 +1,28 @@
 """The machine of R8: stories of staff and a patient who act at once, over wires that repeat, delay, reorder and lose.
 
 After every step what must never be is looked for; when everything has come through, both ends must show the same, or
-an open item must say where not. What is legal stands here once more, written by hand from the domain's documents and
-not taken from the code.
+an open item must say where not (``both_ends_checks``).
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import wraps
 from typing import Any
-from uuid import UUID
 
 import both_ends_partners as both_ends
 from both_ends import Pending, Sending, Suite
+from both_ends_checks import Watch, placer_of
 from both_ends_partners import Booking, Clock, OmegaAI, PowerServer, Said
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sync_samples import PID, orm
 
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.domain import appointment
-from scheduler_sync.domain.link import System
 from scheduler_sync.messages import AppointmentSnapshot
 
 STEPS_TO_REST = 20
 MOST_BOOKINGS, MOST_STANDING, MOST_ROUNDS = 3, 2, 30
 
-STEPS_OF_STATE = {
-    "L0": {"ordered"}, "L1": {"scheduled"}, "L2": {"confirmed"}, "L3": {"requested"},
-    "L5": {"arrived", "ready-for-scan"}, "L6": {"completed"}, "L7": {"cancelled", "no-show"},
-}  # fmt: skip
-"""The states that an appointment can be in while nobody books in Blume, and the steps that each may show."""
-OPEN = {"L0", "L1", "L2", "L5", "L6", "L7"}
-NEXT_STATES = {
-    "new": OPEN, "L0": OPEN, "L1": OPEN | {"L3"}, "L2": OPEN | {"L3"}, "L3": {"L2", "L3", "L5", "L6", "L7"},
-    "L5": {"L0", "L1", "L2", "L5", "L6", "L7"}, "L6": {"L6"}, "L7": {"L6", "L7"},
-}  # fmt: skip
-"""From L7 to L6: the exam was completed before the patient's cancellation reached PowerServer."""
-EVENT_OF_STATE = {
-    "L0": "appointment.cancelled", "L1": "appointment.scheduled", "L2": "appointment.confirmed",
-    "L3": "appointment.requested", "L7": "appointment.cancelled",
-}  # fmt: skip
-STEP_OF_STATUS = {
-    both_ends.ORDERED: "ordered", both_ends.SCHEDULED: "scheduled", both_ends.CONFIRMED: "confirmed",
-    both_ends.ARRIVED: "arrived", both_ends.READY: "ready-for-scan",
-}  # fmt: skip
-FHIR_OF_STATUS = {
-    both_ends.ORDERED: {"cancelled", "proposed"}, both_ends.SCHEDULED: {"pending", "proposed"},
-    both_ends.CONFIRMED: {"booked"}, both_ends.ARRIVED: {"arrived"}, both_ends.READY: {"checked-in"},
-    both_ends.COMPLETED: {"fulfilled"}, both_ends.CANCELLED: {"cancelled"}, both_ends.NO_SHOW: {"noshow", "cancelled"},
-}  # fmt: skip
-"""What OmegaAI must show. ``proposed`` only while a patient's wish to move is open, which the state says; a no-show of
-what was off the calendar before stays ``cancelled``, which is the same card in Blume."""
 BUTTONS = {
     "pending": ["booked", "booked", "proposed", "cancelled"], "booked": ["proposed", "cancelled"],
     "proposed": ["cancelled"],
@@ -67,11 +38,6 @@ several = st.integers(0, 4 * 12**4 - 1).map(lambda drawn: [drawn // 12**place % 
 """One to four numbers out of one that is drawn: a list costs ten times as much."""
 NUMBERS = st.integers(0, 2)
 FATES = st.sampled_from(["done"] * 6 + ["killed", "never arrived", "no answer", "not now", "refused"])
-
-
-def placer_of(body: dict[str, Any]) -> str:
-    """The placer number that an Appointment carries."""
-    return str(body["identifier"][1]["value"])
 
 
 def acts(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
@@ -90,24 +56,19 @@ def acts(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any
     return step
 
 
-class BothEnds(RuleBasedStateMachine):
+class BothEnds(Watch, RuleBasedStateMachine):
     """One story of up to three appointments of two patients."""
 
     steps = 0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-        self.has_failed = False
-
     @initialize(
         profile=st.sampled_from(["siu", "orm", "both"]),
         skew=st.sampled_from([0, -90, 90]),
-        cards=NUMBERS,
+        shown=NUMBERS,
         terse=st.booleans(),
     )
-    def begin(self, profile: str, skew: int, cards: int, *, terse: bool) -> None:
-        """``cards``: that many appointments are in Blume when the story begins."""
+    def begin(self, profile: str, skew: int, shown: int, *, terse: bool) -> None:
+        """``shown``: that many appointments are in Blume when the story begins."""
         self.clock = Clock()
         self.omegaai = OmegaAI()
         self.powerserver = PowerServer(self.clock, profile=profile, skew_seconds=skew, is_terse=terse)
@@ -116,18 +77,11 @@ class BothEnds(RuleBasedStateMachine):
         self.powerserver.before_write = self.look_for_staffs_act_that_is_set_back
         self.read: list[TaskItem] = []
         self.standing: list[Sending] = []
-        self.seen_links: dict[UUID, appointment.AppointmentLink] = {}
-        self.steps_since_rest = 0
-        self.seen_events = self.seen_history = self.poisons = 0
-        self.revisions: dict[UUID, int] = {}
-        self.states: dict[UUID, str] = {}
+        self.steps_since_rest = self.poisons = 0
         self.tell(f"PowerServer sends {profile}, its clock is {skew} s off{', it is terse' if terse else ''}")
-        for number in range(cards):
+        for number in range(shown):
             self.tell(f"staff book {self.powerserver.book('4711', self.day(number)).placer}")
         self.settle()
-
-    def tell(self, text: str) -> None:
-        self.told.append(text)
 
     # ---- staff
 
@@ -149,6 +103,15 @@ class BothEnds(RuleBasedStateMachine):
         self.clock.pass_by(pause)
         self.tell(f"staff set {booking.placer} from {both_ends.NAMES[booking.status]} to {both_ends.NAMES[status]}")
         self.powerserver.set_status(booking, status)
+
+    @acts(which=any_one, status=st.sampled_from([both_ends.ARRIVED, both_ends.CONFIRMED, both_ends.SCHEDULED]))
+    @precondition(lambda self: self.our_words_that_wait())
+    def staff_act_and_are_heard_while_our_word_waits(self, which: int, status: int) -> None:
+        booking = self.pick(self.our_words_that_wait(), which)
+        self.clock.pass_by(1)
+        self.tell(f"staff set {booking.placer} to {both_ends.NAMES[status]}, while our word on it waits")
+        self.powerserver.set_status(booking, status)
+        self.everything_said_arrives()
 
     @acts(which=any_one, day=any_one, pause=st.integers(0, 3))
     @precondition(lambda self: self.with_a_time())
@@ -189,11 +152,24 @@ class BothEnds(RuleBasedStateMachine):
             more["cancelationReason"] = {"text": "cannot come"}
         return self.omegaai.patient_sets(body, act, **more)
 
+    @acts(day=any_one)
+    @precondition(lambda self: len(self.asked_for) < MOST_BOOKINGS)
+    def patient_asks_for_an_appointment(self, day: int) -> None:
+        self.asked_for.append(self.omegaai.patient_asks(self.day(day))["id"])
+        self.tell(f"a patient asks for an appointment, {self.asked_for[-1]}")
+
+    @acts(which=any_one)
+    @precondition(lambda self: self.asked_for)
+    def patient_gives_a_request_up(self, which: int) -> None:
+        body = self.omegaai.resources["Appointment", self.pick(self.asked_for, which)]
+        self.tell(f"the patient gives {body['id']} up")
+        self.omegaai.staff_edit(body, status="cancelled")
+
     @acts(which=any_one, day=any_one)
-    @precondition(lambda self: self.omegaai.all("Appointment"))
+    @precondition(lambda self: self.cards())
     def omegaais_people_move_it(self, which: int, day: int) -> None:
         """When nothing else is on its way: a new version that shows ``booked`` could as well be a patient's act."""
-        body = self.pick(self.omegaai.all("Appointment"), which)
+        body = self.pick(self.cards(), which)
         self.tell(f"somebody moves {placer_of(body)} in OmegaAI")
         if body["status"] == "proposed" or self.is_anything_on_its_way():
             return self.tell("  which is left for a quieter moment")
@@ -276,7 +252,9 @@ class BothEnds(RuleBasedStateMachine):
     def lets_go_on(self, sending: Sending) -> None:
         self.tell(f"the worker with {self.named(sending.pending)} goes on")
         self.standing.remove(sending)
+        self.asked_long_ago = True
         self.suite.go_on(sending)
+        self.asked_long_ago = False
 
     @acts(which=any_one)
     @precondition(lambda self: self.suite.memory.dead)
@@ -357,10 +335,7 @@ class BothEnds(RuleBasedStateMachine):
             if not self.is_anything_on_its_way():
                 break
             self.clock.pass_by(1)
-            batch, self.powerserver.queue = self.powerserver.queue, []
-            self.tell(f"  in one batch arrive {', '.join(one.text for one in batch)}")
-            self.suite.hear(*(one.raw for one in batch))
-            self.powerserver.answered += batch
+            self.everything_said_arrives()
             for line in list(self.suite.memory.lines.values()):
                 while line:
                     pending, left = line[0], len(line)
@@ -377,122 +352,16 @@ class BothEnds(RuleBasedStateMachine):
         self.steps_since_rest = 0
         self.check_that_both_ends_are_equal()
 
+    def everything_said_arrives(self) -> None:
+        batch, self.powerserver.queue = self.powerserver.queue, []
+        self.tell(f"  in one batch arrive {', '.join(one.text for one in batch)}")
+        self.suite.hear(*(one.raw for one in batch))
+        self.powerserver.answered += batch
+
     def is_anything_on_its_way(self) -> bool:
         return bool(self.powerserver.queue or self.read or self.standing or self.omegaai.tasks or self.suite.heads())
 
-    def check_that_both_ends_are_equal(self) -> None:
-        """They are, or a dead delivery stands open about what they differ in."""
-        by_placer = {}
-        for body in self.omegaai.all("Appointment"):
-            placer = placer_of(body)
-            self.check(placer not in by_placer, f"OmegaAI has {placer} twice")
-            by_placer[placer] = body
-        open_items = {one.delivery.key for one in self.suite.memory.dead}
-        for booking in self.powerserver.bookings.values():
-            found = next(one for one in self.suite.memory.links.values() if one.placer_number == booking.placer)
-            if open_items.isdisjoint({found.id, found.patient_id}):
-                self.check_booking(booking, found, by_placer.get(booking.placer))
-
-    def check_booking(self, booking: Booking, found: appointment.AppointmentLink, body: dict[str, Any] | None) -> None:
-        if body is None:
-            never_shown = booking.status in {both_ends.ORDERED, both_ends.CANCELLED, both_ends.NO_SHOW}
-            return self.check(never_shown, f"OmegaAI has no {booking.placer}")
-        wanted = FHIR_OF_STATUS[booking.status] - ({"proposed"} if found.state != "L3" else {"pending", "cancelled"})
-        shows = f"{booking.placer} is {both_ends.NAMES[booking.status]}"
-        self.check(body["status"] in wanted, f"{shows}, OmegaAI's is {body['status']} ({found.state})")
-        if booking.has_no_time or found.state == "L3":
-            return None  # an open wish may stand as the start: no vendor says which of the two times shows meanwhile
-        start = datetime.fromisoformat(body["start"])
-        self.check(start == booking.start, f"{shows} at {booking.start}, OmegaAI's is at {start}")
-        return self.check_patient(booking, body)
-
-    def check_patient(self, booking: Booking, body: dict[str, Any]) -> None:
-        identifier = body["participant"][0]["actor"]["reference"].removeprefix("Patient/")
-        person = self.omegaai.resources["Patient", identifier]
-        self.check(person["identifier"][0]["value"] == booking.patient, f"{booking.placer} is another patient's")
-        email = person["telecom"][0]["value"]
-        self.check(email == self.powerserver.emails[booking.patient], f"OmegaAI has {email} of {booking.patient}")
-
-    # ---- what must hold after every step
-
-    def check_what_is_new(self) -> None:
-        memory = self.suite.memory
-        for entry in memory.history[self.seen_history :]:
-            before = self.states.get(entry.link_id, "new")
-            self.check(entry.state_before == before, f"from {entry.state_before} while in {before}")
-            self.check(entry.state_after in NEXT_STATES[before], f"illegal: {before} to {entry.state_after}")
-            self.states[entry.link_id] = entry.state_after
-        self.seen_history = len(memory.history)
-        for topic, aggregate, revision in memory.events[self.seen_events :]:
-            self.check(
-                revision == self.revisions.get(aggregate, 0) + 1,
-                f"{topic}: revision {revision} after {self.revisions.get(aggregate, 0)}",
-            )
-            self.revisions[aggregate] = revision
-        for identifier, now in memory.links.items():
-            before = self.seen_links.get(identifier)
-            if now is before:
-                continue
-            self.seen_links[identifier] = now
-            self.check_link(
-                now, before, [topic for topic, one, _ in memory.events[self.seen_events :] if one == identifier]
-            )
-        self.seen_events = len(memory.events)
-
-    def check_link(
-        self, now: appointment.AppointmentLink, before: appointment.AppointmentLink | None, topics: list[str]
-    ) -> None:
-        state, memory = str(now.state), self.suite.memory
-        self.check(state == self.states.get(now.id), f"{now.placer_number} is in {state}, its history says otherwise")
-        self.check(now.step in STEPS_OF_STATE[state], f"{now.placer_number} is {now.step} in {state}")
-        self.check(
-            now.revision == self.revisions.get(now.id, 0), f"{now.placer_number} has a revision without its event"
-        )
-        is_news = before is not None and (str(before.state), state) not in {(state, state), ("L0", "L7")}
-        if is_news and state in EVENT_OF_STATE and now.revision:
-            self.check(EVENT_OF_STATE[state] in topics, f"{now.placer_number} came to {state}, published: {topics}")
-        acts = self.omegaai.acts[now.omegaai_id or ""]
-        line = System.POWERSERVER, now.id
-        told = len(memory.done[line]) + len(memory.lines[line]) + sum(one.line == line for one in memory.dead)
-        self.check(told <= acts, f"PowerServer was told {told} times of {acts} acts of the patient")
-        changes = self.powerserver.bookings[now.placer_number].acts + acts
-        self.check(now.revision <= changes, f"{now.revision} events of {changes} changes")
-
-    def look_for_an_act_that_is_wiped_out(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """What the patient did is written over only by somebody who knew of it, or by what makes it void."""
-        act = self.omegaai.acted.get(before["id"])
-        if act is None or after["status"] in {act[1], "cancelled", "noshow", "arrived", "checked-in", "fulfilled"}:
-            return
-        ours = next(one for one in self.suite.memory.links.values() if one.placer_number == placer_of(before))
-        known = int(ours.omegaai_version or 0)
-        self.check(
-            known >= act[0], f"{placer_of(before)}: {after['status']} wipes out the patient's {act[1]}, not read yet"
-        )
-
-    def look_for_staffs_act_that_is_set_back(self, booking: Booking, status: int) -> None:
-        """Of what staff did, nothing that the suite has heard of is undone by what it decided before."""
-        ours = next(one for one in self.suite.memory.links.values() if one.placer_number == booking.placer)
-        step = STEP_OF_STATUS[booking.status]
-        self.check(
-            status == booking.status or not ours.powerserver_step == ours.step == step,
-            f"{booking.placer} is {step}, as the suite knows, and goes back to {both_ends.NAMES[status]}",
-        )
-
     # ---- helpers
-
-    def check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - as assert is written
-        if not holds:
-            self.fail(what)
-
-    def fail(self, what: str) -> None:
-        self.has_failed = True
-        placers = {identifier: one.placer_number for identifier, one in self.suite.memory.links.items()}
-        lines = [
-            f"  {placers[one.link_id]} {one.message}: {one.trigger} {one.outcome}, "
-            f"{one.state_before} -> {one.state_after}"
-            for one in self.suite.memory.history
-        ]
-        raise AssertionError("\n".join([what, "what happened:", *self.told, "the suite's history:", *lines]))
 
     def pick(self, some: list[Any], which: int) -> Any:
         return some[which % len(some)]
@@ -503,11 +372,17 @@ class BothEnds(RuleBasedStateMachine):
     def open_bookings(self) -> list[Booking]:
         return [one for one in self.powerserver.bookings.values() if one.status not in both_ends.CLOSED]
 
+    def our_words_that_wait(self) -> list[Booking]:
+        waiting = [line[0] for line in self.suite.memory.lines.values() if line]
+        links = [self.suite.memory.links[one.delivery.key] for one in waiting if one.delivery.destination != "omegaai"]
+        bookings = [self.powerserver.bookings[link.placer_number] for link in links]
+        return [one for one in bookings if one.status not in both_ends.CLOSED]
+
     def with_a_time(self) -> list[Booking]:
         return [one for one in self.open_bookings() if not one.has_no_time]
 
     def with_buttons(self) -> list[dict[str, Any]]:
-        return [body for body in self.omegaai.all("Appointment") if body["status"] in BUTTONS]
+        return [body for body in self.cards() if body["status"] in BUTTONS]
 
     def may_arrive(self) -> list[Said]:
         """The wire may turn round what PowerServer made in different seconds; what has one time keeps its order."""

@@ -212,6 +212,17 @@ class OmegaAI:
     def all(self, kind: str) -> list[Json]:
         return [body for (found, _), body in self.resources.items() if found == kind]
 
+    def patient_asks(self, start: datetime) -> Json:
+        """A request that begins in Blume: nothing of the suite's is in it."""
+        self._number += 1
+        body = {
+            "resourceType": "Appointment", "id": f"b{self._number}", "status": "proposed", "start": start.isoformat(),
+            "end": (start + timedelta(minutes=30)).isoformat(),
+            "identifier": [{"system": "urn:omegaai", "value": f"{self._number}"}],
+            "participant": [{"actor": {"reference": "HealthcareService/hs-1"}, "status": "needs-action"}],
+        }  # fmt: skip
+        return self._put("Appointment", body)
+
     def patient_sets(self, body: Json, status: str, **more: Any) -> None:
         self.acts[body["id"]] += 1
         stored = self._put("Appointment", {**body, "status": status, **more})

@@ -323,3 +323,23 @@ def test_a_time_taken_away_from_one_who_was_marked_as_here_by_mistake_is_taken_a
     assert (decision.announces, decision.tells) == (Announcement.CANCELLED, TO_OMEGAAI)
     late = decision.link.hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T2)
     assert (late.outcome, late.link.state) == (Outcome.STALE, State.UNSCHEDULED)
+
+
+def test_a_wish_that_staff_have_answered_is_not_heard_again_in_our_own_write_that_left_it_standing():
+    """A move that waited left it standing, on top of the version that was known; the confirmation behind it did too."""
+    link = booked().hear_omegaai(shows(FhirStatus.PROPOSED, requested_start=LATER.start)).link
+    answered = link.hear_powerserver(says(WorkflowStep.CONFIRMED), said_at=T2).link
+    told = answered.told_omegaai("12", "3", as_sent=False, over="2")
+    assert (told.omegaai_version, told.omegaai_written_version) == ("3", "3")
+    assert told.hear_omegaai(shows(FhirStatus.PROPOSED, "3", requested_start=LATER.start)).outcome is Outcome.ECHO
+    unknown = booked().told_omegaai("12", "3", as_sent=False, over="2")
+    assert (unknown.omegaai_version, unknown.omegaai_written_version) == ("2", "1")
+
+
+def test_a_cancellation_that_overtook_a_new_time_shows_that_time_on_the_card_that_was_off_the_calendar():
+    """Staff gave a time again, moved it and cancelled; of these only the cancellation was heard in time."""
+    off = booked().hear_powerserver(says(WorkflowStep.ORDERED), said_at=T1).link.told_omegaai("12", "2")
+    decision = off.hear_powerserver(says(WorkflowStep.CANCELLED, slot=LATER), said_at=T2)
+    assert (decision.link.state, decision.link.slot, decision.tells) == (State.CANCELLED, LATER, TO_OMEGAAI)
+    nobodys = new().hear_powerserver(says(WorkflowStep.ORDERED, slot=None), said_at=T0).link
+    assert nobodys.hear_powerserver(says(WorkflowStep.CANCELLED), said_at=T1).tells == frozenset()

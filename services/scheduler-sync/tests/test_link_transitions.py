@@ -33,7 +33,7 @@ COLUMNS = [
 ]  # fmt: skip
 EXPECTED = {
     "new": "0    1sO 1sO 2cO 5O 5O 6O 7   7   .   .   4rP .",
-    "L0":  "0    1sO 0   2cO 5O 5O 6O 7   7   .   .   .   .",
+    "L0":  "0    1sO 0   2cO 5O 5O 6O 7O  7O  .   .   .   .",
     "L1":  "0xO  1sO 1sO 2cO 5O 5O 6O 7xO 7xO 2cP 3rP .   7xP",
     "L2":  "0xO  1sO 2cO 2cO 5O 5O 6O 7xO 7xO 2   3rP .   7xP",
     "L3":  "3    3O  3O  2cO 5O 5O 6O 7xO 7xO .   3rP .   7xP",

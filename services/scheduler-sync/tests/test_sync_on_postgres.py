@@ -11,7 +11,7 @@ from sync_harness import Harness
 from sync_samples import PID, orm, siu
 
 from chassis.deliveries import Receipt, Taken
-from chassis.errors import Malformed, NeedsSetup, StoreUnavailable, Transient
+from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient
 from chassis.testing import eventually
 from chassis.transaction import Transaction
 from hl7v2 import Message
@@ -363,6 +363,23 @@ async def test_our_own_write_is_not_taken_for_the_patients_while_staff_have_move
     assert await omegaai_shows(harness, "pending", "3", "t2") is None
     link = await harness.row("SELECT * FROM appointment_links")
     assert (link["state"], link["step"], await harness.deliveries()) == ("L1", "scheduled", [])
+
+
+async def test_a_request_that_began_in_blume_is_for_a_person_to_see_and_what_is_not_ours_is_not(harness: Harness):
+    async def comes(status: str, service: str) -> Exception | None:
+        body = {
+            "id": "9", "status": status, "identifier": [{"system": "urn:omegaai", "value": "1"}],
+            "participant": [{"actor": {"reference": f"HealthcareService/{service}"}}],
+        }  # fmt: skip
+        command = reader.appointment(Found(body, "1"), "t")
+        (error,) = await harness.tasks.apply([TaskItem(f"{status} {service}", datetime.now(UTC), command=command)])
+        return error
+
+    error = await comes("proposed", "hs-1")
+    assert isinstance(error, Permanent)
+    assert "book it in PowerServer" in error.reason
+    assert [await comes("cancelled", "hs-1"), await comes("proposed", "hs-99")] == [None, None]
+    assert await harness.rows("SELECT * FROM appointment_links") == []
 
 
 async def test_an_act_of_the_patient_does_not_wait_for_a_write_of_another_status(harness: Harness):

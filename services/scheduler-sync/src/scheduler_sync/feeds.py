@@ -201,6 +201,7 @@ class Settlement:
                 given["id"],
                 given["version_id"],
                 as_sent=given["status"] == snapshot.status,
+                over=given.get("over"),
                 work=work,
                 origin=Origin("delivery", message, delivery.id, self._now()),
             )

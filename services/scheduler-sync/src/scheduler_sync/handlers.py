@@ -14,7 +14,7 @@ from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.domain.appointment import AppointmentLink, Decision, Outcome
 from scheduler_sync.domain.link import Announcement, State, System
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.statuses import WorkflowStep, step_for_powerserver
+from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep, step_for_powerserver
 from scheduler_sync.messages import (
     AppointmentSnapshot,
     ChangeAppointmentByStaff,
@@ -76,13 +76,19 @@ class Handlers:
     ) -> Decision | None:
         """OmegaAI's Appointment is different: the patient acted, or it is the echo of our own write.
 
-        Idempotent by the Appointment's version and content against the link's. None when it is no appointment of ours.
+        Idempotent by the Appointment's version and content against the link's. None when it is no appointment of ours;
+        Permanent for a request that began in Blume on a resource of ours, so that a person books it in PowerServer.
         Transient while a write of ours with this very status is under way: only its settlement tells whose act it is.
         """
         link = None if command.link_id is None else work.links.by_id(command.link_id)
         if link is None and command.placer_number is not None:
             link = work.links.by_placer_number(command.placer_number)
         if link is None:
+            if self._is_asked_for_in_blume(command):
+                raise Permanent(
+                    "asked for in Blume on a resource of PowerServer's, and not taken over: "
+                    "book it in PowerServer and cancel this one in OmegaAI"
+                )
             return None
         patient = work.patients.by_id(link.patient_id)
         if patient is None:
@@ -96,6 +102,14 @@ class Handlers:
             )
         await self._follow_up(link, decision, patient, by="patient", deliveries=[], work=work, origin=origin)
         return decision
+
+    def _is_asked_for_in_blume(self, command: TakeOverOmegaAIAppointment) -> bool:
+        service_id = command.service_id
+        return (
+            command.facts.status is FhirStatus.PROPOSED
+            and service_id is not None
+            and self._resources.has_service(service_id)
+        )
 
     async def park_task(self, task: ParkedTask, *, work: Work) -> None:
         """Keep a Task that could not be taken over, with the element that is wrong, for a person to replay.
@@ -111,17 +125,26 @@ class Handlers:
             work.patients.save(patient.told_omegaai(fhir_id, version))
 
     async def omegaai_took_appointment(
-        self, link_id: UUID, fhir_id: str, version: str, *, as_sent: bool, work: Work, origin: Origin
+        self,
+        link_id: UUID,
+        fhir_id: str,
+        version: str,
+        *,
+        as_sent: bool,
+        over: str | None = None,
+        work: Work,
+        origin: Origin,
     ) -> None:
         """A delivery put the appointment into OmegaAI; not ``as_sent`` when an act of the patient was left standing.
 
-        Then the version is not taken for known, so that the act's own event is not mistaken for an echo.
+        Then the version is not taken for known, so that the act's own event is not mistaken for an echo; unless the
+        act was, in the version that the write replaced (``over``).
         Idempotent: the same version again changes nothing.
         """
         link = work.links.by_id(link_id)
         if link is None:
             return
-        after = link.told_omegaai(fhir_id, version, as_sent=as_sent)
+        after = link.told_omegaai(fhir_id, version, as_sent=as_sent, over=over)
         if after != link:
             work.links.save(after)
             work.links.note(_entry(link, Decision(after, Outcome.APPLIED), (), origin, "taken over"))

@@ -30,12 +30,16 @@ class ChangeAppointmentByStaff:
 
 @dataclass(frozen=True, slots=True)
 class TakeOverOmegaAIAppointment:
-    """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are the identifiers that it carries of ours."""
+    """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are the identifiers that it carries of ours.
+
+    ``service_id`` is the HealthcareService that it is on.
+    """
 
     task_id: str
     link_id: UUID | None
     placer_number: str | None
     facts: RemoteFacts
+    service_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,8 @@ class Resources(Protocol):
         """NeedsSetup when OmegaAI has no such resource; Transient while they have never been read."""
         ...
 
+    def has_service(self, healthcare_service_id: str) -> bool: ...
+
 
 class PowerServerWriter(Protocol):
     """Says an appointment's status in PowerServer's words."""

@@ -60,6 +60,10 @@ class ResourceDirectory:
             setting=f"OmegaAI: Scheduler > Edit Healthcare Services, or resource_aliases.{facility} in the site file",
         )
 
+    def has_service(self, healthcare_service_id: str) -> bool:
+        """Whether this HealthcareService is one of the resources."""
+        return any(one.healthcare_service_id == healthcare_service_id for one in self._by_name.values())
+
     def __len__(self) -> int:
         return len(self._by_name)
 

@@ -202,13 +202,19 @@ class AppointmentLink:
             return replace(decision, tells=decision.tells | _OMEGAAI, conflict=why)
         return decision
 
-    def told_omegaai(self, fhir_id: str, version: str, *, as_sent: bool = True) -> "AppointmentLink":
+    def told_omegaai(
+        self, fhir_id: str, version: str, *, as_sent: bool = True, over: str | None = None
+    ) -> "AppointmentLink":
         """After OmegaAI took a write of ours; not ``as_sent`` when an act of the patient was left standing in it.
 
         Then its version is no ground for the writes that wait behind it: they would not see the act, and wipe it out.
-        What is older than that version is known, though: it may be our own write, whose answer was lost.
+        What is older than that version is known, though: it may be our own write, whose answer was lost. The act itself
+        is known when it was heard before the write replaced its version (``over``; None when nothing was written).
         """
-        if not as_sent:
+        is_act_known = (
+            over is not None and self.omegaai_version is not None and not _is_older(self.omegaai_version, over)
+        )
+        if not as_sent and not is_act_known:
             before = str(int(version) - 1) if version.isdecimal() else self.omegaai_version
             is_news = before is not None and not _is_older(before, self.omegaai_version)
             return replace(self, omegaai_id=fhir_id, omegaai_version=before if is_news else self.omegaai_version)
@@ -303,7 +309,7 @@ class AppointmentLink:
             outcome = Outcome.DETAIL if changed else Outcome.UNCHANGED
             return Decision(after, outcome, trigger, changed=changed)
         tells = frozenset({move.tells}) if move.tells is not None else frozenset[System]()
-        if self.state is State.CANCELLED and self.revision == 0:
+        if after.state is State.CANCELLED and after.revision == 0:
             tells = frozenset()  # cancelled before anybody heard of it
         return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
 

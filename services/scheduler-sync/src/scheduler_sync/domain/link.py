@@ -179,8 +179,9 @@ TRANSITIONS: Final[Mapping[State, Mapping[Trigger, Move | Refusal]]] = {
         Trigger.STAFF_ARRIVED: Move(State.ARRIVED, None, _OAI),
         Trigger.STAFF_READY: Move(State.ARRIVED, None, _OAI),
         Trigger.STAFF_COMPLETED: Move(State.DONE, None, _OAI),
-        Trigger.STAFF_CANCELLED: Move(State.CANCELLED, None, None),
-        Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, None, None),
+        # The card is cancelled already, but perhaps at a time that is past.
+        Trigger.STAFF_CANCELLED: Move(State.CANCELLED, None, _OAI),
+        Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, None, _OAI),
         Trigger.PATIENT_CONFIRMED: _NOT_OFFERED,
         Trigger.PATIENT_ASKED_TO_MOVE: _NOT_OFFERED,
         Trigger.PATIENT_BOOKED: _ALREADY_BOOKED,

@@ -1,5 +1,6 @@
 """OmegaAI's resources as the domain's facts: Appointment, HealthcareService, Organization, Task."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -88,7 +89,15 @@ def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
             requested_end=elements.instant(period, "end", "Appointment.requestedPeriod[0]"),
             reason=elements.text(reason, "text") or elements.text(coded, "display") or elements.text(coded, "code"),
         ),
+        service_id=next((actor[1] for actor in _actors(body) if actor[0] == "HealthcareService"), None),
     )
+
+
+def _actors(body: Json) -> Iterator[tuple[str, str]]:
+    for participant in elements.items(body, "participant"):
+        actor = elements.reference(elements.child(participant, "actor"))
+        if actor is not None:
+            yield actor
 
 
 def task(found: Found) -> TaskFound | None:

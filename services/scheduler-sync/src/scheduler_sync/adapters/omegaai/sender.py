@@ -93,6 +93,7 @@ class OmegaAISender:
         for _ in range(_TRIES):
             found = await self._existing("Appointment", ids.appointment_fhir_id)
             status = ours
+            over: str | None = None
             if found is None:
                 body = writer.appointment(snapshot, ids.patient_fhir_id, ours)
                 query = writer.appointment_query(snapshot)
@@ -101,11 +102,12 @@ class OmegaAISender:
                 status = status_to_write(ours, _status(found.resource), changed_there=found.version != base)
                 body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource)
                 if not writer.is_same(body, found.resource):
+                    over = found.version
                     try:
                         found = await self._update(delivery, "Appointment", found, body)
                     except VersionMovedError:
                         continue
-            return _receipt(found, "Appointment", status=status)
+            return _receipt(found, "Appointment", status=status.value, over=over)
         raise Transient("OmegaAI: the Appointment keeps changing under the update")
 
     async def _update(self, delivery: Delivery, resource_type: str, found: Found, body: Json) -> Found:
@@ -123,11 +125,11 @@ class OmegaAISender:
             return None
 
 
-def _receipt(found: Found, resource_type: str, *, status: FhirStatus | None = None) -> Receipt:
+def _receipt(found: Found, resource_type: str, **more: str | None) -> Receipt:
     if not found.id or not found.version:
         raise Transient(f"OmegaAI: the answer about {resource_type} has no id or no version")
     detail = {"resource": resource_type, "id": found.id, "version_id": found.version}
-    return Receipt(detail if status is None else {**detail, "status": status.value})
+    return Receipt(detail | {name: value for name, value in more.items() if value is not None})
 
 
 def _status(resource: Json) -> FhirStatus | None:

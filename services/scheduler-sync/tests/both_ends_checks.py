@@ -1,0 +1,196 @@
+"""What must hold in a story of both ends: after every step, and when everything has come through.
+
+What is legal stands here once more, written by hand from the domain's documents and not taken from the code.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import both_ends_partners as both_ends
+from both_ends import Suite
+from both_ends_partners import Booking, OmegaAI, PowerServer
+
+from scheduler_sync.domain import appointment
+from scheduler_sync.domain.link import System
+
+STEPS_OF_STATE = {
+    "L0": {"ordered"}, "L1": {"scheduled"}, "L2": {"confirmed"}, "L3": {"requested"},
+    "L5": {"arrived", "ready-for-scan"}, "L6": {"completed"}, "L7": {"cancelled", "no-show"},
+}  # fmt: skip
+"""The states that an appointment can be in while nobody books in Blume, and the steps that each may show."""
+OPEN = {"L0", "L1", "L2", "L5", "L6", "L7"}
+NEXT_STATES = {
+    "new": OPEN, "L0": OPEN, "L1": OPEN | {"L3"}, "L2": OPEN | {"L3"}, "L3": {"L2", "L3", "L5", "L6", "L7"},
+    "L5": {"L0", "L1", "L2", "L5", "L6", "L7"}, "L6": {"L6"}, "L7": {"L6", "L7"},
+}  # fmt: skip
+"""From L7 to L6: the exam was completed before the patient's cancellation reached PowerServer."""
+EVENT_OF_STATE = {
+    "L0": "appointment.cancelled", "L1": "appointment.scheduled", "L2": "appointment.confirmed",
+    "L3": "appointment.requested", "L7": "appointment.cancelled",
+}  # fmt: skip
+STEP_OF_STATUS = {
+    both_ends.ORDERED: "ordered", both_ends.SCHEDULED: "scheduled", both_ends.CONFIRMED: "confirmed",
+    both_ends.ARRIVED: "arrived", both_ends.READY: "ready-for-scan",
+}  # fmt: skip
+FHIR_OF_STATUS = {
+    both_ends.ORDERED: {"cancelled", "proposed"}, both_ends.SCHEDULED: {"pending", "proposed"},
+    both_ends.CONFIRMED: {"booked"}, both_ends.ARRIVED: {"arrived"}, both_ends.READY: {"checked-in"},
+    both_ends.COMPLETED: {"fulfilled"}, both_ends.CANCELLED: {"cancelled"}, both_ends.NO_SHOW: {"noshow", "cancelled"},
+}  # fmt: skip
+"""What OmegaAI must show. ``proposed`` only while a patient's wish to move is open, which the state says; a no-show of
+what was off the calendar before stays ``cancelled``, which is the same card in Blume."""
+
+
+def placer_of(body: dict[str, Any]) -> str:
+    """The placer number that an Appointment carries."""
+    return str(body["identifier"][1]["value"])
+
+
+class Watch:
+    """Looks at a story's partners and at the suite between them."""
+
+    powerserver: PowerServer
+    omegaai: OmegaAI
+    suite: Suite
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+        self.has_failed = self.asked_long_ago = False
+        self.asked_for: list[str] = []
+        """Appointments that began in Blume."""
+        self.seen_links: dict[UUID, appointment.AppointmentLink] = {}
+        self.seen_events = self.seen_history = 0
+        self.revisions: dict[UUID, int] = {}
+        self.states: dict[UUID, str] = {}
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+
+    def cards(self) -> list[dict[str, Any]]:
+        """The Appointments that the suite has made."""
+        return [body for body in self.omegaai.all("Appointment") if body["id"] not in self.asked_for]
+
+    # ---- at rest
+
+    def check_that_both_ends_are_equal(self) -> None:
+        """They are, or a dead delivery stands open about what they differ in."""
+        by_placer = {}
+        for body in self.cards():
+            placer = placer_of(body)
+            self.check(placer not in by_placer, f"OmegaAI has {placer} twice")
+            by_placer[placer] = body
+        for identifier in self.asked_for:
+            is_open = self.omegaai.resources["Appointment", identifier]["status"] == "proposed"
+            is_parked = f"Appointment/{identifier}" in self.suite.memory.parked
+            self.check(is_parked or not is_open, f"nobody is told that a patient asks for {identifier}")
+        open_items = {one.delivery.key for one in self.suite.memory.dead}
+        for booking in self.powerserver.bookings.values():
+            found = next(one for one in self.suite.memory.links.values() if one.placer_number == booking.placer)
+            if open_items.isdisjoint({found.id, found.patient_id}):
+                self.check_booking(booking, found, by_placer.get(booking.placer))
+
+    def check_booking(self, booking: Booking, found: appointment.AppointmentLink, body: dict[str, Any] | None) -> None:
+        if body is None:
+            never_shown = booking.status in {both_ends.ORDERED, both_ends.CANCELLED, both_ends.NO_SHOW}
+            return self.check(never_shown, f"OmegaAI has no {booking.placer}")
+        wanted = FHIR_OF_STATUS[booking.status] - ({"proposed"} if found.state != "L3" else {"pending", "cancelled"})
+        shows = f"{booking.placer} is {both_ends.NAMES[booking.status]}"
+        self.check(body["status"] in wanted, f"{shows}, OmegaAI's is {body['status']} ({found.state})")
+        if booking.has_no_time or found.state == "L3":
+            return None  # an open wish may stand as the start: no vendor says which of the two times shows meanwhile
+        start = datetime.fromisoformat(body["start"])
+        self.check(start == booking.start, f"{shows} at {booking.start}, OmegaAI's is at {start}")
+        return self.check_patient(booking, body)
+
+    def check_patient(self, booking: Booking, body: dict[str, Any]) -> None:
+        identifier = body["participant"][0]["actor"]["reference"].removeprefix("Patient/")
+        person = self.omegaai.resources["Patient", identifier]
+        self.check(person["identifier"][0]["value"] == booking.patient, f"{booking.placer} is another patient's")
+        email = person["telecom"][0]["value"]
+        self.check(email == self.powerserver.emails[booking.patient], f"OmegaAI has {email} of {booking.patient}")
+
+    # ---- what must hold after every step
+
+    def check_what_is_new(self) -> None:
+        memory = self.suite.memory
+        for entry in memory.history[self.seen_history :]:
+            before = self.states.get(entry.link_id, "new")
+            self.check(entry.state_before == before, f"from {entry.state_before} while in {before}")
+            self.check(entry.state_after in NEXT_STATES[before], f"illegal: {before} to {entry.state_after}")
+            self.states[entry.link_id] = entry.state_after
+        self.seen_history = len(memory.history)
+        for topic, aggregate, revision in memory.events[self.seen_events :]:
+            self.check(
+                revision == self.revisions.get(aggregate, 0) + 1,
+                f"{topic}: revision {revision} after {self.revisions.get(aggregate, 0)}",
+            )
+            self.revisions[aggregate] = revision
+        for identifier, now in memory.links.items():
+            before = self.seen_links.get(identifier)
+            if now is before:
+                continue
+            self.seen_links[identifier] = now
+            self.check_link(
+                now, before, [topic for topic, one, _ in memory.events[self.seen_events :] if one == identifier]
+            )
+        self.seen_events = len(memory.events)
+
+    def check_link(
+        self, now: appointment.AppointmentLink, before: appointment.AppointmentLink | None, topics: list[str]
+    ) -> None:
+        state, memory = str(now.state), self.suite.memory
+        self.check(state == self.states.get(now.id), f"{now.placer_number} is in {state}, its history says otherwise")
+        self.check(now.step in STEPS_OF_STATE[state], f"{now.placer_number} is {now.step} in {state}")
+        self.check(
+            now.revision == self.revisions.get(now.id, 0), f"{now.placer_number} has a revision without its event"
+        )
+        is_news = before is not None and (str(before.state), state) not in {(state, state), ("L0", "L7")}
+        if is_news and state in EVENT_OF_STATE and now.revision:
+            self.check(EVENT_OF_STATE[state] in topics, f"{now.placer_number} came to {state}, published: {topics}")
+        acts = self.omegaai.acts[now.omegaai_id or ""]
+        line = System.POWERSERVER, now.id
+        told = len(memory.done[line]) + len(memory.lines[line]) + sum(one.line == line for one in memory.dead)
+        self.check(told <= acts, f"PowerServer was told {told} times of {acts} acts of the patient")
+        changes = self.powerserver.bookings[now.placer_number].acts + acts
+        self.check(now.revision <= changes, f"{now.revision} events of {changes} changes")
+
+    def look_for_an_act_that_is_wiped_out(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """What the patient did is written over only by somebody who knew of it, or by what makes it void."""
+        act = self.omegaai.acted.get(before["id"])
+        if act is None or after["status"] in {act[1], "cancelled", "noshow", "arrived", "checked-in", "fulfilled"}:
+            return
+        ours = next(one for one in self.suite.memory.links.values() if one.placer_number == placer_of(before))
+        known = int(ours.omegaai_version or 0)
+        self.check(
+            known >= act[0], f"{placer_of(before)}: {after['status']} wipes out the patient's {act[1]}, not read yet"
+        )
+
+    def look_for_staffs_act_that_is_set_back(self, booking: Booking, status: int) -> None:
+        """Of what staff did, nothing that the suite has heard of is undone by what it decided before.
+
+        But by a worker that stood still in the sending: HL7 has no versions that PowerServer could tell that by.
+        """
+        ours = next(one for one in self.suite.memory.links.values() if one.placer_number == booking.placer)
+        step = STEP_OF_STATUS[booking.status]
+        self.check(
+            self.asked_long_ago or status == booking.status or not ours.powerserver_step == ours.step == step,
+            f"{booking.placer} is {step}, as the suite knows, and goes back to {both_ends.NAMES[status]}",
+        )
+
+    # ---- how it is said
+
+    def check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - as assert is written
+        if not holds:
+            self.fail(what)
+
+    def fail(self, what: str) -> None:
+        self.has_failed = True
+        placers = {identifier: one.placer_number for identifier, one in self.suite.memory.links.items()}
+        lines = [
+            f"  {placers[one.link_id]} {one.message}: {one.trigger} {one.outcome}, "
+            f"{one.state_before} -> {one.state_after}"
+            for one in self.suite.memory.history
+        ]
+        raise AssertionError("\n".join([what, "what happened:", *self.told, "the suite's history:", *lines]))
