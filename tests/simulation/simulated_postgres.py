@@ -440,7 +440,7 @@ class Pool:
         async with self.acquire() as connection:
             return await connection.fetch(sql, *values)
 
-    async def fetchrow(self, sql: str, *values: Any) -> Row | None:
+    async def fetchrow(self, sql: str, *values: Any, timeout: float | None = None) -> Row | None:  # noqa: ASYNC109 (asyncpg's)
         async with self.acquire() as connection:
             return await connection.fetchrow(sql, *values)
 

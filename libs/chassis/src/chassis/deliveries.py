@@ -22,6 +22,7 @@ import asyncpg
 import structlog
 
 from chassis import failpoints, tracing
+from chassis.backlog import Backlog
 from chassis.backoff import pause_seconds, server_pause_seconds
 from chassis.breaker import Breaker
 from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
@@ -39,8 +40,6 @@ from chassis.store import (
 from chassis.transaction import DELIVERIES_CHANNEL, Transaction
 
 POLL_SECONDS = 1.0
-GAUGE_SECONDS = 2.0
-GAUGE_SHARE = 0.02
 """Of the time, at most, for counting what waits: much, when a partner has been away."""
 LARGEST_SET = 100
 
@@ -198,7 +197,7 @@ class DeliveryWorker(LoopBase):
         self._gather_seconds = gather_seconds
         self._breaker = Breaker(breaker or BreakerSettings())
         self._wake = asyncio.Event()
-        self._gauge_at = 0.0
+        self._backlog = Backlog(store, _WAITING, destination, told=self._tell)
         self._underway: dict[asyncio.Task[None], UUID] = {}
         self._again_at: list[float] = []
         self._to_mark: list[_ToMark] = []
@@ -223,7 +222,7 @@ class DeliveryWorker(LoopBase):
                         )
                         listening = not listening
                     await self._claim()
-                    await self._gauge()
+                    self._backlog.look()
                     failures = 0
                     await self._rest()
                 except UNAVAILABLE as error:
@@ -236,6 +235,7 @@ class DeliveryWorker(LoopBase):
             if self._underway:
                 await asyncio.wait(self._underway, timeout=self._send_timeout_seconds)
             renewing.cancel()
+            await self._backlog.stop()
             if listener is not None:
                 listener.terminate()
 
@@ -424,15 +424,10 @@ class DeliveryWorker(LoopBase):
     def _count(self, outcome: str) -> None:
         self._metrics.count("deliveries_total", destination=self._destination, outcome=outcome)
 
-    async def _gauge(self) -> None:
-        started = time.monotonic()
-        if started < self._gauge_at:
-            return
-        row = await self._store.pool.fetchrow(_WAITING, self._destination)
-        self._gauge_at = started + max(GAUGE_SECONDS, (time.monotonic() - started) / GAUGE_SHARE)
-        self._metrics.set("deliveries_pending", row["pending"], destination=self._destination)
-        self._metrics.set("deliveries_dead", row["dead"], destination=self._destination)
-        self._metrics.set("deliveries_oldest_pending_age_seconds", row["age"], destination=self._destination)
+    def _tell(self, waiting: Mapping[str, Any]) -> None:
+        self._metrics.set("deliveries_pending", waiting["pending"], destination=self._destination)
+        self._metrics.set("deliveries_dead", waiting["dead"], destination=self._destination)
+        self._metrics.set("deliveries_oldest_pending_age_seconds", waiting["age"], destination=self._destination)
 
 
 def _delivery(row: Any, still_ours: Callable[[], Awaitable[bool]]) -> Delivery:

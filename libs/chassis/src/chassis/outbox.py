@@ -23,6 +23,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from chassis import failpoints, tracing
+from chassis.backlog import Backlog
 from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
@@ -33,7 +34,6 @@ from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 LOCK = 0x0B07  # one relay per database
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
-GAUGE_SECONDS = 2.0
 SEND_TIMEOUT_SECONDS = 30
 
 # ``earlier``: the rows before $1 that are not sent either.
@@ -46,9 +46,13 @@ FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 # plan made for that reads and sorts a whole backlog once for every turn.
 _BY_INDEX = "SET enable_bitmapscan = off; SET enable_seqscan = off"
 _MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
+# The oldest is the first of its index, so that counting reads nothing but the index.
 _WAITING = """
-SELECT count(*) AS unsent, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS age
-FROM outbox WHERE sent_at IS NULL
+SELECT
+    (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
+    coalesce((
+        SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1
+    ), 0)::float8 AS age
 """
 
 _WORDS_OF_KEY = struct.Struct("<9I")
@@ -81,7 +85,7 @@ class Relay(LoopBase):
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
-        self._gauged_at = 0.0
+        self._backlog = Backlog(store, _WAITING, told=self._tell)
         self._exclusive = Exclusive(store, lock=LOCK, name="relay", metrics=metrics, gauge="outbox_relay_active")
 
     @property
@@ -94,14 +98,19 @@ class Relay(LoopBase):
 
     async def run(self) -> None:
         """Until stopped: takes the lock or waits for it; comes back by itself after Postgres or Kafka were away."""
-        await self._exclusive.run(
-            self, self._send_while_holding, while_standing_by=self._gauge, interruptions=(KafkaError,)
-        )
+        try:
+            await self._exclusive.run(
+                self, self._send_while_holding, while_standing_by=self._stand_by, interruptions=(KafkaError,)
+            )
+        finally:
+            await self._backlog.stop()
+
+    async def _stand_by(self, _connection: "asyncpg.Connection") -> None:
+        self._backlog.look()
 
     async def _send_while_holding(self, connection: "asyncpg.Connection") -> None:
         await connection.execute(_BY_INDEX)
         await connection.add_listener(OUTBOX_CHANNEL, lambda *_: self._wake.set())
-        await self._gauge(connection)
         producer = AIOKafkaProducer(
             **self._kafka.client_keywords(),
             enable_idempotence=True,
@@ -114,7 +123,7 @@ class Relay(LoopBase):
             start = asyncio.ensure_future(producer.start())
             while not start.done():
                 await asyncio.wait({start}, timeout=1)
-                await self._gauge(connection)
+                self._backlog.look()
                 if self.stopping:
                     start.cancel()
                     return
@@ -123,7 +132,7 @@ class Relay(LoopBase):
             while not self.stopping:
                 self.beat()
                 rows = await connection.fetch(_SELECT, 0)
-                await self._gauge(connection)
+                self._backlog.look()
                 if rows:
                     goes_on, refused = await self._send(connection, producer, rows)
                     if refused:
@@ -162,7 +171,7 @@ class Relay(LoopBase):
                 return len(rows) == BATCH_ROWS or len(acknowledged) < len(rows), refused
             rows = following
             self.beat()
-            await self._gauge(connection)
+            self._backlog.look()
 
     async def _following(self, connection: "asyncpg.Connection", rows: Sequence[Any]) -> Sequence[Any]:
         """What follows ``rows``, which are on their way; nothing where that is not certain.
@@ -240,12 +249,8 @@ class Relay(LoopBase):
         too_large.set_exception(MessageSizeTooLargeError())
         return too_large, lot[:1]
 
-    async def _gauge(self, connection: "asyncpg.Connection") -> None:
+    def _tell(self, waiting: Mapping[str, Any]) -> None:
         """How much waits and how long, whether or not Kafka answers."""
-        if time.monotonic() - self._gauged_at < GAUGE_SECONDS:
-            return
-        self._gauged_at = time.monotonic()
-        waiting = await connection.fetchrow(_WAITING)
         self._metrics.set("outbox_unsent", waiting["unsent"])
         self._metrics.set("outbox_oldest_unsent_age_seconds", max(0.0, waiting["age"]))
 

@@ -149,7 +149,11 @@ class Store:
                 max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
                 reset=_as_it_is,
                 connection_class=kind,
-                server_settings={"application_name": "suite", "jit": "off"},
+                server_settings={
+                    "application_name": "suite",
+                    "jit": "off",
+                    "max_parallel_workers_per_gather": "0",  # one count may not take all processors
+                },
             )
         except (*UNAVAILABLE, *REFUSED) as error:
             raise unavailable(url, error) from error
