@@ -84,6 +84,15 @@ async def test_a_turn_is_bounded_and_the_next_goes_on(store, monkeypatch) -> Non
     assert [(await keeper.turn())["inbox"] for _ in range(4)] == [10, 10, 5, 0]
 
 
+async def test_what_is_old_in_a_large_inbox_is_found_by_its_index(store) -> None:
+    await store.pool.execute("INSERT INTO inbox SELECT 'c', gen_random_uuid() FROM generate_series(1, 50000)")
+    await store.pool.execute("VACUUM ANALYZE inbox")
+    plan = await store.pool.fetch("EXPLAIN " + housekeeping._STATEMENTS["inbox"], 35.0, 5000)
+    text = "\n".join(row[0] for row in plan)
+    assert "ix_inbox_received_at" in text
+    assert "Seq Scan" not in text
+
+
 def test_an_inbox_that_forgets_before_kafka_does_is_refused() -> None:
     with pytest.raises(ValidationError, match="inbox_days must be more than the 30 days"):
         RetentionSettings(inbox_days=30)

@@ -17,7 +17,8 @@ ROWS_A_TURN: Final = 5000
 TURN_SECONDS: Final = 30.0
 BUSY_SECONDS: Final = 1.0
 
-# Each looks at the oldest rows alone, by an index: a turn costs the same however much there is.
+# Each looks at the oldest rows alone, by an index: a turn costs the same however much there is. now() and not
+# clock_timestamp(), which differs from row to row and so cannot be looked up in an index.
 _STATEMENTS: Final = {
     "outbox": """
         DELETE FROM outbox WHERE id IN (
@@ -31,7 +32,7 @@ _STATEMENTS: Final = {
         )""",
     "inbox": """
         DELETE FROM inbox WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM inbox WHERE received_at < clock_timestamp() - $1 * interval '1 day' LIMIT $2
+            SELECT ctid FROM inbox WHERE received_at < now() - $1 * interval '1 day' LIMIT $2
         ))""",
     "hl7_journal": """
         DELETE FROM hl7_journal WHERE id IN (
@@ -67,6 +68,7 @@ class Housekeeping(LoopBase):
         self._metrics = metrics
 
     async def run(self) -> None:
+        await self.pause(TURN_SECONDS)  # a start has other things to do
         while not self.stopping:
             try:
                 deleted = await self.turn()
