@@ -6,7 +6,7 @@ import ssl as tls
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -28,6 +28,9 @@ from scheduler_sync.handlers import Handlers
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
+
+RECEIVED_AT = datetime(2026, 11, 25, 15, 30, tzinfo=UTC)
+"""After what the samples say of when they were made."""
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Harness:
     site: Site
     resources: ResourceDirectory
     counts: list[tuple[str, Outcome]] = field(default_factory=list)
+    leads: list[timedelta] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.handlers = Handlers(
@@ -66,6 +70,7 @@ class Harness:
             powerserver=Hl7StatusWriter(lambda: self.site.file),
             count=lambda source, outcome: self.counts.append((source, outcome)),
             now=utc_now,
+            clock_ahead=self.leads.append,
         )
         self.open_work = OpenWork(self.site)
         self.feed = PowerServerFeed(self.handlers, self.site, self.resources)
@@ -79,9 +84,9 @@ class Harness:
             handle=self.feed.handle,
         )
 
-    async def hear(self, *raws: bytes) -> list[BaseException | None]:
+    async def hear(self, *raws: bytes, received_at: datetime = RECEIVED_AT) -> list[BaseException | None]:
         """One batch of HL7 messages; an error for each that failed."""
-        items = [InboundHl7.of(raw, datetime.now(UTC)) for raw in raws]
+        items = [InboundHl7.of(raw, received_at) for raw in raws]
         outcomes = await self.executor.run(items)
         assert all(isinstance(one, Done | Failed) for one in outcomes)
         return [one.error if isinstance(one, Failed) else None for one in outcomes]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +15,7 @@ from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, T
 from chassis.testing import eventually
 from chassis.transaction import Transaction
 from hl7v2 import Message
+from scheduler_sync import handlers
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.sender import KnownIds
@@ -118,6 +119,32 @@ async def test_a_changed_patient_is_updated_and_an_older_word_is_not(harness: Ha
         ("patient.registered", 1), ("appointment.scheduled", 1), ("patient.updated", 2),
     ]  # fmt: skip
     assert (await harness.row("SELECT email, revision FROM patients"))["email"] == "jane@example.org"
+
+
+@pytest.mark.parametrize("lead", [timedelta(minutes=5), timedelta(hours=5), timedelta(days=365)])
+async def test_a_clock_that_is_ahead_freezes_neither_patient_nor_link(harness: Harness, lead: timedelta):
+    received_at = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
+    ahead = (received_at + lead).strftime("%Y%m%d%H%M%S+0000")
+    assert await harness.hear(siu(made=ahead), received_at=received_at) == [None]
+    assert harness.leads == [lead]
+    set_right = received_at + handlers.LARGEST_LEAD + timedelta(seconds=1)
+    true = set_right.strftime("%Y%m%d%H%M%S+0000")
+    moved = siu("S13", control_id="PS2", made=true, start=LATER["start"], end=LATER["end"],
+                pid=PID.replace("jane.roe@", "jane@"))  # fmt: skip
+    assert await harness.hear(moved, received_at=set_right) == [None]
+    assert (await harness.row("SELECT email FROM patients"))["email"] == "jane@example.org"
+    assert (await harness.row("SELECT slot_start FROM appointment_links"))["slot_start"].day == 2
+    assert harness.leads == [lead], "a true time is no lead"
+
+
+async def test_a_clock_that_runs_away_keeps_its_messages_in_order(harness: Harness):
+    received_at = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
+    for number, lead in enumerate((119, 121, 3600)):
+        later = received_at + timedelta(seconds=10 * number)
+        made = (later + timedelta(seconds=lead)).strftime("%Y%m%d%H%M%S+0000")
+        pid = PID.replace("jane.roe@", f"jane{number}@")
+        assert await harness.hear(siu(control_id=f"PS{number}", made=made, pid=pid), received_at=later) == [None]
+    assert (await harness.row("SELECT email FROM patients"))["email"] == "jane2@example.org"
 
 
 @pytest.mark.parametrize("is_one_batch", [True, False])

@@ -13,6 +13,7 @@ CounterName = Literal[
     "hl7_repeats_total",  # inbound HL7 messages that were a repeat; kind: same content, or other content under one id
     "deliveries_total",  # outbound deliveries by destination and outcome (done, retried, dead)
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
+    "sender_clock_ahead_total",  # messages made, by the sender's clock, later than they can have been
     "rows_deleted_total",  # rows of the chassis' tables that had served, by table
     "offset_commits_failed_total",  # Kafka refused an offset commit; the inbox makes the repeat harmless
 ]

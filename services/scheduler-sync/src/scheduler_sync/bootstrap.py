@@ -1,8 +1,9 @@
 """The composition root: the one place that constructs things and knows them all."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -81,6 +82,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         powerserver=Hl7StatusWriter(lambda: site.file),
         count=_counter(metrics),
         now=utc_now,
+        clock_ahead=_lead_counter(metrics),
     )
     open_work = OpenWork(site)
     feed = PowerServerFeed(handlers, site, directory)
@@ -262,6 +264,16 @@ def _resources_check(directory: ResourceDirectory) -> Check:
             raise Transient("no resource has been read from OmegaAI yet; bookings are answered AE until then")
 
     return check
+
+
+def _lead_counter(metrics: Metrics) -> Callable[[timedelta], None]:
+    """Counts and says that a sender's clock is ahead of ours."""
+
+    def count(lead: timedelta) -> None:
+        metrics.count("sender_clock_ahead_total")
+        _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
+
+    return count
 
 
 def _counter(metrics: Metrics) -> Counter:

@@ -5,7 +5,8 @@ All are idempotent: a link's own versions and times tell a repeat, an echo or a 
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -26,6 +27,8 @@ from scheduler_sync.ports import Conflict, Counter, HistoryEntry, ParkedTask, Po
 from scheduler_sync.site import SiteFile
 
 PRODUCER: Final = "scheduler-sync"
+LARGEST_LEAD: Final = timedelta(minutes=2)
+"""So far may PowerServer's clock be ahead of ours. A message from farther ahead would make all true ones look older."""
 
 
 class Handlers:
@@ -39,12 +42,15 @@ class Handlers:
         powerserver: PowerServerWriter,
         count: Counter,
         now: Callable[[], datetime],
+        clock_ahead: Callable[[timedelta], None] = lambda _lead: None,
     ) -> None:
+        """``clock_ahead`` hears of each message of PowerServer that was made later than may be, and by how much."""
         self._site = site
         self._resources = resources
         self._powerserver = powerserver
         self._count = count
         self._now = now
+        self._clock_ahead = clock_ahead
 
     async def staff_changed_appointment(
         self, command: ChangeAppointmentByStaff, *, work: Work, origin: Origin
@@ -55,6 +61,7 @@ class Handlers:
         changes nothing publishes and tells nothing. Raises NeedsSetup, Permanent.
         """
         site = self._site()
+        command = self._not_of_the_future(command, origin)
         patient, patient_is_news = self._patient(command, work, site, origin)
         link = work.links.by_placer_number(command.placer_number)
         if link is None:
@@ -157,6 +164,18 @@ class Handlers:
         after = link.told_powerserver(step, origin.received_at)
         work.links.save(after)
         work.links.note(_entry(link, Decision(after, Outcome.APPLIED), (), origin, "acknowledged"))
+
+    def _not_of_the_future(self, command: ChangeAppointmentByStaff, origin: Origin) -> ChangeAppointmentByStaff:
+        """The message as made no later than it can have been.
+
+        At the limit and not at its reception: of two messages whose lead lies on both sides of the limit the later one
+        stays the later, and once the clock is set right nothing is frozen for longer than the limit.
+        """
+        latest = origin.received_at + LARGEST_LEAD
+        if command.said_at <= latest:
+            return command
+        self._clock_ahead(command.said_at - origin.received_at)
+        return replace(command, said_at=latest)
 
     def _patient(
         self, command: ChangeAppointmentByStaff, work: Work, site: SiteFile, origin: Origin
