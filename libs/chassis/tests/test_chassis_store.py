@@ -1,6 +1,7 @@
 """Tables, migrations and the transaction: what is declared is there, and the fake does what the real one does."""
 
 import json
+import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -18,6 +19,11 @@ from chassis.testing import RecordingTransaction, RevisionTakenError
 from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
+
+ROOT = Path(__file__).resolve().parents[3]
+OF_THE_SESSION = re.compile(
+    r"add_listener|pg_(try_)?advisory_lock|[\"'\n;] *(SET (?!LOCAL)[a-z_]+ *(=|TO )|LISTEN |PREPARE |DECLARE )"
+)
 
 FIRST = '''"""The first tables."""
 from alembic import op
@@ -41,6 +47,28 @@ def folder(tmp_path) -> Path:
     (versions / "t001.py").write_text(FIRST)
     (versions / "t002.py").write_text(SECOND.format(phase="after"))
     return tmp_path / "migrations"
+
+
+async def test_a_transaction_that_was_left_open_ends_when_its_connection_goes_back(database_url, store) -> None:
+    del store  # made the tables
+    alone = await Store.open(StoreSettings(url=database_url, pool_size=2))
+    async with alone.pool.acquire() as connection:
+        left_by = await connection.fetchval("SELECT pg_backend_pid()")
+        await connection.execute("BEGIN")
+        await connection.execute("INSERT INTO inbox VALUES ('left open', $1)", uuid4())
+    async with alone.pool.acquire() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") == left_by, "the same connection again"
+        assert not connection.is_in_transaction()
+        assert await connection.fetchval("SELECT count(*) FROM inbox WHERE consumer = 'left open'") == 0
+    await alone.close()
+
+
+def test_nothing_is_left_on_a_pooled_connection_that_only_a_reset_would_take_back() -> None:
+    """The pool's reset does nothing: settings, ears and locks of a session belong to connections of one's own."""
+    sources = [path for member in ("libs", "services") for path in (ROOT / member).glob("*/src/**/*.py")]
+    assert len(sources) > 50
+    found = {path.name for path in sources if OF_THE_SESSION.search(path.read_text())}
+    assert found == {"outbox.py", "deliveries.py", "exclusive.py"}, "each of these works on a connection of its own"
 
 
 async def test_declared_tables_are_the_live_ones(store) -> None:

@@ -1,6 +1,7 @@
 """Two replicas and one Task queue: one reads it, the other takes over soon after the reader has lost its connection."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -80,8 +81,10 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(harness: Harne
         await eventually(all_done, what="every Task completed")
 
         await harness.store.pool.fetchval("SELECT pg_terminate_backend($1)", (await harness.row(_HOLDER))["pid"])
+        killed_at = time.monotonic()
         server.put_directly({"resourceType": "Patient", "id": "60"})
         await eventually(all_done, what="the Task, by whoever reads now")
+        assert time.monotonic() - killed_at < 5
         await eventually(one_reads, what="one reader again")
         assert sum(one.metrics.value("task_reader_active") for one in both) == 1
     puts = Counter(path for method, path in server.requests if method == "PUT")
