@@ -31,6 +31,7 @@ WHERE locktype = 'advisory' AND granted AND datname = current_database()
 class Replica:
     queue: TaskQueue
     metrics: Metrics
+    running: "asyncio.Task[None]"
 
 
 @asynccontextmanager
@@ -48,14 +49,14 @@ async def replicas(harness: Harness, server: FakeOmegaAI, number: int) -> AsyncI
             )
             client = FhirClient(session, server.base_url, tokens)
             queue = TaskQueue(client, harness.tasks.apply, exclusive=exclusive, poll_seconds=0.05)
-            made.append(Replica(queue, metrics))
-        running = [asyncio.create_task(one.queue.run()) for one in made]
+            made.append(Replica(queue, metrics, asyncio.create_task(queue.run())))
         try:
             yield made
         finally:
             for one in made:
                 await one.queue.stop()
-            await asyncio.wait_for(asyncio.gather(*running), 20)
+            done, _ = await asyncio.wait({one.running for one in made}, timeout=20)
+            assert len(done) == len(made)
 
 
 def roles(them: Iterable[Replica]) -> list[str]:
@@ -81,12 +82,28 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(harness: Harne
         await eventually(all_done, what="every Task completed")
 
         await harness.store.pool.fetchval("SELECT pg_terminate_backend($1)", (await harness.row(_HOLDER))["pid"])
-        killed_at = time.monotonic()
         server.put_directly({"resourceType": "Patient", "id": "60"})
         await eventually(all_done, what="the Task, by whoever reads now")
-        assert time.monotonic() - killed_at < 5
         await eventually(one_reads, what="one reader again")
         assert sum(one.metrics.value("task_reader_active") for one in both) == 1
     puts = Counter(path for method, path in server.requests if method == "PUT")
     assert len(puts) == 61
     assert set(puts.values()) == {1}, "each Task was completed by one reader, and no completion was refused"
+
+
+async def test_the_standby_reads_within_five_seconds_of_the_readers_death(harness: Harness) -> None:
+    async with FakeOmegaAI().serving() as server, replicas(harness, server, 2) as both:
+
+        async def one_reads() -> bool:
+            return roles(both) == ["active", "standby"]
+
+        async def all_done() -> bool:
+            return not server.open_tasks()
+
+        await eventually(one_reads, what="one reader")
+        reader = next(one for one in both if one.queue.role == "active")
+        reader.running.cancel()  # its connection ends with it, as a killed process's does
+        died_at = time.monotonic()
+        server.put_directly({"resourceType": "Patient", "id": "1"})
+        await eventually(all_done, what="the Task, by the one that stood by", timeout_seconds=20)
+        assert time.monotonic() - died_at < 5
