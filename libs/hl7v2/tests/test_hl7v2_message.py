@@ -2,7 +2,7 @@
 
 import pytest
 
-from hl7v2 import NULL, Hl7Error, Message, raw, repeat
+from hl7v2 import NULL, Hl7Error, Message, build_ack, parse_ack, raw, repeat
 from hl7v2.message import MAX_SEGMENTS
 
 HEADER = b"MSH|^~\\&|RAMSOFT|FAC01|SUITE|NORTHSIDE|20261125093000-0500||SIU^S12|PS1|P|2.3.1\r"
@@ -199,6 +199,15 @@ class TestOddShapes:
         assert message.get("OBX-5") == "first\nsecond line\nthird"
         assert message.get("OBX-6") == "N"
         assert message.to_bytes() == data
+
+    @pytest.mark.parametrize(("sender", "patient", "where"), [(b"A\x00B", b"1", "MSH"), (b"A", b"\x00", "PID")])
+    def test_a_nul_is_refused_and_its_segment_named(self, sender, patient, where):
+        data = b"MSH|^~\\&|" + sender + b"||||||ADT^A01|1|P|2.5\rPID|1|" + patient + b"\r"
+        with pytest.raises(Hl7Error, match=f"{where}: the segment holds a NUL") as refused:
+            Message.parse(data)
+        errors = [refused.value.as_ack_error()]
+        answer = build_ack(refused.value.message, "AR", control_id="9", errors=errors).to_bytes()
+        assert parse_ack(answer).errors[0].location == where
 
     @pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\r\n", b"\x0b", b"\xef\xbb\xbf\r\n ", b"\x00"])
     @pytest.mark.parametrize("after", [b"", b"\x1c\r", b"\x1c", b"\r\r\n\n"])

@@ -67,6 +67,39 @@ async def test_each_kind_of_message_is_answered_and_kept_as_the_wires_say(migrat
         assert await core.store.pool.fetchval("SELECT count(*) FROM outbox") == 2
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "code", "location"),
+    [
+        (b"|M1|", b"|M\x001|", "102", "MSH"),
+        (b"|M1|", b"|M\\X00\\1|", "102", ""),
+        (b"|M1|", b"|" + b"M" * 200 + b"|", "104", "MSH-10"),
+        (b"RAMSOFT|FAC01", b"RAM\x00SOFT|FAC01", "102", "MSH"),
+        (b"RAMSOFT|FAC01", b"R" * 500 + b"|FAC01", "104", "MSH-3"),
+        (b"Roe^", b"Ro\x00e^", "102", "PID"),
+        (b"Roe^", b"Ro\\X4100\\e^", "102", ""),
+        (b"SCH|P1", b"SCH|" + b"P" * 428, "104", "SCH-1"),
+    ],
+)
+async def test_what_the_store_cannot_take_is_refused_and_costs_its_neighbours_nothing(
+    migrated_url: str, old: bytes, new: bytes, code: str, location: str
+):
+    raw = siu(placer="P1", control_id="M1")
+    assert old in raw
+    async with listening(migrated_url) as (core, _):
+        listener = core.listener
+        answers = await asyncio.gather(
+            listener.accept(siu(placer="P2", control_id="M2")),
+            listener.accept(raw.replace(old, new)),
+            listener.accept(siu(placer="P3", control_id="M3")),
+        )
+        before, refused, after = map(parse_ack, answers)
+        assert (before.code, refused.code, after.code) == ("AA", "AR", "AA")
+        assert [(error.code, error.location) for error in refused.errors] == [(code, location)]
+        states = await core.store.pool.fetch("SELECT state, reason FROM hl7_journal ORDER BY state")
+        assert [row["state"] for row in states] == ["accepted", "accepted", "rejected"]
+        assert "Roe" not in states[-1]["reason"]
+
+
 async def test_what_needed_set_up_is_processed_when_its_sender_comes_again_after_the_fix(migrated_url: str):
     async with listening(migrated_url) as (core, client):
         raw = siu(resource="LAKE CT")

@@ -11,6 +11,7 @@ replayable), a bug (kept), or not now, such as a store that is down (nothing is 
 import asyncio
 import hashlib
 import os
+import re
 import ssl as tls
 import time
 from collections import deque
@@ -37,6 +38,10 @@ from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack
 from hl7v2.mllp import Peer, Server, start_server
 
 LARGEST_BATCH = 100
+LONGEST_CONTROL_ID = 199  # MSH-10 from version 2.7 on; 20 before
+LONGEST_SENDER = 2 * 227 + 1  # MSH-3 and MSH-4
+_ESCAPED_NUL = re.compile(rb"\\X(?:[0-9A-Fa-f]{2})*?00(?:[0-9A-Fa-f]{2})*\\")
+"""Read, it would be a value that Postgres does not take: the claims of a whole batch would fail on one message."""
 IDLE_TIMEOUT_SECONDS = 3600.0
 BEAT_SECONDS = 1.0
 STATES = ("accepted", "needs_setup", "failed", "rejected", "replayed", "dropped")
@@ -69,10 +74,15 @@ class InboundHl7:
     def of(cls, raw: bytes, received_at: datetime) -> "InboundHl7":
         """Raises ``Hl7Error`` when it is not HL7 or cannot be told from others (MSH-3, MSH-10)."""
         message = Message.parse(raw)
-        sender = f"{message.get('MSH-3.1') or ''}|{message.get('MSH-4.1') or ''}"
+        sender = _sender_of(message)
         control_id = message.control_id
         if not control_id:
             raise Hl7Error("101", "MSH-10", "the message control id is missing", message=message)
+        if len(control_id) > LONGEST_CONTROL_ID or len(sender) > LONGEST_SENDER:
+            where = "MSH-10" if len(control_id) > LONGEST_CONTROL_ID else "MSH-3"
+            raise Hl7Error("104", where, "the value is longer than HL7 allows", message=message)
+        if _ESCAPED_NUL.search(raw) or "\x00" in f"{sender}{control_id}{message.type}{message.trigger}":
+            raise Hl7Error("102", "", "the message holds an escaped NUL character", message=message)
         return cls(message, raw, sender, control_id, hashlib.sha256(raw).digest(), received_at)
 
     @property
@@ -321,10 +331,10 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         message = error.message
         code: AckCode = "AR"
         digest = hashlib.sha256(raw).digest()
-        sender = f"{message.get('MSH-3.1') or ''}|{message.get('MSH-4.1') or ''}" if message else "|"
+        sender = _sender_of(message) if message else "|"
         control_id = (message.control_id if message else "") or digest.hex()[:20]
         kind = f"{message.type}^{message.trigger}" if message else "?"
-        identity = (contracts.uuid7(), sender, control_id, digest, kind, raw)
+        identity = (contracts.uuid7(), *map(_storable, (sender, control_id)), digest, _storable(kind), raw)
         try:
             await self._store.pool.execute(_REJECT, *identity, str(error), received_at)
         except UNAVAILABLE:
@@ -332,6 +342,15 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._metrics.count("hl7_received_total", code=code)
         answer = build_ack(message, code, control_id=_control_id(), text=str(error), errors=[error.as_ack_error()])
         return answer.to_bytes()
+
+
+def _sender_of(message: Message) -> str:
+    return f"{message.get('MSH-3.1') or ''}|{message.get('MSH-4.1') or ''}"
+
+
+def _storable(text: str) -> str:
+    """What the journal shows of a header that cannot be taken: Postgres takes no NUL, its indexes no long values."""
+    return text.replace("\x00", "\ufffd")[:LONGEST_SENDER]
 
 
 def _refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:

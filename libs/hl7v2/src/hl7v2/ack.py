@@ -22,7 +22,8 @@ _DEFAULT_VERSION: Final = "2.3.1"
 _LOCATION: Final = re.compile(r"(\w{3})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?")
 _COPIED: Final = (3, 4, 5, 6, 10, 11, 12)
 _ERROR_TABLE: Final = "HL70357"
-_LINE_END: Final = re.compile(rb"[\r\n]")
+_NOT_TO_ANSWER: Final = re.compile(rb"[\r\n\x00]")
+"""What a refused request's header may hold and no message can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ def build_ack(
     found = complete(request.delimiters)
     header = request.segments("MSH")[0]
     received = {field: header.encoded(field) for field in _COPIED}
-    if any(b"\r" in value or b"\n" in value for value in received.values()):
-        received = {field: _LINE_END.sub(b"", value) for field, value in received.items()}
+    if any(b"\r" in value or b"\n" in value or b"\x00" in value for value in received.values()):
+        received = {field: _NOT_TO_ANSWER.sub(b"", value) for field, value in received.items()}
     version = request.version or _DEFAULT_VERSION
     trigger = request.trigger
     type_parts = ("ACK", trigger, "ACK") if _has_structure(version) else ("ACK", trigger)

@@ -20,6 +20,7 @@ MAX_SEGMENTS: Final = 200_000
 _BEFORE_MSH: Final = b"\xef\xbb\xbf\x0b \t\r\n\x00"
 _MAX_BYTES_BEFORE_MSH: Final = 64
 _FRAME_END: Final = b"\x1c"
+_NUL: Final = b"\x00"
 
 
 class Message:
@@ -43,8 +44,8 @@ class Message:
         """Read one message, as tolerantly as can be done without guessing.
 
         Accepts CR, LF and CRLF, a byte-order mark, UTF-16, line breaks inside a field, a frame that was not unwrapped.
-        Hl7Error when it is not HL7: no MSH, odd delimiters, a second MSH, and, unless ``require_header`` is false, no
-        MSH-9 or MSH-10.
+        Hl7Error when it is not HL7: no MSH, odd delimiters, a second MSH, a NUL (which stands for itself nowhere in
+        text, and which no database takes), and, unless ``require_header`` is false, no MSH-9 or MSH-10.
         """
         data = bytes(data)
         unicode_form = charsets.unicode_form(data)
@@ -71,6 +72,8 @@ class Message:
         message._prefix, message._suffix = prefix, suffix
         message._codec, message._byte_order_mark = wire
         message._check_header(header, require_header=require_header)
+        if _NUL in body:
+            message._refuse_nul()
         return message
 
     @classmethod
@@ -251,6 +254,12 @@ class Message:
             for number in (9, 10):
                 if len(header) < number or not header[number - 1].strip():
                     raise Hl7Error("101", f"MSH-{number}", "the field is missing", message=self)
+
+    def _refuse_nul(self) -> None:
+        for line in self._lines:
+            if _NUL in line:  # type: ignore[operator]  # no segment has been looked at yet
+                where = bytes(line[:3]).decode("ascii", "replace")  # type: ignore[index]
+                raise Hl7Error("102", where, "the segment holds a NUL character", message=self)
 
     def _index(self) -> dict[bytes, list[int]]:
         if self._positions is None:

@@ -14,16 +14,19 @@ from scheduler_sync.site import SiteFacility, SiteFile
 
 REQUIRED_FIELD_MISSING: Final = "101"
 DATA_TYPE_ERROR: Final = "102"
+VALUE_TOO_LONG: Final = "104"
+LONGEST_IDENTIFIER: Final = 427
+"""Of the type EI; CX allows 250 and more. What is longer is no identifier, and has no place in an index."""
 _SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U", "N": "U"}
 _DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
 
 
 def required(message: Message, path: str) -> str:
-    """The value at ``path``; Malformed when there is none."""
+    """The value at ``path``; Malformed when there is none, or one too long for an identifier."""
     found = message.get(path)
     if found is None or found is NULL or not found.strip():
         raise Malformed(f"{path} is missing", location=path, code=REQUIRED_FIELD_MISSING)
-    return found.strip()
+    return _identifier(found.strip(), path)
 
 
 def said(message: Message, path: str) -> str | Unsaid | None:
@@ -66,7 +69,7 @@ def _identifiers(segment: Segment, site: SiteFile) -> tuple[PatientIdentifier, .
         if not value or value is NULL:
             continue
         if issuer in site.issuers:
-            identifiers.append(PatientIdentifier(issuer, value.strip()))
+            identifiers.append(PatientIdentifier(issuer, _identifier(value.strip(), "PID-3")))
         else:
             unknown = issuer or "(none)"
     if not identifiers and not unknown:
@@ -76,6 +79,12 @@ def _identifiers(segment: Segment, site: SiteFile) -> tuple[PatientIdentifier, .
             f"PID-3.4: the issuer of patient id {unknown!r} is not in the site file", setting=f"issuers.{unknown}"
         )
     return tuple(identifiers)
+
+
+def _identifier(value: str, path: str) -> str:
+    if len(value) > LONGEST_IDENTIFIER:
+        raise Malformed(f"{path} is longer than an identifier can be", location=path, code=VALUE_TOO_LONG)
+    return value
 
 
 def facility(message: Message, site: SiteFile, paths: Sequence[str]) -> tuple[str, SiteFacility]:
