@@ -74,6 +74,8 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
             **os.environ,
             "SUITE_LOCAL_DIR": folder,
             "SUITE_SITE_FILE": str(shutil.copy(SITE_FILE, base)),
+            # What a killed notifier had in its hands waits until its lease, and so the mail server's patience, is over.
+            "NOTIFIER_SMTP__TIMEOUT_SECONDS": "10",
             **_servers(request),
             **{f"SUITE_{field.name.upper()}_PORT": str(getattr(ports, field.name)) for field in fields(Ports)},
         }
