@@ -33,11 +33,17 @@ async def echoing() -> AsyncIterator[Wire]:
         await asyncio.wait(asyncio.all_tasks() - others, timeout=5)
 
 
+async def talking(wire: Wire) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A client that has heard the server."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
+    writer.write(b"a")
+    assert await reader.readexactly(1) == b"a"
+    return reader, writer
+
+
 async def test_who_is_left_half_open_is_told_nothing() -> None:
     async with echoing() as wire:
-        reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        writer.write(b"a")
-        assert await reader.readexactly(1) == b"a"
+        reader, writer = await talking(wire)
         assert wire.half_open() == 1
         heard = asyncio.ensure_future(reader.read(1))
         done, _ = await asyncio.wait({heard}, timeout=SILENCE_SECONDS)
@@ -53,9 +59,7 @@ async def test_who_is_left_half_open_is_told_nothing() -> None:
 
 async def test_who_is_cut_off_hears_of_it_at_once() -> None:
     async with echoing() as wire:
-        reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
-        writer.write(b"a")
-        assert await reader.readexactly(1) == b"a"
+        reader, writer = await talking(wire)
         assert wire.cut() == 1
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(reader.read(1), 5)

@@ -63,28 +63,29 @@ def roles(them: Iterable[Replica]) -> list[str]:
     return sorted(one.queue.role for one in them)
 
 
+async def one_reads(them: Iterable[Replica]) -> bool:
+    return roles(them) == ["active", "standby"]
+
+
+async def all_done(server: FakeOmegaAI) -> bool:
+    return not server.open_tasks()
+
+
 async def test_of_two_replicas_one_reads_and_the_other_takes_over(harness: Harness) -> None:
     async with FakeOmegaAI().serving() as server, replicas(harness, server, 2) as both:
-
-        async def one_reads() -> bool:
-            return roles(both) == ["active", "standby"]
-
-        async def all_done() -> bool:
-            return not server.open_tasks()
-
-        await eventually(one_reads, what="one reader")
+        await eventually(lambda: one_reads(both), what="one reader")
         assert all(isinstance(one.queue, OneOfMany) for one in both)
         first = next(one for one in both if one.queue.role == "active")
         assert first.metrics.value("task_reader_active") == 1
         for number in range(60):
             server.put_directly({"resourceType": "Patient", "id": f"{number}"})
             await asyncio.sleep(0)
-        await eventually(all_done, what="every Task completed")
+        await eventually(lambda: all_done(server), what="every Task completed")
 
         await harness.store.pool.fetchval("SELECT pg_terminate_backend($1)", (await harness.row(_HOLDER))["pid"])
         server.put_directly({"resourceType": "Patient", "id": "60"})
-        await eventually(all_done, what="the Task, by whoever reads now")
-        await eventually(one_reads, what="one reader again")
+        await eventually(lambda: all_done(server), what="the Task, by whoever reads now")
+        await eventually(lambda: one_reads(both), what="one reader again")
         assert sum(one.metrics.value("task_reader_active") for one in both) == 1
     puts = Counter(path for method, path in server.requests if method == "PUT")
     assert len(puts) == 61
@@ -93,17 +94,10 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(harness: Harne
 
 async def test_the_standby_reads_within_five_seconds_of_the_readers_death(harness: Harness) -> None:
     async with FakeOmegaAI().serving() as server, replicas(harness, server, 2) as both:
-
-        async def one_reads() -> bool:
-            return roles(both) == ["active", "standby"]
-
-        async def all_done() -> bool:
-            return not server.open_tasks()
-
-        await eventually(one_reads, what="one reader")
+        await eventually(lambda: one_reads(both), what="one reader")
         reader = next(one for one in both if one.queue.role == "active")
         reader.running.cancel()  # its connection ends with it, as a killed process's does
         died_at = time.monotonic()
         server.put_directly({"resourceType": "Patient", "id": "1"})
-        await eventually(all_done, what="the Task, by the one that stood by", timeout_seconds=20)
+        await eventually(lambda: all_done(server), what="the Task, by the one that stood by", timeout_seconds=20)
         assert time.monotonic() - died_at < 5
