@@ -145,11 +145,13 @@ async def listening(
     async with asyncio.timeout(60):
         while not core.listener.port:
             await asyncio.sleep(0.01)
-    async with Client("127.0.0.1", core.listener.port, ssl=ssl, ack_timeout_seconds=30) as client:
-        yield core, client
-    await core.listener.stop()
-    await asyncio.wait_for(running, 60)
-    await core.store.close()
+    try:
+        async with Client("127.0.0.1", core.listener.port, ssl=ssl, ack_timeout_seconds=30) as client:
+            yield core, client
+    finally:
+        await core.listener.stop()
+        await asyncio.wait_for(running, 60)
+        await core.store.close()
 
 
 async def send(client: Client, raw: bytes) -> Ack:

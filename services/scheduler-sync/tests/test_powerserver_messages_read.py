@@ -1,5 +1,6 @@
 """HL7 in: the wires' examples become commands; what is wrong is told apart and named, without a patient's data."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -8,10 +9,11 @@ from sync_samples import NOW, PID, directory, orm, site_file, siu
 
 from chassis.errors import Malformed, NeedsSetup, Transient
 from hl7v2 import Message
-from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.adapters.powerserver import reader, schedule
 from scheduler_sync.domain.appointment import Slot, Study
 from scheduler_sync.domain.patient import UNSAID, Address, PatientIdentifier
 from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.studies import Action, StudyChange
 from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.resources import ResourceDirectory
 
@@ -33,7 +35,8 @@ def test_a_booking_by_siu_is_read_whole():
         datetime(2026, 12, 1, 14, 30, tzinfo=TORONTO), datetime(2026, 12, 1, 15, 0, tzinfo=TORONTO), "America/Toronto"
     )
     assert (facts.facility, facts.resource, facts.modality) == ("FAC01", "BLUME CT", "CT")
-    assert facts.studies == (Study("CT-HEAD", "CT Head"),)
+    start = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
+    assert facts.studies == (Study("CT-HEAD", "CT Head", start, 30),)
     assert facts.filler_id == "A100045"
     person = command.patient
     assert person.identifiers == (PatientIdentifier("NORTHSIDE", "4711"),)
@@ -48,7 +51,9 @@ def test_the_same_booking_by_orm_is_the_same_but_for_what_only_orders_carry():
     assert by_orm.placer_number == by_siu.placer_number
     assert by_orm.patient == by_siu.patient
     assert by_orm.appointment.slot == by_siu.appointment.slot
-    assert by_orm.appointment.studies == by_siu.appointment.studies
+    (study,) = by_siu.appointment.studies
+    (change,) = by_orm.appointment.study_changes
+    assert change == StudyChange(Action.SET, replace(study, order_number="ACC100045"))
     assert by_orm.appointment.resource == by_siu.appointment.resource
     assert by_orm.appointment.step is WorkflowStep.SCHEDULED
     assert by_orm.appointment.accession_numbers == ("ACC100045",)
@@ -103,8 +108,6 @@ def test_what_breaks_the_standard_is_malformed_and_says_where(raw, location, cod
         (siu(resource="GHOST CT"), "resource_aliases.FAC01"),
         (siu(resource="Blume CT"), "resource_aliases.FAC01"),
         (siu(pid=PID.replace("NORTHSIDE", "ELSEWHERE")), "issuers.ELSEWHERE"),
-        (siu(status="42^MAYBE^99PS"), "statuses.42"),
-        (siu(status="^MAYBE^99PS"), "status_names.MAYBE"),
     ],
 )
 def test_what_the_site_does_not_know_names_the_setting(raw, setting):
@@ -113,6 +116,16 @@ def test_what_the_site_does_not_know_names_the_setting(raw, setting):
     assert setting in caught.value.setting
     for secret in ("4711", "Roe", "Jane", "example.org"):
         assert secret not in caught.value.reason + caught.value.setting
+
+
+@pytest.mark.parametrize("trigger", ["S12", "S13", "S14", "S15", "S26"])
+@pytest.mark.parametrize(("status", "setting"), [("42^X", "statuses.42"), ("^MAYBE^99PS", "status_names.MAYBE")])
+def test_an_unknown_word_waits_for_set_up_and_does_not_hold_up_what_the_event_says(trigger, status, setting):
+    command = read(siu(trigger, status=status))
+    assert command.waits_for is not None
+    assert command.waits_for.setting == setting
+    assert command.appointment.step is schedule.EVENTS[trigger]
+    assert command.appointment.slot is not None
 
 
 def test_before_the_first_import_a_resource_is_a_matter_of_waiting():

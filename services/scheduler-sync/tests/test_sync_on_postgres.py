@@ -249,7 +249,7 @@ async def test_a_cancellation_goes_to_omegaai_with_its_event(harness: Harness):
 
 async def test_a_refused_move_is_in_the_conflict_log(harness: Harness):
     await harness.hear(siu(), siu("S15", made="20261125093200-0500"))
-    await harness.hear(siu("S12", made="20261125093300-0500"))
+    await harness.hear(siu("S14", made="20261125093300-0500"))
     conflict = await harness.row("SELECT * FROM conflicts")
     assert "L7" in conflict["why"]
     assert harness.counts[-1] == ("powerserver", Outcome.REFUSED)

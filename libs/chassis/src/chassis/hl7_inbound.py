@@ -27,14 +27,14 @@ import structlog
 from opentelemetry.trace import Span
 
 import contracts
-from chassis import failpoints, tracing
+from chassis import failpoints, hl7_answers, tracing
 from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.store import UNAVAILABLE, Store
 from chassis.transaction import Transaction
-from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack
+from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack, unwrapped
 from hl7v2.mllp import Peer, Server, start_server
 
 LARGEST_BATCH = 100
@@ -69,10 +69,13 @@ class InboundHl7:
     journal_id: UUID = field(default_factory=contracts.uuid7)
     was_known: bool = False
     span: Span | None = None
+    connection: int | None = None
+    """The connection of this process that it came over; None for one that was kept and is processed again."""
 
     @classmethod
     def of(cls, raw: bytes, received_at: datetime) -> "InboundHl7":
         """Raises ``Hl7Error`` when it is not HL7 or cannot be told from others (MSH-3, MSH-10)."""
+        raw = unwrapped(raw)
         message = Message.parse(raw)
         sender = _sender_of(message)
         control_id = message.control_id
@@ -160,6 +163,8 @@ class JournalIntake:
                     forgotten.append(item.journal_id)
                 else:
                     kept.append((item.journal_id, *_state_of(outcome.error)))
+            elif isinstance(outcome, Done) and isinstance(outcome.result, NeedsSetup):
+                kept.append((item.journal_id, *_state_of(outcome.result)))
             elif isinstance(outcome, Done) and item.was_known:
                 kept.append((item.journal_id, "replayed", None, None))
         if forgotten:
@@ -204,8 +209,14 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         metrics: Metrics,
         ssl: tls.SSLContext | None = None,
         max_frame_bytes: int = 64 * 2**20,
+        honours_wishes: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``handle`` may give back a ``NeedsSetup``: the message has its effect, and waits for that setting as well.
+
+        ``honours_wishes``: whether MSH-15 and MSH-16 say how a message is answered (``hl7_answers``).
+        """
         super().__init__()
+        self._honours_wishes = honours_wishes
         self._store = store
         self._host, self._port, self._ssl = host, port, ssl
         self._max_frame_bytes = max_frame_bytes
@@ -252,13 +263,16 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         finally:
             committing.cancel()
 
-    async def accept(self, raw: bytes, _peer: Peer | None = None) -> bytes:
-        """One message in, its acknowledgement out."""
+    async def accept(self, raw: bytes, peer: Peer | None = None) -> bytes | None:
+        """One message in, its acknowledgement out; None when its sender wants none of this kind."""
         received_at = datetime.now(UTC)
         try:
             item = InboundHl7.of(raw, received_at)
+            if self._honours_wishes():
+                hl7_answers.check(item.message)
         except Hl7Error as error:
             return await self._reject(raw, error, received_at)
+        item.connection = None if peer is None else peer.connection
         item.span = tracing.begin("receive hl7v2", tracing.SpanKind.SERVER, {"hl7v2.journal_id": str(item.journal_id)})
         try:
             waiting = _Waiting[R](item, asyncio.get_running_loop().create_future())
@@ -315,7 +329,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._queue.extendleft(reversed(later))
         return group
 
-    def _answer(self, request: Message, outcome: Outcome[R]) -> bytes:
+    def _answer(self, request: Message, outcome: Outcome[R]) -> bytes | None:
         code: AckCode = "AA"
         text: str | None = None
         errors: tuple[AckError, ...] = ()
@@ -324,7 +338,10 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         elif isinstance(outcome, Held):
             code, text = "AE", "an earlier message of the same key waits"
         self._metrics.count("hl7_received_total", code=code)
-        return build_ack(request, code, control_id=_control_id(), text=text, errors=errors).to_bytes()
+        wanted = hl7_answers.wanted(request, code) if self._honours_wishes() else code
+        if wanted is None:
+            return None
+        return build_ack(request, wanted, control_id=_control_id(), text=text, errors=errors).to_bytes()
 
     async def _reject(self, raw: bytes, error: Hl7Error, received_at: datetime) -> bytes:
         """A line in the journal and AR; AE where the line cannot be written."""

@@ -11,6 +11,9 @@ CounterName = Literal[
     "messages_published_total",  # outbox rows acknowledged by Kafka
     "hl7_received_total",  # inbound HL7 messages by acknowledgement code
     "hl7_repeats_total",  # inbound HL7 messages that were a repeat; kind: same content, or other content under one id
+    "hl7_ignored_total",  # filled fields of inbound HL7 messages that nobody reads, by segment and field
+    "hl7_texts_repaired_total",  # texts of inbound HL7 messages with control characters in them
+    "conflicts_total",  # what was refused or overruled and is kept for a person to look at, by source and outcome
     "deliveries_total",  # outbound deliveries by destination and outcome (done, retried, dead)
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
     "sender_clock_ahead_total",  # messages made, by the sender's clock, later than they can have been
@@ -46,6 +49,8 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "messages_consumed_total": ("consumer", "outcome"),
     "hl7_received_total": ("code",),
     "hl7_repeats_total": ("kind",),
+    "hl7_ignored_total": ("segment", "field"),
+    "conflicts_total": ("source", "outcome"),
     "deliveries_total": ("destination", "outcome"),
     "stale_total": ("kind",),
     "rows_deleted_total": ("table",),
@@ -84,6 +89,10 @@ class Metrics:
     def count(self, name: CounterName, amount: float = 1, **labels: str) -> None:
         counter = self._counters[name]
         (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def counter(self, name: CounterName, **labels: str) -> Callable[[], None]:
+        """What adds one to the counter of these labels, for those who count often."""
+        return self._counters[name].labels(**labels).inc
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         gauge = self._gauges[name]

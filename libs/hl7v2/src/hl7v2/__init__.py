@@ -1,6 +1,7 @@
 """Lossless, tolerant HL7 v2 (ER7) codec; MLLP is in ``hl7v2.mllp``."""
 
 from hl7v2.ack import Ack, AckCode, build_ack, parse_ack
+from hl7v2.batches import unwrapped
 from hl7v2.errors import ERROR_CODES, AckError, Hl7Error
 from hl7v2.message import Message
 from hl7v2.segment import Segment
@@ -25,4 +26,5 @@ __all__ = [
     "parse_timestamp",
     "raw",
     "repeat",
+    "unwrapped",
 ]

@@ -62,6 +62,34 @@ _LETTERS_BESIDE_LETTERS: Final = frozenset({"8859/2", "8859/4", "8859/5"})
 """Sets in which two letters side by side (Polish ĘŻ, Cyrillic ТА) may look like one UTF-8 character."""
 
 
+_WINDOWS: Final = {
+    "8859/2": "cp1250", "8859/4": "cp1257", "8859/5": "cp1251", "8859/6": "cp1256", "8859/7": "cp1253",
+    "8859/8": "cp1255", "8859/9": "cp1254",
+}  # fmt: skip
+"""Windows' own sets have letters and quotes where ISO's have control characters; senders that say ISO write those."""
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def repaired(text: str, charset: str) -> str:
+    """``text`` without control characters: what Windows writes in their place, or a blank for a line's end, or nothing.
+
+    ``charset`` is the message's by table 0211. No other character is touched.
+    """
+    codec = _WINDOWS.get(charset, "cp1252")
+    return _CONTROL.sub(lambda found: _in_windows(found[0], codec), text)
+
+
+def _in_windows(control: str, codec: str) -> str:
+    if control in "\t\n\r\x0b\x0c":
+        return " "
+    if control < "\x80":
+        return ""
+    try:
+        return control.encode("latin-1").decode(codec)
+    except UnicodeDecodeError:
+        return ""
+
+
 def named(name: str | None) -> Charset | None:
     """The character set that MSH-18 names, by table 0211 or a spelling seen in the field; None for unknown ones."""
     return _BY_KEY.get(_NOT_ALPHANUMERIC.sub("", name.upper())) if name else None

@@ -8,14 +8,18 @@ from hl7v2.errors import Hl7Error
 
 _MUST_BE_HEX: Final = bytes(range(0x20)) + b"\x7f"
 """Control characters would end segments (CR, LF) or MLLP frames (VT, FS)."""
+_BLANK: Final = re.compile(rb"\.(?:br|sp|ce|sk)\s*[+-]?\d*", re.IGNORECASE)
+_NOTHING: Final = re.compile(rb"[HN]|\.(?:fi|nf|in|ti)\s*[+-]?\d*|[CM][0-9A-F]{4,6}|Z[^\s]*", re.IGNORECASE)
+"""What lays text out (2.7.6, 2.7.7, and a site's own Zxx): a line break or blank, or what no plain text shows."""
+_LONGEST_SEQUENCE: Final = 100
 
 
 class Delimiters:
     """Delimiters as single bytes; one that the message does not use is ``b""``."""
 
     __slots__ = (
-        "_escape_map", "_known", "_sequences", "_special", "component", "encoding_characters", "escape", "field",
-        "repetition", "subcomponent",
+        "_escape_map", "_known", "_sequences", "_special", "component", "component_text",
+        "encoding_characters", "escape", "field", "find_special", "repetition", "subcomponent",
     )  # fmt: skip
 
     def __init__(self, field: bytes, encoding_characters: bytes) -> None:
@@ -23,6 +27,10 @@ class Delimiters:
         self.encoding_characters = encoding_characters
         padded = [encoding_characters[i : i + 1] for i in range(5)]
         self.component, self.repetition, self.escape, self.subcomponent, truncation = padded
+        self.component_text = self.component.decode("ascii") or "\x00"  # a character that no message holds
+        others = self.repetition + self.escape + self.subcomponent
+        self.find_special = re.compile(b"[" + re.escape(others) + b"]" if others else rb"(?!)").search
+        """Looks for what divides or escapes, but for components and fields."""
         names = {b"F": field, b"S": self.component, b"T": self.subcomponent, b"R": self.repetition, b"E": self.escape}
         if truncation:
             names[b"P"] = truncation
@@ -55,6 +63,25 @@ class Delimiters:
             else:
                 plain += self._known.get(match[2], match[0])
         plain += _from_hex(pairs, codec)
+        plain += value[position:]
+        return bytes(plain)
+
+    def without_formatting(self, value: bytes) -> bytes:
+        """``value``, still encoded, without what lays text out: a blank for a line break, nothing for the rest."""
+        plain, position = bytearray(), 0
+        while (start := value.find(self.escape, position)) >= 0:
+            end = value.find(self.escape, start + 1)
+            if end < 0:
+                break
+            body = value[start + 1 : end] if end - start <= _LONGEST_SEQUENCE else b""
+            plain += value[position:start]
+            position = end + 1
+            if _BLANK.fullmatch(body):
+                plain += b" "
+            elif not _NOTHING.fullmatch(body):
+                is_known = body in self._known or self._sequences.fullmatch(value, start, end + 1) is not None
+                position = position if is_known else end
+                plain += value[start:position]
         plain += value[position:]
         return bytes(plain)
 

@@ -1,9 +1,11 @@
 """A segment of a message: its bytes, split into fields when someone looks."""
 
 from collections.abc import Mapping
+from itertools import compress
 from typing import Final
 
 from hl7v2 import paths
+from hl7v2.delimiters import Delimiters
 from hl7v2.encoding import Context, encode_component, encode_field, encode_leaf, encode_repetition
 from hl7v2.errors import Hl7Error
 from hl7v2.paths import Place
@@ -15,6 +17,9 @@ MAX_FIELDS: Final = 1000
 _LAST_FIELD: Final = MAX_FIELDS - 1
 _LINE_ENDS: Final = b"\r\n"
 _NULL_BYTES: Final = b'""'
+_NUMBERS: Final = tuple(range(MAX_FIELDS + 1))
+_NUMBERS_OF_HEADERS: Final = tuple(range(1, MAX_FIELDS + 2))
+"""Of a header the first field is its separator."""
 _HEADERS: Final = frozenset({b"MSH", b"FHS", b"BHS"})
 
 
@@ -25,7 +30,9 @@ class Segment:
 
     def __init__(self, line: bytes, context: Context) -> None:
         self._context = context
-        self.replace(line)
+        self._raw = content = line.rstrip(_LINE_ENDS)
+        self.line_end = line[len(content) :]
+        self._fields: list[bytes] | None = None
         self.id_bytes = line[:3]
         self._offset = 1 if self.id_bytes in _HEADERS else 0
 
@@ -33,6 +40,11 @@ class Segment:
     def id(self) -> str:
         """The segment's name: PID, OBX, ZDS."""
         return self.id_bytes.decode("ascii", "replace")
+
+    @property
+    def delimiters(self) -> Delimiters:
+        """Those of the message."""
+        return self._context.delimiters
 
     def __repr__(self) -> str:
         return f"<Segment {self.id}>"
@@ -42,7 +54,7 @@ class Segment:
         content = line.rstrip(_LINE_ENDS)
         self._raw = content
         self.line_end = line[len(content) :]
-        self._fields: list[bytes] | None = None
+        self._fields = None
 
     def to_bytes(self) -> bytes:
         """The segment with its line end, in the message's working character set."""
@@ -68,6 +80,51 @@ class Segment:
         subdivider, value = delimiters.subcomponent, self._value
         parts = _split(found, delimiters.component if component is None else subdivider)
         return [value(_pick(part, subdivider, 1) if subdivider in part else part) if part else None for part in parts]
+
+    def parts(self, field: int, *, as_text: bool = False) -> list[str]:
+        """The components of a field's first repetition, each by its first subcomponent: ``""`` where one is empty,
+        the two quotes of the HL7 null where one is that.
+
+        ``as_text``: for people to read, without the sequences that lay text out; a blank stands for a line break.
+        """
+        fields = self._fields or self._split_fields()
+        index = field - self._offset
+        found = fields[index] if index < len(fields) else b""
+        if not found:
+            return []
+        context = self._context
+        delimiters = context.delimiters
+        if delimiters.find_special(found) is None:
+            try:
+                return found.decode(context.codec).split(delimiters.component_text)
+            except UnicodeDecodeError:
+                pass
+        return self._parts(_pick(found, delimiters.repetition, 1), as_text=as_text)
+
+    def repetitions(self, field: int, *, as_text: bool = False) -> list[list[str]]:
+        """``parts`` of each repetition."""
+        found = self._field(field)
+        if not found:
+            return []
+        repetition = self._context.delimiters.repetition
+        if not repetition or repetition not in found:
+            return [self.parts(field, as_text=as_text)]
+        return [self._parts(one, as_text=as_text) for one in _split(found, repetition)]
+
+    def _parts(self, repetition: bytes, *, as_text: bool) -> list[str]:
+        if not repetition:
+            return []
+        delimiters = self._context.delimiters
+        if as_text and delimiters.escape and delimiters.escape in repetition:
+            repetition = delimiters.without_formatting(repetition)
+        subdivider = delimiters.subcomponent
+        split = _split(repetition, delimiters.component)
+        return [self._value(_pick(part, subdivider, 1)) or "" for part in split]
+
+    def filled(self) -> tuple[int, ...]:
+        """The numbers of the fields that are not empty."""
+        numbers = _NUMBERS_OF_HEADERS if self._offset else _NUMBERS
+        return tuple(compress(numbers, self._fields or self._split_fields()))[1:]
 
     def count(self, path: str) -> int:
         """How many repetitions the field has; an empty field has none."""

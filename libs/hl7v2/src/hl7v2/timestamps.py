@@ -36,9 +36,10 @@ def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
             if int(zone_minutes) > 59:
                 raise Hl7Error("102", location, "the zone offset is out of range")
             zone = _offset(sign, zone_hours, zone_minutes)
-        midnight = datetime(int(year), int(month or 1), int(day or 1))  # noqa: DTZ001  # the zone comes last
+        date = int(year), int(month or 1), int(day or 1)
         if hours < 24 and seconds < 60:
-            return midnight.replace(hour=hours, minute=minutes, second=seconds, microsecond=microseconds, tzinfo=zone)
+            return datetime(*date, hours, minutes, seconds, microseconds, tzinfo=zone)
+        midnight = datetime(*date)  # noqa: DTZ001  # the zone comes last
         wall = midnight + timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=microseconds)
         return wall.replace(tzinfo=zone)
     except (ValueError, OverflowError) as error:

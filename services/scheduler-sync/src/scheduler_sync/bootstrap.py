@@ -15,7 +15,7 @@ from chassis import hl7_inbound
 from chassis.certificates import Certificate, CertificateWatch
 from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
-from chassis.errors import Transient
+from chassis.errors import NeedsSetup, Transient
 from chassis.exclusive import Exclusive
 from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
@@ -36,7 +36,7 @@ from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.domain.link import System
-from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, StoredWork, TaskFeed
+from scheduler_sync.feeds import OpenWork, PowerServerFeed, ReadingCounter, Settlement, StoredWork, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.ports import Counter
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
@@ -66,7 +66,7 @@ class Core:
     metrics: Metrics
     handlers: Handlers
     open_work: OpenWork
-    listener: Hl7Listener[StoredWork, None]
+    listener: Hl7Listener[StoredWork, NeedsSetup | None]
 
 
 async def open_core(settings: SchedulerSyncSettings) -> Core:
@@ -74,6 +74,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
     site = Site(settings.site_file)
     store = await Store.open(settings.store)
     metrics = Metrics()
+    metrics.count("conflicts_total", 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
     directory = ResourceDirectory(lambda: site.file)
     resources = StoredResources(store.pool, site)
     handlers = Handlers(
@@ -83,9 +84,10 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         count=_counter(metrics),
         now=utc_now,
         clock_ahead=_lead_counter(metrics),
+        count_conflict=lambda source, outcome: metrics.count("conflicts_total", source=source, outcome=outcome),
     )
     open_work = OpenWork(site)
-    feed = PowerServerFeed(handlers, site, directory)
+    feed = PowerServerFeed(handlers, site, directory, _reading_counter(metrics))
     listener = Hl7Listener(
         store,
         host=settings.mllp.host,
@@ -95,6 +97,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         handle=feed.handle,
         metrics=metrics,
         ssl=settings.mllp.ssl_context(),
+        honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
     )
     return Core(store, site, directory, resources, metrics, handlers, open_work, listener)
 
@@ -272,6 +275,23 @@ def _lead_counter(metrics: Metrics) -> Callable[[timedelta], None]:
     def count(lead: timedelta) -> None:
         metrics.count("sender_clock_ahead_total")
         _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
+
+    return count
+
+
+def _reading_counter(metrics: Metrics) -> ReadingCounter:
+    """Counts what of messages is not read, and texts that were repaired. Labels are looked up once for each."""
+    known: dict[tuple[str, str], Callable[[], None]] = {}
+
+    def count(keys: list[tuple[str, str]], repairs: int) -> None:
+        for key in keys:
+            increment = known.get(key)
+            if increment is None:
+                segment, number = key
+                increment = known[key] = metrics.counter("hl7_ignored_total", segment=segment, field=number)
+            increment()
+        if repairs:
+            metrics.count("hl7_texts_repaired_total", repairs)
 
     return count
 

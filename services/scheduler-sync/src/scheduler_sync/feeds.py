@@ -15,7 +15,7 @@ import asyncpg
 from chassis import tracing
 from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.deliveries import Taken
-from chassis.errors import Permanent, Transient
+from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
 from chassis.transaction import Transaction
@@ -30,6 +30,7 @@ from scheduler_sync.ports import Resources, Work
 from scheduler_sync.site import Site
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
+ReadingCounter = Callable[[list[tuple[str, str]], int], None]
 TASK_CONSUMER: Final = "omegaai.tasks"
 _MOVE_CURSOR: Final = """
 INSERT INTO feed_cursor (feed, last_task_id, last_authored_on, read_at) VALUES ($1, $2, $3, $4)
@@ -64,10 +65,14 @@ class OpenWork:
 class PowerServerFeed:
     """HL7 messages to the handler of staff's changes."""
 
-    def __init__(self, handlers: Handlers, site: Site, resources: Resources) -> None:
+    def __init__(
+        self, handlers: Handlers, site: Site, resources: Resources, count: ReadingCounter = lambda _keys, _repairs: None
+    ) -> None:
+        """``count`` hears of each message what of it was not read, and how many of its texts were repaired."""
         self._handlers = handlers
         self._site = site
         self._resources = resources
+        self._count = count
 
     async def prefetch(self, work: StoredWork, items: Sequence[InboundHl7]) -> None:
         """Read all messages, then load their patients and links in one go."""
@@ -77,16 +82,20 @@ class PowerServerFeed:
         await work.patients.load(one for command in commands for one in command.patient.identifiers)
         await work.links.load(command.placer_number for command in commands)
 
-    async def handle(self, work: StoredWork, item: InboundHl7) -> None:
+    async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
+        """The setting that a word of the message waits for, which had its effect without that word."""
         command = work.commands[item.journal_id]
         if isinstance(command, Exception):
             raise command
-        origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at)
+        origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection)
         await self._handlers.staff_changed_appointment(command, work=work, origin=origin)
+        return command.waits_for
 
     def _read(self, item: InboundHl7) -> ChangeAppointmentByStaff | Exception:
         try:
-            return reader.read(item.message, self._site.file, self._resources, received_at=item.received_at)
+            return reader.read(
+                item.message, self._site.file, self._resources, received_at=item.received_at, count=self._count
+            )
         except (Permanent, Transient) as error:
             return error
 

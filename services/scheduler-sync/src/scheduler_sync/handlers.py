@@ -12,10 +12,12 @@ from uuid import UUID, uuid5
 
 import contracts
 from chassis.errors import NeedsSetup, Permanent, Transient
+from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.domain.appointment import AppointmentLink, Decision, Outcome
 from scheduler_sync.domain.link import Announcement, State, System
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep, step_for_powerserver
+from scheduler_sync.domain.studies import unknown_removals
 from scheduler_sync.messages import (
     AppointmentSnapshot,
     ChangeAppointmentByStaff,
@@ -29,6 +31,8 @@ from scheduler_sync.site import SiteFile
 PRODUCER: Final = "scheduler-sync"
 LARGEST_LEAD: Final = timedelta(minutes=2)
 """So far may PowerServer's clock be ahead of ours. A message from farther ahead would make all true ones look older."""
+MOST_BACK: Final = LARGEST_LEAD + timedelta(seconds=5)
+"""So far back goes the time of a sender whose clock was ahead and is set right, to a few seconds."""
 
 
 class Handlers:
@@ -43,14 +47,20 @@ class Handlers:
         count: Counter,
         now: Callable[[], datetime],
         clock_ahead: Callable[[timedelta], None] = lambda _lead: None,
+        count_conflict: Counter = lambda _source, _outcome: None,
     ) -> None:
-        """``clock_ahead`` hears of each message of PowerServer that was made later than may be, and by how much."""
+        """``clock_ahead`` hears of each message of PowerServer that was made later than may be, and by how much.
+
+        ``count_conflict`` hears of each line of the conflict log.
+        """
         self._site = site
         self._resources = resources
         self._powerserver = powerserver
         self._count = count
         self._now = now
         self._clock_ahead = clock_ahead
+        self._count_conflict = count_conflict
+        self._arrivals = Arrivals()
 
     async def staff_changed_appointment(
         self, command: ChangeAppointmentByStaff, *, work: Work, origin: Origin
@@ -58,17 +68,27 @@ class Handlers:
         """Staff booked or changed an appointment in PowerServer.
 
         Idempotent by PowerServer's time of the message against the link's and the patient's, and because a message that
-        changes nothing publishes and tells nothing. Raises NeedsSetup, Permanent.
+        changes nothing publishes and tells nothing. Raises NeedsSetup, also for what a person has to settle.
         """
         site = self._site()
         command = self._not_of_the_future(command, origin)
         patient, patient_is_news = self._patient(command, work, site, origin)
         link = work.links.by_placer_number(command.placer_number)
+        facts = command.appointment
         if link is None:
             link = _new_link(site.site, command, patient)
         elif link.patient_id != patient.id:
-            raise Permanent("PID-3: the placer number belongs to an appointment of another patient")
-        decision = link.hear_powerserver(command.appointment, said_at=command.said_at)
+            raise NeedsSetup(
+                "PID-3: the placer number belongs to an appointment of a patient with other numbers",
+                setting="PowerServer: send the patient's new number together with the one before (PID-3 repeats)",
+            )
+        elif unknown_removals(link.studies, link.accession_numbers, facts.study_changes) and facts.is_of_orders:
+            raise NeedsSetup(
+                "ORC-3: the order that is cancelled is not known of this appointment",
+                setting="PowerServer: send the appointment's orders as they are now",
+            )
+        said_at = self._in_order(("link", link.id), link.powerserver_heard_at, command.said_at, origin)
+        decision = link.hear_powerserver(facts, said_at=said_at, latest=_latest(command, said_at))
         if decision.outcome is Outcome.APPLIED and decision.link.slot is not None and not decision.link.resource:
             raise NeedsSetup(
                 "the message names no resource, and none is known of this appointment",
@@ -76,6 +96,8 @@ class Handlers:
             )
         deliveries = [self._tell_patient(patient, work, site)] if patient_is_news else []
         await self._follow_up(link, decision, patient, by="staff", deliveries=deliveries, work=work, origin=origin)
+        if decision.outcome is not Outcome.STALE:
+            self._arrivals.note(("link", link.id), origin.connection, decision.link.powerserver_heard_at)
         return decision
 
     async def omegaai_changed_appointment(
@@ -175,13 +197,25 @@ class Handlers:
         if command.said_at <= latest:
             return command
         self._clock_ahead(command.said_at - origin.received_at)
-        return replace(command, said_at=latest)
+        return replace(command, said_at=latest, said_until=None)
+
+    def _in_order(
+        self, key: tuple[str, UUID], heard_at: datetime | None, said_at: datetime, origin: Origin
+    ) -> datetime:
+        """``said_at``, or the time of what came before over the same connection.
+
+        A connection keeps its order. A sender whose clock was set right goes back by no more than its lead was, and
+        that counts as ``LARGEST_LEAD`` at most.
+        """
+        if heard_at is None or not heard_at - MOST_BACK <= said_at < heard_at:
+            return said_at
+        return heard_at if self._arrivals.was_last(key, origin.connection, heard_at) else said_at
 
     def _patient(
         self, command: ChangeAppointmentByStaff, work: Work, site: SiteFile, origin: Origin
     ) -> tuple[Patient, bool]:
         """The message's patient, registered or updated; whether others have to hear of it."""
-        known = work.patients.identified_by(command.patient.identifiers)
+        known = _one_patient(work, command)
         if known is None:
             patient = Patient.register(
                 contracts.uuid7(),
@@ -191,7 +225,10 @@ class Handlers:
                 said_at=command.said_at,
             )
         else:
-            patient = known.hear(command.patient, said_at=command.said_at)
+            said_at = self._in_order(("patient", known.id), known.heard_at, command.said_at, origin)
+            patient = known.hear(command.patient, said_at=said_at, latest=_latest(command, said_at))
+        if known is None or _latest(command, said_at) >= known.heard_at:
+            self._arrivals.note(("patient", patient.id), origin.connection, patient.heard_at)
         if patient is not known:
             work.patients.save(patient)
         if known is not None and patient.revision == known.revision:
@@ -233,6 +270,7 @@ class Handlers:
         if after.state is not State.NEW:
             work.links.note(_entry(before, decision, tuple(deliveries), origin))
         if decision.conflict is not None and after.state is not State.NEW:
+            self._count_conflict(origin.source, decision.outcome)
             work.links.note_conflict(
                 Conflict(after.id, self._now(), origin.source, origin.journal_id, decision.conflict)
             )
@@ -303,7 +341,7 @@ class Handlers:
             "who_acts_next": link.who_acts_next.value,
             "placer_number": link.placer_number,
             "filler_id": link.filler_id,
-            "accession_numbers": link.accession_numbers,
+            "accession_numbers": link.order_numbers,
             "by": by,
         }
         requested = link.requested_slot
@@ -323,7 +361,7 @@ class Handlers:
         else:
             message_class = contracts.AppointmentCancelled
             data = contracts.CancelledAppointmentData(
-                **values, reason=link.reason, no_show=link.step is WorkflowStep.NO_SHOW
+                **values, reason=link.reason or None, no_show=link.step is WorkflowStep.NO_SHOW
             )
         return contracts.new_message(
             message_class,
@@ -342,6 +380,21 @@ def cause_of_task(task_id: str) -> UUID:
 
 
 _TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
+
+
+def _one_patient(work: Work, command: ChangeAppointmentByStaff) -> Patient | None:
+    """The patient of the message's numbers; NeedsSetup when they are known as those of several patients."""
+    known = {one.id: one for one in work.patients.all_identified_by(command.patient.identifiers)}
+    if len(known) > 1:
+        raise NeedsSetup(
+            "PID-3: its numbers belong to different patients of the site",
+            setting="PowerServer and OmegaAI: find out whether they are one person, and merge them in both",
+        )
+    return next(iter(known.values()), None)
+
+
+def _latest(command: ChangeAppointmentByStaff, said_at: datetime) -> datetime:
+    return max(said_at, command.said_until or said_at)
 
 
 def _new_link(site: str, command: ChangeAppointmentByStaff, patient: Patient) -> AppointmentLink:

@@ -7,18 +7,24 @@ when it is sent but the ids that OmegaAI gave meanwhile.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
 
-from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, Resource, StaffFacts
+from chassis.errors import NeedsSetup
+from scheduler_sync.domain.appointment import AppointmentLink, Resource
+from scheduler_sync.domain.facts import RemoteFacts, StaffFacts
 from scheduler_sync.domain.patient import Patient, PatientFacts
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeAppointmentByStaff:
-    """PowerServer booked or changed an appointment (SIU or ORM). ``said_at`` is MSH-7, ``name`` e.g. SIU^S12."""
+    """PowerServer booked or changed an appointment (SIU or ORM). ``said_at`` is MSH-7, ``name`` e.g. SIU^S12.
+
+    Where MSH-7 leaves open when in a span it was made, ``said_at`` begins that span and ``said_until`` ends it.
+    ``waits_for`` is a word of the message that the site does not know and that nothing else of it needs.
+    """
 
     name: str
     placer_number: str
@@ -26,6 +32,8 @@ class ChangeAppointmentByStaff:
     appointment: StaffFacts
     resource: Resource | None
     said_at: datetime
+    said_until: datetime | None = None
+    waits_for: NeedsSetup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +58,24 @@ class Origin:
     message: str
     journal_id: UUID
     received_at: datetime
+    connection: int | None = None
+    """The connection of this process that it came over; None for what was not heard just now."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatientSnapshot:
-    """A Patient as OmegaAI should hold it. ``identifiers`` are (system, value) pairs, the first one identifies."""
+    """A Patient as OmegaAI should hold it. ``identifiers`` are (system, value) pairs, the first one identifies.
+
+    None is what PowerServer has never spoken of: OmegaAI's own stays. Empty is what it says there is none of. A sex of
+    which it has never spoken is ``""``.
+    """
 
     patient_id: UUID
     identifiers: tuple[tuple[str, str], ...]
-    family: str
-    given: str
+    family: str | None
+    given: str | None
     middle: str | None
-    birth_date: date | None
+    birth_date: date | Literal[""] | None
     sex: str
     email: str | None
     phone: str | None
@@ -73,18 +87,19 @@ class PatientSnapshot:
     def of(cls, patient: Patient, systems: Mapping[str, str]) -> "PatientSnapshot":
         """``systems`` maps an issuer to OmegaAI's system; identifiers of other issuers stay here."""
         address = patient.address
+        no_address: dict[str, str | None] | None = {} if patient.is_said("address") else None
         return cls(
             patient_id=patient.id,
             identifiers=tuple((systems[one.issuer], one.value) for one in patient.identifiers if one.issuer in systems),
-            family=patient.family,
-            given=patient.given,
-            middle=patient.middle,
-            birth_date=patient.birth_date,
-            sex=patient.sex,
-            email=patient.email,
-            phone=patient.phone,
+            family=patient.family if patient.is_said("family") else None,
+            given=patient.given if patient.is_said("given") else None,
+            middle=_said(patient, "middle"),
+            birth_date=_said(patient, "birth_date"),
+            sex=patient.sex if patient.is_said("sex") else "",
+            email=_said(patient, "email"),
+            phone=_said(patient, "phone"),
             language=patient.language,
-            address=None
+            address=no_address
             if address is None
             else {
                 "line": address.line,
@@ -105,8 +120,16 @@ class PatientSnapshot:
         values: dict[str, Any] = orjson.loads(payload)
         values["patient_id"] = UUID(values["patient_id"])
         values["identifiers"] = tuple((system, value) for system, value in values["identifiers"])
-        values["birth_date"] = date.fromisoformat(values["birth_date"]) if values["birth_date"] else None
+        values["birth_date"] = (
+            date.fromisoformat(values["birth_date"]) if values["birth_date"] else values["birth_date"]
+        )
         return cls(**values)
+
+
+def _said(patient: Patient, name: str) -> Any:
+    """The detail; empty when it was said that there is none, None when nobody has spoken of it."""
+    value = getattr(patient, name)
+    return "" if value is None and patient.is_said(name) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,29 @@ class SiteHl7(_Strict):
     sending_application: Text = "SUITE"
     sending_facility: str | None = None
     receiving_application: Text = "RAMSOFT"
+    acknowledgement: Literal["as-asked", "original"] = "as-asked"
+    """Whether MSH-15 and MSH-16 say how a message is answered, or each is answered AA, AE or AR."""
+    processing_ids: Annotated[tuple[Text, ...], Field(min_length=1)] = ("P",)
+    """MSH-11 of the messages that are taken: P is production, T training, D debugging."""
+    identifier_types: Annotated[tuple[Text, ...], Field(min_length=1)] = ("MR", "PI")
+    """CX-5 of the numbers that identify a patient. No other number does: accounts, visits, licences, insurances."""
+    untyped_identifiers: bool = True
+    """Whether a number without CX-5 identifies a patient."""
+    default_zone: Literal["message", "facility"] = "message"
+    """Where a time gives no offset: MSH-7's, where it gives another than the facility's then; or the facility's."""
+    duration_units: dict[str, Literal["seconds", "minutes", "hours", "days"]] = {}
+    """Units of this sender's beside the usual ones, such as a slot of its own."""
+    services: Literal["whole", "changes"] = "whole"
+    """Whether an SIU without a D, U or X among its AIS-2 gives the whole list of services, or those to add."""
+    order_statuses: dict[str, WorkflowStep] = {
+        "CM": WorkflowStep.COMPLETED, "CA": WorkflowStep.CANCELLED, "DC": WorkflowStep.CANCELLED,
+    }  # fmt: skip
+    """What ORC-5 means where ORC-16 is empty."""
+
+    @cached_property
+    def identifying_types(self) -> frozenset[str]:
+        """CX-5 in upper case."""
+        return frozenset(one.upper() for one in self.identifier_types)
 
 
 class SiteFile(_Strict):
@@ -88,6 +111,17 @@ class SiteFile(_Strict):
             if facility not in self.facilities:
                 raise ValueError(f"resource_aliases.{facility}: is not among facilities")
         return self
+
+    @cached_property
+    def authorities(self) -> Mapping[str, str]:
+        """The issuer that each key of ``issuers`` stands for: keys of one system are names of one authority."""
+        first: dict[str, str] = {}
+        return {issuer: first.setdefault(system, issuer) for issuer, system in self.issuers.items()}
+
+    @cached_property
+    def step_of_name(self) -> Mapping[str, WorkflowStep]:
+        """The step of each status name, in upper case."""
+        return {name.upper(): self.statuses[value] for name, value in reversed(self.status_names.items())}
 
     @cached_property
     def facility_of_organization(self) -> Mapping[str, str]:

@@ -5,10 +5,13 @@ what follows from it; the caller saves, publishes and tells.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
+from typing import Any, Final
 from uuid import UUID
 
+from scheduler_sync.domain import studies as studies_of
+from scheduler_sync.domain.facts import RemoteFacts, Slot, StaffFacts
 from scheduler_sync.domain.link import (
     STEP_AFTER,
     TRIGGER_OF_STEP,
@@ -22,67 +25,7 @@ from scheduler_sync.domain.link import (
     transition,
 )
 from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep, step_for_powerserver
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A time span on a resource, and the IANA zone of the facility that it is shown in.
-
-    Kept in UTC whatever offset it is given in: Python compares and subtracts datetimes of one zone by the wall clock,
-    which is an hour out where the clocks change.
-    """
-
-    start: datetime
-    end: datetime
-    zone: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "start", self.start.astimezone(UTC))
-        object.__setattr__(self, "end", self.end.astimezone(UTC))
-
-    @property
-    def minutes(self) -> int:
-        return int((self.end - self.start) / timedelta(minutes=1))
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """A study type on the appointment."""
-
-    code: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class StaffFacts:
-    """What one PowerServer message says of an appointment.
-
-    ``step`` is None when the message gives no status. What is None or empty is not said, so it changes nothing.
-    """
-
-    step: WorkflowStep | None
-    facility: str
-    resource: str | None
-    modality: str | None
-    slot: Slot | None
-    studies: tuple[Study, ...]
-    filler_id: str | None = None
-    accession_numbers: tuple[str, ...] = ()
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFacts:
-    """What OmegaAI's Appointment says: its status, its times, its version."""
-
-    fhir_id: str
-    version: str
-    status: FhirStatus
-    start: datetime | None
-    end: datetime | None
-    requested_start: datetime | None = None
-    requested_end: datetime | None = None
-    reason: str | None = None
+from scheduler_sync.domain.studies import Action, Study
 
 
 class Outcome(StrEnum):
@@ -132,6 +75,7 @@ class AppointmentLink:
     accession_numbers: tuple[str, ...] = ()
     requested_slot: Slot | None = None
     reason: str | None = None
+    """Why it was cancelled; empty when PowerServer took away what it had said."""
     powerserver_step: WorkflowStep | None = None
     """The status that PowerServer is known to show: by its own word, or because it acknowledged ours."""
     powerserver_heard_at: datetime | None = None
@@ -146,6 +90,12 @@ class AppointmentLink:
     revision: int = 0
 
     @property
+    def order_numbers(self) -> tuple[str, ...]:
+        """The accession numbers of its studies, as far as they are known."""
+        numbers = tuple(dict.fromkeys(one.order_number for one in self.studies if one.order_number))
+        return numbers or self.accession_numbers
+
+    @property
     def who_acts_next(self) -> WhoActs:
         return WHO_ACTS_NEXT[self.state]
 
@@ -154,32 +104,51 @@ class AppointmentLink:
         """What OmegaAI should show. A time that was taken away again is a cancelled Appointment, not a request."""
         return FhirStatus.CANCELLED if self.state is State.UNSCHEDULED else FHIR_STATUS_OF_STEP[self.step]
 
-    def hear_powerserver(self, facts: StaffFacts, *, said_at: datetime) -> Decision:
-        """Apply a message of PowerServer that it made at ``said_at`` (MSH-7)."""
-        if self.powerserver_heard_at is not None and said_at < self.powerserver_heard_at:
+    def hear_powerserver(self, facts: StaffFacts, *, said_at: datetime, latest: datetime | None = None) -> Decision:
+        """Apply a message of PowerServer that it made at ``said_at`` (MSH-7), or between that and ``latest``.
+
+        It is old only when it cannot have been made after what is known. What an old one would have changed of what
+        patients see is a conflict: a sender's clock that was set right looks the same.
+        """
+        known_at = self.powerserver_heard_at
+        if known_at is not None and (latest or said_at) < known_at:
             filled = self._with_missing_details(facts)
-            return Decision(filled, Outcome.STALE, changed=_differences(self, filled))
-        trigger, overruled = self._staff_trigger(facts, facts.slot or self.slot, said_at)
+            return Decision(
+                filled, Outcome.STALE, changed=_differences(self, filled), conflict=self._said_by_an_old(facts)
+            )
+        heard_at = said_at if known_at is None else max(said_at, known_at)
+        step, studies = self._step_and_studies(facts)
+        is_off = step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+        facts = replace(
+            facts,
+            step=step,
+            slot=self._slot_said(facts, studies),
+            reason=facts.reason if is_off or not facts.is_of_orders else None,
+        )
+        is_booked_again = self._is_booked_again(facts)
+        trigger, overruled = self._staff_trigger(facts, latest or said_at, is_booked_again=is_booked_again)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
         # PowerServer's messages come in the order in which it made them: once it says a status itself, nothing that is
         # older than what it took from us can follow.
         told_at = self.powerserver_told_at if overruled or facts.step is None else None
+        gone = {name: _EMPTY[name] for name in facts.deleted & _EMPTY.keys()}
+        kept = replace(self, **gone) if gone else self
         heard = replace(
             self,
             facility=facts.facility,
-            resource=facts.resource or self.resource,
-            modality=facts.modality or self.modality,
+            resource=facts.resource or kept.resource,
+            modality=facts.modality or kept.modality,
             slot=facts.slot or self.slot,
-            studies=facts.studies or self.studies,
-            filler_id=facts.filler_id or self.filler_id,
+            studies=studies,
+            filler_id=facts.filler_id or kept.filler_id,
             accession_numbers=_joined(self.accession_numbers, facts.accession_numbers),
-            reason=facts.reason or self.reason,
+            reason=None if is_booked_again else facts.reason or kept.reason,
             powerserver_step=step_shown,
-            powerserver_heard_at=said_at,
+            powerserver_heard_at=heard_at,
             powerserver_told_at=told_at,
         )
         changed = _differences(self, heard)
-        decision = self._moved(heard, trigger, changed)
+        decision = self._moved(heard, trigger, changed, state=State.NEW if is_booked_again else self.state)
         return replace(decision, conflict=overruled) if overruled and decision.conflict is None else decision
 
     def hear_omegaai(self, facts: RemoteFacts) -> Decision:
@@ -231,9 +200,63 @@ class AppointmentLink:
             return self
         return replace(self, powerserver_step=step, powerserver_told_at=at)
 
-    def _staff_trigger(self, facts: StaffFacts, slot: Slot | None, said_at: datetime) -> tuple[Trigger, str | None]:
-        step, has_no_time_yet = facts.step, self.state in {State.NEW, State.UNSCHEDULED}
-        if has_no_time_yet:
+    def _step_and_studies(self, facts: StaffFacts) -> tuple[WorkflowStep | None, tuple[Study, ...]]:
+        """The step that the message comes to, and the studies after it. The last order taken off is the whole."""
+        if facts.studies:
+            return facts.step, studies_of.whole(self.studies, facts.studies)
+        if not facts.study_changes:
+            has_moved = facts.slot is not None and facts.slot != self.slot
+            return facts.step, tuple(map(_without_time, self.studies)) if has_moved else self.studies
+        after = studies_of.changed(self.studies, facts.study_changes)
+        if not facts.is_of_orders:
+            return facts.step, after
+        if not after:
+            removed = tuple(one.study for one in facts.study_changes if one.study.code)
+            return facts.step or WorkflowStep.CANCELLED, self.studies or removed
+        are_all_done = all(study.is_done for study in after)
+        if facts.step is None and self.state is not State.NEW and are_all_done:
+            return WorkflowStep.COMPLETED, after
+        # What ends one order of several ends not the appointment.
+        ends_one = facts.step in {WorkflowStep.COMPLETED, WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+        return None if ends_one and not are_all_done else facts.step, after
+
+    def _slot_said(self, facts: StaffFacts, studies: tuple[Study, ...]) -> Slot | None:
+        """The slot by the message: its own, or from the studies that are left; None when it says none."""
+        said, known = facts.slot, self.slot
+        takes_off_alone = facts.is_of_orders and all(one.action is Action.REMOVE for one in facts.study_changes)
+        if takes_off_alone and facts.study_changes:
+            if not studies_of.changed(self.studies, facts.study_changes):
+                return said  # all of it is off: the time that the appointment had
+            said = None
+        if said is not None and facts.has_no_end and known is not None:
+            return replace(said, end=said.start + (known.end - known.start))
+        if facts.has_times_of_studies and (found := studies_of.span(studies)) is not None:
+            zone = said or known
+            return None if zone is None else Slot(*found, zone.zone)
+        return said
+
+    def _said_by_an_old(self, facts: StaffFacts) -> str | None:
+        """What patients would see differently if the message were news; None when nothing."""
+        if self.state in {State.DONE, State.CANCELLED}:
+            return None
+        step, studies = self._step_and_studies(facts)
+        slot = self._slot_said(facts, studies)
+        other = {
+            "slot": slot is not None and slot != self.slot,
+            "resource": facts.resource is not None and facts.resource != self.resource,
+            "studies": _shown(studies) != _shown(self.studies),
+            "status": step is not None and step is not self.powerserver_step,
+        }
+        names = ", ".join(name for name, is_other in other.items() if is_other)
+        return f"an older message by PowerServer's time (MSH-7) says otherwise, and is left: {names}" if names else None
+
+    def _staff_trigger(
+        self, facts: StaffFacts, said_at: datetime, *, is_booked_again: bool
+    ) -> tuple[Trigger, str | None]:
+        step, slot = facts.step, facts.slot or (None if "slot" in facts.deleted else self.slot)
+        if "slot" in facts.deleted and slot is None and step not in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}:
+            return Trigger.STAFF_ORDERED, None
+        if is_booked_again or self.state in {State.NEW, State.UNSCHEDULED}:
             if step is None:
                 trigger = Trigger.STAFF_ORDERED if slot is None else Trigger.STAFF_SCHEDULED
             else:
@@ -246,6 +269,13 @@ class AppointmentLink:
         if trigger is Trigger.STAFF_SCHEDULED and told_at is not None and said_at <= told_at:
             return Trigger.STAFF_UPDATED, "PowerServer's SCHEDULED is older than the status that it took from us"
         return trigger, None
+
+    def _is_booked_again(self, facts: StaffFacts) -> bool:
+        """A booking after the cancellation that PowerServer itself shows; one that crossed a patient's is none."""
+        if self.state is not State.CANCELLED or not facts.is_booking or facts.slot is None:
+            return False
+        off = {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+        return self.powerserver_step in off and facts.step not in off
 
     def _no_news(self, facts: RemoteFacts) -> Outcome | None:
         if facts.fhir_id != self.omegaai_id:
@@ -278,8 +308,11 @@ class AppointmentLink:
         asked = Slot(start, end or start + (self.slot.end - self.slot.start), self.slot.zone)
         return replace(heard, requested_slot=asked)
 
-    def _moved(self, heard: "AppointmentLink", trigger: Trigger, changed: tuple[str, ...]) -> Decision:
-        move = transition(self.state, trigger)
+    def _moved(
+        self, heard: "AppointmentLink", trigger: Trigger, changed: tuple[str, ...], *, state: State | None = None
+    ) -> Decision:
+        """``state``: where the move begins; NEW for what is booked again after it was cancelled."""
+        move = transition(state or self.state, trigger)
         if isinstance(move, Refusal):
             # What was heard of versions and times counts, the facts do not.
             kept = replace(
@@ -328,13 +361,28 @@ _TRIGGER_OF_FHIR_STATUS = {
     FhirStatus.CANCELLED: Trigger.PATIENT_CANCELLED,
 }
 _REQUESTS = frozenset({State.MOVE_REQUESTED, State.PATIENT_BOOKED})
-_SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step"})
+_SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
 """What both sides show: a change of these is told and published; other changes are kept only."""
-_COMPARED = ("facility", "resource", "modality", "slot", "studies", "filler_id", "accession_numbers", "requested_slot")
+_COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")
+_EMPTY: Final[dict[str, Any]] = {"resource": "", "modality": None, "filler_id": None, "reason": ""}
+"""What the null of a fact leaves. A slot that is taken away stays, for the card that is cancelled then."""
 
 
 def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, ...]:
-    return tuple(name for name in _COMPARED if getattr(before, name) != getattr(after, name))
+    found = [name for name in _COMPARED if getattr(before, name) != getattr(after, name)]
+    if before.studies != after.studies:
+        found.append("studies" if _shown(before.studies) != _shown(after.studies) else "study details")
+    return tuple(found)
+
+
+def _shown(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
+    """What both sides show of them."""
+    return [(study.code, study.description) for study in studies]
+
+
+def _without_time(study: Study) -> Study:
+    """A study of an appointment that was moved as a whole: where in it the study is now, nobody has said."""
+    return study if study.start is None else replace(study, start=None)
 
 
 def _joined(known: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:

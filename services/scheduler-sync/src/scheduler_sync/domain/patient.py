@@ -41,11 +41,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class PatientFacts:
-    """What one message says of a patient."""
+    """What one message says of a patient: UNSAID is left as it is known, None (or an empty name) is deleted."""
 
     identifiers: tuple[PatientIdentifier, ...]
-    family: str
-    given: str
+    family: str | Unsaid = UNSAID
+    given: str | Unsaid = UNSAID
     middle: str | Unsaid | None = UNSAID
     birth_date: date | Unsaid | None = UNSAID
     sex: Sex | Unsaid = UNSAID
@@ -55,7 +55,7 @@ class PatientFacts:
     address: Address | Unsaid | None = UNSAID
 
 
-DETAILS: Final = ("middle", "birth_date", "sex", "email", "phone", "language", "address")
+DETAILS: Final = ("family", "given", "middle", "birth_date", "sex", "email", "phone", "language", "address")
 """What a message may leave out."""
 
 
@@ -96,8 +96,8 @@ class Patient:
             id=patient_id,
             site=site,
             identifiers=facts.identifiers,
-            family=facts.family,
-            given=facts.given,
+            family=_or(facts.family, ""),
+            given=_or(facts.given, ""),
             middle=_or(facts.middle, None),
             birth_date=_or(facts.birth_date, None),
             sex=_or(facts.sex, "U"),
@@ -111,20 +111,25 @@ class Patient:
             revision=1,
         )
 
-    def hear(self, facts: PatientFacts, *, said_at: datetime) -> "Patient":
+    def hear(self, facts: PatientFacts, *, said_at: datetime, latest: datetime | None = None) -> "Patient":
         """The patient after a message; ``self`` when it is older than what is known or tells nothing of it.
+
+        It was made at ``said_at``, or between that and ``latest``: it is old only when it cannot be the newer one.
 
         Messages overtake each other, and leave details out: of each detail the newest word holds, whatever was said
         since of others. ``revision`` goes up by one when anything that others see has changed.
         """
+        latest = latest or said_at
         said = {name: value for name in DETAILS if (value := getattr(facts, name)) is not UNSAID}
-        news: dict[str, Any] = {name: value for name, value in said.items() if self._is_news(name, said_at)}
+        news: dict[str, Any] = {name: value for name, value in said.items() if self._is_news(name, latest)}
         heard_at = max(self.heard_at, said_at)
-        times = {name: said_at if name in news else self._detail_heard_at(name) for name in DETAILS}
-        if said_at >= self.heard_at:
+        times = {
+            name: self._heard_again_at(name, said_at) if name in news else self._detail_heard_at(name)
+            for name in DETAILS
+        }
+        if latest >= self.heard_at:
             known = set(self.identifiers)
             news["identifiers"] = self.identifiers + tuple(one for one in facts.identifiers if one not in known)
-            news["family"], news["given"] = facts.family, facts.given
         changed = replace(self, **news)
         after = replace(
             changed,
@@ -136,6 +141,14 @@ class Patient:
 
     def _detail_heard_at(self, name: str) -> datetime | None:
         return self.details_heard_at.get(name, self.heard_at)
+
+    def _heard_again_at(self, name: str, said_at: datetime) -> datetime:
+        heard_at = self._detail_heard_at(name)
+        return said_at if heard_at is None else max(said_at, heard_at)
+
+    def is_said(self, name: str) -> bool:
+        """Whether a message has ever said this detail, be it that there is none."""
+        return self.details_heard_at.get(name, self.heard_at) is not None
 
     def _is_news(self, name: str, said_at: datetime) -> bool:
         heard_at = self._detail_heard_at(name)

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import orjson
 
-from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
+from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.facts import Slot
 from scheduler_sync.domain.link import State
 from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
 from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.studies import Study
 
 PATIENT: Final = {
     "id": "uuid", "site": "text", "family": "text", "given": "text", "middle": "text", "birth_date": "date",
@@ -20,7 +22,8 @@ PATIENT: Final = {
 LINK: Final = {
     "id": "uuid", "site": "text", "placer_number": "text", "patient_id": "uuid", "facility": "text", "resource": "text",
     "modality": "text", "slot_start": "timestamptz", "slot_end": "timestamptz", "slot_zone": "text", "studies": "jsonb",
-    "state": "text", "step": "text", "who_acts_next": "text", "filler_id": "text", "accession_numbers": "jsonb",
+    "study_details": "jsonb", "state": "text", "step": "text", "who_acts_next": "text", "filler_id": "text",
+    "accession_numbers": "jsonb",
     "requested_start": "timestamptz", "requested_end": "timestamptz", "requested_zone": "text", "reason": "text",
     "powerserver_step": "text", "powerserver_heard_at": "timestamptz", "powerserver_told_at": "timestamptz",
     "omegaai_id": "text", "omegaai_version": "text", "omegaai_written_version": "text", "revision": "int",
@@ -71,6 +74,7 @@ def link_row(link: AppointmentLink) -> tuple[Any, ...]:
         link.id, link.site, link.placer_number, link.patient_id, link.facility, link.resource, link.modality,
         None if slot is None else slot.start, None if slot is None else slot.end, None if slot is None else slot.zone,
         encoded([[study.code, study.description] for study in link.studies]),
+        encoded([[one.code, one.start, one.minutes, one.order_number, one.is_done] for one in link.studies]),
         link.state.value, link.step.value, link.who_acts_next.value, link.filler_id,
         encoded(link.accession_numbers),
         None if requested is None else requested.start, None if requested is None else requested.end,
@@ -86,7 +90,7 @@ def link(row: Mapping[str, Any]) -> AppointmentLink:
         id=row["id"], site=row["site"], placer_number=row["placer_number"], patient_id=row["patient_id"],
         facility=row["facility"], resource=row["resource"], modality=row["modality"],
         slot=_slot(row["slot_start"], row["slot_end"], row["slot_zone"]),
-        studies=tuple(Study(code, description) for code, description in _json(row["studies"])),
+        studies=_studies(_json(row["studies"]), _json(row["study_details"])),
         state=State(row["state"]), step=WorkflowStep(row["step"]), filler_id=row["filler_id"],
         accession_numbers=tuple(row["accession_numbers"]),
         requested_slot=_slot(row["requested_start"], row["requested_end"], row["requested_zone"]),
@@ -95,6 +99,19 @@ def link(row: Mapping[str, Any]) -> AppointmentLink:
         omegaai_id=row["omegaai_id"], omegaai_version=row["omegaai_version"],
         omegaai_written_version=row["omegaai_written_version"], revision=row["revision"],
     )  # fmt: skip
+
+
+def _studies(shown: list[list[str]], details: list[list[Any]]) -> tuple[Study, ...]:
+    """``details`` stand beside ``shown``; those of another study are from before a change that did not know of them."""
+    found = []
+    for place, (code, description) in enumerate(shown):
+        study = Study(code, description)
+        if place < len(details) and details[place][0] == code:
+            _, start, minutes, number, is_done = details[place]
+            at = None if start is None else datetime.fromisoformat(start)
+            study = Study(code, description, at, minutes, number, is_done)
+        found.append(study)
+    return tuple(found)
 
 
 def _slot(start: Any, end: Any, zone: str | None) -> Slot | None:

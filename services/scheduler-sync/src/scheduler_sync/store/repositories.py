@@ -157,13 +157,10 @@ class PatientRepository:
         if wanted:
             await self._take(await self._connection.fetch(_LOCK_PATIENTS if lock else _READ_PATIENTS, wanted))
 
-    def identified_by(self, identifiers: Sequence[PatientIdentifier]) -> Patient | None:
-        """The patient of the first identifier that is known."""
-        for one in identifiers:
-            patient_id = self._by_identifier.get((one.issuer, one.value))
-            if patient_id is not None:
-                return self._patients.now[patient_id]
-        return None
+    def all_identified_by(self, identifiers: Sequence[PatientIdentifier]) -> list[Patient]:
+        """The patients whom these identifiers are known of; one for each that is known."""
+        found = [self._by_identifier.get((one.issuer, one.value)) for one in identifiers]
+        return [self._patients.now[patient_id] for patient_id in found if patient_id is not None]
 
     def by_id(self, patient_id: UUID) -> Patient | None:
         return self._patients.now.get(patient_id)

@@ -76,6 +76,7 @@ class AppointmentLinks(Base, table=True):
     slot_end: datetime | None = None
     slot_zone: str | None = None
     studies: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    study_details: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
     state: str = Field(index=True)
     step: str
     who_acts_next: str

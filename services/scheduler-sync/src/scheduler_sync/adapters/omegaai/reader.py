@@ -8,7 +8,7 @@ from uuid import UUID
 from scheduler_sync.adapters.omegaai import elements
 from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.elements import Json, malformed
-from scheduler_sync.domain.appointment import RemoteFacts
+from scheduler_sync.domain.facts import RemoteFacts
 from scheduler_sync.domain.statuses import FhirStatus
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
 

@@ -4,7 +4,7 @@ An update replaces the whole resource, so what others put there (extensions, not
 the suite owns are its own.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,6 +22,11 @@ _KEPT_OF_APPOINTMENT: Final = (
 _INSTANTS: Final = frozenset({"start", "end"})
 _CASELESS: Final = frozenset({"status", "gender", "use", "system", "required", "reference", "resourceType"})
 """Elements that the vendor's dialect writes in another case."""
+_TAKEN_AWAY: Final = frozenset({
+    "name", "family", "given", "birthDate", "telecom", "address", "line", "city", "state", "postalCode", "country",
+    "description", "serviceType", "minutesDuration", "cancelationReason",
+})  # fmt: skip
+"""Elements of the suite's that it may write at one time and leave out at another."""
 _MR: Final = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
 
 
@@ -44,34 +49,68 @@ def patient(snapshot: PatientSnapshot, existing: Json | None = None) -> Json:
     body["identifier"] = [
         {"use": "usual", "type": _MR, "system": system, "value": value} for system, value in snapshot.identifiers
     ]
-    given = [part for part in (snapshot.given, snapshot.middle) if part]
-    name = _without_empty({"use": "official", "family": snapshot.family, "given": given})
-    if len(name) > 1:
-        body["name"] = [name]
-    body["gender"] = _GENDER[snapshot.sex]
-    if snapshot.birth_date is not None:
-        body["birthDate"] = snapshot.birth_date.isoformat()
-    telecom = []
-    if snapshot.email:
-        telecom.append({"system": "email", "value": snapshot.email, "rank": 1})
-    if snapshot.phone:
-        telecom.append({"system": "phone", "value": snapshot.phone, "rank": 2})
-    if telecom:
-        body["telecom"] = telecom
-    if snapshot.address is not None:
-        address = _without_empty(
-            {
-                "line": [snapshot.address["line"]] if snapshot.address.get("line") else None,
-                "city": snapshot.address.get("city"),
-                "state": snapshot.address.get("state"),
-                "postalCode": snapshot.address.get("postal_code"),
-                "country": snapshot.address.get("country"),
-            }
-        )
-        if address:
-            body["address"] = [{"use": "home", **address}]
+    theirs = existing or {}
+    _put(body, "name", _name(snapshot, theirs))
+    if snapshot.sex:
+        body["gender"] = _GENDER[snapshot.sex]
+    else:
+        _put(body, "gender", code(theirs, "gender") or "unknown")
+    birth_date = theirs.get("birthDate") if snapshot.birth_date is None else snapshot.birth_date
+    _put(body, "birthDate", birth_date.isoformat() if isinstance(birth_date, date) else birth_date)
+    _put(body, "telecom", _telecom(snapshot, theirs))
+    _put(body, "address", _address(snapshot, theirs))
     body["managingOrganization"] = {"reference": f"Organization/{snapshot.organization}"}
     return body
+
+
+def _put(body: Json, name: str, value: Any) -> None:
+    if value not in (None, "", [], {}):
+        body[name] = value
+
+
+def _name(snapshot: PatientSnapshot, theirs: Json) -> list[Json] | None:
+    if snapshot.family is None and snapshot.given is None and snapshot.middle is None:
+        return _clean(theirs.get("name"))  # type: ignore[no-any-return]
+    known = next(iter(items(theirs, "name")), {})
+    known_given = [one for one in known.get("given") or [] if isinstance(one, str) and one]
+    first = known_given[:1] if snapshot.given is None else [snapshot.given]
+    second = known_given[1:] if snapshot.middle is None and snapshot.given is None else [snapshot.middle]
+    family = text(known, "family") if snapshot.family is None else snapshot.family
+    name = _without_empty({"family": family, "given": [one for one in (*first, *second) if one]})
+    return [{"use": "official", **name}] if name else None
+
+
+def _telecom(snapshot: PatientSnapshot, theirs: Json) -> list[Json]:
+    """Ours, the e-mail first; of what PowerServer has never spoken of, and of other kinds, what is there."""
+    found: list[Json] = []
+    known = [one for one in items(theirs, "telecom") if text(one, "value")]
+    for system, value, rank in (("email", snapshot.email, 1), ("phone", snapshot.phone, 2)):
+        if value:
+            found.append({"system": system, "value": value, "rank": rank})
+        elif value is None:
+            found += [_contact(one) for one in known if code(one, "system") == system]
+    return found + [_contact(one) for one in known if code(one, "system") not in {"email", "phone"}]
+
+
+def _contact(theirs: Json) -> Json:
+    codes = {name: code(theirs, name) for name in ("system", "use")}
+    return _without_empty({**_clean(theirs), **codes})
+
+
+def _address(snapshot: PatientSnapshot, theirs: Json) -> Any:
+    ours = snapshot.address
+    if ours is None:
+        return _clean(theirs.get("address"))
+    address = _without_empty(
+        {
+            "line": [ours["line"]] if ours.get("line") else None,
+            "city": ours.get("city"),
+            "state": ours.get("state"),
+            "postalCode": ours.get("postal_code"),
+            "country": ours.get("country"),
+        }
+    )
+    return [{"use": "home", **address}] if address else None
 
 
 def appointment(
@@ -119,7 +158,7 @@ def appointment(
     ]
     if status is FhirStatus.CANCELLED and snapshot.reason:
         body["cancelationReason"] = {"text": snapshot.reason}
-    elif existing is not None and stays:
+    elif existing is not None and stays and snapshot.reason is None:
         body.update(_kept(existing, ("cancelationReason",)))
     return body
 
@@ -135,13 +174,20 @@ def _answers(existing: Json) -> dict[str, str]:
 
 
 def is_same(ours: Json, existing: Json) -> bool:
-    """Whether a write of ``ours`` would change nothing, but for what the server adds (meta, text)."""
+    """Whether a write of ``ours`` would change nothing, but for what the server adds (meta, text).
+
+    An element of the suite's that ``ours`` leaves out, and that is there, is a difference: the write takes it away.
+    """
     return _equal(ours, existing)
 
 
 def _equal(ours: Any, theirs: Any, name: str = "") -> bool:
     if isinstance(ours, dict):
-        return isinstance(theirs, dict) and all(_equal(value, theirs.get(key), key) for key, value in ours.items())
+        return (
+            isinstance(theirs, dict)
+            and all(_equal(value, theirs.get(key), key) for key, value in ours.items())
+            and not any(theirs.get(key) not in (None, "", [], {}) for key in _TAKEN_AWAY - ours.keys())
+        )
     if isinstance(ours, list):
         return (
             isinstance(theirs, list)

@@ -1,151 +1,67 @@
 """SIU and ORM to one command. Whichever of the two brings a booking, the placer number is what joins it.
 
-Only the fields that are needed are read. What breaks the standard is Malformed (answered AR), what this site does not
-know is NeedsSetup (answered AE, kept, and replayed after the fix).
+Only the fields of ``table`` are read; the others are counted. What breaks the standard is Malformed (answered AR),
+what this site does not know is NeedsSetup (answered AE, kept, and replayed after the fix).
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from chassis.errors import Malformed
 from hl7v2 import Message
-from scheduler_sync.adapters.powerserver import fields
-from scheduler_sync.domain.appointment import Slot, StaffFacts, Study
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.adapters.powerserver import coverage, orders, schedule, values
+from scheduler_sync.adapters.powerserver.coverage import Coverage, Key
+from scheduler_sync.adapters.powerserver.values import DATA_TYPE_ERROR, Reading
 from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
-from scheduler_sync.site import SiteFacility, SiteFile
+from scheduler_sync.site import SiteFile
 
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
-UNSUPPORTED_EVENT_CODE: Final = "201"
+UNSUPPORTED_PROCESSING_ID: Final = "202"
 
-_SIU_MEANS: Final[dict[str, WorkflowStep | None]] = {
-    "S12": WorkflowStep.SCHEDULED,
-    "S13": None,
-    "S14": None,
-    "S15": WorkflowStep.CANCELLED,
-    "S26": WorkflowStep.NO_SHOW,
-}
-"""What the event alone says of the status, where SCH-25 is empty."""
-_ENDINGS: Final = frozenset({WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW})
-_ORDER_CONTROLS: Final = frozenset({"NW", "XO", "SC", "CA", "OC", "DC"})
-_CANCELLING_CONTROLS: Final = frozenset({"CA", "OC", "DC"})
+_COVERAGE: Final = Coverage()
 
 
-def read(message: Message, site: SiteFile, resources: Resources, *, received_at: datetime) -> ChangeAppointmentByStaff:
-    """The command that a message of PowerServer is. Raises Malformed, NeedsSetup, Transient."""
-    if message.type == "SIU":
-        return _siu(message, site, resources, received_at)
-    if message.type == "ORM":
-        return _orm(message, site, resources, received_at)
-    raise Malformed("MSH-9.1: only SIU and ORM are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
+def read(
+    message: Message,
+    site: SiteFile,
+    resources: Resources,
+    *,
+    received_at: datetime,
+    count: Callable[[list[Key], int], None] | None = None,
+) -> ChangeAppointmentByStaff:
+    """The command that a message of PowerServer is. Raises Malformed, NeedsSetup, Transient.
+
+    ``count`` is told what of a message that was read was passed over, and how many of its texts were repaired.
+    """
+    reading = Reading(message, site)
+    kind = values.code(reading.msh.parts(9), 1)
+    if kind not in ("SIU", "ORM"):
+        raise Malformed("MSH-9.1: only SIU and ORM are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
+    _check_processing_id(reading)
+    _check_whole(reading)
+    read_it = schedule.read if kind == "SIU" else orders.read
+    command = read_it(reading, resources, received_at)
+    if count is not None:
+        passed_over = [coverage.key_of(segment, number) for segment, number in reading.ignored]
+        count(passed_over + _COVERAGE.unread(kind, reading.segments, site.hl7.orm_resource_field), reading.repairs)
+    return command
 
 
-def placer_number(message: Message) -> str | None:
-    """SCH-1 or ORC-2, to load the link of a message before it is read."""
-    return message.get("SCH-1") or message.get("ORC-2") or message.get("OBR-2")
+def _check_processing_id(reading: Reading) -> None:
+    found = values.code(reading.msh.parts(11), 1)
+    if found is not None and found not in reading.site.hl7.processing_ids:
+        raise Malformed(
+            "MSH-11: messages of this processing id are not taken on this line",
+            location="MSH-11",
+            code=UNSUPPORTED_PROCESSING_ID,
+        )
 
 
-def _siu(message: Message, site: SiteFile, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
-    if message.trigger not in _SIU_MEANS:
-        raise Malformed("MSH-9.2: this SIU event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
-    placer = fields.required(message, "SCH-1")
-    fields.required(message, "PID-3.1")
-    implied = _SIU_MEANS[message.trigger]
-    if implied not in _ENDINGS and not (message.get("SCH-11.4") or message.get("AIS-4")):
-        raise Malformed("SCH-11.4 is missing", location="SCH-11.4", code=fields.REQUIRED_FIELD_MISSING)
-    patient = fields.patient(message, site)
-    code, facility = fields.facility(message, site, ("AIL-3.4", "PV1-3.4", "MSH-4"))
-    told = fields.step(message, "SCH-25", site)
-    step = implied if implied in _ENDINGS else told or implied
-    start = fields.time(message, "SCH-11.4", facility.zone) or fields.time(message, "AIS-4", facility.zone)
-    slot = _slot(message, facility, start, "SCH-11", ("SCH-11.3", "SCH-9", "AIS-7"))
-    name = fields.text(message, "AIG-3.1")
-    resource = None if name is None or step in _ENDINGS else resources.named(code, name)
-    studies = _studies([_coded(segment.get("3.1"), segment.get("3.2")) for segment in message.segments("AIS")])
-    return ChangeAppointmentByStaff(
-        name=f"SIU^{message.trigger}",
-        placer_number=placer,
-        patient=patient,
-        appointment=StaffFacts(
-            step=step,
-            facility=code,
-            resource=name,
-            modality=fields.text(message, "AIG-4") or (resource.modality if resource else None),
-            slot=slot,
-            studies=studies or _studies([_coded(message.get("SCH-7.1"), message.get("SCH-7.2"))]),
-            filler_id=fields.text(message, "SCH-2"),
-            reason=(fields.text(message, "SCH-6.2") or fields.text(message, "SCH-6.1")) if step in _ENDINGS else None,
-        ),
-        resource=resource,
-        said_at=fields.made_at(message, facility.zone, received_at),
-    )
-
-
-def _orm(message: Message, site: SiteFile, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
-    if message.trigger not in ("O01", ""):
-        raise Malformed("MSH-9.2: this ORM event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
-    control = fields.required(message, "ORC-1").upper()
-    if control not in _ORDER_CONTROLS:
-        raise Malformed("ORC-1: this order control is not taken", location="ORC-1", code="103")
-    placer = fields.required(message, "ORC-2")
-    for number, group in enumerate(message.segments("ORC"), 1):
-        if group.get("2") not in (None, placer):
-            where = f"ORC[{number}]-2"
-            raise Malformed(f"{where}: one message speaks of one placer number", location=where, code="207")
-    fields.required(message, "PID-3.1")
-    patient = fields.patient(message, site)
-    code, facility = fields.facility(message, site, ("ORC-13.4", "PV1-3.4", "MSH-4"))
-    step = WorkflowStep.CANCELLED if control in _CANCELLING_CONTROLS else fields.step(message, "ORC-16", site)
-    timing = "ORC-7" if message.get("ORC-7.4") else "OBR-27"
-    start = fields.time(message, f"{timing}.4", facility.zone)
-    if step is None and control == "NW":
-        step = WorkflowStep.ORDERED if start is None else WorkflowStep.SCHEDULED
-    name = fields.text(message, site.hl7.orm_resource_field)
-    resource = None if name is None or step in _ENDINGS else resources.named(code, name)
-    orders = message.segments("OBR")
-    accessions = [message.get("ORC-3"), *(order.get("3") for order in orders)]
-    return ChangeAppointmentByStaff(
-        name=f"ORM^O01 {control}",
-        placer_number=placer,
-        patient=patient,
-        appointment=StaffFacts(
-            step=step,
-            facility=code,
-            resource=name,
-            modality=fields.text(message, "OBR-24") or (resource.modality if resource else None),
-            slot=_slot(message, facility, start, timing, (f"{timing}.3",)),
-            studies=_studies([_coded(order.get("4.1"), order.get("4.2")) for order in orders]),
-            accession_numbers=tuple(dict.fromkeys(one for one in accessions if one)),
-            reason=fields.text(message, "NTE-3") if step in _ENDINGS else None,
-        ),
-        resource=resource,
-        said_at=fields.made_at(message, facility.zone, received_at),
-    )
-
-
-def _slot(
-    message: Message, facility: SiteFacility, start: datetime | None, timing: str, durations: Sequence[str]
-) -> Slot | None:
-    if start is None:
-        return None
-    end = fields.time(message, f"{timing}.5", facility.zone)
-    if end is None:
-        found = next((number for path in durations if (number := fields.minutes(message, path))), None)
-        if found is None:
-            where = f"{timing}.5"
-            raise Malformed(f"{where}: neither an end nor a duration", location=where, code="101")
-        end = start + timedelta(minutes=found)
-    if end <= start:
-        where = f"{timing}.5"
-        raise Malformed(f"{where}: the end is not after the start", location=where, code=fields.DATA_TYPE_ERROR)
-    return Slot(start, end, facility.time_zone)
-
-
-def _coded(code: str | None, description: str | None) -> tuple[str, str] | None:
-    return None if not code else (code, description or code)
-
-
-def _studies(found: Sequence[tuple[str, str] | None]) -> tuple[Study, ...]:
-    return tuple(Study(*one) for one in found if one is not None)
+def _check_whole(reading: Reading) -> None:
+    fragment = ((b"DSC", "DSC-1"), (b"ADD", "ADD-1"))
+    places = [(reading.msh, 14, "MSH-14"), *((one, 1, where) for name, where in fragment for one in reading.all(name))]
+    for segment, number, where in places:
+        if values.code(segment.parts(number), 1) is not None:
+            raise Malformed(f"{where}: a message in fragments is not taken", location=where, code=DATA_TYPE_ERROR)

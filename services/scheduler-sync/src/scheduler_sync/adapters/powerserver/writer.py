@@ -4,6 +4,7 @@ The bytes are made once, in the transaction that decides to tell, and kept in th
 under the same MSH-10, which is PowerServer's means to tell it from a new one.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -14,11 +15,13 @@ from hl7v2 import Message, format_timestamp
 from scheduler_sync.domain.appointment import AppointmentLink
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.studies import Study
 from scheduler_sync.site import SiteFile
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SIU_EVENT: Final = {WorkflowStep.CANCELLED: "S15", WorkflowStep.NO_SHOW: "S26"}
 _CHARSET: Final = "UNICODE UTF-8"
+_OID: Final = re.compile(r"[0-2](?:\.\d+)+", re.ASCII)
 
 
 def control_id(delivery_id: UUID) -> str:
@@ -81,21 +84,29 @@ def _add_appointment(
     )
     _add_patient(message, patient, link)
     message.add("RGS", {1: "1", 2: "A"})
-    for number, study in enumerate(studies, 1):
-        message.add("AIS", {1: number, 2: "A", 3: study, 4: start})
+    zone = site.facilities[link.facility].zone
+    for number, (study, coded) in enumerate(zip(link.studies, studies, strict=True), 1):
+        begin, _, length = _times_of(link, study, zone)
+        units = ["min", "minutes", "ISO+"] if length else None
+        message.add("AIS", {1: number, 2: "A", 3: coded, 4: begin, 7: length, 8: units})
     message.add("AIG", {1: "1", 2: "A", 3: [link.resource, link.resource], 4: link.modality})
     message.add("AIL", {1: "1", 2: "A", 3: [None, None, None, link.facility]})
 
 
 def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, step: WorkflowStep) -> None:
-    start, end, minutes = _times(link, site.facilities[link.facility].zone)
+    zone = site.facilities[link.facility].zone
     receiver, field = site.hl7.receiving_application, site.hl7.orm_resource_field
     control = "CA" if step is WorkflowStep.CANCELLED else "SC"
-    placer, timing = [link.placer_number, receiver], [None, None, minutes, start, end]
+    placer = [link.placer_number, receiver]
+    has_own_numbers = any(study.order_number for study in link.studies)
     _add_patient(message, patient, link)
     for number, study in enumerate(link.studies, 1):
-        known = link.accession_numbers[number - 1 : number]
-        accession = [known[0], receiver] if known else None
+        known = [study.order_number] if has_own_numbers else link.accession_numbers[number - 1 : number]
+        accession = [known[0], receiver] if known and known[0] else None
+        begin, end, minutes = _times_of(link, study, zone)
+        if begin is None and number == 1:
+            begin, end, minutes = _times(link, zone)  # an order of which none gives a time would be one without a time
+        timing = [None, None, minutes, begin, end] if begin or minutes else None
         place = [None, None, None, link.facility]
         message.add("ORC", {1: control, 2: placer, 3: accession, 7: timing, 13: place, 16: _status(site, step)})
         coded = [study.code, study.description, "99STUDYTYPE"]
@@ -111,6 +122,15 @@ def _status(site: SiteFile, step: WorkflowStep) -> list[str]:
     return [str(value), name, "99PS"]
 
 
+def _times_of(link: AppointmentLink, study: Study, zone: ZoneInfo) -> tuple[str | None, str | None, str | None]:
+    """Start, end and minutes of one study: its own, those of the appointment where it is the only one, or none."""
+    if study.start is None and study.minutes is None:
+        return _times(link, zone) if len(link.studies) == 1 else (None, None, None)
+    begin = None if study.start is None else format_timestamp(study.start.astimezone(zone))
+    end = None if study.end is None else format_timestamp(study.end.astimezone(zone))
+    return begin, end, None if study.minutes is None else str(study.minutes)
+
+
 def _times(link: AppointmentLink, zone: ZoneInfo) -> tuple[str | None, str | None, str | None]:
     if link.slot is None:
         return None, None, None
@@ -120,7 +140,8 @@ def _times(link: AppointmentLink, zone: ZoneInfo) -> tuple[str | None, str | Non
 
 def _add_patient(message: Message, patient: Patient, link: AppointmentLink) -> None:
     first = patient.identifiers[0]
-    identifier = [first.value, None, None, first.issuer]
+    is_oid = _OID.fullmatch(first.issuer) is not None
+    identifier = [first.value, None, None, [None, first.issuer, "ISO"] if is_oid else first.issuer]
     message.add(
         "PID",
         {

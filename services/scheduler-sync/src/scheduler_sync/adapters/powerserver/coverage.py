@@ -1,0 +1,52 @@
+"""What a message holds and the reader does not use, by segment and field."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from hl7v2 import Segment
+from scheduler_sync.adapters.powerserver.table import read_fields
+
+_MOST_SHAPES: Final = 5_000
+_HIGHEST_FIELD: Final = 60
+_NAMES: Final = (
+    "MSH EVN PID PD1 NK1 PV1 PV2 SCH TQ1 TQ2 NTE RGS AIS AIG AIL AIP ORC OBR OBX DG1 AL1 IN1 IN2 IN3 GT1 ACC ROL "
+    "CTI BLG FT1 PR1 RXO RXR RXC RQD RQ1 ODS ODT SFT UAC ARV ARQ APR CTD MRG DRG UB1 UB2 PDA SPM SAC IAM PRT OVR "
+    "DSC ADD ERR MSA QRD QRF"
+)
+_STANDARD: Final = frozenset(_NAMES.split(" "))
+Key = tuple[str, str]
+_Shape = tuple[str, str, bytes, tuple[int, ...]]
+
+
+class Coverage:
+    """Remembers, for each shape of a segment (which fields are filled), what of it is not read."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[_Shape, tuple[Key, ...]] = {}
+
+    def unread(self, message_type: str, segments: Iterable[Segment], resource_field: str) -> list[Key]:
+        """One key for each field that is filled and not read; labels are bounded, whatever is sent."""
+        read = read_fields(message_type, resource_field)
+        shapes, found = self._shapes, list[Key]()
+        for segment in segments:
+            shape = message_type, resource_field, segment.id_bytes, segment.filled()
+            keys = shapes.get(shape)
+            if keys is None:
+                keys = self._keep(shape, read)
+            found += keys
+        return found
+
+    def _keep(self, shape: _Shape, read: Mapping[bytes, frozenset[int]]) -> tuple[Key, ...]:
+        _, _, name, numbers = shape
+        known = read.get(name, frozenset())
+        keys = tuple(key_of(name.decode("ascii", "replace"), number) for number in numbers if number not in known)
+        if len(self._shapes) >= _MOST_SHAPES:
+            self._shapes.clear()
+        self._shapes[shape] = keys
+        return keys
+
+
+def key_of(segment: str, number: int) -> Key:
+    """The labels: a segment of the standard, ``Z`` or ``other``; a field's number or ``other``."""
+    name = segment if segment in _STANDARD else "Z" if segment.startswith("Z") else "other"
+    return name, str(number) if 0 < number <= _HIGHEST_FIELD and name in _STANDARD else "other"

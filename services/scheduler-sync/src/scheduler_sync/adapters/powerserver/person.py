@@ -1,0 +1,195 @@
+"""PID as facts: names, birth date, sex, contact points, language, address."""
+
+import re
+from datetime import date
+from typing import Final
+
+from chassis.errors import Malformed, NeedsSetup
+from hl7v2 import NULL, Segment
+from scheduler_sync.adapters.powerserver import values
+from scheduler_sync.adapters.powerserver.identity import identifiers
+from scheduler_sync.adapters.powerserver.values import Reading
+from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, Sex, Unsaid
+
+_SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U", "N": "U"}
+_DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)", re.ASCII)
+_MOST_REPETITIONS: Final = 20
+_LEGAL_NAME: Final = ("L", "", "D", "U", "R", "C", "B", "P")
+"""XPN-7 of the names that a person goes by here, the best first. Aliases, nicknames and maiden names are none."""
+_NO_HOME: Final = frozenset({"BA", "BDL", "BR", "F", "N", "RH"})
+"""XAD-7 of addresses where nobody lives now: bad ones, and those of birth."""
+_NO_PHONE: Final = frozenset({"FX", "MD", "BP", "INTERNET", "X.400"})
+"""XTN-3 of what nobody can be called on."""
+_NO_CALL: Final = frozenset({"NET", "BPN", "EMR"})
+"""XTN-2: network addresses, pagers, and whom to call in an emergency, who is somebody else."""
+_SECOND_BEST: Final = frozenset({"WPN", "ASN"})
+
+
+def facts(reading: Reading) -> PatientFacts:
+    """The one patient of the message. At least one number of record has to be of an issuer in the site file."""
+    segments = reading.all(b"PID")
+    if not segments:
+        raise Malformed("PID-3.1 is missing", location="PID-3.1", code=values.REQUIRED_FIELD_MISSING)
+    if len(segments) > 1:
+        raise NeedsSetup(
+            "PID[2]: the message is about several patients", setting="PowerServer: one appointment for each patient"
+        )
+    pid = segments[0]
+    family, given, middle = _name(reading, pid)
+    email, phone = _contacts(reading, pid)
+    language = reading.said(_first(pid.parts(15)))
+    return PatientFacts(
+        identifiers=identifiers(reading, pid),
+        family=family,
+        given=given,
+        middle=middle,
+        birth_date=_birth_date(reading, pid),
+        sex=_sex(_first(pid.parts(8))),
+        email=email,
+        phone=phone,
+        language="en" if language is None else language,
+        address=_address(reading, pid),
+    )
+
+
+def _first(parts: list[str]) -> str:
+    return parts[0] if parts else ""
+
+
+def _sex(found: str) -> Sex | Unsaid:
+    """The null is a sex that is not known (U), and so is a code of the site's own."""
+    return _SEX.get(found.strip().upper(), "U") if found else UNSAID
+
+
+def _name(reading: Reading, pid: Segment) -> tuple[str | Unsaid, str | Unsaid, str | Unsaid | None]:
+    """Family, given and second name of the best of the repetitions, by XPN-7."""
+    best: list[str] = []
+    rank = len(_LEGAL_NAME)
+    for parts in pid.repetitions(5, as_text=True)[:_MOST_REPETITIONS]:
+        if not any(parts[:3]):
+            continue
+        kind = parts[6].strip().upper() if len(parts) > 6 else ""
+        its_rank = _LEGAL_NAME.index(kind) if kind in _LEGAL_NAME else len(_LEGAL_NAME)
+        if its_rank < rank:
+            if best:
+                reading.ignore("PID", 5)
+            best, rank = parts, its_rank
+        else:
+            reading.ignore("PID", 5)
+    if best == [NULL]:
+        return "", "", None
+    family, given, middle = (reading.said(part) for part in [*best[:3], "", "", ""][:3])
+    return "" if family is None else family, "" if given is None else given, middle
+
+
+def _birth_date(reading: Reading, pid: Segment) -> date | Unsaid | None:
+    found = reading.said(_first(pid.parts(7)))
+    if found is None or isinstance(found, Unsaid):
+        return found
+    match = _DATE.match(found)
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3])) if match else _passed_over(reading, 7)
+    except ValueError:
+        return _passed_over(reading, 7)
+
+
+def _passed_over(reading: Reading, number: int) -> Unsaid:
+    reading.ignore("PID", number)
+    return UNSAID
+
+
+def _contacts(reading: Reading, pid: Segment) -> tuple[str | Unsaid | None, str | Unsaid | None]:
+    """E-mail and phone, each the first that is one; a phone at work when there is no other."""
+    found: dict[str, str | None] = {}
+    for parts in pid.repetitions(13, as_text=True)[:_MOST_REPETITIONS]:
+        if not any(parts):
+            continue
+        kind, contact = _contact(reading, parts)
+        if len(parts) > 3 and kind != "email":
+            _take(reading, found, "email", _email(reading, parts[3]) if parts[3] != NULL else None, parts[3])
+        if kind == "both":
+            found.setdefault("email", None)
+            found.setdefault("phone", None)
+        elif kind:
+            _take(reading, found, kind, contact, parts[0] or NULL)
+        elif contact:
+            reading.ignore("PID", 13)
+    phone = found.get("phone", UNSAID)
+    return found.get("email", UNSAID), phone if isinstance(phone, str) else found.get("at work", phone)
+
+
+def _take(reading: Reading, found: dict[str, str | None], kind: str, contact: str | None, written: str) -> None:
+    """The first of a kind; the null of one says that there is none, unless another repetition has one."""
+    if contact is None:
+        if written == NULL:
+            found.setdefault(kind, None)
+    elif found.get(kind) is None:
+        found[kind] = contact
+    else:
+        reading.ignore("PID", 13)
+
+
+def _contact(reading: Reading, parts: list[str]) -> tuple[str, str | None]:
+    """What a repetition is (email, phone, at work, both of the null, or none), and its e-mail address or number."""
+    if parts == [NULL]:
+        return "both", None
+    use, equipment = _upper(parts, 1), _upper(parts, 2)
+    address = _email(reading, parts[0]) or (_email(reading, parts[3]) if len(parts) > 3 else None)
+    if use == "NET" or equipment in {"INTERNET", "X.400"} or _email(reading, parts[0]):
+        return "email", address
+    if use in _NO_CALL or equipment in _NO_PHONE:
+        return "", parts[0]
+    if parts[0] == NULL:
+        return "phone", None
+    number = _phone(reading, parts)
+    if number is None:
+        return "", None
+    return ("at work" if use in _SECOND_BEST else "phone"), number
+
+
+def _email(reading: Reading, written: str) -> str | None:
+    return reading.clean(written).removeprefix("mailto:") if "@" in written else None
+
+
+def _phone(reading: Reading, parts: list[str]) -> str | None:
+    """XTN-1, else XTN-12, else what XTN-5 to XTN-8 make up; None without a digit in it."""
+    for written in (parts[0], *parts[11:12]):
+        if written and written != NULL:
+            number = reading.clean(written)
+            if any(char.isdecimal() for char in number):
+                return number
+            reading.ignore("PID", 13)
+    if len(parts) < 7:
+        return None
+    country, area, local, extension = (
+        "" if part == NULL else reading.clean(part) for part in [*parts[4:8], "", "", ""][:4]
+    )
+    if not any(char.isdecimal() for char in local):
+        return None
+    if country:
+        country = "+" + country.lstrip("+").lstrip("0")
+    return " ".join(part for part in (country, area, local, extension and f"ext. {extension}") if part)
+
+
+def _upper(parts: list[str], place: int) -> str:
+    return parts[place].strip().upper() if place < len(parts) else ""
+
+
+def _address(reading: Reading, pid: Segment) -> Address | Unsaid | None:
+    """The first repetition that is one; its parts are one value. The null of all of it deletes it."""
+    found: Address | Unsaid | None = UNSAID
+    for parts in pid.repetitions(11, as_text=True)[:_MOST_REPETITIONS]:
+        if not any(parts):
+            continue
+        if found is not UNSAID or _upper(parts, 6) in _NO_HOME:
+            reading.ignore("PID", 11)
+            continue
+        said = [None if not part or part == NULL else reading.clean(part) or None for part in parts[:6]]
+        said += [None] * (6 - len(said))
+        street, designation, *others = said
+        line = f"{street}, {designation}" if street and designation else street or designation
+        if line or any(others):
+            found = Address(line, *others)
+        elif NULL in parts[:6]:
+            found = None
+    return found

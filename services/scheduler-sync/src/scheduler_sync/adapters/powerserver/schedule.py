@@ -1,0 +1,229 @@
+"""SIU: a booking, its move, its change, its end. What the event says itself holds before the words of SCH-25."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from chassis.errors import Malformed, NeedsSetup
+from hl7v2 import NULL, Segment
+from scheduler_sync.adapters.powerserver import person, services, slots, statuses, values
+from scheduler_sync.adapters.powerserver.services import Parts, Service
+from scheduler_sync.adapters.powerserver.values import Reading
+from scheduler_sync.domain.facts import Slot, StaffFacts
+from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.studies import Action, Study
+from scheduler_sync.messages import ChangeAppointmentByStaff
+from scheduler_sync.ports import Resources
+
+UNSUPPORTED_EVENT_CODE: Final = "201"
+EVENTS: Final[dict[str, WorkflowStep | None]] = {
+    "S12": WorkflowStep.SCHEDULED,
+    "S13": None,
+    "S14": None,
+    "S15": WorkflowStep.CANCELLED,
+    "S26": WorkflowStep.NO_SHOW,
+}
+"""What the event alone says of the status."""
+ENDINGS: Final = frozenset({WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW})
+
+
+def read(reading: Reading, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
+    """The command. Malformed, NeedsSetup, Transient."""
+    trigger = values.code(reading.msh.parts(9), 2) or ""
+    if trigger not in EVENTS:
+        raise Malformed("MSH-9.2: this SIU event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
+    parts = services.parts(reading)
+    sch = parts.sch
+    placer = values.required(values.parts(sch, 1), "SCH-1")
+    assert sch is not None  # noqa: S101 - it holds the placer number
+    implied = EVENTS[trigger]
+    patient = person.facts(reading)
+    place = parts.place
+    code, facility = values.facility(
+        reading.site,
+        (
+            (None if place is None else place.segment, 3, 4, "AIL-3.4"),
+            (parts.pv1, 3, 4, "PV1-3.4"),
+            (reading.msh, 4, 1, "MSH-4"),
+        ),
+    )
+    made = slots.made(reading, facility, received_at)
+    reading.zone = made.zone
+    told = statuses.step(reading, sch, 25, "SCH-25")
+    step = implied if implied in ENDINGS else told or implied
+    is_off = step in ENDINGS
+    named = parts.resource
+    name = None if named is None else values.code(named.segment.parts(3), 1)
+    resource = None if name is None or is_off else resources.named(code, name)
+    start, has_own_start = _start(reading, parts, is_off=is_off)
+    booked = [services.service(reading, one, start) for one in parts.services] if not is_off else []
+    slot, has_no_end = _slot(
+        reading,
+        parts,
+        booked,
+        start,
+        lambda begin, end: slots.slot(begin, end, facility, resource, "SCH-11.5"),
+        is_off=is_off,
+    )
+    studies, changes = services.changes(reading, booked)
+    if not parts.services and (found := services.coded(reading, sch, 7)) is not None:
+        studies = (Study(*found),)
+    return ChangeAppointmentByStaff(
+        name=f"SIU^{trigger}",
+        placer_number=placer,
+        patient=patient,
+        appointment=StaffFacts(
+            step=step,
+            facility=code,
+            resource=name,
+            modality=(None if named is None else values.code(named.segment.parts(4), 1))
+            or (resource.modality if resource else None),
+            slot=slot,
+            studies=studies,
+            filler_id=values.code(sch.parts(2), 1),
+            reason=_reason(reading, sch) if is_off else None,
+            deleted=_deleted(parts, sch, is_off=is_off),
+            study_changes=changes,
+            has_times_of_studies=bool(changes) and not has_own_start,
+            has_no_end=has_no_end,
+            is_booking=trigger == "S12",
+        ),
+        resource=resource,
+        said_at=made.earliest,
+        said_until=made.latest,
+        waits_for=reading.waits_for,
+    )
+
+
+def _reason(reading: Reading, sch: Segment) -> str | None:
+    found = sch.parts(6, as_text=True)
+    return reading.text(found, 2) or reading.text(found, 1)
+
+
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def _deleted(parts: Parts, sch: Segment, *, is_off: bool) -> frozenset[str]:
+    """What the message takes away: by the HL7 null, or by the action code D of its segment."""
+    named = parts.resource
+    found = set()
+    if values.is_null(sch.parts(2)):
+        found.add("filler_id")
+    if is_off and values.is_null(sch.parts(6)):
+        found.add("reason")
+    if named is None:
+        found |= {"resource"} if parts.resources else set()
+    else:
+        if values.is_null(named.segment.parts(3)):
+            found.add("resource")
+        if values.is_null(named.segment.parts(4)):
+            found.add("modality")
+    return frozenset(found) if found else _NOTHING
+
+
+def _start(reading: Reading, parts: Parts, *, is_off: bool) -> tuple[datetime | None, bool]:
+    """The appointment's start, and whether it is its own (SCH-11, TQ1) and not a part's."""
+    try:
+        own = reading.time(values.parts(parts.sch, 11), 4, "SCH-11.4")
+        if own is None:
+            own = min(filter(None, (reading.time(one.parts(7), 1, "TQ1-7") for one in parts.tq1)), default=None)
+        if own is not None:
+            return own, True
+        places = [(4, one) for one in parts.services if one.action is not Action.REMOVE]
+        others = [(8, one) for one in parts.resources] + [(6, one) for one in parts.places]
+        for some in (places, [one for one in others if one[1].action is not Action.REMOVE]):
+            starts = [reading.time(one.segment.parts(number), 1, f"{one.where}-{number}") for number, one in some]
+            if found := [one for one in starts if one is not None]:
+                return min(found), False
+    except (Malformed, NeedsSetup):
+        if not is_off:
+            raise
+        reading.ignore("SCH", 11)  # the end of an appointment does not wait for a time that cannot be read
+    if not is_off and not any(one.action is not Action.SET for one in parts.services):
+        raise Malformed("SCH-11.4 is missing", location="SCH-11.4", code=values.REQUIRED_FIELD_MISSING)
+    return None, False
+
+
+def _slot(
+    reading: Reading,
+    parts: Parts,
+    booked: Sequence[Service],
+    start: datetime | None,
+    book: Callable[[datetime, datetime | None], tuple[Slot, bool]],
+    *,
+    is_off: bool,
+) -> tuple[Slot | None, bool]:
+    """From start to end, as ``book`` makes a slot of them; of what is off, none where they cannot be read."""
+    if start is None:
+        return None, False
+    try:
+        kept = [one for one in booked if one.part.action is not Action.REMOVE]
+        end = _own_end(reading, parts, start)
+        if end is None:
+            end = _end_of_services(kept, start) or _end_of_others(reading, parts, start)
+        own_starts = [one.start for one in kept if one.start is not None]
+        if len(own_starts) > 1:
+            start = min(start, *own_starts)
+            ends = [one.start + one.length for one in kept if one.start is not None and one.length is not None]
+            end = max([*ends, end]) if end is not None else max(ends, default=None)
+        if end is None and is_off:
+            return None, False
+        return book(start, end)
+    except (Malformed, NeedsSetup):
+        if not is_off:
+            raise
+        reading.ignore("SCH", 11)
+        return None, False
+
+
+def _own_end(reading: Reading, parts: Parts, start: datetime) -> datetime | None:
+    """SCH-11.5, else by a length: SCH-11.3 with a unit, SCH-9 in those of SCH-10, SCH-11.3 without; or TQ1's."""
+    sch = parts.sch
+    own = values.parts(sch, 11)
+    end = reading.time(own, 5, "SCH-11.5")
+    if end is not None or sch is None:
+        return end
+    timing, has_unit = reading.quantity_of_timing(own, "SCH-11.3")
+    length = timing if has_unit else None
+    length = length or reading.length(sch, 9, 10, "SCH") or timing
+    if length is not None:
+        return start + length
+    ends = [found for one in parts.tq1 if (found := end_of_tq1(reading, one, start)) is not None]
+    return max(ends, default=None)
+
+
+def end_of_tq1(reading: Reading, tq1: Segment, start: datetime | None) -> datetime | None:
+    """TQ1-8, else TQ1-6 from TQ1-7 (or ``start``) on."""
+    end = reading.time(tq1.parts(8), 1, "TQ1-8")
+    if end is not None:
+        return end
+    begin, length = reading.time(tq1.parts(7), 1, "TQ1-7") or start, length_of_tq1(reading, tq1)
+    return None if begin is None or length is None else begin + length
+
+
+def length_of_tq1(reading: Reading, tq1: Segment) -> timedelta | None:
+    """TQ1-6 (CQ): a number and its unit."""
+    found = values.code(tq1.parts(6), 1)
+    unit = next((part for part in tq1.components("6.2") if part and part != NULL), None)
+    return None if found is None else reading.quantity(found, unit, "TQ1-6", "TQ1-6.2")
+
+
+def _end_of_services(kept: Sequence[Service], start: datetime) -> datetime | None:
+    """The latest end; services that give no start of their own follow one another."""
+    lengths = [one.length for one in kept if one.length is not None]
+    if not lengths or len(lengths) < len(kept):
+        return None
+    ends = [one.start + one.length for one in kept if one.start is not None and one.length is not None]
+    in_a_row = sum((one.length for one in kept if one.start is None and one.length is not None), timedelta())
+    return max([*ends, start + in_a_row])
+
+
+def _end_of_others(reading: Reading, parts: Parts, start: datetime) -> datetime | None:
+    """By the longest of the resources and places."""
+    lengths = [
+        reading.length(one.segment, number, number + 1, one.where)
+        for number, some in ((11, parts.resources), (9, parts.places))
+        for one in some
+        if one.action is not Action.REMOVE
+    ]
+    return max((start + one for one in lengths if one is not None), default=None)

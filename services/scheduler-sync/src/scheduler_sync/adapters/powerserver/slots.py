@@ -1,0 +1,76 @@
+"""From when to when: what SIU and ORM share of it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from chassis.errors import Malformed, NeedsSetup
+from hl7v2 import Hl7Error, parse_timestamp
+from scheduler_sync.adapters.powerserver import values
+from scheduler_sync.adapters.powerserver.values import Reading
+from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.facts import Slot
+from scheduler_sync.site import SiteFacility
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """When a message was made: at ``earliest``, or at some time from that until ``latest``.
+
+    ``zone`` holds for its times that give no offset.
+    """
+
+    earliest: datetime
+    latest: datetime
+    zone: tzinfo
+
+
+def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Made:
+    """MSH-7, with the time of reception in place of one that is not there.
+
+    A time of an hour that comes twice, or never, leaves open which one it is, and so does one of a day alone.
+    HL7 lets MSH-7's offset hold for all of a message. A sender who stands in the facility's zone writes the offset of
+    the day on which it sends, which is not the one of an appointment in summer: then the facility's zone holds.
+    """
+    zone = facility.zone
+    found = values.code(reading.msh.parts(7), 1)
+    if found is None:
+        return Made(received_at, received_at, zone)
+    try:
+        given = parse_timestamp(found, zone, location="MSH-7")
+        earliest = latest = given.astimezone(UTC)
+        if not values.has_time_of_day(found):
+            latest = earliest + timedelta(days=1)
+        elif given.tzinfo is zone:
+            other = given.replace(fold=1).astimezone(UTC)
+            earliest, latest = min(earliest, other), max(earliest, other)
+        elif reading.site.hl7.default_zone == "message" and given.utcoffset() != earliest.astimezone(zone).utcoffset():
+            return Made(earliest, latest, given.tzinfo or zone)
+    except (Hl7Error, OverflowError) as error:
+        text = error.text if isinstance(error, Hl7Error) else "out of range"
+        raise Malformed(f"MSH-7: {text}", location="MSH-7", code=values.DATA_TYPE_ERROR) from error
+    return Made(earliest, latest, zone)
+
+
+def slot(
+    start: datetime, end: datetime | None, facility: SiteFacility, resource: Resource | None, where: str
+) -> tuple[Slot, bool]:
+    """The slot, and whether its length is the resource's for want of one in the message."""
+    has_no_end = end is None
+    if end is None:
+        minutes = None if resource is None else resource.duration_minutes
+        if minutes is None:
+            raise NeedsSetup(
+                f"{where}: the message gives neither an end nor a length, and the resource has no usual one",
+                setting="OmegaAI: Scheduler > Edit Healthcare Services > duration",
+            )
+        end = start + timedelta(minutes=minutes)
+    if end <= start:
+        raise Malformed(f"{where}: the end is not after the start", location=where, code=values.DATA_TYPE_ERROR)
+    return Slot(start, end, facility.time_zone), has_no_end
+
+
+def whole_minutes(length: timedelta | None) -> int | None:
+    """A length in minutes, where it is one of whole minutes."""
+    if length is None or length % timedelta(minutes=1):
+        return None
+    return length // timedelta(minutes=1)

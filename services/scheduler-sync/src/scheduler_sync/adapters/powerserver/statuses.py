@@ -1,0 +1,42 @@
+"""The words of a status (SCH-25, ORC-16, ORC-5), by the site file."""
+
+from chassis.errors import NeedsSetup
+from hl7v2 import Segment
+from scheduler_sync.adapters.powerserver import values
+from scheduler_sync.adapters.powerserver.values import Reading
+from scheduler_sync.domain.statuses import WorkflowStep
+
+
+def step(reading: Reading, segment: Segment, field: int, where: str) -> WorkflowStep | None:
+    """The workflow step of ``order value^name^99PS`` in ``field``; None when it is empty.
+
+    A word that the site does not know is left for set-up (``reading.waits_for``): the event holds without it.
+    """
+    parts = segment.parts(field)
+    value, name = values.code(parts, 1), values.code(parts, 2)
+    if value is None and name is None:
+        return None
+    site = reading.site
+    if value is not None and value.isdecimal():
+        found = site.statuses.get(int(value)) if len(value) < 10 else None
+        unknown, setting = f"status {value[:40]}", f"statuses.{value[:40]}"
+    else:
+        wanted = (name or value or "").upper()
+        found = site.step_of_name.get(wanted)
+        unknown, setting = f"status name {wanted[:60]!r}", f"status_names.{wanted[:60]}"
+    if found is None:
+        reading.ignore(segment.id, field)
+        reading.waits_for = NeedsSetup(f"{where}: {unknown} is not in the site file", setting=setting)
+    return found
+
+
+def step_of_order(reading: Reading, orc: Segment, where: str) -> WorkflowStep | None:
+    """ORC-16, else what ORC-5 (HL7 table 0038) means at this site."""
+    word = orc.parts(16)
+    if values.code(word, 1) is not None or values.code(word, 2) is not None:
+        return step(reading, orc, 16, f"{where}-16")
+    code = values.code(orc.parts(5), 1)
+    found = reading.site.hl7.order_statuses.get(code.upper()) if code else None
+    if code and found is None:
+        reading.ignore("ORC", 5)
+    return found

@@ -1,0 +1,94 @@
+"""Every field that is read, with its rule: what ``docs/architecture/wire.md`` lists, and what counts as not ignored.
+
+``null`` says what the HL7 null (``""``) does: ``deletes`` the value, or is ``none`` (as an empty field: what is named
+there cannot be taken away alone). An absent and an empty field leave what is known, everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """A field: ``of`` names the fact that it gives, ``rule`` says how it is read."""
+
+    segment: str
+    fields: tuple[int, ...]
+    messages: Literal["SIU", "ORM", "both"]
+    of: str
+    null: Literal["deletes", "none"]
+    rule: str
+
+
+_KEY: Final = "none"
+FIELDS: Final = (
+    FieldRule("MSH", (1, 2, 18), "both", "delimiters, character set", _KEY,
+              "what the bytes are in counts before what MSH-18 says; 0x80 to 0x9F are Windows' letters"),
+    FieldRule("MSH", (3, 4, 10), "both", "sender, control id", _KEY, "tell a repeat; MSH-4 also the facility, last"),
+    FieldRule("MSH", (5, 6), "both", "receiver", _KEY, "answered back, not compared"),
+    FieldRule("MSH", (7,), "both", "when it was made", _KEY,
+              "tells the newer of two; its offset holds for times without one (`default_zone`)"),
+    FieldRule("MSH", (9,), "both", "message and event", _KEY, "SIU^S12 to S15, S26; ORM^O01; else AR 200, 201"),
+    FieldRule("MSH", (11,), "both", "processing id", _KEY, "one of `processing_ids`, else AR 202"),
+    FieldRule("MSH", (12,), "both", "version", _KEY, "of the answer's form"),
+    FieldRule("MSH", (14,), "both", "continuation", _KEY, "a fragment (also DSC, ADD) is refused"),
+    FieldRule("MSH", (15, 16), "both", "acknowledgements", _KEY, "one of the two has to ask for success; else AR"),
+    FieldRule("PID", (3,), "both", "patient's numbers", _KEY,
+              "those of `identifier_types` (CX-5); authority by CX-4: namespace, universal id or both"),
+    FieldRule("PID", (2, 4), "both", "patient's numbers", _KEY, "as PID-3, where that has no number of record"),
+    FieldRule("PID", (5,), "both", "names", "deletes", "the best by XPN-7: legal, none, D, U, R, C, B, P; no alias"),
+    FieldRule("PID", (7,), "both", "birth date", "deletes", "a whole date, else passed over"),
+    FieldRule("PID", (8,), "both", "sex", "deletes", "F, M, O, A, U, N; others are U"),
+    FieldRule("PID", (11,), "both", "address", "deletes", "the first not bad or of birth (XAD-7), as one value"),
+    FieldRule("PID", (13,), "both", "phone, e-mail", "deletes",
+              "the first of each by XTN-2 and XTN-3; XTN-1, XTN-12 or XTN-5 to 8; what holds an @ is an e-mail"),
+    FieldRule("PID", (15,), "both", "language", "deletes", "a code; deleted, the site's default"),
+    FieldRule("PV1", (3,), "both", "facility", _KEY, "PV1-3.4, after AIL-3.4 or ORC-13.4"),
+    FieldRule("SCH", (1,), "SIU", "placer number", _KEY, "required"),
+    FieldRule("SCH", (2,), "SIU", "filler id", "deletes", "SCH-2.1"),
+    FieldRule("SCH", (6,), "SIU", "reason of the end", "deletes", "text, else code; of S15 and S26 alone"),
+    FieldRule("SCH", (7,), "SIU", "study", _KEY, "where there is no AIS"),
+    FieldRule("SCH", (9, 10), "SIU", "length", _KEY, "in the units of SCH-10, where SCH-11 gives no end"),
+    FieldRule("SCH", (11,), "SIU", "start, end", _KEY, "SCH-11.4, .5; .3 by its unit (M30); a day alone is refused"),
+    FieldRule("SCH", (25,), "SIU", "status", _KEY, "order value, else name, after the event; unknown: waits"),
+    FieldRule("TQ1", (6, 7, 8), "both", "length, start, end", _KEY, "where SCH-11, ORC-7 and OBR-27 give none"),
+    FieldRule("RGS", (2,), "SIU", "action", _KEY, "D: the whole group is off"),
+    FieldRule("AIS", (2, 3), "SIU", "study and what is done to it", _KEY,
+              "A, U, D, X; with D, U or X the others stay, else the list is whole (`services`)"),
+    FieldRule("AIS", (4, 5, 6), "SIU", "the study's own start", _KEY, "AIS-4, else AIS-5 after the appointment's"),
+    FieldRule("AIS", (7, 8), "SIU", "the study's own length", _KEY, "in the units of AIS-8"),
+    FieldRule("AIG", (2, 3), "SIU", "resource", "deletes", "the first that is not D; an appointment needs one"),
+    FieldRule("AIG", (4,), "SIU", "modality", "deletes", "else the resource's own"),
+    FieldRule("AIG", (8, 11, 12), "SIU", "start, length", _KEY, "where SCH, TQ1 and AIS give none"),
+    FieldRule("AIL", (2, 3), "SIU", "facility", _KEY, "AIL-3.4 of the first that is not D"),
+    FieldRule("AIL", (6, 9, 10), "SIU", "start, length", _KEY, "as AIG's"),
+    FieldRule("ORC", (1,), "ORM", "order control", _KEY, "of its own order: NW, XO, SC; CA, OC, DC take it off"),
+    FieldRule("ORC", (2,), "ORM", "placer number", _KEY, "required, the same in all"),
+    FieldRule("ORC", (3,), "ORM", "accession number", _KEY, "tells the order; else OBR-3"),
+    FieldRule("ORC", (5,), "ORM", "status", _KEY, "by `order_statuses`, where ORC-16 is empty"),
+    FieldRule("ORC", (7,), "ORM", "start, end", "deletes", ".4, .5, .3; else OBR-27; no end: the resource's length"),
+    FieldRule("ORC", (13,), "ORM", "facility", _KEY, "ORC-13.4"),
+    FieldRule("ORC", (16,), "ORM", "status", _KEY, "as SCH-25"),
+    FieldRule("OBR", (3,), "ORM", "accession number", _KEY, "as ORC-3"),
+    FieldRule("OBR", (4,), "ORM", "study", _KEY, "of its order"),
+    FieldRule("OBR", (24,), "ORM", "modality", "deletes", "else the resource's own"),
+    FieldRule("OBR", (27,), "ORM", "start, end", "deletes", "as ORC-7"),
+    FieldRule("NTE", (3,), "ORM", "reason of the end", "deletes", "of orders that are off: after their ORC or OBR"),
+)  # fmt: skip
+SET_IDS: Final = frozenset({"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX"})
+"""Segments whose first field is their place among their like: nobody needs it, and it is not counted as ignored."""
+
+
+@lru_cache(maxsize=16)
+def read_fields(message_type: str, resource_field: str) -> Mapping[bytes, frozenset[int]]:
+    """The numbers of the fields that are read of each segment. ``resource_field`` is a site's own place (OBR-19)."""
+    found: dict[bytes, set[int]] = {one.encode(): {1} for one in SET_IDS}
+    for rule in FIELDS:
+        if rule.messages in {"both", message_type}:
+            found.setdefault(rule.segment.encode(), set()).update(rule.fields)
+    if message_type == "ORM":
+        name, _, path = resource_field.partition("-")
+        found.setdefault(name.encode(), set()).add(int(path.partition(".")[0]))
+    return {name: frozenset(numbers) for name, numbers in found.items()}

@@ -1,0 +1,208 @@
+"""What a field may hold, read tolerantly: text, times, lengths, codes. One place for each kind of value.
+
+Absent and empty say nothing (UNSAID), the HL7 null deletes (None). What cannot be read is refused by the field's path.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
+
+from chassis.errors import Malformed, NeedsSetup
+from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
+from hl7v2.charsets import repaired
+from scheduler_sync.domain.patient import UNSAID, Unsaid
+from scheduler_sync.site import SiteFacility, SiteFile
+
+REQUIRED_FIELD_MISSING: Final = "101"
+DATA_TYPE_ERROR: Final = "102"
+TABLE_VALUE_NOT_FOUND: Final = "103"
+VALUE_TOO_LONG: Final = "104"
+LONGEST_IDENTIFIER: Final = 427
+"""Of the type EI; CX allows 250 and more. What is longer is no identifier, and has no place in an index."""
+LONGEST_LENGTH: Final = timedelta(days=1)
+_NUMBER: Final = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
+_QUANTITY: Final = re.compile(r"([A-Za-z]*)\s*(\d{1,9}(?:\.\d{1,6})?)\s*([A-Za-z]*)", re.ASCII)
+_SECONDS: Final = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+_UNITS: Final = {
+    **dict.fromkeys(("S", "SEC", "SECS", "SECOND", "SECONDS"), "seconds"),
+    **dict.fromkeys(("M", "MN", "MIN", "MINS", "MINUTE", "MINUTES"), "minutes"),
+    **dict.fromkeys(("H", "HR", "HRS", "HOUR", "HOURS"), "hours"),
+    **dict.fromkeys(("D", "DAY", "DAYS"), "days"),
+}
+"""Of UCUM, ISO+ and ANS+, and as words. Months and weeks are no length of an appointment."""
+
+
+class DayAloneError(NeedsSetup):
+    """A time gives the day and not the time of day."""
+
+
+class Reading:
+    """One message while it is read. ``ignored`` and ``repairs`` are counted when it is done.
+
+    ``ignored`` holds segments and fields that are read and hold a value that is passed over, ``repairs`` the number of
+    texts that had control characters; ``zone`` is that of times that give no offset.
+    """
+
+    __slots__ = ("_by_name", "_times", "charset", "ignored", "msh", "repairs", "segments", "site", "waits_for", "zone")
+
+    def __init__(self, message: Message, site: SiteFile) -> None:
+        self.site = site
+        self.charset = message.charset
+        self.segments = message.segments()
+        self.msh = self.segments[0]
+        self.ignored: list[tuple[str, int]] = []
+        self.repairs = 0
+        self.waits_for: NeedsSetup | None = None
+        self.zone: tzinfo = UTC
+        self._times: dict[str, datetime] = {}
+        by_name: dict[bytes, list[Segment]] = {}
+        for segment in self.segments:
+            by_name.setdefault(segment.id_bytes, []).append(segment)
+        self._by_name = by_name
+
+    def all(self, name: bytes) -> Sequence[Segment]:
+        """The segments of this name in their order."""
+        return self._by_name.get(name, ())
+
+    def clean(self, found: str) -> str:
+        """A text without control characters and without blanks around it."""
+        if not found.isprintable():
+            mended = repaired(found, self.charset)
+            self.repairs += mended != found
+            found = mended
+        return found.strip()
+
+    def said(self, found: str) -> str | Unsaid | None:
+        """A part of a field: UNSAID when it is empty, None when it is the null."""
+        if not found:
+            return UNSAID
+        return None if found == NULL else self.clean(found) or UNSAID
+
+    def text(self, parts: Sequence[str], number: int) -> str | None:
+        """The ``number``-th of a field's parts, for people; None when there is none, or the null."""
+        found = parts[number - 1] if number <= len(parts) else ""
+        if not found or found == NULL:
+            return None
+        found = self.clean(found)
+        return (" ".join(found.split()) if "  " in found else found) or None
+
+    def ignore(self, segment: str, number: int) -> None:
+        """A field's value is passed over."""
+        self.ignored.append((segment, number))
+
+    def time(self, parts: Sequence[str], number: int, where: str) -> datetime | None:
+        """The instant in a field's ``number``-th part, in UTC; None when it is empty. DayAloneError, Malformed."""
+        found = code(parts, number)
+        if found is None:
+            return None
+        at = self._times.get(found)
+        if at is None:
+            at = parsed(found, self.zone, where)
+            if not has_time_of_day(found):
+                raise DayAloneError(
+                    f"{where}: gives a day and no time of day", setting="PowerServer: send the start with its time"
+                )
+            self._times[found] = at
+        return at
+
+    def length(self, segment: Segment, number: int, units: int, where: str) -> timedelta | None:
+        """The length in field ``number``, in the units of field ``units`` (CE; minutes when empty)."""
+        found = code(segment.parts(number), 1)
+        if found is None:
+            return None
+        unit = segment.parts(units)
+        return self.quantity(found, code(unit, 1) or code(unit, 2), f"{where}-{number}", f"{where}-{units}")
+
+    def quantity(self, found: str, unit: str | None, where: str, where_unit: str) -> timedelta | None:
+        """A number with its unit as a length; None for zero, which says none."""
+        if _NUMBER.fullmatch(found) is None:
+            raise Malformed(f"{where}: is not a length", location=where, code=DATA_TYPE_ERROR)
+        length = timedelta(seconds=float(found) * self._seconds(unit, where_unit))
+        if length > LONGEST_LENGTH:
+            raise Malformed(f"{where}: is longer than a day", location=where, code=DATA_TYPE_ERROR)
+        return length or None
+
+    def quantity_of_timing(self, parts: Sequence[str], where: str) -> tuple[timedelta | None, bool]:
+        """TQ-3 (``M30``, ``H1``; a bare number is of minutes), and whether it gives its unit itself."""
+        found = code(parts, 3)
+        if found is None:
+            return None, False
+        match = _QUANTITY.fullmatch(found)
+        if match is None:
+            raise Malformed(f"{where}: is not a length", location=where, code=DATA_TYPE_ERROR)
+        unit = match[1] or match[3] or None
+        return self.quantity(match[2], unit, where, where), unit is not None
+
+    def _seconds(self, unit: str | None, where: str) -> int:
+        if unit is None:
+            return 60
+        own = self.site.hl7.duration_units
+        known = own.get(unit) or _UNITS.get(unit.upper()) or own.get(unit.upper())
+        if known is None:
+            raise NeedsSetup(f"{where}: the unit {unit[:40]!r} is not known", setting=f"hl7.duration_units.{unit[:40]}")
+        return _SECONDS[known]
+
+
+def parsed(found: str, zone: tzinfo, where: str) -> datetime:
+    """The instant in UTC; Malformed when it is none."""
+    try:
+        return parse_timestamp(found, zone, location=where).astimezone(UTC)
+    except (Hl7Error, OverflowError) as error:
+        text, code = (error.text, error.code) if isinstance(error, Hl7Error) else ("out of range", DATA_TYPE_ERROR)
+        raise Malformed(f"{where}: {text}", location=where, code=code) from error
+
+
+def has_time_of_day(found: str) -> bool:
+    """Whether a time that can be read gives more than the day."""
+    return found[8:10].isdecimal()
+
+
+def code(parts: Sequence[str], number: int) -> str | None:
+    """The ``number``-th part as it is, but for blanks around it; None when there is none, or the null."""
+    found = parts[number - 1] if number <= len(parts) else ""
+    return None if not found or found == NULL else found.strip() or None
+
+
+def required(parts: Sequence[str], where: str) -> str:
+    """The first part; Malformed when there is none, or one too long for an identifier."""
+    found = code(parts, 1)
+    if found is None:
+        raise Malformed(f"{where} is missing", location=where, code=REQUIRED_FIELD_MISSING)
+    return identifier(found, where)
+
+
+def identifier(value: str, where: str) -> str:
+    """``value``, when it is short enough for an identifier."""
+    if len(value) > LONGEST_IDENTIFIER:
+        raise Malformed(f"{where} is longer than an identifier can be", location=where, code=VALUE_TOO_LONG)
+    return value
+
+
+def facility(site: SiteFile, places: Iterable[tuple[Segment | None, int, int, str]]) -> tuple[str, SiteFacility]:
+    """The first facility code among ``places`` (segment, field, component, how that is called), with its entry."""
+    first = ""
+    for segment, number, component, where in places:
+        first = first or where
+        found = None if segment is None else code(segment.parts(number), component)
+        if found is not None:
+            known = site.facilities.get(found)
+            if known is None:
+                raise NeedsSetup(f"{where}: facility {found!r} is not in the site file", setting=f"facilities.{found}")
+            return found, known
+    raise Malformed(f"{first}: no facility is given", location=first, code=REQUIRED_FIELD_MISSING)
+
+
+def parts(segment: Segment | None, number: int) -> list[str]:
+    """The parts of a field of a segment that may not be there."""
+    return [] if segment is None else segment.parts(number)
+
+
+def is_null(found: Sequence[str], number: int = 1) -> bool:
+    """Whether the ``number``-th part, or the whole field, is the HL7 null."""
+    return found[0] == NULL if len(found) == 1 else number <= len(found) and found[number - 1] == NULL
+
+
+def nth(name: str, number: int) -> str:
+    """How the ``number``-th segment of a name is called in a path."""
+    return name if number == 1 else f"{name}[{number}]"

@@ -1,0 +1,70 @@
+"""What a message of either side says of an appointment."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.domain.studies import Study, StudyChange
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A time span on a resource, and the IANA zone of the facility that it is shown in.
+
+    Kept in UTC whatever offset it is given in: Python compares and subtracts datetimes of one zone by the wall clock,
+    which is an hour out where the clocks change.
+    """
+
+    start: datetime
+    end: datetime
+    zone: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", self.start.astimezone(UTC))
+        object.__setattr__(self, "end", self.end.astimezone(UTC))
+
+    @property
+    def minutes(self) -> int:
+        return int((self.end - self.start) / timedelta(minutes=1))
+
+
+@dataclass(frozen=True, slots=True)
+class StaffFacts:
+    """What one PowerServer message says of an appointment.
+
+    ``step`` is None when the message gives no status. What is None or empty is not said, so it changes nothing;
+    ``deleted`` names what the message takes away (the HL7 null). ``studies`` is the whole list, ``study_changes`` what
+    is different. ``is_of_orders``: each change is of an order of its own, and what none of them names stays as it is.
+    ``has_times_of_studies``: the slot follows from the studies. ``has_no_end``: the slot's length is the resource's
+    usual one. ``is_booking``: the message announces a booking (SIU^S12, ORM NW), not a change.
+    """
+
+    step: WorkflowStep | None
+    facility: str
+    resource: str | None
+    modality: str | None
+    slot: Slot | None
+    studies: tuple[Study, ...]
+    filler_id: str | None = None
+    accession_numbers: tuple[str, ...] = ()
+    reason: str | None = None
+    deleted: frozenset[str] = frozenset()
+    study_changes: tuple[StudyChange, ...] = ()
+    is_of_orders: bool = False
+    has_times_of_studies: bool = False
+    has_no_end: bool = False
+    is_booking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """What OmegaAI's Appointment says: its status, its times, its version."""
+
+    fhir_id: str
+    version: str
+    status: FhirStatus
+    start: datetime | None
+    end: datetime | None
+    requested_start: datetime | None = None
+    requested_end: datetime | None = None
+    reason: str | None = None

@@ -1,0 +1,125 @@
+"""The studies of an appointment, and what a message does to them.
+
+A message gives the whole list, or changes of it: an order speaks of its own study alone, and a segment's action code
+(HL7 table 0206) adds one, takes one off, or changes nothing of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study type on the appointment, with its own start (aware) and length in minutes where they are known.
+
+    ``order_number`` is the accession number of its order, ``is_done`` whether that order is completed.
+    """
+
+    code: str
+    description: str
+    start: datetime | None = None
+    minutes: int | None = None
+    order_number: str | None = None
+    is_done: bool = False
+
+    @property
+    def end(self) -> datetime | None:
+        """Where its length ends; None when start or length is not known."""
+        if self.start is None or self.minutes is None:
+            return None
+        return self.start + timedelta(minutes=self.minutes)
+
+
+class Action(Enum):
+    """What a message does to one study."""
+
+    SET = "set"
+    REMOVE = "remove"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyChange:
+    """One study's change. A removal may name its study by the order number alone (``code`` is empty then)."""
+
+    action: Action
+    study: Study
+
+
+def changed(known: tuple[Study, ...], changes: Sequence[StudyChange]) -> tuple[Study, ...]:
+    """``known`` after ``changes``: the others stay, in their order."""
+    after = list(known)
+    for change in changes:
+        place = _place(after, change.study)
+        if change.action is Action.REMOVE:
+            if is_of_all(change.study):
+                after.clear()
+            elif place is not None:
+                del after[place]
+        elif place is None:
+            after.append(change.study)
+        elif change.action is Action.SET:
+            after[place] = _merged(after[place], change.study)
+    return tuple(after)
+
+
+def whole(known: tuple[Study, ...], said: Sequence[Study]) -> tuple[Study, ...]:
+    """``said`` in the place of ``known``; what a message of this kind does not carry of a study stays with it."""
+    left = list(known)
+    after = []
+    for study in said:
+        place = _place(left, study)
+        after.append(study if place is None else _merged(left.pop(place), study))
+    return tuple(after)
+
+
+def unknown_removals(known: tuple[Study, ...], numbers: Sequence[str], changes: Sequence[StudyChange]) -> bool:
+    """Whether an order is taken off that is not of this appointment. ``numbers`` are all that ever were of it."""
+    return any(
+        change.action is Action.REMOVE
+        and not is_of_all(change.study)
+        and change.study.order_number not in numbers
+        and _place(known, change.study) is None
+        for change in changes
+    )
+
+
+def is_of_all(study: Study) -> bool:
+    """Whether a removal names no study: then it is of all of them."""
+    return not study.code and not study.order_number
+
+
+def span(studies: Sequence[Study]) -> tuple[datetime, datetime] | None:
+    """From the earliest start to the latest end; None when one of them has none of its own."""
+    starts = [study.start for study in studies if study.start is not None]
+    ends = [end for study in studies if (end := study.end) is not None]
+    if not studies or len(starts) < len(studies) or len(ends) < len(studies):
+        return None
+    return min(starts), max(ends)
+
+
+def _place(studies: Sequence[Study], wanted: Study) -> int | None:
+    """Where ``wanted`` stands: by its order number, else by its code where one of the two has no number."""
+    if wanted.order_number is not None:
+        same = [place for place, one in enumerate(studies) if one.order_number == wanted.order_number]
+        by_code = [place for place in same if studies[place].code == wanted.code]
+        if by_code:
+            return by_code[0]
+        if len(same) == 1:
+            return same[0]
+    for place, one in enumerate(studies):
+        if one.code == wanted.code and (one.order_number is None or wanted.order_number is None):
+            return place
+    if wanted.order_number is not None and len(studies) == 1 and studies[0].order_number is None and not wanted.code:
+        return 0
+    return None
+
+
+def _merged(known: Study, said: Study) -> Study:
+    return replace(
+        said,
+        order_number=said.order_number or known.order_number,
+        is_done=said.is_done or (known.is_done and known.code == said.code),
+    )
