@@ -274,9 +274,11 @@ class Suite:
         self._to_omegaai = OmegaAISender(omegaai, self.memory)  # type: ignore[arg-type]
         self._to_powerserver = PowerServerSender([powerserver], Steps(self.memory))
 
-    def hear(self, *raw: bytes) -> list[Exception | None]:
+    def hear(self, *raw: bytes, connection: int | None = None) -> list[Exception | None]:
         """Messages over MLLP, in one batch; what each that was not answered AA waits for. A repeat has no effect."""
         items = [InboundHl7.of(one, self.clock.now) for one in raw]
+        for item in items:
+            item.connection = connection
         outcomes = at_once(self._listener.run(items))
         errors = [one.error if isinstance(one, Failed) else None for one in outcomes]
         for error in errors:

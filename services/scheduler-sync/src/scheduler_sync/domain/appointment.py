@@ -274,8 +274,11 @@ class AppointmentLink:
         """A booking after the cancellation that PowerServer itself shows; one that crossed a patient's is none."""
         if self.state is not State.CANCELLED or not facts.is_booking or facts.slot is None:
             return False
-        off = {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
-        return self.powerserver_step in off and facts.step not in off
+        return self._is_off_there() and facts.step not in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+
+    def _is_off_there(self) -> bool:
+        """Whether PowerServer has cancelled it: what it says since and what is refused does not book it again."""
+        return self.powerserver_step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
 
     def _no_news(self, facts: RemoteFacts) -> Outcome | None:
         if facts.fhir_id != self.omegaai_id:
@@ -319,7 +322,7 @@ class AppointmentLink:
                 self,
                 omegaai_id=heard.omegaai_id,
                 omegaai_version=heard.omegaai_version,
-                powerserver_step=heard.powerserver_step,
+                powerserver_step=self.powerserver_step if self._is_off_there() else heard.powerserver_step,
                 powerserver_heard_at=heard.powerserver_heard_at,
                 powerserver_told_at=heard.powerserver_told_at,
             )
