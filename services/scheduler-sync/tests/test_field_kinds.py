@@ -16,7 +16,7 @@ from scheduler_sync.domain.link import State
 from scheduler_sync.domain.patient import UNSAID
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.messages import ChangeAppointmentByStaff
-from scheduler_sync.site import SiteFile, SiteHl7
+from scheduler_sync.site import SiteFile
 
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
 LATER = "20261125093100-0500"
@@ -63,7 +63,11 @@ class Line:
 
 
 def with_hl7(**hl7: Any) -> SiteFile:
-    return SITE.model_copy(update={"hl7": SiteHl7(**SITE.hl7.model_dump() | hl7)})
+    return site_with(hl7=SITE.hl7.model_dump() | hl7)
+
+
+def site_with(**values: Any) -> SiteFile:
+    return SiteFile.model_validate(SITE.model_dump() | values)
 
 
 def read(raw: bytes, site: SiteFile = SITE) -> ChangeAppointmentByStaff:
@@ -101,7 +105,7 @@ def pid(numbers: str = "4711^^^NORTHSIDE", **fields: str) -> str:
     ],
 )
 def test_a_number_of_record_identifies_by_its_type_and_its_authority(numbers, found):
-    site = SITE.model_copy(update={"issuers": {**SITE.issuers, "1.2.3": SITE.issuers["NORTHSIDE"]}})
+    site = site_with(issuers={**SITE.issuers, "1.2.3": SITE.issuers["NORTHSIDE"]})
     known = read(siu(pid=pid(numbers)), site).patient.identifiers
     assert [(one.issuer, one.value) for one in known] == [("NORTHSIDE", value) for value in found]
 

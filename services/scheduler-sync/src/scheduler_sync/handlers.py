@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 import contracts
 from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.domain.appointment import AppointmentLink, Decision, Outcome
+from scheduler_sync.domain.appointment import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
 from scheduler_sync.domain.link import Announcement, State, System
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep, step_for_powerserver
@@ -29,7 +29,7 @@ from scheduler_sync.ports import Conflict, Counter, HistoryEntry, ParkedTask, Po
 from scheduler_sync.site import SiteFile
 
 PRODUCER: Final = "scheduler-sync"
-LARGEST_LEAD: Final = timedelta(minutes=2)
+LARGEST_LEAD: Final = CLOCKS_DIFFER
 """So far may PowerServer's clock be ahead of ours. A message from farther ahead would make all true ones look older."""
 MOST_BACK: Final = LARGEST_LEAD + timedelta(seconds=5)
 """So far back goes the time of a sender whose clock was ahead and is set right, to a few seconds."""

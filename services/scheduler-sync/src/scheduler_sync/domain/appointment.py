@@ -5,7 +5,7 @@ what follows from it; the caller saves, publishes and tells.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -125,7 +125,7 @@ class AppointmentLink:
             slot=self._slot_said(facts, studies),
             reason=facts.reason if is_off or not facts.is_of_orders else None,
         )
-        is_booked_again = self._is_booked_again(facts)
+        is_booked_again = self._is_booked_again(facts, said_at)
         trigger, overruled = self._staff_trigger(facts, latest or said_at, is_booked_again=is_booked_again)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
         # PowerServer's messages come in the order in which it made them: once it says a status itself, nothing that is
@@ -270,9 +270,14 @@ class AppointmentLink:
             return Trigger.STAFF_UPDATED, "PowerServer's SCHEDULED is older than the status that it took from us"
         return trigger, None
 
-    def _is_booked_again(self, facts: StaffFacts) -> bool:
-        """A booking after the cancellation that PowerServer itself shows; one that crossed a patient's is none."""
+    def _is_booked_again(self, facts: StaffFacts, said_at: datetime) -> bool:
+        """A booking after the cancellation that PowerServer itself shows; one that crossed a patient's is none.
+
+        What it took from us has our clock's time, so that only a time beyond what clocks differ by is later.
+        """
         if self.state is not State.CANCELLED or not facts.is_booking or facts.slot is None:
+            return False
+        if self.powerserver_told_at is not None and said_at <= self.powerserver_told_at + CLOCKS_DIFFER:
             return False
         return self._is_off_there() and facts.step not in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
 
@@ -318,13 +323,14 @@ class AppointmentLink:
         move = transition(state or self.state, trigger)
         if isinstance(move, Refusal):
             # What was heard of versions and times counts, the facts do not.
+            shows = self if self._is_off_there() else heard
             kept = replace(
                 self,
                 omegaai_id=heard.omegaai_id,
                 omegaai_version=heard.omegaai_version,
-                powerserver_step=self.powerserver_step if self._is_off_there() else heard.powerserver_step,
+                powerserver_step=shows.powerserver_step,
                 powerserver_heard_at=heard.powerserver_heard_at,
-                powerserver_told_at=heard.powerserver_told_at,
+                powerserver_told_at=shows.powerserver_told_at,
             )
             why = f"{trigger} refused in state {self.state}: {move.why}"
             return Decision(kept, Outcome.REFUSED, trigger, conflict=why)
@@ -357,6 +363,8 @@ class AppointmentLink:
         )
 
 
+CLOCKS_DIFFER: Final = timedelta(minutes=2)
+"""So far may PowerServer's clock be ahead of ours."""
 _OMEGAAI = frozenset({System.OMEGAAI})
 _TRIGGER_OF_FHIR_STATUS = {
     FhirStatus.BOOKED: Trigger.PATIENT_CONFIRMED,
