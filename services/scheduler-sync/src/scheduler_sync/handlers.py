@@ -14,6 +14,7 @@ import contracts
 from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.domain.appointment import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
+from scheduler_sync.domain.facts import StaffFacts
 from scheduler_sync.domain.link import Announcement, State, System
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep, step_for_powerserver
@@ -82,7 +83,7 @@ class Handlers:
                 "PID-3: the placer number belongs to an appointment of a patient with other numbers",
                 setting="PowerServer: send the patient's new number together with the one before (PID-3 repeats)",
             )
-        elif unknown_removals(link.studies, link.accession_numbers, facts.study_changes) and facts.is_of_orders:
+        elif facts.is_of_orders and _takes_off_what_is_not_of(link, facts):
             raise NeedsSetup(
                 "ORC-3: the order that is cancelled is not known of this appointment",
                 setting="PowerServer: send the appointment's orders as they are now",
@@ -391,6 +392,13 @@ def _one_patient(work: Work, command: ChangeAppointmentByStaff) -> Patient | Non
             setting="PowerServer and OmegaAI: find out whether they are one person, and merge them in both",
         )
     return next(iter(known.values()), None)
+
+
+def _takes_off_what_is_not_of(link: AppointmentLink, facts: StaffFacts) -> bool:
+    """Whether an order is cancelled that is not of this appointment, which is not closed."""
+    if link.state in {State.CANCELLED, State.DONE}:
+        return False
+    return unknown_removals(link.studies, link.accession_numbers, facts.study_changes)
 
 
 def _latest(command: ChangeAppointmentByStaff, said_at: datetime) -> datetime:

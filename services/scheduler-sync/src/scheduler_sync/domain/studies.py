@@ -76,8 +76,11 @@ def whole(known: tuple[Study, ...], said: Sequence[Study]) -> tuple[Study, ...]:
 
 
 def unknown_removals(known: tuple[Study, ...], numbers: Sequence[str], changes: Sequence[StudyChange]) -> bool:
-    """Whether an order is taken off that is not of this appointment. ``numbers`` are all that ever were of it."""
-    return any(
+    """Whether an order is taken off that is not of this appointment. ``numbers`` are all that ever were of it.
+
+    Of an appointment whose studies nobody has told, none is unknown.
+    """
+    return bool(known) and any(
         change.action is Action.REMOVE
         and not is_of_all(change.study)
         and change.study.order_number not in numbers

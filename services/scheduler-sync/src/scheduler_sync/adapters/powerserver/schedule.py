@@ -56,7 +56,7 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
     name = None if named is None else values.code(named.segment.parts(3), 1)
     resource = None if name is None or is_off else resources.named(code, name)
     start, has_own_start = _start(reading, parts, is_off=is_off)
-    booked = [services.service(reading, one, start) for one in parts.services] if not is_off else []
+    booked = _booked(reading, parts, start, is_off=is_off)
     slot, has_no_end = _slot(
         reading,
         parts,
@@ -66,6 +66,8 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
         is_off=is_off,
     )
     studies, changes = services.changes(reading, booked)
+    if is_off:
+        changes = ()  # the whole ends, whatever is said of its parts
     if not parts.services and (found := services.coded(reading, sch, 7)) is not None:
         studies = (Study(*found),)
     return ChangeAppointmentByStaff(
@@ -119,6 +121,18 @@ def _deleted(parts: Parts, sch: Segment, *, is_off: bool) -> frozenset[str]:
         if values.is_null(named.segment.parts(4)):
             found.add("modality")
     return frozenset(found) if found else _NOTHING
+
+
+def _booked(reading: Reading, parts: Parts, start: datetime | None, *, is_off: bool) -> list[Service]:
+    found = []
+    for one in parts.services:
+        try:
+            found.append(services.service(reading, one, start))
+        except (Malformed, NeedsSetup):
+            if not is_off:
+                raise
+            reading.ignore("AIS", 4)
+    return found
 
 
 def _start(reading: Reading, parts: Parts, *, is_off: bool) -> tuple[datetime | None, bool]:
