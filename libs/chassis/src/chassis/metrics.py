@@ -90,8 +90,8 @@ class Metrics:
         counter = self._counters[name]
         (counter.labels(**labels) if labels else counter).inc(amount)
 
-    def counter(self, name: CounterName, **labels: str) -> Callable[[], None]:
-        """What adds one to the counter of these labels, for those who count often."""
+    def counter(self, name: CounterName, **labels: str) -> Callable[[float], None]:
+        """What adds to the counter of these labels, for those who count often."""
         return self._counters[name].labels(**labels).inc
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:

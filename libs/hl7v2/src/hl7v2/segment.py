@@ -121,6 +121,10 @@ class Segment:
         split = _split(repetition, delimiters.component)
         return [self._value(_pick(part, subdivider, 1)) or "" for part in split]
 
+    def shape(self) -> bytes:
+        """The segment's name and, a byte for each field, whether it is filled: the same for all segments like it."""
+        return self.id_bytes + bytes(map(bool, self._fields or self._split_fields()))
+
     def filled(self) -> tuple[int, ...]:
         """The numbers of the fields that are not empty."""
         numbers = _NUMBERS_OF_HEADERS if self._offset else _NUMBERS

@@ -1,7 +1,8 @@
 """The composition root: the one place that constructs things and knows them all."""
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +39,7 @@ from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.domain.link import System
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, ReadingCounter, Settlement, StoredWork, TaskFeed
 from scheduler_sync.handlers import Handlers
-from scheduler_sync.ports import Counter
+from scheduler_sync.ports import Counter as OutcomeCounter
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
@@ -280,23 +281,22 @@ def _lead_counter(metrics: Metrics) -> Callable[[timedelta], None]:
 
 
 def _reading_counter(metrics: Metrics) -> ReadingCounter:
-    """Counts what of messages is not read, and texts that were repaired. Labels are looked up once for each."""
-    known: dict[tuple[str, str], Callable[[], None]] = {}
+    """Counts what of a batch of messages is not read, and texts that were repaired. Labels are looked up once each."""
+    known: dict[tuple[str, str], Callable[[float], None]] = {}
 
-    def count(keys: list[tuple[str, str]], repairs: int) -> None:
-        for key in keys:
-            increment = known.get(key)
-            if increment is None:
-                segment, number = key
-                increment = known[key] = metrics.counter("hl7_ignored_total", segment=segment, field=number)
-            increment()
+    def count(keys: Iterable[tuple[str, str]], repairs: int) -> None:
+        for key, number in Counter(keys).items():
+            add = known.get(key)
+            if add is None:
+                add = known[key] = metrics.counter("hl7_ignored_total", segment=key[0], field=key[1])
+            add(number)
         if repairs:
             metrics.count("hl7_texts_repaired_total", repairs)
 
     return count
 
 
-def _counter(metrics: Metrics) -> Counter:
+def _counter(metrics: Metrics) -> OutcomeCounter:
     """Counts, and says, what had no effect and why."""
 
     def count(source: str, outcome: Outcome) -> None:

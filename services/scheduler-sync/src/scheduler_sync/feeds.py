@@ -3,7 +3,7 @@
 The HL7 feed and the Task feed run on the same batch executor of the chassis; nothing here decides anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,7 +30,7 @@ from scheduler_sync.ports import Resources, Work
 from scheduler_sync.site import Site
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
-ReadingCounter = Callable[[list[tuple[str, str]], int], None]
+ReadingCounter = Callable[[Iterable[tuple[str, str]], int], None]
 TASK_CONSUMER: Final = "omegaai.tasks"
 _MOVE_CURSOR: Final = """
 INSERT INTO feed_cursor (feed, last_task_id, last_authored_on, read_at) VALUES ($1, $2, $3, $4)
@@ -68,7 +68,7 @@ class PowerServerFeed:
     def __init__(
         self, handlers: Handlers, site: Site, resources: Resources, count: ReadingCounter = lambda _keys, _repairs: None
     ) -> None:
-        """``count`` hears of each message what of it was not read, and how many of its texts were repaired."""
+        """``count`` hears of each batch what of it was not read, and how many of its texts were repaired."""
         self._handlers = handlers
         self._site = site
         self._resources = resources
@@ -76,8 +76,10 @@ class PowerServerFeed:
 
     async def prefetch(self, work: StoredWork, items: Sequence[InboundHl7]) -> None:
         """Read all messages, then load their patients and links in one go."""
+        passed_over = reader.PassedOver()
         for item in items:
-            work.commands[item.journal_id] = self._read(item)
+            work.commands[item.journal_id] = self._read(item, passed_over)
+        self._count(passed_over.keys, passed_over.repairs)
         commands = [one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff)]
         await work.patients.load(one for command in commands for one in command.patient.identifiers)
         await work.links.load(command.placer_number for command in commands)
@@ -91,10 +93,10 @@ class PowerServerFeed:
         await self._handlers.staff_changed_appointment(command, work=work, origin=origin)
         return command.waits_for
 
-    def _read(self, item: InboundHl7) -> ChangeAppointmentByStaff | Exception:
+    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> ChangeAppointmentByStaff | Exception:
         try:
             return reader.read(
-                item.message, self._site.file, self._resources, received_at=item.received_at, count=self._count
+                item.message, self._site.file, self._resources, received_at=item.received_at, passed_over=passed_over
             )
         except (Permanent, Transient) as error:
             return error

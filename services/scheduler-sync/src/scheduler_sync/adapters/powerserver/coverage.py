@@ -15,34 +15,39 @@ _NAMES: Final = (
 )
 _STANDARD: Final = frozenset(_NAMES.split(" "))
 Key = tuple[str, str]
-_Shape = tuple[str, str, bytes, tuple[int, ...]]
+_Shapes = dict[bytes, tuple[Key, ...]]
 
 
 class Coverage:
     """Remembers, for each shape of a segment (which fields are filled), what of it is not read."""
 
     def __init__(self) -> None:
-        self._shapes: dict[_Shape, tuple[Key, ...]] = {}
+        self._shapes: dict[tuple[str, str], _Shapes] = {}
 
     def unread(self, message_type: str, segments: Iterable[Segment], resource_field: str) -> list[Key]:
         """One key for each field that is filled and not read; labels are bounded, whatever is sent."""
-        read = read_fields(message_type, resource_field)
-        shapes, found = self._shapes, list[Key]()
+        of = message_type, resource_field
+        shapes = self._shapes.get(of)
+        if shapes is None:
+            shapes = self._shapes[of] = {}
+        found: list[Key] = []
         for segment in segments:
-            shape = message_type, resource_field, segment.id_bytes, segment.filled()
+            shape = segment.shape()
             keys = shapes.get(shape)
             if keys is None:
-                keys = self._keep(shape, read)
-            found += keys
+                keys = self._keep(shapes, shape, segment, read_fields(*of))
+            if keys:
+                found += keys
         return found
 
-    def _keep(self, shape: _Shape, read: Mapping[bytes, frozenset[int]]) -> tuple[Key, ...]:
-        _, _, name, numbers = shape
-        known = read.get(name, frozenset())
-        keys = tuple(key_of(name.decode("ascii", "replace"), number) for number in numbers if number not in known)
-        if len(self._shapes) >= _MOST_SHAPES:
-            self._shapes.clear()
-        self._shapes[shape] = keys
+    def _keep(
+        self, shapes: _Shapes, shape: bytes, segment: Segment, read: Mapping[bytes, frozenset[int]]
+    ) -> tuple[Key, ...]:
+        known = read.get(segment.id_bytes, frozenset())
+        keys = tuple(key_of(segment.id, number) for number in segment.filled() if number not in known)
+        if len(shapes) >= _MOST_SHAPES:
+            shapes.clear()
+        shapes[shape] = keys
         return keys
 
 

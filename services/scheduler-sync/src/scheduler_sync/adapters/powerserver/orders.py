@@ -35,6 +35,7 @@ class Order:
     notes: list[Segment] = field(default_factory=list)
     others: list[Segment] = field(default_factory=list)
     control: str = ""
+    order_number: str | None = None
     step: WorkflowStep | None = None
     start: datetime | None = None
     end: datetime | None = None
@@ -63,8 +64,8 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
         ),
     )
     made = slots.made(reading, facility, received_at)
-    reading.zone = made.zone
     for one in orders:
+        one.order_number = _number(one)
         _read_times(reading, one)
     kept = [one for one in orders if not one.is_off]
     step = _step(orders, kept)
@@ -87,7 +88,7 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
             modality=values.code(values.parts(first, 24), 1) or (resource.modality if resource else None),
             slot=slot,
             studies=(),
-            accession_numbers=tuple(dict.fromkeys(n for one in orders if (n := _number(one)))),
+            accession_numbers=tuple(dict.fromkeys(n for one in orders if (n := one.order_number))),
             reason=_reason(reading, orders),
             deleted=_deleted(orders, kept, named, field_path, first),
             study_changes=tuple(_changes(reading, orders)),
@@ -248,7 +249,7 @@ def _changes(reading: Reading, orders: Sequence[Order]) -> list[StudyChange]:
     found = []
     for one in orders:
         code, text = coded(reading, one.obr, 4) or ("", "")
-        number = _number(one)
+        number = one.order_number
         if not one.is_off and not code and number is None:
             continue
         length = one.end - one.start if one.end is not None and one.start is not None else None
@@ -278,6 +279,12 @@ def _note(reading: Reading, note: Segment) -> str | None:
     return " ".join(line for line in lines if line is not None) or None
 
 
+def _has_no_start_by_null(one: Order) -> bool:
+    if b'""' in one.orc.encoded(7) and values.is_null(one.orc.parts(7), 4):
+        return True
+    return one.obr is not None and b'""' in one.obr.encoded(27) and values.is_null(one.obr.parts(27), 4)
+
+
 def _deleted(
     orders: Sequence[Order], kept: Sequence[Order], named: Segment | None, path: str, first: Segment | None
 ) -> frozenset[str]:
@@ -285,11 +292,10 @@ def _deleted(
     number, _, component = path.partition(".")
     if kept and values.is_null(values.parts(named, int(number)), int(component or 1)):
         found.add("resource")
-    if kept and values.is_null(values.parts(first, 24)):
+    if kept and first is not None and values.begins_null(first, 24):
         found.add("modality")
-    nulls = [values.is_null(one.orc.parts(7), 4) or values.is_null(values.parts(one.obr, 27), 4) for one in kept]
-    if nulls and all(nulls):
+    if kept and all(_has_no_start_by_null(one) for one in kept):
         found.add("slot")
-    if not kept and any(values.is_null(note.parts(3)) for one in orders for note in one.notes):
+    if not kept and any(values.begins_null(note, 3) for one in orders for note in one.notes):
         found.add("reason")
     return frozenset(found)

@@ -4,7 +4,7 @@ Only the fields of ``table`` are read; the others are counted. What breaks the s
 what this site does not know is NeedsSetup (answered AE, kept, and replayed after the fix).
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -20,7 +20,16 @@ from scheduler_sync.site import SiteFile
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
 UNSUPPORTED_PROCESSING_ID: Final = "202"
 
+_FRAGMENTS: Final = ((b"DSC", "DSC-1"), (b"ADD", "ADD-1"))
 _COVERAGE: Final = Coverage()
+
+
+@dataclass(slots=True)
+class PassedOver:
+    """What of messages nobody uses, by segment and field, and how many of their texts were repaired."""
+
+    keys: list[Key] = field(default_factory=list)
+    repairs: int = 0
 
 
 def read(
@@ -29,11 +38,11 @@ def read(
     resources: Resources,
     *,
     received_at: datetime,
-    count: Callable[[list[Key], int], None] | None = None,
+    passed_over: PassedOver | None = None,
 ) -> ChangeAppointmentByStaff:
     """The command that a message of PowerServer is. Raises Malformed, NeedsSetup, Transient.
 
-    ``count`` is told what of a message that was read was passed over, and how many of its texts were repaired.
+    ``passed_over`` takes up what of a message that was read nobody uses.
     """
     reading = Reading(message, site)
     kind = values.code(reading.msh.parts(9), 1)
@@ -43,9 +52,11 @@ def read(
     _check_whole(reading)
     read_it = schedule.read if kind == "SIU" else orders.read
     command = read_it(reading, resources, received_at)
-    if count is not None:
-        passed_over = [coverage.key_of(segment, number) for segment, number in reading.ignored]
-        count(passed_over + _COVERAGE.unread(kind, reading.segments, site.hl7.orm_resource_field), reading.repairs)
+    if passed_over is not None:
+        passed_over.keys += _COVERAGE.unread(kind, reading.segments, site.hl7.orm_resource_field)
+        if reading.ignored:
+            passed_over.keys += [coverage.key_of(segment, number) for segment, number in reading.ignored]
+        passed_over.repairs += reading.repairs
     return command
 
 
@@ -60,8 +71,10 @@ def _check_processing_id(reading: Reading) -> None:
 
 
 def _check_whole(reading: Reading) -> None:
-    fragment = ((b"DSC", "DSC-1"), (b"ADD", "ADD-1"))
-    places = [(reading.msh, 14, "MSH-14"), *((one, 1, where) for name, where in fragment for one in reading.all(name))]
+    places = [(reading.msh, 14, "MSH-14")]
+    for name, where in _FRAGMENTS:
+        if found := reading.all(name):
+            places.append((found[0], 1, where))
     for segment, number, where in places:
         if values.code(segment.parts(number), 1) is not None:
             raise Malformed(f"{where}: a message in fragments is not taken", location=where, code=DATA_TYPE_ERROR)

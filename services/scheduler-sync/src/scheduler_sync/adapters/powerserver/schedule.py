@@ -48,7 +48,6 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
         ),
     )
     made = slots.made(reading, facility, received_at)
-    reading.zone = made.zone
     told = statuses.step(reading, sch, 25, "SCH-25")
     step = implied if implied in ENDINGS else told or implied
     is_off = step in ENDINGS
@@ -109,16 +108,16 @@ def _deleted(parts: Parts, sch: Segment, *, is_off: bool) -> frozenset[str]:
     """What the message takes away: by the HL7 null, or by the action code D of its segment."""
     named = parts.resource
     found = set()
-    if values.is_null(sch.parts(2)):
+    if values.begins_null(sch, 2):
         found.add("filler_id")
-    if is_off and values.is_null(sch.parts(6)):
+    if is_off and values.begins_null(sch, 6):
         found.add("reason")
     if named is None:
         found |= {"resource"} if parts.resources else set()
     else:
-        if values.is_null(named.segment.parts(3)):
+        if values.begins_null(named.segment, 3):
             found.add("resource")
-        if values.is_null(named.segment.parts(4)):
+        if values.begins_null(named.segment, 4):
             found.add("modality")
     return frozenset(found) if found else _NOTHING
 

@@ -43,14 +43,9 @@ class Parts:
     resources: list[Part]
     places: list[Part]
 
-    @property
-    def resource(self) -> Part | None:
-        """The first that is not taken off."""
-        return _first(self.resources)
-
-    @property
-    def place(self) -> Part | None:
-        return _first(self.places)
+    resource: Part | None
+    """The first resource that is not taken off, and the first place."""
+    place: Part | None
 
 
 @dataclass(slots=True)
@@ -71,7 +66,12 @@ def parts(reading: Reading) -> Parts:
         for name in (b"AIS", b"AIG", b"AIL")
     ]
     return Parts(
-        next(iter(reading.all(b"SCH")), None), next(iter(reading.all(b"PV1")), None), reading.all(b"TQ1"), *lists
+        next(iter(reading.all(b"SCH")), None),
+        next(iter(reading.all(b"PV1")), None),
+        reading.all(b"TQ1"),
+        *lists,
+        resource=_first(lists[1]),
+        place=_first(lists[2]),
     )
 
 
@@ -89,6 +89,8 @@ def _in_groups_that_are_off(reading: Reading) -> Container[Segment]:
 
 
 def _action(segment: Segment) -> str:
+    if segment.encoded(2) == b"A":
+        return "A"  # nearly always
     return (values.code(segment.parts(2), 1) or "").upper()
 
 
@@ -125,8 +127,8 @@ def service(reading: Reading, part: Part, appointment_start: datetime | None) ->
         else:
             reading.ignore("AIS", 4)
     elif appointment_start is not None:
-        distance = reading.length(segment, 5, 6, where)
-        start = None if distance is None else appointment_start + distance
+        if values.code(segment.parts(5), 1) is not None:
+            start = appointment_start + (reading.length(segment, 5, 6, where) or timedelta())
     found = coded(reading, segment, 3)
     if found is None:
         reading.ignore("AIS", 3)

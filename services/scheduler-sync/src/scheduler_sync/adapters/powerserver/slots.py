@@ -1,7 +1,7 @@
 """From when to when: what SIU and ORM share of it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import Hl7Error, parse_timestamp
@@ -14,27 +14,24 @@ from scheduler_sync.site import SiteFacility
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """When a message was made: at ``earliest``, or at some time from that until ``latest``.
-
-    ``zone`` holds for its times that give no offset.
-    """
+    """When a message was made: at ``earliest``, or at some time from that until ``latest``."""
 
     earliest: datetime
     latest: datetime
-    zone: tzinfo
 
 
 def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Made:
-    """MSH-7, with the time of reception in place of one that is not there.
+    """MSH-7, with the time of reception in place of one that is not there. The zone of the other times follows.
 
     A time of an hour that comes twice, or never, leaves open which one it is, and so does one of a day alone.
     HL7 lets MSH-7's offset hold for all of a message. A sender who stands in the facility's zone writes the offset of
     the day on which it sends, which is not the one of an appointment in summer: then the facility's zone holds.
     """
+    reading.zone = facility.zone
     zone = facility.zone
     found = values.code(reading.msh.parts(7), 1)
     if found is None:
-        return Made(received_at, received_at, zone)
+        return Made(received_at, received_at)
     try:
         given = parse_timestamp(found, zone, location="MSH-7")
         earliest = latest = given.astimezone(UTC)
@@ -44,11 +41,11 @@ def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Mad
             other = given.replace(fold=1).astimezone(UTC)
             earliest, latest = min(earliest, other), max(earliest, other)
         elif reading.site.hl7.default_zone == "message" and given.utcoffset() != earliest.astimezone(zone).utcoffset():
-            return Made(earliest, latest, given.tzinfo or zone)
+            reading.zone = given.tzinfo or zone
     except (Hl7Error, OverflowError) as error:
         text = error.text if isinstance(error, Hl7Error) else "out of range"
         raise Malformed(f"MSH-7: {text}", location="MSH-7", code=values.DATA_TYPE_ERROR) from error
-    return Made(earliest, latest, zone)
+    return Made(earliest, latest)
 
 
 def slot(

@@ -6,7 +6,7 @@ Absent and empty say nothing (UNSAID), the HL7 null deletes (None). What cannot 
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
+from typing import ClassVar, Final
 
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
@@ -33,6 +33,9 @@ _UNITS: Final = {
 """Of UCUM, ISO+ and ANS+, and as words. Months and weeks are no length of an appointment."""
 
 
+_MOST_LENGTHS: Final = 1_000
+
+
 class DayAloneError(NeedsSetup):
     """A time gives the day and not the time of day."""
 
@@ -43,6 +46,9 @@ class Reading:
     ``ignored`` holds segments and fields that are read and hold a value that is passed over, ``repairs`` the number of
     texts that had control characters; ``zone`` is that of times that give no offset.
     """
+
+    _lengths: ClassVar[dict[tuple[str, str | None], timedelta]] = {}
+    """Those that were read already: there are few."""
 
     __slots__ = ("_by_name", "_times", "charset", "ignored", "msh", "repairs", "segments", "site", "waits_for", "zone")
 
@@ -112,14 +118,19 @@ class Reading:
         if found is None:
             return None
         unit = segment.parts(units)
-        return self.quantity(found, code(unit, 1) or code(unit, 2), f"{where}-{number}", f"{where}-{units}")
+        named = code(unit, 1) or code(unit, 2)
+        known = self._lengths.get((found, named))
+        return known or self.quantity(found, named, f"{where}-{number}", f"{where}-{units}")
 
     def quantity(self, found: str, unit: str | None, where: str, where_unit: str) -> timedelta | None:
         """A number with its unit as a length; None for zero, which says none."""
         if _NUMBER.fullmatch(found) is None:
             raise Malformed(f"{where}: is not a length", location=where, code=DATA_TYPE_ERROR)
         length = timedelta(seconds=float(found) * self._seconds(unit, where_unit))
-        if length > LONGEST_LENGTH:
+        if length <= LONGEST_LENGTH:
+            if len(self._lengths) < _MOST_LENGTHS and not self.site.hl7.duration_units:
+                self._lengths[found, unit] = length
+        else:
             raise Malformed(f"{where}: is longer than a day", location=where, code=DATA_TYPE_ERROR)
         return length or None
 
@@ -201,6 +212,11 @@ def parts(segment: Segment | None, number: int) -> list[str]:
 def is_null(found: Sequence[str], number: int = 1) -> bool:
     """Whether the ``number``-th part, or the whole field, is the HL7 null."""
     return found[0] == NULL if len(found) == 1 else number <= len(found) and found[number - 1] == NULL
+
+
+def begins_null(segment: Segment, number: int) -> bool:
+    """Whether the first part of a field, or the whole of it, is the HL7 null."""
+    return segment.encoded(number)[:2] == b'""' and is_null(segment.parts(number))
 
 
 def nth(name: str, number: int) -> str:
