@@ -1,90 +1,15 @@
 """The kinds of messages that the field cases are examples of, through the suite in memory to what OmegaAI shows."""
 
-import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from both_ends import SITE, Suite
-from both_ends_partners import Clock, OmegaAI, PowerServer
-from sync_samples import NOW, PID, directory, orm, siu
+from kinds_line import LATER, SITE, START, Line, changed, pid, read, site_with, with_hl7
+from sync_samples import PID, orm, siu
 
 from chassis.errors import Malformed, NeedsSetup
-from hl7v2 import Message
-from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.domain.link import State
 from scheduler_sync.domain.patient import UNSAID
 from scheduler_sync.domain.statuses import WorkflowStep
-from scheduler_sync.messages import ChangeAppointmentByStaff
-from scheduler_sync.site import SiteFile
-
-START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
-LATER = "20261125093100-0500"
-
-
-class Line:
-    """Messages in, and what OmegaAI shows once everything was delivered."""
-
-    def __init__(self) -> None:
-        self.clock = Clock(NOW + timedelta(hours=1))
-        self.omegaai = OmegaAI()
-        self.suite = Suite(self.clock, PowerServer(self.clock, profile="siu", skew_seconds=0), self.omegaai)
-
-    def say(self, *raw: bytes, connection: int | None = None) -> Exception | None:
-        error: Exception | None = None
-        for one in raw:
-            (error,) = self.suite.hear(one, connection=connection)
-            while self.suite.heads():
-                self.suite.send(self.suite.heads()[0])
-        return error
-
-    @property
-    def card(self) -> dict[str, Any]:
-        (found,) = self.omegaai.all("Appointment")
-        return found
-
-    @property
-    def person(self) -> dict[str, Any]:
-        (found,) = self.omegaai.all("Patient")
-        return found
-
-    @property
-    def link(self) -> Any:
-        (found,) = self.suite.memory.links.values()
-        return found
-
-    @property
-    def codes(self) -> list[str]:
-        return [one["coding"][0]["code"] for one in self.card.get("serviceType", [])]
-
-    @property
-    def times(self) -> tuple[datetime, datetime]:
-        return datetime.fromisoformat(self.card["start"]), datetime.fromisoformat(self.card["end"])
-
-
-def with_hl7(**hl7: Any) -> SiteFile:
-    return site_with(hl7=SITE.hl7.model_dump() | hl7)
-
-
-def site_with(**values: Any) -> SiteFile:
-    return SiteFile.model_validate(SITE.model_dump() | values)
-
-
-def read(raw: bytes, site: SiteFile = SITE) -> ChangeAppointmentByStaff:
-    return reader.read(Message.parse(raw), site, directory(site), received_at=NOW)
-
-
-def changed(raw: bytes, pattern: str, by: str) -> bytes:
-    found, count = re.subn(pattern, lambda _: by, raw.decode())
-    assert count == 1, f"{pattern} {count} times"
-    return found.encode()
-
-
-def pid(numbers: str = "4711^^^NORTHSIDE", **fields: str) -> str:
-    values = {"5": "Roe^Jane^A", "7": "19800229", "8": "F", "11": "", "13": "", "15": ""} | fields
-    order = ["1", "", numbers, "", values["5"], "", values["7"], values["8"], "", "", values["11"], "", values["13"]]
-    return "|".join(["PID", *order, "", values["15"]])
-
 
 # ---- whose message it is
 
@@ -264,6 +189,8 @@ def test_tq1_gives_the_times_where_the_older_fields_are_empty(version):
 
 
 def test_a_day_without_a_time_of_day_books_nothing():
+    by_service = changed(siu(start="20261201", end=""), r"99STUDYTYPE\|20261201\|", "99STUDYTYPE|20261201143000-0500|")
+    assert read(by_service).appointment.slot == read(siu()).appointment.slot
     for raw in (siu(start="20261201", end=""), orm(start="20261201", end="")):
         with pytest.raises(NeedsSetup, match="no time of day"):
             read(raw)
@@ -300,110 +227,6 @@ def test_times_without_an_offset_take_msh_7s_where_it_is_not_the_facilitys(made,
     ).appointment.slot
     assert slot is not None
     assert slot.start == start
-
-
-# ---- actions and orders
-
-
-def services(*rows: str) -> str:
-    return "\r".join(
-        f"AIS|{n}|{row}^{row[2:]}^99STUDYTYPE|20261201143000-0500|||30|min" for n, row in enumerate(rows, 1)
-    )
-
-
-@pytest.mark.parametrize(
-    ("rows", "codes"),
-    [
-        (["D|CT-HEAD", "A|CT-CHEST"], ["CT-NECK", "CT-CHEST"]),
-        (["A|CT-CHEST", "D|CT-HEAD"], ["CT-NECK", "CT-CHEST"]),
-        (["D|CT-HEAD"], ["CT-NECK"]),
-        (["X|CT-HEAD", "A|CT-CHEST"], ["CT-HEAD", "CT-NECK", "CT-CHEST"]),
-        (["U|CT-HEAD"], ["CT-HEAD", "CT-NECK"]),
-        (["A|CT-CHEST"], ["CT-CHEST"]),
-        (["D|CT-HEAD", "D|CT-NECK"], []),
-    ],
-)
-def test_action_codes_add_take_off_and_leave_services(rows, codes):
-    line = Line()
-    line.say(changed(siu(), r"AIS\|1[^\r]*", services("A|CT-HEAD", "A|CT-NECK")))
-    line.say(changed(siu("S14", made=LATER, control_id="B"), r"AIS\|1[^\r]*", services(*rows)))
-    assert (line.codes, line.card["status"]) == (codes, "pending")
-    assert ("description" in line.card) == bool(codes)
-
-
-def test_a_group_that_is_off_takes_its_parts_with_it():
-    line = Line()
-    line.say(siu())
-    groups = f"RGS|1|D\r{services('A|CT-HEAD')}\rAIG|1|A|GHOST CT\rRGS|2|A\r{services('A|CT-CHEST')}"
-    line.say(changed(siu("S14", made=LATER, control_id="B"), r"RGS\|1\|A\rAIS[^\r]*", groups))
-    assert line.codes == ["CT-CHEST"]
-    assert line.link.resource == "BLUME CT"
-
-
-def test_an_action_code_that_hl7_does_not_have_is_refused_by_its_field():
-    with pytest.raises(Malformed, match="AIS-2"):
-        read(siu().replace(b"AIS|1|A|", b"AIS|1|Q|"))
-
-
-def order(control: str, number: str, code: str, minute: int = 0, status: str = "") -> str:
-    times = f"^^30^202612011{4 + minute // 60}{minute % 60:02}00-0500^202612011{4 + (minute + 30) // 60}{(minute + 30) % 60:02}00-0500"
-    return (
-        f"ORC|{control}|P100045|{number}||||{times}||||||RADIOLOGY^CT1^^FAC01|||{status}\r"
-        f"OBR|1|P100045|{number}|{code}^{code}^99STUDYTYPE|||||||||||||||BLUME CT|||||CT|||{times}"
-    )
-
-
-def orders(*some: str, made: str = "20261125093000-0500", control_id: str = "A") -> bytes:
-    head, rest = orm(made=made, control_id=control_id).split(b"ORC|")
-    return head + "\r".join(some).encode() + b"\r"
-
-
-def two_orders() -> Line:
-    line = Line()
-    line.say(orders(order("NW", "A1", "CT-HEAD", 30), order("NW", "A2", "CT-CHEST", 60)))
-    assert (line.codes, line.times) == (["CT-HEAD", "CT-CHEST"], (START, START + timedelta(minutes=60)))
-    return line
-
-
-def test_an_order_is_cancelled_by_itself_and_the_last_one_is_the_whole():
-    line = two_orders()
-    line.say(orders(order("CA", "A2", "CT-CHEST", 60), made=LATER, control_id="B"))
-    assert (line.codes, line.card["status"], line.times[1]) == (["CT-HEAD"], "pending", START + timedelta(minutes=30))
-    line.say(orders(order("CA", "A1", "CT-HEAD", 30), made="20261125093200-0500", control_id="C"))
-    assert (line.codes, line.card["status"]) == (["CT-HEAD"], "cancelled")
-
-
-@pytest.mark.parametrize("message", [["CA", "CA"], ["OC", "DC"]])
-def test_all_orders_off_in_one_message_are_the_whole(message):
-    line = two_orders()
-    line.say(
-        orders(
-            order(message[0], "A1", "CT-HEAD", 30), order(message[1], "A2", "CT-CHEST", 60), made=LATER, control_id="B"
-        )
-    )
-    assert line.card["status"] == "cancelled"
-
-
-def test_an_order_changes_and_is_added_by_itself():
-    line = two_orders()
-    line.say(orders(order("XO", "A2", "CT-NECK", 90), order("NW", "A3", "CT-LEG", 120), made=LATER, control_id="B"))
-    assert line.codes == ["CT-HEAD", "CT-NECK", "CT-LEG"]
-    assert line.times == (START, START + timedelta(minutes=120))
-
-
-def test_the_appointment_is_completed_when_its_last_order_is():
-    line = two_orders()
-    line.say(orders(order("SC", "A1", "CT-HEAD", 30, "120^COMPLETED"), made=LATER, control_id="B"))
-    assert line.card["status"] == "pending"
-    line.say(orders(order("SC", "A2", "CT-CHEST", 60, "120^COMPLETED"), made="20261125093200-0500", control_id="C"))
-    assert line.card["status"] == "fulfilled"
-
-
-def test_an_order_that_is_cancelled_and_not_known_is_left_for_a_person():
-    line = two_orders()
-    error = line.say(orders(order("CA", "A9", "CT-LEG"), made=LATER, control_id="B"))
-    assert isinstance(error, NeedsSetup)
-    assert line.card["status"] == "pending"
 
 
 # ---- events and words

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kinds_line import LATER, Line
 from sync_samples import orm, siu
-from test_field_kinds import LATER, Line
 
 from chassis.errors import NeedsSetup
 from hl7v2 import Message, raw

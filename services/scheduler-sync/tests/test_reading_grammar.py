@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kinds_line import Line, order, orders, site_with
 from sync_samples import NOW, directory
-from test_field_kinds import Line, order, orders, site_with
 
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import Message
@@ -25,7 +25,8 @@ DIRECTORY = directory(SITE)
 DAY = datetime(2027, 3, 9, 14, 0, tzinfo=UTC)
 AUTHORITIES = {
     "NORTHSIDE": "NORTHSIDE", f"&{OID}&ISO": "NORTHSIDE", f"NORTHSIDE&{OID}&ISO": "NORTHSIDE",
-    f"LOCAL&{OID}&ISO": "NORTHSIDE", "SOUTH": "SOUTH", "SOUTH&9.9&ISO": "SOUTH", "WEST": None, "&1.2.3&ISO": None, "": None,
+    f"LOCAL&{OID}&ISO": "NORTHSIDE", "SOUTH": "SOUTH", "SOUTH&9.9&ISO": "SOUTH", "WEST": None,
+    "&1.2.3&ISO": None, "": None,
 }  # fmt: skip
 """As written, and whose it is; None for one that the site does not know."""
 TYPES = {"": True, "MR": True, "PI": True, "mr": True, "AN": False, "VN": False, "DL": False, "SS": False, "MB": False}
@@ -66,9 +67,10 @@ class Length:
         return timedelta(seconds=self.number * UNITS[self.unit])
 
 
+NUMBERS = {60: [15, 30, 45], 3600: [1], 1: [900, 2700]}
 lengths = st.sampled_from(sorted(UNITS)).flatmap(
-    lambda unit: st.builds(Length, st.sampled_from([15, 30, 45]) if UNITS[unit] == 60 else st.just(1) if UNITS[unit] == 3600 else st.sampled_from([900, 2700]), st.just(unit))
-)  # fmt: skip
+    lambda unit: st.builds(Length, st.sampled_from(NUMBERS[UNITS[unit]]), st.just(unit))
+)
 numbers = st.tuples(
     st.sampled_from(["11", "12", "13"]), st.sampled_from(sorted(TYPES)), st.sampled_from(sorted(AUTHORITIES))
 )
@@ -94,11 +96,13 @@ def stamp(at: datetime) -> str:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    who=st.lists(st.one_of(st.none(), numbers), min_size=1, max_size=4), booked=services, event=st.sampled_from(sorted(EVENTS)),
+    who=st.lists(st.one_of(st.none(), numbers), min_size=1, max_size=4), booked=services,
+    event=st.sampled_from(sorted(EVENTS)),
     word=st.sampled_from(sorted(WORDS)), overall=st.sampled_from(["end", "length", "start", "none"]), length=lengths,
     phone=st.sampled_from(STATES), charset=st.sampled_from(sorted(QUOTES)), turn=st.integers(0, 5), data=st.data(),
 )  # fmt: skip
 def test_a_message_of_the_grammar_says_what_was_meant(
+    *,
     who: Any,
     booked: list[Service],
     event: str,

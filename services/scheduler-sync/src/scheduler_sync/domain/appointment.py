@@ -25,7 +25,7 @@ from scheduler_sync.domain.link import (
     transition,
 )
 from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep, step_for_powerserver
-from scheduler_sync.domain.studies import Action, Study
+from scheduler_sync.domain.studies import Study
 
 
 class Outcome(StrEnum):
@@ -223,7 +223,7 @@ class AppointmentLink:
     def _slot_said(self, facts: StaffFacts, studies: tuple[Study, ...]) -> Slot | None:
         """The slot by the message: its own, or from the studies that are left; None when it says none."""
         said, known = facts.slot, self.slot
-        takes_off_alone = facts.is_of_orders and all(one.action is Action.REMOVE for one in facts.study_changes)
+        takes_off_alone = facts.is_of_orders and all(one.action in studies_of.TAKES_OFF for one in facts.study_changes)
         if takes_off_alone and facts.study_changes:
             if not studies_of.changed(self.studies, facts.study_changes):
                 return said  # all of it is off: the time that the appointment had

@@ -4,7 +4,7 @@ A message gives the whole list, or changes of it: an order speaks of its own stu
 (HL7 table 0206) adds one, takes one off, or changes nothing of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -33,11 +33,17 @@ class Study:
 
 
 class Action(Enum):
-    """What a message does to one study."""
+    """What a message does to one study. CHANGE and CANCEL are of an order that was there before."""
 
     SET = "set"
     REMOVE = "remove"
     KEEP = "keep"
+    CHANGE = "change"
+    CANCEL = "cancel"
+
+
+_OF_AN_ORDER = frozenset({Action.CHANGE, Action.CANCEL})
+TAKES_OFF = frozenset({Action.REMOVE, Action.CANCEL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +57,18 @@ class StudyChange:
 def changed(known: tuple[Study, ...], changes: Sequence[StudyChange]) -> tuple[Study, ...]:
     """``known`` after ``changes``: the others stay, in their order."""
     after = list(known)
+    shared = _shared_numbers(changes)
     for change in changes:
-        place = _place(after, change.study)
-        if change.action is Action.REMOVE:
+        place = _place_of_change(after, change, shared)
+        if change.action in TAKES_OFF:
             if is_of_all(change.study):
                 after.clear()
             elif place is not None:
                 del after[place]
         elif place is None:
-            after.append(change.study)
-        elif change.action is Action.SET:
+            if change.study.code:
+                after.append(change.study)
+        elif change.action is not Action.KEEP:
             after[place] = _merged(after[place], change.study)
     return tuple(after)
 
@@ -80,13 +88,32 @@ def unknown_removals(known: tuple[Study, ...], numbers: Sequence[str], changes: 
 
     Of an appointment whose studies nobody has told, none is unknown.
     """
+    shared = _shared_numbers(changes)
     return bool(known) and any(
-        change.action is Action.REMOVE
+        change.action in TAKES_OFF
         and not is_of_all(change.study)
         and change.study.order_number not in numbers
-        and _place(known, change.study) is None
+        and _place_of_change(known, change, shared) is None
         for change in changes
     )
+
+
+def _shared_numbers(changes: Sequence[StudyChange]) -> frozenset[str]:
+    """Numbers under which the message has several studies: those are told apart by their codes."""
+    numbers = [number for change in changes if (number := change.study.order_number) is not None]
+    return frozenset(number for number in numbers if numbers.count(number) > 1) if len(numbers) > 1 else frozenset()
+
+
+def _place_of_change(studies: Sequence[Study], change: StudyChange, shared: Container[str]) -> int | None:
+    wanted = change.study
+    if wanted.order_number in shared:
+        same = (wanted.order_number, wanted.code)
+        return next((place for place, one in enumerate(studies) if (one.order_number, one.code) == same), None)
+    place = _place(studies, wanted)
+    if place is None and change.action in _OF_AN_ORDER and len(studies) == 1:
+        # Where one of the two has no number, the only study is the one that is meant.
+        return 0 if studies[0].order_number is None or wanted.order_number is None else None
+    return place
 
 
 def is_of_all(study: Study) -> bool:
@@ -115,14 +142,14 @@ def _place(studies: Sequence[Study], wanted: Study) -> int | None:
     for place, one in enumerate(studies):
         if one.code == wanted.code and (one.order_number is None or wanted.order_number is None):
             return place
-    if wanted.order_number is not None and len(studies) == 1 and studies[0].order_number is None and not wanted.code:
-        return 0
     return None
 
 
 def _merged(known: Study, said: Study) -> Study:
     return replace(
         said,
+        code=said.code or known.code,
+        description=said.description or known.description,
         order_number=said.order_number or known.order_number,
-        is_done=said.is_done or (known.is_done and known.code == said.code),
+        is_done=said.is_done or (known.is_done and said.code in {known.code, ""}),
     )

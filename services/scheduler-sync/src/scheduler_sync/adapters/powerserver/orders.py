@@ -114,7 +114,7 @@ def _orders(reading: Reading) -> tuple[list[Order], Segment | None]:
         elif name == b"PV1":
             pv1 = pv1 or segment
         elif orders:
-            _add(orders, segment)
+            _add(reading, orders, segment)
         elif name == b"NTE" and segment.parts(3):
             reading.ignore("NTE", 3)  # of the patient, or of the message: never what patients read as a reason
     if not orders:
@@ -122,17 +122,23 @@ def _orders(reading: Reading) -> tuple[list[Order], Segment | None]:
     return orders, pv1
 
 
-def _add(orders: list[Order], segment: Segment) -> None:
+def _add(reading: Reading, orders: list[Order], segment: Segment) -> None:
     """To the last order what follows it. Several requests under one ORC are orders of their own."""
     last = orders[-1]
-    if segment.id_bytes == b"OBR":
+    name = segment.id_bytes
+    if name == b"OBR":
         if last.obr is not None:
             last = Order(last.orc, len(orders) + 1)
             orders.append(last)
         last.obr = segment
+    elif name == b"TQ1":
+        last.tq1.append(segment)
+    elif name != b"NTE":
+        last.others.append(segment)
+    elif last.others:
+        reading.ignore("NTE", 3)  # of an observation, a diagnosis: not of the order
     else:
-        lists = {b"TQ1": last.tq1, b"NTE": last.notes}
-        lists.get(segment.id_bytes, last.others).append(segment)
+        last.notes.append(segment)
 
 
 def _placer(orders: Sequence[Order]) -> str:
@@ -256,7 +262,9 @@ def _changes(reading: Reading, orders: Sequence[Order]) -> list[StudyChange]:
         study = Study(
             code, text, one.start, slots.whole_minutes(length), number, is_done=one.step is WorkflowStep.COMPLETED
         )
-        found.append(StudyChange(Action.REMOVE if one.is_off else Action.SET, study))
+        is_new = one.control == "NW"
+        action = Action.CANCEL if one.is_off else Action.SET if is_new else Action.CHANGE
+        found.append(StudyChange(action, study))
     return found
 
 

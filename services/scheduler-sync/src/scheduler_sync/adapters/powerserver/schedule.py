@@ -8,7 +8,7 @@ from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import person, services, slots, statuses, values
 from scheduler_sync.adapters.powerserver.services import Parts, Service
-from scheduler_sync.adapters.powerserver.values import Reading
+from scheduler_sync.adapters.powerserver.values import DayAloneError, Reading
 from scheduler_sync.domain.facts import Slot, StaffFacts
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.domain.studies import Action, Study
@@ -136,8 +136,12 @@ def _booked(reading: Reading, parts: Parts, start: datetime | None, *, is_off: b
 
 def _start(reading: Reading, parts: Parts, *, is_off: bool) -> tuple[datetime | None, bool]:
     """The appointment's start, and whether it is its own (SCH-11, TQ1) and not a part's."""
+    day_alone: DayAloneError | None = None
     try:
-        own = reading.time(values.parts(parts.sch, 11), 4, "SCH-11.4")
+        try:
+            own = reading.time(values.parts(parts.sch, 11), 4, "SCH-11.4")
+        except DayAloneError as error:
+            own, day_alone = None, error  # the services may say when on that day
         if own is None:
             own = min(filter(None, (reading.time(one.parts(7), 1, "TQ1-7") for one in parts.tq1)), default=None)
         if own is not None:
@@ -148,6 +152,8 @@ def _start(reading: Reading, parts: Parts, *, is_off: bool) -> tuple[datetime | 
             starts = [reading.time(one.segment.parts(number), 1, f"{one.where}-{number}") for number, one in some]
             if found := [one for one in starts if one is not None]:
                 return min(found), False
+        if day_alone is not None:
+            raise day_alone
     except (Malformed, NeedsSetup):
         if not is_off:
             raise

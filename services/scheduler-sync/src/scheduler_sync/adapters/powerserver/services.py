@@ -61,23 +61,28 @@ class Service:
 def parts(reading: Reading) -> Parts:
     """Malformed for an action code that table 0206 does not have."""
     off = _in_groups_that_are_off(reading)
-    lists = [
+    booked, resources, places = (
         [_part(segment, number, is_off=segment in off) for number, segment in enumerate(reading.all(name), 1)]
         for name in (b"AIS", b"AIG", b"AIL")
-    ]
+    )
     return Parts(
-        next(iter(reading.all(b"SCH")), None),
-        next(iter(reading.all(b"PV1")), None),
+        reading.first(b"SCH"),
+        reading.first(b"PV1"),
         reading.all(b"TQ1"),
-        *lists,
-        resource=_first(lists[1]),
-        place=_first(lists[2]),
+        booked,
+        resources,
+        places,
+        resource=_first(resources),
+        place=_first(places),
     )
 
 
 def _in_groups_that_are_off(reading: Reading) -> Container[Segment]:
     """The segments behind an RGS whose action is D."""
-    if all(_action(one) != "D" for one in reading.all(b"RGS")):
+    for one in reading.all(b"RGS"):
+        if _action(one) == "D":
+            break
+    else:
         return ()
     off, is_off = set(), False
     for segment in reading.segments:
@@ -96,6 +101,8 @@ def _action(segment: Segment) -> str:
 
 def _part(segment: Segment, number: int, *, is_off: bool) -> Part:
     code = _action(segment)
+    if code == "A" and not is_off:
+        return Part(segment, number, Action.SET, code)
     if code and code not in _ACTIONS:
         where = f"{values.nth(segment.id, number)}-2"
         raise Malformed(f"{where}: not an action code", location=where, code=values.TABLE_VALUE_NOT_FOUND)
@@ -103,7 +110,10 @@ def _part(segment: Segment, number: int, *, is_off: bool) -> Part:
 
 
 def _first(some: Sequence[Part]) -> Part | None:
-    return next((part for part in some if part.action is not Action.REMOVE), None)
+    for part in some:
+        if part.action is not Action.REMOVE:
+            return part
+    return None
 
 
 def coded(reading: Reading, segment: Segment | None, field_number: int) -> tuple[str, str] | None:
@@ -126,9 +136,8 @@ def service(reading: Reading, part: Part, appointment_start: datetime | None) ->
             start = reading.time(given, 1, f"{where}-4")
         else:
             reading.ignore("AIS", 4)
-    elif appointment_start is not None:
-        if values.code(segment.parts(5), 1) is not None:
-            start = appointment_start + (reading.length(segment, 5, 6, where) or timedelta())
+    elif appointment_start is not None and values.code(segment.parts(5), 1) is not None:
+        start = appointment_start + (reading.length(segment, 5, 6, where) or timedelta())
     found = coded(reading, segment, 3)
     if found is None:
         reading.ignore("AIS", 3)

@@ -21,14 +21,11 @@ class Made:
 
 
 def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Made:
-    """MSH-7, with the time of reception in place of one that is not there. The zone of the other times follows.
+    """MSH-7, with the time of reception in place of one that is not there. The zone of the other times follows from it.
 
     A time of an hour that comes twice, or never, leaves open which one it is, and so does one of a day alone.
-    HL7 lets MSH-7's offset hold for all of a message. A sender who stands in the facility's zone writes the offset of
-    the day on which it sends, which is not the one of an appointment in summer: then the facility's zone holds.
     """
-    reading.zone = facility.zone
-    zone = facility.zone
+    reading.zone = zone = facility.zone
     found = values.code(reading.msh.parts(7), 1)
     if found is None:
         return Made(received_at, received_at)
@@ -40,8 +37,8 @@ def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Mad
         elif given.tzinfo is zone:
             other = given.replace(fold=1).astimezone(UTC)
             earliest, latest = min(earliest, other), max(earliest, other)
-        elif reading.site.hl7.default_zone == "message" and given.utcoffset() != earliest.astimezone(zone).utcoffset():
-            reading.zone = given.tzinfo or zone
+        else:
+            reading.made_at = given
     except (Hl7Error, OverflowError) as error:
         text = error.text if isinstance(error, Hl7Error) else "out of range"
         raise Malformed(f"MSH-7: {text}", location="MSH-7", code=values.DATA_TYPE_ERROR) from error

@@ -44,13 +44,25 @@ class Reading:
     """One message while it is read. ``ignored`` and ``repairs`` are counted when it is done.
 
     ``ignored`` holds segments and fields that are read and hold a value that is passed over, ``repairs`` the number of
-    texts that had control characters; ``zone`` is that of times that give no offset.
+    texts that had control characters; ``zone`` is the facility's, ``made_at`` the time of MSH-7 as it is written.
     """
 
     _lengths: ClassVar[dict[tuple[str, str | None], timedelta]] = {}
     """Those that were read already: there are few."""
 
-    __slots__ = ("_by_name", "_times", "charset", "ignored", "msh", "repairs", "segments", "site", "waits_for", "zone")
+    __slots__ = (
+        "_by_name",
+        "_times",
+        "charset",
+        "ignored",
+        "made_at",
+        "msh",
+        "repairs",
+        "segments",
+        "site",
+        "waits_for",
+        "zone",
+    )
 
     def __init__(self, message: Message, site: SiteFile) -> None:
         self.site = site
@@ -61,11 +73,17 @@ class Reading:
         self.repairs = 0
         self.waits_for: NeedsSetup | None = None
         self.zone: tzinfo = UTC
+        self.made_at: datetime | None = None
         self._times: dict[str, datetime] = {}
         by_name: dict[bytes, list[Segment]] = {}
         for segment in self.segments:
             by_name.setdefault(segment.id_bytes, []).append(segment)
         self._by_name = by_name
+
+    def first(self, name: bytes) -> Segment | None:
+        """The first segment of this name."""
+        found = self._by_name.get(name)
+        return None if found is None else found[0]
 
     def all(self, name: bytes) -> Sequence[Segment]:
         """The segments of this name in their order."""
@@ -104,13 +122,26 @@ class Reading:
             return None
         at = self._times.get(found)
         if at is None:
-            at = parsed(found, self.zone, where)
+            has_offset = found[-5:-4] in {"+", "-"}
+            at = parsed(found, self.zone if has_offset else self._zone_without_offset(), where)
             if not has_time_of_day(found):
                 raise DayAloneError(
                     f"{where}: gives a day and no time of day", setting="PowerServer: send the start with its time"
                 )
             self._times[found] = at
         return at
+
+    def _zone_without_offset(self) -> tzinfo:
+        """The zone of times that give no offset.
+
+        HL7 lets MSH-7's offset hold for all of a message. A sender who stands in the facility's zone writes the offset
+        of the day on which it sends, which is not the one of an appointment in summer: then the facility's zone holds.
+        """
+        made_at = self.made_at
+        if made_at is None or made_at.tzinfo is None or self.site.hl7.default_zone == "facility":
+            return self.zone
+        is_facilitys = made_at.utcoffset() == made_at.astimezone(self.zone).utcoffset()
+        return self.zone if is_facilitys else made_at.tzinfo
 
     def length(self, segment: Segment, number: int, units: int, where: str) -> timedelta | None:
         """The length in field ``number``, in the units of field ``units`` (CE; minutes when empty)."""
