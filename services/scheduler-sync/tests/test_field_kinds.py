@@ -286,7 +286,7 @@ def test_notes_belong_to_what_they_follow():
     line.say(orm())
     raw = orm("CA", made=LATER, control_id="B").decode().replace("\rPV1", "\rNTE|1||of the patient\rPV1")
     raw = raw.replace("\rOBR", "\rNTE|1||scanner\\.br\\is\rOBR").replace(
-        "\rZDS", "\rNTE|1||out~of\rNTE|2||service\rZDS"
+        "\rZDS", "\rNTE|1||out~of\rNTE|2||service\rOBX|1\rNTE|1||of the finding\rZDS"
     )
     line.say(raw.encode())
     assert line.card["cancelationReason"] == {"text": "scanner is out of service"}
@@ -326,6 +326,8 @@ def test_letters_are_what_the_sender_meant(charset, written, family):
         ("^PRN^CP^^^416^5550137", "416 5550137", UNSAID),
         ("^PRN^PH^^^^^^^^^4165550137", "4165550137", UNSAID),
         ("none^PRN^PH", UNSAID, UNSAID),
+        ("555-1^NET", UNSAID, UNSAID),
+        ('""^NET', UNSAID, None),
         ('""', None, None),
         ('555-1^PRN^PH^""', "555-1", None),
         ('""^PRN^PH~^NET^Internet^a@b.org', None, "a@b.org"),
