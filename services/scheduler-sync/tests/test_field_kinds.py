@@ -1,12 +1,15 @@
 """The kinds of messages that the field cases are examples of, through the suite in memory to what OmegaAI shows."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from kinds_line import LATER, SITE, START, Line, changed, pid, read, site_with, with_hl7
-from sync_samples import PID, orm, siu
+from sync_samples import NOW, PID, directory, orm, siu
 
 from chassis.errors import Malformed, NeedsSetup
+from hl7v2 import Message
+from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.domain.link import State
 from scheduler_sync.domain.patient import UNSAID
 from scheduler_sync.domain.statuses import WorkflowStep
@@ -430,3 +433,28 @@ def test_a_fragment_is_refused(tail):
     with pytest.raises(Malformed, match="MSH-14"):
         read(siu().replace(b"|P|2.3.1||||||", b"|P|2.3.1||X1||||"))
     assert read(siu() + b"DSC|\r").placer_number == "P100045"
+
+
+def test_what_comes_more_often_than_it_is_read_is_counted_or_refused():
+    passed_over = reader.PassedOver()
+    more = (
+        siu()
+        .replace(b"AIL|1", b"AIG|2|A|BLUME MR\rAIG|3|D|GHOST\rPV1|2|O\rAIL|1")
+        .replace(b"-0500|||||||", b"-0500~^^^2027|||||||")
+    )
+    reader.read(Message.parse(more), SITE, directory(), received_at=NOW, passed_over=passed_over)
+    plain = reader.PassedOver()
+    reader.read(Message.parse(siu()), SITE, directory(), received_at=NOW, passed_over=plain)
+    found = Counter(passed_over.keys)
+    found.subtract(plain.keys)
+    assert +found == Counter({("AIG", "3"): 1, ("PV1", "3"): 1, ("PV1", "2"): 1, ("SCH", "11"): 1})
+    with pytest.raises(Malformed, match=r"SCH\[2\]"):
+        read(siu() + b"SCH|P2\r")
+
+
+def test_a_detail_that_comes_after_on_one_connection_holds_though_its_time_is_a_minute_earlier():
+    line = Line()
+    line.say(siu(made="20261125093500-0500"), connection=1)
+    other = PID.replace("jane.roe@example.org", "joan@example.org")
+    line.say(siu("S14", made="20261125093400-0500", control_id="B", pid=other), connection=1)
+    assert line.person["telecom"][0]["value"] == "joan@example.org"

@@ -91,3 +91,27 @@ def test_control_ids_fit_the_version_and_differ():
     assert {len(one) for one in ids} == {20}
     one = contracts.uuid7()
     assert control_id(one) == control_id(one)
+
+
+def test_each_study_keeps_its_own_start_and_length_or_says_none():
+    first = replace(LINK.studies[0], start=START, minutes=30)
+    second = replace(LINK.studies[1], start=START + timedelta(minutes=30), minutes=45)
+    for studies, shown in (
+        ((first, second), [("20261201143000-0500", "30"), ("20261201150000-0500", "45")]),
+        (LINK.studies, [(None, None), (None, None)]),
+        (LINK.studies[:1], [("20261201143000-0500", "30")]),
+    ):
+        services = written(link=replace(LINK, studies=studies)).segments("AIS")
+        assert [(one.get("4"), one.get("7")) for one in services] == shown
+    orders = written(site=with_profile(send="orm"), link=replace(LINK, studies=(first, second))).segments("OBR")
+    assert [(one.get("27.4"), one.get("27.3")) for one in orders] == [
+        ("20261201143000-0500", "30"), ("20261201150000-0500", "45"),
+    ]  # fmt: skip
+
+
+def test_an_issuer_that_is_an_oid_is_written_as_one():
+    patient = replace(PATIENT, identifiers=(PatientIdentifier("2.16.840.1.5", "4711"),))
+    raw = Hl7StatusWriter(site_file).status_message(
+        LINK, patient, WorkflowStep.CONFIRMED, control_id="C1", made_at=START
+    )
+    assert Message.parse(raw).raw("PID-3") == "4711^^^&2.16.840.1.5&ISO"

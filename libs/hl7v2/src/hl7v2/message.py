@@ -179,7 +179,9 @@ class Message:
     def segments(self, segment_id: str | None = None) -> list[Segment]:
         """The segments of this name in their order, or all of them."""
         if segment_id is None:
-            return [self._segment(position) for position in range(len(self._lines))]
+            context = self._context
+            self._lines = [Segment(line, context) if line.__class__ is bytes else line for line in self._lines]
+            return list(self._lines)  # type: ignore[arg-type]  # segments by now
         return [self._segment(position) for position in self._index().get(segment_id.encode("ascii", "replace"), ())]
 
     def add(self, segment_id: str, fields: Mapping[int, Value] | None = None) -> Segment:

@@ -232,10 +232,10 @@ def _slot_of_what_is_off(orders: Sequence[Order], facility: SiteFacility) -> Slo
 def _resource_segment(reading: Reading, orders: Sequence[Order]) -> Segment | None:
     """The segment of ``hl7.orm_resource_field``: of the first order that has it filled, else of the message."""
     name, _, path = reading.site.hl7.orm_resource_field.partition("-")
-    wanted = name.encode("ascii")
+    wanted, number = name.encode("ascii"), int(path.partition(".")[0])
     for one in orders:
         for segment in (one.orc, one.obr, *one.others):
-            if segment is not None and segment.id_bytes == wanted and segment.get(path) is not None:
+            if segment is not None and segment.id_bytes == wanted and segment.encoded(number):
                 return segment
     return next(iter(reading.all(wanted)), None) if name not in {"ORC", "OBR"} else None
 

@@ -34,6 +34,7 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
         raise Malformed("MSH-9.2: this SIU event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
     parts = services.parts(reading)
     sch = parts.sch
+    _count_what_is_left(reading, parts)
     placer = values.required(values.parts(sch, 1), "SCH-1")
     assert sch is not None  # noqa: S101 - it holds the placer number
     implied = EVENTS[trigger]
@@ -94,6 +95,20 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
         said_until=made.latest,
         waits_for=reading.waits_for,
     )
+
+
+def _count_what_is_left(reading: Reading, parts: Parts) -> None:
+    """One appointment a message; of resources and places the first counts, and of timings."""
+    if parts.sch is not None and parts.sch.delimiters.repetition in parts.sch.encoded(11):
+        reading.ignore("SCH", 11)
+    if not reading.has_repeated_segments:
+        return
+    if len(reading.all(b"SCH")) > 1:
+        raise Malformed("SCH[2]: the message is about several appointments", location="SCH[2]", code="100")
+    if len(reading.all(b"PV1")) > 1:
+        reading.ignore("PV1", 3)
+    for name, some, first in (("AIG", parts.resources, parts.resource), ("AIL", parts.places, parts.place)):
+        reading.ignored += [(name, 3) for one in some if one is not first and one.action is not Action.REMOVE]
 
 
 def _reason(reading: Reading, sch: Segment) -> str | None:

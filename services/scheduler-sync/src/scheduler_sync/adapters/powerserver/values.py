@@ -54,6 +54,7 @@ class Reading:
         "_by_name",
         "_times",
         "charset",
+        "has_repeated_segments",
         "ignored",
         "made_at",
         "msh",
@@ -79,6 +80,7 @@ class Reading:
         for segment in self.segments:
             by_name.setdefault(segment.id_bytes, []).append(segment)
         self._by_name = by_name
+        self.has_repeated_segments = len(by_name) < len(self.segments)
 
     def first(self, name: bytes) -> Segment | None:
         """The first segment of this name."""
