@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import unquote
+from urllib.parse import parse_qsl
 
 from aiohttp import WSMsgType, web
 
@@ -181,14 +181,21 @@ class FakeOmegaAI:
 
     def _create(self, kind: str, body: Json, condition: str | None) -> web.Response:
         if condition is not None:
-            value = unquote(condition.partition("=")[2]).rpartition("|")[2]
-            matches = [one for one in self.all(kind) if any(i["value"] == value for i in one.get("identifier", []))]
+            wanted = dict(parse_qsl(condition))
+            matches = [one for one in self.all(kind) if self._is_asked_for(one, wanted)]
             if len(matches) > 1:
                 return web.Response(status=412)
             if matches:
                 return self._found(matches[0])
         self._counter[kind] += 1
         return self._found(self.put_directly({**body, "id": f"{kind.lower()}-{self._counter[kind]}"}), status=201)
+
+    @staticmethod
+    def _is_asked_for(resource: Json, wanted: dict[str, str]) -> bool:
+        """All of If-None-Exist's conditions: an identifier with its system, and the patient who takes part."""
+        names = {f"{one['system']}|{one['value']}" for one in resource.get("identifier", [])}
+        actors = {one["actor"]["reference"] for one in resource.get("participant", [])}
+        return wanted["identifier"] in names and wanted.get("patient") in {None, *actors}
 
     def _found(self, resource: Json, status: int = 200) -> web.Response:
         version = resource["meta"]["versionId"]
