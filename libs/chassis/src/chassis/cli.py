@@ -17,7 +17,7 @@ from uuid import UUID
 import uvloop
 from aiokafka.errors import KafkaError
 
-from chassis import dead_letters, deliveries, hl7_inbound, listing, parking, telemetry, topics
+from chassis import dead_letters, deliveries, hl7_inbound, identity, listing, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store
@@ -26,6 +26,7 @@ from chassis.transaction import Transaction
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from chassis.guard import StoreGuard
     from chassis.service import Service
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -60,6 +61,8 @@ class ServiceDefinition(Generic[S]):
     migrations: Path
     replay_hl7: Callable[[S, Store, UUID, str], Awaitable[str]] | None = None
     """Processes a kept HL7 message again; only of a service that hears HL7."""
+    guard: Callable[[S, Store], "StoreGuard"] | None = None
+    """Compares the store with the topics; of every service that has a store of its own to lose."""
     extra: Mapping[str, ExtraCommand] = field(default_factory=dict)
 
 
@@ -149,6 +152,14 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
         listed = _listing(add("list", "the newest, without content", _journal_list, journal))
         listed.add_argument("--state", choices=hl7_inbound.STATES, help="only these")
 
+    if definition.guard is not None:
+        store = _group(commands, "store", "which site and partners the store belongs to")
+        _acting(add("show", "what it belongs to, and whether it fits", _store_show, store))
+        adopting = _acting(
+            add("adopt", "accept site, partners and topics as they are now; audited", _store_adopt, store)
+        )
+        adopting.add_argument("--yes", action="store_true", help="needed: a store that was set back wants `recover`")
+
     for name, extra in definition.extra.items():
         command = add(name, extra.help, _extra(extra))
         extra.arguments(command)
@@ -229,6 +240,49 @@ async def _store(settings: ServiceSettings) -> "AsyncIterator[Store]":
         yield store
     finally:
         await store.close()
+
+
+async def _store_show(
+    definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace
+) -> int:
+    assert definition.guard is not None  # noqa: S101 - else the command is not there
+    async with _store(settings) as store:
+        known = await identity.read(store.pool)
+        verdict = await definition.guard(settings, store).look()
+    if known is None:
+        print("no service has started on this store yet")
+    else:
+        print(f"{'service':14} {known.service}")
+        for name, value in sorted(known.belongs_to.items()):
+            print(f"{name:14} {value}")
+        print(f"{'incarnation':14} {known.incarnation}, since {listing.moment(known.created_at)} UTC")
+        print(f"{'epoch':14} {known.epoch}: so often was it recovered")
+    print(f"{definition.name}: the store {verdict.kind}{f': {verdict.why}' if verdict.why else ''}")
+    return 0 if verdict.kind == "fits" else 1
+
+
+async def _store_adopt(
+    definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace
+) -> int:
+    assert definition.guard is not None  # noqa: S101 - else the command is not there
+    async with _store(settings) as store:
+        guard = definition.guard(settings, store)
+        verdict = await guard.look()
+        if verdict.kind == "unsure":
+            print(f"{definition.name}: not adopted: {verdict.why}", file=sys.stderr)
+            return 1
+        if verdict.kind == "refused" and not options.yes:
+            print(f"{definition.name}: not adopted, say --yes: {verdict.why}", file=sys.stderr)
+            return 2
+        before = await identity.read(store.pool)
+        after = await guard.adopt()
+        async with store.pool.acquire() as connection, connection.transaction():
+            transaction = Transaction(connection)
+            detail = {"was": None if before is None else before.belongs_to, "is": after.belongs_to}
+            transaction.audit(actor=options.actor, action="store.adopt", subject=str(after.incarnation), detail=detail)
+            await transaction.flush()
+    print(f"{definition.name}: the store belongs here from now on; a service that waits for it starts by itself")
+    return 0
 
 
 async def _letters_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:

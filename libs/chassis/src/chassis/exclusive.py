@@ -4,7 +4,8 @@ The work uses the connection that holds the lock, or asks it before each step: w
 right. A holder that dies without a word is found out by its keep-alives, and a standby takes over within five seconds.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Literal, Protocol, runtime_checkable
 
 import asyncpg
@@ -82,20 +83,19 @@ class Exclusive:
             if not loop.stopping:
                 await loop.pause(server_pause_seconds(self.failures))
 
+    @staticmethod
+    @asynccontextmanager
+    async def held(store: Store, lock: int) -> "AsyncIterator[asyncpg.Connection | None]":
+        """The lock for a command that may not meet a running service; None when one holds it."""
+        connection = await _connected(store, "command")
+        try:
+            is_ours = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock)
+            yield connection if is_ours else None
+        finally:
+            connection.terminate()
+
     async def _hold(self, loop: LoopBase, work: OnConnection, while_standing_by: OnConnection | None) -> None:
-        connection = await asyncpg.connect(
-            self._store.url,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            command_timeout=COMMAND_TIMEOUT_SECONDS,
-            max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
-            server_settings={
-                "application_name": f"suite-{self._name}",
-                # A holder that is gone without a word loses the lock within seconds.
-                "tcp_keepalives_idle": "1",
-                "tcp_keepalives_interval": "1",
-                "tcp_keepalives_count": "3",
-            },
-        )
+        connection = await _connected(self._store, self._name)
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._lock):
                 if while_standing_by is not None:
@@ -110,3 +110,19 @@ class Exclusive:
     def _become(self, *, is_active: bool) -> None:
         self.is_active = is_active
         self._metrics.set(self._gauge, float(is_active))
+
+
+async def _connected(store: Store, name: str) -> "asyncpg.Connection":
+    return await asyncpg.connect(
+        store.url,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
+        server_settings={
+            "application_name": f"suite-{name}",
+            # A holder that is gone without a word loses the lock within seconds.
+            "tcp_keepalives_idle": "1",
+            "tcp_keepalives_interval": "1",
+            "tcp_keepalives_count": "3",
+        },
+    )

@@ -28,6 +28,8 @@ GaugeName = Literal[
     "deliveries_oldest_pending_age_seconds",  # by destination
     "deliveries_dead",  # refused for good by the partner, waiting for a person
     "breaker_open",  # by destination: 1 while calls are held back
+    "store_refused",  # 1 while the loops do not run: the store was set back, or belongs elsewhere
+    "kafka_behind",  # partitions that lacked, at the start, what the outbox says was sent to them
     "needs_setup",  # inbound messages that wait for a setting
     "tls_certificate_expires_in_seconds",  # by use, of our own; below 0 once it has expired
 ]

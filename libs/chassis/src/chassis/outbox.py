@@ -35,6 +35,7 @@ LOCK = 0x0B07  # one relay per database
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30
+_ASK_SECONDS = 0.2
 
 # ``earlier``: the rows before $1 that are not sent either.
 _SELECT = f"""
@@ -77,9 +78,17 @@ class Relay(LoopBase):
     """Sends one service's outbox. Run one per process: the others stand by and take over within seconds."""
 
     def __init__(
-        self, store: Store, kafka: KafkaConnection, metrics: Metrics, *, poll_seconds: float = POLL_SECONDS
+        self,
+        store: Store,
+        kafka: KafkaConnection,
+        metrics: Metrics,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        may_send: asyncio.Event | None = None,
     ) -> None:
+        """Nothing is sent before ``may_send`` is set: a store that was set back would repeat revisions."""
         super().__init__()
+        self._may_send = may_send
         self._store = store
         self._kafka = kafka
         self._metrics = metrics
@@ -128,6 +137,10 @@ class Relay(LoopBase):
                     start.cancel()
                     return
             await start
+            while self._may_send is not None and not self._may_send.is_set():
+                await self.pause(_ASK_SECONDS)
+                if self.stopping:
+                    return
             self._exclusive.begin()
             while not self.stopping:
                 self.beat()

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.exclusive import OneOfMany
+from chassis.guard import AGAIN_SECONDS, StoreGuard
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.settings import HttpSettings
@@ -45,7 +46,8 @@ class Service:
     """What a composition root gives the host.
 
     ``loops`` in the order in which they stop: inbound first, then consumers, the relay, deliveries. ``checks`` decide
-    readiness; ``closers`` run at the very end, in order.
+    readiness; ``closers`` run at the very end, in order. No loop runs before the ``guard`` says that the store fits;
+    probes and pages do.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Service:
     routes: Sequence[BaseRoute] = ()
     console: Console | None = None
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
+    guard: StoreGuard | None = None
+    _running: "dict[str, asyncio.Task[None]]" = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
 
     def app(self) -> Starlette:
@@ -88,20 +92,56 @@ class Service:
             )
         )  # fmt: skip
         serving = asyncio.create_task(server.serve())
-        running = {name: asyncio.create_task(self._keep(name, one), name=name) for name, one in self.loops.items()}
-        log.info("service.started", loops=list(running), port=self.http.port)
+        guarding = asyncio.create_task(self._start_when_the_store_fits(stop))
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and not stop.is_set():
             log.error("service.http-ended", port=self.http.port)
         log.info("service.stopping")
-        await self._stop(running)
+        guarding.cancel()
+        await asyncio.wait({guarding})
+        await self._stop(self._running)
         server.should_exit = True
         await serving
         for close in self.closers:
             await close()
         collecting.cancel()
         log.info("service.stopped")
+
+    async def _start_when_the_store_fits(self, stop: asyncio.Event) -> None:
+        """Starts the loops; before that, and until the guard is sure, asks it again and again.
+
+        Loops that ran while the guard was unsure cannot be held back any more: then the process ends, and the next
+        start refuses.
+        """
+        if self.guard is None:
+            self._start()
+            return
+        try:
+            while (verdict := await self.guard.look()).kind != "fits":
+                if verdict.kind == "refused" and self._running:
+                    log.critical("service.ends", why=verdict.why)
+                    stop.set()
+                    return
+                if verdict.kind == "unsure" and self.guard.may_run_unsure:
+                    self._start()
+                await asyncio.sleep(AGAIN_SECONDS)
+            self._start()
+        except Exception:
+            log.exception("service.guard-failed")
+            stop.set()
+
+    def _start(self) -> None:
+        if self._running:
+            return
+        for name, one in self.loops.items():
+            one.progressed_at = time.monotonic()
+            self._running[name] = asyncio.create_task(self._keep(name, one), name=name)
+        log.info("service.started", loops=list(self._running), port=self.http.port)
+
+    def _turning(self) -> Mapping[str, Loop]:
+        """The loops that should turn: none while the guard holds them back."""
+        return self.loops if self.guard is None else {name: self.loops[name] for name in self._running}
 
     async def _keep(self, name: str, loop: Loop) -> None:
         """A loop that ends by an error is a bug; it is said loudly and started again."""
@@ -127,7 +167,7 @@ class Service:
 
     async def _livez(self, _request: Request) -> Response:
         now = time.monotonic()
-        stalled = [name for name, loop in self.loops.items() if now - loop.progressed_at > STALLED_SECONDS]
+        stalled = [name for name, loop in self._turning().items() if now - loop.progressed_at > STALLED_SECONDS]
         return JSONResponse({"live": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
     async def _readyz(self, request: Request) -> Response:
@@ -136,7 +176,7 @@ class Service:
         It also tells of which work this process is the active one or a standby; either is ready.
         """
         excluded = request.query_params.getlist("exclude")
-        unknown = sorted(set(excluded) - set(self.checks))
+        unknown = sorted(set(excluded) - set(self._all_checks()))
         if unknown:
             return JSONResponse({"exclude": f"there is no check {', '.join(unknown)}"}, 400)
         answers = await self._asked(excluded)
@@ -146,13 +186,16 @@ class Service:
 
     async def _asked(self, excluded: Collection[str] = ()) -> dict[str, str | None]:
         """What each dependency answers: None when it is ready, else why not."""
-        checks = {name: check for name, check in self.checks.items() if name not in excluded}
+        checks = {name: check for name, check in self._all_checks().items() if name not in excluded}
         answers = await asyncio.gather(*(_answer(check) for check in checks.values()))
         return dict(zip(checks, answers, strict=True))
 
+    def _all_checks(self) -> Mapping[str, Check]:
+        return self.checks if self.guard is None else {"store-identity": self.guard.check, **self.checks}
+
     async def _health(self) -> Health:
         now = time.monotonic()
-        return Health(await self._asked(), {name: now - loop.progressed_at for name, loop in self.loops.items()})
+        return Health(await self._asked(), {name: now - loop.progressed_at for name, loop in self._turning().items()})
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)

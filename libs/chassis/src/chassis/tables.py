@@ -42,6 +42,7 @@ class ChassisTables:
     parked_messages: type[Any]
     hl7_journal: type[Any]
     operator_audit: type[Any]
+    store_identity: type[Any]
 
 
 def declare(base: type[SQLModel]) -> ChassisTables:
@@ -150,4 +151,16 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         subject: str
         detail: str
 
-    return ChassisTables(Inbox, Outbox, Deliveries, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit)
+    class StoreIdentity(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "store_identity"
+        is_the_one: bool = Field(primary_key=True)
+        service: str
+        belongs_to: str
+        incarnation: UUID
+        epoch: int
+        compared_to: str
+        created_at: datetime
+
+    return ChassisTables(
+        Inbox, Outbox, Deliveries, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit, StoreIdentity
+    )

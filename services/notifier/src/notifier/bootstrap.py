@@ -6,6 +6,7 @@ from typing import Final
 
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
+from chassis.guard import Consumes, StoreGuard
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
@@ -16,9 +17,10 @@ from chassis.web.console import Console
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
+from notifier.messages import TOPICS
 from notifier.metrics import NotifierMetrics, OpenMessagesWatch
 from notifier.settings import NotifierSettings
-from notifier.subscribers import subscription
+from notifier.subscribers import CONSUMER, subscription
 from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
@@ -26,6 +28,18 @@ NAME: Final = "notifier"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE_MARGIN_SECONDS: Final = 10.0
 QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is written, so that no connection waits
+
+
+def store_guard(settings: NotifierSettings, store: Store, metrics: Metrics | None = None) -> StoreGuard:
+    """Whose store it must be: the one of this portal's and this mail server's notifier."""
+    return StoreGuard(
+        store,
+        settings.kafka,
+        service=NAME,
+        belongs_to={"portal": settings.portal_url, "mail server": f"{settings.smtp.host}:{settings.smtp.port}"},
+        metrics=metrics or Metrics(),
+        consumes=Consumes(CONSUMER, TOPICS),
+    )
 
 
 async def build(settings: NotifierSettings) -> Service:
@@ -72,6 +86,7 @@ async def build(settings: NotifierSettings) -> Service:
         },
         routes=MessagesPage(History(store.pool)).routes(),
         console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),
+        guard=store_guard(settings, store, metrics),
         closers=[gateway.close, store.close],
     )
 

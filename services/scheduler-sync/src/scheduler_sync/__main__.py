@@ -50,6 +50,7 @@ DEFINITION = ServiceDefinition(
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
     replay_hl7=bootstrap.replay_hl7,
+    guard=bootstrap.store_guard,
     extra={
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
     },

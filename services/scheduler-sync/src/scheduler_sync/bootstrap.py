@@ -17,6 +17,7 @@ from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
 from chassis.errors import Transient
 from chassis.exclusive import Exclusive
+from chassis.guard import StoreGuard
 from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
@@ -42,7 +43,7 @@ from scheduler_sync.ports import Counter
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views
+from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views, revisions
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.pages import PAGES, Pages
 
@@ -125,9 +126,30 @@ def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
     return OmegaAI(session, tokens, FhirClient(session, omegaai.base_url, tokens))
 
 
+def store_guard(
+    settings: SchedulerSyncSettings, store: Store, site: Site | None = None, metrics: Metrics | None = None
+) -> StoreGuard:
+    """Whose store it must be: the site's, with these partners. SiteFileError."""
+    partners = settings.omegaai, settings.powerserver
+    return StoreGuard(
+        store,
+        settings.kafka,
+        service=NAME,
+        belongs_to={
+            "site": (site or Site(settings.site_file)).file.site,
+            "OmegaAI": f"{partners[0].base_url.rstrip('/')} as {partners[0].client_id}",
+            "PowerServer": f"{partners[1].host}:{partners[1].port}",
+        },
+        metrics=metrics or Metrics(),
+        revisions=revisions,
+        may_run_unsure=True,
+    )
+
+
 async def build(settings: SchedulerSyncSettings) -> Service:
     """The whole service, ready to run."""
     core = await open_core(settings)
+    guard = store_guard(settings, core.store, core.site, core.metrics)
     omegaai = connect_omegaai(settings)
     store, metrics = core.store, core.metrics
     queue = TaskQueue(
@@ -174,7 +196,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         "waiting": WaitingGauge(store, metrics),
         "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics),
         "housekeeping": Housekeeping(store, settings.retention, metrics),
-        "relay": Relay(store, settings.kafka, metrics),
+        "relay": Relay(store, settings.kafka, metrics, may_send=guard.is_sure),
         "to-omegaai": DeliveryWorker(
             store,
             System.OMEGAAI,
@@ -218,6 +240,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
                 store, core.listener.executor, journal_id, actor=actor
             ),
         ),
+        guard=guard,
         closers=[powerserver.close, omegaai.session.close, store.close],
     )
 

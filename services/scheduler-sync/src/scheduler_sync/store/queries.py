@@ -60,6 +60,17 @@ WHERE key = $2 AND destination = $3 AND starts_with(idempotency_key, $4)
   AND (state = 'done' OR (state = 'pending' AND lease_until > clock_timestamp()))"""
 
 
+async def revisions(pool: asyncpg.Pool, aggregate_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """The revisions of these patients and appointments, as far as the store knows them."""
+    rows = await pool.fetch(_REVISIONS, aggregate_ids)
+    return {row["id"]: row["revision"] for row in rows}
+
+
+_REVISIONS: Final = """
+SELECT id, revision FROM patients WHERE id = ANY($1::uuid[])
+UNION ALL SELECT id, revision FROM appointment_links WHERE id = ANY($1::uuid[])"""
+
+
 class StoredSteps:
     """Where appointments stand, for the sender. Its method raises ``StoreUnavailable``."""
 
