@@ -94,14 +94,14 @@ async def test_the_first_start_writes_whose_store_it_is_and_others_are_refused(s
     assert (await suite.guard().look()).kind == "fits", "a replica, and every later start"
     elsewhere = suite.guard(belongs_to={**NORTHSIDE, "site": "lakeshore"})
     verdict = await elsewhere.look()
-    assert verdict.kind == "refused"
+    assert verdict.kind == "elsewhere"
     assert "site was northside and is lakeshore" in verdict.why
     assert "python -m scheduler_sync store adopt --yes" in verdict.why
     assert "OmegaAI" not in verdict.why, "only what differs is named"
     assert "it is scheduler-sync's" in (await suite.guard(service="notifier", revisions=None).look()).why
     await elsewhere.adopt()
     assert (await elsewhere.look()).kind == "fits"
-    assert (await suite.guard().look()).kind == "refused"
+    assert (await suite.guard().look()).is_refusal
 
 
 async def test_another_kafka_and_other_topics_are_told_from_its_own(suite: Suite) -> None:
@@ -118,7 +118,7 @@ async def test_a_store_that_is_behind_its_topics_is_refused(suite: Suite) -> Non
     assert (await suite.guard().look()).kind == "fits"
     await suite.set_back(thing, 1)
     verdict = await suite.guard().look()
-    assert verdict.kind == "refused"
+    assert verdict.kind == "set back"
     assert "was set back" in verdict.why
     assert "python -m scheduler_sync recover" in verdict.why
     assert suite.metrics.value("store_refused") == 1
@@ -130,7 +130,7 @@ async def test_an_empty_store_beside_full_topics_is_refused(suite: Suite) -> Non
     await suite.relay()
     await suite.set_back(thing, 0)
     verdict = await suite.guard().look()
-    assert (verdict.kind, "is empty" in verdict.why) == ("refused", True)
+    assert (verdict.kind, "is empty" in verdict.why) == ("set back", True)
     assert await identity.read(suite.store.pool) is None, "it is nobody's until somebody says so"
     await suite.guard().adopt()
     assert (await suite.guard().look()).kind == "fits", "the old events are another's from now on"
@@ -146,7 +146,7 @@ async def test_a_revision_that_was_published_with_other_words_is_seen(suite: Sui
     await suite.relay()
     await suite.set_back(thing, 0)
     await suite.commit(thing)
-    assert (await suite.guard().look()).kind == "refused"
+    assert (await suite.guard().look()).kind == "set back"
 
 
 async def test_what_was_sent_and_not_marked_is_no_sign_of_a_restore(suite: Suite) -> None:
@@ -217,7 +217,7 @@ async def test_a_consumer_whose_group_is_ahead_of_its_store_is_refused(suite: Su
     claim = "INSERT INTO inbox VALUES ('notifier', $1)"
     await suite.store.pool.execute(claim, first.message_id)
     verdict = await guard.look()
-    assert (verdict.kind, "python -m notifier recover" in verdict.why) == ("refused", True)
+    assert (verdict.kind, "python -m notifier recover" in verdict.why) == ("set back", True)
     await suite.store.pool.execute(claim, second.message_id)
     assert (await guard.look()).kind == "fits"
 

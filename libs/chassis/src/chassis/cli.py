@@ -257,7 +257,7 @@ async def _store_show(
             print(f"{name:14} {value}")
         print(f"{'incarnation':14} {known.incarnation}, since {listing.moment(known.created_at)} UTC")
         print(f"{'epoch':14} {known.epoch}: so often was it recovered")
-    print(f"{definition.name}: the store {verdict.kind}{f': {verdict.why}' if verdict.why else ''}")
+    print(f"{definition.name}: {verdict.why or 'the store fits'}")
     return 0 if verdict.kind == "fits" else 1
 
 
@@ -271,7 +271,7 @@ async def _store_adopt(
         if verdict.kind == "unsure":
             print(f"{definition.name}: not adopted: {verdict.why}", file=sys.stderr)
             return 1
-        if verdict.kind == "refused" and not options.yes:
+        if verdict.is_refusal and not options.yes:
             print(f"{definition.name}: not adopted, say --yes: {verdict.why}", file=sys.stderr)
             return 2
         before = await identity.read(store.pool)

@@ -24,6 +24,8 @@ from chassis.store import (
 
 STANDBY_SECONDS = 1.0
 
+_OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
+
 Role = Literal["active", "standby"]
 OnConnection = Callable[["asyncpg.Connection"], Awaitable[None]]
 
@@ -85,12 +87,16 @@ class Exclusive:
 
     @staticmethod
     @asynccontextmanager
-    async def held(store: Store, lock: int) -> "AsyncIterator[asyncpg.Connection | None]":
-        """The lock for a command that may not meet a running service; None when one holds it."""
+    async def held(store: Store, *, lock: int, name: str) -> "AsyncIterator[asyncpg.Connection | None]":
+        """For a command that may not meet a running service: the right to its work, or None where one runs.
+
+        A standby counts as well: it would go on as soon as the command has ended, and takes inputs meanwhile.
+        """
         connection = await _connected(store, "command")
         try:
             is_ours = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock)
-            yield connection if is_ours else None
+            others = await connection.fetchval(_OTHERS, f"suite-{name}")
+            yield connection if is_ours and not others else None
         finally:
             connection.terminate()
 

@@ -30,10 +30,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``unsure``: Kafka does not answer. ``why`` is a sentence that ends in the command to give."""
+    """``unsure``: Kafka does not answer. ``why`` is a sentence that ends in the command to give.
 
-    kind: Literal["fits", "refused", "unsure"]
+    Two kinds are refusals: the store was ``set back``, or it belongs ``elsewhere``.
+    """
+
+    kind: Literal["fits", "set back", "elsewhere", "unsure"]
     why: str = ""
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.kind in {"set back", "elsewhere"}
 
 
 FITS: Final = Verdict("fits")
@@ -105,12 +112,12 @@ class StoreGuard:
         return verdict
 
     def _tell(self, verdict: Verdict) -> None:
-        self._metrics.set("store_refused", float(verdict.kind == "refused"))
+        self._metrics.set("store_refused", float(verdict.is_refusal))
         is_news, self.problem = self.problem != verdict.why, verdict.why or None
         if verdict.kind == "fits":
             self.is_sure.set()
             log.info("store.fits", service=self._service)
-        elif is_news and verdict.kind == "refused":
+        elif is_news and verdict.is_refusal:
             log.critical("store.refused", why=verdict.why)
         elif is_news:
             log.warning("store.not-compared", why=verdict.why)
@@ -126,6 +133,11 @@ class StoreGuard:
         if known is not None and (refusal := self._stranger(known, kafka)):
             return refusal
         belongs_to = {**self._belongs_to, **kafka}
+        if known is not None and known.recovery_began_at is not None:
+            began = f"{known.recovery_began_at:%Y-%m-%d %H:%M:%S}"
+            return Verdict(
+                "set back", f"a recovery began at {began} UTC and has not ended: let it end, or {self.command} recover"
+            )
         async with published.opened(self._kafka, self.topics) as reader:
             records = await self._newest(reader)
             handled = await self._newest_handled(reader)
@@ -147,9 +159,21 @@ class StoreGuard:
             identity.TOPIC_PREFIX: repr(self._kafka.topic_prefix),
         }
 
-    async def adopt(self, *, new_epoch: bool = False) -> Identity:
-        """Accept the site, the partners and the topics as they are now. KafkaError, OSError, StoreUnavailable."""
+    async def begin_recovery(self) -> Identity:
+        """Hold every start back until ``adopt``. KafkaError, OSError, StoreUnavailable."""
         belongs_to = {**self._belongs_to, **await self.kafka_names()}
+        return await identity.begin_recovery(self._store.pool, self._service, belongs_to)
+
+    async def adopt(self, *, compared_to: identity.Offsets | None = None, new_epoch: bool = False) -> Identity:
+        """Accept the site, the partners and the topics as they are now, or were at ``compared_to``.
+
+        KafkaError, OSError, StoreUnavailable.
+        """
+        belongs_to = {**self._belongs_to, **await self.kafka_names()}
+        if compared_to is not None:
+            return await identity.adopt(
+                self._store.pool, self._service, belongs_to, compared_to=compared_to, new_epoch=new_epoch
+            )
         async with published.opened(self._kafka, self.topics) as reader:
             return await identity.adopt(
                 self._store.pool, self._service, belongs_to, compared_to=reader.following, new_epoch=new_epoch
@@ -162,7 +186,7 @@ class StoreGuard:
         if not differences:
             return None
         return Verdict(
-            "refused",
+            "elsewhere",
             f"this store belongs elsewhere: {'; '.join(differences)}. If it was moved on purpose: "
             f"{self.command} store adopt --yes",
         )
@@ -170,7 +194,7 @@ class StoreGuard:
     def _set_back(self, known: Identity | None, unknown: Unknown) -> Verdict:
         what = "is empty" if known is None else "was set back"
         return Verdict(
-            "refused",
+            "set back",
             f"the store {what}: its topics hold events up to {unknown.newest_at:%Y-%m-%d %H:%M:%S} UTC that it does "
             f"not know ({unknown.count} of the newest). To read what it missed: {self.command} recover. "
             f"To leave those events aside, as another's: {self.command} store adopt --yes",

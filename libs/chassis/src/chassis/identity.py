@@ -27,6 +27,7 @@ class Identity:
     """``belongs_to`` names what the store belongs to. ``epoch`` counts its recoveries.
 
     ``compared_to``: up to there a recovery or an adoption has looked at the topics; nobody need do it again.
+    ``recovery_began_at`` of one that is not finished: until it is, the store is neither the old one nor the new one.
     """
 
     service: str
@@ -34,6 +35,7 @@ class Identity:
     incarnation: UUID
     epoch: int
     compared_to: Offsets
+    recovery_began_at: datetime | None
     created_at: datetime
 
     def differences(self, now: Mapping[str, str]) -> list[str]:
@@ -45,12 +47,16 @@ class Identity:
         ]
 
 
-_READ: Final = "SELECT service, belongs_to, incarnation, epoch, compared_to, created_at FROM store_identity"
+_READ: Final = """
+SELECT service, belongs_to, incarnation, epoch, compared_to, recovery_began_at, created_at FROM store_identity"""
 _FOUND: Final = """
 INSERT INTO store_identity (service, belongs_to, incarnation) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"""
 _COMPLETE: Final = "UPDATE store_identity SET belongs_to = $1"
 _ADOPT: Final = """
-UPDATE store_identity SET service = $1, belongs_to = $2, compared_to = $3, epoch = epoch + $4"""
+UPDATE store_identity
+SET service = $1, belongs_to = $2, compared_to = $3, epoch = epoch + $4, recovery_began_at = NULL"""
+_BEGIN_RECOVERY: Final = """
+UPDATE store_identity SET recovery_began_at = coalesce(recovery_began_at, clock_timestamp())"""
 
 
 async def read(connection: "asyncpg.Connection | asyncpg.Pool") -> Identity | None:
@@ -64,6 +70,7 @@ async def read(connection: "asyncpg.Connection | asyncpg.Pool") -> Identity | No
         row["incarnation"],
         row["epoch"],
         _offsets(row["compared_to"]),
+        row["recovery_began_at"],
         row["created_at"],
     )
 
@@ -97,6 +104,17 @@ async def adopt(
     """The store belongs to this from now on, and was compared with the topics up to ``compared_to``."""
     await found(connection, service, belongs_to)
     await connection.execute(_ADOPT, service, _words(belongs_to), offsets_text(compared_to), int(new_epoch))
+    identity = await read(connection)
+    assert identity is not None  # noqa: S101 - ``found`` wrote it
+    return identity
+
+
+async def begin_recovery(
+    connection: "asyncpg.Connection | asyncpg.Pool", service: str, belongs_to: Mapping[str, str]
+) -> Identity:
+    """From now on no start is let through, until ``adopt``: a recovery that is killed is to be run again."""
+    await found(connection, service, belongs_to)
+    await connection.execute(_BEGIN_RECOVERY)
     identity = await read(connection)
     assert identity is not None  # noqa: S101 - ``found`` wrote it
     return identity

@@ -32,6 +32,7 @@ from chassis.store import Store
 from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
+NAME = "relay"
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30
@@ -95,7 +96,7 @@ class Relay(LoopBase):
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._backlog = Backlog(store, _WAITING, told=self._tell)
-        self._exclusive = Exclusive(store, lock=LOCK, name="relay", metrics=metrics, gauge="outbox_relay_active")
+        self._exclusive = Exclusive(store, lock=LOCK, name=NAME, metrics=metrics, gauge="outbox_relay_active")
 
     @property
     def active(self) -> bool:

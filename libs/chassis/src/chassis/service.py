@@ -119,7 +119,7 @@ class Service:
             return
         try:
             while (verdict := await self.guard.look()).kind != "fits":
-                if verdict.kind == "refused" and self._running:
+                if verdict.is_refusal and self._running:
                     log.critical("service.ends", why=verdict.why)
                     stop.set()
                     return

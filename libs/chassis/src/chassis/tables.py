@@ -159,6 +159,7 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         incarnation: UUID
         epoch: int
         compared_to: str
+        recovery_began_at: datetime | None
         created_at: datetime
 
     return ChassisTables(

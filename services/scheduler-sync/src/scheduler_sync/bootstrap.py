@@ -11,7 +11,7 @@ from uuid import UUID
 import aiohttp
 import structlog
 
-from chassis import hl7_inbound
+from chassis import hl7_inbound, identity, published
 from chassis.certificates import Certificate, CertificateWatch
 from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
@@ -22,9 +22,12 @@ from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
+from chassis.outbox import LOCK as RELAY_LOCK
+from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
 from chassis.service import Check, Service, kafka_check
 from chassis.store import Store
+from chassis.transaction import Transaction
 from chassis.web.console import Console
 from hl7v2.mllp import Client
 from scheduler_sync import replay
@@ -40,6 +43,8 @@ from scheduler_sync.domain.link import System
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, StoredWork, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.ports import Counter
+from scheduler_sync.recovery.recover import Healing, Recovery
+from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
@@ -279,6 +284,63 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     finally:
         await omegaai.session.close()
         await core.store.close()
+
+
+async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]) -> Report:
+    """Make a store whole again that was set back or is gone.
+
+    RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
+    """
+    core = await open_core(settings)
+    omegaai = connect_omegaai(settings)
+    guard = store_guard(settings, core.store, core.site, core.metrics)
+    try:
+        async with Exclusive.held(core.store, lock=RELAY_LOCK, name=RELAY) as connection:
+            if connection is None:
+                raise RecoveryRefused("a scheduler-sync works on this store: stop it, or let a new start refuse it")
+            verdict = await guard.look()
+            if verdict.kind in {"elsewhere", "unsure"}:
+                raise RecoveryRefused(verdict.why)
+            epoch = 0 if (known := await identity.read(core.store.pool)) is None else known.epoch
+            if not dry_run:
+                epoch = (await guard.begin_recovery()).epoch
+            importing = ResourceImport(omegaai.client, core.site, core.resources, core.directory, interval_seconds=1)
+            await importing.import_once()
+            recovery = Recovery(
+                store=core.store,
+                site=core.site.file,
+                resources=await core.resources.all(),
+                omegaai=omegaai.client,
+                open_work=core.open_work,
+                handlers=Healing(
+                    site=lambda: core.site.file,
+                    resources=core.directory,
+                    powerserver=Hl7StatusWriter(lambda: core.site.file),
+                    count=_counter(core.metrics),
+                    now=utc_now,
+                ),
+                tell=tell,
+            )
+            async with published.opened(settings.kafka, guard.topics) as reader:
+                report = await recovery.run(reader, epoch=epoch, dry_run=dry_run)
+                if not dry_run:
+                    was_behind = verdict.kind == "set back" or report.has_found_something
+                    after = await guard.adopt(compared_to=reader.following, new_epoch=was_behind)
+                    async with core.store.pool.acquire() as audited, audited.transaction():
+                        transaction = Transaction(audited)
+                        detail = {"epoch": after.epoch, **report.counts()}
+                        transaction.audit(
+                            actor=actor, action="store.recover", subject=str(after.incarnation), detail=detail
+                        )
+                        await transaction.flush()
+            return report
+    finally:
+        await omegaai.session.close()
+        await core.store.close()
+
+
+class RecoveryRefused(Exception):  # noqa: N818 (it is no fault)
+    """A recovery may not run now; the text says why."""
 
 
 def _resources_check(directory: ResourceDirectory) -> Check:
