@@ -71,4 +71,4 @@ class Report:
                 f"it sent between {until} and {now:%Y-%m-%d %H:%M:%S} UTC; what is known changes nothing."
             )
         else:
-            yield "What PowerServer sent, and no event came of, nobody here can know: have it send its open orders again"
+            yield "What PowerServer sent, and no event came of, nobody here can know: have it send its open orders."
