@@ -287,6 +287,20 @@ async def test_a_refused_service_answers_its_probes_runs_nothing_and_goes_on_onc
     await asyncio.wait_for(running, 60)
 
 
+async def test_a_store_that_is_set_back_under_a_running_service_ends_it(suite: Suite) -> None:
+    guard = suite.guard()
+    assert (await guard.look()).kind == "fits"
+    assert await guard.went_back() is None
+    beat = await suite.store.pool.fetchval("SELECT beat FROM store_identity")
+    assert await suite.guard().went_back() is None, "a replica counts on"
+    assert await guard.went_back() is None
+    await suite.store.pool.execute("UPDATE store_identity SET beat = $1", beat - 1)
+    loop = Turning()
+    service = Service("scheduler-sync", HttpSettings(port=_free_port()), suite.metrics, {"one": loop}, {}, guard=guard)
+    await asyncio.wait_for(service.run(), 60)
+    assert loop.has_run.is_set()
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -288,3 +288,59 @@ async def test_a_store_that_is_gone_is_rebuilt_from_topics_and_omegaai(hospital:
     assert set(after.values()) == {1}
     assert await hospital.appointments_in_omegaai() == Counter(list(shown))
     assert len(await running.ledger(running.omegaai, "Patient.created")) == 3
+
+
+async def projections(notifier: Store) -> list[tuple]:
+    recipients = await notifier.rows(
+        "SELECT patient_id, revision, given_name, email, language FROM recipients ORDER BY 1"
+    )
+    columns = "appointment_id, patient_id, revision, event, status, who_acts_next, start_at, end_at, facility_name"
+    appointments = await notifier.rows(f"SELECT {columns} FROM appointments ORDER BY 1")
+    return [tuple(row) for row in (*recipients, *appointments)]
+
+
+@pytest.mark.parametrize("what_is_left", ["an older store", "nothing"])
+async def test_the_notifiers_store_is_rebuilt_and_nobody_is_told_again(hospital: Hospital, what_is_left: str):
+    running = hospital.running
+    first, second = [await hospital.book(number, 8 + number) for number in range(2)]
+    await hospital.until_mails(2)
+    await running.stop("notifier")
+    await hospital.notifier.back_up()
+    await running.start("notifier")
+    await hospital.ready(hospital.notifier_http)
+    await hospital.press(first, "confirm")
+    third = await hospital.book(2, 12)
+    before = await hospital.until_mails(4)
+
+    async def handled() -> bool:
+        rows = await hospital.notifier.rows("SELECT count(*) FROM notifications WHERE state = 'sent'")
+        return rows[0][0] == 4
+
+    await eventually(handled)
+    state = await projections(hospital.notifier)
+    await running.stop("notifier")
+    if what_is_left == "nothing":
+        await hospital.notifier.make_anew(NOTIFIER_MIGRATIONS)
+    else:
+        await hospital.notifier.restore()
+
+    await hospital.press(second, "confirm")  # nobody has handled this one yet
+    await hospital.until(**{second: ("CONFIRMED",)})
+    await running.start("notifier")
+    refusal = await hospital.refusal(hospital.notifier_http)
+    assert "python -m notifier recover" in refusal
+    assert await hospital.mails() == before, "a notifier that was refused sends nothing"
+    code, told = await running.command("recover", "--actor", "rehearsal", service="notifier")
+    assert code == 0, told
+    await hospital.ready(hospital.notifier_http)
+    after = await hospital.until_mails(5)
+    links = await hospital.links()
+    assert set(after - before) == {(links[second][0], "confirmed")}
+    assert set(after.values()) == {1}
+    rebuilt = await projections(hospital.notifier)
+    changed = {str(row[0]) for row in set(rebuilt) - set(state)}
+    assert changed == {links[second][0]}, "all but what happened since is as it was"
+    rows = await hospital.notifier.rows("SELECT reason FROM notifications WHERE reason LIKE 'rebuilt by a recovery%'")
+    assert len(rows) >= 2
+    await hospital.press(third, "confirm")
+    assert set((await hospital.until_mails(6)).values()) == {1}

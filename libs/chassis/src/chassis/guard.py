@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
@@ -24,6 +25,7 @@ from contracts.topics import TOPICS
 
 LOOK_SECONDS: Final = 20.0
 AGAIN_SECONDS: Final = 2.0
+"""Between two looks of a service that waits, and between two beats of one that runs."""
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +84,7 @@ class StoreGuard:
         self._consumes = consumes
         self.may_run_unsure = may_run_unsure
         self.is_sure = asyncio.Event()
+        self._beat = 0
         self.problem: str | None = "the store has not been compared with the topics yet"
 
     @property
@@ -110,6 +113,22 @@ class StoreGuard:
             verdict = Verdict("unsure", f"the store or Kafka does not answer ({type(error).__name__})")
         self._tell(verdict)
         return verdict
+
+    async def went_back(self) -> str | None:
+        """Why the store is not the one that this process has run on so far; None as long as it is, or does not answer.
+
+        A server that is restored under a running service is only another lost connection to it.
+        """
+        try:
+            beat = await identity.beat(self._store.pool)
+        except UNAVAILABLE:
+            return None
+        except asyncpg.PostgresError as error:
+            return f"the store has lost its identity ({type(error).__name__})"
+        if beat <= self._beat:
+            return "the store was set back under the running service"
+        self._beat = beat
+        return None
 
     def _tell(self, verdict: Verdict) -> None:
         self._metrics.set("store_refused", float(verdict.is_refusal))

@@ -55,6 +55,7 @@ _COMPLETE: Final = "UPDATE store_identity SET belongs_to = $1"
 _ADOPT: Final = """
 UPDATE store_identity
 SET service = $1, belongs_to = $2, compared_to = $3, epoch = epoch + $4, recovery_began_at = NULL"""
+_BEAT: Final = "UPDATE store_identity SET beat = beat + 1 RETURNING beat"
 _BEGIN_RECOVERY: Final = """
 UPDATE store_identity SET recovery_began_at = coalesce(recovery_began_at, clock_timestamp())"""
 
@@ -118,6 +119,12 @@ async def begin_recovery(
     identity = await read(connection)
     assert identity is not None  # noqa: S101 - ``found`` wrote it
     return identity
+
+
+async def beat(connection: "asyncpg.Connection | asyncpg.Pool") -> int:
+    """Counts up. Whoever has seen a higher number was there before the store was set back. 0 of an empty store."""
+    found: int | None = await connection.fetchval(_BEAT)
+    return found or 0
 
 
 def offsets_text(offsets: Offsets) -> str:

@@ -109,10 +109,10 @@ class Service:
         log.info("service.stopped")
 
     async def _start_when_the_store_fits(self, stop: asyncio.Event) -> None:
-        """Starts the loops; before that, and until the guard is sure, asks it again and again.
+        """Starts the loops; before that, and until the guard is sure, asks it again and again. Then watches the store.
 
-        Loops that ran while the guard was unsure cannot be held back any more: then the process ends, and the next
-        start refuses.
+        Loops that run cannot be held back any more: where the store does not fit after all the process ends, and the
+        next start refuses.
         """
         if self.guard is None:
             self._start()
@@ -127,6 +127,10 @@ class Service:
                     self._start()
                 await asyncio.sleep(AGAIN_SECONDS)
             self._start()
+            while (why := await self.guard.went_back()) is None:
+                await asyncio.sleep(AGAIN_SECONDS)
+            log.critical("service.ends", why=why)
+            stop.set()
         except Exception:
             log.exception("service.guard-failed")
             stop.set()

@@ -160,6 +160,7 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         epoch: int
         compared_to: str
         recovery_began_at: datetime | None
+        beat: int
         created_at: datetime
 
     return ChassisTables(

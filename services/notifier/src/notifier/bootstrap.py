@@ -1,19 +1,24 @@
 """The composition root: the one place that constructs things and knows them all."""
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
+from chassis.exclusive import Exclusive
 from chassis.guard import Consumes, StoreGuard
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
+from chassis.outbox import LOCK as RELAY_LOCK
+from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
 from chassis.service import Service, kafka_check
 from chassis.store import Store
 from chassis.web.console import Console
+from notifier import recovery
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
@@ -89,6 +94,21 @@ async def build(settings: NotifierSettings) -> Service:
         guard=store_guard(settings, store, metrics),
         closers=[gateway.close, store.close],
     )
+
+
+async def recover(
+    settings: NotifierSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]
+) -> recovery.Report:
+    """Make a store whole again that was set back or is gone. RecoveryRefused, KafkaError, StoreUnavailable."""
+    store = await Store.open(settings.store)
+    try:
+        async with Exclusive.held(store, lock=RELAY_LOCK, name=RELAY) as connection:
+            if connection is None:
+                raise recovery.RecoveryRefused("a notifier works on this store: stop it, or let a new start refuse it")
+            guard = store_guard(settings, store)
+            return await recovery.recover(store, settings.kafka, guard, actor=actor, dry_run=dry_run, tell=tell)
+    finally:
+        await store.close()
 
 
 def connect_smtp(settings: NotifierSettings) -> SmtpGateway:

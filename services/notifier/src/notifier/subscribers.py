@@ -22,7 +22,7 @@ from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
 from notifier.handlers import follow_appointment, follow_patient
 from notifier.messages import TOPICS, appointment_of, recipient_of
-from notifier.ports import StaleRevisions
+from notifier.ports import Outgoing, StaleRevisions
 from notifier.store.repositories import (
     AppointmentRepository,
     NotificationRepository,
@@ -58,7 +58,7 @@ class Work:
     recipients: RecipientRepository
     appointments: AppointmentRepository
     notifications: NotificationRepository
-    outgoing: QueuedDeliveries
+    outgoing: Outgoing
     stale: StaleRevisions
 
 

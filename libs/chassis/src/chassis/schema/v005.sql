@@ -8,6 +8,7 @@ CREATE TABLE store_identity (
     epoch             integer     NOT NULL DEFAULT 0,
     compared_to       text        NOT NULL DEFAULT '{}',
     recovery_began_at timestamptz,
+    beat              bigint      NOT NULL DEFAULT 0,
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT pk_store_identity PRIMARY KEY (is_the_one),
     CONSTRAINT ck_store_identity_one_row CHECK (is_the_one)
