@@ -8,10 +8,10 @@ from uuid import UUID
 from scheduler_sync.adapters.omegaai import elements, reader
 from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.domain.appointment import AppointmentLink, Resource, Slot, Study
+from scheduler_sync.domain.judging import STATE_OF_UNANNOUNCED, Remote
 from scheduler_sync.domain.link import State
 from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
-from scheduler_sync.recovery.judging import STATE_OF_UNANNOUNCED, Remote
 from scheduler_sync.site import SiteFile
 
 _STATES: Final[Mapping[FhirStatus, tuple[State, WorkflowStep]]] = {

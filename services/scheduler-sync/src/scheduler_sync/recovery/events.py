@@ -10,7 +10,7 @@ import contracts
 from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
 from scheduler_sync.domain.link import State
 from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep
 from scheduler_sync.site import SiteFile
 
 PatientEvent: TypeAlias = contracts.PatientRegistered | contracts.PatientUpdated
@@ -31,6 +31,13 @@ class Said:
     at: datetime
     step: WorkflowStep | None
     by_staff: bool
+
+    @property
+    def status(self) -> FhirStatus | None:
+        """What OmegaAI was told then. An appointment that lost its time is a cancelled one there."""
+        if self.step is None:
+            return None
+        return FhirStatus.CANCELLED if self.step is WorkflowStep.ORDERED else FHIR_STATUS_OF_STEP[self.step]
 
 
 @dataclass(slots=True)
@@ -142,6 +149,12 @@ def link_of(missed: Missed, known: AppointmentLink | None) -> AppointmentLink:
         powerserver_told_at=None if staff else base.powerserver_told_at,
         revision=event.revision,
     )
+
+
+def status_by_staff(missed: Missed) -> FhirStatus | None:
+    """What OmegaAI was told after the newest event, when staff brought that about."""
+    newest = max(missed.said.values(), key=lambda one: one.revision)
+    return newest.status if newest.by_staff else None
 
 
 def _state(event: AppointmentEvent, missed: Missed, known: AppointmentLink | None) -> State:

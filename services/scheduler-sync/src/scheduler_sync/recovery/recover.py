@@ -5,7 +5,7 @@ nothing where the partner has it already. Each step is committed in small parts 
 recovery that was killed is run again; until one has ended, no start is let through.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +23,7 @@ from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import AppointmentLink, Resource
+from scheduler_sync.domain.judging import Announced, Judgement, judge, noted, taken_over
 from scheduler_sync.domain.link import State, System
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.feeds import OpenWork, StoredWork, TaskFeed
@@ -30,8 +31,14 @@ from scheduler_sync.handlers import PRODUCER, Handlers
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.ports import HistoryEntry, Work
 from scheduler_sync.recovery.appointments import AppointmentThere
-from scheduler_sync.recovery.events import AppointmentEvent, Missed, PatientEvent, link_of, patient_of
-from scheduler_sync.recovery.judging import Judgement, judge, noted, taken_over
+from scheduler_sync.recovery.events import (
+    AppointmentEvent,
+    Missed,
+    PatientEvent,
+    link_of,
+    patient_of,
+    status_by_staff,
+)
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.site import SiteFile
 from scheduler_sync.store.queries import revisions
@@ -78,6 +85,7 @@ class Recovery:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     report: Report = field(default_factory=Report)
     _missed: dict[UUID, Missed] = field(default_factory=dict)
+    _overtaken: dict[UUID, Missed] = field(default_factory=dict)
     _rebuilt: dict[UUID, AppointmentLink] = field(default_factory=dict)
     _to_write: set[UUID] = field(default_factory=set)
     _settled: set[UUID] = field(default_factory=set)
@@ -87,7 +95,8 @@ class Recovery:
         queries = RecoveryQueries(self.store.pool, self.site.site)
         self.report.last_moment = await queries.last_moment()
         unsent = await queries.unsent()
-        published = await self._read_topics(reader, {one.aggregate_id for one in unsent})
+        aggregates = {one.aggregate_id for one in unsent}
+        published = await self._read_topics(reader, aggregates, await queries.made_here(list(aggregates)))
         floor = (epoch + 1) * ROOM_OF_AN_EPOCH
         is_incomplete = await self._is_incomplete(reader)
         if not dry_run:
@@ -105,8 +114,14 @@ class Recovery:
 
     # What the topics hold
 
-    async def _read_topics(self, reader: TopicReader, unsent: set[UUID]) -> dict[UUID, dict[UUID, int]]:
-        """Keeps what the store does not know. Returns, of the aggregates in ``unsent``, what was published of them."""
+    async def _read_topics(
+        self, reader: TopicReader, unsent: set[UUID], made_here: set[UUID]
+    ) -> dict[UUID, dict[UUID, int]]:
+        """Keeps what the store does not know. Returns, of the aggregates in ``unsent``, what was published of them.
+
+        Of those the store may have heard newer words since it was set back, which ``made_here`` tells from the former
+        store's: what was published in between is overtaken.
+        """
         published: dict[UUID, dict[UUID, int]] = {one: {} for one in unsent}
         async for lot in reader.read(reader.first):
             self.report.records += len(lot)
@@ -116,6 +131,8 @@ class Recovery:
             for message in ours:
                 if message.aggregate_id in published:
                     published[message.aggregate_id][message.message_id] = message.revision
+                    if message.message_id not in made_here:
+                        self._overtaken.setdefault(message.aggregate_id, Missed(message)).add(message)
                 if message.revision > known.get(message.aggregate_id, 0):
                     missed = self._missed.setdefault(message.aggregate_id, Missed(message))
                     missed.add(message)
@@ -215,7 +232,8 @@ class Recovery:
                 self.report.open_differences.append(f"appointment {key}: neither store nor topics know its patient")
             else:
                 work.links.save(link)
-                work.links.note(_rebuilt(known, link, missed.newest))
+                for entry in _rebuilt(known, link, missed):
+                    work.links.note(entry)
                 self._rebuilt[key] = link
                 self.report.links += 1
                 self._tell_powerserver_again(link, missed, patient, work)
@@ -297,11 +315,18 @@ class Recovery:
         self, queries: RecoveryQueries, known: Sequence[tuple[AppointmentLink, AppointmentThere]], *, dry_run: bool
     ) -> list[AppointmentThere]:
         heard: list[AppointmentThere] = []
-        announced_at = {key: missed.newest.occurred_at for key, missed in self._missed.items()}
-        announced_at |= await queries.rebuilt_at([link.id for link, _ in known])
+        announced = await queries.announced([link.id for link, _ in known])
+        if dry_run:
+            announced = {key: _announced(missed) for key, missed in self._missed.items()}
         changed: list[tuple[AppointmentLink, Judgement, AppointmentThere]] = []
         for link, there in known:
-            judgement = judge(link, there.remote, announced_at=announced_at.get(link.id))
+            overtaken = self._overtaken.get(link.id) if link.id not in self._missed else None
+            judgement = judge(
+                link,
+                there.remote,
+                announced.get(link.id, Announced()),
+                overtaken=None if overtaken is None else status_by_staff(overtaken),
+            )
             self.report.appointments += 1
             self.report.judged[judgement] += 1
             if judgement is Judgement.WRITTEN:
@@ -310,7 +335,7 @@ class Recovery:
                 self._settled.add(link.id)
             if judgement is Judgement.HEARD:
                 heard.append(there)
-            elif judgement in {Judgement.NOTED, Judgement.TAKEN}:
+            elif judgement is not Judgement.EQUAL:
                 changed.append((link, judgement, there))
         if not dry_run and (changed or known):
             await self._in_transaction(partial(self._keep, changed, known))
@@ -438,18 +463,26 @@ def _is_shown(link: AppointmentLink) -> bool:
     return not (link.state in {State.CANCELLED, State.UNSCHEDULED} and link.revision == 0)
 
 
-def _rebuilt(known: AppointmentLink | None, link: AppointmentLink, event: contracts.Message) -> HistoryEntry:
-    """At the time of the event: a run that was killed before it had compared asks for it again."""
-    message = f"{event.type}, revision {event.revision}, of its topic"
-    return _entry(known, link, message, event.message_id, at=event.occurred_at)
+def _announced(missed: Missed) -> Announced:
+    statuses = frozenset(status for one in missed.said.values() if (status := one.status) is not None)
+    return Announced(missed.newest.occurred_at, statuses)
 
 
-def _entry(
-    before: AppointmentLink | None, after: AppointmentLink, message: str, cause_id: UUID, *, at: datetime | None = None
-) -> HistoryEntry:
+def _rebuilt(known: AppointmentLink | None, link: AppointmentLink, missed: Missed) -> Iterator[HistoryEntry]:
+    """A line for each event, at its time: a run that was killed before it had compared asks for them again."""
+    for message_id, said in sorted(missed.said.items(), key=lambda item: item[1].revision):
+        is_newest = message_id == missed.newest.message_id
+        entry = _entry(
+            known, link if is_newest else known or link, f"revision {said.revision} of its topic", message_id
+        )
+        who = "staff" if said.by_staff else "patient"
+        yield replace(entry, at=said.at, trigger=f"{who}: {said.status}", revision=said.revision)
+
+
+def _entry(before: AppointmentLink | None, after: AppointmentLink, message: str, cause_id: UUID) -> HistoryEntry:
     return HistoryEntry(
         link_id=after.id,
-        at=at or datetime.now(UTC),
+        at=datetime.now(UTC),
         source=SOURCE,
         message=message,
         cause_id=cause_id,

@@ -9,7 +9,9 @@ from uuid import UUID
 import asyncpg
 
 from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.judging import Announced
 from scheduler_sync.domain.link import System
+from scheduler_sync.domain.statuses import FhirStatus
 from scheduler_sync.store import columns
 
 SOURCE: Final = "recovery"
@@ -22,12 +24,13 @@ SELECT greatest(
     (SELECT at FROM link_history WHERE source <> '{SOURCE}' ORDER BY id DESC LIMIT 1),
     (SELECT max(read_at) FROM feed_cursor)
 )"""  # noqa: S608 (a constant)
-_REBUILT_AT: Final = """
-SELECT link_id, max(at) AS at FROM link_history
-WHERE link_id = ANY($1::uuid[]) AND source = $2 AND outcome = 'rebuilt' GROUP BY link_id"""
+_ANNOUNCED: Final = f"""
+SELECT link_id, at, trigger FROM link_history
+WHERE link_id = ANY($1::uuid[]) AND source = '{SOURCE}' AND trigger IS NOT NULL"""  # noqa: S608 (a constant)
 _NEVER_WRITTEN: Final = """
 SELECT id FROM appointment_links WHERE omegaai_id IS NULL AND slot_start IS NOT NULL"""
 _UNSENT: Final = "SELECT id, aggregate_id, message_id, value FROM outbox WHERE sent_at IS NULL ORDER BY id"
+_MADE_HERE: Final = "SELECT message_id FROM outbox WHERE aggregate_id = ANY($1::uuid[])"
 _RENUMBER: Final = "UPDATE outbox SET revision = $2, value = $3 WHERE id = $1"
 _RAISE: Final = (
     "UPDATE patients SET revision = $2 WHERE id = $1 AND revision < $2",
@@ -78,6 +81,10 @@ class RecoveryQueries:
     async def unsent(self) -> list[Unsent]:
         return [Unsent(*row) for row in await self._pool.fetch(_UNSENT)]
 
+    async def made_here(self, aggregate_ids: Sequence[UUID]) -> set[UUID]:
+        """The events of these aggregates that stand in the outbox."""
+        return {row["message_id"] for row in await self._pool.fetch(_MADE_HERE, aggregate_ids)}
+
     async def renumber(self, rows: Sequence[tuple[int, UUID, int, bytes]]) -> None:
         """Give unsent events (row, aggregate, revision, bytes) another revision, and their aggregates with them."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -97,9 +104,15 @@ class RecoveryQueries:
         rows = await self._pool.fetch(_LINKS, ids, self._site, placer_numbers)
         return [columns.link(row) for row in rows]
 
-    async def rebuilt_at(self, link_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
-        """When the newest event occurred of which a recovery has rebuilt a link."""
-        return {row["link_id"]: row["at"] for row in await self._pool.fetch(_REBUILT_AT, link_ids, SOURCE)}
+    async def announced(self, link_ids: Sequence[UUID]) -> Mapping[UUID, Announced]:
+        """The events of which recoveries have rebuilt these links: a run that was killed has noted them."""
+        found: dict[UUID, list[tuple[datetime, FhirStatus]]] = {}
+        for row in await self._pool.fetch(_ANNOUNCED, link_ids):
+            found.setdefault(row["link_id"], []).append((row["at"], FhirStatus(row["trigger"].rpartition(" ")[2])))
+        return {
+            link_id: Announced(max(at for at, _ in events), frozenset(status for _, status in events))
+            for link_id, events in found.items()
+        }
 
     async def patients_of_fhir_ids(self, fhir_ids: Sequence[str]) -> Mapping[str, UUID]:
         rows = await self._pool.fetch(_PATIENTS_OF_FHIR, fhir_ids)

@@ -43,25 +43,46 @@ class Remote:
     changed_at: datetime | None
 
 
-def judge(link: AppointmentLink, remote: Remote, *, announced_at: datetime | None) -> Judgement:
-    """``announced_at``: when the newest event that the store had missed of this link occurred."""
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """The events that the store had missed of a link: when the newest occurred, and the statuses that they led to."""
+
+    newest_at: datetime | None = None
+    statuses: frozenset[FhirStatus] = frozenset()
+
+
+def judge(
+    link: AppointmentLink,
+    remote: Remote,
+    announced: Announced = Announced(),
+    *,
+    overtaken: FhirStatus | None = None,
+) -> Judgement:
+    """``overtaken``: what staff had brought about in the time that was lost, where newer words were heard since.
+
+    What looks like an act of the patient is one that was never heard, unless it is older than what was announced and
+    was announced itself.
+    """
     facts = remote.facts
     is_known = facts.fhir_id == link.omegaai_id and facts.version == link.omegaai_version
-    if facts.status is link.fhir_status and _same_time(link, facts):
+    is_same = facts.status is link.fhir_status
+    if is_same and _same_time(link, facts):
         return Judgement.EQUAL if is_known else Judgement.NOTED
-    is_older = announced_at is not None and remote.changed_at is not None and remote.changed_at < announced_at
-    if is_known or is_older:
+    if is_known or facts.status is overtaken:
         return Judgement.WRITTEN
+    is_older = (
+        announced.newest_at is not None and remote.changed_at is not None and remote.changed_at < announced.newest_at
+    )
     if facts.status in STATE_OF_UNANNOUNCED:
-        return Judgement.TAKEN
-    if facts.status is FhirStatus.PROPOSED:
+        return Judgement.WRITTEN if is_older else Judgement.TAKEN
+    is_act = facts.status is FhirStatus.PROPOSED or (facts.status in PATIENTS_ACTS and not is_same)
+    if is_act and not (is_older and facts.status in announced.statuses):
         return Judgement.HEARD
-    is_act = facts.status in PATIENTS_ACTS and facts.status is not link.fhir_status
-    return Judgement.HEARD if is_act else Judgement.WRITTEN
+    return Judgement.WRITTEN
 
 
 def noted(link: AppointmentLink, facts: RemoteFacts) -> AppointmentLink:
-    """The link that knows the Appointment as it is there."""
+    """The link that knows the Appointment as it is there: a write that follows is meant to replace that version."""
     return replace(link, omegaai_id=facts.fhir_id, omegaai_version=facts.version, omegaai_written_version=facts.version)
 
 
