@@ -23,7 +23,8 @@ from chassis.settings import KafkaSettings
 from chassis.store import UNAVAILABLE, Store
 from contracts.topics import TOPICS
 
-LOOK_SECONDS: Final = 20.0
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 5.0, 60.0
+"""Inputs wait for the first look, so a Kafka that says nothing may not hold it up for long; later ones have time."""
 AGAIN_SECONDS: Final = 2.0
 """Between two looks of a service that waits, and between two beats of one that runs."""
 
@@ -85,6 +86,7 @@ class StoreGuard:
         self.may_run_unsure = may_run_unsure
         self.is_sure = asyncio.Event()
         self._beat = 0
+        self._patience_seconds = FIRST_LOOK_SECONDS
         self.problem: str | None = "the store has not been compared with the topics yet"
 
     @property
@@ -105,9 +107,10 @@ class StoreGuard:
     async def look(self) -> Verdict:
         """Compare now, and say aloud what does not fit. Raises nothing that a server's absence brings about."""
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(self._patience_seconds):
                 verdict = await self._look()
         except (KafkaError, TimeoutError) as error:
+            self._patience_seconds = min(2 * self._patience_seconds, LONGEST_LOOK_SECONDS)
             verdict = Verdict("unsure", f"Kafka does not answer ({type(error).__name__})")
         except (*UNAVAILABLE, StoreUnavailable) as error:
             verdict = Verdict("unsure", f"the store or Kafka does not answer ({type(error).__name__})")
