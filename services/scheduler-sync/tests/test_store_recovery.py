@@ -121,7 +121,7 @@ class World:
         return await bootstrap.recover(self.settings, actor="test", dry_run=dry_run, tell=lambda _words: None)
 
     async def verdict(self) -> str:
-        return (await bootstrap.store_guard(self.settings, self.harness.store).look()).kind
+        return (await bootstrap.store_guard(self.settings, self.harness.store).look(within_seconds=60)).kind
 
     async def links(self) -> dict[str, tuple[Any, ...]]:
         columns = (

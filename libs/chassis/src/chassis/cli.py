@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from chassis import dead_letters, deliveries, hl7_inbound, identity, listing, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
+from chassis.guard import LONGEST_LOOK_SECONDS
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store
 from chassis.transaction import Transaction
@@ -248,7 +249,7 @@ async def _store_show(
     assert definition.guard is not None  # noqa: S101 - else the command is not there
     async with _store(settings) as store:
         known = await identity.read(store.pool)
-        verdict = await definition.guard(settings, store).look()
+        verdict = await definition.guard(settings, store).look(within_seconds=LONGEST_LOOK_SECONDS)
     if known is None:
         print("no service has started on this store yet")
     else:
@@ -267,7 +268,7 @@ async def _store_adopt(
     assert definition.guard is not None  # noqa: S101 - else the command is not there
     async with _store(settings) as store:
         guard = definition.guard(settings, store)
-        verdict = await guard.look()
+        verdict = await guard.look(within_seconds=LONGEST_LOOK_SECONDS)
         if verdict.kind == "unsure":
             print(f"{definition.name}: not adopted: {verdict.why}", file=sys.stderr)
             return 1

@@ -29,9 +29,12 @@ _IN_OUTBOX: Final = """
 SELECT o.aggregate_id, o.revision, o.message_id, o.id FROM outbox o
 JOIN unnest($1::uuid[], $2::int[]) AS asked (aggregate_id, revision)
 ON o.aggregate_id = asked.aggregate_id AND o.revision = asked.revision"""
+# Before the first that waits, so that a backlog of a million rows is not walked through.
 _SENT: Final = f"""
 SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key FROM outbox
-WHERE sent_at IS NOT NULL ORDER BY id DESC LIMIT {_SENT_LOOKED_AT}"""  # noqa: S608 (a constant)
+WHERE sent_at IS NOT NULL AND id < coalesce(
+    (SELECT id FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1), {2**63 - 1}
+) ORDER BY id DESC LIMIT {_SENT_LOOKED_AT}"""  # noqa: S608 (constants)
 _HANDLED: Final = """
 SELECT message_id FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])
 UNION ALL SELECT message_id FROM dead_letters WHERE consumer = $1 AND message_id = ANY($2::uuid[])

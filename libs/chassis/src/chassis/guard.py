@@ -104,10 +104,13 @@ class StoreGuard:
         if self.problem is not None:
             raise RuntimeError(self.problem)
 
-    async def look(self) -> Verdict:
-        """Compare now, and say aloud what does not fit. Raises nothing that a server's absence brings about."""
+    async def look(self, *, within_seconds: float | None = None) -> Verdict:
+        """Compare now, and say aloud what does not fit. Raises nothing that a server's absence brings about.
+
+        ``within_seconds``: a command's patience; a start's is short at first and grows.
+        """
         try:
-            async with asyncio.timeout(self._patience_seconds):
+            async with asyncio.timeout(within_seconds or self._patience_seconds):
                 verdict = await self._look()
         except (KafkaError, TimeoutError) as error:
             self._patience_seconds = min(2 * self._patience_seconds, LONGEST_LOOK_SECONDS)

@@ -27,7 +27,8 @@ async def _recover(settings: NotifierSettings, options: argparse.Namespace) -> i
         return 1
     for line in report.lines():
         print(line)
-    what = "nothing was written (--dry-run)" if options.dry_run else "recovered; a service that waits starts by itself"
+    what = "recovered; a service that waits starts by itself" if report.was_behind else "nothing was missed"
+    what = "nothing was written (--dry-run)" if options.dry_run else what
     print(f"{bootstrap.NAME}: {what}; {len(report.failed)} records are left for a person")
     return 1 if report.failed else 0
 

@@ -15,7 +15,7 @@ from chassis.batch import BatchExecutor, Duplicate, Failed
 from chassis.consumer import InboxIntake, Item
 from chassis.dead_letters import Record
 from chassis.errors import reason_of
-from chassis.guard import StoreGuard
+from chassis.guard import LONGEST_LOOK_SECONDS, StoreGuard
 from chassis.identity import Offsets
 from chassis.metrics import Metrics
 from chassis.published import Published, TopicReader
@@ -46,6 +46,7 @@ WHERE notification_id IN (SELECT id FROM let_go) AND state = 'queued' RETURNING 
 class Report:
     """Filled as the recovery goes on. ``not_told`` are notifications of which nobody knows whether they were sent."""
 
+    was_behind: bool = False
     last_moment: datetime | None = None
     records: int = 0
     rebuilt: int = 0
@@ -94,13 +95,14 @@ async def recover(
 ) -> Report:
     """RecoveryRefused, KafkaError, StoreUnavailable. The caller takes care that no notifier works on the store."""
     report = Report()
-    verdict = await guard.look()
+    verdict = await guard.look(within_seconds=LONGEST_LOOK_SECONDS)
     if verdict.kind in {"elsewhere", "unsure"}:
         raise RecoveryRefused(verdict.why)
     is_empty = await identity.read(store.pool) is None
     report.last_moment = await store.pool.fetchval(_LAST_MOMENT, CONSUMER)
     if verdict.kind == "fits" and not is_empty and report.last_moment is not None:
         return report
+    report.was_behind = True
     async with published.opened(kafka, guard.topics) as reader:
         stops = await _handled_before(kafka, reader)
         if dry_run:

@@ -63,7 +63,8 @@ async def _recover(settings: SchedulerSyncSettings, options: argparse.Namespace)
     for line in report.lines(datetime.now(UTC)):
         print(line)
     differing = len(report.open_differences)
-    what = "nothing was written (--dry-run)" if options.dry_run else "recovered; a service that waits starts by itself"
+    what = "recovered; a service that waits starts by itself" if report.has_found_something else "nothing was missed"
+    what = "nothing was written (--dry-run)" if options.dry_run else what
     print(f"{bootstrap.NAME}: {what}; {differing} differences are left for a person")
     return 1 if differing else 0
 

@@ -17,7 +17,7 @@ from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
 from chassis.errors import Transient
 from chassis.exclusive import Exclusive
-from chassis.guard import StoreGuard
+from chassis.guard import LONGEST_LOOK_SECONDS, StoreGuard
 from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
@@ -298,7 +298,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
         async with Exclusive.held(core.store, lock=RELAY_LOCK, name=RELAY) as connection:
             if connection is None:
                 raise RecoveryRefused("a scheduler-sync works on this store: stop it, or let a new start refuse it")
-            verdict = await guard.look()
+            verdict = await guard.look(within_seconds=LONGEST_LOOK_SECONDS)
             if verdict.kind in {"elsewhere", "unsure"}:
                 raise RecoveryRefused(verdict.why)
             epoch = 0 if (known := await identity.read(core.store.pool)) is None else known.epoch
