@@ -24,7 +24,10 @@ from chassis.outbox import Relay
 from chassis.settings import KafkaSettings
 from chassis.testing import eventually
 from scheduler_sync import bootstrap
+from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
+from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, Slot
 from scheduler_sync.domain.judging import Announced, Judgement, Remote, judge
 from scheduler_sync.domain.link import State
@@ -60,8 +63,20 @@ class World:
         )  # fmt: skip
         assert await self.harness.hear(raw) == [None]
 
+    async def patient_confirms(self, placer: str) -> None:
+        """In Blume, and it is heard."""
+        appointment_id = (await self.links())[placer][5]
+        body = self.omegaai.patient_sets(appointment_id, "booked")
+        version = body["meta"]["versionId"]
+        item = TaskItem(f"{placer}-{version}", datetime.now(UTC), command=reader.appointment(Found(body, version), "t"))
+        assert await self.harness.tasks.apply([item]) == [None]
+
     async def settle(self) -> None:
-        """Everything that waits is on the topics and at OmegaAI; PowerServer's share is dropped."""
+        """Everything that waits is on the topics and at OmegaAI; PowerServer's share stays."""
+        await self.publish()
+        await self.deliver()
+
+    async def publish(self) -> None:
         relay = Relay(self.harness.store, self.settings.kafka, Metrics())
         running = asyncio.create_task(relay.run())
 
@@ -71,6 +86,8 @@ class World:
         await eventually(is_sent)
         await relay.stop()
         await running
+
+    async def deliver(self) -> None:
         connection = bootstrap.connect_omegaai(self.settings)
         sender = OmegaAISender(connection.client, StoredIds(self.harness.store.pool))
 
@@ -124,9 +141,7 @@ class World:
         return (await bootstrap.store_guard(self.settings, self.harness.store).look(within_seconds=60)).kind
 
     async def links(self) -> dict[str, tuple[Any, ...]]:
-        columns = (
-            "placer_number, id, state, step, revision, slot_start, resource, omegaai_id, omegaai_version, patient_id"
-        )
+        columns = "placer_number, id, state, step, revision, slot_start, omegaai_id, omegaai_version, patient_id"
         return {row[0]: tuple(row[1:]) for row in await self.harness.rows(f"SELECT {columns} FROM appointment_links")}
 
     async def waiting(self) -> Counter[tuple[str, str, UUID]]:
@@ -136,10 +151,10 @@ class World:
     async def published(self) -> Counter[tuple[UUID, int]]:
         """The different events of each aggregate and revision on all topics."""
         guard = bootstrap.store_guard(self.settings, self.harness.store)
-        async with published.opened(self.settings.kafka, guard.topics) as reader:
+        async with published.opened(self.settings.kafka, guard.topics) as topic_reader:
             found = {
                 one.message.message_id: (one.message.aggregate_id, one.message.revision)
-                async for lot in reader.read(reader.first)
+                async for lot in topic_reader.read(topic_reader.first)
                 for one in lot
                 if one.message is not None
             }
@@ -168,7 +183,7 @@ async def world(harness: Harness, migrated_url: str, kafka_bootstrap: str, topic
 
 
 async def lose_an_hour(world: World) -> None:
-    for placer in ("P01", "P02", "P03"):
+    for placer in ("P01", "P02", "P03", "P07"):
         await world.hear(placer)
     await world.settle()
     await world.hear("P04")  # committed, and neither published nor delivered when the backup is taken
@@ -177,13 +192,14 @@ async def lose_an_hour(world: World) -> None:
     await world.hear("P01", "S15", CANCELLED)
     await world.hear("P02", "S14", CONFIRMED)
     await world.hear("P05")
+    await world.patient_confirms("P07")
     await world.settle()
     await world.hear("P02", "S14", ARRIVED)
+    await world.hear("P04", "S14", ARRIVED)
     await world.settle()
-    (third,) = [
-        row["omegaai_id"]
-        for row in await world.harness.rows("SELECT * FROM appointment_links WHERE placer_number = 'P03'")
-    ]
+    await world.hear("P06")
+    await world.publish()  # and OmegaAI never heard of it
+    third = (await world.links())["P03"][5]
     world.omegaai.patient_sets(third, "booked")  # and nobody has heard it
 
 
@@ -203,6 +219,8 @@ async def test_a_recovery_that_is_killed_anywhere_and_run_again_ends_the_same(wo
     assert links["P03"][1] == State.CONFIRMED, "the patient's act was heard"
     assert links["P03"][3] == before["P03"][3] + 1
     assert waiting["powerserver", "status.confirmed", links["P03"][0]] == 1
+    assert waiting["powerserver", "status.confirmed", links["P07"][0]] == 1, "PowerServer may not have heard it"
+    assert waiting["omegaai", "appointment.upsert", links["P06"][-1]] == 1
     state = Recovery._in_transaction
     for number in range(100):
         left = number
@@ -230,8 +248,9 @@ async def test_a_recovery_that_is_killed_anywhere_and_run_again_ends_the_same(wo
     assert number >= 3
     versions = {one["id"]: one["meta"]["versionId"] for one in world.omegaai.all("Appointment")}
     await world.settle()
-    assert {one["id"]: one["meta"]["versionId"] for one in world.omegaai.all("Appointment")} == versions
-    assert len(world.omegaai.all("Patient")) == 5
+    after = {one["id"]: one["meta"]["versionId"] for one in world.omegaai.all("Appointment")}
+    assert {key: after[key] for key in versions} == versions, "what OmegaAI had already is not written again"
+    assert len(after) == len(versions) + 1 == len(world.omegaai.all("Patient")) == len(links)
     assert set((await world.published()).values()) == {1}
     again = await world.recover()
     assert not again.has_found_something
@@ -315,8 +334,8 @@ async def test_a_dry_run_counts_and_writes_nothing(world: World):
     await world.restore()
     before, waiting = await world.links(), await world.waiting()
     report = await world.recover(dry_run=True)
-    assert (report.patients, report.links) == (1, 3)
-    assert report.judged[Judgement.TAKEN] == 1
+    assert (report.patients, report.links) == (2, 5)
+    assert report.judged[Judgement.TAKEN] == 2
     assert report.judged[Judgement.HEARD] == 1
     assert (await world.links(), await world.waiting()) == (before, waiting)
     assert await world.verdict() == "set back"
