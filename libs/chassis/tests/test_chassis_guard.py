@@ -292,7 +292,7 @@ async def test_a_refused_service_answers_its_probes_runs_nothing_and_goes_on_onc
         await asyncio.wait_for(loop.has_run.wait(), 60)
         assert (await client.get("/readyz")).status_code == 200
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(running, 60)
+    assert await asyncio.wait_for(running, 60) == 0
 
 
 async def test_a_store_that_is_set_back_under_a_running_service_ends_it(suite: Suite) -> None:
@@ -305,7 +305,7 @@ async def test_a_store_that_is_set_back_under_a_running_service_ends_it(suite: S
     await suite.store.pool.execute("UPDATE store_identity SET beat = $1", beat - 1)
     loop = Turning()
     service = Service("scheduler-sync", HttpSettings(port=_free_port()), suite.metrics, {"one": loop}, {}, guard=guard)
-    await asyncio.wait_for(service.run(), 60)
+    assert await asyncio.wait_for(service.run(), 60) == 1, "whoever supervises it starts it again"
     assert loop.has_run.is_set()
 
 

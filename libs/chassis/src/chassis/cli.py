@@ -203,9 +203,9 @@ def _extra(extra: ExtraCommand) -> Callable[..., Awaitable[int]]:
 async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     telemetry.configure(definition.name, settings.telemetry)
     service = await definition.build(settings)
-    await service.run()
+    code = await service.run()
     telemetry.shut_down()
-    return 0
+    return code
 
 
 async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:

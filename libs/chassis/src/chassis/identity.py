@@ -53,8 +53,8 @@ _FOUND: Final = """
 INSERT INTO store_identity (service, belongs_to, incarnation) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"""
 _COMPLETE: Final = "UPDATE store_identity SET belongs_to = $1"
 _ADOPT: Final = """
-UPDATE store_identity
-SET service = $1, belongs_to = $2, compared_to = $3, epoch = epoch + $4, recovery_began_at = NULL"""
+UPDATE store_identity SET service = $1, belongs_to = $2, compared_to = $3, epoch = epoch + $4,
+    recovery_began_at = NULL"""
 _BEAT: Final = "UPDATE store_identity SET beat = beat + 1 RETURNING beat"
 _BEGIN_RECOVERY: Final = """
 UPDATE store_identity SET recovery_began_at = coalesce(recovery_began_at, clock_timestamp())"""

@@ -61,6 +61,7 @@ class Service:
     guard: StoreGuard | None = None
     _running: "dict[str, asyncio.Task[None]]" = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
+    _has_given_up: bool = field(default=False, init=False)
 
     def app(self) -> Starlette:
         """Probes and metrics beside the service's own pages and the console, behind the guard."""
@@ -77,8 +78,8 @@ class Service:
             ]
         return Starlette(routes=routes, middleware=[Middleware(Guard, http=self.http)])
 
-    async def run(self) -> None:
-        """Until SIGTERM or SIGINT; then stops in order and returns."""
+    async def run(self) -> int:
+        """Until SIGTERM or SIGINT; then stops in order. Returns the exit code: 1 when it ended by itself."""
         collect_seldom()
         collecting = asyncio.create_task(_collect_all_of_it())
         stop = asyncio.Event()
@@ -107,6 +108,7 @@ class Service:
             await close()
         collecting.cancel()
         log.info("service.stopped")
+        return 1 if self._has_given_up else 0
 
     async def _start_when_the_store_fits(self, stop: asyncio.Event) -> None:
         """Starts the loops; before that, and until the guard is sure, asks it again and again. Then watches the store.
@@ -120,8 +122,7 @@ class Service:
         try:
             while (verdict := await self.guard.look()).kind != "fits":
                 if verdict.is_refusal and self._running:
-                    log.critical("service.ends", why=verdict.why)
-                    stop.set()
+                    self._give_up(stop, verdict.why)
                     return
                 if verdict.kind == "unsure" and self.guard.may_run_unsure:
                     self._start()
@@ -129,11 +130,15 @@ class Service:
             self._start()
             while (why := await self.guard.went_back()) is None:
                 await asyncio.sleep(AGAIN_SECONDS)
-            log.critical("service.ends", why=why)
-            stop.set()
-        except Exception:
+            self._give_up(stop, why)
+        except Exception as error:
             log.exception("service.guard-failed")
-            stop.set()
+            self._give_up(stop, type(error).__name__)
+
+    def _give_up(self, stop: asyncio.Event, why: str) -> None:
+        self._has_given_up = True
+        log.critical("service.ends", why=why)
+        stop.set()
 
     def _start(self) -> None:
         if self._running:
