@@ -193,7 +193,7 @@ class FakeOmegaAI:
     @staticmethod
     def _is_asked_for(resource: Json, wanted: dict[str, str]) -> bool:
         """All of If-None-Exist's conditions: an identifier with its system, and the patient who takes part."""
-        names = {f"{one['system']}|{one['value']}" for one in resource.get("identifier", [])}
+        names = {f"{one.get('system', '')}|{one['value']}" for one in resource.get("identifier", [])}
         actors = {one["actor"]["reference"] for one in resource.get("participant", [])}
         return wanted["identifier"] in names and wanted.get("patient") in {None, *actors}
 

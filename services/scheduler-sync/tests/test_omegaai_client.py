@@ -124,8 +124,9 @@ async def test_a_create_happens_once(server: FakeOmegaAI, client: FhirClient):
 
 
 async def test_several_matches_are_final(server: FakeOmegaAI, client: FhirClient):
+    same = {"system": "s", "value": "4711"}
     for number in ("1", "2"):
-        server.put_directly({"resourceType": "Patient", "id": number, "identifier": [{"value": "4711"}]})
+        server.put_directly({"resourceType": "Patient", "id": number, "identifier": [same]})
     with pytest.raises(Permanent, match="several"):
         await client.create("Patient", {}, if_none_exist="identifier=s%7C4711")
 
