@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from simulated_postgres import Row, Session, Statement
 
-from chassis import consumer, dead_letters, deliveries, outbox, parking, transaction
+from chassis import consumer, dead_letters, deliveries, exclusive, outbox, parking, transaction
 
 LOAD_THINGS = "SELECT id, applied FROM things WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 SAVE_THING = "INSERT INTO things VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET revision = $2, applied = $3"
@@ -46,6 +46,38 @@ async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
     earlier = sum(row["id"] <= values[0] for row in rows)
     later = sorted((row for row in rows if row["id"] > values[0]), key=lambda row: row["id"])
     return [{**row, "key": str(row["aggregate_id"]).encode(), "earlier": earlier} for row in later[: outbox.BATCH_ROWS]]
+
+
+@answers(exclusive._STANDING_STILL)
+async def _nobody_stands_still(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    """Processes die here, and none is stopped: a dead one's session ends."""
+    return []
+
+
+@answers("SELECT 1")
+async def _one(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"?column?": 1}]
+
+
+@answers(outbox._MARK_NOTHING)
+async def _mark_nothing(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    unsent = [row["id"] for row in session.rows("outbox") if row["sent_at"] is None]
+    if unsent:
+        await session.change("outbox", min(unsent), lambda _: True, sent_at=None)
+    return []
+
+
+@answers(outbox._MARK_LATE)
+async def _mark_late(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    marked = []
+    for identifier, created_at in zip(*values, strict=True):
+
+        def is_it(row: Row, created_at: Any = created_at) -> bool:
+            return row["created_at"] == created_at and row["sent_at"] is None
+
+        if await session.change("outbox", identifier, is_it, sent_at=session.database.now()):
+            marked.append({"id": identifier})
+    return marked
 
 
 @answers(outbox._MARK)

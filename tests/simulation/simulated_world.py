@@ -27,7 +27,7 @@ from chassis.deliveries import Delivery, DeliveryWorker, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.outbox import Relay
 from chassis.settings import BreakerSettings, KafkaSettings, RetrySettings
-from chassis.store import UNAVAILABLE
+from chassis.store import ERRORS
 from chassis.transaction import Transaction
 from contracts.examples import EXAMPLES
 
@@ -227,7 +227,7 @@ class World:
                 return await self._write(store, batch, gives_up=self.chance.random() < 0.1)
             except asyncpg.UniqueViolationError:
                 return self.note("the commit whose answer was lost had happened")
-            except (*UNAVAILABLE, Permanent):
+            except (*ERRORS, Permanent):
                 await asyncio.sleep(self.chance.random() * 0.3)
 
     async def _write(self, store: Any, batch: list[tuple[UUID, int]], *, gives_up: bool) -> None:

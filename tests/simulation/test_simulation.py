@@ -82,10 +82,10 @@ def test_marking_before_sending_is_caught() -> None:
 class HandsOverAtOnce(outbox.Relay):
     """Does not wait for what it has sent before it sends what follows."""
 
-    async def _acknowledged(self, turn: Any) -> tuple[list[int], int]:
+    async def _acknowledged(self, turn: Any) -> tuple[list[Any], int]:
         for send, _ in turn:
             send.add_done_callback(lambda one: one.cancelled() or one.exception())
-        return [row["id"] for _, sent in turn for row in sent], 0
+        return [row for _, sent in turn for row in sent], 0
 
 
 def test_marking_what_is_not_acknowledged_is_caught() -> None:

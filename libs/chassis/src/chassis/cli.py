@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from chassis import dead_letters, deliveries, hl7_inbound, listing, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
-from chassis.store import Store
+from chassis.store import ERRORS, Store, is_passing, no_answer
 from chassis.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = Non
         return EXIT_BAD_SETTING
     except OSError as error:
         print(f"{definition.name}: {type(error).__name__}: {error.strerror or error}", file=sys.stderr)
+    except ERRORS as error:
+        if not is_passing(error):
+            raise
+        print(f"{definition.name}: {no_answer(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1

@@ -32,7 +32,7 @@ from chassis.errors import StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS, KafkaSettings, SettingsError
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 from chassis.transaction import Transaction
 
 LARGEST_BATCH = 200
@@ -341,13 +341,13 @@ class Consumer(LoopBase, Generic[W]):
             self.unparker.wake()
 
     async def _gauge(self) -> None:
+        count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
         try:
-            count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
-            self._metrics.set(
-                "dead_letters_open", await self._store.pool.fetchval(count, self._name), consumer=self._name
-            )
-        except UNAVAILABLE:
+            with asking():
+                number = await self._store.pool.fetchval(count, self._name)
+        except StoreUnavailable:
             return  # readiness says it
+        self._metrics.set("dead_letters_open", number, consumer=self._name)
 
 
 def request_timeout_ms(session_ms: int) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -30,11 +30,13 @@ from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
 from chassis.store import (
-    COLLISIONS,
     COMMAND_TIMEOUT_SECONDS,
     CONNECT_TIMEOUT_SECONDS,
-    UNAVAILABLE,
+    SESSION_SETTINGS,
     Store,
+    asking,
+    is_passing,
+    meaning_of,
     no_answer,
 )
 from chassis.transaction import DELIVERIES_CHANNEL, Transaction
@@ -42,6 +44,10 @@ from chassis.transaction import DELIVERIES_CHANNEL, Transaction
 POLL_SECONDS = 1.0
 """Of the time, at most, for counting what waits: much, when a partner has been away."""
 LARGEST_SET = 100
+MOST_TRIES = 8
+"""Of a mark, in 2 s, where it is not for the store alone to take it."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -202,6 +208,8 @@ class DeliveryWorker(LoopBase):
         self._again_at: list[float] = []
         self._to_mark: list[_ToMark] = []
         self._marking: asyncio.Task[None] | None = None
+        self._not_kept: set[Callable[[], Awaitable[Any]]] = set()
+        """Marks that the store did not take yet; a lease may have run out meanwhile."""
 
     async def run(self) -> None:
         """Until stopped; then what is underway is finished first."""
@@ -225,7 +233,9 @@ class DeliveryWorker(LoopBase):
                     self._backlog.look()
                     failures = 0
                     await self._rest()
-                except UNAVAILABLE as error:
+                except Exception as error:
+                    if not is_passing(error):
+                        raise
                     failures += 1
                     if listener is not None:
                         listener.terminate()  # it may be the one that does not answer
@@ -242,7 +252,7 @@ class DeliveryWorker(LoopBase):
     async def _connect(self) -> "asyncpg.Connection":
         """One of its own, to listen on."""
         seconds = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
-        return await asyncpg.connect(self._store.url, **seconds)
+        return await asyncpg.connect(self._store.url, server_settings=dict(SESSION_SETTINGS), **seconds)
 
     async def _renew_leases(self) -> None:
         """Leases are short, so that what a killed process held goes on soon; who lives renews them."""
@@ -252,10 +262,10 @@ class DeliveryWorker(LoopBase):
             if not tokens:
                 continue
             try:
-                await self._store.pool.execute(_RENEW, tokens, self._lease_seconds)
-            except UNAVAILABLE as error:
-                reason = type(error).__name__
-                log.warning("deliveries.lease-not-renewed", destination=self._destination, reason=reason)
+                with asking():
+                    await self._store.pool.execute(_RENEW, tokens, self._lease_seconds)
+            except StoreUnavailable as error:
+                log.warning("deliveries.lease-not-renewed", destination=self._destination, reason=error.reason)
 
     def _heard(self, *_: object) -> None:
         self._wake.set()
@@ -273,6 +283,8 @@ class DeliveryWorker(LoopBase):
 
     async def _claim(self) -> None:
         """Claims and starts what may go now: all there is, or all there is room for."""
+        if self._not_kept:
+            return  # else what they are about might be claimed, and sent once more
         room = self._breaker.allowance(self._concurrency - len(self._underway))
         self._metrics.set("breaker_open", float(self._breaker.is_open), destination=self._destination)
         if room <= 0 or (self._breaker.is_open and self._underway):
@@ -288,10 +300,8 @@ class DeliveryWorker(LoopBase):
             task.add_done_callback(self._ended)
 
     async def _holds(self, delivery_id: UUID, token: UUID) -> bool:
-        try:
+        with asking():
             return bool(await self._store.pool.fetchval(_HELD, delivery_id, token))
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._underway.pop(task, None)
@@ -322,13 +332,13 @@ class DeliveryWorker(LoopBase):
         except Permanent as error:
             self._breaker.succeeded()
             await self._dead(delivery, token, error)
-        except UNAVAILABLE as error:
-            # A sender may read the store itself; that it is away is not the delivery's fault.
-            away = no_answer(error)
-            await self._again(delivery, token, away, partner_failed=False)
         except Exception as error:
-            log.exception("deliveries.bug", destination=self._destination, delivery_id=str(delivery.id))
-            await self._dead(delivery, token, error)
+            if is_passing(error):
+                # A sender may read the store itself; that it is away is not the delivery's fault.
+                await self._again(delivery, token, no_answer(error), partner_failed=False)
+            else:
+                log.exception("deliveries.bug", destination=self._destination, delivery_id=str(delivery.id))
+                await self._dead(delivery, token, error)
         else:
             self._breaker.succeeded()
             failpoints.hit("delivery.after-send-before-mark")
@@ -343,9 +353,11 @@ class DeliveryWorker(LoopBase):
             self._marking = asyncio.create_task(self._mark_all())
         try:
             was_ours = await marked
-        except (*UNAVAILABLE, *COLLISIONS, Transient):
+        except Transient:
             raise  # the lease ends, and the same key goes out once more
         except Exception as error:
+            if is_passing(error):
+                raise  # told to stop: as above
             # Sent again it would fail again, for ever and at full speed: a person has to look at it.
             log.exception("deliveries.not-settled", destination=self._destination, delivery_id=str(delivery.id))
             await self._dead(delivery, token, error)
@@ -371,9 +383,9 @@ class DeliveryWorker(LoopBase):
     async def _mark(self, together: Sequence[_ToMark]) -> None:
         """In one transaction; where that does not succeed, one by one, so that each stands for itself."""
         try:
-            ours = await self._marked([(one.taken, one.token) for one in together])
+            ours = await self._kept(lambda: self._marked([(one.taken, one.token) for one in together]))
         except Exception as error:  # noqa: BLE001 (handed to the delivery that it concerns)
-            if len(together) > 1 and not isinstance(error, UNAVAILABLE):
+            if len(together) > 1 and not is_passing(error):
                 for one in together:
                     await self._mark([one])
             else:
@@ -385,6 +397,31 @@ class DeliveryWorker(LoopBase):
         for one in together:
             if not one.marked.done():
                 one.marked.set_result(one.taken.delivery.id in ours)
+
+    async def _kept(self, mark: Callable[[], Awaitable[T]]) -> T:
+        """What ``mark`` returns: it is tried again for as long as the store does not take it.
+
+        What was sent is not sent again meanwhile: the lease is renewed, or the store takes no claim either. Told to
+        stop, or where it fails by other than the store's doing, it is given up after ``MOST_TRIES``.
+        """
+        failures = 0
+        try:
+            while True:
+                try:
+                    return await mark()
+                except Exception as error:
+                    failures += 1
+                    is_patient = is_passing(error) and not self.stopping
+                    may_pass = is_passing(error) or isinstance(error, Transient) or meaning_of(error) == "taken"
+                    if not may_pass or (failures >= MOST_TRIES and not is_patient):
+                        raise
+                    if is_passing(error):
+                        self._not_kept.add(mark)
+                    reason = type(error).__name__
+                    log.warning("deliveries.mark-again", destination=self._destination, reason=reason)
+                await asyncio.sleep(pause_seconds(failures, first_seconds=0.02, longest_seconds=1))
+        finally:
+            self._not_kept.discard(mark)
 
     async def _marked(self, together: Sequence[tuple[Taken, UUID]]) -> set[UUID]:
         """Returns the ids of those that were ours. What ran out of its lease another worker has, and settles."""
@@ -411,14 +448,15 @@ class DeliveryWorker(LoopBase):
             )
         log.warning("deliveries.again", destination=self._destination, delivery_id=str(delivery.id),
                     attempt=delivery.attempt, reason=error.reason, pause_seconds=round(pause, 2))  # fmt: skip
-        await self._store.pool.execute(_AGAIN, delivery.id, token, error.reason[:500], pause)
+        again = delivery.id, token, error.reason[:500], pause
+        await self._kept(lambda: self._store.pool.execute(_AGAIN, *again))
         heapq.heappush(self._again_at, time.monotonic() + pause)
         self._count("retried")
 
     async def _dead(self, delivery: Delivery, token: UUID, error: Exception) -> None:
         reason = reason_of(error)
         log.error("deliveries.dead", destination=self._destination, delivery_id=str(delivery.id), reason=reason)
-        await self._store.pool.execute(_DEAD, delivery.id, token, reason[:500])
+        await self._kept(lambda: self._store.pool.execute(_DEAD, delivery.id, token, reason[:500]))
         self._count("dead")
 
     def _count(self, outcome: str) -> None:

@@ -32,7 +32,7 @@ from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 from chassis.transaction import Transaction
 from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack
 from hl7v2.mllp import Peer, Server, start_server
@@ -336,8 +336,9 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         kind = f"{message.type}^{message.trigger}" if message else "?"
         identity = (contracts.uuid7(), *map(_storable, (sender, control_id)), digest, _storable(kind), raw)
         try:
-            await self._store.pool.execute(_REJECT, *identity, str(error), received_at)
-        except UNAVAILABLE:
+            with asking():
+                await self._store.pool.execute(_REJECT, *identity, str(error), received_at)
+        except StoreUnavailable:
             code = "AE"
         self._metrics.count("hl7_received_total", code=code)
         answer = build_ack(message, code, control_id=_control_id(), text=str(error), errors=[error.as_ack_error()])

@@ -8,10 +8,11 @@ from typing import Final
 
 import structlog
 
+from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import RetentionSettings
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 
 ROWS_A_TURN: Final = 5000
 TURN_SECONDS: Final = 30.0
@@ -71,9 +72,10 @@ class Housekeeping(LoopBase):
         await self.pause(TURN_SECONDS)  # a start has other things to do
         while not self.stopping:
             try:
-                deleted = await self.turn()
-            except UNAVAILABLE as error:
-                log.warning("housekeeping.store-away", reason=type(error).__name__)
+                with asking():
+                    deleted = await self.turn()
+            except StoreUnavailable as error:
+                log.warning("housekeeping.store-away", reason=error.reason)
                 deleted = {}
             is_behind = any(number >= ROWS_A_TURN for number in deleted.values())
             await self.pause(BUSY_SECONDS if is_behind else TURN_SECONDS)

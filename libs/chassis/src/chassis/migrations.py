@@ -13,10 +13,18 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.pool import NullPool
 
-from chassis.store import UNAVAILABLE, sqlalchemy_engine, unavailable
+from chassis.errors import StoreUnavailable
+from chassis.store import SESSION_SETTINGS, is_of_the_schema, is_passing, sqlalchemy_engine, unavailable
 
 Phase = Literal["before", "after"]
 LOCK: Final = 0x516  # two migration jobs wait for each other
+_SETTINGS: Final = {
+    # A migration takes as long as it takes, and waits for as long as another job has the lock.
+    **SESSION_SETTINGS,
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
 
 
 class MigrationError(RuntimeError):
@@ -28,12 +36,14 @@ async def run(directory: Path, url: str, phase: Phase | None = None) -> list[str
 
     Raises ``MigrationError`` and ``StoreUnavailable``.
     """
-    engine = sqlalchemy_engine(url, poolclass=NullPool)
+    engine = sqlalchemy_engine(url, settings=_SETTINGS, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             return await connection.run_sync(_upgrade, directory, phase)
-    except UNAVAILABLE as error:
+    except Exception as error:
+        if isinstance(error, StoreUnavailable) or is_of_the_schema(error) or not is_passing(error):
+            raise  # what a migration does wrong is shown as it is
         raise unavailable(url, error) from error
     finally:
         await engine.dispose()

@@ -2,8 +2,10 @@
 
 The advisory lock (``chassis.exclusive``), the reading and the marking share one connection: who loses it has lost the
 right to mark. What was sent but not yet marked is sent again by the next holder, and the consumers' inboxes drop the
-repeat. Rows are taken in id order; a row's id is drawn while its aggregate is locked, so within an aggregate id order
-is commit order. A notification only wakes the relay; polling by state is the guarantee.
+repeat. A holder first lets the store take a write: the marks that it did not take before, or one that changes nothing.
+So nothing is sent that could not be marked, such as while the store is read-only. Rows are taken in id order; a row's
+id is drawn while its aggregate is locked, so within an aggregate id order is commit order. A notification only wakes
+the relay; polling by state is the guarantee.
 
 A backlog is sent in turns that overlap: while one is on its way the next is read, and while it is marked the next is
 handed over. Handed over is only what follows a turn of which every row was acknowledged, so that a row is on the bus
@@ -14,6 +16,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import asyncpg
@@ -45,6 +48,15 @@ FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 # By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing was unsent; a
 # plan made for that reads and sorts a whole backlog once for every turn.
 _BY_INDEX = "SET enable_bitmapscan = off; SET enable_seqscan = off"
+# What Kafka has acknowledged, and the store did not take the mark of. The time tells a row from another of the same
+# number, in a store that was set back meanwhile.
+_MARK_LATE = """
+UPDATE outbox SET sent_at = clock_timestamp() FROM unnest($1::bigint[], $2::timestamptz[]) AS sent (id, created_at)
+WHERE outbox.id = sent.id AND outbox.created_at = sent.created_at AND sent_at IS NULL
+"""
+_MARK_NOTHING = """
+UPDATE outbox SET sent_at = NULL WHERE id = (SELECT id FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1)
+"""
 _MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
 # The oldest is the first of its index, so that counting reads nothing but the index.
 _WAITING = """
@@ -85,6 +97,8 @@ class Relay(LoopBase):
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
+        self._not_marked: dict[int, datetime] = {}
+        """Rows that are on the bus and that the store did not take the mark of, with the time of each."""
         self._backlog = Backlog(store, _WAITING, told=self._tell)
         self._exclusive = Exclusive(store, lock=LOCK, name="relay", metrics=metrics, gauge="outbox_relay_active")
 
@@ -110,6 +124,7 @@ class Relay(LoopBase):
 
     async def _send_while_holding(self, connection: "asyncpg.Connection") -> None:
         await connection.execute(_BY_INDEX)
+        await self._mark_first(connection)
         await connection.add_listener(OUTBOX_CHANNEL, lambda *_: self._wake.set())
         producer = AIOKafkaProducer(
             **self._kafka.client_keywords(),
@@ -161,6 +176,8 @@ class Relay(LoopBase):
                 acknowledged, refused = await self._acknowledged(turn)
                 if len(acknowledged) < len(rows) or self.stopping:
                     following = []
+                if connection.is_closed():
+                    following = []  # another may be the holder by now
                 marking = asyncio.ensure_future(self._mark(connection, acknowledged))
                 try:
                     turn = await self._hand_over(producer, following)
@@ -184,25 +201,38 @@ class Relay(LoopBase):
         following: Sequence[Any] = await connection.fetch(_SELECT, rows[-1]["id"])
         return following if following and following[0]["earlier"] == len(rows) else []
 
-    async def _acknowledged(self, turn: _Turn) -> tuple[list[int], int]:
-        """Waits for Kafka. Returns the ids of what it took, and how many batches it did not take."""
+    async def _acknowledged(self, turn: _Turn) -> tuple[list[Any], int]:
+        """Waits for Kafka. Returns the rows that it took, and how many batches it did not take."""
         await asyncio.wait([send for send, _ in turn], timeout=SEND_TIMEOUT_SECONDS)
         failpoints.hit("relay.after-send-before-mark")
-        acknowledged: list[int] = []
+        acknowledged: list[Any] = []
         refused = 0
         for send, sent in turn:
             error = send.exception() if send.done() and not send.cancelled() else TimeoutError()
             if error is None:
-                acknowledged += [row["id"] for row in sent]
+                acknowledged += sent
             else:
                 refused += 1
                 log.warning("relay.not-acknowledged", topic=sent[0]["topic"], reason=type(error).__name__)
         return acknowledged, refused
 
-    async def _mark(self, connection: "asyncpg.Connection", acknowledged: Sequence[int]) -> None:
+    async def _mark(self, connection: "asyncpg.Connection", acknowledged: Sequence[Any]) -> None:
         if acknowledged:
-            await connection.execute(_MARK, acknowledged)
+            try:
+                await connection.execute(_MARK, [row["id"] for row in acknowledged])
+            except BaseException:
+                self._not_marked.update((row["id"], row["created_at"]) for row in acknowledged)
+                raise
             self._metrics.count("messages_published_total", len(acknowledged))
+
+    async def _mark_first(self, connection: "asyncpg.Connection") -> None:
+        """Marks what the store did not take the mark of, if anything. Raises while the store takes no writes."""
+        if self._not_marked:
+            answer = await connection.execute(_MARK_LATE, list(self._not_marked), list(self._not_marked.values()))
+            self._metrics.count("messages_published_total", int(answer.rpartition(" ")[2]))
+            self._not_marked.clear()
+        else:
+            await connection.execute(_MARK_NOTHING)
 
     async def _hand_over(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> _Turn:
         """Gives ``rows`` to the producer.

@@ -21,10 +21,10 @@ from chassis import dead_letters
 from chassis.backoff import pause_seconds
 from chassis.batch import Done, Duplicate, Failed, Outcome
 from chassis.dead_letters import Record
-from chassis.errors import StoreUnavailable, Transient
+from chassis.errors import Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import COLLISIONS, UNAVAILABLE, Store
+from chassis.store import Store, is_passing, meaning_of
 from chassis.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -177,7 +177,10 @@ class Unparker(LoopBase):
             self.beat()
             try:
                 pause = await self.turn()
-            except (StoreUnavailable, dead_letters.DeadLetterLimitError, *UNAVAILABLE, *COLLISIONS) as error:
+            except Exception as error:
+                is_taken = meaning_of(error) == "taken"
+                if not (is_taken or is_passing(error) or isinstance(error, dead_letters.DeadLetterLimitError)):
+                    raise
                 log.warning("parking.not-now", consumer=self._consumer, reason=type(error).__name__)
                 pause = POLL_SECONDS
             if pause:

@@ -18,13 +18,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.exclusive import OneOfMany
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.settings import HttpSettings
+from chassis.store import ERRORS, is_passing, no_answer
 from chassis.web.console import Console, Health
 from chassis.web.guard import Guard
 
@@ -71,7 +72,8 @@ class Service:
                 Route("/", lambda _request: RedirectResponse("/console")),
                 *self.console.routes(self._health, stalled_seconds=STALLED_SECONDS),
             ]
-        return Starlette(routes=routes, middleware=[Middleware(Guard, http=self.http)])
+        handlers = dict.fromkeys(ERRORS, self._store_away)
+        return Starlette(routes=routes, middleware=[Middleware(Guard, http=self.http)], exception_handlers=handlers)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then stops in order and returns."""
@@ -124,6 +126,16 @@ class Service:
                 log.warning("service.loop-cut-off", loop=name)
                 task.cancel()
                 await asyncio.wait({task}, timeout=1)
+
+    async def _store_away(self, request: Request, error: Exception) -> Response:
+        """In place of a page, or of an act, that the store does not take now. Other errors are bugs, as they were."""
+        if not is_passing(error):
+            raise error
+        away = no_answer(error)
+        log.warning("service.page-without-store", reason=away.reason)
+        if self.console is None:
+            return PlainTextResponse(away.reason, 503)
+        return self.console.store_away(request, away)
 
     async def _livez(self, _request: Request) -> Response:
         now = time.monotonic()

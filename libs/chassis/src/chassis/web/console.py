@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from chassis import dead_letters, deliveries, hl7_inbound, parking
 from chassis.errors import StoreUnavailable
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Page, changes, templates
 
@@ -116,8 +116,9 @@ class Console:
 
     async def _render(self, query: Mapping[str, str], health: Health, stalled_seconds: float) -> str:
         try:
-            found = await self._found()
-        except UNAVAILABLE:
+            with asking():
+                found = await self._found()
+        except StoreUnavailable:
             found = None  # the tile of the store says so
         page: str = self._templates.get_template("console.html").render(
             title="Console",
@@ -148,6 +149,13 @@ class Console:
             "needs_setup": waiting,
             "audit": await fetch(_AUDIT),
         }
+
+    def store_away(self, request: Request, away: StoreUnavailable) -> Response:
+        """The page in place of one that the store does not give now, or of an act's answer."""
+        page = self._templates.get_template("store_away.html").render(
+            title="Not now", here=None, reason=away.reason, acts=request.method == "POST"
+        )
+        return HTMLResponse(page, 503, headers={"Retry-After": "5"})
 
     def _acts(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
         def on(act: Callable[..., Awaitable[bool]], what: str, done: str) -> Callable[[Request], Awaitable[Response]]:

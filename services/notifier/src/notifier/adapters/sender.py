@@ -16,7 +16,7 @@ import structlog
 from chassis import failpoints
 from chassis.deliveries import Delivery, Receipt, Taken
 from chassis.errors import Permanent, Transient
-from chassis.store import UNAVAILABLE, Store, no_answer
+from chassis.store import Store, asking
 from chassis.transaction import Transaction
 from notifier.adapters.letters import Letter, LetterWriter
 from notifier.adapters.smtp import Unanswered
@@ -138,17 +138,13 @@ class NotificationSender:
         return Receipt({"outcome": "sent", "reply": reply, **doubt})
 
     async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
-        try:
+        with asking():
             return await self._store.pool.fetchrow(_BEGIN_HANDOVER, notification_id)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
 
     async def _note(self, statement: str, *arguments: object) -> None:
         """What came of a try. Where the store does not take it the try stays counted, which errs on the safe side."""
-        try:
+        with asking():
             await self._store.pool.execute(statement, *arguments)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
 
     async def settled(self, tx: Transaction, all_taken: Sequence[Taken]) -> None:
         """In the transaction that marks the deliveries: a notification's state and its delivery's agree."""

@@ -12,7 +12,7 @@ import asyncpg
 
 import contracts
 from chassis.deliveries import Delivery
-from chassis.store import UNAVAILABLE, no_answer
+from chassis.store import asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.powerserver.sender import Shown
@@ -46,10 +46,8 @@ class StoredIds:
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         about = delivery.idempotency_key.rpartition(":")[0] + ":"
         asked = delivery.id, delivery.key, delivery.destination, about
-        try:
+        with asking():
             is_done: bool | None = await self._pool.fetchval(_IS_LATER_DONE, *asked)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
         return None if is_done is None else "done" if is_done else "under way"
 
 
@@ -90,10 +88,8 @@ class _AskedTogether(Generic[A]):
         if self._answer is None:
             self._answer = asyncio.create_task(self._ask())
         self._keys.add(key)
-        try:
+        with asking():
             found = await asyncio.shield(self._answer)  # who gives up does not take the others' answer along
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
         return found.get(key)
 
     async def _ask(self) -> dict[UUID, A]:
