@@ -172,6 +172,12 @@ async def _go_wrong(world: World, faults: Counter[str]) -> None:
             world.disturbed_at = world.loop.time()
             world.note("a store's session is cut")
             chance.choice(sorted(database.sessions, key=lambda one: one.number)).terminate()
+        if world.chance_of_cancels.random() < world.cancelling:
+            faults["statements cancelled"] += 1
+            world.disturbed_at = world.loop.time() + 1
+            world.is_cancelling = True
+            world.note("statements are cancelled")
+            world.loop.call_later(world.chance_of_cancels.random(), setattr, world, "is_cancelling", False)
         if chance.random() < rates.away * 0.3:
             faults["clock jump"] += 1
             world.disturbed_at = world.loop.time() + 5
@@ -201,6 +207,7 @@ def _disturb_the_broker(world: World, faults: Counter[str]) -> None:
 def _heal(world: World) -> None:
     world.note("the causes go")
     world.is_healed = True
+    world.is_cancelling = False
     world.broker.is_away = False
     world.broker.refuses.clear()
     for database in world.databases.values():
