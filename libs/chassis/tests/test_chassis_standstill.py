@@ -80,6 +80,11 @@ async def feed(store: Any) -> AsyncIterator[dict[UUID, list[int]]]:
     await living
 
 
+async def one_stands_by(store: Any) -> bool:
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'suite-%'"
+    return bool(await store.pool.fetchval(sessions + " AND datname = current_database()") == 2)
+
+
 async def nothing_old(store: Any) -> bool:
     """Whether all that was committed until a moment ago is on the bus."""
     old = "SELECT count(*) FROM outbox WHERE sent_at IS NULL AND created_at < clock_timestamp() - interval '1 second'"
@@ -93,6 +98,7 @@ async def test_a_relay_that_stands_still_is_replaced_and_goes_on_as_a_standby(
         await eventually(is_held(store), what="the first relay")
         async with process(store, kafka_bootstrap, prefix) as second:
             for stopped in (first, second):
+                await eventually(lambda: one_stands_by(store), what="another that stands by")
                 holder = await store.pool.fetchval(_HOLDER)
                 await eventually(lambda: nothing_old(store), what="a relay at work")
                 stopped.send_signal(signal.SIGSTOP)
@@ -165,7 +171,7 @@ async def test_who_works_for_long_does_not_stand_still(store, monkeypatch, busy)
 
 
 async def test_a_transaction_of_a_process_that_stands_still_gives_its_locks_back(database_url, monkeypatch) -> None:
-    assert SESSION_SETTINGS["idle_in_transaction_session_timeout"] == "10s"
+    assert SESSION_SETTINGS["idle_in_transaction_session_timeout"] == "6s"
     monkeypatch.setattr(
         chassis_store, "SESSION_SETTINGS", {**SESSION_SETTINGS, "idle_in_transaction_session_timeout": "500ms"}
     )

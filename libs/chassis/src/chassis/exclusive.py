@@ -11,6 +11,7 @@ standstill. The former holder goes on without its connection: it can mark nothin
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import wraps
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -30,6 +31,7 @@ from chassis.store import (
 )
 
 STANDBY_SECONDS = 1.0
+ENDING_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
 STANDSTILL_SECONDS = 5.0
 """With two looks of a standby, a second apart: taken over within ten seconds."""
@@ -95,6 +97,8 @@ class Exclusive:
         self._name = name
         self._metrics = metrics
         self._gauge: GaugeName = gauge
+        self._seen: tuple[int, datetime] | None = None
+        """The session that was found to stand still at the last look, and since when."""
         self.is_active = False
         self.failures = 0
         """In a row; the work counts its own here, and sets it back when something went well."""
@@ -149,13 +153,12 @@ class Exclusive:
                 "tcp_keepalives_count": "3",
             },
         )
-        seen: tuple[int, Any] | None = None
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._lock):
-                seen = await self._look_at_holder(connection, seen)
+                has_ended = await self._end_if_standing_still(connection)
                 if while_standing_by is not None:
                     await while_standing_by(connection)
-                await loop.pause(STANDBY_SECONDS)
+                await loop.pause(ENDING_SECONDS if has_ended else STANDBY_SECONDS)
                 if loop.stopping:
                     return
             heartbeat = asyncio.create_task(_beat(connection))
@@ -168,19 +171,18 @@ class Exclusive:
         finally:
             connection.terminate()  # a graceful close waits for a server that may be gone
 
-    async def _look_at_holder(
-        self, connection: "asyncpg.Connection", seen: tuple[int, Any] | None
-    ) -> tuple[int, Any] | None:
-        """Ends the session of a holder that stands still. Returns what was seen of it, for the next look.
+    async def _end_if_standing_still(self, connection: "asyncpg.Connection") -> bool:
+        """Ends the session of a holder that stands still. True when it did.
 
         It takes two looks: where the server itself stood still, the holder has said something before the second.
         """
         row = await connection.fetchrow(_STANDING_STILL, self._lock, STANDSTILL_SECONDS)
-        if row is None or seen != (row["pid"], row["since"]):
-            return None if row is None else (row["pid"], row["since"])
+        before, self._seen = self._seen, None if row is None else (row["pid"], row["since"])
+        if row is None or self._seen != before:
+            return False
         log.warning("exclusive.holder-stands-still", work=self._name)
         await connection.fetchval("SELECT pg_terminate_backend($1)", row["pid"])
-        return None
+        return True
 
     def _become(self, *, is_active: bool) -> None:
         self.is_active = is_active

@@ -28,7 +28,7 @@ LOCK_TIMEOUT_SECONDS = 5
 """How long a statement waits for a lock: less than for its answer, which would cost the pool all of its connections."""
 LONGEST_STATEMENT_SECONDS = 90
 """When the server ends a statement by itself: one that nobody waits for any more, such as a killed process'."""
-IDLE_IN_TRANSACTION_SECONDS = 10
+IDLE_IN_TRANSACTION_SECONDS = 6
 """When the server ends a transaction of a process that stands still: its locks would be held for as long."""
 
 SESSION_SETTINGS: Mapping[str, str] = {
