@@ -10,7 +10,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from chassis_bench_domain import Behaviour, applied, event, open_store
-from chassis_refusals import COLLISIONS, NOT_NOW, refused, refusing
 from sqlalchemy import text
 from test_chassis_batch import counts, executor, item, messages
 from test_chassis_console import OURS, client, delivery
@@ -29,6 +28,7 @@ from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.store import SESSION_SETTINGS, asking, meaning_of
 from chassis.testing import eventually
+from chassis.testing_refusals import COLLISIONS, NOT_NOW, refused, refusing
 from chassis.transaction import Transaction
 
 NOTHING = {"inbox": 0, "outbox": 0, "deliveries": 0, "dead_letters": 0, "things": 0}

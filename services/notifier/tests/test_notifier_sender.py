@@ -1,6 +1,8 @@
 """The last look, the hand-over and its count, on a real Postgres with a mail server that does as it is told."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from uuid import UUID
@@ -9,9 +11,11 @@ import asyncpg
 import pytest
 from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
 
-from chassis.deliveries import Delivery, Receipt, Taken
+from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.store import Store
+from chassis.testing import eventually
+from chassis.testing_refusals import refused, refusing
 from chassis.transaction import Transaction
 from contracts import Message
 from notifier.adapters.letters import LetterWriter
@@ -226,3 +230,40 @@ async def test_a_store_that_is_away_is_no_fault_of_the_message(desk: Desk) -> No
     with pytest.raises(StoreUnavailable):
         await desk.sender.send(delivery)
     assert desk.server.mails == []
+
+
+async def test_a_clear_refusal_whose_note_is_cancelled_does_not_count_as_unanswered(
+    desk: Desk,
+) -> None:
+    _, _, delivery = await booked(desk)
+    async with AsyncExitStack() as refusals:
+
+        async def busy(_content: bytes, _to: str) -> str:
+            refusal = refusing(Store(desk.pool, ""), "notifications", "57014", times=3, when="UPDATE")
+            await refusals.enter_async_context(refusal)
+            raise Transient("451: try again later")
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(desk.server, "hand_over", busy)
+            with pytest.raises(Transient, match="451"):
+                await desk.sender.send(delivery)
+    assert await desk.state(delivery.id) == ("queued", None, 0)
+
+
+async def test_a_mail_that_was_taken_is_not_sent_again_because_its_mark_is_cancelled(
+    desk: Desk, migrated_database_url: str
+) -> None:
+    await booked(desk)
+    store = Store(desk.pool, migrated_database_url)
+    worker = DeliveryWorker(store, "smtp", desk.sender.send, settled=desk.sender.settled, lease_seconds=1)
+
+    async def is_done() -> bool:
+        return bool(await desk.pool.fetchval("SELECT state FROM deliveries") == "done")
+
+    async with refusing(store, "notifications", "57014", times=6, when="UPDATE OF state"):
+        running = asyncio.create_task(worker.run())
+        await eventually(is_done, what="the delivery")
+        await worker.stop()
+        await running
+        assert await refused(store) == 7
+    assert len(desk.server.mails) == 1

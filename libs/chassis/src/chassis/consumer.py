@@ -32,7 +32,7 @@ from chassis.errors import StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS, KafkaSettings, SettingsError
-from chassis.store import Store, asking
+from chassis.store import ERRORS, Store, asking
 from chassis.transaction import Transaction
 
 LARGEST_BATCH = 200
@@ -297,16 +297,16 @@ class Consumer(LoopBase, Generic[W]):
                 failures += 1
                 log.warning("consumer.store-away", consumer=self._name, reason=error.reason)
                 await self.pause(server_pause_seconds(failures))
-            except asyncpg.PostgresError as error:
-                # FastStream would go on with the next records, and their offsets would cover these.
-                failures += 1
-                log.exception("consumer.store-refused", consumer=self._name, reason=type(error).__name__)
-                await self.pause(server_pause_seconds(failures))
             except DeadLetterLimitError:
                 if not self.stopped_by_limit:
                     log.critical("consumer.dead-letter-limit", consumer=self._name, limit=self._limit)
                 self.stopped_by_limit = True
                 await self.pause(LIMIT_PAUSE_SECONDS)
+            except ERRORS as error:
+                # FastStream would go on with the next records, and their offsets would cover these.
+                failures += 1
+                log.exception("consumer.store-refused", consumer=self._name, reason=type(error).__name__)
+                await self.pause(server_pause_seconds(failures))
         else:
             await message.nack()
             return

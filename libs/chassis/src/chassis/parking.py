@@ -24,7 +24,7 @@ from chassis.dead_letters import Record
 from chassis.errors import Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import Store, is_passing, meaning_of
+from chassis.store import ERRORS, Store
 from chassis.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -177,10 +177,8 @@ class Unparker(LoopBase):
             self.beat()
             try:
                 pause = await self.turn()
-            except Exception as error:
-                is_taken = meaning_of(error) == "taken"
-                if not (is_taken or is_passing(error) or isinstance(error, dead_letters.DeadLetterLimitError)):
-                    raise
+            except (*ERRORS, dead_letters.DeadLetterLimitError) as error:
+                # Whatever it is, the lines stay as they are, and other keys than this one may go on.
                 log.warning("parking.not-now", consumer=self._consumer, reason=type(error).__name__)
                 pause = POLL_SECONDS
             if pause:

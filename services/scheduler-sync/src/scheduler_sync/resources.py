@@ -99,7 +99,6 @@ class ResourceImport(LoopBase):
         self._woken.set()
 
     async def run(self) -> None:
-        self._directory.fill(await self._store.all())
         due_at = 0.0
         while not self.stopping:
             self.beat()
@@ -128,6 +127,8 @@ class ResourceImport(LoopBase):
 
     async def _import(self) -> bool:
         try:
+            if not len(self._directory):
+                self._directory.fill(await self._store.all())  # OmegaAI may be away
             count = await self.import_once()
         except (Transient, Permanent) as error:
             _log.warning("resource-import.failed", reason=str(error), held=len(self._directory))

@@ -5,6 +5,8 @@ What stays counted is a try that may have arrived, also when the process was kil
 those the mail is not tried again: at most two copies, and the history says so.
 """
 
+import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, cast
@@ -14,8 +16,9 @@ import asyncpg
 import structlog
 
 from chassis import failpoints
+from chassis.backoff import pause_seconds
 from chassis.deliveries import Delivery, Receipt, Taken
-from chassis.errors import Permanent, Transient
+from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.store import Store, asking
 from chassis.transaction import Transaction
 from notifier.adapters.letters import Letter, LetterWriter
@@ -29,6 +32,7 @@ from notifier.store.repositories import AppointmentRepository, appointment_of_ro
 
 DESTINATION = "smtp"
 LARGEST_NUMBER_OF_HANDOVERS = 2
+TRIES_TO_NOTE = 6
 UNCONFIRMED = "the mail server did not answer; the mail may have arrived once, twice or not at all"
 
 TWICE = "an earlier try had no answer; the mail may have arrived twice"
@@ -142,9 +146,19 @@ class NotificationSender:
             return await self._store.pool.fetchrow(_BEGIN_HANDOVER, notification_id)
 
     async def _note(self, statement: str, *arguments: object) -> None:
-        """What came of a try. Where the store does not take it the try stays counted, which errs on the safe side."""
-        with asking():
-            await self._store.pool.execute(statement, *arguments)
+        """What came of a try. Where the store does not take it for long the try stays counted, which errs on the safe
+        side: it may have arrived.
+        """
+        for number in itertools.count(1):
+            try:
+                with asking():
+                    await self._store.pool.execute(statement, *arguments)
+            except StoreUnavailable:
+                if number == TRIES_TO_NOTE:
+                    raise
+                await asyncio.sleep(pause_seconds(number, first_seconds=0.05, longest_seconds=1))
+            else:
+                return
 
     async def settled(self, tx: Transaction, all_taken: Sequence[Taken]) -> None:
         """In the transaction that marks the deliveries: a notification's state and its delivery's agree."""

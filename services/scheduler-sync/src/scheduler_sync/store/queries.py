@@ -98,7 +98,7 @@ class _AskedTogether(Generic[A]):
 
 
 class StoredResources:
-    """The resources table."""
+    """The resources table. Its methods raise ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool, site: Site) -> None:
         self._pool = pool
@@ -113,6 +113,10 @@ class StoredResources:
             )
             for one in services
         ]  # fmt: skip
+        with asking():
+            await self._keep(facility, rows, [one.id for one in services])
+
+    async def _keep(self, facility: str, rows: Sequence[tuple[object, ...]], ids: Sequence[str]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.executemany(
                 "INSERT INTO resources (id, facility, organization, name, modality, healthcare_service_id, "
@@ -129,15 +133,16 @@ class StoredResources:
                 "UPDATE resources SET active = false "
                 "WHERE facility = $1 AND NOT healthcare_service_id = ANY($2::text[])",
                 facility,
-                [one.id for one in services],
+                ids,
             )
 
     async def all(self) -> Sequence[Resource]:
-        rows = await self._pool.fetch(
-            "SELECT id, facility, name, modality, healthcare_service_id, duration_minutes, overbooking, active, "
-            "aliases FROM resources WHERE facility = ANY($1::text[]) ORDER BY facility, name",
-            list(self._site.file.facilities),
-        )
+        with asking():
+            rows = await self._pool.fetch(
+                "SELECT id, facility, name, modality, healthcare_service_id, duration_minutes, overbooking, active, "
+                "aliases FROM resources WHERE facility = ANY($1::text[]) ORDER BY facility, name",
+                list(self._site.file.facilities),
+            )
         return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]
 
 
