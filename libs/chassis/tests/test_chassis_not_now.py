@@ -268,6 +268,7 @@ async def test_a_mark_that_the_store_does_not_take_is_tried_again_and_nothing_is
 async def test_a_mark_outlives_a_store_that_takes_no_writes_for_longer_than_a_lease(store, monkeypatch) -> None:
     """Neither renewed nor claimed: the mark comes before anything is sent again."""
     monkeypatch.setattr(deliveries, "pause_seconds", lambda *_, **__: 3.0)  # of the mark; claims are tried each second
+    monkeypatch.setattr(DeliveryWorker, "_renew_leases", lambda _self: asyncio.Event().wait())
     await stage(store, (uuid4(), b"1"))
     partner = Partner()
     partner.hangs.clear()
