@@ -241,9 +241,10 @@ class Mischief:
             async with member.lock:
                 if not (member.is_alive and await self._stack.holds_relay(member)):
                     continue
+                others = [one for one in self._stack.replicas_of(fault.target) if one is not member and one.is_healthy]
                 stopped = asyncio.create_task(self._stack.pause(member, fault.seconds))
-                if len(self._stack.replicas_of(fault.target)) > 1:
-                    await asyncio.sleep(0)  # it is stopped
+                await asyncio.sleep(0)  # now it is
+                if others:
                     await self._stack.measure_takeover(member.service)
                 await stopped
                 return True
