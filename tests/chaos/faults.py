@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
-import asyncpg
 
 from chassis import failpoints
+from chassis.store import ERRORS
 from tests.chaos.stack import SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
 from tests.chaos.store_faults import ROLE_SETTINGS, StoreFaults
 
@@ -253,7 +253,7 @@ class Mischief:
     async def _store(self, fault: Fault) -> bool:
         name = fault.target.replace("-", "_")
         self._stack.disturbed["postgres"] = time.monotonic() + fault.seconds
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*ERRORS):
             match fault.mode:
                 case "cancel statements":
                     return await self._store_faults.cancel_statements(name, fault.seconds)

@@ -8,6 +8,8 @@ from typing import Final
 
 import asyncpg
 
+from chassis.store import ERRORS
+
 CANCEL_EVERY_SECONDS: Final = 0.02
 LOCK_SECONDS: Final = 1.0
 LONGEST_WAIT_SECONDS: Final = 3
@@ -65,7 +67,7 @@ class StoreFaults:
     async def reset_role(self, name: str) -> None:
         """Takes back what was set, however long Postgres takes to be there."""
         while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*ERRORS):
                 async with self._admin(name) as admin:
                     await admin.execute(f"ALTER ROLE {name} RESET ALL")
                     await admin.fetchval(_END, name)
