@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from simulated_postgres import Connection, Database, Immediate
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
-from chassis import consumer, deliveries, outbox, parking, schema
+from chassis import consumer, deliveries, exclusive, outbox, parking, schema
 from chassis.dead_letters import Record
 from chassis.errors import Transient
 from chassis.testing import eventually
@@ -336,6 +337,19 @@ async def test_unsent_rows_come_in_order_and_say_what_lies_before_them(connect: 
     assert [row["earlier"] for row in await two.fetch(outbox._SELECT, second["id"])] == [2]
     await two.execute(outbox._MARK, [second["id"]])
     assert [row["key"] for row in await two.fetch(outbox._SELECT, 0)] == [str(KEY).encode(), str(OTHER).encode()]
+
+
+async def test_a_late_mark_is_of_the_row_that_was_sent_and_a_mark_of_nothing_changes_nothing(connect: Connect) -> None:
+    one = await connect()
+    await publish(one, (KEY, 1), (OTHER, 1), (OTHER, 2))
+    first, second, third = await one.fetch(outbox._SELECT, 0)
+    await one.execute(outbox._MARK_NOTHING)
+    assert len(await one.fetch(outbox._SELECT, 0)) == 3
+    moments = [first["created_at"], second["created_at"] - timedelta(seconds=1)]
+    answer = await one.execute(outbox._MARK_LATE, [first["id"], second["id"]], moments)
+    assert answer.rpartition(" ")[2] == "1"
+    assert [row["id"] for row in await one.fetch(outbox._SELECT, 0)] == [second["id"], third["id"]]
+    assert await one.fetch(exclusive._STANDING_STILL, outbox.LOCK, 0.0) == []
 
 
 async def test_the_relays_lock_is_one_sessions_and_free_when_that_ends(connect: Connect) -> None:
