@@ -231,3 +231,10 @@ async def test_a_store_that_is_away_is_named_in_one_line(operator, monkeypatch) 
     assert operator.errors.startswith("demo: the store 127.0.0.1:1/demo does not answer")
     assert len(operator.errors.splitlines()) == 1
     assert "secret" not in operator.errors
+
+
+async def test_a_store_that_cannot_do_it_now_says_why_in_one_line(store, operator) -> None:
+    await store.pool.execute("ALTER TABLE deliveries RENAME TO elsewhere")
+    assert await operator("deliveries", "list") == (1, [])
+    assert operator.errors.startswith("demo: the store's tables are not this version's: UndefinedTableError")
+    assert len(operator.errors.splitlines()) == 1
