@@ -40,7 +40,7 @@ _FAIL_POINTS: Final = {
     "scheduler-sync": [name for name in failpoints.NAMES if not name.startswith(("consumer.", "smtp."))],
     "notifier": [name for name in failpoints.NAMES if not name.startswith(("inbound.", "relay.", "tasks."))],
 }
-_OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44, "store": 10, "standstill": 4}
+_OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44, "store": 16, "standstill": 4}
 STANDSTILL_SECONDS: Final = 15.0
 _STORE: Final = ("cancel statements", "cancel statements", "lock tables", *ROLE_SETTINGS, "read-only")
 _WIRES: Final = ("cut", "half-open", "deaf", "lose answers", "slow", "refuse")
@@ -252,6 +252,10 @@ class Mischief:
 
     async def _store(self, fault: Fault) -> bool:
         name = fault.target.replace("-", "_")
+        server, victims = self._stack.members["postgres"], self._stack.replicas_of(fault.target)
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and not (server.is_healthy and any(one.is_healthy for one in victims)):
+            await asyncio.sleep(0.05)
         self._stack.disturbed["postgres"] = time.monotonic() + fault.seconds
         with suppress(*ERRORS):
             match fault.mode:
