@@ -1,6 +1,7 @@
 """What Postgres does not take now is nobody's fault: no dead letter, no dead delivery, nothing sent twice."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ from chassis.store import SESSION_SETTINGS, asking, meaning_of
 from chassis.testing import eventually
 from chassis.testing_refusals import COLLISIONS, NOT_NOW, refused, refusing
 from chassis.transaction import Transaction
+from local_stack.settings import ROOT
 
 NOTHING = {"inbox": 0, "outbox": 0, "deliveries": 0, "dead_letters": 0, "things": 0}
 
@@ -53,6 +55,13 @@ def of_state(state: str) -> asyncpg.PostgresError:
 )
 def test_a_state_says_whose_fault_it_is(states: Sequence[str], meaning: str) -> None:
     assert {state: meaning_of(of_state(state)) for state in states} == dict.fromkeys(states, meaning)
+
+
+def test_only_one_place_knows_the_errors_by_name() -> None:
+    sources = [path for member in ("libs", "services") for path in (ROOT / member).glob("*/src/**/*.py")]
+    assert len(sources) > 50
+    found = {path.name for path in sources if re.search(r"asyncpg\.(\w*Error|exceptions)", path.read_text())}
+    assert found == {"store.py"}, "the others ask store.meaning_of"
 
 
 @pytest.mark.stack
