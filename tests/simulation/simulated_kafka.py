@@ -38,6 +38,7 @@ class Record:
     key: bytes
     value: bytes
     headers: list[tuple[str, bytes]]
+    timestamp: int = 0
 
 
 @dataclass

@@ -45,7 +45,10 @@ async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = [row for row in session.rows("outbox") if row["sent_at"] is None]
     earlier = sum(row["id"] <= values[0] for row in rows)
     later = sorted((row for row in rows if row["id"] > values[0]), key=lambda row: row["id"])
-    return [{**row, "key": str(row["aggregate_id"]).encode(), "earlier": earlier} for row in later[: outbox.BATCH_ROWS]]
+    return [
+        {**row, "key": str(row["aggregate_id"]).encode(), "due_at": row["created_at"], "earlier": earlier}
+        for row in later[: outbox.BATCH_ROWS]
+    ]
 
 
 @answers(outbox._MARK)

@@ -45,7 +45,7 @@ async def connect(server_url: str | None) -> AsyncIterator[Connect]:
             return opened[-1]
     else:
         first = await asyncpg.connect(server_url)
-        await first.execute(schema.sql("v001"))
+        await first.execute(schema.all_sql())
         await first.execute(THINGS)
         await first.close()
 

@@ -32,6 +32,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+    timestamp_ms: int = 0
 
     def header(self, name: str) -> str | None:
         """The text of one header; None when it is not there."""

@@ -15,6 +15,8 @@ CounterName = Literal[
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
     "sender_clock_ahead_total",  # messages made, by the sender's clock, later than they can have been
     "rows_deleted_total",  # rows of the chassis' tables that had served, by table
+    "records_missed_total",  # records that expired before a consumer read them, by consumer and topic
+    "revision_gaps_total",  # revisions that had not come a minute after a later one, by the later one's type
     "offset_commits_failed_total",  # Kafka refused an offset commit; the inbox makes the repeat harmless
 ]
 GaugeName = Literal[
@@ -23,6 +25,8 @@ GaugeName = Literal[
     "outbox_relay_active",  # 1 in the process whose relay holds the lock
     "task_reader_active",  # 1 in the process that reads OmegaAI's Task queue
     "dead_letters_open",  # by consumer; at the limit the consumer stops
+    "missed_records_open",  # by consumer: places where it missed records, waiting for a person
+    "revision_gaps_open",  # by consumer: revisions that were passed over for a minute and have not come since
     "parked_keys",  # aggregates whose messages wait behind one that failed for a passing reason
     "deliveries_pending",  # by destination
     "deliveries_oldest_pending_age_seconds",  # by destination
@@ -49,6 +53,10 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "deliveries_total": ("destination", "outcome"),
     "stale_total": ("kind",),
     "rows_deleted_total": ("table",),
+    "records_missed_total": ("consumer", "topic"),
+    "revision_gaps_total": ("type",),
+    "missed_records_open": ("consumer",),
+    "revision_gaps_open": ("consumer",),
     "dead_letters_open": ("consumer",),
     "parked_keys": ("consumer",),
     "deliveries_pending": ("destination",),

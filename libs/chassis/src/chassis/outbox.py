@@ -14,7 +14,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 import orjson
@@ -29,6 +29,7 @@ from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from chassis.store import Store
+from chassis.topics import METADATA_MAX_AGE_MS, KafkaConnection
 from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
@@ -38,7 +39,8 @@ SEND_TIMEOUT_SECONDS = 30
 
 # ``earlier``: the rows before $1 that are not sent either.
 _SELECT = f"""
-SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent, created_at,
+SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent,
+    coalesce(resend_at, created_at) AS due_at,
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND id <= $1) AS earlier
 FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 """  # noqa: S608 (a constant)
@@ -51,7 +53,8 @@ _WAITING = """
 SELECT
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
     coalesce((
-        SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1
+        SELECT extract(epoch FROM clock_timestamp() - coalesce(resend_at, created_at)) FROM outbox
+        WHERE sent_at IS NULL ORDER BY id LIMIT 1
     ), 0)::float8 AS age
 """
 
@@ -62,15 +65,6 @@ _Turn = list[tuple["asyncio.Future[Any]", Sequence[Any]]]
 """What was handed over together: each batch's acknowledgement, and the rows in it."""
 
 log = structlog.get_logger(__name__)
-
-
-class KafkaConnection(Protocol):
-    """How to reach Kafka: aiokafka's connection keywords, and the installation's topic prefix."""
-
-    @property
-    def topic_prefix(self) -> str: ...
-
-    def client_keywords(self) -> Mapping[str, Any]: ...
 
 
 class Relay(LoopBase):
@@ -118,6 +112,7 @@ class Relay(LoopBase):
             linger_ms=0,
             max_batch_size=2 * LARGEST_EVENT_BYTES,
             request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
         try:
             start = asyncio.ensure_future(producer.start())
@@ -166,7 +161,7 @@ class Relay(LoopBase):
                     turn = await self._hand_over(producer, following)
                 finally:
                     await marking
-            self._metrics.observe("outbox_lag_seconds", max(0.0, time.time() - rows[0]["created_at"].timestamp()))
+            self._metrics.observe("outbox_lag_seconds", max(0.0, time.time() - rows[0]["due_at"].timestamp()))
             if not following:
                 return len(rows) == BATCH_ROWS or len(acknowledged) < len(rows), refused
             rows = following

@@ -192,21 +192,6 @@ async def _answer(check: Check) -> str | None:
     return None
 
 
-def kafka_check(bootstrap_servers: str) -> Check:
-    """Ready when one of the brokers accepts a connection: enough to tell Kafka's absence, and cheap to ask."""
-
-    async def check() -> None:
-        for server in bootstrap_servers.split(","):
-            host, _, port = server.strip().rpartition(":")
-            with contextlib.suppress(OSError, ValueError):
-                _, writer = await asyncio.open_connection(host, int(port))
-                writer.close()
-                return
-        raise ConnectionError("no Kafka broker answers; committed events wait in the outbox")
-
-    return check
-
-
 class _Server(uvicorn.Server):
     """Leaves signals to the host."""
 

@@ -10,12 +10,14 @@ from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
-from chassis.service import Service, kafka_check
+from chassis.service import Service
 from chassis.store import Store
+from chassis.topics import TopicsWatch
 from chassis.web.console import Console
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
+from notifier.messages import TOPICS
 from notifier.metrics import NotifierMetrics, OpenMessagesWatch
 from notifier.settings import NotifierSettings
 from notifier.subscribers import subscription
@@ -42,6 +44,7 @@ async def build(settings: NotifierSettings) -> Service:
         metrics=metrics,
         dead_letter_limit=settings.dead_letters.limit,
     )
+    topics = TopicsWatch(settings.kafka, TOPICS)
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "consumer": consumer,
@@ -67,12 +70,12 @@ async def build(settings: NotifierSettings) -> Service:
         loops=loops,
         checks={
             "store": store.ping,
-            "kafka": kafka_check(settings.kafka.bootstrap_servers),
+            "kafka": topics.check,
             "consumer": consumer.check,
         },
         routes=MessagesPage(History(store.pool)).routes(),
         console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),
-        closers=[gateway.close, store.close],
+        closers=[gateway.close, topics.close, store.close],
     )
 
 

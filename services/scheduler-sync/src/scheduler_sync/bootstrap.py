@@ -22,8 +22,9 @@ from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
-from chassis.service import Check, Service, kafka_check
+from chassis.service import Check, Service
 from chassis.store import Store
+from chassis.topics import TopicsWatch, produced_by
 from chassis.web.console import Console
 from hl7v2.mllp import Client
 from scheduler_sync import replay
@@ -151,6 +152,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         ],
         StoredSteps(store.pool),
     )
+    topics = TopicsWatch(settings.kafka, produced_by(NAME))
     settlement = Settlement(core.open_work, core.handlers, utc_now)
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
@@ -205,7 +207,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         checks={
             "store": store.ping,
             "hl7": core.listener.check,
-            "kafka": kafka_check(settings.kafka.bootstrap_servers),
+            "kafka": topics.check,
             "resources": _resources_check(core.directory),
         },
         routes=Pages(Views(store.pool), core.site, core.directory).routes(),
@@ -218,7 +220,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
                 store, core.listener.executor, journal_id, actor=actor
             ),
         ),
-        closers=[powerserver.close, omegaai.session.close, store.close],
+        closers=[powerserver.close, omegaai.session.close, topics.close, store.close],
     )
 
 

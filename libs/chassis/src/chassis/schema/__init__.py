@@ -1,7 +1,9 @@
 """The chassis' own tables, as SQL per version; a service's migration applies the version that it was written for."""
 
 from importlib.resources import files
-from typing import Protocol
+from typing import Final, Protocol
+
+VERSIONS: Final = ("v001", "v002")
 
 
 class _Operations(Protocol):
@@ -13,6 +15,11 @@ class _Operations(Protocol):
 def sql(version: str) -> str:
     """The statements that bring a database from the version before to ``version`` (such as ``v001``)."""
     return files(__name__).joinpath(f"{version}.sql").read_text()
+
+
+def all_sql() -> str:
+    """The statements that bring an empty database to the newest version."""
+    return "\n".join(sql(version) for version in VERSIONS)
 
 
 def upgrade(version: str, op: _Operations) -> None:
