@@ -20,7 +20,7 @@ import asyncpg
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from chassis import failpoints, tracing
 from chassis.backlog import Backlog
@@ -29,13 +29,14 @@ from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from chassis.store import Store
-from chassis.topics import METADATA_MAX_AGE_MS, KafkaConnection
+from chassis.topics import METADATA_MAX_AGE_MS, KafkaConnection, TopicsError
 from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30
+TOPIC_WAIT_SECONDS = 2
 
 # ``earlier``: the rows before $1 that are not sent either.
 _SELECT = f"""
@@ -79,6 +80,7 @@ class Relay(LoopBase):
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
+        self._missing_topic: str | None = None
         self._backlog = Backlog(store, _WAITING, told=self._tell)
         self._exclusive = Exclusive(store, lock=LOCK, name="relay", metrics=metrics, gauge="outbox_relay_active")
 
@@ -129,7 +131,12 @@ class Relay(LoopBase):
                 rows = await connection.fetch(_SELECT, 0)
                 self._backlog.look()
                 if rows:
-                    goes_on, refused = await self._send(connection, producer, rows)
+                    try:
+                        goes_on, refused = await self._send(connection, producer, rows)
+                    except TopicsError as error:
+                        await self._wait_for_topic(error)
+                        continue
+                    self._missing_topic = None
                     if refused:
                         # This producer has numbered what was refused: the broker would take nothing more of it.
                         self._exclusive.failures += 1
@@ -140,6 +147,13 @@ class Relay(LoopBase):
                 await self.pause(self._poll_seconds, self._wake)
         finally:
             await _stop_producer(producer)
+
+    async def _wait_for_topic(self, error: TopicsError) -> None:
+        """Nothing leaves meanwhile: an aggregate's events have several topics, and must not leave out of order."""
+        if self._missing_topic != str(error):
+            self._missing_topic = str(error)
+            log.critical("relay.topic-missing", reason=str(error))
+        await self.pause(self._poll_seconds)
 
     async def _send(
         self, connection: "asyncpg.Connection", producer: AIOKafkaProducer, rows: Sequence[Any]
@@ -216,7 +230,7 @@ class Relay(LoopBase):
         for row in rows:
             topic = self._kafka.topic_prefix + row["topic"]
             if topic not in partitions:
-                partitions[topic] = sorted(await producer.partitions_for(topic))
+                partitions[topic] = await _partitions_of(producer, topic)
             choice = partitions[topic]
             partition = choice[(murmur2(row["key"]) & 0x7FFFFFFF) % len(choice)]
             found.setdefault((topic, partition), []).append(row)
@@ -258,6 +272,15 @@ def murmur2(key: bytes) -> int:
         number = (number * _MURMUR2_FACTOR ^ (mixed ^ mixed >> 24) * _MURMUR2_FACTOR) & _32_BITS
     number = (number ^ number >> 13) * _MURMUR2_FACTOR & _32_BITS
     return number ^ number >> 15
+
+
+async def _partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
+    """Raises ``TopicsError`` when no broker knows the topic."""
+    try:
+        async with asyncio.timeout(TOPIC_WAIT_SECONDS):
+            return sorted(await producer.partitions_for(topic))
+    except (TimeoutError, UnknownTopicOrPartitionError) as error:
+        raise TopicsError(f"topic {topic} is missing: run the service's topics command") from error
 
 
 async def _stop_producer(producer: AIOKafkaProducer) -> None:
