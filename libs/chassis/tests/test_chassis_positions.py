@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from chassis_bench_domain import Behaviour, applied, event, kafka_settings
 from structlog.testing import capture_logs
 
-from chassis import positions
+from chassis import missed, positions
 from chassis.consumer import Consumer, Subscription
 from chassis.dead_letters import Record
 from chassis.metrics import Metrics
@@ -156,7 +156,7 @@ async def test_a_store_set_back_reads_again_what_it_lacks(store, kafka) -> None:
     await store.pool.execute("TRUNCATE outbox, deliveries")
     again = await consumed(store, kafka, early + late)
     assert sorted(key for key, _ in again.seen) == sorted(late)
-    assert await positions.list_missed(store) == []
+    assert await missed.list_missed(store) == []
 
 
 @pytest.mark.stack
@@ -200,10 +200,10 @@ async def test_records_that_expired_before_they_were_read_are_said_and_counted(s
 
             await eventually(alarmed, what="the alarm's gauge")
             assert consumer._metrics.value("records_missed_total", consumer="test", topic=kafka.topic) == 3
-            (missed,) = await positions.list_missed(store)
-            assert (missed["kind"], missed["first_offset"], missed["number"]) == ("expired", 2, 3)
-            assert await positions.acknowledge_missed(store, missed["id"], actor="tester")
-            assert not await positions.acknowledge_missed(store, missed["id"], actor="tester")
+            (gap,) = await missed.list_missed(store)
+            assert (gap["kind"], gap["first"], gap["number"]) == ("expired", 2, 3)
+            assert await missed.acknowledge_one(store, gap["id"], actor="tester")
+            assert not await missed.acknowledge_one(store, gap["id"], actor="tester")
 
             async def silent() -> bool:
                 return consumer._metrics.value("missed_records_open", consumer="test") == 0
@@ -211,7 +211,7 @@ async def test_records_that_expired_before_they_were_read_are_said_and_counted(s
             await eventually(silent, what="the end of the alarm")
     assert [one["log_level"] for one in logs if one["event"] == "consumer.missed-records"] == ["critical"]
     assert await consumed(store, kafka, early + late)
-    assert await positions.list_missed(store) == [], "said once"
+    assert await missed.list_missed(store) == [], "said once"
 
 
 @pytest.mark.stack
@@ -233,10 +233,10 @@ async def test_records_that_expire_under_a_running_consumer_are_said(store, kafk
             return set(late) <= (await applied(store)).keys()
 
         await eventually(late_ones_came, what="what is still there")
-    (missed,) = await positions.list_missed(store)
-    fetched = missed["first_offset"] - 2  # ahead of their expiry
-    assert missed["kind"] == "expired"
-    assert missed["first_offset"] + missed["number"] == 5
+    (gap,) = await missed.list_missed(store)
+    fetched = gap["first"] - 2  # ahead of their expiry
+    assert gap["kind"] == "expired"
+    assert gap["first"] + gap["number"] == 5
     assert await has(store, [*early, *lost[:fetched], *late])()
 
 
@@ -250,7 +250,7 @@ async def test_a_topic_made_anew_while_the_consumer_was_down_is_read_from_its_be
     await kafka.make()
     await kafka.send(*late)
     await consumed(store, kafka, early + late)
-    assert [one["kind"] for one in await positions.list_missed(store)] == ["made-anew"]
+    assert [one["kind"] for one in await missed.list_missed(store)] == ["made-anew"]
 
 
 @pytest.mark.stack
@@ -274,7 +274,7 @@ async def test_a_topic_made_anew_under_a_running_consumer_is_read_within_ten_sec
         await kafka.send(*late)
         await eventually(has(store, early + late), what="what the new topic holds", timeout_seconds=10)
         await consumer.check()
-    assert [one["kind"] for one in await positions.list_missed(store)] == ["made-anew"]
+    assert [one["kind"] for one in await missed.list_missed(store)] == ["made-anew"]
 
 
 @pytest.mark.stack
@@ -288,7 +288,7 @@ async def test_a_topic_that_is_gone_for_a_moment_only_is_read_from_its_beginning
         await kafka.make()
         await kafka.send(*late)
         await eventually(has(store, early + late), what="what the new topic holds", timeout_seconds=30)
-    assert [one["kind"] for one in await positions.list_missed(store)] == ["made-anew"]
+    assert [one["kind"] for one in await missed.list_missed(store)] == ["made-anew"]
 
 
 @pytest.mark.stack
@@ -302,7 +302,7 @@ async def test_a_kafka_that_was_set_back_is_read_from_its_beginning(store, kafka
     await store.pool.execute(f"UPDATE consumer_positions SET {change}")
     await kafka.send(*unknown)
     await consumed(store, kafka, known + unknown)
-    assert [one["kind"] for one in await positions.list_missed(store)] == ["set-back"]
+    assert [one["kind"] for one in await missed.list_missed(store)] == ["set-back"]
 
 
 @pytest.mark.stack

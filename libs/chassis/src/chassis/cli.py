@@ -4,12 +4,15 @@ Every command says in its last line what happened. Exit codes: 0 done; 1 not don
 """
 
 import argparse
+import asyncio
 import getpass
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
@@ -17,11 +20,13 @@ from uuid import UUID
 import uvloop
 from aiokafka.errors import KafkaError
 
-from chassis import dead_letters, deliveries, hl7_inbound, listing, parking, telemetry, topics
+from chassis import dead_letters, deliveries, hl7_inbound, listing, missed, parking, resend, telemetry, topics
+from chassis.clock import utc_now
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store
 from chassis.transaction import Transaction
+from contracts.topics import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=ServiceSettings)
 Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
 MOST_LISTED = 100_000
+RESEND_PATIENCE_SECONDS = 60.0
 
 
 def logged_in_user() -> str:
@@ -137,6 +143,20 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     ):
         _acting(_identified(add(name, words, run, outgoing)))
 
+    outbox = _group(commands, "outbox", "events on their way to Kafka")
+    again = _acting(
+        add("resend", "send events again that Kafka has lost; readers drop what they know", _resend, outbox)
+    )
+    again.add_argument("--since", required=True, help="what was sent since: 30m, 2h, 3d, or 2026-11-30T10:15:00Z")
+    again.add_argument("--topic", choices=sorted(TOPICS), help="only this topic, without the installation's prefix")
+    again.add_argument("--yes", action="store_true", help="do not ask")
+
+    gone = _group(commands, "missed", "records and revisions that a consumer did not get")
+    _listing(add("list", "what nobody has acknowledged, newest first", _missed_list, gone))
+    settle = _acting(add("acknowledge", "end the alarm, after what is missing was sent again", _acknowledge, gone))
+    settle.add_argument("id", type=UUID, nargs="?", help="its id, as listed")
+    settle.add_argument("--all", action="store_true", help="all that are listed")
+
     if definition.replay_hl7 is not None:
         setup = _group(commands, "needs-setup", "HL7 messages that wait for a setting, or failed")
         _listing(add("list", "what waits, with the setting that is missing", _setup_list, setup))
@@ -229,6 +249,72 @@ async def _store(settings: ServiceSettings) -> "AsyncIterator[Store]":
         yield store
     finally:
         await store.close()
+
+
+async def _resend(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    now = utc_now()
+    try:
+        since = resend.since_of(options.since, now)
+    except (ValueError, OverflowError) as error:
+        print(f"--since: {error}", file=sys.stderr)
+        return EXIT_BAD_SETTING
+    if now - since > timedelta(days=settings.retention.outbox_days):
+        print(f"the outbox keeps {settings.retention.outbox_days:g} days: what is older cannot be sent again")
+    async with _store(settings) as store:
+        found = await resend.count(store, since, options.topic)
+        for topic, number in found.items():
+            print(f"{number:9} {topic}")
+        total = sum(found.values())
+        if not total:
+            print(f"{definition.name}: no event was sent since {listing.moment(since)} UTC", file=sys.stderr)
+            return 1
+        if not options.yes and not _agreed(f"send {total} events since {listing.moment(since)} UTC again? [y/N] "):
+            print(f"{definition.name}: nothing was sent again")
+            return 1
+        marked = await resend.resend(store, since, options.topic, actor=options.actor)
+        unsent = await _until_sent(store, marked)
+    if unsent:
+        print(f"{definition.name}: {unsent} events still wait: does the service run, is Kafka there?", file=sys.stderr)
+        return 1
+    print(f"{definition.name}: {marked.number} events sent again")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in {"y", "yes"}
+    except EOFError:
+        print("nobody to ask: --yes", file=sys.stderr)
+        return False
+
+
+async def _until_sent(store: Store, marked: resend.Marked) -> int:
+    """Shows how the relay gets on. Returns how many are left when it did not for ``RESEND_PATIENCE_SECONDS``."""
+    before, moved_at = marked.number, time.monotonic()
+    while (unsent := await resend.left(store, marked)) and time.monotonic() - moved_at < RESEND_PATIENCE_SECONDS:
+        if unsent != before:
+            before, moved_at = unsent, time.monotonic()
+            print(f"{unsent:9} left")
+        await asyncio.sleep(1)
+    return unsent
+
+
+async def _missed_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        rows = await missed.list_missed(store, limit=options.limit)
+    return _list(rows, _missed_line, options, one="entry", many="entries")
+
+
+async def _acknowledge(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    if (options.id is None) == (not options.all):
+        print("name one, or --all", file=sys.stderr)
+        return EXIT_BAD_SETTING
+    async with _store(settings) as store:
+        settled = await missed.acknowledge(store, options.id, actor=options.actor)
+    if not settled and options.id is not None:
+        return _missing("open entry", options.id)
+    print(f"{settled} acknowledged")
+    return 0
 
 
 async def _letters_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
@@ -360,6 +446,11 @@ def _list(
 def _letter_line(row: Mapping[str, Any]) -> listing.Line:
     where = row["topic"] if row["partition"] is None else f"{row['topic']} {row['partition']}@{row['kafka_offset']}"
     return listing.Line(row["id"], row["created_at"], row["state"], where, f"{row['kind']}: {row['reason']}")
+
+
+def _missed_line(row: Mapping[str, Any]) -> listing.Line:
+    why = f"{missed.place_of(row)}: {missed.words_of(row)}"
+    return listing.Line(row["id"], row["noticed_at"], row["kind"], row["consumer"], why)
 
 
 def _parked_line(row: Mapping[str, Any]) -> listing.Line:

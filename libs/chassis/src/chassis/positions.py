@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -166,31 +166,3 @@ class Positions:
             handled_until=position.moved_at.isoformat(),
             id=str(identifier),
         )
-
-
-# ---- the operator's hand ------------------------------------------------------------------------------------------
-
-_LIST: Final = """
-SELECT id, consumer, topic, partition, kind, first_offset, number, handled_until, noticed_at FROM missed_records
-WHERE acknowledged_at IS NULL ORDER BY noticed_at DESC LIMIT $1
-"""
-
-
-async def list_missed(store: Store, *, limit: int = 50) -> list[Mapping[str, Any]]:
-    """What consumers missed and nobody has acknowledged, newest first."""
-    return list(await store.pool.fetch(_LIST, limit))
-
-
-async def acknowledge_missed(store: Store, missed_id: UUID, *, actor: str) -> bool:
-    """Settles it: the alarm ends. Audited. False when there is no open one of that id."""
-    statement = """
-    UPDATE missed_records SET acknowledged_at = clock_timestamp() WHERE id = $1 AND acknowledged_at IS NULL
-    RETURNING consumer
-    """
-    async with store.pool.acquire() as connection, connection.transaction():
-        if await connection.fetchval(statement, missed_id) is None:
-            return False
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action="missed-records.acknowledge", subject=str(missed_id))
-        await transaction.flush()
-    return True

@@ -5,9 +5,8 @@ therefore kept when it opens, forgotten when the missing revision comes, and cou
 minute. What is staged here goes out with the batch.
 """
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 from uuid import UUID
 
 import asyncpg
@@ -112,31 +111,3 @@ async def count_gaps(store: Store, consumer: str, metrics: Metrics) -> None:
             revision=row["revision"],
             type=row["type"],
         )
-
-
-# ---- the operator's hand ------------------------------------------------------------------------------------------
-
-_LIST: Final = """
-SELECT consumer, aggregate_id, count(*) AS number, min(revision) AS first_revision, max(revision) AS last_revision,
-    min(type) AS type, min(noticed_at) AS noticed_at
-FROM revision_gaps WHERE counted_at IS NOT NULL GROUP BY consumer, aggregate_id ORDER BY min(noticed_at) DESC LIMIT $1
-"""
-
-
-async def list_gaps(store: Store, *, limit: int = 50) -> Sequence[Mapping[str, Any]]:
-    """The aggregates of which revisions have not come, newest first."""
-    return list(await store.pool.fetch(_LIST, limit))
-
-
-async def acknowledge_gaps(store: Store, aggregate_id: UUID, *, actor: str) -> bool:
-    """Forgets an aggregate's gaps. Audited. False when it has none."""
-    statement = "DELETE FROM revision_gaps WHERE aggregate_id = $1 AND counted_at IS NOT NULL RETURNING revision"
-    async with store.pool.acquire() as connection, connection.transaction():
-        gone = [row["revision"] for row in await connection.fetch(statement, aggregate_id)]
-        if not gone:
-            return False
-        transaction = Transaction(connection)
-        detail = {"revisions": gone}
-        transaction.audit(actor=actor, action="revision-gaps.acknowledge", subject=str(aggregate_id), detail=detail)
-        await transaction.flush()
-    return True

@@ -118,6 +118,12 @@ async def _asked(client: AIOKafkaClient, names: Iterable[str], prefix: str) -> M
     return found
 
 
+def _heard(asking: "asyncio.Task[Any]") -> None:
+    """Its failure is not asyncio's business, also when nobody has waited long enough."""
+    if not asking.cancelled():
+        asking.exception()
+
+
 class TopicsWatch:
     """Asks the brokers for some topics again and again, over one connection."""
 
@@ -126,17 +132,21 @@ class TopicsWatch:
         self._names = tuple(names)
         self._look_seconds = look_seconds
         self._client: AIOKafkaClient | None = None
-        self._asking = asyncio.Lock()
-        self._looked_at = float("-inf")
+        self._asking: asyncio.Task[Mapping[str, Found]] | None = None
+        self._answered_at = float("-inf")
         self._found: Mapping[str, Found] = {}
 
     async def look(self, *, afresh: bool = False) -> Mapping[str, Found]:
         """As ``verify``; an answer serves for ``look_seconds``, unless it is wanted ``afresh``."""
-        async with self._asking:
-            if afresh or time.monotonic() - self._looked_at > self._look_seconds:
-                self._found = await self._ask()
-                self._looked_at = time.monotonic()
+        if not afresh and time.monotonic() - self._answered_at <= self._look_seconds:
             return self._found
+        if afresh and self._asking is not None:
+            await asyncio.wait({self._asking})  # what was asked before may be answered as it was before
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(_heard)
+        # Who waits may give up; a connection that is cancelled while it is made would be left open.
+        return await asyncio.shield(self._asking)
 
     async def _ask(self) -> Mapping[str, Found]:
         try:
@@ -147,12 +157,16 @@ class TopicsWatch:
                     metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 )
                 await self._client.bootstrap()
-            return await _asked(self._client, self._names, self._kafka.topic_prefix)
+            self._found = await _asked(self._client, self._names, self._kafka.topic_prefix)
+            self._answered_at = time.monotonic()
         except TopicsError:
             raise
-        except BaseException:  # whoever waits may give up, too: the next look begins with a connection of its own
-            await self.close()
+        except BaseException:
+            await self._disconnect()  # the next one begins with a connection of its own
             raise
+        finally:
+            self._asking = None
+        return self._found
 
     async def check(self) -> None:
         """For readiness. Raises when no broker answers, or the topics are not there as the contracts say."""
@@ -163,8 +177,14 @@ class TopicsWatch:
             raise ConnectionError("no Kafka broker answers; committed events wait in the outbox") from error
 
     async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         client, self._client = self._client, None
-        self._looked_at = float("-inf")
+        self._answered_at = float("-inf")
         if client is not None:
             with suppress(KafkaError, OSError):
                 await client.close()

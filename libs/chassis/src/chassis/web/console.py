@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from chassis import dead_letters, deliveries, hl7_inbound, parking
+from chassis import dead_letters, deliveries, hl7_inbound, missed, parking
 from chassis.errors import StoreUnavailable
 from chassis.store import UNAVAILABLE, Store
 from chassis.web.guard import actor_of
@@ -145,6 +145,10 @@ class Console:
             "troubled": await fetch(_TROUBLED, ROWS),
             "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
             "parked": await parking.list_parked(self.store, limit=ROWS),
+            "missed": [
+                {**row, "where": missed.place_of(row), "why": missed.words_of(row)}
+                for row in await missed.list_missed(self.store, limit=ROWS)
+            ],
             "needs_setup": waiting,
             "audit": await fetch(_AUDIT),
         }
@@ -165,6 +169,7 @@ class Console:
             "deliveries/{id:uuid}/drop": on(deliveries.drop_delivery, "delivery", "is given up"),
             "dead-letters/{id:uuid}/replay": on(dead_letters.replay_dead_letter, "dead letter", "is handled again"),
             "dead-letters/{id:uuid}/drop": on(dead_letters.drop_dead_letter, "dead letter", "is given up"),
+            "missed/{id:uuid}/acknowledge": on(missed.acknowledge_one, "entry", "is acknowledged"),
             "parked/{consumer}/{id:uuid}/release": self._release,
             "needs-setup/{id:uuid}/replay": self._replay,
         }
