@@ -206,10 +206,15 @@ async def _hold(session: Session, values: tuple[Any, ...]) -> list[Row]:
 @answers(consumer._CLAIM)
 async def _claim_messages(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, ids = values
+    dead = {
+        row["message_id"]
+        for row in session.rows("dead_letters")
+        if row["consumer"] == name and row["state"] != "replayed"
+    }
     return [
         {"message_id": one}
         for one in ids
-        if await session.insert("inbox", (name, one), {"consumer": name, "message_id": one})
+        if one not in dead and await session.insert("inbox", (name, one), {"consumer": name, "message_id": one})
     ]
 
 

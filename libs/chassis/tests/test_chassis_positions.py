@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from chassis_bench_domain import Behaviour, applied, event, kafka_settings
 from structlog.testing import capture_logs
 
-from chassis import missed, positions
+from chassis import dead_letters, missed, positions
 from chassis.consumer import Consumer, Subscription
 from chassis.dead_letters import Record
 from chassis.metrics import Metrics
@@ -92,6 +92,9 @@ class Kafka:
         consumer.assign([TopicPartition(self.topic, 0)])
         await consumer.commit({TopicPartition(self.topic, 0): offset})
         await consumer.stop()
+
+    async def send_poison(self, value: bytes) -> None:
+        await self._producer.send_and_wait(self.topic, value, partition=0)
 
     async def send(self, *keys: UUID) -> None:
         """One event of revision 1 for each, all into partition 0."""
@@ -322,3 +325,53 @@ async def test_a_late_batch_of_a_former_owner_moves_no_position_back(store) -> N
     one.topic_ids["t"] = OTHER
     await handled(0)
     assert await store.pool.fetchval("SELECT next_offset FROM consumer_positions") == 1
+
+
+async def letters(store) -> list[tuple[str, bytes]]:
+    rows = await store.pool.fetch("SELECT state, value FROM dead_letters ORDER BY created_at, id")
+    return [(row["state"], row["value"]) for row in rows]
+
+
+@pytest.mark.stack
+async def test_what_is_read_once_more_gets_no_second_letter_and_what_was_dropped_stays_so(store, kafka) -> None:
+    good, bad, dropped = some(1), some(1), some(1)
+    await kafka.send(*bad, *dropped)
+    await kafka.send_poison(b"no message")
+    await kafka.send_poison(b"none either")
+    await kafka.send(*good)
+    async with consuming(store, kafka, Behaviour(permanent={*bad, *dropped})):
+        await eventually(has(store, good), what="the good one")
+    open_ones = await store.pool.fetch("SELECT id FROM dead_letters ORDER BY kafka_offset")
+    for row in open_ones[1:3]:
+        assert await dead_letters.drop_dead_letter(store, row["id"], actor="tester")
+    before = sorted(await letters(store))
+    assert [state for state, _ in before] == ["dropped", "dropped", "open", "open"]
+    await store.pool.execute("TRUNCATE consumer_positions")  # as one that comes from a release without them
+    last = some(1)
+    await kafka.send(*last)
+    again = await consumed(store, kafka, good + last)  # by handlers that would take all of them
+    assert [key for key, _ in again.seen] == last
+    assert sorted(await letters(store)) == before
+
+
+@pytest.mark.stack
+async def test_poison_from_the_place_of_a_former_topics_letter_is_kept_too(store, kafka) -> None:
+    await kafka.send_poison(b"former")
+    good = some(2)
+    await kafka.send(good[0])
+    await consumed(store, kafka, good[:1])
+    await kafka.delete()
+    await kafka.make()
+    await kafka.send_poison(b"later")
+    await kafka.send(good[1])
+    await consumed(store, kafka, good)
+    assert await letters(store) == [("open", b"former"), ("open", b"later")]
+    for letter in await dead_letters.list_dead_letters(store):
+        assert await dead_letters.replay_dead_letter(store, letter["id"], actor="tester")
+    async with consuming(store, kafka, Behaviour()):
+
+        async def both_came_back() -> bool:
+            found = await letters(store)
+            return sorted(one for one in found if one[0] == "open") == [("open", b"former"), ("open", b"later")]
+
+        await eventually(both_came_back, what="both letters, which no handler can read")

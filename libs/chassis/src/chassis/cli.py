@@ -444,7 +444,8 @@ def _list(
 
 
 def _letter_line(row: Mapping[str, Any]) -> listing.Line:
-    where = row["topic"] if row["partition"] is None else f"{row['topic']} {row['partition']}@{row['kafka_offset']}"
+    at = "" if row["kafka_offset"] is None else f"@{row['kafka_offset']}"
+    where = row["topic"] if row["partition"] is None else f"{row['topic']} {row['partition']}{at}"
     return listing.Line(row["id"], row["created_at"], row["state"], where, f"{row['kind']}: {row['reason']}")
 
 

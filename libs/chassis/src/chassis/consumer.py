@@ -82,8 +82,10 @@ class Item:
         return None if isinstance(self.message, contracts.ContractError) else self.message
 
 
+# A dead letter is no claim, so that it can be replayed; but its record may be read again, and is not handled again.
 _CLAIM = """
 INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT 1 FROM dead_letters WHERE consumer = $1 AND message_id = asked.id AND state <> 'replayed')
 ON CONFLICT DO NOTHING RETURNING message_id
 """
 _COUNTS = """

@@ -25,7 +25,7 @@ SEGMENT_MS: Final = 24 * 60 * 60 * 1000
 
 
 class TopicsError(RuntimeError):
-    """A topic is missing or has too few partitions; the text names it and the command that mends it."""
+    """A topic is missing, has too few partitions or is not ours to see; the text names it and what mends it."""
 
 
 class KafkaConnection(Protocol):
@@ -105,11 +105,10 @@ async def _asked(client: AIOKafkaClient, names: Iterable[str], prefix: str) -> M
     answer = await client.send(node, TopicIdsRequest(list(wanted)))
     found: dict[str, Found] = {}
     for code, name, topic_id, _internal, partitions, *_ in answer.topics:
-        error = for_code(code)
         if code == UNKNOWN_TOPIC:
             raise TopicsError(f"topic {name} is missing: run the service's topics command")
         if code:
-            raise error(name)
+            raise TopicsError(f"topic {name}: the brokers answer {for_code(code).__name__}")
         if len(partitions) < wanted[name]:
             raise TopicsError(
                 f"topic {name} has {len(partitions)} partitions, the contract says {wanted[name]}: add some"

@@ -42,3 +42,5 @@ CREATE TABLE revision_gaps (
 );
 
 ALTER TABLE outbox ADD COLUMN resend_at timestamptz;
+
+CREATE INDEX ix_dead_letters_message ON dead_letters (consumer, message_id) WHERE message_id IS NOT NULL AND state <> 'replayed';
