@@ -311,19 +311,19 @@ async def test_a_kafka_that_was_set_back_is_read_from_its_beginning(store, kafka
 @pytest.mark.stack
 async def test_a_late_batch_of_a_former_owner_moves_no_position_back(store) -> None:
     one = positions.Positions("test", Metrics())
-    one.topic_ids["t"] = ONE
 
-    async def handled(*offsets: int) -> None:
+    async def handled(*offsets: int, topic_id: UUID | None = ONE) -> None:
         async with store.pool.acquire() as connection, connection.transaction():
             transaction = Transaction(connection)
-            one.stage(transaction, [Record("t", 0, offset, None, b"v", []) for offset in offsets])
+            one.stage(transaction, [Record("t", 0, offset, None, b"v", [], 1, topic_id) for offset in offsets])
             await transaction.flush()
 
     await handled(1, 2, 9)
     await handled(3, 4)
     assert await store.pool.fetchval("SELECT next_offset FROM consumer_positions") == 10
-    one.topic_ids["t"] = OTHER
-    await handled(0)
+    await handled(50, topic_id=None)
+    assert await store.pool.fetchval("SELECT next_offset FROM consumer_positions") == 10
+    await handled(0, topic_id=OTHER)
     assert await store.pool.fetchval("SELECT next_offset FROM consumer_positions") == 1
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from chassis.topics import SEGMENT_MS
+from chassis.settings import SEGMENT_MS
 from contracts.topics import TOPICS
 from k8s_deploy.rendering import FOLDER
 from notifier import messages as notifier_messages

@@ -331,7 +331,8 @@ class Consumer(LoopBase, Generic[W]):
         """What is due of one batch to its end: committed and acknowledged, or given back whole."""
         assignment = self._assignment
         due = message.raw_message if assignment is None else await assignment.take(message.raw_message)
-        records = [_record(record) for record in due]
+        ids = self._positions.topic_ids
+        records = [_record(record, ids.get(record.topic)) for record in due]
         try:
             await self._to_its_end(message, records)
         except BaseException:
@@ -410,9 +411,16 @@ def request_timeout_ms(session_ms: int) -> int:
     return max(KAFKA_REQUEST_TIMEOUT_MS, session_ms + JOINING_MS)
 
 
-def _record(record: "ConsumerRecord[Any, Any]") -> Record:
+def _record(record: "ConsumerRecord[Any, Any]", topic_id: UUID | None) -> Record:
     return Record(
-        record.topic, record.partition, record.offset, record.key, record.value, record.headers, record.timestamp
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        record.headers,
+        record.timestamp,
+        topic_id,
     )
 
 

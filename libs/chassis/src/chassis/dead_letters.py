@@ -24,7 +24,10 @@ class DeadLetterLimitError(StopTheBatch):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A Kafka record as it came: what a dead letter and a parked message keep of it."""
+    """A Kafka record as it came: what a dead letter and a parked message keep of it.
+
+    ``topic_id`` tells the topic from others of its name; only with it the record moves a consumer's position.
+    """
 
     topic: str
     partition: int
@@ -33,6 +36,7 @@ class Record:
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
     timestamp_ms: int = 0
+    topic_id: UUID | None = None
 
     def header(self, name: str) -> str | None:
         """The text of one header; None when it is not there."""

@@ -111,21 +111,15 @@ class Positions:
         self._consumer = consumer
         self._metrics = metrics
         self.topic_ids: dict[str, UUID] = {}
-        """Of the topics that are read, by their names with the prefix; what is not here moves no position."""
+        """Of the topics that are read, by their names with the prefix."""
 
     def stage(self, transaction: Transaction, records: Sequence[Record]) -> None:
         """Stages that ``records``, in the order of their partitions, are dealt with."""
         last: dict[tuple[str, int], Record] = {(record.topic, record.partition): record for record in records}
         rows = [
-            (
-                topic,
-                partition,
-                self.topic_ids[topic],
-                record.offset + 1,
-                fingerprint(record.timestamp_ms, record.value),
-            )
+            (topic, partition, record.topic_id, record.offset + 1, fingerprint(record.timestamp_ms, record.value))
             for (topic, partition), record in sorted(last.items())
-            if topic in self.topic_ids
+            if record.topic_id is not None
         ]
         if rows:
             transaction.write(_MOVE, self._consumer, *map(list, zip(*rows, strict=True)))

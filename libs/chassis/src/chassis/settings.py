@@ -25,6 +25,9 @@ KAFKA_REQUEST_TIMEOUT_MS: Final = 6_500
 That alone tells of a connection whose other end went without a word. Consumers with a long session wait longer.
 """
 
+SEGMENT_MS: Final = 24 * 60 * 60 * 1000
+"""Kafka deletes whole segments: a record outlives its retention by this at most, and the inbox must remember it."""
+
 
 class StoreSettings(BaseModel):
     """The service's Postgres. ``url``: ``postgresql://user:password@host:port/database?sslmode=…``."""
@@ -134,7 +137,7 @@ class RetentionSettings(BaseModel):
 
     @model_validator(mode="after")
     def _outlive_the_topics(self) -> "RetentionSettings":
-        kept_days = max(topic.retention_ms for topic in TOPICS.values()) / 86_400_000
+        kept_days = (max(topic.retention_ms for topic in TOPICS.values()) + SEGMENT_MS) / 86_400_000
         if self.inbox_days <= kept_days:
             raise ValueError(
                 f"inbox_days must be more than the {kept_days:g} days that Kafka keeps a record, or a record that is "

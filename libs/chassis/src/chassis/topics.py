@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
-from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
+from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS, SEGMENT_MS
 from chassis.topic_ids import UNKNOWN_TOPIC, TopicIdsRequest
 from contracts.topics import TOPICS
 
@@ -20,8 +20,6 @@ METADATA_MAX_AGE_MS: Final = 5_000
 """So long a client goes on with what it knows of topics: one that was made anew is found within that."""
 LOOK_SECONDS: Final = 2.0
 READINESS_SECONDS: Final = 1.5
-SEGMENT_MS: Final = 24 * 60 * 60 * 1000
-"""Kafka deletes whole segments: a record outlives its retention by this at most, and the inbox must remember it."""
 
 
 class TopicsError(RuntimeError):
