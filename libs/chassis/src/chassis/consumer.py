@@ -316,11 +316,12 @@ class Consumer(LoopBase, Generic[W]):
             self._assignment = None
 
     async def _keep_in_place(self, assignment: Assignment) -> None:
-        assignment.forget_topics(await self._watch.look())
+        """Comes back to it within a second when Kafka or the store is away: the client finds its brokers by itself."""
         try:
+            assignment.forget_topics(await self._watch.look())
             await assignment.place()
-        except UNAVAILABLE as error:
-            log.warning("consumer.store-away", consumer=self._name, reason=type(error).__name__)
+        except (KafkaError, *UNAVAILABLE) as error:
+            log.warning("consumer.not-placed", consumer=self._name, reason=type(error).__name__)
 
     def _beat_when_alive(self, subscriber: Any) -> None:
         """Idle or busy, the consumer turns as long as its fetching task lives."""
