@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from chassis.errors import Malformed, NeedsSetup, Permanent, Transient, shown
 from chassis.loops import LoopBase
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
@@ -56,7 +56,7 @@ class ResourceDirectory:
             raise Transient("the resources have not been read from OmegaAI yet")
         organization = site.facilities[facility].organization
         raise NeedsSetup(
-            f"resource {name!r} of {facility} is not a HealthcareService of OmegaAI's organisation {organization}",
+            f"resource {shown(name)!r} of {facility} is not a HealthcareService of OmegaAI's organisation {organization}",
             setting=f"OmegaAI: Scheduler > Edit Healthcare Services, or resource_aliases.{facility} in the site file",
         )
 

@@ -16,8 +16,9 @@ from typing import Literal, NoReturn
 import aiosmtplib
 
 from chassis.errors import Permanent, Transient
+from chassis.redaction import blotted
 
-_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
+_ADDRESS = re.compile(r"<?+(?<![^\s<>@])[^\s<>@]++@[^\s<>@]++>?+")
 _LONGEST_REPLY = 200
 _SET_UP_RETRY_SECONDS = 30.0
 
@@ -48,7 +49,7 @@ class MailServer:
 
 def without_addresses(reply: str) -> str:
     """A server's reply as it may stand in logs and lists: one line, without anyone's address."""
-    return _ADDRESS.sub("[address]", " ".join(reply.split()))[:_LONGEST_REPLY]
+    return blotted(" ".join(reply.split()), [_ADDRESS], longest=_LONGEST_REPLY, blot="[address]")
 
 
 class SmtpGateway:

@@ -6,8 +6,9 @@ from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from chassis.errors import Malformed, NeedsSetup
+from chassis.errors import Malformed, NeedsSetup, shown
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
+from scheduler_sync.domain.numbers import whole_number
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, PatientIdentifier, Sex, Unsaid
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.site import SiteFacility, SiteFile
@@ -76,7 +77,8 @@ def _identifiers(segment: Segment, site: SiteFile) -> tuple[PatientIdentifier, .
         raise Malformed("PID-3 is missing", location="PID-3", code=REQUIRED_FIELD_MISSING)
     if not identifiers:
         raise NeedsSetup(
-            f"PID-3.4: the issuer of patient id {unknown!r} is not in the site file", setting=f"issuers.{unknown}"
+            f"PID-3.4: the issuer of patient id {shown(unknown)!r} is not in the site file",
+            setting=f"issuers.{shown(unknown)}",
         )
     return tuple(identifiers)
 
@@ -94,7 +96,9 @@ def facility(message: Message, site: SiteFile, paths: Sequence[str]) -> tuple[st
         if code is not None:
             found = site.facilities.get(code)
             if found is None:
-                raise NeedsSetup(f"{path}: facility {code!r} is not in the site file", setting=f"facilities.{code}")
+                raise NeedsSetup(
+                    f"{path}: facility {shown(code)!r} is not in the site file", setting=f"facilities.{shown(code)}"
+                )
             return code, found
     raise Malformed(f"{paths[0]}: no facility is given", location=paths[0], code=REQUIRED_FIELD_MISSING)
 
@@ -109,12 +113,16 @@ def step(message: Message, path: str, site: SiteFile) -> WorkflowStep | None:
         number = next((number for known, number in site.status_names.items() if known.upper() == wanted), None)
         if number is None:
             raise NeedsSetup(
-                f"{path}: status name {wanted!r} is not in the site file", setting=f"status_names.{wanted}"
+                f"{path}: status name {shown(wanted)!r} is not in the site file",
+                setting=f"status_names.{shown(wanted)}",
             )
         return site.statuses[number]
-    found = site.statuses.get(int(value))
+    number = whole_number(value)
+    found = None if number is None else site.statuses.get(number)
     if found is None:
-        raise NeedsSetup(f"{path}: status {value} is not in the site file", setting=f"statuses.{value}")
+        raise NeedsSetup(
+            f"{path}: status {shown(value)} is not in the site file", setting=f"statuses.{shown(value)}"
+        )
     return found
 
 
@@ -132,7 +140,8 @@ def time(message: Message, path: str, zone: ZoneInfo) -> datetime | None:
 def minutes(message: Message, path: str) -> int | None:
     """Whole minutes at ``path``; None when there is no such number."""
     found = text(message, path)
-    return int(found) if found is not None and found.isdecimal() and 0 < int(found) <= 24 * 60 else None
+    number = None if found is None else whole_number(found)
+    return number if number is not None and 0 < number <= 24 * 60 else None
 
 
 def made_at(message: Message, zone: ZoneInfo, received_at: datetime) -> datetime:
