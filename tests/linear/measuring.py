@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Callable
+from functools import partial
 
 MOST_TIMES = 6
 """Four times the input may cost so many times as much. Linear work costs four times, quadratic sixteen."""
@@ -34,12 +35,12 @@ def growth(prepare: Callable[[int], Work], start: int = 256) -> tuple[float, int
     Work that is bounded whatever its input costs less than that at any n; the ratio is then to 2 ms.
     """
     size = start
-    while seconds(lambda: prepare(size), 1) < _WORTH_MEASURING_SECONDS and size < _LARGEST:
+    while seconds(partial(prepare, size), 1) < _WORTH_MEASURING_SECONDS and size < _LARGEST:
         size *= 2
     ratio = float("inf")
     for _ in range(5):  # the machine may be busy with other things
-        once = max(seconds(lambda: prepare(size)), _WORTH_MEASURING_SECONDS)
-        ratio = min(ratio, seconds(lambda: prepare(4 * size)) / once)
+        once = max(seconds(partial(prepare, size)), _WORTH_MEASURING_SECONDS)
+        ratio = min(ratio, seconds(partial(prepare, 4 * size)) / once)
         if ratio <= MOST_TIMES:
             break
     return ratio, size

@@ -61,7 +61,8 @@ def times(unit: bytes, n: int) -> bytes:
 # ---- HL7 -----------------------------------------------------------------------------------------------------------
 
 _CONTENTS = {
-    "one field": b"x", "lines": b"NTE|1\r", "line ends": b"\r", "lines that go on": b"NTE|1||x\ry\r", "two ends": b"\r\n",
+    "one field": b"x", "lines": b"NTE|1\r", "line ends": b"\r",
+    "lines that go on": b"NTE|1||x\ry\r", "two ends": b"\r\n",
     "separators": b"|", "repetitions": b"~", "components": b"^", "subcomponents": b"&", "escapes": b"\\",
     "hex": b"00", "hex that ends": b"\\X00\\", "odd hex": b"\\X0\\", "letters": b"\\X41\\", "other escapes": b"\\H\\",
     "hex after another": b"\\H\\X00\\H", "Latin-1": b"\xe9", "UTF-8": "é".encode(), "blanks": b" ",
@@ -135,8 +136,8 @@ def frames(unit: bytes, read_bytes: int, head: bytes = b"\x0bMSH|", most: int = 
 
 
 _FRAMES = {
-    "one frame": b"x", "tiny frames": b"\x0bM\x1c\r", "VT": b"\x0b", "restarts": b"\x0bMSH|", "FS": b"\x1c", "FS x": b"\x1cx",
-    "FS LF": b"\x0bM\x1c\n", "FS VT": b"M\x1c\x0b", "line ends": b"\r\n", "empty frames": b"\x0b\x1c\r",
+    "one frame": b"x", "tiny frames": b"\x0bM\x1c\r", "VT": b"\x0b", "restarts": b"\x0bMSH|", "FS": b"\x1c",
+    "FS x": b"\x1cx", "FS LF": b"\x0bM\x1c\n", "FS VT": b"M\x1c\x0b", "line ends": b"\r\n", "empty frames": b"\x0b\x1c\r",
 }  # fmt: skip
 
 
@@ -239,6 +240,14 @@ def a_list_in_lists(n: int) -> Work:
     return lambda: redact(value)
 
 
+def over_items(make: Callable[[int], object]) -> Callable[[int], Work]:
+    def prepare(n: int) -> Work:
+        value = make(n)
+        return lambda: redact(value)
+
+    return prepare
+
+
 def event(unit: bytes) -> Callable[[int], Work]:
     raw = next(iter(EXAMPLES.values())).to_bytes()
 
@@ -265,14 +274,16 @@ def site(**changes: Callable[[int], object]) -> Callable[[int], Work]:
 
 ENTRIES: dict[str, Callable[[int], Work]] = {
     **{f"HL7 parsed: {name}": parsing(unit) for name, unit in _CONTENTS.items()},
-    **{f"HL7 parsed, GB 18030: {name}": parsing(_CONTENTS[name], charset=b"GB 18030-2000") for name in ("UTF-8", "hex")},
+    **{
+        f"HL7 parsed, GB 18030: {name}": parsing(_CONTENTS[name], charset=b"GB 18030-2000") for name in ("UTF-8", "hex")
+    },
     "HL7 parsed, 8859/2": parsing("é".encode(), charset=b"8859/2"),
     "HL7 parsed, UTF-16": parsing_utf_16,
     "HL7 parsed: header": parsing(b"9", head=b"MSH|^~\\&|"),
     "HL7 parsed: no MSH": over(lambda text: Message.parse(text.encode()), "\x0b"),
     **{f"HL7 read: {name}": looking(unit, look_everywhere) for name, unit in _CONTENTS.items() if b"\r" not in unit},
     "HL7 NUL looked for": looking(b"00", lambda message: message.holds_escaped_nul),
-    "HL7 largest segment": looking(b"\rNTE|1", lambda message: message.largest("NTE", "PID")),
+    "HL7 extent": looking(b"\rNTE|1", lambda message: message.extent("NTE", "PID")),
     "HL7 written": writing,
     "HL7 times": over(lambda text: parse_timestamp(text, UTC), "2"),
     "HL7 times of blanks": over(lambda text: parse_timestamp(text, UTC), " "),
@@ -283,7 +294,9 @@ ENTRIES: dict[str, Callable[[int], Work]] = {
     "ACK read: a long place": answering(b"9", before=b"\rERR||", after=b"|207\r"),
     **{f"frames: {name}": frames(unit, 2**18) for name, unit in _FRAMES.items()},
     **{f"frames in reads of 7 bytes: {name}": frames(unit, 7) for name, unit in _FRAMES.items()},
-    **{f"frames byte for byte: {name}": frames(_FRAMES[name], 1) for name in ("one frame", "tiny frames", "VT", "FS x")},
+    **{
+        f"frames byte for byte: {name}": frames(_FRAMES[name], 1) for name in ("one frame", "tiny frames", "VT", "FS x")
+    },
     "frames: too large": frames(b"x", 4096, most=1000),
     "frames: too large and full of VT": frames(b"\x0b" + b"x" * 30, 4096, most=1000),
     "frames: junk": frames(b" x", 4096, head=b""),
@@ -318,10 +331,10 @@ ENTRIES: dict[str, Callable[[int], Work]] = {
         f"log: {name}": over(redact_text, unit)
         for name, unit in {"one word": "a", "carets": "a^", "at": "a@", "digits": "2026", "segments": "PID|"}.items()
     },
-    "log: a wide mapping": lambda n: (lambda value: lambda: redact(value))({str(k): "x" for k in range(n // 8)}),
+    "log: a wide mapping": over_items(lambda n: {str(k): "x" for k in range(n // 8)}),
     "log: a list in lists": a_list_in_lists,
     "log: a long key": over(lambda text: redact({text: 1}), "a@"),
-    "log: a long number": lambda n: (lambda value: lambda: redact(value))(1 << n),
+    "log: a long number": over_items(lambda n: 1 << n),
     "event: a long text": event(b'"\\u0041",'),
     "event: lists in lists": event(b"["),
     "site file: facilities": site(issuers=lambda n: {f"I{k}": "urn:x" for k in range(n)}),

@@ -12,7 +12,7 @@ LONGEST_PLACE: Final = 200
 
 
 def shown(value: str) -> str:
-    """A code or name out of a message as a text may quote it: the first 60 characters, what cannot be stored replaced."""
+    """A code or name out of a message as a text may quote it: its first 60 characters, none that cannot be stored."""
     return _cut(value, LONGEST_SHOWN)
 
 

@@ -10,6 +10,7 @@ CounterName = Literal[
     "messages_consumed_total",  # Kafka records by consumer and outcome (done, duplicate, dead; or first parked)
     "messages_published_total",  # outbox rows acknowledged by Kafka
     "hl7_received_total",  # inbound HL7 messages by acknowledgement code
+    "mllp_refused_total",  # by reason: connection (too many), busy (no room in memory), too-large, too-slow
     "hl7_repeats_total",  # inbound HL7 messages that were a repeat; kind: same content, or other content under one id
     "deliveries_total",  # outbound deliveries by destination and outcome (done, retried, dead)
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
@@ -29,6 +30,8 @@ GaugeName = Literal[
     "deliveries_dead",  # refused for good by the partner, waiting for a person
     "breaker_open",  # by destination: 1 while calls are held back
     "needs_setup",  # inbound messages that wait for a setting
+    "mllp_connections",  # that stand
+    "mllp_bytes_in_flight",  # of messages that come in, wait or are being handled
     "tls_certificate_expires_in_seconds",  # by use, of our own; below 0 once it has expired
 ]
 HistogramName = Literal[
@@ -45,6 +48,7 @@ HISTOGRAM_NAMES: tuple[HistogramName, ...] = get_args(HistogramName)
 _LABELS: dict[str, tuple[str, ...]] = {
     "messages_consumed_total": ("consumer", "outcome"),
     "hl7_received_total": ("code",),
+    "mllp_refused_total": ("reason",),
     "hl7_repeats_total": ("kind",),
     "deliveries_total": ("destination", "outcome"),
     "stale_total": ("kind",),

@@ -256,11 +256,11 @@ class Message:
             return delimiters.escapes_nul(self._data)
         return any(delimiters.escapes_nul(_bytes_of(line)) for line in self._lines)
 
-    def largest(self, *segment_ids: str) -> int:
-        """The size in bytes of the largest segment that has one of these names; 0 where there is none."""
+    def extent(self, *segment_ids: str) -> tuple[int, int]:
+        """How many segments have one of these names, and their size in bytes together."""
         index = self._index()
         found = [position for name in segment_ids for position in index.get(name.encode("ascii"), ())]
-        return max((len(_bytes_of(self._lines[position])) for position in found), default=0)
+        return len(found), sum(len(_bytes_of(self._lines[position])) for position in found)
 
     def answered_by(self, lines: list[bytes], found: Delimiters) -> "Message":
         """A new message of ``lines`` (MSH first, ends included) in the character set and byte order of this one."""

@@ -95,6 +95,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         handle=feed.handle,
         metrics=metrics,
         ssl=settings.mllp.ssl_context(),
+        limits=settings.mllp.limits,
     )
     return Core(store, site, directory, resources, metrics, handlers, open_work, listener)
 

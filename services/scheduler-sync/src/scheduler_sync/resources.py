@@ -56,7 +56,8 @@ class ResourceDirectory:
             raise Transient("the resources have not been read from OmegaAI yet")
         organization = site.facilities[facility].organization
         raise NeedsSetup(
-            f"resource {shown(name)!r} of {facility} is not a HealthcareService of OmegaAI's organisation {organization}",
+            f"resource {shown(name)!r} of {facility} is not a HealthcareService of OmegaAI's organisation "
+            f"{organization}",
             setting=f"OmegaAI: Scheduler > Edit Healthcare Services, or resource_aliases.{facility} in the site file",
         )
 

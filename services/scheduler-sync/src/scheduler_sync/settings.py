@@ -11,8 +11,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from chassis.hl7_inbound import MllpLimits
 from chassis.settings import DEVELOPMENT_WORDS, ServiceSettings, SettingsError
-from hl7v2.mllp import client_context, server_context
+from hl7v2.mllp import (
+    DEFAULT_MAX_BYTES_IN_FLIGHT,
+    DEFAULT_MAX_FRAME_BYTES,
+    client_context,
+    largest_frame_bytes,
+    server_context,
+)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -28,7 +35,13 @@ def _unusable(group: str, error: OSError) -> SettingsError:
 
 
 class MllpSettings(BaseModel):
-    """Where PowerServer's messages come in; over TLS with a certificate, mutual with the clients' authorities."""
+    """Where PowerServer's messages come in; over TLS with a certificate, mutual with the clients' authorities.
+
+    ``max_message_bytes``: a larger message is answered AR. ``max_bytes_in_flight``: what all connections may hold
+    together; a message for which there is no room is answered AE, and its sender comes again. Memory is about twice
+    that, beside the service's own. ``frame_timeout_seconds``: so soon a message that has begun must end, a second later
+    for each 64 KiB of it.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 12575
@@ -36,6 +49,26 @@ class MllpSettings(BaseModel):
     key_file: Path | None = None
     client_ca_file: Path | None = None
     allow_plaintext: bool = False
+    max_message_bytes: Annotated[int, Field(ge=2**16, le=2**29)] = DEFAULT_MAX_FRAME_BYTES
+    max_bytes_in_flight: Annotated[int, Field(ge=2**20)] = DEFAULT_MAX_BYTES_IN_FLIGHT
+    max_connections: Annotated[int, Field(ge=1)] = 2500
+    frame_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _a_message_fits(self) -> "MllpSettings":
+        largest = largest_frame_bytes(self.max_bytes_in_flight)
+        if self.max_message_bytes > largest:
+            raise ValueError(
+                f"max_message_bytes must be at most {largest}, seven eighths of max_bytes_in_flight: "
+                "a larger message would be sent again and again"
+            )
+        return self
+
+    @property
+    def limits(self) -> MllpLimits:
+        return MllpLimits(
+            self.max_message_bytes, self.max_bytes_in_flight, self.max_connections, self.frame_timeout_seconds
+        )
 
     @model_validator(mode="after")
     def _files_go_together(self) -> "MllpSettings":

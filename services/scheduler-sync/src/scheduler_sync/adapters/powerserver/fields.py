@@ -120,9 +120,7 @@ def step(message: Message, path: str, site: SiteFile) -> WorkflowStep | None:
     number = whole_number(value)
     found = None if number is None else site.statuses.get(number)
     if found is None:
-        raise NeedsSetup(
-            f"{path}: status {shown(value)} is not in the site file", setting=f"statuses.{shown(value)}"
-        )
+        raise NeedsSetup(f"{path}: status {shown(value)} is not in the site file", setting=f"statuses.{shown(value)}")
     return found
 
 

@@ -17,6 +17,10 @@ from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFacility, SiteFile
 
+MOST_SEGMENTS: Final = 1000
+MOST_BYTES: Final = 256 * 1024
+"""Of the segments that are read. An appointment with more cannot be told to anybody: an event holds less."""
+_READ: Final = ("PID", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
 UNSUPPORTED_EVENT_CODE: Final = "201"
 
@@ -35,6 +39,10 @@ _CANCELLING_CONTROLS: Final = frozenset({"CA", "OC", "DC"})
 
 def read(message: Message, site: SiteFile, resources: Resources, *, received_at: datetime) -> ChangeAppointmentByStaff:
     """The command that a message of PowerServer is. Raises Malformed, NeedsSetup, Transient."""
+    number, size = message.extent(*_READ)
+    if number > MOST_SEGMENTS or size > MOST_BYTES:
+        what = f"{', '.join(_READ)}: together more than {MOST_SEGMENTS} segments or {MOST_BYTES // 1024} KiB"
+        raise Malformed(what, location="", code=fields.VALUE_TOO_LONG)
     if message.type == "SIU":
         return _siu(message, site, resources, received_at)
     if message.type == "ORM":
