@@ -70,7 +70,7 @@ def of_module(module: str, name: str) -> list[re.Pattern[str] | re.Pattern[bytes
 
 
 def uses(module: str, name: str) -> set[str]:
-    """How the module looks with the expression: ``fullmatch``, ``match``, or ``search``, which stands for all others."""
+    """How the module looks with the expression: ``fullmatch``, ``match``; ``search`` stands for all other ways."""
     tree = ast.parse(Path(importlib.import_module(module).__file__ or "").read_text("utf-8"))
     found = {
         node.attr

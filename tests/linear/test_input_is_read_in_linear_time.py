@@ -137,7 +137,8 @@ def frames(unit: bytes, read_bytes: int, head: bytes = b"\x0bMSH|", most: int = 
 
 _FRAMES = {
     "one frame": b"x", "tiny frames": b"\x0bM\x1c\r", "VT": b"\x0b", "restarts": b"\x0bMSH|", "FS": b"\x1c",
-    "FS x": b"\x1cx", "FS LF": b"\x0bM\x1c\n", "FS VT": b"M\x1c\x0b", "line ends": b"\r\n", "empty frames": b"\x0b\x1c\r",
+    "FS x": b"\x1cx", "FS LF": b"\x0bM\x1c\n", "FS VT": b"M\x1c\x0b",
+    "line ends": b"\r\n", "empty frames": b"\x0b\x1c\r",
 }  # fmt: skip
 
 

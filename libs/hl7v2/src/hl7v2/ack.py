@@ -127,7 +127,10 @@ def _add_errors(ack: Message, version: str, errors: Sequence[AckError]) -> None:
 
 
 def parse_ack(data: bytes) -> Ack:
-    """Read a partner's answer, of its errors the first 20; Hl7Error when it is no acknowledgement or its MSA-1 is none of the six codes."""
+    """Read a partner's answer, of its errors the first 20.
+
+    Hl7Error when it is no acknowledgement or its MSA-1 is none of the six codes.
+    """
     message = Message.parse(data, require_header=False)
     code = (message.get("MSA-1") or "").strip().upper()
     if code not in _CODES:

@@ -18,6 +18,8 @@ DATA_TYPE_ERROR: Final = "102"
 VALUE_TOO_LONG: Final = "104"
 LONGEST_IDENTIFIER: Final = 427
 """Of the type EI; CX allows 250 and more. What is longer is no identifier, and has no place in an index."""
+LONGEST_TEXT: Final = 1000
+"""Of names, codes and parts of addresses, which HL7 makes far shorter: such a value is shown on pages and told on."""
 _SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U", "N": "U"}
 _DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
 
@@ -32,12 +34,25 @@ def required(message: Message, path: str) -> str:
 
 def said(message: Message, path: str) -> str | Unsaid | None:
     """The text at ``path``: UNSAID when the field is empty, None when the sender deletes it (the HL7 null)."""
-    return _said(message.get(path))
+    return _said(_short(message.get(path), path))
 
 
 def text(message: Message, path: str) -> str | None:
     """The text at ``path``, None when there is none."""
-    return _text(message.get(path))
+    return _text(_short(message.get(path), path))
+
+
+def words(message: Message, path: str) -> str | None:
+    """As ``text``, for what people write to each other: the beginning of a long one."""
+    found = _text(message.get(path))
+    return found if found is None or len(found) <= LONGEST_TEXT else f"{found[: LONGEST_TEXT - 1]}…"
+
+
+def coded(segment: Segment, path: str) -> tuple[str, str] | None:
+    """Code and description at ``path``, the code in the place of a missing description; None when there is no code."""
+    where = f"{segment.id}-{path}"
+    code, description = _short(segment.get(f"{path}.1"), where), _short(segment.get(f"{path}.2"), where)
+    return None if not code else (code, description or code)
 
 
 def patient(message: Message, site: SiteFile) -> PatientFacts:
@@ -48,7 +63,7 @@ def patient(message: Message, site: SiteFile) -> PatientFacts:
     identifiers = _identifiers(segment, site)
     family, given, middle = _parts(segment, "5", 3)
     sex = segment.get("8")
-    language = _said(segment.get("15.1"))
+    language = _said(_short(segment.get("15.1"), "PID-15"))
     return PatientFacts(
         identifiers=identifiers,
         family=_text(family) or "",
@@ -57,7 +72,7 @@ def patient(message: Message, site: SiteFile) -> PatientFacts:
         birth_date=_birth_date(segment),
         sex=UNSAID if sex is None else _SEX.get(sex.upper(), "U"),
         email=_email(segment),
-        phone=_said(segment.get("13.1")),
+        phone=_said(_short(segment.get("13.1"), "PID-13")),
         language="en" if language is None else language,
         address=_address(segment),
     )
@@ -153,13 +168,19 @@ def _said(found: str | None) -> str | Unsaid | None:
     return UNSAID if found is None else found.strip() or UNSAID
 
 
+def _short(found: str | None, path: str) -> str | None:
+    if found is not None and len(found) > LONGEST_TEXT:
+        raise Malformed(f"{path} is longer than {LONGEST_TEXT} characters", location=path, code=VALUE_TOO_LONG)
+    return found
+
+
 def _text(found: str | None) -> str | None:
     return None if found is None or found is NULL else found.strip() or None
 
 
 def _parts(segment: Segment, path: str, number: int) -> list[str | None]:
     """The first components at ``path``; a null in the place of the whole field is the null of each."""
-    found = segment.components(path)[:number]
+    found = [_short(part, f"{segment.id}-{path}") for part in segment.components(path)[:number]]
     missing = NULL if len(found) == 1 and found[0] is NULL else None
     return [*found, *[missing] * (number - len(found))]
 
@@ -177,7 +198,7 @@ def _birth_date(segment: Segment) -> date | Unsaid | None:
 
 def _email(segment: Segment) -> str | Unsaid | None:
     for path in ("13.4", "13[2].4", "13[3].4"):
-        found = _said(segment.get(path))
+        found = _said(_short(segment.get(path), f"PID-{path}"))
         if isinstance(found, str) and "@" in found:
             return found
     return None if segment.get("13") is NULL or segment.get("13.4") is NULL else UNSAID

@@ -71,7 +71,7 @@ def _siu(message: Message, site: SiteFile, resources: Resources, received_at: da
     slot = _slot(message, facility, start, "SCH-11", ("SCH-11.3", "SCH-9", "AIS-7"))
     name = fields.text(message, "AIG-3.1")
     resource = None if name is None or step in _ENDINGS else resources.named(code, name)
-    studies = _studies([_coded(segment.get("3.1"), segment.get("3.2")) for segment in message.segments("AIS")])
+    studies = _studies([fields.coded(segment, "3") for segment in message.segments("AIS")])
     return ChangeAppointmentByStaff(
         name=f"SIU^{message.trigger}",
         placer_number=placer,
@@ -82,9 +82,9 @@ def _siu(message: Message, site: SiteFile, resources: Resources, received_at: da
             resource=name,
             modality=fields.text(message, "AIG-4") or (resource.modality if resource else None),
             slot=slot,
-            studies=studies or _studies([_coded(message.get("SCH-7.1"), message.get("SCH-7.2"))]),
+            studies=studies or _studies([fields.coded(segment, "7") for segment in message.segments("SCH", most=1)]),
             filler_id=fields.text(message, "SCH-2"),
-            reason=(fields.text(message, "SCH-6.2") or fields.text(message, "SCH-6.1")) if step in _ENDINGS else None,
+            reason=(fields.words(message, "SCH-6.2") or fields.words(message, "SCH-6.1")) if step in _ENDINGS else None,
         ),
         resource=resource,
         said_at=fields.made_at(message, facility.zone, received_at),
@@ -113,7 +113,10 @@ def _orm(message: Message, site: SiteFile, resources: Resources, received_at: da
     name = fields.text(message, site.hl7.orm_resource_field)
     resource = None if name is None or step in _ENDINGS else resources.named(code, name)
     orders = message.segments("OBR")
-    accessions = [message.get("ORC-3"), *(order.get("3") for order in orders)]
+    accessions = [
+        fields.text(message, "ORC-3"),
+        *(fields.text(message, f"OBR[{n}]-3") for n in range(1, len(orders) + 1)),
+    ]
     return ChangeAppointmentByStaff(
         name=f"ORM^O01 {control}",
         placer_number=placer,
@@ -124,9 +127,9 @@ def _orm(message: Message, site: SiteFile, resources: Resources, received_at: da
             resource=name,
             modality=fields.text(message, "OBR-24") or (resource.modality if resource else None),
             slot=_slot(message, facility, start, timing, (f"{timing}.3",)),
-            studies=_studies([_coded(order.get("4.1"), order.get("4.2")) for order in orders]),
+            studies=_studies([fields.coded(order, "4") for order in orders]),
             accession_numbers=tuple(dict.fromkeys(one for one in accessions if one)),
-            reason=fields.text(message, "NTE-3") if step in _ENDINGS else None,
+            reason=fields.words(message, "NTE-3") if step in _ENDINGS else None,
         ),
         resource=resource,
         said_at=fields.made_at(message, facility.zone, received_at),
@@ -149,10 +152,6 @@ def _slot(
         where = f"{timing}.5"
         raise Malformed(f"{where}: the end is not after the start", location=where, code=fields.DATA_TYPE_ERROR)
     return Slot(start, end, facility.time_zone)
-
-
-def _coded(code: str | None, description: str | None) -> tuple[str, str] | None:
-    return None if not code else (code, description or code)
 
 
 def _studies(found: Sequence[tuple[str, str] | None]) -> tuple[Study, ...]:
