@@ -256,6 +256,11 @@ class Message:
             return delimiters.escapes_nul(self._data)
         return any(delimiters.escapes_nul(_bytes_of(line)) for line in self._lines)
 
+    @property
+    def size(self) -> int:
+        """The size in bytes of what was parsed; 0 for a message that was made here."""
+        return len(self._data or b"")
+
     def extent(self, *segment_ids: str) -> tuple[int, int]:
         """How many segments have one of these names, and their size in bytes together."""
         index = self._index()

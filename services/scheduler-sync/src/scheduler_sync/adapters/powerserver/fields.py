@@ -34,25 +34,28 @@ def required(message: Message, path: str) -> str:
 
 def said(message: Message, path: str) -> str | Unsaid | None:
     """The text at ``path``: UNSAID when the field is empty, None when the sender deletes it (the HL7 null)."""
-    return _said(_short(message.get(path), path))
+    return _said(message.get(path), path)
 
 
 def text(message: Message, path: str) -> str | None:
     """The text at ``path``, None when there is none."""
-    return _text(_short(message.get(path), path))
+    return _text(message.get(path), path)
 
 
 def words(message: Message, path: str) -> str | None:
     """As ``text``, for what people write to each other: the beginning of a long one."""
-    found = _text(message.get(path))
+    found = _stripped(message.get(path))
     return found if found is None or len(found) <= LONGEST_TEXT else f"{found[: LONGEST_TEXT - 1]}…"
 
 
 def coded(segment: Segment, path: str) -> tuple[str, str] | None:
     """Code and description at ``path``, the code in the place of a missing description; None when there is no code."""
-    where = f"{segment.id}-{path}"
-    code, description = _short(segment.get(f"{path}.1"), where), _short(segment.get(f"{path}.2"), where)
-    return None if not code else (code, description or code)
+    code, description = segment.get(f"{path}.1"), segment.get(f"{path}.2")
+    if not code:
+        return None
+    if len(code) > LONGEST_TEXT or (description and len(description) > LONGEST_TEXT):
+        raise _too_long(f"{segment.id}-{path}")
+    return code, description or code
 
 
 def patient(message: Message, site: SiteFile) -> PatientFacts:
@@ -63,16 +66,16 @@ def patient(message: Message, site: SiteFile) -> PatientFacts:
     identifiers = _identifiers(segment, site)
     family, given, middle = _parts(segment, "5", 3)
     sex = segment.get("8")
-    language = _said(_short(segment.get("15.1"), "PID-15"))
+    language = _said(segment.get("15.1"), "PID-15")
     return PatientFacts(
         identifiers=identifiers,
-        family=_text(family) or "",
-        given=_text(given) or "",
-        middle=_said(middle),
+        family=_stripped(family) or "",
+        given=_stripped(given) or "",
+        middle=_said(middle, "PID-5"),
         birth_date=_birth_date(segment),
         sex=UNSAID if sex is None else _SEX.get(sex.upper(), "U"),
         email=_email(segment),
-        phone=_said(_short(segment.get("13.1"), "PID-13")),
+        phone=_said(segment.get("13.1"), "PID-13"),
         language="en" if language is None else language,
         address=_address(segment),
     )
@@ -162,31 +165,40 @@ def made_at(message: Message, zone: ZoneInfo, received_at: datetime) -> datetime
     return time(message, "MSH-7", zone) or received_at
 
 
-def _said(found: str | None) -> str | Unsaid | None:
+def _said(found: str | None, path: str) -> str | Unsaid | None:
     if found is NULL:
         return None
-    return UNSAID if found is None else found.strip() or UNSAID
+    return UNSAID if found is None else _text(found, path) or UNSAID
 
 
-def _short(found: str | None, path: str) -> str | None:
-    if found is not None and len(found) > LONGEST_TEXT:
-        raise Malformed(f"{path} is longer than {LONGEST_TEXT} characters", location=path, code=VALUE_TOO_LONG)
-    return found
+def _text(found: str | None, path: str) -> str | None:
+    if found is None or found is NULL:
+        return None
+    if len(found) > LONGEST_TEXT:
+        raise _too_long(path)
+    return found.strip() or None
 
 
-def _text(found: str | None) -> str | None:
+def _stripped(found: str | None) -> str | None:
     return None if found is None or found is NULL else found.strip() or None
+
+
+def _too_long(path: str) -> Malformed:
+    return Malformed(f"{path} is longer than {LONGEST_TEXT} characters", location=path, code=VALUE_TOO_LONG)
 
 
 def _parts(segment: Segment, path: str, number: int) -> list[str | None]:
     """The first components at ``path``; a null in the place of the whole field is the null of each."""
-    found = [_short(part, f"{segment.id}-{path}") for part in segment.components(path)[:number]]
+    found = segment.components(path)[:number]
+    for part in found:
+        if part is not None and len(part) > LONGEST_TEXT:
+            raise _too_long(f"{segment.id}-{path}")
     missing = NULL if len(found) == 1 and found[0] is NULL else None
     return [*found, *[missing] * (number - len(found))]
 
 
 def _birth_date(segment: Segment) -> date | Unsaid | None:
-    found = _said(segment.get("7"))
+    found = _said(segment.get("7"), "PID-7")
     if found is None or isinstance(found, Unsaid):
         return found
     match = _DATE.match(found)
@@ -198,7 +210,7 @@ def _birth_date(segment: Segment) -> date | Unsaid | None:
 
 def _email(segment: Segment) -> str | Unsaid | None:
     for path in ("13.4", "13[2].4", "13[3].4"):
-        found = _said(_short(segment.get(path), f"PID-{path}"))
+        found = _said(segment.get(path), "PID-13")
         if isinstance(found, str) and "@" in found:
             return found
     return None if segment.get("13") is NULL or segment.get("13.4") is NULL else UNSAID
@@ -208,5 +220,5 @@ def _address(segment: Segment) -> Address | Unsaid | None:
     parts = _parts(segment, "11", 6)
     if parts[0] is NULL:
         return None
-    line, _, *others = map(_text, parts)
+    line, _, *others = map(_stripped, parts)
     return Address(line, *others) if line or any(others) else UNSAID

@@ -20,6 +20,7 @@ from scheduler_sync.site import SiteFacility, SiteFile
 MOST_SEGMENTS: Final = 1000
 MOST_BYTES: Final = 256 * 1024
 """Of the segments that are read. An appointment with more cannot be told to anybody: an event holds less."""
+_LOOKED_AT_BYTES: Final = 4 * MOST_SEGMENTS  # fewer bytes hold fewer segments
 _READ: Final = ("PID", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
 UNSUPPORTED_EVENT_CODE: Final = "201"
@@ -39,15 +40,20 @@ _CANCELLING_CONTROLS: Final = frozenset({"CA", "OC", "DC"})
 
 def read(message: Message, site: SiteFile, resources: Resources, *, received_at: datetime) -> ChangeAppointmentByStaff:
     """The command that a message of PowerServer is. Raises Malformed, NeedsSetup, Transient."""
-    number, size = message.extent(*_READ)
-    if number > MOST_SEGMENTS or size > MOST_BYTES:
-        what = f"{', '.join(_READ)}: together more than {MOST_SEGMENTS} segments or {MOST_BYTES // 1024} KiB"
-        raise Malformed(what, location="", code=fields.VALUE_TOO_LONG)
+    if message.size > _LOOKED_AT_BYTES:
+        _check_extent(message)
     if message.type == "SIU":
         return _siu(message, site, resources, received_at)
     if message.type == "ORM":
         return _orm(message, site, resources, received_at)
     raise Malformed("MSH-9.1: only SIU and ORM are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
+
+
+def _check_extent(message: Message) -> None:
+    number, size = message.extent(*_READ)
+    if number > MOST_SEGMENTS or size > MOST_BYTES:
+        what = f"{', '.join(_READ)}: together more than {MOST_SEGMENTS} segments or {MOST_BYTES // 1024} KiB"
+        raise Malformed(what, location="", code=fields.VALUE_TOO_LONG)
 
 
 def placer_number(message: Message) -> str | None:
