@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mllp_partner import Partner, Recorder, connected, message, until
 
-from hl7v2.mllp import FrameReader, Oversized, Server, frame, start_server
+from hl7v2.mllp import FrameReader, Oversized, Peer, Server, frame, start_server
 from hl7v2.mllp.budget import FREE_BYTES, Budget, largest_frame_bytes
 
 BUDGET = 8 * 2**20
@@ -117,6 +117,30 @@ async def test_a_connection_that_ends_gives_back_what_it_held(how: str) -> None:
         recorder.gate.set()
         await until(lambda: server.connections == 0)
         assert server.bytes_in_flight == 0
+
+
+@pytest.mark.parametrize("how", ["the handler fails", "the server is closed"])
+async def test_what_was_never_answered_is_given_back_too(how: str) -> None:
+    gate = asyncio.Event()
+    entered = asyncio.Event()
+
+    async def handle(content: bytes, peer: Peer) -> bytes:
+        entered.set()
+        await gate.wait()
+        raise RuntimeError("a bug")
+
+    server = await start_server(handle, "127.0.0.1", 0)
+    async with connected(server) as partner:
+        await partner.send(b"".join(frame(message(str(n), padding=50_000)) for n in range(5)))
+        await entered.wait()
+        await until(lambda: server.bytes_in_flight > 250_000)
+        if how == "the handler fails":
+            gate.set()
+            await until(lambda: server.connections == 0)
+        else:
+            await server.close(drain_seconds=0)
+        assert server.bytes_in_flight == 0
+    await server.close()
 
 
 async def trickle(partner: Partner) -> None:
