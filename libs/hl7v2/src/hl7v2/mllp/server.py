@@ -210,6 +210,7 @@ class _Connection(asyncio.Protocol):
         self._last_activity = loop.time()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._is_ending = False
+        self._is_over = False
         self._is_paused = False
         self._is_busy = False
         self._junk_bytes = 0
@@ -235,6 +236,8 @@ class _Connection(asyncio.Protocol):
         self._report("connected")
 
     def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            return
         self._last_activity = self._loop.time()
         if grace := self._timers.pop("grace", None):
             grace.cancel()
@@ -264,6 +267,8 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the connection for the answers of what has arrived."""
+        if self._is_over:
+            return False
         self._enqueue(self._reader.flush_bare_fs())
         self._end()
         return self._transport.get_extra_info("ssl_object") is None
@@ -330,9 +335,7 @@ class _Connection(asyncio.Protocol):
             pass
         finally:
             self._is_busy = False
-            self._waiting.clear()
-            self._budget.used_bytes -= self._held_bytes
-            self._held_bytes = 0
+            self._let_go_of_all()
             self._transport.close()
             self._connections.discard(self)
 
@@ -402,6 +405,14 @@ class _Connection(asyncio.Protocol):
         if self._held_bytes > FREE_BYTES and self._budget.used_bytes > self._budget.limit_for(size):
             self._reader.drop()
             self._count_held()
+
+    def _let_go_of_all(self) -> None:
+        """Nothing is handled any more, and what may still come until the connection is lost is not kept."""
+        self._is_over = True
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._reader = FrameReader(self._settings.max_frame_bytes)
+        self._count_held()
 
     def _count_held(self) -> None:
         held = self._waiting_bytes + self._reader.buffered_bytes
