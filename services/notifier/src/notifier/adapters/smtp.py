@@ -49,7 +49,7 @@ class MailServer:
 
 def without_addresses(reply: str) -> str:
     """A server's reply as it may stand in logs and lists: one line, without anyone's address."""
-    return blotted(" ".join(reply.split()), [_ADDRESS], longest=_LONGEST_REPLY, blot="[address]")
+    return blotted(" ".join(reply.split()), [_ADDRESS], longest=_LONGEST_REPLY - 1, blot="[address]")
 
 
 class SmtpGateway:
