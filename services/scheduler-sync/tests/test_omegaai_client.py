@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from fake_omegaai import FakeOmegaAI
 
-from chassis.errors import NeedsSetup, Permanent, Transient
+from chassis.errors import AccessRefused, Permanent, Transient
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai.token import TokenSource
@@ -71,7 +71,7 @@ async def test_a_token_that_is_no_longer_taken_is_replaced_once(server: FakeOmeg
 
 
 async def test_a_wrong_secret_names_the_setting(server: FakeOmegaAI, session: aiohttp.ClientSession):
-    with pytest.raises(NeedsSetup) as caught:
+    with pytest.raises(AccessRefused) as caught:
         await tokens(server, session, client_secret="wrong").token()
     assert "omegaai.client_secret" in caught.value.setting
     assert "wrong" not in caught.value.reason

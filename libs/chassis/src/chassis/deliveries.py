@@ -25,7 +25,7 @@ from chassis import failpoints, tracing
 from chassis.backlog import Backlog
 from chassis.backoff import pause_seconds, server_pause_seconds
 from chassis.breaker import Breaker
-from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
+from chassis.errors import AccessRefused, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
@@ -196,6 +196,8 @@ class DeliveryWorker(LoopBase):
         self._poll_seconds = poll_seconds
         self._gather_seconds = gather_seconds
         self._breaker = Breaker(breaker or BreakerSettings())
+        self._refused_because: str | None = None
+        self._metrics.set("partner_access_refused", 0, destination=destination)
         self._wake = asyncio.Event()
         self._backlog = Backlog(store, _WAITING, destination, told=self._tell)
         self._underway: dict[asyncio.Task[None], UUID] = {}
@@ -311,7 +313,8 @@ class DeliveryWorker(LoopBase):
         try:
             with tracing.span(name, tracing.SpanKind.CLIENT, attributes, traceparent=delivery.traceparent):
                 async with asyncio.timeout(self._send_timeout_seconds):
-                    receipt = await self._send(delivery)
+                    with self.waiting(self._destination, longest_seconds=None):
+                        receipt = await self._send(delivery)
         except StoreUnavailable as error:
             await self._again(delivery, token, error, partner_failed=False)
         except Transient as error:
@@ -320,7 +323,7 @@ class DeliveryWorker(LoopBase):
             late = Transient(f"no answer within {self._send_timeout_seconds:g} s")
             await self._again(delivery, token, late, partner_failed=True)
         except Permanent as error:
-            self._breaker.succeeded()
+            self._answered()
             await self._dead(delivery, token, error)
         except UNAVAILABLE as error:
             # A sender may read the store itself; that it is away is not the delivery's fault.
@@ -330,7 +333,7 @@ class DeliveryWorker(LoopBase):
             log.exception("deliveries.bug", destination=self._destination, delivery_id=str(delivery.id))
             await self._dead(delivery, token, error)
         else:
-            self._breaker.succeeded()
+            self._answered()
             failpoints.hit("delivery.after-send-before-mark")
             await self._mark_done(delivery, token, receipt)
         self._metrics.observe("delivery_seconds", time.monotonic() - started, destination=self._destination)
@@ -400,7 +403,13 @@ class DeliveryWorker(LoopBase):
         return ours
 
     async def _again(self, delivery: Delivery, token: UUID, error: Transient, *, partner_failed: bool) -> None:
-        if partner_failed:
+        is_news = True
+        if isinstance(error, AccessRefused):
+            is_news = error.reason != self._refused_because
+            self._refused_because = error.reason
+            self._breaker.refused()
+            self._metrics.set("partner_access_refused", 1, destination=self._destination)
+        elif partner_failed:
             self._breaker.failed()
         pause = error.retry_after_seconds
         if pause is None:
@@ -409,8 +418,9 @@ class DeliveryWorker(LoopBase):
                 first_seconds=self._retry.first_seconds,
                 longest_seconds=self._retry.longest_seconds,
             )
-        log.warning("deliveries.again", destination=self._destination, delivery_id=str(delivery.id),
-                    attempt=delivery.attempt, reason=error.reason, pause_seconds=round(pause, 2))  # fmt: skip
+        say = log.warning if is_news else log.debug
+        say("deliveries.again", destination=self._destination, delivery_id=str(delivery.id),
+            attempt=delivery.attempt, reason=error.reason, pause_seconds=round(pause, 2))  # fmt: skip
         await self._store.pool.execute(_AGAIN, delivery.id, token, error.reason[:500], pause)
         heapq.heappush(self._again_at, time.monotonic() + pause)
         self._count("retried")
@@ -420,6 +430,14 @@ class DeliveryWorker(LoopBase):
         log.error("deliveries.dead", destination=self._destination, delivery_id=str(delivery.id), reason=reason)
         await self._store.pool.execute(_DEAD, delivery.id, token, reason[:500])
         self._count("dead")
+
+    def _answered(self) -> None:
+        """The partner spoke about a delivery: it is there, and lets us in."""
+        self._breaker.succeeded()
+        if self._refused_because is not None:
+            log.info("deliveries.access-granted", destination=self._destination)
+        self._refused_because = None
+        self._metrics.set("partner_access_refused", 0, destination=self._destination)
 
     def _count(self, outcome: str) -> None:
         self._metrics.count("deliveries_total", destination=self._destination, outcome=outcome)

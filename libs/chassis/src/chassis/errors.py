@@ -13,6 +13,21 @@ class Transient(Exception):  # noqa: N818 (the word is the decision it asks for)
         self.retry_after_seconds = retry_after_seconds
 
 
+class AccessRefused(Transient):
+    """A partner refuses us, or its state does: nothing is wrong with this message, and all others would fare the same.
+
+    It waits, with long pauses, until a person has put right what ``setting`` names; the reason names it too.
+    """
+
+    def __init__(self, reason: str, *, setting: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{reason}; to be put right: {setting}", retry_after_seconds=retry_after_seconds)
+        self.setting = setting
+
+
+class UnusableAnswer(Transient):
+    """A partner's answer has no end, nests too deeply, repeats itself or is not what it has to be."""
+
+
 class StoreUnavailable(Transient):
     """The store does not answer: not the message's fault, so that nothing is dead-lettered or parked for it."""
 

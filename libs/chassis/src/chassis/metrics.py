@@ -28,6 +28,8 @@ GaugeName = Literal[
     "deliveries_oldest_pending_age_seconds",  # by destination
     "deliveries_dead",  # refused for good by the partner, waiting for a person
     "breaker_open",  # by destination: 1 while calls are held back
+    "partner_access_refused",  # by destination: 1 while it refuses us, or its state does, whatever the message
+    "partner_wait_seconds",  # by loop and partner: how long the loop's present calls have waited
     "needs_setup",  # inbound messages that wait for a setting
     "tls_certificate_expires_in_seconds",  # by use, of our own; below 0 once it has expired
 ]
@@ -55,6 +57,8 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "deliveries_oldest_pending_age_seconds": ("destination",),
     "deliveries_dead": ("destination",),
     "breaker_open": ("destination",),
+    "partner_access_refused": ("destination",),
+    "partner_wait_seconds": ("loop", "partner"),
     "tls_certificate_expires_in_seconds": ("use",),
     "delivery_seconds": ("destination",),
 }

@@ -19,6 +19,7 @@ from chassis.errors import Transient
 from chassis.exclusive import Exclusive
 from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
+from chassis.http import open_session
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.outbox import Relay
@@ -111,18 +112,24 @@ class OmegaAI:
 def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
     """A session of its own; nothing is asked yet."""
     omegaai = settings.omegaai
-    session = aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=omegaai.timeout_seconds),
-        connector=aiohttp.TCPConnector(limit=4 * omegaai.concurrency),
-    )
+    session = open_session(connections=4 * omegaai.concurrency)
     tokens = TokenSource(
         session,
         f"{omegaai.base_url.rstrip('/')}/auth/oauth2/v2.0/token",
         client_id=omegaai.client_id,
         client_secret=omegaai.client_secret.get_secret_value(),
         scope=omegaai.scope,
+        timeout_seconds=omegaai.timeout_seconds,
     )
-    return OmegaAI(session, tokens, FhirClient(session, omegaai.base_url, tokens))
+    client = FhirClient(
+        session,
+        omegaai.base_url,
+        tokens,
+        allowed_hosts=omegaai.allowed_hosts,
+        timeout_seconds=omegaai.timeout_seconds,
+        largest_answer_bytes=omegaai.largest_answer_bytes,
+    )
+    return OmegaAI(session, tokens, client)
 
 
 async def build(settings: SchedulerSyncSettings) -> Service:
@@ -137,6 +144,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
         ),
         poll_seconds=settings.omegaai.poll_seconds,
+        metrics=metrics,
     )
     powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(
@@ -162,6 +170,8 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             hub=settings.omegaai.hub,
             user=settings.omegaai.client_id,
             wake=queue.wake,
+            allowed_hosts=settings.omegaai.allowed_hosts,
+            timeout_seconds=settings.omegaai.timeout_seconds,
         ),
         "omegaai-tasks": queue,
         "resource-import": ResourceImport(
@@ -170,6 +180,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             core.resources,
             core.directory,
             interval_seconds=settings.omegaai.resource_import_seconds,
+            metrics=metrics,
         ),
         "waiting": WaitingGauge(store, metrics),
         "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics),

@@ -11,10 +11,11 @@ from typing import Final, Protocol
 
 import structlog
 
-from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
+from chassis.metrics import Metrics
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
+from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.domain.appointment import Resource
 from scheduler_sync.site import Site, SiteFile
@@ -86,8 +87,10 @@ class ResourceImport(LoopBase):
         directory: ResourceDirectory,
         *,
         interval_seconds: float,
+        metrics: Metrics | None = None,
     ) -> None:
         super().__init__()
+        self._metrics = metrics or Metrics()
         self._client = client
         self._site = site
         self._store = store
@@ -110,21 +113,42 @@ class ResourceImport(LoopBase):
             await self.pause(_LOOK_SECONDS)
 
     async def import_once(self) -> int:
-        """Read everything and keep it; the number of services. Transient, Permanent."""
+        """Read everything and keep it; the number of services.
+
+        Transient, Permanent: of the first facility that failed; the others were read and kept.
+        """
         count = 0
-        for code, facility in self._site.file.facilities.items():
+        failed: list[Transient | Permanent] = []
+        for code in self._site.file.facilities:
+            try:
+                count += await self._import_facility(code)
+            except (Transient, Permanent) as error:
+                _log.warning("resource-import.facility-failed", facility=code, reason=error.reason)
+                failed.append(error)
+        self._directory.fill(await self._store.all())
+        self._metrics.set(
+            "partner_access_refused",
+            float(any(isinstance(error, AccessRefused) for error in failed)),
+            destination="omegaai-resources",
+        )
+        if failed:
+            raise failed[0]
+        return count
+
+    async def _import_facility(self, code: str) -> int:
+        facility = self._site.file.facilities[code]
+        services = []
+        with self.waiting("omegaai", longest_seconds=self._client.longest_call_seconds):
             await self._check_organization(code, facility.organization, facility.time_zone)
-            services = []
+            self.beat()
             query = {"organization": facility.organization, "_count": "100"}
             async for found in self._client.search("HealthcareService", query):
-                try:
-                    services.append(reader.healthcare_service(found))
-                except Malformed as error:
-                    _log.error("resource-import.unreadable", service=found.id, expression=error.location)
-            await self._store.keep(code, services)
-            count += len(services)
-        self._directory.fill(await self._store.all())
-        return count
+                self.beat()
+                service = _readable(found)
+                if service is not None:
+                    services.append(service)
+        await self._store.keep(code, services)
+        return len(services)
 
     async def _import(self) -> bool:
         try:
@@ -145,3 +169,14 @@ class ResourceImport(LoopBase):
             return
         if found.time_zone is not None and found.time_zone != time_zone:
             _log.error("site-file.contradicted", key=f"facilities.{code}.time_zone", why="OmegaAI has another zone")
+
+
+def _readable(found: Found) -> ServiceFound | None:
+    """The service; None for one that cannot be read, whatever is wrong with it: the others can be booked."""
+    try:
+        return reader.healthcare_service(found)
+    except Malformed as error:
+        _log.error("resource-import.unreadable", service=found.id[:64], expression=error.location)
+    except Exception as error:  # noqa: BLE001 (a bug met in one service is said, and hides no other)
+        _log.error("resource-import.unreadable", service=found.id[:64], reason=reason_of(error))
+    return None

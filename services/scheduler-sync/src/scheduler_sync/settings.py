@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from chassis.http import LARGE_ANSWER_BYTES, allowed_origins
 from chassis.settings import DEVELOPMENT_WORDS, ServiceSettings, SettingsError
 from hl7v2.mllp import client_context, server_context
 
@@ -85,7 +86,11 @@ class PowerServerSettings(BaseModel):
 
 
 class OmegaAISettings(BaseModel):
-    """OmegaAI's address and the client that the suite is registered as."""
+    """OmegaAI's address and the client that the suite is registered as.
+
+    Nothing but ``base_url``'s scheme, host and port is asked, and what ``allowed_hosts`` adds (a host, ``host:port`` or
+    origin each): the change feed's hub lives with another service, where OmegaAI uses Azure SignalR.
+    """
 
     base_url: str = "http://127.0.0.1:8202"
     client_id: str = "suite"
@@ -96,6 +101,17 @@ class OmegaAISettings(BaseModel):
     poll_seconds: Annotated[float, Field(gt=0)] = 5.0
     resource_import_seconds: Annotated[float, Field(gt=0)] = 300.0
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    allowed_hosts: tuple[str, ...] = ()
+    largest_answer_bytes: Annotated[int, Field(ge=64 * 2**10, le=256 * 2**20)] = LARGE_ANSWER_BYTES
+
+    @model_validator(mode="after")
+    def _addresses_are_some(self) -> "OmegaAISettings":
+        try:
+            allowed_origins(self.base_url)
+        except ValueError:
+            raise ValueError("base_url: give scheme, host and path alone (https://host), without a login") from None
+        allowed_origins(self.base_url, self.allowed_hosts)
+        return self
 
 
 class SchedulerSyncSettings(ServiceSettings):
@@ -115,6 +131,10 @@ class SchedulerSyncSettings(ServiceSettings):
             found.append("omegaai.client_secret: production needs one that is not a development default")
         if urlsplit(self.omegaai.base_url).scheme != "https":
             found.append("omegaai.base_url: production needs https")
+        if any(
+            scheme != "https" for scheme, _, _ in allowed_origins(self.omegaai.base_url, self.omegaai.allowed_hosts)
+        ):
+            found.append("omegaai.allowed_hosts: production needs https")
         if self.mllp.certificate_file is None and not self.mllp.allow_plaintext:
             found.append("mllp.certificate_file: production needs TLS, or mllp.allow_plaintext=true behind a VPN")
         if not self.powerserver.tls and not self.powerserver.allow_plaintext:
