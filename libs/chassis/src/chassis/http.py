@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import aiohttp
@@ -214,7 +214,7 @@ class HttpPartner:
             raise self._explained(error, what) from error
 
     async def listen(self, url: str | URL, *, what: str, largest_frame_bytes: int) -> aiohttp.ClientWebSocketResponse:
-        """A WebSocket that the caller closes (``async with``). Frames end at ``largest_frame_bytes``. Raises as ``ask``."""
+        """A WebSocket that the caller closes (``async with``); a frame ends at ``largest_frame_bytes``. As ``ask``."""
         address = self.address(url) if isinstance(url, str) else url
         try:
             async with asyncio.timeout(self.timeout_seconds):
@@ -289,7 +289,7 @@ def allowed_origins(base_url: str, hosts: Iterable[str] = ()) -> frozenset[tuple
     for entry in (base_url, *hosts):
         url = URL(entry if "://" in entry else f"{scheme}://{entry}")
         origin = _origin(url)
-        if origin is None or url.user is not None or (entry != base_url and url.path not in ("", "/")):
+        if origin is None or "*" in entry or url.user is not None or (entry != base_url and url.path not in ("", "/")):
             raise ValueError(f"{entry!r} is no host, host:port or origin")
         found.append(origin)
     return frozenset(found)
