@@ -22,6 +22,8 @@ _DEFAULT_VERSION: Final = "2.3.1"
 _LOCATION: Final = re.compile(r"(\w{3})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?")
 _COPIED: Final = (3, 4, 5, 6, 10, 11, 12)
 _ERROR_TABLE: Final = "HL70357"
+_MOST_ERRORS: Final = 100
+"""Nobody reads more, and an answer of nothing but errors would cost seconds."""
 _NOT_TO_ANSWER: Final = re.compile(rb"[\r\n\x00]")
 """What a refused request's header may hold and no message can."""
 
@@ -116,7 +118,7 @@ def parse_ack(data: bytes) -> Ack:
     code = (message.get("MSA-1") or "").strip().upper()
     if code not in _CODES:
         raise Hl7Error("101", "MSA-1", "there is no acknowledgement code in the answer", message=message)
-    errors = [error for segment in message.segments("ERR") for error in _errors(segment)]
+    errors = [error for segment in message.segments("ERR")[:_MOST_ERRORS] for error in _errors(segment)][:_MOST_ERRORS]
     texts = [message.get("MSA-3"), *(error.text for error in errors)]
     return Ack(
         code=code,  # type: ignore[arg-type]  # checked against the six above
@@ -132,7 +134,7 @@ def _errors(segment: Segment) -> list[AckError]:
         place = [segment.get(f"2.{part}") for part in range(1, 7)]
         return [AckError(segment.get("3.1") or "", _path(place), text, segment.get("4") or "E")]
     found = []
-    for number in range(1, min(segment.count("1"), 100) + 1):
+    for number in range(1, min(segment.count("1"), _MOST_ERRORS) + 1):
         at = f"1[{number}]"
         place = [segment.get(f"{at}.{part}") for part in (1, 2, 3)]
         found.append(AckError(segment.get(f"{at}.4.1") or "", _path(place), segment.get(f"{at}.4.2") or ""))
