@@ -141,6 +141,9 @@ class SmtpGateway:
         try:
             await connection.mail(self._server.sender)
             await connection.rcpt(to)
+        except aiosmtplib.SMTPHeloError as error:
+            connection.close()
+            raise _no_connection(error) from error
         except aiosmtplib.SMTPResponseException as error:
             await self._put_back_or_close(connection, error.code)
             _refused(
