@@ -295,12 +295,16 @@ async def test_a_reply_without_end_is_given_up_and_its_connection_with_it(word: 
 
 
 async def test_a_reply_that_comes_a_byte_at_a_time_ends_with_the_hand_overs_time() -> None:
+    talks: list[asyncio.Task] = []
+
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
         with suppress(ConnectionError):
             while True:
                 writer.write(b"2")
                 await writer.drain()
                 await asyncio.sleep(0.05)
+        writer.close()
 
     running = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = running.sockets[0].getsockname()[1]
@@ -308,3 +312,4 @@ async def test_a_reply_that_comes_a_byte_at_a_time_ends_with_the_hand_overs_time
         with pytest.raises(Transient):
             await smtp.hand_over(a_mail(), TO)
     running.close()
+    await asyncio.wait(talks, timeout=60)
