@@ -11,6 +11,7 @@ from email.utils import format_datetime
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from chassis.errors import AccessRefused, NeedsSetup, Transient, UnusableAnswer
 from chassis.http import (
@@ -132,6 +133,14 @@ async def test_an_address_that_a_partner_gives_is_of_the_list_or_not_asked(
         with pytest.raises(NeedsSetup):
             await one.listen(given, what="the hub", largest_frame_bytes=1000)
     assert elsewhere.requests == server.requests == []
+
+
+async def test_an_address_of_our_own_making_is_of_the_list_too(
+    session: aiohttp.ClientSession, elsewhere: Server
+) -> None:
+    with pytest.raises(NeedsSetup):
+        await partner(session, "http://127.0.0.1:1").ask("GET", URL(elsewhere.base_url), what="GET it")
+    assert elsewhere.requests == []
 
 
 async def test_a_host_of_the_list_is_asked(session: aiohttp.ClientSession, elsewhere: Server) -> None:

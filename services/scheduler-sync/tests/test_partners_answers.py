@@ -14,23 +14,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fake_omegaai import FakeOmegaAI
+from partner_samples import KEY, PATIENT, Ids, client_of
 
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import AccessRefused, Permanent, Transient, UnusableAnswer
 from chassis.testing_certificates import Authority
 from hl7v2 import AckError, Message, build_ack
 from hl7v2.mllp import Client, client_context, server_context, start_server
-from scheduler_sync.adapters.omegaai.client import FhirClient
-from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT, KnownIds, OmegaAISender
-from scheduler_sync.adapters.omegaai.token import TokenSource
+from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT, OmegaAISender
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
-from scheduler_sync.messages import PatientSnapshot
 
-KEY = UUID(int=1)
-PATIENT = PatientSnapshot(
-    patient_id=KEY, identifiers=(("http://northside.example/patient-id", "4711"),), family="Roe", given="Jane",
-    middle=None, birth_date=None, sex="F", email=None, phone=None, language="en", address=None, organization="1",
-)  # fmt: skip
 PAGE = b"<!DOCTYPE html><html><body>Jane Roe, we are being maintained</body></html>"
 HTML, JSON, TEXT = "text/html", "application/json", "text/plain"
 
@@ -45,25 +38,6 @@ def a_delivery(kind: str, payload: bytes) -> Delivery:
         id=UUID(int=9), destination="partner", key=KEY, kind=kind, payload=payload, idempotency_key="M1", headers={},
         attempt=1, created_at=datetime.now(UTC),
     )  # fmt: skip
-
-
-class Ids:
-    def __init__(self, patient: str | None) -> None:
-        self._patient = patient
-
-    async def of_patient(self, _: UUID) -> KnownIds:
-        return KnownIds(self._patient)
-
-    async def of_link(self, _: UUID) -> KnownIds:
-        raise AssertionError
-
-    async def later(self, _: Delivery) -> None:
-        return None
-
-
-def client_of(base_url: str, session: aiohttp.ClientSession) -> FhirClient:
-    values = {"client_id": "suite", "client_secret": "development-secret", "scope": "api"}
-    return FhirClient(session, base_url, TokenSource(session, f"{base_url}/auth/oauth2/v2.0/token", **values))
 
 
 async def sent_to_omegaai(server: FakeOmegaAI, method: str, answer: Callable[[web.Request], web.Response]) -> Receipt:
