@@ -125,7 +125,7 @@ def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
         session,
         omegaai.base_url,
         tokens,
-        allowed_hosts=omegaai.allowed_hosts,
+        allowed_hosts=omegaai.hosts,
         timeout_seconds=omegaai.timeout_seconds,
         largest_answer_bytes=omegaai.largest_answer_bytes,
     )
@@ -170,7 +170,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             hub=settings.omegaai.hub,
             user=settings.omegaai.client_id,
             wake=queue.wake,
-            allowed_hosts=settings.omegaai.allowed_hosts,
+            allowed_hosts=settings.omegaai.hosts,
             timeout_seconds=settings.omegaai.timeout_seconds,
         ),
         "omegaai-tasks": queue,

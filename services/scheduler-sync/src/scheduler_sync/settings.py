@@ -88,8 +88,8 @@ class PowerServerSettings(BaseModel):
 class OmegaAISettings(BaseModel):
     """OmegaAI's address and the client that the suite is registered as.
 
-    Nothing but ``base_url``'s scheme, host and port is asked, and what ``allowed_hosts`` adds (a host, ``host:port`` or
-    origin each): the change feed's hub lives with another service, where OmegaAI uses Azure SignalR.
+    Nothing but ``base_url``'s scheme, host and port is asked, and what ``allowed_hosts`` adds (hosts, ``host:port`` or
+    origins, between commas): the change feed's hub lives with another service, where OmegaAI uses Azure SignalR.
     """
 
     base_url: str = "http://127.0.0.1:8202"
@@ -101,7 +101,7 @@ class OmegaAISettings(BaseModel):
     poll_seconds: Annotated[float, Field(gt=0)] = 5.0
     resource_import_seconds: Annotated[float, Field(gt=0)] = 300.0
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: str = ""
     largest_answer_bytes: Annotated[int, Field(ge=64 * 2**10, le=256 * 2**20)] = LARGE_ANSWER_BYTES
 
     @model_validator(mode="after")
@@ -110,8 +110,13 @@ class OmegaAISettings(BaseModel):
             allowed_origins(self.base_url)
         except ValueError:
             raise ValueError("base_url: give scheme, host and path alone (https://host), without a login") from None
-        allowed_origins(self.base_url, self.allowed_hosts)
+        allowed_origins(self.base_url, self.hosts)
         return self
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """``allowed_hosts``, one by one."""
+        return tuple(host.strip() for host in self.allowed_hosts.split(",") if host.strip())
 
 
 class SchedulerSyncSettings(ServiceSettings):
@@ -131,9 +136,7 @@ class SchedulerSyncSettings(ServiceSettings):
             found.append("omegaai.client_secret: production needs one that is not a development default")
         if urlsplit(self.omegaai.base_url).scheme != "https":
             found.append("omegaai.base_url: production needs https")
-        if any(
-            scheme != "https" for scheme, _, _ in allowed_origins(self.omegaai.base_url, self.omegaai.allowed_hosts)
-        ):
+        if any(scheme != "https" for scheme, _, _ in allowed_origins(self.omegaai.base_url, self.omegaai.hosts)):
             found.append("omegaai.allowed_hosts: production needs https")
         if self.mllp.certificate_file is None and not self.mllp.allow_plaintext:
             found.append("mllp.certificate_file: production needs TLS, or mllp.allow_plaintext=true behind a VPN")
