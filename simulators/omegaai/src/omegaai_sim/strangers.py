@@ -1,5 +1,6 @@
 """Answers that do not come from OmegaAI: of a login or a proxy before it, of a server that has gone mad."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -22,3 +23,4 @@ async def _endless() -> AsyncIterator[bytes]:
     yield b'{"resourceType": "Bundle", "id": "'
     while True:
         yield _PIECE
+        await asyncio.sleep(0)  # to a client that is gone nothing is sent, and nothing waits
