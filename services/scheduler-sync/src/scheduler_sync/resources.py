@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from chassis.backoff import pause_seconds
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
@@ -103,13 +104,17 @@ class ResourceImport(LoopBase):
 
     async def run(self) -> None:
         self._directory.fill(await self._store.all())
-        due_at = 0.0
+        due_at, refusals = 0.0, 0
         while not self.stopping:
             self.beat()
-            now = time.monotonic()
-            if self._site.refresh() or self._woken.is_set() or now >= due_at:
+            if self._site.refresh() or self._woken.is_set() or time.monotonic() >= due_at:
                 self._woken.clear()
-                due_at = now + (self._interval_seconds if await self._import() else _RETRY_SECONDS)
+                error = await self._import()
+                refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
+                seconds = self._interval_seconds if error is None else _RETRY_SECONDS
+                if refusals:  # a login that is refused is tried seldom
+                    seconds = pause_seconds(refusals, first_seconds=_RETRY_SECONDS)
+                due_at = time.monotonic() + seconds
             await self.pause(_LOOK_SECONDS)
 
     async def import_once(self) -> int:
@@ -123,7 +128,7 @@ class ResourceImport(LoopBase):
             try:
                 count += await self._import_facility(code)
             except (Transient, Permanent) as error:
-                _log.warning("resource-import.facility-failed", facility=code, reason=error.reason)
+                _log.info("resource-import.facility-failed", facility=code, reason=error.reason)
                 failed.append(error)
         self._directory.fill(await self._store.all())
         self._metrics.set(
@@ -132,7 +137,7 @@ class ResourceImport(LoopBase):
             destination="omegaai-resources",
         )
         if failed:
-            raise failed[0]
+            raise failed.pop(0)  # left in the list it would hold itself
         return count
 
     async def _import_facility(self, code: str) -> int:
@@ -150,14 +155,15 @@ class ResourceImport(LoopBase):
         await self._store.keep(code, services)
         return len(services)
 
-    async def _import(self) -> bool:
+    async def _import(self) -> Transient | Permanent | None:
+        """Why not all of it could be read."""
         try:
             count = await self.import_once()
         except (Transient, Permanent) as error:
             _log.warning("resource-import.failed", reason=str(error), held=len(self._directory))
-            return False
+            return error
         _log.info("resource-import.done", services=count)
-        return True
+        return None
 
     async def _check_organization(self, code: str, organization_id: str, time_zone: str) -> None:
         """Say what in OmegaAI's tree contradicts the site file; it stops nothing."""
@@ -166,6 +172,9 @@ class ResourceImport(LoopBase):
             found = reader.organization(await self._client.read("Organization", organization_id))
         except NotFoundError:
             _log.error("site-file.contradicted", key=key, why="OmegaAI has no such organisation")
+            return
+        except (Transient, Permanent) as error:
+            _log.warning("site-file.not-compared", key=key, reason=error.reason)
             return
         if found.time_zone is not None and found.time_zone != time_zone:
             _log.error("site-file.contradicted", key=f"facilities.{code}.time_zone", why="OmegaAI has another zone")

@@ -156,11 +156,12 @@ class TaskQueue(LoopBase):
             return False
         with self._asking():
             read = dict(zip((task.id for task in tasks), await self._read(tasks), strict=True))
-        late = self._put_off_those([(task, read[task.id].put_off) for task in tasks])
+        late = self._put_off_those([(task, error) for task in tasks if (error := read[task.id].put_off) is not None])
         tasks = [task for task in tasks if task.id not in late]
         items = [read[task.id] for task in tasks]
         if not items:
-            raise next(iter(late.values()))
+            read.clear()  # else the error's traceback would hold the error
+            raise late.popitem()[1]
         errors = await self._apply(items)
         unreadable = [
             _parked(item, error)
