@@ -254,6 +254,14 @@ async def test_one_bad_service_leaves_the_others(name: str) -> None:
         assert one.duration_minutes is None or one.duration_minutes < 2**31
 
 
+async def test_a_name_with_a_backslash_is_a_name() -> None:
+    async with FakeOmegaAI().serving() as server, aiohttp.ClientSession() as session:
+        server.put_directly(service("hs-0", r"BLUME \u0000", "2", "XR"))
+        kept = Kept()
+        await import_of(client_of(server, session), kept).import_once()
+    assert r"BLUME \u0000" in {one.name for one in kept.facilities["NORTH"]}
+
+
 async def test_a_facility_that_cannot_be_read_leaves_the_others() -> None:
     async with FakeOmegaAI().serving() as server, aiohttp.ClientSession() as session:
         metrics = Metrics()

@@ -65,7 +65,7 @@ def items(parent: Json, name: str) -> list[Json]:
 
 def storable(value: Any, path: str) -> None:
     """Malformed at ``path`` when some text in it cannot be kept: a NUL, half of a surrogate pair."""
-    written = json.dumps(value, ensure_ascii=False)
+    written = json.dumps(value, ensure_ascii=False).replace("\\\\", "")  # a backslash that is meant as one
     if "\\u0000" in written or not _is_unicode(written):
         raise malformed(path, "holds a character that cannot be kept")
 
