@@ -13,9 +13,18 @@ from pathlib import Path
 import asyncpg
 
 
+_UNLOGGED = {
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_min_error_statement": "panic",
+}
+"""Settings of the one session whose statements hold passwords: Postgres takes no parameter in CREATE ROLE."""
+
+
 async def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
     """Brings roles, their passwords and databases to what ``passwords`` says: role and database have the same name."""
-    connection = await asyncpg.connect(admin_url)
+    connection = await asyncpg.connect(admin_url, server_settings=_UNLOGGED)
     try:
         for name, password in passwords.items():
             known = await connection.fetchval("select 1 from pg_roles where rolname = $1", name)
