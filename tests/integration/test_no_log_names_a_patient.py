@@ -29,11 +29,11 @@ CANARIES = (
     "Kanariov", "Wilhelmina", "wilhelmina@canary", "canary.example", "19561103", "1956-11-03", "555-9931", "5559931",
     "MRN-777123",
 )  # fmt: skip
-UNKNOWN = "\r".join([
-    "MSH|^~\\&|POWERSERVER|Kanariová^Wilhelmina|SUITE||20261125120000||SIU^S12|Wilhelmina Kanariová|P|2.3.1",
-    "PID|1||MRN-777123^^^Kanariová Wilhelmina||Kanariová^Wilhelmina||19561103|F|||||(416)555-9931",
-    "AIL|1||Kanariová Wilhelmina",
-])  # fmt: skip
+UNKNOWN = (
+    "MSH|^~\\&|POWERSERVER|Kanariová^Wilhelmina|SUITE||20261125120000||SIU^S12|Wilhelmina Kanariová|P|2.3.1\r"
+    "PID|1||MRN-777123^^^Kanariová Wilhelmina||Kanariová^Wilhelmina||19561103|F|||||(416)555-9931\r"
+    "AIL|1||Kanariová Wilhelmina"
+)
 BROKEN = (
     "MSH|^~\\&|POWERSERVER|FAC01|SUITE||20261125120000||SIU^S12|C2|P|2.3.1\rPID|1||MRN-777123\rSCH|Kanariová^Wilhelmina"
 )
@@ -75,7 +75,8 @@ async def break_rules(suite) -> list[str]:
     """The patient against constraints and types of the services' own stores. Returns the states that came back."""
     states = []
     store = await asyncpg.connect(Settings(suite.base, suite.ports).database_url("scheduler_sync"))
-    add = "INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+    columns = "id, sender, control_id, digest, type, raw, state"
+    add = f"INSERT INTO hl7_journal ({columns}) VALUES ($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608 (constants)
     key = "0192f0c1-0000-7000-8000-000000000001"
     text = "Kanariová^Wilhelmina"
     try:

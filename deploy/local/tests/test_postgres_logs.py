@@ -16,7 +16,12 @@ from local_stack.settings import ROOT
 
 NAME = "Kanaria^Wilhelmina"
 NUMBER = 77712345
-SAID_BY_ALL = ("log_parameter_max_length", "log_parameter_max_length_on_error", "log_error_verbosity", "log_min_messages")
+SAID_BY_ALL = (
+    "log_parameter_max_length",
+    "log_parameter_max_length_on_error",
+    "log_error_verbosity",
+    "log_min_messages",
+)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from chassis.store import (
     COLLISIONS,
     COMMAND_TIMEOUT_SECONDS,
     CONNECT_TIMEOUT_SECONDS,
+    SESSION_SETTINGS,
     UNAVAILABLE,
     Store,
     no_answer,
@@ -242,7 +243,7 @@ class DeliveryWorker(LoopBase):
     async def _connect(self) -> "asyncpg.Connection":
         """One of its own, to listen on."""
         seconds = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
-        return await asyncpg.connect(self._store.url, **seconds)
+        return await asyncpg.connect(self._store.url, **seconds, server_settings=SESSION_SETTINGS)
 
     async def _renew_leases(self) -> None:
         """Leases are short, so that what a killed process held goes on soon; who lives renews them."""

@@ -29,6 +29,8 @@ GaugeName = Literal[
     "deliveries_dead",  # refused for good by the partner, waiting for a person
     "breaker_open",  # by destination: 1 while calls are held back
     "needs_setup",  # inbound messages that wait for a setting
+    "store_unfit",  # settings by which the store's server may lose what it committed
+    "store_logs_patients",  # settings by which the store's server would log patients' data
     "tls_certificate_expires_in_seconds",  # by use, of our own; below 0 once it has expired
 ]
 HistogramName = Literal[

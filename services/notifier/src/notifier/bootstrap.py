@@ -4,6 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from chassis import store_server
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
 from chassis.housekeeping import Housekeeping
@@ -29,8 +30,9 @@ QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is wr
 
 
 async def build(settings: NotifierSettings) -> Service:
-    """The whole service, ready to run. StoreUnavailable."""
+    """The whole service, ready to run. StoreUnavailable, SettingsError."""
     store = await Store.open(settings.store)
+    await store_server.accept(store, settings.environment)
     metrics = Metrics()
     meters = NotifierMetrics(metrics)
     gateway = connect_smtp(settings)
@@ -59,6 +61,7 @@ async def build(settings: NotifierSettings) -> Service:
             metrics=metrics,
         ),
         "open-messages": OpenMessagesWatch(store, meters),
+        "store-server": store_server.StoreServerWatch(store, metrics),
     }
     return Service(
         name=NAME,

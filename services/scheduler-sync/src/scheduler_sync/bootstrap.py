@@ -11,7 +11,7 @@ from uuid import UUID
 import aiohttp
 import structlog
 
-from chassis import hl7_inbound
+from chassis import hl7_inbound, store_server
 from chassis.certificates import Certificate, CertificateWatch
 from chassis.clock import utc_now
 from chassis.deliveries import DeliveryWorker
@@ -126,8 +126,9 @@ def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
 
 
 async def build(settings: SchedulerSyncSettings) -> Service:
-    """The whole service, ready to run."""
+    """The whole service, ready to run. StoreUnavailable, SettingsError."""
     core = await open_core(settings)
+    await store_server.accept(core.store, settings.environment)
     omegaai = connect_omegaai(settings)
     store, metrics = core.store, core.metrics
     queue = TaskQueue(
@@ -174,6 +175,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         "waiting": WaitingGauge(store, metrics),
         "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics),
         "housekeeping": Housekeeping(store, settings.retention, metrics),
+        "store-server": store_server.StoreServerWatch(store, metrics),
         "relay": Relay(store, settings.kafka, metrics),
         "to-omegaai": DeliveryWorker(
             store,
