@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
@@ -111,7 +112,7 @@ async def test_the_roles_passwords_are_not_in_the_log(server) -> None:
 
 def arguments_of(command: list[str]) -> dict[str, str]:
     """``postgres -c name=value …`` as a mapping."""
-    pairs = [text for before, text in zip(command, command[1:], strict=False) if before == "-c"]
+    pairs = [text for before, text in pairwise(command) if before == "-c"]
     return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import asyncpg
 
-
 _UNLOGGED = {
     "log_statement": "none",
     "log_min_duration_statement": "-1",

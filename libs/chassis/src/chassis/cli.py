@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
+import structlog
 import uvloop
 from aiokafka.errors import KafkaError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from chassis.service import Service
 
 S = TypeVar("S", bound=ServiceSettings)
+log = structlog.get_logger(__name__)
 Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
 MOST_LISTED = 100_000
 
@@ -190,6 +192,8 @@ def _extra(extra: ExtraCommand) -> Callable[..., Awaitable[int]]:
 
 async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     telemetry.configure(definition.name, settings.telemetry)
+    for demand in settings.waived():
+        log.warning("production.waived", setting=demand.setting, by=demand.waived_by)
     service = await definition.build(settings)
     await service.run()
     telemetry.shut_down()
@@ -213,11 +217,20 @@ async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings
 
 async def _topics(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     kafka = settings.kafka
+    is_production = settings.environment == "production"
+    if is_production and kafka.replication_factor < topics.LEAST_COPIES:
+        least = topics.LEAST_COPIES
+        raise SettingsError(
+            [f"kafka.replication_factor: production needs {least} or more for topics that are made here"]
+        )
     made = await topics.ensure(
         kafka.client_keywords(), prefix=kafka.topic_prefix, replication_factor=kafka.replication_factor
     )
     for name in made:
         print(f"created {name}")
+    if is_production:
+        for line in await topics.weaknesses(kafka.client_keywords(), prefix=kafka.topic_prefix):
+            print(f"warning: {line}: with one broker lost, acknowledged events may be lost", file=sys.stderr)
     print(f"{definition.name}: {len(made)} topics created" if made else f"{definition.name}: all topics are there")
     return 0
 
