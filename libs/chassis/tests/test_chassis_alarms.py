@@ -11,7 +11,7 @@ from chassis.metrics import COUNTER_NAMES, GAUGE_NAMES, HISTOGRAM_NAMES
 ROOT = Path(__file__).resolve().parents[3]
 FILES = [ROOT / "libs/chassis/alarms.yaml", *sorted(ROOT.glob("services/*/alarms.yaml"))]
 WORDS = {"max", "min", "sum", "rate", "increase", "absent", "by", "up", "and", "unless"}
-LABELS = {"job", "consumer", "destination", "kind", "use"}
+LABELS = {"job", "consumer", "destination", "kind", "use", "reason"}
 
 
 def declared(path: Path) -> set[str]:

@@ -15,6 +15,7 @@ CounterName = Literal[
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
     "sender_clock_ahead_total",  # messages made, by the sender's clock, later than they can have been
     "rows_deleted_total",  # rows of the chassis' tables that had served, by table
+    "console_refused_total",  # requests for pages that were refused; reason: host, password, brake, origin
     "offset_commits_failed_total",  # Kafka refused an offset commit; the inbox makes the repeat harmless
 ]
 GaugeName = Literal[
@@ -51,6 +52,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "deliveries_total": ("destination", "outcome"),
     "stale_total": ("kind",),
     "rows_deleted_total": ("table",),
+    "console_refused_total": ("reason",),
     "dead_letters_open": ("consumer",),
     "parked_keys": ("consumer",),
     "deliveries_pending": ("destination",),

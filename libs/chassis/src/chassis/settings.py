@@ -90,10 +90,14 @@ def _none_if_blank(value: SecretStr | None) -> SecretStr | None:
 
 
 class HttpSettings(BaseModel):
-    """Where probes, metrics and the service's pages are served; in production only with a console password."""
+    """Where probes, metrics and the service's pages are served; in production only with a console password.
+
+    ``allowed_hosts``: names of a proxy or an ingress that the pages answer to beside their own, separated by commas.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8100
+    allowed_hosts: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_ \[\]-]*$")] = ""
     console_user: str = "operator"
     console_password: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = None
 
