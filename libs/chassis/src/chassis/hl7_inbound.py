@@ -27,7 +27,7 @@ import structlog
 from opentelemetry.trace import Span
 
 import contracts
-from chassis import failpoints, tracing
+from chassis import failpoints, masking, tracing
 from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
@@ -381,8 +381,8 @@ FROM hl7_journal WHERE ($1::text[] IS NULL OR state = ANY($1)) ORDER BY received
 
 
 async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[Any]:
-    """The newest messages with what became of them; no content."""
-    return list(await store.pool.fetch(_LIST, list(states) if states else None, limit))
+    """The newest messages with what became of them; no content, and of their headers only what is a code."""
+    return [masking.listed(row) for row in await store.pool.fetch(_LIST, list(states) if states else None, limit)]
 
 
 async def replay(store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str) -> str:

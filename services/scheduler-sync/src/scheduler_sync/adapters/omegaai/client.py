@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from chassis.errors import Permanent, Transient
+from chassis.masking import place, shown
 from scheduler_sync.adapters.omegaai.token import TokenSource
 
 FHIR_JSON: Final = "application/fhir+json"
@@ -161,8 +162,8 @@ def _expressions(outcome: Resource) -> str:
     for issue in _dicts(outcome.get("issue")):
         places = issue.get("expression") or issue.get("location") or []
         code = issue.get("code")
-        where = ", ".join(str(place) for place in places) if isinstance(places, list) else ""
-        found.append(" ".join(part for part in (where, f"({code})" if isinstance(code, str) else "") if part))
+        where = ", ".join(place(str(one)) for one in places) if isinstance(places, list) else ""
+        found.append(" ".join(part for part in (where, f"({shown(code)})" if isinstance(code, str) else "") if part))
     return f": {'; '.join(found)}" if found else ""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
+from chassis import masking
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
 from hl7v2 import Ack
@@ -65,10 +66,13 @@ class PowerServerSender:
         if ack.is_accepted:
             return Receipt({"ack": ack.code, "control_id": ack.control_id})
         # The partner's own words may name the patient: where and which code is what may be kept.
-        found = "; ".join(f"{error.location or 'message'} code {error.code}" for error in ack.errors) or "no ERR"
+        found = [
+            f"{masking.place(error.location or 'message')} code {masking.shown(error.code)}" for error in ack.errors
+        ]
+        answered = f"PowerServer answered {ack.code}: {'; '.join(found) or 'no ERR'}"
         if ack.code in ("AR", "CR"):
-            raise Permanent(f"PowerServer answered {ack.code}: {found}")
-        raise Transient(f"PowerServer answered {ack.code}: {found}")
+            raise Permanent(answered)
+        raise Transient(answered)
 
     async def close(self) -> None:
         for client in self._clients:
