@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from chassis import store_server
 from chassis.metrics import Metrics
+from chassis.service import STALLED_SECONDS
 from chassis.settings import SettingsError, StoreSettings
 from chassis.store import SESSION_SETTINGS, UNAVAILABLE, Store, sqlalchemy_engine, unavailable
 from local_stack import postgres
@@ -37,6 +38,10 @@ GOOD: Mapping[str, str | None] = {
 def test_a_good_server_has_nothing_wrong() -> None:
     assert store_server.judge(GOOD) == store_server.Findings()
     assert set(GOOD) == set(store_server._ASKED)
+
+
+def test_the_watch_pauses_for_less_than_a_loop_may_stand_still() -> None:
+    assert 0 < store_server.LOOK_SECONDS <= STALLED_SECONDS / 2
 
 
 @pytest.mark.parametrize(

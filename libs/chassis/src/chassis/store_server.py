@@ -1,7 +1,7 @@
 """What the server of a store must be set to: so that what it committed survives, and so that its log names no patient.
 
 What a session can set for itself stands in ``chassis.store.SESSION_SETTINGS``. The rest is the server's: it is asked at
-start and every minute. Production does not start on a server that may lose what it committed. A log that would hold
+start and every 30 s. Production does not start on a server that may lose what it committed. A log that would hold
 patients' data is warned of, and the gauge ``store_logs_patients`` raises an alarm: where the database is another team's
 to set, appointments have to go on meanwhile (docs/adr/0018).
 """
@@ -17,7 +17,8 @@ from chassis.metrics import Metrics
 from chassis.settings import SettingsError
 from chassis.store import UNAVAILABLE, Store, no_answer
 
-LOOK_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 30.0
+"""Less than a loop may stand still: a pause is no progress."""
 _QUIET_LEVELS: Final = frozenset({"log", "fatal", "panic"})
 """Values of log_min_messages that leave errors out; ``log`` ranks above ``error``."""
 _WHOLE_RECORDS: Final = frozenset({"csvlog", "jsonlog"})
