@@ -48,7 +48,13 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, http: HttpSettings, *, service: str, metrics: Metrics, brake: Brake | None = None
+        self,
+        app: ASGIApp,
+        http: HttpSettings,
+        *,
+        service: str = "",
+        metrics: Metrics | None = None,
+        brake: Brake | None = None,
     ) -> None:
         self._app = app
         self._user = http.console_user
@@ -113,7 +119,8 @@ class Guard:
         return self._refuse("password", 401, "Log in as the console's user.", asks)
 
     def _refuse(self, reason: str, status: int, words: str, headers: dict[str, str] | None = None) -> Response:
-        self._metrics.count("console_refused_total", reason=reason)
+        if self._metrics is not None:
+            self._metrics.count("console_refused_total", reason=reason)
         return PlainTextResponse(words, status, headers=headers)
 
 

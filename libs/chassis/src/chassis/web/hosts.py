@@ -34,7 +34,8 @@ class OwnNames:
         named = {service, socket.gethostname(), bound} - {"", "0.0.0.0", "::"}
         self._names = _LOOPBACK | given | {name.lower() for name in named}
         # No other name below the service's: service.example may be anybody's. Nobody can have one that ends in svc.
-        self._in_cluster = re.compile(rf"{re.escape(service.lower())}\.[a-z0-9-]+\.svc(?:\.cluster\.local)?")
+        label = re.escape(service.lower() or "-")  # no label is a dash alone
+        self._in_cluster = re.compile(rf"{label}\.[a-z0-9-]+\.svc(?:\.cluster\.local)?")
 
     def have(self, host: str) -> bool:
         """Whether the value of a Host header is a name of ours, with or without a port."""
