@@ -66,6 +66,8 @@ WEAK = [
     "short1A",
     "aaaaaaaaaaaaaaaa",
     "abababababab",
+    "Qwertyuiop-12",
+    "x1234567890-y",
 ]
 BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
     # TLS to the store

@@ -13,7 +13,10 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-DEVELOPMENT_WORDS: Final = ("development", "changeme", "secret", "password", "postgres")
+DEVELOPMENT_WORDS: Final = (
+    "development", "changeme", "secret", "password", "postgres", "qwerty", "letmein", "welcome", "123456",
+)  # fmt: skip
+"""Of defaults, and of what is tried first."""
 LEAST_CHARACTERS: Final = 12
 """Of a password that stands between a network and patients' data."""
 LEAST_GIVEN_CHARACTERS: Final = 8
