@@ -46,7 +46,7 @@ class CommandLine:
         return "failed: facility 'FAC09' is not in the site file" if len(self.replayed) == 1 else "processed"
 
     async def __call__(self, *words: object) -> tuple[int, list[str]]:
-        definition = ServiceDefinition("demo", DemoSettings, never, Path(), replay_hl7=self._replay)
+        definition = ServiceDefinition("demo", DemoSettings, never, Path(), ("partner",), self._replay)
         self._capsys.readouterr()
         try:
             code = await asyncio.to_thread(main, definition, [str(word) for word in words])

@@ -68,7 +68,7 @@ def test_nothing_is_left_on_a_pooled_connection_that_only_a_reset_would_take_bac
     sources = [path for member in ("libs", "services") for path in (ROOT / member).glob("*/src/**/*.py")]
     assert len(sources) > 50
     found = {path.name for path in sources if OF_THE_SESSION.search(path.read_text())}
-    assert found == {"outbox.py", "deliveries.py", "exclusive.py"}, "each of these works on a connection of its own"
+    assert found == {"outbox.py", "worker.py", "exclusive.py", "migrations.py"}, "each of these works on a connection of its own"
 
 
 async def test_declared_tables_are_the_live_ones(store) -> None:

@@ -28,6 +28,7 @@ GaugeName = Literal[
     "deliveries_pending",  # by destination
     "deliveries_oldest_pending_age_seconds",  # by destination
     "deliveries_dead",  # refused for good by the partner, waiting for a person
+    "deliveries_stopped",  # by destination: 1 while they are held back after bugs in a row, and one is tried at times
     "breaker_open",  # by destination: 1 while calls are held back
     "needs_setup",  # inbound messages that wait for a setting
     "store_unfit",  # settings by which the store's server may lose what it committed
@@ -58,6 +59,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "deliveries_pending": ("destination",),
     "deliveries_oldest_pending_age_seconds": ("destination",),
     "deliveries_dead": ("destination",),
+    "deliveries_stopped": ("destination",),
     "breaker_open": ("destination",),
     "tls_certificate_expires_in_seconds": ("use",),
     "delivery_seconds": ("destination",),

@@ -127,6 +127,15 @@ class BreakerSettings(BaseModel):
     open_seconds: Annotated[float, Field(gt=0)] = 5.0
 
 
+class DeliverySettings(BaseModel):
+    """After ``bugs_in_a_row`` deliveries to one partner that a bug of ours made dead, the others are kept.
+
+    Then one is tried every ``breaker.open_seconds``, until one is taken: so many in a row are a bad release.
+    """
+
+    bugs_in_a_row: Annotated[int, Field(ge=1)] = 5
+
+
 class DeadLetterSettings(BaseModel):
     """At ``limit`` open dead letters a consumer stops: so many are a bad deploy, not bad messages."""
 
@@ -165,6 +174,7 @@ class ServiceSettings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
+    deliveries: DeliverySettings = DeliverySettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     retention: RetentionSettings = RetentionSettings()
 

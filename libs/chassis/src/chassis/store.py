@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
@@ -189,6 +190,11 @@ class Store:
                 await connection.fetchval("SELECT 1")
         except UNAVAILABLE as error:
             raise no_answer(error) from error
+
+    async def now(self) -> datetime:
+        """The store's own time."""
+        at: datetime = await self.pool.fetchval("SELECT clock_timestamp()")
+        return at
 
     async def close(self) -> None:
         if self._engine is not None:

@@ -44,22 +44,24 @@ async def build(settings: NotifierSettings) -> Service:
         metrics=metrics,
         dead_letter_limit=settings.dead_letters.limit,
     )
+    to_smtp = DeliveryWorker(
+        store,
+        DESTINATION,
+        sender.send,
+        settled=sender.settled,
+        concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
+        lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "consumer": consumer,
         "housekeeping": Housekeeping(store, settings.retention, metrics),
         "relay": Relay(store, settings.kafka, metrics),
-        "to-smtp": DeliveryWorker(
-            store,
-            DESTINATION,
-            sender.send,
-            settled=sender.settled,
-            concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
-            lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
+        "to-smtp": to_smtp,
         "open-messages": OpenMessagesWatch(store, meters),
         "store-server": store_server.StoreServerWatch(store, metrics),
     }
@@ -72,6 +74,7 @@ async def build(settings: NotifierSettings) -> Service:
             "store": store.ping,
             "kafka": kafka_check(settings.kafka.bootstrap_servers),
             "consumer": consumer.check,
+            "deliveries": to_smtp.check,
         },
         routes=MessagesPage(History(store.pool)).routes(),
         console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),

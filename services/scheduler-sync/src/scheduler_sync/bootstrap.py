@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -14,7 +15,7 @@ import structlog
 from chassis import hl7_inbound, store_server
 from chassis.certificates import Certificate, CertificateWatch
 from chassis.clock import utc_now
-from chassis.deliveries import DeliveryWorker
+from chassis.deliveries import DeliveryWorker, check_all
 from chassis.errors import Transient
 from chassis.exclusive import Exclusive
 from chassis.hl7_inbound import Hl7Listener
@@ -48,6 +49,7 @@ from scheduler_sync.web.pages import PAGES, Pages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+DESTINATIONS: Final = (System.OMEGAAI, System.POWERSERVER)
 GATHER_SECONDS: Final = 0.01
 TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's, on the service's own store
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
@@ -153,6 +155,29 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         StoredSteps(store.pool),
     )
     settlement = Settlement(core.open_work, core.handlers, utc_now)
+    to_omegaai = DeliveryWorker(
+        store,
+        System.OMEGAAI,
+        OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
+        settled=settlement.omegaai,
+        concurrency=settings.omegaai.concurrency,
+        gather_seconds=GATHER_SECONDS,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
+    to_powerserver = DeliveryWorker(
+        store,
+        System.POWERSERVER,
+        powerserver.send,
+        settled=settlement.powerserver,
+        concurrency=settings.powerserver.connections,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "hl7-listener": core.listener,
@@ -177,27 +202,8 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         "housekeeping": Housekeeping(store, settings.retention, metrics),
         "store-server": store_server.StoreServerWatch(store, metrics),
         "relay": Relay(store, settings.kafka, metrics),
-        "to-omegaai": DeliveryWorker(
-            store,
-            System.OMEGAAI,
-            OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
-            settled=settlement.omegaai,
-            concurrency=settings.omegaai.concurrency,
-            gather_seconds=GATHER_SECONDS,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
-        "to-powerserver": DeliveryWorker(
-            store,
-            System.POWERSERVER,
-            powerserver.send,
-            settled=settlement.powerserver,
-            concurrency=settings.powerserver.connections,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
+        "to-omegaai": to_omegaai,
+        "to-powerserver": to_powerserver,
     }
     return Service(
         name=NAME,
@@ -209,13 +215,14 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             "hl7": core.listener.check,
             "kafka": kafka_check(settings.kafka.bootstrap_servers),
             "resources": _resources_check(core.directory),
+            "deliveries": partial(check_all, [to_omegaai, to_powerserver]),
         },
         routes=Pages(Views(store.pool), core.site, core.directory).routes(),
         console=Console(
             store,
             NAME,
             PAGES,
-            destinations=(System.OMEGAAI, System.POWERSERVER),
+            destinations=DESTINATIONS,
             replay_hl7=lambda journal_id, actor: hl7_inbound.replay(
                 store, core.listener.executor, journal_id, actor=actor
             ),
