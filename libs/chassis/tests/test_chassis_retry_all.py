@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import re
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from test_chassis_cli import CommandLine, operator
-from test_chassis_console import client, state_of
+from test_chassis_console import OURS, client, state_of
 from test_chassis_deliveries import Partner, all_are, stage, working
 
 from chassis import deliveries
@@ -165,6 +166,7 @@ async def test_the_console_shows_what_it_would_do_and_does_that(store) -> None:
     old, fits = await dead(store, hours=30), await dead(store, reason="OmegaAI answered 403: no scope")
     await dead(store, reason="OmegaAI answered 422")
     async with client(store) as browser:
+        browser.headers.update(OURS)
         page = (await browser.get("/console")).text
         assert 'href="/console/deliveries?destination=partner"' in page
         page = (await browser.get("/console/deliveries")).text
@@ -185,7 +187,7 @@ async def test_the_console_shows_what_it_would_do_and_does_that(store) -> None:
     assert await pending(store) == [fits]
     assert await state_of(store, "deliveries", later) == "dead"
     ((actor, action, subject, _),) = await audit(store)
-    assert (actor, action, subject) == ("anonymous", "delivery.retry-all", "partner")
+    assert (actor, action, subject) == ("console", "delivery.retry-all", "partner")
 
 
 @pytest.mark.parametrize(
@@ -199,18 +201,18 @@ async def test_the_console_shows_what_it_would_do_and_does_that(store) -> None:
 async def test_the_console_says_what_it_does_not_understand(store, query, said) -> None:
     await dead(store)
     async with client(store) as browser:
+        browser.headers.update(OURS)
         answer = await browser.get(f"/console/deliveries?{query}")
         assert answer.status_code == 400
         assert said in answer.text
         assert "Send" not in answer.text
         answer = await browser.post("/console/deliveries/retry", data=dict(httpx.QueryParams(query)))
+        assert said in (await browser.get(answer.headers["location"])).text
     assert answer.status_code == 303
     assert await pending(store) == []
 
 
 def fields(page: str) -> dict[str, str]:
     """The hidden fields of the form that acts."""
-    import re
-
     form = page[page.index('action="/console/deliveries/retry"') :]
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form[: form.index("</form>")]))

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from chassis import dead_letters, deliveries, hl7_inbound, parking
 from chassis.errors import StoreUnavailable
 from chassis.store import UNAVAILABLE, Store
+from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Page, changes, templates
 from chassis.web.notice import Notice, back, notice
@@ -88,8 +89,9 @@ class Console:
         journal = [Route("/console/hl7", self._journal), Route("/console/hl7/events", self._journal_events)]
         acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
         static = Mount("/console/static", StaticFiles(directory=STATIC))
+        dead = DeliveriesPage(self.store, self._templates, self.destinations).routes()
         own = [Route("/console", show), Route("/console/events", events)]
-        return [*own, *(journal if self.replay_hl7 is not None else ()), *acts, static]
+        return [*own, *dead, *(journal if self.replay_hl7 is not None else ()), *acts, static]
 
     async def _journal(self, request: Request) -> Response:
         """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
