@@ -220,9 +220,7 @@ async def _dead_of_a_bug(session: Session, values: tuple[Any, ...]) -> list[Row]
 async def _held_back(session: Session, values: tuple[Any, ...]) -> list[Row]:
     identifier, token, reason, pause, receipt = values
     kept = {} if receipt is None else {"receipt": receipt}
-    await _settle(
-        session, identifier, token, last_error=reason, next_attempt_at=session.database.now() + pause, **kept
-    )
+    await _settle(session, identifier, token, last_error=reason, next_attempt_at=session.database.now() + pause, **kept)
     return []
 
 

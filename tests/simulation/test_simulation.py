@@ -10,8 +10,8 @@ from simulated_statements import claim
 from simulated_world import Mutations
 
 from chassis import consumer, outbox, parking
-from chassis.deliveries import lines
 from chassis.batch import Held
+from chassis.deliveries import lines
 
 SEEDS = 2000
 LONGEST_SECONDS = 100

@@ -14,8 +14,8 @@ from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
 from chassis import consumer, outbox, parking, schema
-from chassis.deliveries import lines
 from chassis.dead_letters import Record
+from chassis.deliveries import lines
 from chassis.errors import Transient
 from chassis.testing import eventually
 from chassis.transaction import Transaction

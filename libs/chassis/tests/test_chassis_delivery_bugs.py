@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
-from test_chassis_deliveries import QUICK, Partner, all_are, stage, states, working
+from test_chassis_deliveries import QUICK, Partner, stage, states, working
 
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt, StoppedByBugsError, Taken, check_all
 from chassis.metrics import Metrics
@@ -204,5 +204,3 @@ async def test_a_destination_that_stands_still_holds_no_other_up(store) -> None:
         await eventually(is_done)
     await broken.stop()
     await running
-
-

@@ -59,7 +59,9 @@ def _check(options: argparse.Namespace, destinations: "Sequence[str]") -> None:
     if not options.all:
         return
     if options.destination not in destinations:
-        given = "--all needs --destination" if options.destination is None else f"no destination {options.destination!r}"
+        given = (
+            "--all needs --destination" if options.destination is None else f"no destination {options.destination!r}"
+        )
         raise MisuseError(f"{given}: this service delivers to {', '.join(destinations) or 'nobody'}")
     if options.reason is not None and not options.reason.strip():
         raise MisuseError("--reason is empty: leave it out for any answer")

@@ -158,4 +158,6 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         subject: str
         detail: str
 
-    return ChassisTables(Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit)
+    return ChassisTables(
+        Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit
+    )

@@ -12,8 +12,8 @@ from chassis.deliveries.bugs import StoppedByBugsError
 from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
 from chassis.deliveries.operate import (
     ROWS_A_STEP,
-    Selection,
     Count,
+    Selection,
     count_dead,
     drop_delivery,
     list_dead,

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from importlib.resources import files
 from typing import Final, Protocol
 
-_CONCURRENT_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (\w+)")
+_CREATED_CONCURRENTLY: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (\w+)")
 
 
 class _Context(Protocol):
@@ -39,10 +39,11 @@ def upgrade(version: str, op: _Operations) -> None:
     What an earlier, interrupted try left of it is dropped first; so what stands above such an index must be repeatable.
     """
     for statement in sql(version).split(";\n"):
-        index = _CONCURRENT_INDEX.search(statement)
-        if index is not None:
+        if " CONCURRENTLY " in statement:
+            created = _CREATED_CONCURRENTLY.search(statement)
             with op.get_context().autocommit_block():
-                op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index[1]}")
+                if created is not None:
+                    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {created[1]}")
                 op.execute(statement)
         elif statement.strip():
             op.execute(statement)
