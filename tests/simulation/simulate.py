@@ -97,7 +97,7 @@ def on_stand_ins() -> Iterator[None]:
         mock.patch.object(asyncpg, "connect", connect),
         mock.patch.object(outbox, "AIOKafkaProducer", producer),
         mock.patch.object(outbox, "BATCH_ROWS", ROWS_PER_TURN),
-        *(mock.patch.object(module, "time", _Clock()) for module in (outbox, delivery_worker, bugs, loops)),
+        *(mock.patch.object(module, "time", _Clock()) for module in (delivery_worker, bugs, loops)),
         *(mock.patch.object(module, "log", LOG) for module in (outbox, exclusive, delivery_worker, consumer, parking)),
     ]
     for patch in patches:

@@ -14,6 +14,7 @@ CounterName = Literal[
     "deliveries_total",  # outbound deliveries by destination and outcome (done, retried, dead)
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
     "sender_clock_ahead_total",  # messages made, by the sender's clock, later than they can have been
+    "clock_jumps_total",  # jumps of the store's clock by more than the limit, against this process's monotonic one
     "rows_deleted_total",  # rows of the chassis' tables that had served, by table
     "console_refused_total",  # requests for pages that were refused; reason: host, password, brake, origin
     "offset_commits_failed_total",  # Kafka refused an offset commit; the inbox makes the repeat harmless
@@ -30,6 +31,8 @@ GaugeName = Literal[
     "deliveries_dead",  # refused for good by the partner, waiting for a person
     "deliveries_stopped",  # by destination: 1 while they are held back after bugs in a row, and one is tried at times
     "breaker_open",  # by destination: 1 while calls are held back
+    "clock_offset_seconds",  # this machine's clock minus the store's
+    "clock_uncertain",  # 1 while what the clocks disagree on is held back
     "needs_setup",  # inbound messages that wait for a setting
     "store_unfit",  # settings by which the store's server may lose what it committed
     "store_logs_patients",  # settings by which the store's server would log patients' data

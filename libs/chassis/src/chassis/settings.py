@@ -142,6 +142,16 @@ class DeadLetterSettings(BaseModel):
     limit: Annotated[int, Field(ge=1)] = 100
 
 
+class ClockSettings(BaseModel):
+    """How far the clocks of this machine and of the store may differ before what they disagree on is held back.
+
+    After a jump of the store's own clock, ``hold_seconds`` is for how long the time before it is not ruled out.
+    """
+
+    limit_seconds: Annotated[float, Field(gt=0)] = 5.0
+    hold_seconds: Annotated[float, Field(gt=0)] = 3600.0
+
+
 class RetentionSettings(BaseModel):
     """Days after which rows that have served are deleted: raw HL7 and mails are patients' data, kept while of use."""
 
@@ -176,6 +186,7 @@ class ServiceSettings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     deliveries: DeliverySettings = DeliverySettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
+    clock: ClockSettings = ClockSettings()
     retention: RetentionSettings = RetentionSettings()
 
     @classmethod

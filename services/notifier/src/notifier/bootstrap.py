@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from chassis import store_server
+from chassis.clock import StoreClock
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
 from chassis.housekeeping import Housekeeping
@@ -34,9 +35,11 @@ async def build(settings: NotifierSettings) -> Service:
     store = await Store.open(settings.store)
     await store_server.accept(store, settings.environment)
     metrics = Metrics()
+    clock = StoreClock(store, settings.clock, metrics)
+    await clock.start()
     meters = NotifierMetrics(metrics)
     gateway = connect_smtp(settings)
-    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters)
+    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters, clock=clock)
     consumer = Consumer(
         store,
         settings.kafka,
@@ -59,8 +62,9 @@ async def build(settings: NotifierSettings) -> Service:
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "consumer": consumer,
+        "clock": clock,
         "housekeeping": Housekeeping(store, settings.retention, metrics),
-        "relay": Relay(store, settings.kafka, metrics),
+        "relay": Relay(store, settings.kafka, metrics, now=clock.now),
         "to-smtp": to_smtp,
         "open-messages": OpenMessagesWatch(store, meters),
         "store-server": store_server.StoreServerWatch(store, metrics),

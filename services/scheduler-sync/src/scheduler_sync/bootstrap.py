@@ -14,7 +14,7 @@ import structlog
 
 from chassis import hl7_inbound, store_server
 from chassis.certificates import Certificate, CertificateWatch
-from chassis.clock import utc_now
+from chassis.clock import StoreClock
 from chassis.deliveries import DeliveryWorker, check_all
 from chassis.errors import Transient
 from chassis.exclusive import Exclusive
@@ -62,6 +62,7 @@ class Core:
     """What the running service and the commands share: the store, the site, the use cases and the HL7 listener."""
 
     store: Store
+    clock: StoreClock
     site: Site
     directory: ResourceDirectory
     resources: StoredResources
@@ -76,6 +77,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
     site = Site(settings.site_file)
     store = await Store.open(settings.store)
     metrics = Metrics()
+    clock = StoreClock(store, settings.clock, metrics)
+    await clock.start()
     directory = ResourceDirectory(lambda: site.file)
     resources = StoredResources(store.pool, site)
     handlers = Handlers(
@@ -83,7 +86,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         resources=directory,
         powerserver=Hl7StatusWriter(lambda: site.file),
         count=_counter(metrics),
-        now=utc_now,
+        now=clock.now,
+        doubt=clock.doubt,
         clock_ahead=_lead_counter(metrics),
     )
     open_work = OpenWork(site)
@@ -96,9 +100,10 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         prefetch=feed.prefetch,
         handle=feed.handle,
         metrics=metrics,
+        now=clock.now,
         ssl=settings.mllp.ssl_context(),
     )
-    return Core(store, site, directory, resources, metrics, handlers, open_work, listener)
+    return Core(store, clock, site, directory, resources, metrics, handlers, open_work, listener)
 
 
 @dataclass
@@ -139,6 +144,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         exclusive=Exclusive(
             store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
         ),
+        now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,
     )
     powerserver_tls = settings.powerserver.ssl_context()
@@ -154,7 +160,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         ],
         StoredSteps(store.pool),
     )
-    settlement = Settlement(core.open_work, core.handlers, utc_now)
+    settlement = Settlement(core.open_work, core.handlers, core.clock.now)
     to_omegaai = DeliveryWorker(
         store,
         System.OMEGAAI,
@@ -198,10 +204,11 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             interval_seconds=settings.omegaai.resource_import_seconds,
         ),
         "waiting": WaitingGauge(store, metrics),
-        "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics),
+        "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics, now=core.clock.now),
+        "clock": core.clock,
         "housekeeping": Housekeeping(store, settings.retention, metrics),
         "store-server": store_server.StoreServerWatch(store, metrics),
-        "relay": Relay(store, settings.kafka, metrics),
+        "relay": Relay(store, settings.kafka, metrics, now=core.clock.now),
         "to-omegaai": to_omegaai,
         "to-powerserver": to_powerserver,
     }
@@ -261,7 +268,7 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     try:
         core.directory.fill(await core.resources.all())
         feed = TaskFeed(core.store, core.open_work, core.handlers)
-        return await replay.replay_tasks(core.store, TaskQueue(omegaai.client, feed.apply), feed, task_ids, actor=actor)
+        return await replay.replay_tasks(core.store, TaskQueue(omegaai.client, feed.apply, now=core.clock.now), feed, task_ids, actor=actor)
     finally:
         await omegaai.session.close()
         await core.store.close()

@@ -20,7 +20,7 @@ from chassis.deliveries import lines
 from chassis.deliveries.bugs import DEFAULT_IN_A_ROW, BugLimit, StoppedByBugsError
 from chassis.deliveries.marking import Marking
 from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
-from chassis.errors import Permanent, StoreUnavailable, Transient, reason_of
+from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
@@ -218,7 +218,7 @@ class DeliveryWorker(LoopBase):
             with tracing.span(name, tracing.SpanKind.CLIENT, attributes, traceparent=delivery.traceparent):
                 async with asyncio.timeout(self._send_timeout_seconds):
                     receipt = await self._send(delivery)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, Withheld) as error:
             await self._again(delivery, token, error, partner_failed=False)
         except Transient as error:
             await self._again(delivery, token, error, partner_failed=True)

@@ -5,8 +5,8 @@ What stays counted is a try that may have arrived, also when the process was kil
 those the mail is not tried again: at most two copies, and the history says so.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol, cast
 from uuid import UUID
 
@@ -14,8 +14,9 @@ import asyncpg
 import structlog
 
 from chassis import failpoints
+from chassis.clock import Span
 from chassis.deliveries import Delivery, Receipt, Taken
-from chassis.errors import Permanent, Transient
+from chassis.errors import Permanent, Transient, Withheld
 from chassis.store import UNAVAILABLE, Store, no_answer
 from chassis.transaction import Transaction
 from notifier.adapters.letters import Letter, LetterWriter
@@ -31,6 +32,7 @@ DESTINATION = "smtp"
 LARGEST_NUMBER_OF_HANDOVERS = 2
 UNCONFIRMED = "the mail server did not answer; the mail may have arrived once, twice or not at all"
 
+UNCERTAIN = "by one the appointment's time is over, by the other it is not"
 TWICE = "an earlier try had no answer; the mail may have arrived twice"
 
 _BEGIN_HANDOVER = f"""
@@ -67,8 +69,11 @@ class Gateway(Protocol):
     async def hand_over(self, content: bytes, to: str) -> str: ...
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+class Times(Protocol):
+    """Says what time it is, and between which times it is for certain."""
+
+    def now(self) -> datetime: ...
+    def span(self) -> Span: ...
 
 
 class NotificationSender:
@@ -81,13 +86,13 @@ class NotificationSender:
         writer: LetterWriter,
         meters: MailMeters,
         *,
-        now: Callable[[], datetime] = _now,
+        clock: Times,
     ) -> None:
         self._store = store
         self._gateway = gateway
         self._writer = writer
         self._meters = meters
-        self._now = now
+        self._clock = clock
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Idempotent by the notification's state, and for the mail server by the Message-ID."""
@@ -95,7 +100,7 @@ class NotificationSender:
         if row is None:
             return Receipt({"outcome": "settled before"})
         notification, handovers, recipient, appointment = _read(row)
-        if reason := planning.why_not_now(notification, appointment, self._now()):
+        if reason := await self._why_not_now(notification, appointment):
             return Receipt({"outcome": "superseded", "reason": reason})
         if handovers > LARGEST_NUMBER_OF_HANDOVERS:
             log.warning("notification.unconfirmed", notification_id=str(delivery.id), handovers=handovers - 1)
@@ -115,7 +120,7 @@ class NotificationSender:
                 appointment=appointment,
                 idempotency_key=delivery.idempotency_key,
             ),
-            self._now(),
+            self._clock.now(),
         )
         failpoints.hit("smtp.after-count-before-hand-over")
         try:
@@ -136,6 +141,19 @@ class NotificationSender:
         failpoints.hit("smtp.after-hand-over-before-receipt")
         doubt = {"reason": TWICE} if handovers > 1 else {}
         return Receipt({"outcome": "sent", "reply": reply, **doubt})
+
+    async def _why_not_now(self, notification: Notification, appointment: Appointment) -> str | None:
+        """Why it must not be sent any more. Raises ``Withheld`` where that depends on which of our clocks is right."""
+        try:
+            span = self._clock.span()
+            reason = planning.why_not_now(notification, appointment, span.earliest)
+            if reason is None and planning.why_not_now(notification, appointment, span.latest) is not None:
+                raise Withheld(f"our clocks differ by {span.width.total_seconds():.0f} s: {UNCERTAIN}")
+        except Withheld as error:
+            log.error("notification.withheld", notification_id=str(notification.notification_id), reason=error.reason)
+            await self._note(_TAKE_BACK_HANDOVER, notification.notification_id)
+            raise
+        return reason
 
     async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
         try:

@@ -133,7 +133,7 @@ class FhirClient:
 async def _answer(method: str, path: str, response: aiohttp.ClientResponse) -> Found:
     what, status = f"OmegaAI: {method} {_type(path)} answered {response.status}", response.status
     if status in (429, 500, 502, 503, 504, 408, 425):
-        raise Transient(what, retry_after_seconds=_retry_after(response.headers.get("Retry-After")))
+        raise Transient(what, retry_after_seconds=_retry_after(response.headers))
     if status == 401:
         raise Transient(f"{what} to a token that was just given")
     if status in (404, 410):
@@ -174,17 +174,27 @@ def _version(resource: Resource, etag: str | None) -> str:
     return str(meta.get("versionId") or "") if isinstance(meta, dict) else ""
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """A time in it is the server's, so it is compared with the server's own: our clock may differ."""
+    value = headers.get("Retry-After")
     if value is None:
         return None
     try:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+            seconds = (parsedate_to_datetime(value) - _server_time(headers.get("Date"))).total_seconds()
         except (TypeError, ValueError):
             return None
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _server_time(date: str | None) -> datetime:
+    try:
+        at = parsedate_to_datetime(date or "")
+    except (TypeError, ValueError):
+        return datetime.now(UTC)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _type(path: str) -> str:

@@ -8,7 +8,7 @@ with the path of what is wrong, in the same way: committed first, completed then
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ import structlog
 
 from chassis import failpoints
 from chassis.backoff import pause_seconds
+from chassis.clock import Clock, utc_now
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
@@ -61,6 +62,7 @@ class TaskQueue(LoopBase):
         apply: Apply,
         *,
         exclusive: Exclusive | None = None,
+        now: Clock = utc_now,
         poll_seconds: float = 5.0,
         page_size: int = 50,
     ) -> None:
@@ -68,6 +70,7 @@ class TaskQueue(LoopBase):
         self._client = client
         self._apply = apply
         self._exclusive = exclusive
+        self._now = now
         self._poll_seconds = poll_seconds
         self._page_size = page_size
         self._woken = asyncio.Event()
@@ -152,7 +155,7 @@ class TaskQueue(LoopBase):
         found = dict(zip(wanted, await asyncio.gather(*(self._focus(focus) for focus in wanted)), strict=True))
         items = []
         for task in tasks:
-            now = datetime.now(UTC)
+            now = self._now()
             item = TaskItem(task.id, now)
             if task.focus_type == "Appointment":
                 item = _item(task, found[task.focus_id], now)
