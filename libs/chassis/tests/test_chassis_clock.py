@@ -213,5 +213,3 @@ async def test_what_we_withhold_is_tried_again_and_no_fault_of_the_partner(store
         await all_are(store, "done")
     assert withheld == 12
     assert set(await states(store)) == {"done"}
-
-

@@ -1,4 +1,4 @@
-"""All dead deliveries to a partner again: counted first, in one audited act, in order, on the command line and console."""
+"""All dead deliveries to a partner again: counted first, one audited act, in order, by command line and console."""
 
 import asyncio
 import json
@@ -101,8 +101,9 @@ async def test_what_means_nothing_is_refused_in_one_line_and_changes_nothing(sto
     assert await audit(store) == []
 
 
-@pytest.mark.parametrize(("answer", "code", "number"), [("y", 0, 2), ("", 1, 0), ("n", 1, 0)])
-async def test_at_a_terminal_it_asks(store, operator, monkeypatch, answer, code, number) -> None:
+@pytest.mark.parametrize("case", [("y", 0, 2), ("", 1, 0), ("n", 1, 0)])
+async def test_at_a_terminal_it_asks(store, operator, monkeypatch, case) -> None:
+    answer, code, number = case
     await dead(store)
     await dead(store)
     asked = []

@@ -93,7 +93,9 @@ async def test_a_retry_after_may_be_a_date(server: FakeOmegaAI, client: FhirClie
 
 
 @pytest.mark.parametrize("off", [timedelta(hours=5), timedelta(hours=-5)])
-async def test_a_date_of_retry_after_is_read_by_the_servers_clock(server: FakeOmegaAI, client: FhirClient, off: timedelta):
+async def test_a_date_of_retry_after_is_read_by_the_servers_clock(
+    server: FakeOmegaAI, client: FhirClient, off: timedelta
+):
     at = datetime.now(UTC) + off
     headers = {"Retry-After": format_datetime(at + timedelta(seconds=60)), "Date": format_datetime(at, usegmt=True)}
     instead(server, "GET", 503, headers)

@@ -1,4 +1,4 @@
-"""`deliveries retry`: one by its id, or with --all every dead one to a destination that fits, after showing how many."""
+"""`deliveries retry`: one by its id, or with --all every dead one that fits, after showing how many they are."""
 
 import argparse
 import sys

@@ -17,9 +17,9 @@ ROWS_A_TURN: Final = 5000
 TURN_SECONDS: Final = 30.0
 BUSY_SECONDS: Final = 1.0
 
-# Each finds by an index what may go, oldest first, whatever else stands in the table: a turn costs the same however much
-# there is, and what waits for somebody hides nothing. now() and not clock_timestamp(), which differs from row to row and
-# so cannot be looked up in an index. By ctid: a join could read the whole table to find what was selected.
+# Each finds by an index what may go, oldest first, whatever else stands in the table: a turn costs the same however
+# much there is, and what waits for somebody hides nothing. now() and not clock_timestamp(), which differs from row to
+# row and so cannot be looked up in an index. By ctid: a join could read the whole table to find what was selected.
 _STATEMENTS: Final = {
     "outbox": """
         DELETE FROM outbox WHERE ctid = ANY (ARRAY(

@@ -11,7 +11,7 @@ DEFINITION = ServiceDefinition(
     settings_type=NotifierSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
-    destinations=(bootstrap.DESTINATION,),
+    destinations=bootstrap.DESTINATIONS,
 )
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
 NAME: Final = "notifier"
+DESTINATIONS: Final = (DESTINATION,)
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE_MARGIN_SECONDS: Final = 10.0
 QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is written, so that no connection waits
@@ -81,7 +82,7 @@ async def build(settings: NotifierSettings) -> Service:
             "deliveries": to_smtp.check,
         },
         routes=MessagesPage(History(store.pool)).routes(),
-        console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),
+        console=Console(store, NAME, PAGES, destinations=DESTINATIONS),
         closers=[gateway.close, store.close],
     )
 

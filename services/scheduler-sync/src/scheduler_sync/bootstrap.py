@@ -268,7 +268,9 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     try:
         core.directory.fill(await core.resources.all())
         feed = TaskFeed(core.store, core.open_work, core.handlers)
-        return await replay.replay_tasks(core.store, TaskQueue(omegaai.client, feed.apply, now=core.clock.now), feed, task_ids, actor=actor)
+        return await replay.replay_tasks(
+            core.store, TaskQueue(omegaai.client, feed.apply, now=core.clock.now), feed, task_ids, actor=actor
+        )
     finally:
         await omegaai.session.close()
         await core.store.close()

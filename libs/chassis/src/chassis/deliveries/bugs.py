@@ -12,6 +12,10 @@ from typing import Final
 DEFAULT_IN_A_ROW: Final = 5
 
 
+def _monotonic() -> float:
+    return time.monotonic()  # looked up at each call: a simulation has a clock of its own
+
+
 class StoppedByBugsError(Exception):
     """A destination's deliveries are held back, because a bug of ours failed as many in a row as may be."""
 
@@ -22,7 +26,7 @@ class BugLimit:
     def __init__(self, limit: int, rest_seconds: float, *, now: Callable[[], float] | None = None) -> None:
         self.limit = limit
         self._rest_seconds = rest_seconds
-        self._now = now or (lambda: time.monotonic())  # looked up at each call: a simulation sets another clock
+        self._now = now or _monotonic
         self._tried_at: float | None = None
         self.in_a_row = 0
 

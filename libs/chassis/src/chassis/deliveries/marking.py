@@ -46,7 +46,10 @@ class Marking:
         self._running: asyncio.Task[None] | None = None
 
     async def done(self, taken: Taken, token: UUID) -> bool:
-        """Marks it, together with others that wait. False when it was no longer ours. Raises what ``settled`` raises."""
+        """Marks it, together with others that wait. False when it was no longer ours.
+
+        Raises what ``settled`` raises.
+        """
         marked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(_ToMark(taken, token, marked))
         if self._running is None or self._running.done():

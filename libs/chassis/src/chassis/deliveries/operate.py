@@ -42,7 +42,7 @@ again AS (
     FROM step WHERE d.id = step.id RETURNING d.sequence
 )
 SELECT count(*), max(sequence) AS last FROM again
-"""
+"""  # noqa: S608 (constants)
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -145,15 +145,11 @@ class NotificationSender:
     async def _why_not_now(self, notification: Notification, appointment: Appointment) -> str | None:
         """Why it must not be sent any more. Raises ``Withheld`` where that depends on which of our clocks is right."""
         try:
-            span = self._clock.span()
-            reason = planning.why_not_now(notification, appointment, span.earliest)
-            if reason is None and planning.why_not_now(notification, appointment, span.latest) is not None:
-                raise Withheld(f"our clocks differ by {span.width.total_seconds():.0f} s: {UNCERTAIN}")
+            return _why_not_now(notification, appointment, self._clock.span())
         except Withheld as error:
-            log.error("notification.withheld", notification_id=str(notification.notification_id), reason=error.reason)
+            log.warning("notification.withheld", notification_id=str(notification.notification_id), reason=error.reason)
             await self._note(_TAKE_BACK_HANDOVER, notification.notification_id)
             raise
-        return reason
 
     async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
         try:
@@ -179,6 +175,13 @@ class NotificationSender:
         if outcomes:
             # In the order in which a batch writes them, so that the two never wait for each other in a circle.
             await connection.executemany(_SETTLE, sorted(outcomes, key=lambda one: one[0]))
+
+
+def _why_not_now(notification: Notification, appointment: Appointment, span: Span) -> str | None:
+    reason = planning.why_not_now(notification, appointment, span.earliest)
+    if reason is None and planning.why_not_now(notification, appointment, span.latest) is not None:
+        raise Withheld(f"our clocks differ by {span.width.total_seconds():.0f} s: {UNCERTAIN}")
+    return reason
 
 
 def _read(row: asyncpg.Record) -> tuple[Notification, int, Recipient, Appointment]:
