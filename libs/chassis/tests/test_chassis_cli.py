@@ -132,6 +132,19 @@ async def test_every_list_has_the_same_columns_within_the_width_and_no_patient(s
         assert PATIENT not in "".join(lines)
 
 
+@pytest.mark.parametrize("length", [1, 20, 21, 22, 23, 96, 97, 199])
+async def test_a_value_that_is_too_long_for_its_column_is_not_cut(store, operator, length) -> None:
+    identifier = await waiting(store, reason="no reason")
+    control_id = "X" * (length - 1) + "Y"
+    await store.pool.execute("UPDATE hl7_journal SET control_id = $1, setting = NULL", control_id)
+    code, lines = await operator("needs-setup", "list")
+    assert code == 0
+    assert "…" not in "".join(lines)
+    assert max(len(line) for line in lines) <= WIDTH
+    assert f"SIU^S12{control_id}noreason" in re.sub(r"\s", "", "".join(lines))
+    assert lines[1].startswith(f"{identifier}  ")
+
+
 async def test_an_empty_list_says_none_and_a_full_one_that_there_may_be_more(store, operator) -> None:
     assert await operator("deliveries", "list") == (0, ["0 deliveries"])
     for _ in range(3):

@@ -92,7 +92,8 @@ async def _all(store: Store, options: argparse.Namespace) -> int:
     if found.oldest is None or found.newest is None:
         print(f"{what}: nothing to send again")
         return 0
-    print(f"{what}, that died from {listing.moment(found.oldest)} to {listing.moment(found.newest)} UTC")
+    oldest, newest = listing.moment(found.oldest), listing.moment(found.newest)
+    print(f"{what}, that died {f'at {newest}' if found.number == 1 else f'from {oldest} to {newest}'} UTC")
     if found.number > 1 and not options.yes and not _is_confirmed(found.number):
         print("nothing was changed")
         return 1

@@ -33,7 +33,7 @@ FROM deliveries WHERE state = 'dead' AND destination = $1 AND ($2::timestamptz I
 _COUNT = f"SELECT count(*), min(done_at) AS oldest, max(done_at) AS newest, clock_timestamp() AS now {_SELECTED}"
 _SELECT = f"""
 SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error, created_at, done_at
-{_SELECTED} ORDER BY sequence DESC LIMIT $5
+{_SELECTED} ORDER BY done_at DESC LIMIT $5
 """
 _RETRY_STEP = f"""
 WITH step AS (SELECT id, sequence {_SELECTED} AND sequence > $5 ORDER BY sequence LIMIT $6 FOR UPDATE),

@@ -35,15 +35,22 @@ UNCONFIRMED = "the mail server did not answer; the mail may have arrived once, t
 UNCERTAIN = "by one the appointment's time is over, by the other it is not"
 TWICE = "an earlier try had no answer; the mail may have arrived twice"
 
+_COLUMNS = f"""
+n.notification_id, n.appointment_id, n.patient_id, n.template, n.revision, n.state, n.reason,
+n.unanswered_handovers, r.patient_id, r.revision, r.given_name, r.email, r.language,
+{", ".join(f"a.{column.strip()}" for column in AppointmentRepository.COLUMNS.split(","))}
+"""
+_JOINED = "n JOIN appointments a USING (appointment_id) JOIN recipients r ON r.patient_id = n.patient_id"
 _BEGIN_HANDOVER = f"""
 WITH begun AS (
     UPDATE notifications SET unanswered_handovers = unanswered_handovers + 1
     WHERE notification_id = $1 AND state IN ('queued', 'undeliverable') RETURNING *
 )
-SELECT n.notification_id, n.appointment_id, n.patient_id, n.template, n.revision, n.state, n.reason,
-       n.unanswered_handovers, r.patient_id, r.revision, r.given_name, r.email, r.language,
-       {", ".join(f"a.{column.strip()}" for column in AppointmentRepository.COLUMNS.split(","))}
-FROM begun n JOIN appointments a USING (appointment_id) JOIN recipients r ON r.patient_id = n.patient_id
+SELECT {_COLUMNS} FROM begun {_JOINED}
+"""  # noqa: S608 constants only
+_LOOK = f"""
+SELECT {_COLUMNS} FROM notifications {_JOINED}
+WHERE n.notification_id = $1 AND n.state IN ('queued', 'undeliverable')
 """  # noqa: S608 constants only
 _TAKE_BACK_HANDOVER = """
 UPDATE notifications SET unanswered_handovers = unanswered_handovers - 1
@@ -96,11 +103,14 @@ class NotificationSender:
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Idempotent by the notification's state, and for the mail server by the Message-ID."""
-        row = await self._begin(delivery.id)
+        span = self._clock.span()
+        if span.width:
+            await self._check_is_certain(delivery.id, span)
+        row = await self._fetch(_BEGIN_HANDOVER, delivery.id)
         if row is None:
             return Receipt({"outcome": "settled before"})
         notification, handovers, recipient, appointment = _read(row)
-        if reason := await self._why_not_now(notification, appointment):
+        if reason := planning.why_not_now(notification, appointment, span.earliest):
             return Receipt({"outcome": "superseded", "reason": reason})
         if handovers > LARGEST_NUMBER_OF_HANDOVERS:
             log.warning("notification.unconfirmed", notification_id=str(delivery.id), handovers=handovers - 1)
@@ -142,18 +152,24 @@ class NotificationSender:
         doubt = {"reason": TWICE} if handovers > 1 else {}
         return Receipt({"outcome": "sent", "reply": reply, **doubt})
 
-    async def _why_not_now(self, notification: Notification, appointment: Appointment) -> str | None:
-        """Why it must not be sent any more. Raises ``Withheld`` where that depends on which of our clocks is right."""
-        try:
-            return _why_not_now(notification, appointment, self._clock.span())
-        except Withheld as error:
-            log.warning("notification.withheld", notification_id=str(notification.notification_id), reason=error.reason)
-            await self._note(_TAKE_BACK_HANDOVER, notification.notification_id)
-            raise
+    async def _check_is_certain(self, notification_id: UUID, span: Span) -> None:
+        """Raises ``Withheld`` where it depends on which of our clocks is right whether the mail may go.
 
-    async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
+        Before the hand-over is counted: what is withheld for long must not look like a mail that may have arrived.
+        """
+        row = await self._fetch(_LOOK, notification_id)
+        if row is None:
+            return
+        notification, _, _, appointment = _read(row)
+        first, last = (planning.why_not_now(notification, appointment, at) for at in (span.earliest, span.latest))
+        if first is None and last is not None:
+            reason = f"our clocks differ by {span.width.total_seconds():.0f} s: {UNCERTAIN}"
+            log.warning("notification.withheld", notification_id=str(notification_id), reason=reason)
+            raise Withheld(reason)
+
+    async def _fetch(self, statement: str, notification_id: UUID) -> asyncpg.Record | None:
         try:
-            return await self._store.pool.fetchrow(_BEGIN_HANDOVER, notification_id)
+            return await self._store.pool.fetchrow(statement, notification_id)
         except UNAVAILABLE as error:
             raise no_answer(error) from error
 
@@ -175,13 +191,6 @@ class NotificationSender:
         if outcomes:
             # In the order in which a batch writes them, so that the two never wait for each other in a circle.
             await connection.executemany(_SETTLE, sorted(outcomes, key=lambda one: one[0]))
-
-
-def _why_not_now(notification: Notification, appointment: Appointment, span: Span) -> str | None:
-    reason = planning.why_not_now(notification, appointment, span.earliest)
-    if reason is None and planning.why_not_now(notification, appointment, span.latest) is not None:
-        raise Withheld(f"our clocks differ by {span.width.total_seconds():.0f} s: {UNCERTAIN}")
-    return reason
 
 
 def _read(row: asyncpg.Record) -> tuple[Notification, int, Recipient, Appointment]:
