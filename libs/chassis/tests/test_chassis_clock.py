@@ -1,7 +1,9 @@
 """A service's time is its store's; what cannot be taken back is decided only when its clocks agree about it."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,6 +19,7 @@ from chassis.settings import BreakerSettings, ClockSettings
 from chassis.testing import eventually
 
 pytestmark = pytest.mark.stack
+ROOT = Path(__file__).resolve().parents[3]
 HOUR = timedelta(hours=1)
 TOLERANCE = timedelta(seconds=2)
 """What this machine may need between two readings."""
@@ -213,3 +216,19 @@ async def test_what_we_withhold_is_tried_again_and_no_fault_of_the_partner(store
         await all_are(store, "done")
     assert withheld == 12
     assert set(await states(store)) == {"done"}
+
+
+def test_the_machines_clock_is_asked_where_it_decides_nothing_and_nowhere_else() -> None:
+    """Whoever needs the time is given the store's; ``now: Clock = utc_now`` is what tests and tools take."""
+    asks = re.compile(r"datetime\.now\(|datetime\.utcnow\(|\btime\.time(_ns)?\(|date\.today\(|\butc_now\(\)")
+    sources = [path for member in ("libs", "services") for path in (ROOT / member).glob("*/src/**/*.py")]
+    assert len(sources) > 50
+    found = {path.name for path in sources if asks.search(path.read_text())}
+    assert found == {
+        "clock.py",
+        "ack.py",  # the time in an acknowledgement's header
+        "client.py",  # where a server that asks for a pause until a date does not say what time it has
+        "identifiers.py",  # ids, by whose order nothing is decided
+        "testing.py",
+        "testing_certificates.py",
+    }

@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
+from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
 from chassis.masking import place, shown
 from scheduler_sync.adapters.omegaai.token import TokenSource
@@ -193,7 +194,7 @@ def _server_time(date: str | None) -> datetime:
     try:
         at = parsedate_to_datetime(date or "")
     except (TypeError, ValueError):
-        return datetime.now(UTC)
+        return utc_now()
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
