@@ -55,7 +55,7 @@ class _Line:
     monotonic: float
 
     def now(self, monotonic: float) -> datetime:
-        return self.at + timedelta(seconds=monotonic - self.monotonic)
+        return self.at + timedelta(0, monotonic - self.monotonic)
 
 
 class StoreClock(LoopBase):

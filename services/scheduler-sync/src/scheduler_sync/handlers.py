@@ -177,8 +177,8 @@ class Handlers:
         stays the later, and once the clock is set right nothing is frozen for longer than the limit. A clock of ours
         that is behind must not make a true message old: what is in doubt counts for the message.
         """
-        latest = origin.received_at + LARGEST_LEAD + self._doubt()
-        if command.said_at <= latest:
+        latest = origin.received_at + LARGEST_LEAD
+        if command.said_at <= latest or command.said_at <= (latest := latest + self._doubt()):
             return command
         self._clock_ahead(command.said_at - origin.received_at)
         return replace(command, said_at=latest)
