@@ -124,6 +124,18 @@ async def test_a_jump_of_the_stores_clock_is_counted_and_both_times_count_for_an
     assert machine.metrics.value("clock_jumps_total") == 1
 
 
+async def test_a_jump_that_is_met_when_the_former_was_held_long_enough_is_held_as_well(machine) -> None:
+    await machine.clock.look()
+    machine.store_jumped = HOUR
+    await machine.clock.look()
+    machine.passes(3601)
+    machine.store_jumped = 3 * HOUR
+    await machine.clock.look()
+    assert machine.metrics.value("clock_jumps_total") == 2
+    span = machine.clock.span()
+    assert (span.earliest, span.latest) == (machine.true(), machine.true() + 3 * HOUR)
+
+
 async def test_a_store_that_jumps_back_ends_the_doubt_at_once(machine) -> None:
     await machine.clock.look()
     machine.store_jumped = HOUR

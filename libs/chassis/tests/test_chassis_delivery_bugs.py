@@ -155,7 +155,7 @@ async def test_readiness_names_the_destination_and_nothing_of_the_delivery(store
         return ""
 
     said = await eventually(is_said)
-    assert said.startswith("to one: a bug failed 1 deliveries in a row")
+    assert said.startswith("to one: a bug of ours failed 1 in a row")
     assert "two" not in said
     assert "Roe" not in said
     for worker in workers:

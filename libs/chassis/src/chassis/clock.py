@@ -162,10 +162,13 @@ class StoreClock(LoopBase):
         monotonic = line.monotonic
         if self._former is not None:
             former, until = self._former
-            if monotonic >= until or abs(line.at - former.now(monotonic)) <= self._limit:
+            if abs(line.at - former.now(monotonic)) <= self._limit:
                 self._former = None
-                log.info("clock.jump-over", reason="held long enough" if monotonic >= until else "it jumped back")
+                log.info("clock.jump-over", reason="it jumped back")
                 return
+            if monotonic >= until:
+                self._former = None
+                log.info("clock.jump-over", reason="held long enough")
         if self._line is None:
             return
         jump = line.at - self._line.now(monotonic)

@@ -95,7 +95,7 @@ class DeliveryWorker(LoopBase):
         """For readiness. Raises ``StoppedByBugsError`` while the limit of bugs holds the deliveries back."""
         if self._bugs.is_reached:
             raise StoppedByBugsError(
-                f"to {self._destination}: a bug failed {self._bugs.limit} deliveries in a row; the others are kept, "
+                f"to {self._destination}: a bug of ours failed {self._bugs.limit} in a row; the others are kept, "
                 "and one is tried from time to time"
             )
 
