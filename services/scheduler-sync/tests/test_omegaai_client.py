@@ -92,6 +92,18 @@ async def test_a_retry_after_may_be_a_date(server: FakeOmegaAI, client: FhirClie
     assert caught.value.retry_after_seconds == pytest.approx(60, abs=5)
 
 
+@pytest.mark.parametrize("off", [timedelta(hours=5), timedelta(hours=-5)])
+async def test_a_date_of_retry_after_is_read_by_the_servers_clock(
+    server: FakeOmegaAI, client: FhirClient, off: timedelta
+):
+    at = datetime.now(UTC) + off
+    headers = {"Retry-After": format_datetime(at + timedelta(seconds=60)), "Date": format_datetime(at, usegmt=True)}
+    instead(server, "GET", 503, headers)
+    with pytest.raises(Transient) as caught:
+        await client.read("Organization", "1")
+    assert caught.value.retry_after_seconds == 60
+
+
 async def test_what_is_final_names_the_elements_and_not_their_values(server: FakeOmegaAI, client: FhirClient):
     outcome = {"issue": [{"code": "value", "expression": ["Patient.birthDate"], "diagnostics": "Jane Roe 1980"}]}
     instead(server, "POST", 422, body=outcome)

@@ -32,6 +32,10 @@ class StoreUnavailable(Transient):
     """The store does not answer: not the message's fault, so that nothing is dead-lettered or parked for it."""
 
 
+class Withheld(Transient):
+    """We hold it back by a decision of our own: not now, and neither its fault nor the partner's."""
+
+
 class Permanent(Exception):  # noqa: N818
     """It will never work as it is: the message is kept with its reason for a person to look at."""
 

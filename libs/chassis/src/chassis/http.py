@@ -19,6 +19,7 @@ from urllib.parse import urljoin
 import aiohttp
 from yarl import URL
 
+from chassis.clock import utc_now
 from chassis.errors import AccessRefused, NeedsSetup, Transient, UnusableAnswer
 
 SMALL_ANSWER_BYTES: Final = 64 * 2**10
@@ -67,10 +68,19 @@ class Answer:
         if value.isascii() and value.isdecimal():
             return min(float(value[:9]), LONGEST_RETRY_AFTER_SECONDS)
         try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+            seconds = (parsedate_to_datetime(value) - self._said_at).total_seconds()
         except (TypeError, ValueError, OverflowError):
             return None
         return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+    @property
+    def _said_at(self) -> datetime:
+        """The server's own time of the answer, where it gives one: a time in an answer is the server's too."""
+        try:
+            at = parsedate_to_datetime(self.headers.get("Date", ""))
+        except (TypeError, ValueError):
+            return utc_now()
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
     async def json(self) -> Any:
         """The body's value; ValueError when it is no JSON, UnusableAnswer when it holds too much."""

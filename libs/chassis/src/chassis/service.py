@@ -16,7 +16,6 @@ import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -60,7 +59,7 @@ class Service:
     _failed: dict[str, str] = field(default_factory=dict, init=False)
     _waited_for: set[tuple[str, str]] = field(default_factory=set, init=False)
 
-    def app(self) -> Starlette:
+    def app(self) -> Guard:
         """Probes and metrics beside the service's own pages and the console, behind the guard."""
         routes: list[BaseRoute] = [
             Route("/livez", self._livez),
@@ -73,7 +72,7 @@ class Service:
                 Route("/", lambda _request: RedirectResponse("/console")),
                 *self.console.routes(self._health, stalled_seconds=STALLED_SECONDS),
             ]
-        return Starlette(routes=routes, middleware=[Middleware(Guard, http=self.http)])
+        return Guard(Starlette(routes=routes), self.http, service=self.name, metrics=self.metrics)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then stops in order and returns."""

@@ -14,6 +14,7 @@ import structlog
 from chassis.backoff import pause_seconds
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
+from chassis.masking import shown, words_of
 from chassis.metrics import Metrics
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError
@@ -24,6 +25,12 @@ from scheduler_sync.site import Site, SiteFile
 _log = structlog.get_logger(__name__)
 _RETRY_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 1.0
+EQUIPMENT: Final = (
+    "CT", "MR", "MRI", "US", "DX", "CR", "XR", "XA", "NM", "PT", "PET", "DXA", "DEXA", "MG", "RF", "IR", "BMD", "XRAY",
+    "RAY", "ULTRASOUND", "SONO", "MAMMO", "MAMMOGRAPHY", "FLUORO", "FLUOROSCOPY", "ANGIO", "ECHO", "NUCLEAR", "ROOM",
+    "SUITE", "BAY", "UNIT", "SCANNER", "TABLE", "CLINIC", "MOBILE",
+)  # fmt: skip
+"""Words that names of resources are made of: a name that holds one is a machine's or a room's, not a person's."""
 
 
 class ResourceDirectory:
@@ -56,6 +63,8 @@ class ResourceDirectory:
             return found
         if not self._was_filled:
             raise Transient("the resources have not been read from OmegaAI yet")
+        names = (known for _, known in (*self._by_name, *site.resource_aliases.get(facility, {}).items()))
+        name = shown(name, words_of([*names, *EQUIPMENT, *site.facilities]))
         organization = site.facilities[facility].organization
         raise NeedsSetup(
             f"resource {name!r} of {facility} is not a HealthcareService of OmegaAI's organisation {organization}",

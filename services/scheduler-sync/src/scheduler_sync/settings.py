@@ -5,16 +5,17 @@ Read once, in the composition root.
 
 import ssl
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.http import LARGE_ANSWER_BYTES, allowed_origins
-from chassis.settings import DEVELOPMENT_WORDS, ServiceSettings, SettingsError
+from chassis.production import LEAST_CHARACTERS, Demand, is_https, is_secret
+from chassis.settings import ServiceSettings, SettingsError
 from hl7v2.mllp import client_context, server_context
 
+SITE_FILE: Final = Path("deploy/site/northside.yaml")
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -37,6 +38,7 @@ class MllpSettings(BaseModel):
     key_file: Path | None = None
     client_ca_file: Path | None = None
     allow_plaintext: bool = False
+    allow_any_client: bool = False
 
     @model_validator(mode="after")
     def _files_go_together(self) -> "MllpSettings":
@@ -119,27 +121,48 @@ class OmegaAISettings(BaseModel):
         return tuple(host.strip() for host in self.allowed_hosts.split(",") if host.strip())
 
 
+def _asks_senders_who_they_are(settings: "SchedulerSyncSettings") -> bool:
+    return settings.mllp.certificate_file is None or settings.mllp.client_ca_file is not None
+
+
+_DEMANDS: Final = (
+    Demand("omegaai.base_url", "an https address without a user", lambda one: is_https(one.omegaai.base_url)),
+    Demand(
+        "omegaai.allowed_hosts", "https addresses",
+        lambda one: all(scheme == "https" for scheme, _, _ in allowed_origins("https://omegaai", one.omegaai.hosts)),
+    ),
+    Demand("omegaai.client_id", "a name", lambda one: bool(one.omegaai.client_id.strip())),
+    Demand(
+        "omegaai.client_secret",
+        f"one of {LEAST_CHARACTERS} characters or more that is no development default and not the client's id",
+        lambda one: is_secret(one.omegaai.client_secret, not_like=one.omegaai.client_id),
+    ),
+    Demand(
+        "mllp.certificate_file", "TLS on the line from PowerServer", lambda one: one.mllp.certificate_file is not None,
+        waived_by="mllp.allow_plaintext",
+    ),
+    Demand(
+        "mllp.client_ca_file", "the authority of PowerServer's certificate, so that nobody else books",
+        _asks_senders_who_they_are, waived_by="mllp.allow_any_client",
+    ),
+    Demand(
+        "powerserver.tls", "TLS on the line to PowerServer", lambda one: one.powerserver.tls,
+        waived_by="powerserver.allow_plaintext",
+    ),
+    Demand("site_file", "the site's own file, not development's", lambda one: one.site_file != SITE_FILE),
+)  # fmt: skip
+
+
 class SchedulerSyncSettings(ServiceSettings):
     """All of them."""
 
     model_config = SettingsConfigDict(env_prefix="SCHEDULER_SYNC_", env_nested_delimiter="__")
 
-    site_file: Path = Path("deploy/site/northside.yaml")
+    site_file: Path = SITE_FILE
     mllp: MllpSettings = MllpSettings()
     powerserver: PowerServerSettings = PowerServerSettings()
     omegaai: OmegaAISettings = OmegaAISettings()
 
-    def production_problems(self) -> list[str]:
-        """What may not be so in production."""
-        found = super().production_problems()
-        if any(word in self.omegaai.client_secret.get_secret_value().lower() for word in DEVELOPMENT_WORDS):
-            found.append("omegaai.client_secret: production needs one that is not a development default")
-        if urlsplit(self.omegaai.base_url).scheme != "https":
-            found.append("omegaai.base_url: production needs https")
-        if any(scheme != "https" for scheme, _, _ in allowed_origins(self.omegaai.base_url, self.omegaai.hosts)):
-            found.append("omegaai.allowed_hosts: production needs https")
-        if self.mllp.certificate_file is None and not self.mllp.allow_plaintext:
-            found.append("mllp.certificate_file: production needs TLS, or mllp.allow_plaintext=true behind a VPN")
-        if not self.powerserver.tls and not self.powerserver.allow_plaintext:
-            found.append("powerserver.tls: production needs TLS, or powerserver.allow_plaintext=true behind a VPN")
-        return found
+    @classmethod
+    def demands(cls) -> tuple[Demand, ...]:
+        return (*super().demands(), *_DEMANDS)

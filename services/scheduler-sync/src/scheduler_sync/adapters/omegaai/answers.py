@@ -6,9 +6,9 @@ The table stands in docs/architecture/messaging.md. Texts have the OperationOutc
 of a server's words: those may quote a patient.
 """
 
-import re
 from typing import Any, Final
 
+from chassis import masking
 from chassis.errors import AccessRefused, Permanent, Transient, UnusableAnswer
 from chassis.http import Answer
 
@@ -39,8 +39,6 @@ _ABOUT_STATE: Final = frozenset(
 )
 """Codes of http://hl7.org/fhir/issue-type: of what is wrong whatever the message holds."""
 _ABOUT_MESSAGE_IN_CONFLICT: Final = frozenset({"duplicate", "business-rule", "multiple-matches"})
-_PLACE: Final = re.compile(r"[A-Za-z][A-Za-z0-9.:\[\]-]{0,99}")
-_CODE: Final = re.compile(r"[a-z-]{1,30}")
 _MOST_ISSUES: Final = 5
 
 
@@ -126,13 +124,12 @@ def _refuse(status: int, what: str, outcome: Resource) -> None:
 
 
 def _expressions(issues: list[Resource]) -> str:
-    """Where an OperationOutcome points, and its codes; a place that quotes a value is left out."""
+    """Where an OperationOutcome points, and its codes; what may quote a value is masked."""
     found = []
     for issue in issues[:_MOST_ISSUES]:
         places = issue.get("expression") or issue.get("location") or []
         named = [one for one in places if isinstance(one, str)][:_MOST_ISSUES] if isinstance(places, list) else []
-        where = ", ".join(place for place in named if _PLACE.fullmatch(place))
         code = issue.get("code")
-        kind = f"({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
-        found.append(" ".join(part for part in (where, kind) if part))
+        kind = f"({masking.shown(code)})" if isinstance(code, str) else ""
+        found.append(" ".join(part for part in (", ".join(map(masking.place, named)), kind) if part))
     return f": {'; '.join(filter(None, found))}" if any(found) else ""

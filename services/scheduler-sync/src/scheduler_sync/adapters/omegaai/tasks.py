@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ import structlog
 
 from chassis import failpoints
 from chassis.backoff import pause_seconds
+from chassis.clock import Clock, utc_now
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, UnusableAnswer, reason_of
 from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
@@ -78,6 +79,7 @@ class TaskQueue(LoopBase):
         apply: Apply,
         *,
         exclusive: Exclusive | None = None,
+        now: Clock = utc_now,
         poll_seconds: float = 5.0,
         page_size: int = 50,
         metrics: Metrics | None = None,
@@ -89,6 +91,7 @@ class TaskQueue(LoopBase):
         self._client = client
         self._apply = apply
         self._exclusive = exclusive
+        self._now = now
         self._poll_seconds = poll_seconds
         self._page_size = page_size
         self._woken = asyncio.Event()
@@ -223,7 +226,7 @@ class TaskQueue(LoopBase):
         found = dict(zip(wanted, await asyncio.gather(*(self._focus(focus, silent) for focus in wanted)), strict=True))
         items = []
         for task in tasks:
-            now = datetime.now(UTC)
+            now = self._now()
             item = TaskItem(task.id, now)
             if task.focus_type == "Appointment":
                 item = self._item(task, found[task.focus_id], now)

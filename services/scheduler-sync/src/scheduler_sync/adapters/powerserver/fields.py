@@ -7,6 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from chassis.errors import Malformed, NeedsSetup
+from chassis.masking import shown, words_of
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, PatientIdentifier, Sex, Unsaid
 from scheduler_sync.domain.statuses import WorkflowStep
@@ -75,8 +76,9 @@ def _identifiers(segment: Segment, site: SiteFile) -> tuple[PatientIdentifier, .
     if not identifiers and not unknown:
         raise Malformed("PID-3 is missing", location="PID-3", code=REQUIRED_FIELD_MISSING)
     if not identifiers:
+        issuer = shown(unknown, words_of([*site.issuers, *site.facilities]))
         raise NeedsSetup(
-            f"PID-3.4: the issuer of patient id {unknown!r} is not in the site file", setting=f"issuers.{unknown}"
+            f"PID-3.4: the issuer of patient id {issuer!r} is not in the site file", setting=f"issuers.{issuer}"
         )
     return tuple(identifiers)
 
@@ -94,6 +96,7 @@ def facility(message: Message, site: SiteFile, paths: Sequence[str]) -> tuple[st
         if code is not None:
             found = site.facilities.get(code)
             if found is None:
+                code = shown(code, words_of(site.facilities))
                 raise NeedsSetup(f"{path}: facility {code!r} is not in the site file", setting=f"facilities.{code}")
             return code, found
     raise Malformed(f"{paths[0]}: no facility is given", location=paths[0], code=REQUIRED_FIELD_MISSING)
@@ -108,12 +111,14 @@ def step(message: Message, path: str, site: SiteFile) -> WorkflowStep | None:
         wanted = (name or value or "").upper()
         number = next((number for known, number in site.status_names.items() if known.upper() == wanted), None)
         if number is None:
+            wanted = shown(name or value or "", words_of([*site.status_names, *site.statuses.values()]))
             raise NeedsSetup(
                 f"{path}: status name {wanted!r} is not in the site file", setting=f"status_names.{wanted}"
             )
         return site.statuses[number]
     found = site.statuses.get(int(value))
     if found is None:
+        value = shown(value)
         raise NeedsSetup(f"{path}: status {value} is not in the site file", setting=f"statuses.{value}")
     return found
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
+from chassis import masking
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import AccessRefused, Permanent, Transient
 from hl7v2 import Ack, AckError
@@ -22,15 +23,12 @@ from scheduler_sync.domain.statuses import WorkflowStep, sets_powerserver_back
 NOT_SENT: Final = "not sent"
 """In place of an acknowledgement's code."""
 
-
 _LINE_CODES: Final = frozenset({"200", "201", "202", "203"})
 """HL7 table 0357: it does not take this message type, event, processing id or version, whatever the message says."""
 _PASSING_CODES: Final = frozenset({"206"})
 _LINE_PLACE: Final = re.compile(r"MSH(\[1\])?-(3|4|5|6|8|9|11|12)\b.*")
 """Who sends what to whom: the same in every message of the line."""
 _LINE_SETTING: Final = "PowerServer's HL7 interface for this line, or site and facility names in the site file"
-_PLACE: Final = re.compile(r"[A-Z][A-Z0-9]{2}[-.\[\]0-9]{0,24}")
-_CODE: Final = re.compile(r"[0-9]{1,5}")
 _MOST_ERRORS: Final = 5
 
 
@@ -113,10 +111,10 @@ def _is_about_the_line(error: AckError) -> bool:
 
 def _found(errors: Sequence[AckError]) -> str:
     """Where and which code. The partner's own words may name the patient, also where a place or a code belongs."""
-    said = []
-    for error in errors[:_MOST_ERRORS]:
-        place = error.location if _PLACE.fullmatch(error.location) else "message"
-        said.append(f"{place} code {error.code if _CODE.fullmatch(error.code) else 'unknown'}")
+    said = [
+        f"{masking.place(error.location or 'message')} code {masking.shown(error.code)}"
+        for error in errors[:_MOST_ERRORS]
+    ]
     return "; ".join(said) or "no ERR"
 
 
