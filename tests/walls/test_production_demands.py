@@ -124,6 +124,7 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
         "https://blume.example:port", "https://[blume.example",
     ]],
     ("notifier", "map_url", {"MAP_URL": "http://maps.example/{address}"}),
+    ("scheduler-sync", "omegaai.allowed_hosts", {"OMEGAAI__ALLOWED_HOSTS": "http://hub.example.org"}),
     *[("scheduler-sync", "omegaai.base_url", {"OMEGAAI__BASE_URL": value}) for value in [
         None, "http://omegaai.example", "https://suite:word@omegaai.example", "https://", "HTTPS//omegaai.example",
     ]],
@@ -178,7 +179,9 @@ def started(monkeypatch, service: str, change: Mapping[str, str | None]) -> Serv
 def test_a_broken_demand_is_refused_and_named(monkeypatch, service, setting, change) -> None:
     with pytest.raises(SettingsError) as refused:
         started(monkeypatch, service, change)
-    assert {problem.split(":")[0] for problem in refused.value.problems} == {setting}
+    prefix = str(SERVICES[service].model_config["env_prefix"])
+    names = {problem.split(":")[0].removeprefix(prefix) for problem in refused.value.problems}
+    assert {name.lower().replace("__", ".") if name != setting else name for name in names} == {setting}
     for value in change.values():
         if value and value.strip() not in {"", "development"} and setting.endswith(("url", "password", "secret")):
             assert value not in str(refused.value)

@@ -239,7 +239,7 @@ def test_the_machines_clock_is_asked_where_it_decides_nothing_and_nowhere_else()
     assert found == {
         "clock.py",
         "ack.py",  # the time in an acknowledgement's header
-        "client.py",  # where a server that asks for a pause until a date does not say what time it has
+        "http.py",  # where a server that asks for a pause until a date does not say what time it has
         "identifiers.py",  # ids, by whose order nothing is decided
         "testing.py",
         "testing_certificates.py",

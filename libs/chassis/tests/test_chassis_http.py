@@ -5,8 +5,6 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import aiohttp
 import pytest
@@ -197,7 +195,7 @@ async def test_silence_and_refusal_are_transient(session: aiohttp.ClientSession)
         ("7", 7.0), ("0", 0.0), ("99999", LONGEST_RETRY_AFTER_SECONDS), ("9" * 400, LONGEST_RETRY_AFTER_SECONDS),
         ("nan", None), ("inf", None), ("-5", None), ("soon", None), ("", None), ("٣", None),
         ("Mon, 01 Jan 0001 00:00:00 GMT", 0.0), ("Mon, 99 Foo 99999 00:00:00 GMT", None),
-        (format_datetime(datetime.now(UTC) - timedelta(days=1)), 0.0),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0.0),
     ],
 )  # fmt: skip
 def test_retry_after_is_a_pause_or_nothing(given: str, seconds: float | None) -> None:

@@ -204,7 +204,7 @@ POWERSERVER = [
     ("AR", [("207", "")], FINAL, "207"),
     ("AR", [], FINAL, "no ERR"),
     ("CR", [], FINAL, "no ERR"),
-    ("AR", [("Jane Roe", "PID-5")], FINAL, "PID-5 code unknown"),
+    ("AR", [("Jane Roe", "PID-5")], FINAL, "PID-5 code [masked]"),
 ]
 SIU = b"MSH|^~\\&|SUITE|N|PS|N|20261130||SIU^S14|M1|P|2.5.1\rSCH|1\r"
 

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.http import LARGE_ANSWER_BYTES, allowed_origins
@@ -87,6 +87,10 @@ class PowerServerSettings(BaseModel):
             raise _unusable("POWERSERVER", error) from error
 
 
+def _between_commas(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 class OmegaAISettings(BaseModel):
     """OmegaAI's address and the client that the suite is registered as.
 
@@ -106,19 +110,25 @@ class OmegaAISettings(BaseModel):
     allowed_hosts: str = ""
     largest_answer_bytes: Annotated[int, Field(ge=64 * 2**10, le=256 * 2**20)] = LARGE_ANSWER_BYTES
 
-    @model_validator(mode="after")
-    def _addresses_are_some(self) -> "OmegaAISettings":
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
         try:
-            allowed_origins(self.base_url)
+            allowed_origins(value)
         except ValueError:
-            raise ValueError("base_url: give scheme, host and path alone (https://host), without a login") from None
-        allowed_origins(self.base_url, self.hosts)
-        return self
+            raise ValueError("give scheme, host and path alone, without a login") from None
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        allowed_origins("https://omegaai", _between_commas(value))
+        return value
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """``allowed_hosts``, one by one."""
-        return tuple(host.strip() for host in self.allowed_hosts.split(",") if host.strip())
+        return _between_commas(self.allowed_hosts)
 
 
 def _asks_senders_who_they_are(settings: "SchedulerSyncSettings") -> bool:
