@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
+import structlog
 import uvloop
 from aiokafka.errors import KafkaError
 
-from chassis import dead_letters, deliveries, hl7_inbound, listing, parking, telemetry, topics
+from chassis import cli_retry, dead_letters, deliveries, hl7_inbound, listing, parking, telemetry, topics
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from chassis.service import Service
 
 S = TypeVar("S", bound=ServiceSettings)
+log = structlog.get_logger(__name__)
 Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
 MOST_LISTED = 100_000
 
@@ -58,6 +60,8 @@ class ServiceDefinition(Generic[S]):
     settings_type: type[S]
     build: Callable[[S], Awaitable["Service"]]
     migrations: Path
+    destinations: Sequence[str] = ()
+    """The partners that it delivers to."""
     replay_hl7: Callable[[S, Store, UUID, str], Awaitable[str]] | None = None
     """Processes a kept HL7 message again; only of a service that hears HL7."""
     extra: Mapping[str, ExtraCommand] = field(default_factory=dict)
@@ -131,11 +135,9 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     listed = _listing(add("list", "the newest", _deliveries_list, outgoing))
     listed.add_argument("--state", choices=("pending", "done", "dead", "dropped"), help="only these")
     listed.add_argument("--destination", help="only to this partner")
-    for name, words, run in (
-        ("retry", "send it now, with the same idempotency key", _deliveries_retry),
-        ("drop", "give it up", _deliveries_drop),
-    ):
-        _acting(_identified(add(name, words, run, outgoing)))
+    words = "send a dead or waiting one now, or all dead ones to a partner; with the same idempotency keys"
+    cli_retry.arguments(_acting(add("retry", words, cli_retry.run, outgoing)))
+    _acting(_identified(add("drop", "give it up", _deliveries_drop, outgoing)))
 
     if definition.replay_hl7 is not None:
         setup = _group(commands, "needs-setup", "HL7 messages that wait for a setting, or failed")
@@ -190,6 +192,8 @@ def _extra(extra: ExtraCommand) -> Callable[..., Awaitable[int]]:
 
 async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     telemetry.configure(definition.name, settings.telemetry)
+    for demand in settings.waived():
+        log.warning("production.waived", setting=demand.setting, by=demand.waived_by)
     service = await definition.build(settings)
     await service.run()
     telemetry.shut_down()
@@ -213,11 +217,20 @@ async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings
 
 async def _topics(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     kafka = settings.kafka
+    is_production = settings.environment == "production"
+    if is_production and kafka.replication_factor < topics.LEAST_COPIES:
+        least = topics.LEAST_COPIES
+        raise SettingsError(
+            [f"kafka.replication_factor: production needs {least} or more for topics that are made here"]
+        )
     made = await topics.ensure(
         kafka.client_keywords(), prefix=kafka.topic_prefix, replication_factor=kafka.replication_factor
     )
     for name in made:
         print(f"created {name}")
+    if is_production:
+        for line in await topics.weaknesses(kafka.client_keywords(), prefix=kafka.topic_prefix):
+            print(f"warning: {line}: with one broker lost, acknowledged events may be lost", file=sys.stderr)
     print(f"{definition.name}: {len(made)} topics created" if made else f"{definition.name}: all topics are there")
     return 0
 
@@ -284,12 +297,6 @@ async def _deliveries_list(_d: ServiceDefinition[Any], settings: ServiceSettings
             store, state=options.state, destination=options.destination, limit=options.limit
         )
     return _list(rows, _delivery_line, options, one="delivery", many="deliveries")
-
-
-async def _deliveries_retry(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
-    async with _store(settings) as store:
-        done = await deliveries.retry_delivery(store, options.id, actor=options.actor)
-    return _did(done, "delivery", options.id, "is sent now")
 
 
 async def _deliveries_drop(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:

@@ -1,19 +1,13 @@
 """The two ways in which handling a message may fail. Anything else that a handler raises is a bug and is kept as one.
 
 Texts name settings, segments and elements, never a patient's data: they reach logs, dead-letter lists and partners.
-So they are short, whatever was put into them: ``shown`` cuts a value that a text quotes, and the error cuts the rest.
+So they are short, whatever was put into them: ``masking.shown`` masks a value that is no code, the error cuts the rest.
 """
 
 from typing import Final
 
-LONGEST_SHOWN: Final = 60
 LONGEST_REASON: Final = 500
 LONGEST_PLACE: Final = 200
-
-
-def shown(value: str) -> str:
-    """A code or name out of a message as a text may quote it: its first 60 characters, none that cannot be stored."""
-    return _cut(value, LONGEST_SHOWN)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -30,8 +24,27 @@ class Transient(Exception):  # noqa: N818 (the word is the decision it asks for)
         self.retry_after_seconds = retry_after_seconds
 
 
+class AccessRefused(Transient):
+    """A partner refuses us, or its state does: nothing is wrong with this message, and all others would fare the same.
+
+    It waits, with long pauses, until a person has put right what ``setting`` names; the reason names it too.
+    """
+
+    def __init__(self, reason: str, *, setting: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{reason}; to be put right: {setting}", retry_after_seconds=retry_after_seconds)
+        self.setting = setting
+
+
+class UnusableAnswer(Transient):
+    """A partner's answer has no end, nests too deeply, repeats itself or is not what it has to be."""
+
+
 class StoreUnavailable(Transient):
     """The store does not answer: not the message's fault, so that nothing is dead-lettered or parked for it."""
+
+
+class Withheld(Transient):
+    """We hold it back by a decision of our own: not now, and neither its fault nor the partner's."""
 
 
 class Permanent(Exception):  # noqa: N818

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -29,8 +29,9 @@ import structlog
 from opentelemetry.trace import Span
 
 import contracts
-from chassis import failpoints, tracing
+from chassis import failpoints, masking, tracing
 from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
+from chassis.clock import Clock, utc_now
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
@@ -256,6 +257,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         prefetch: Callable[[W, Sequence[InboundHl7]], Awaitable[None]],
         handle: Callable[[W, InboundHl7], Awaitable[R]],
         metrics: Metrics,
+        now: Clock = utc_now,
         ssl: tls.SSLContext | None = None,
         limits: MllpLimits | None = None,
     ) -> None:
@@ -266,6 +268,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._metrics = metrics
         self._large = asyncio.Lock()
         self._told_at: dict[EventName, float] = {}
+        self._now = now
         for code in ("AA", "AE", "AR"):
             metrics.count("hl7_received_total", 0, code=code)  # an alarm sees the first one only if it was 0 before
         for reason in _REFUSALS.values():
@@ -317,7 +320,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
 
     async def accept(self, raw: bytes, _peer: Peer | None = None) -> bytes:
         """One message in, its acknowledgement out."""
-        received_at = datetime.now(UTC)
+        received_at = self._now()
         if len(raw) <= LARGE_BYTES:
             try:
                 item = InboundHl7.of(raw, received_at)
@@ -497,8 +500,8 @@ FROM hl7_journal WHERE ($1::text[] IS NULL OR state = ANY($1)) ORDER BY received
 
 
 async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[Any]:
-    """The newest messages with what became of them; no content."""
-    return list(await store.pool.fetch(_LIST, list(states) if states else None, limit))
+    """The newest messages with what became of them; no content, and of their headers only what is a code."""
+    return [masking.listed(row) for row in await store.pool.fetch(_LIST, list(states) if states else None, limit)]
 
 
 async def replay(store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str) -> str:

@@ -37,6 +37,7 @@ class ChassisTables:
     inbox: type[Any]
     outbox: type[Any]
     deliveries: type[Any]
+    delivery_bugs: type[Any]
     dead_letters: type[Any]
     parked_keys: type[Any]
     parked_messages: type[Any]
@@ -86,6 +87,13 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         traceparent: str | None
         created_at: datetime
         done_at: datetime | None
+
+    class DeliveryBugs(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "delivery_bugs"
+        destination: str = Field(primary_key=True)
+        in_a_row: int
+        reason: str
+        at: datetime
 
     class DeadLetters(base, table=True):  # type: ignore[valid-type,misc,call-arg]
         __tablename__ = "dead_letters"
@@ -150,4 +158,6 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         subject: str
         detail: str
 
-    return ChassisTables(Inbox, Outbox, Deliveries, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit)
+    return ChassisTables(
+        Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit
+    )

@@ -1,13 +1,17 @@
 """Kafka topics: created by a job from the contracts, verified by whoever uses them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from contracts.topics import TOPICS
+
+LEAST_COPIES: Final = 2
+"""Of a partition, acknowledged before a record counts as sent: one broker may be lost."""
 
 
 class TopicsError(RuntimeError):
@@ -63,3 +67,31 @@ async def verify(connection: Mapping[str, Any], names: Iterable[str], *, prefix:
                 )
     finally:
         await admin.close()
+
+
+async def weaknesses(connection: Mapping[str, Any], *, prefix: str = "") -> list[str]:
+    """A line for each of the contracts' topics from which the loss of one broker may take acknowledged records."""
+    admin = AIOKafkaAdminClient(**connection, request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS)
+    await admin.start()
+    try:
+        names = [prefix + name for name in TOPICS]
+        described = await admin.describe_topics(names)
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    finally:
+        await admin.close()
+    configs = {
+        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
+        for answer in answers
+        for resource in answer.resources
+    }
+    found = []
+    for topic in described:
+        name, config = topic["topic"], configs.get(topic["topic"], {})
+        copies = min((len(partition["replicas"]) for partition in topic["partitions"]), default=0)
+        if copies < LEAST_COPIES:
+            found.append(f"topic {name}: {copies} copy of a partition, {LEAST_COPIES} or more are needed")
+        if int(config.get("min.insync.replicas") or 1) < LEAST_COPIES:
+            found.append(f"topic {name}: min.insync.replicas is below {LEAST_COPIES}")
+        if config.get("unclean.leader.election.enable") == "true":
+            found.append(f"topic {name}: unclean.leader.election.enable is true")
+    return found

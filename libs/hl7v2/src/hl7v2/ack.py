@@ -25,6 +25,7 @@ _LONGEST_COPIED_BYTES: Final = 800  # 199 characters (MSH-10 from version 2.7 on
 _KEPT_BYTES: Final = 200
 _LONGEST_CODE: Final = 20
 _MOST_ERRORS: Final = 20
+"""Nobody reads more, and an answer of nothing but errors would cost seconds."""
 _ERROR_TABLE: Final = "HL70357"
 _NOT_TO_ANSWER: Final = re.compile(rb"[\r\n\x00]")
 """What a refused request's header may hold and no message can."""

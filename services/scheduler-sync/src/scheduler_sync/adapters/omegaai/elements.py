@@ -4,6 +4,7 @@ Seen in its payloads: codes in upper case, empty strings for absent elements, re
 ``urn:uuid`` without the colon, numbers and booleans as text, foreign properties (which are not looked at).
 """
 
+import json
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -60,6 +61,21 @@ def items(parent: Json, name: str) -> list[Json]:
     if isinstance(value, dict):
         return [value]
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def storable(value: Any, path: str) -> None:
+    """Malformed at ``path`` when some text in it cannot be kept: a NUL, half of a surrogate pair."""
+    written = json.dumps(value, ensure_ascii=False).replace("\\\\", "")  # a backslash that is meant as one
+    if "\\u0000" in written or not _is_unicode(written):
+        raise malformed(path, "holds a character that cannot be kept")
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def child(parent: Json, name: str) -> Json:

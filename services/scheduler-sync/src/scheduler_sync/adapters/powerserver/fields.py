@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from chassis.errors import Malformed, NeedsSetup, shown
+from chassis.errors import Malformed, NeedsSetup
+from chassis.masking import shown, words_of
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from scheduler_sync.domain.numbers import whole_number
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, PatientIdentifier, Sex, Unsaid
@@ -94,9 +95,9 @@ def _identifiers(segment: Segment, site: SiteFile) -> tuple[PatientIdentifier, .
     if not identifiers and not unknown:
         raise Malformed("PID-3 is missing", location="PID-3", code=REQUIRED_FIELD_MISSING)
     if not identifiers:
+        issuer = shown(unknown, words_of([*site.issuers, *site.facilities]))
         raise NeedsSetup(
-            f"PID-3.4: the issuer of patient id {shown(unknown)!r} is not in the site file",
-            setting=f"issuers.{shown(unknown)}",
+            f"PID-3.4: the issuer of patient id {issuer!r} is not in the site file", setting=f"issuers.{issuer}"
         )
     return tuple(identifiers)
 
@@ -114,9 +115,8 @@ def facility(message: Message, site: SiteFile, paths: Sequence[str]) -> tuple[st
         if code is not None:
             found = site.facilities.get(code)
             if found is None:
-                raise NeedsSetup(
-                    f"{path}: facility {shown(code)!r} is not in the site file", setting=f"facilities.{shown(code)}"
-                )
+                code = shown(code, words_of(site.facilities))
+                raise NeedsSetup(f"{path}: facility {code!r} is not in the site file", setting=f"facilities.{code}")
             return code, found
     raise Malformed(f"{paths[0]}: no facility is given", location=paths[0], code=REQUIRED_FIELD_MISSING)
 
@@ -130,15 +130,17 @@ def step(message: Message, path: str, site: SiteFile) -> WorkflowStep | None:
         wanted = (name or value or "").upper()
         number = next((number for known, number in site.status_names.items() if known.upper() == wanted), None)
         if number is None:
+            wanted = shown(name or value or "", words_of([*site.status_names, *site.statuses.values()]))
             raise NeedsSetup(
-                f"{path}: status name {shown(wanted)!r} is not in the site file",
-                setting=f"status_names.{shown(wanted)}",
+                f"{path}: status name {wanted!r} is not in the site file",
+                setting=f"status_names.{wanted}",
             )
         return site.statuses[number]
     number = whole_number(value)
     found = None if number is None else site.statuses.get(number)
     if found is None:
-        raise NeedsSetup(f"{path}: status {shown(value)} is not in the site file", setting=f"statuses.{shown(value)}")
+        value = shown(value)
+        raise NeedsSetup(f"{path}: status {value} is not in the site file", setting=f"statuses.{value}")
     return found
 
 
