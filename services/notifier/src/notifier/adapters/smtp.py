@@ -259,7 +259,7 @@ def _refused(code: int, message: str, command: str) -> NoReturn:
         raise AccessRefused(answer, setting=_SENDER)
     if subject == 7 and _is_ours(command, detail, message):
         raise AccessRefused(answer, setting=_RELAY)
-    if status is None and command == "RCPT" and re.search(r"relay", message, re.IGNORECASE):
+    if status is None and command == "RCPT" and "relay" in message.lower():
         raise AccessRefused(answer, setting=_RELAY)
     raise Permanent(answer)
 
