@@ -28,7 +28,7 @@ async def open_store(url: str, *, pool_size: int = 10) -> Store:
     """A store with the chassis' tables and one of the service's own."""
     store = await Store.open(StoreSettings(url=url, pool_size=pool_size))
     async with store.pool.acquire() as connection:
-        await connection.execute(schema.all_sql())
+        await connection.execute(schema.whole())
         await connection.execute(CREATE)
     return store
 

@@ -4,29 +4,36 @@ Every command says in its last line what happened. Exit codes: 0 done; 1 not don
 """
 
 import argparse
-import asyncio
 import getpass
 import os
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
+import structlog
 import uvloop
 from aiokafka.errors import KafkaError
 
-from chassis import dead_letters, deliveries, hl7_inbound, listing, missed, parking, resend, telemetry, topics
-from chassis.clock import utc_now
+from chassis import (
+    cli_resend,
+    cli_retry,
+    dead_letters,
+    deliveries,
+    hl7_inbound,
+    listing,
+    missed,
+    parking,
+    telemetry,
+    topics,
+)
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store
 from chassis.transaction import Transaction
-from contracts.topics import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,9 +41,9 @@ if TYPE_CHECKING:
     from chassis.service import Service
 
 S = TypeVar("S", bound=ServiceSettings)
+log = structlog.get_logger(__name__)
 Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
 MOST_LISTED = 100_000
-RESEND_PATIENCE_SECONDS = 60.0
 
 
 def logged_in_user() -> str:
@@ -64,6 +71,8 @@ class ServiceDefinition(Generic[S]):
     settings_type: type[S]
     build: Callable[[S], Awaitable["Service"]]
     migrations: Path
+    destinations: Sequence[str] = ()
+    """The partners that it delivers to."""
     replay_hl7: Callable[[S, Store, UUID, str], Awaitable[str]] | None = None
     """Processes a kept HL7 message again; only of a service that hears HL7."""
     extra: Mapping[str, ExtraCommand] = field(default_factory=dict)
@@ -137,19 +146,13 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     listed = _listing(add("list", "the newest", _deliveries_list, outgoing))
     listed.add_argument("--state", choices=("pending", "done", "dead", "dropped"), help="only these")
     listed.add_argument("--destination", help="only to this partner")
-    for name, words, run in (
-        ("retry", "send it now, with the same idempotency key", _deliveries_retry),
-        ("drop", "give it up", _deliveries_drop),
-    ):
-        _acting(_identified(add(name, words, run, outgoing)))
+    words = "send a dead or waiting one now, or all dead ones to a partner; with the same idempotency keys"
+    cli_retry.arguments(_acting(add("retry", words, cli_retry.run, outgoing)))
+    _acting(_identified(add("drop", "give it up", _deliveries_drop, outgoing)))
 
     outbox = _group(commands, "outbox", "events on their way to Kafka")
-    again = _acting(
-        add("resend", "send events again that Kafka has lost; readers drop what they know", _resend, outbox)
-    )
-    again.add_argument("--since", required=True, help="what was sent since: 30m, 2h, 3d, or 2026-11-30T10:15:00Z")
-    again.add_argument("--topic", choices=sorted(TOPICS), help="only this topic, without the installation's prefix")
-    again.add_argument("--yes", action="store_true", help="do not ask")
+    words = "send events again that Kafka has lost; readers drop what they know"
+    cli_resend.arguments(_acting(add("resend", words, cli_resend.run, outbox)))
 
     gone = _group(commands, "missed", "records and revisions that a consumer did not get")
     _listing(add("list", "what nobody has acknowledged, newest first", _missed_list, gone))
@@ -210,6 +213,8 @@ def _extra(extra: ExtraCommand) -> Callable[..., Awaitable[int]]:
 
 async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     telemetry.configure(definition.name, settings.telemetry)
+    for demand in settings.waived():
+        log.warning("production.waived", setting=demand.setting, by=demand.waived_by)
     service = await definition.build(settings)
     await service.run()
     telemetry.shut_down()
@@ -233,11 +238,20 @@ async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings
 
 async def _topics(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     kafka = settings.kafka
+    is_production = settings.environment == "production"
+    if is_production and kafka.replication_factor < topics.LEAST_COPIES:
+        least = topics.LEAST_COPIES
+        raise SettingsError(
+            [f"kafka.replication_factor: production needs {least} or more for topics that are made here"]
+        )
     made = await topics.ensure(
         kafka.client_keywords(), prefix=kafka.topic_prefix, replication_factor=kafka.replication_factor
     )
     for name in made:
         print(f"created {name}")
+    if is_production:
+        for line in await topics.weaknesses(kafka.client_keywords(), prefix=kafka.topic_prefix):
+            print(f"warning: {line}: with one broker lost, acknowledged events may be lost", file=sys.stderr)
     print(f"{definition.name}: {len(made)} topics created" if made else f"{definition.name}: all topics are there")
     return 0
 
@@ -249,54 +263,6 @@ async def _store(settings: ServiceSettings) -> "AsyncIterator[Store]":
         yield store
     finally:
         await store.close()
-
-
-async def _resend(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
-    now = utc_now()
-    try:
-        since = resend.since_of(options.since, now)
-    except (ValueError, OverflowError) as error:
-        print(f"--since: {error}", file=sys.stderr)
-        return EXIT_BAD_SETTING
-    if now - since > timedelta(days=settings.retention.outbox_days):
-        print(f"the outbox keeps {settings.retention.outbox_days:g} days: what is older cannot be sent again")
-    async with _store(settings) as store:
-        found = await resend.count(store, since, options.topic)
-        for topic, number in found.items():
-            print(f"{number:9} {topic}")
-        total = sum(found.values())
-        if not total:
-            print(f"{definition.name}: no event was sent since {listing.moment(since)} UTC", file=sys.stderr)
-            return 1
-        if not options.yes and not _agreed(f"send {total} events since {listing.moment(since)} UTC again? [y/N] "):
-            print(f"{definition.name}: nothing was sent again")
-            return 1
-        marked = await resend.resend(store, since, options.topic, actor=options.actor)
-        unsent = await _until_sent(store, marked)
-    if unsent:
-        print(f"{definition.name}: {unsent} events still wait: does the service run, is Kafka there?", file=sys.stderr)
-        return 1
-    print(f"{definition.name}: {marked.number} events sent again")
-    return 0
-
-
-def _agreed(question: str) -> bool:
-    try:
-        return input(question).strip().lower() in {"y", "yes"}
-    except EOFError:
-        print("nobody to ask: --yes", file=sys.stderr)
-        return False
-
-
-async def _until_sent(store: Store, marked: resend.Marked) -> int:
-    """Shows how the relay gets on. Returns how many are left when it did not for ``RESEND_PATIENCE_SECONDS``."""
-    before, moved_at = marked.number, time.monotonic()
-    while (unsent := await resend.left(store, marked)) and time.monotonic() - moved_at < RESEND_PATIENCE_SECONDS:
-        if unsent != before:
-            before, moved_at = unsent, time.monotonic()
-            print(f"{unsent:9} left")
-        await asyncio.sleep(1)
-    return unsent
 
 
 async def _missed_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
@@ -370,12 +336,6 @@ async def _deliveries_list(_d: ServiceDefinition[Any], settings: ServiceSettings
             store, state=options.state, destination=options.destination, limit=options.limit
         )
     return _list(rows, _delivery_line, options, one="delivery", many="deliveries")
-
-
-async def _deliveries_retry(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
-    async with _store(settings) as store:
-        done = await deliveries.retry_delivery(store, options.id, actor=options.actor)
-    return _did(done, "delivery", options.id, "is sent now")
 
 
 async def _deliveries_drop(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:

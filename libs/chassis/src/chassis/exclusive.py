@@ -16,6 +16,7 @@ from chassis.metrics import GaugeName, Metrics
 from chassis.store import (
     COMMAND_TIMEOUT_SECONDS,
     CONNECT_TIMEOUT_SECONDS,
+    SESSION_SETTINGS,
     STATEMENT_LIFETIME_SECONDS,
     UNAVAILABLE,
     Store,
@@ -89,6 +90,7 @@ class Exclusive:
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
             server_settings={
+                **SESSION_SETTINGS,
                 "application_name": f"suite-{self._name}",
                 # A holder that is gone without a word loses the lock within seconds.
                 "tcp_keepalives_idle": "1",

@@ -12,7 +12,6 @@ before any later one of its aggregate leaves, whichever relay sends it.
 
 import asyncio
 import struct
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 
 from chassis import failpoints, tracing
 from chassis.backlog import Backlog
+from chassis.clock import Clock, utc_now
 from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
@@ -72,12 +72,20 @@ class Relay(LoopBase):
     """Sends one service's outbox. Run one per process: the others stand by and take over within seconds."""
 
     def __init__(
-        self, store: Store, kafka: KafkaConnection, metrics: Metrics, *, poll_seconds: float = POLL_SECONDS
+        self,
+        store: Store,
+        kafka: KafkaConnection,
+        metrics: Metrics,
+        *,
+        now: Clock = utc_now,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
+        """``now`` is the time that Kafka keeps records by: a wrong one would let it forget them too early."""
         super().__init__()
         self._store = store
         self._kafka = kafka
         self._metrics = metrics
+        self._now = now
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._missing_topic: str | None = None
@@ -175,7 +183,7 @@ class Relay(LoopBase):
                     turn = await self._hand_over(producer, following)
                 finally:
                     await marking
-            self._metrics.observe("outbox_lag_seconds", max(0.0, time.time() - rows[0]["due_at"].timestamp()))
+            self._metrics.observe("outbox_lag_seconds", max(0.0, (self._now() - rows[0]["due_at"]).total_seconds()))
             if not following:
                 return len(rows) == BATCH_ROWS or len(acknowledged) < len(rows), refused
             rows = following
@@ -244,11 +252,12 @@ class Relay(LoopBase):
         Returns the batch's acknowledgement and the rows in it.
         """
         builder, number = producer.create_batch(), 0
+        at = int(self._now().timestamp() * 1000)
         for row in lot:
             headers = [(name, value.encode()) for name, value in orjson.loads(row["headers"]).items()]
             if row["traceparent"]:
                 headers.append(("traceparent", row["traceparent"].encode()))
-            if builder.append(timestamp=None, key=row["key"], value=row["value"], headers=headers) is None:
+            if builder.append(timestamp=at, key=row["key"], value=row["value"], headers=headers) is None:
                 break
             number += 1
         if number:

@@ -3,10 +3,9 @@
 Rows go in the order of their ids, the older ones before what is new; the readers' inboxes drop what they know.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from chassis.store import Store
@@ -14,7 +13,6 @@ from chassis.transaction import OUTBOX_CHANNEL, Transaction
 
 LONGEST_SECONDS: Final = 900.0
 """A week's events of a large site are a million rows: one transaction, so that none leaves before an older one."""
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _COUNT: Final = """
 SELECT topic, count(*) AS number FROM outbox WHERE sent_at >= $1 AND ($2::text IS NULL OR topic = $2)
@@ -36,16 +34,6 @@ class Marked:
 
     number: int
     last_id: int
-
-
-def since_of(text: str, now: datetime) -> datetime:
-    """A time such as ``2026-11-30T10:15:00Z``, or how long ago: ``90s``, ``30m``, ``2h``, ``3d``. ValueError."""
-    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    since = datetime.fromisoformat(text)
-    if since.tzinfo is None:
-        raise ValueError(f"{text!r} needs a time zone, such as Z for UTC")
-    return since.astimezone(UTC)
 
 
 async def count(store: Store, since: datetime, topic: str | None = None) -> Mapping[str, int]:

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -23,6 +24,14 @@ STATEMENT_LIFETIME_SECONDS = 0
 """Of a prepared statement: as long as its connection. Else asyncpg sets a timer for each, which keeps the context of
 whoever asked first, and with that a whole batch. Postgres plans anew by itself when statistics change.
 """
+
+SESSION_SETTINGS: Final = {
+    # An acknowledged message is on disk, and on the standby where one is synchronous, whatever the role is set to.
+    "synchronous_commit": "on",
+    "default_transaction_isolation": "read committed",
+    "log_parameter_max_length_on_error": "0",
+}
+"""What every session of ours asks for at its start; that counts for more than what role, database or server say."""
 
 UNAVAILABLE = (
     OSError,
@@ -57,7 +66,8 @@ def no_answer(error: BaseException) -> StoreUnavailable:
 def unavailable(url: str, error: BaseException) -> StoreUnavailable:
     """``error``, met while connecting, in words: which server and database, and why; never the password."""
     parts = urlsplit(url)
-    place = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+    hosts = parts.netloc.rpartition("@")[2].split(",")  # several may stand there, for a primary and its standbys
+    place = ",".join(host if ":" in host else f"{host}:5432" for host in hosts) + parts.path
     if isinstance(error, REFUSED):
         return StoreUnavailable(f"the store {place} refuses us: {error}")
     return StoreUnavailable(f"the store {place} does not answer: {type(error).__name__}")
@@ -73,7 +83,7 @@ def sqlalchemy_engine(url: str, **options: Any) -> "AsyncEngine":
 
     async def connect() -> "asyncpg.Connection":
         try:
-            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
+            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=SESSION_SETTINGS)
         except (*UNAVAILABLE, *REFUSED) as error:
             raise unavailable(url, error) from error
 
@@ -150,6 +160,7 @@ class Store:
                 reset=_as_it_is,
                 connection_class=kind,
                 server_settings={
+                    **SESSION_SETTINGS,
                     "application_name": "suite",
                     "jit": "off",
                     "max_parallel_workers_per_gather": "0",  # one count may not take all processors
@@ -179,6 +190,11 @@ class Store:
                 await connection.fetchval("SELECT 1")
         except UNAVAILABLE as error:
             raise no_answer(error) from error
+
+    async def now(self) -> datetime:
+        """The store's own time."""
+        at: datetime = await self.pool.fetchval("SELECT clock_timestamp()")
+        return at
 
     async def close(self) -> None:
         if self._engine is not None:

@@ -37,6 +37,7 @@ class ChassisTables:
     inbox: type[Any]
     outbox: type[Any]
     deliveries: type[Any]
+    delivery_bugs: type[Any]
     dead_letters: type[Any]
     parked_keys: type[Any]
     parked_messages: type[Any]
@@ -90,6 +91,13 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         traceparent: str | None
         created_at: datetime
         done_at: datetime | None
+
+    class DeliveryBugs(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "delivery_bugs"
+        destination: str = Field(primary_key=True)
+        in_a_row: int
+        reason: str
+        at: datetime
 
     class DeadLetters(base, table=True):  # type: ignore[valid-type,misc,call-arg]
         __tablename__ = "dead_letters"
@@ -188,6 +196,6 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         counted_at: datetime | None
 
     return ChassisTables(
-        Inbox, Outbox, Deliveries, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit,
+        Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit,
         ConsumerPositions, MissedRecords, RevisionGaps,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
@@ -20,6 +21,8 @@ METADATA_MAX_AGE_MS: Final = 5_000
 """So long a client goes on with what it knows of topics: one that was made anew is found within that."""
 LOOK_SECONDS: Final = 2.0
 READINESS_SECONDS: Final = 1.5
+LEAST_COPIES: Final = 2
+"""Of a partition, acknowledged before a record counts as sent: one broker may be lost."""
 
 
 class TopicsError(RuntimeError):
@@ -185,3 +188,31 @@ class TopicsWatch:
         if client is not None:
             with suppress(KafkaError, OSError):
                 await client.close()
+
+
+async def weaknesses(connection: Mapping[str, Any], *, prefix: str = "") -> list[str]:
+    """A line for each of the contracts' topics from which the loss of one broker may take acknowledged records."""
+    admin = AIOKafkaAdminClient(**connection, request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS)
+    await admin.start()
+    try:
+        names = [prefix + name for name in TOPICS]
+        described = await admin.describe_topics(names)
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    finally:
+        await admin.close()
+    configs = {
+        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
+        for answer in answers
+        for resource in answer.resources
+    }
+    found = []
+    for topic in described:
+        name, config = topic["topic"], configs.get(topic["topic"], {})
+        copies = min((len(partition["replicas"]) for partition in topic["partitions"]), default=0)
+        if copies < LEAST_COPIES:
+            found.append(f"topic {name}: {copies} copy of a partition, {LEAST_COPIES} or more are needed")
+        if int(config.get("min.insync.replicas") or 1) < LEAST_COPIES:
+            found.append(f"topic {name}: min.insync.replicas is below {LEAST_COPIES}")
+        if config.get("unclean.leader.election.enable") == "true":
+            found.append(f"topic {name}: unclean.leader.election.enable is true")
+    return found

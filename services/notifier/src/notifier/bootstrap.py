@@ -4,6 +4,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from chassis import store_server
+from chassis.clock import StoreClock
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
 from chassis.housekeeping import Housekeeping
@@ -25,18 +27,22 @@ from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
 NAME: Final = "notifier"
+DESTINATIONS: Final = (DESTINATION,)
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE_MARGIN_SECONDS: Final = 10.0
 QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is written, so that no connection waits
 
 
 async def build(settings: NotifierSettings) -> Service:
-    """The whole service, ready to run. StoreUnavailable."""
+    """The whole service, ready to run. StoreUnavailable, SettingsError."""
     store = await Store.open(settings.store)
+    await store_server.accept(store, settings.environment)
     metrics = Metrics()
+    clock = StoreClock(store, settings.clock, metrics)
+    await clock.start()
     meters = NotifierMetrics(metrics)
     gateway = connect_smtp(settings)
-    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters)
+    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters, clock=clock)
     consumer = Consumer(
         store,
         settings.kafka,
@@ -45,23 +51,27 @@ async def build(settings: NotifierSettings) -> Service:
         dead_letter_limit=settings.dead_letters.limit,
     )
     topics = TopicsWatch(settings.kafka, TOPICS)
+    to_smtp = DeliveryWorker(
+        store,
+        DESTINATION,
+        sender.send,
+        settled=sender.settled,
+        concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
+        lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "consumer": consumer,
+        "clock": clock,
         "housekeeping": Housekeeping(store, settings.retention, metrics),
-        "relay": Relay(store, settings.kafka, metrics),
-        "to-smtp": DeliveryWorker(
-            store,
-            DESTINATION,
-            sender.send,
-            settled=sender.settled,
-            concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
-            lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
+        "relay": Relay(store, settings.kafka, metrics, now=clock.now),
+        "to-smtp": to_smtp,
         "open-messages": OpenMessagesWatch(store, meters),
+        "store-server": store_server.StoreServerWatch(store, metrics),
     }
     return Service(
         name=NAME,
@@ -72,9 +82,10 @@ async def build(settings: NotifierSettings) -> Service:
             "store": store.ping,
             "kafka": topics.check,
             "consumer": consumer.check,
+            "deliveries": to_smtp.check,
         },
         routes=MessagesPage(History(store.pool)).routes(),
-        console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),
+        console=Console(store, NAME, PAGES, destinations=DESTINATIONS),
         closers=[gateway.close, topics.close, store.close],
     )
 
