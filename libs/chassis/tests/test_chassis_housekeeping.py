@@ -185,5 +185,5 @@ async def test_the_inbox_is_looked_through_by_its_index_also_when_the_space_of_o
 
 
 def test_an_inbox_that_forgets_before_kafka_does_is_refused() -> None:
-    with pytest.raises(ValidationError, match="inbox_days must be more than the 30 days"):
+    with pytest.raises(ValidationError, match="inbox_days must be more than the 31 days"):
         RetentionSettings(inbox_days=30)
