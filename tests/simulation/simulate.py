@@ -32,7 +32,9 @@ from simulated_world import (
     World,
 )
 
-from chassis import consumer, deliveries, exclusive, loops, outbox, parking
+from chassis import consumer, exclusive, loops, outbox, parking
+from chassis.deliveries import DeliveryWorker, bugs
+from chassis.deliveries import worker as delivery_worker
 from chassis.transaction import Transaction
 from local_stack.arguments import above_zero, at_least
 
@@ -95,8 +97,8 @@ def on_stand_ins() -> Iterator[None]:
         mock.patch.object(asyncpg, "connect", connect),
         mock.patch.object(outbox, "AIOKafkaProducer", producer),
         mock.patch.object(outbox, "BATCH_ROWS", ROWS_PER_TURN),
-        *(mock.patch.object(module, "time", _Clock()) for module in (outbox, deliveries, loops)),
-        *(mock.patch.object(module, "log", LOG) for module in (outbox, exclusive, deliveries, consumer, parking)),
+        *(mock.patch.object(module, "time", _Clock()) for module in (delivery_worker, bugs, loops)),
+        *(mock.patch.object(module, "log", LOG) for module in (outbox, exclusive, delivery_worker, consumer, parking)),
     ]
     for patch in patches:
         patch.start()
@@ -273,7 +275,7 @@ def _check_delivery(world: World, settled: dict[str, Any], message_id: UUID) -> 
         world.violated(f"the partner has {message_id.int}, or has not: {wanted}")
 
 
-def _workers(world: World) -> dict[str, deliveries.DeliveryWorker]:
+def _workers(world: World) -> dict[str, DeliveryWorker]:
     return {name: world.parts[name][2] for name in DOWNSTREAM if not world.processes[name].is_dead}
 
 

@@ -9,8 +9,9 @@ import simulate
 from simulated_statements import claim
 from simulated_world import Mutations
 
-from chassis import consumer, deliveries, outbox, parking
+from chassis import consumer, outbox, parking
 from chassis.batch import Held
+from chassis.deliveries import lines
 
 SEEDS = 2000
 LONGEST_SECONDS = 100
@@ -102,7 +103,7 @@ async def any_pending(session: Any, values: Any) -> list[Any]:
 
 
 def test_claiming_past_the_head_of_a_line_is_caught() -> None:
-    text = " ".join(deliveries._CLAIM.split())
+    text = " ".join(lines.CLAIM.split())
     assert "the partner took" in first_violation(Mutations(statements={text: any_pending}))
 
 

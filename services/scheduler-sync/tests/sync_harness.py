@@ -68,6 +68,7 @@ class Harness:
     resources: ResourceDirectory
     counts: list[tuple[str, Outcome]] = field(default_factory=list)
     leads: list[timedelta] = field(default_factory=list)
+    doubt: timedelta = timedelta()
 
     def __post_init__(self) -> None:
         self.handlers = Handlers(
@@ -76,6 +77,7 @@ class Harness:
             powerserver=Hl7StatusWriter(lambda: self.site.file),
             count=lambda source, outcome: self.counts.append((source, outcome)),
             now=utc_now,
+            doubt=lambda: self.doubt,
             clock_ahead=self.leads.append,
         )
         self.open_work = OpenWork(self.site)

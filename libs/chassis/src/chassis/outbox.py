@@ -14,34 +14,37 @@ before any later one of its aggregate leaves, whichever relay sends it.
 
 import asyncio
 import struct
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from chassis import failpoints, tracing
 from chassis.backlog import Backlog
+from chassis.clock import Clock, utc_now
 from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from chassis.store import Store
+from chassis.topics import METADATA_MAX_AGE_MS, KafkaConnection, TopicsError
 from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30
+TOPIC_WAIT_SECONDS = 2
 
 # ``earlier``: the rows before $1 that are not sent either.
 _SELECT = f"""
-SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent, created_at,
+SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent,
+    coalesce(resend_at, created_at) AS due_at,
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND id <= $1) AS earlier
 FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 """  # noqa: S608 (a constant)
@@ -63,7 +66,8 @@ _WAITING = """
 SELECT
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
     coalesce((
-        SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1
+        SELECT extract(epoch FROM clock_timestamp() - coalesce(resend_at, created_at)) FROM outbox
+        WHERE sent_at IS NULL ORDER BY id LIMIT 1
     ), 0)::float8 AS age
 """
 
@@ -76,29 +80,29 @@ _Turn = list[tuple["asyncio.Future[Any]", Sequence[Any]]]
 log = structlog.get_logger(__name__)
 
 
-class KafkaConnection(Protocol):
-    """How to reach Kafka: aiokafka's connection keywords, and the installation's topic prefix."""
-
-    @property
-    def topic_prefix(self) -> str: ...
-
-    def client_keywords(self) -> Mapping[str, Any]: ...
-
-
 class Relay(LoopBase):
     """Sends one service's outbox. Run one per process: the others stand by and take over within seconds."""
 
     def __init__(
-        self, store: Store, kafka: KafkaConnection, metrics: Metrics, *, poll_seconds: float = POLL_SECONDS
+        self,
+        store: Store,
+        kafka: KafkaConnection,
+        metrics: Metrics,
+        *,
+        now: Clock = utc_now,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
+        """``now`` is the time that Kafka keeps records by: a wrong one would let it forget them too early."""
         super().__init__()
         self._store = store
         self._kafka = kafka
         self._metrics = metrics
+        self._now = now
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._not_marked: dict[int, datetime] = {}
         """Rows that are on the bus and that the store did not take the mark of, with the time of each."""
+        self._missing_topic: str | None = None
         self._backlog = Backlog(store, _WAITING, told=self._tell)
         self._exclusive = Exclusive(store, lock=LOCK, name="relay", metrics=metrics, gauge="outbox_relay_active")
 
@@ -133,6 +137,7 @@ class Relay(LoopBase):
             linger_ms=0,
             max_batch_size=2 * LARGEST_EVENT_BYTES,
             request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
         try:
             start = asyncio.ensure_future(producer.start())
@@ -149,7 +154,12 @@ class Relay(LoopBase):
                 rows = await connection.fetch(_SELECT, 0)
                 self._backlog.look()
                 if rows:
-                    goes_on, refused = await self._send(connection, producer, rows)
+                    try:
+                        goes_on, refused = await self._send(connection, producer, rows)
+                    except TopicsError as error:
+                        await self._wait_for_topic(error)
+                        continue
+                    self._missing_topic = None
                     if refused:
                         # This producer has numbered what was refused: the broker would take nothing more of it.
                         self._exclusive.failures += 1
@@ -160,6 +170,13 @@ class Relay(LoopBase):
                 await self.pause(self._poll_seconds, self._wake)
         finally:
             await _stop_producer(producer)
+
+    async def _wait_for_topic(self, error: TopicsError) -> None:
+        """Nothing leaves meanwhile: an aggregate's events have several topics, and must not leave out of order."""
+        if self._missing_topic != str(error):
+            self._missing_topic = str(error)
+            log.critical("relay.topic-missing", reason=str(error))
+        await self.pause(self._poll_seconds)
 
     async def _send(
         self, connection: "asyncpg.Connection", producer: AIOKafkaProducer, rows: Sequence[Any]
@@ -183,7 +200,7 @@ class Relay(LoopBase):
                     turn = await self._hand_over(producer, following)
                 finally:
                     await marking
-            self._metrics.observe("outbox_lag_seconds", max(0.0, time.time() - rows[0]["created_at"].timestamp()))
+            self._metrics.observe("outbox_lag_seconds", max(0.0, (self._now() - rows[0]["due_at"]).total_seconds()))
             if not following:
                 return len(rows) == BATCH_ROWS or len(acknowledged) < len(rows), refused
             rows = following
@@ -251,7 +268,7 @@ class Relay(LoopBase):
         for row in rows:
             topic = self._kafka.topic_prefix + row["topic"]
             if topic not in partitions:
-                partitions[topic] = sorted(await producer.partitions_for(topic))
+                partitions[topic] = await _partitions_of(producer, topic)
             choice = partitions[topic]
             partition = choice[(murmur2(row["key"]) & 0x7FFFFFFF) % len(choice)]
             found.setdefault((topic, partition), []).append(row)
@@ -265,11 +282,12 @@ class Relay(LoopBase):
         Returns the batch's acknowledgement and the rows in it.
         """
         builder, number = producer.create_batch(), 0
+        at = int(self._now().timestamp() * 1000)
         for row in lot:
             headers = [(name, value.encode()) for name, value in orjson.loads(row["headers"]).items()]
             if row["traceparent"]:
                 headers.append(("traceparent", row["traceparent"].encode()))
-            if builder.append(timestamp=None, key=row["key"], value=row["value"], headers=headers) is None:
+            if builder.append(timestamp=at, key=row["key"], value=row["value"], headers=headers) is None:
                 break
             number += 1
         if number:
@@ -293,6 +311,15 @@ def murmur2(key: bytes) -> int:
         number = (number * _MURMUR2_FACTOR ^ (mixed ^ mixed >> 24) * _MURMUR2_FACTOR) & _32_BITS
     number = (number ^ number >> 13) * _MURMUR2_FACTOR & _32_BITS
     return number ^ number >> 15
+
+
+async def _partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
+    """Raises ``TopicsError`` when no broker knows the topic."""
+    try:
+        async with asyncio.timeout(TOPIC_WAIT_SECONDS):
+            return sorted(await producer.partitions_for(topic))
+    except (TimeoutError, UnknownTopicOrPartitionError) as error:
+        raise TopicsError(f"topic {topic} is missing: run the service's topics command") from error
 
 
 async def _stop_producer(producer: AIOKafkaProducer) -> None:

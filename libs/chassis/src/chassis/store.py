@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -31,9 +32,11 @@ LONGEST_STATEMENT_SECONDS = 90
 IDLE_IN_TRANSACTION_SECONDS = 6
 """When the server ends a transaction of a process that stands still: its locks would be held for as long."""
 
-SESSION_SETTINGS: Mapping[str, str] = {
-    # What the role or the database has set for them gives way to what a session says itself when it begins. A store
-    # that is set to read-only is not overruled.
+SESSION_SETTINGS: Final[Mapping[str, str]] = {
+    # What a session asks for at its start counts for more than what role, database or server say. A store that is set
+    # to read-only is not overruled.
+    "synchronous_commit": "on",  # an acknowledged message is on disk, and on the standby where one is synchronous
+    "log_parameter_max_length_on_error": "0",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "statement_timeout": f"{LONGEST_STATEMENT_SECONDS}s",
@@ -163,10 +166,12 @@ def asking() -> Iterator[None]:
 def unavailable(url: str, error: BaseException) -> StoreUnavailable:
     """``error``, met while connecting, in words: which server and database, and why; never the password."""
     parts = urlsplit(url)
-    place = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
-    if isinstance(_origin_of(error), REFUSED):
-        return StoreUnavailable(f"the store {place} refuses us: {_origin_of(error)}")
-    return StoreUnavailable(f"the store {place} does not answer: {type(_origin_of(error)).__name__}")
+    hosts = parts.netloc.rpartition("@")[2].split(",")  # several may stand there, for a primary and its standbys
+    place = ",".join(host if ":" in host else f"{host}:5432" for host in hosts) + parts.path
+    origin = _origin_of(error)
+    if isinstance(origin, REFUSED):
+        return StoreUnavailable(f"the store {place} refuses us: {origin}")
+    return StoreUnavailable(f"the store {place} does not answer: {type(origin).__name__}")
 
 
 def sqlalchemy_engine(url: str, *, settings: Mapping[str, str] = SESSION_SETTINGS, **options: Any) -> "AsyncEngine":
@@ -288,6 +293,11 @@ class Store:
         with asking():
             async with asyncio.timeout(timeout_seconds), self.pool.acquire() as connection:
                 await connection.fetchval("SELECT 1")
+
+    async def now(self) -> datetime:
+        """The store's own time."""
+        at: datetime = await self.pool.fetchval("SELECT clock_timestamp()")
+        return at
 
     async def close(self) -> None:
         if self._engine is not None:

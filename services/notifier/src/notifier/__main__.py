@@ -11,6 +11,7 @@ DEFINITION = ServiceDefinition(
     settings_type=NotifierSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
+    destinations=bootstrap.DESTINATIONS,
 )
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ DEFINITION = ServiceDefinition(
     settings_type=SchedulerSyncSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
+    destinations=bootstrap.DESTINATIONS,
     replay_hl7=bootstrap.replay_hl7,
     extra={
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
