@@ -18,11 +18,11 @@ from test_chassis_deliveries import Partner, all_are, stage, states, working
 from test_chassis_exhausted import listening
 from test_chassis_hl7_inbound import siu
 
-from chassis import deliveries, parking
+from chassis import parking
 from chassis import store as chassis_store
 from chassis.batch import MOST_COLLISIONS, Done
 from chassis.consumer import InboxIntake, Item
-from chassis.deliveries import DeliveryWorker, Taken
+from chassis.deliveries import DeliveryWorker, Taken, keeping
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.exclusive import Exclusive
 from chassis.loops import LoopBase
@@ -276,7 +276,7 @@ async def test_a_mark_that_the_store_does_not_take_is_tried_again_and_nothing_is
 @pytest.mark.stack
 async def test_a_mark_outlives_a_store_that_takes_no_writes_for_longer_than_a_lease(store, monkeypatch) -> None:
     """Neither renewed nor claimed: the mark comes before anything is sent again."""
-    monkeypatch.setattr(deliveries, "pause_seconds", lambda *_, **__: 3.0)  # of the mark; claims are tried each second
+    monkeypatch.setattr(keeping, "pause_seconds", lambda *_, **__: 3.0)  # of the mark; claims are tried each second
     monkeypatch.setattr(DeliveryWorker, "_renew_leases", lambda _self: asyncio.Event().wait())
     await stage(store, (uuid4(), b"1"))
     partner = Partner()

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from chassis import listing, resend
-from chassis.clock import since_of, utc_now
+from chassis.clock import since_of
 from chassis.store import Store
 from contracts.topics import TOPICS
 
@@ -27,16 +27,16 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 async def run(definition: Any, settings: "ServiceSettings", options: argparse.Namespace) -> int:
     """0: sent again. 1: nothing was, or some still wait. 2: misused."""
-    now = utc_now()
-    try:
-        since = since_of(options.since, now)
-    except ValueError as error:
-        print(f"--since: {error}", file=sys.stderr)
-        return MISUSED
-    if now - since > timedelta(days=settings.retention.outbox_days):
-        print(f"the outbox keeps {settings.retention.outbox_days:g} days: what is older cannot be sent again")
     store = await Store.open(settings.store)
     try:
+        now = await store.now()
+        try:
+            since = since_of(options.since, now)
+        except ValueError as error:
+            print(f"--since: {error}", file=sys.stderr)
+            return MISUSED
+        if now - since > timedelta(days=settings.retention.outbox_days):
+            print(f"the outbox keeps {settings.retention.outbox_days:g} days: what is older cannot be sent again")
         found = await resend.count(store, since, options.topic)
         for topic, number in found.items():
             print(f"{number:9} {topic}")

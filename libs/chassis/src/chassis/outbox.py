@@ -44,7 +44,7 @@ TOPIC_WAIT_SECONDS = 2
 # ``earlier``: the rows before $1 that are not sent either.
 _SELECT = f"""
 SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent,
-    coalesce(resend_at, created_at) AS due_at,
+    created_at, coalesce(resend_at, created_at) AS due_at,
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND id <= $1) AS earlier
 FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 """  # noqa: S608 (a constant)

@@ -42,7 +42,7 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "statement_timeout": f"{LONGEST_STATEMENT_SECONDS}s",
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
-    "tcp_user_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",  # for a process that stands still and does not read
+    "tcp_user_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",  # ms: for a process that stands still and does not read
 }
 """What order, durability and the timeouts here rest on, the same on every connection of a service."""
 
