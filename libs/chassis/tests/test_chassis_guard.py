@@ -1,315 +1,279 @@
-"""Whose store it is, and whether it or Kafka was set back, on a real Kafka and Postgres."""
+"""Which names the pages answer to, how wrong passwords are slowed down, and what an answer about an error carries."""
 
 import asyncio
-import os
-import signal
+import base64
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from uuid import UUID, uuid4
 
-import asyncpg
 import httpx
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.consumer import AIOKafkaConsumer
-from aiokafka.errors import NotLeaderForPartitionError
-from chassis_bench_domain import event
+from pydantic import SecretStr, ValidationError
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-import contracts
-from chassis import identity, published, topics
-from chassis.guard import Consumes, StoreGuard
-from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.outbox import Relay
-from chassis.service import Service
-from chassis.settings import HttpSettings, KafkaSettings
-from chassis.store import Store
-from chassis.testing import eventually
-from chassis.transaction import Transaction
+from chassis.settings import HttpSettings
+from chassis.web.brake import (
+    FIRST_SECONDS,
+    FORGOTTEN_SECONDS,
+    LONGEST_SECONDS,
+    MOST_SOURCES,
+    PRESSURE_A_MINUTE,
+    TRIES,
+    TRIES_UNDER_PRESSURE,
+    Brake,
+    source_of,
+)
+from chassis.web.guard import Guard, header_names
 
-pytestmark = pytest.mark.stack
-TOPIC = "appointment.scheduled"
-NORTHSIDE = {"site": "northside", "OmegaAI": "https://omegaai.example as suite"}
-
-
-async def _revisions(pool: asyncpg.Pool, ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    rows = await pool.fetch("SELECT id, revision FROM things WHERE id = ANY($1::uuid[])", ids)
-    return {row["id"]: row["revision"] for row in rows}
-
-
-class Suite:
-    """A service that publishes, on one store and one Kafka."""
-
-    def __init__(self, store: Store, kafka: KafkaSettings) -> None:
-        self.store, self.kafka, self.metrics = store, kafka, Metrics()
-
-    def guard(self, **more: object) -> StoreGuard:
-        given = {"belongs_to": NORTHSIDE, "service": "scheduler-sync", "revisions": _revisions, **more}
-        return StoreGuard(self.store, self.kafka, metrics=self.metrics, **given)
-
-    async def commit(self, thing: UUID, revision: int = 1) -> contracts.Message:
-        message = event(thing, revision)
-        async with self.store.pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                "INSERT INTO things VALUES ($1, $2, '{}') ON CONFLICT (id) DO UPDATE SET revision = $2", thing, revision
-            )
-            transaction = Transaction(connection)
-            transaction.publish(message)
-            await transaction.flush()
-        return message
-
-    async def relay(self) -> None:
-        """Everything that was committed is on the topics, and marked."""
-        relay = Relay(self.store, self.kafka, Metrics())
-        running = asyncio.create_task(relay.run())
-
-        async def is_sent() -> bool:
-            return await self.store.pool.fetchval("SELECT count(*) FROM outbox WHERE sent_at IS NULL") == 0
-
-        await eventually(is_sent)
-        await relay.stop()
-        await running
-
-    async def set_back(self, thing: UUID, revision: int) -> None:
-        """What a restore to the time of ``revision`` leaves of the thing."""
-        await self.store.pool.execute("DELETE FROM outbox WHERE aggregate_id = $1 AND revision > $2", thing, revision)
-        if revision:
-            await self.store.pool.execute("UPDATE things SET revision = $2 WHERE id = $1", thing, revision)
-        else:
-            await self.store.pool.execute("DELETE FROM things WHERE id = $1", thing)
+PASSWORD = "hard to guess"
 
 
-@pytest.fixture
-async def suite(store: Store, kafka_bootstrap: str, topic_prefix: str) -> Suite:
-    kafka = KafkaSettings(bootstrap_servers=kafka_bootstrap, topic_prefix=topic_prefix)
-    await topics.ensure(kafka.client_keywords(), prefix=topic_prefix)
-    suite = Suite(store, kafka)
+class Clock:
+    """Goes on when it is told to."""
 
-    async def has_leaders() -> bool:
-        async with published.opened(kafka, suite.guard().topics) as reader:
-            return len(reader.following) > 0
-
-    await eventually(has_leaders)  # topics that were made a moment ago have none yet
-    return suite
-
-
-async def test_the_first_start_writes_whose_store_it_is_and_others_are_refused(suite: Suite) -> None:
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits", "a replica, and every later start"
-    elsewhere = suite.guard(belongs_to={**NORTHSIDE, "site": "lakeshore"})
-    verdict = await elsewhere.look(within_seconds=60)
-    assert verdict.kind == "elsewhere"
-    assert "site was northside and is lakeshore" in verdict.why
-    assert "python -m scheduler_sync store adopt --yes" in verdict.why
-    assert "OmegaAI" not in verdict.why, "only what differs is named"
-    assert (
-        "it is scheduler-sync's" in (await suite.guard(service="notifier", revisions=None).look(within_seconds=60)).why
-    )
-    await elsewhere.adopt()
-    assert (await elsewhere.look(within_seconds=60)).kind == "fits"
-    assert (await suite.guard().look(within_seconds=60)).is_refusal
-
-
-async def test_another_kafka_and_other_topics_are_told_from_its_own(suite: Suite) -> None:
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-    await suite.store.pool.execute("UPDATE store_identity SET belongs_to = replace(belongs_to, 'cluster ', 'was ')")
-    assert "kafka was" in (await suite.guard().look(within_seconds=60)).why
-
-
-async def test_a_store_that_is_behind_its_topics_is_refused(suite: Suite) -> None:
-    thing = uuid4()
-    await suite.commit(thing)
-    await suite.commit(thing, 2)
-    await suite.relay()
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-    await suite.set_back(thing, 1)
-    verdict = await suite.guard().look(within_seconds=60)
-    assert verdict.kind == "set back"
-    assert "was set back" in verdict.why
-    assert "python -m scheduler_sync recover" in verdict.why
-    assert suite.metrics.value("store_refused") == 1
-
-
-async def test_an_empty_store_beside_full_topics_is_refused(suite: Suite) -> None:
-    thing = uuid4()
-    await suite.commit(thing)
-    await suite.relay()
-    await suite.set_back(thing, 0)
-    verdict = await suite.guard().look(within_seconds=60)
-    assert (verdict.kind, "is empty" in verdict.why) == ("set back", True)
-    assert await identity.read(suite.store.pool) is None, "it is nobody's until somebody says so"
-    await suite.guard().adopt()
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits", "the old events are another's from now on"
-    await suite.commit(uuid4())
-    await suite.relay()
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-
-
-async def test_a_revision_that_was_published_with_other_words_is_seen(suite: Suite) -> None:
-    """The store was set back and went on: it has come to the revision again, by something else."""
-    thing = uuid4()
-    await suite.commit(thing)
-    await suite.relay()
-    await suite.set_back(thing, 0)
-    await suite.commit(thing)
-    assert (await suite.guard().look(within_seconds=60)).kind == "set back"
-
-
-async def test_what_was_sent_and_not_marked_is_no_sign_of_a_restore(suite: Suite) -> None:
-    thing = uuid4()
-    await suite.commit(thing)
-    await suite.relay()
-    await suite.store.pool.execute("UPDATE outbox SET sent_at = NULL")
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-
-
-async def test_another_services_events_and_unreadable_records_are_no_sign(suite: Suite) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=suite.kafka.bootstrap_servers) as producer:
-        other = event(uuid4(), 7).model_copy(update={"producer": "another-service"})
-        await producer.send_and_wait(suite.kafka.topic_prefix + TOPIC, other.to_bytes(), key=other.key())
-        await producer.send_and_wait(suite.kafka.topic_prefix + TOPIC, b"\xff", key=b"x")
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-
-
-async def test_kafka_that_lacks_what_was_sent_is_said_and_stops_nothing(suite: Suite) -> None:
-    thing = uuid4()
-    await suite.commit(thing)
-    await suite.relay()
-    await suite.guard().look(within_seconds=60)
-    assert suite.metrics.value("kafka_behind") == 0
-    await suite.commit(thing, 2)
-    await suite.store.pool.execute("UPDATE outbox SET sent_at = now()")
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-    assert suite.metrics.value("kafka_behind") == 1
-
-
-async def test_records_that_have_expired_are_no_loss(suite: Suite) -> None:
-    await suite.commit(uuid4())
-    await suite.relay()
-    admin = AIOKafkaAdminClient(bootstrap_servers=suite.kafka.bootstrap_servers)
-    await admin.start()
-    all_of_it = RecordsToDelete(before_offset=-1)
-
-    async def is_deleted() -> bool:
-        partitions = [TopicPartition(suite.kafka.topic_prefix + TOPIC, number) for number in range(6)]
-        with suppress(NotLeaderForPartitionError):  # of a topic that was made a moment ago
-            await admin.delete_records(dict.fromkeys(partitions, all_of_it))
-            return True
-        return False
-
-    await eventually(is_deleted)
-    await admin.close()
-    assert (await suite.guard().look(within_seconds=60)).kind == "fits"
-    assert suite.metrics.value("kafka_behind") == 0
-
-
-async def test_a_consumer_whose_group_is_ahead_of_its_store_is_refused(suite: Suite) -> None:
-    first, second = await suite.commit(thing := uuid4()), await suite.commit(thing, 2)
-    await suite.relay()
-    guard = suite.guard(service="notifier", revisions=None, consumes=Consumes("notifier", (TOPIC,)))
-
-    async def fits() -> bool:
-        return (await guard.look(within_seconds=60)).kind == "fits"
-
-    await eventually(fits, what="a new group has everything before it")  # the first group's coordinator takes its time
-    group = suite.kafka.topic_prefix + "notifier"
-    async with AIOKafkaConsumer(
-        suite.kafka.topic_prefix + TOPIC, bootstrap_servers=suite.kafka.bootstrap_servers, group_id=group,
-        auto_offset_reset="earliest", enable_auto_commit=False,
-    ) as consumer:  # fmt: skip
-        await consumer.getone()
-        await consumer.getone()
-        await consumer.commit()
-    claim = "INSERT INTO inbox VALUES ('notifier', $1)"
-    await suite.store.pool.execute(claim, first.message_id)
-    verdict = await guard.look(within_seconds=60)
-    assert (verdict.kind, "python -m notifier recover" in verdict.why) == ("set back", True)
-    await suite.store.pool.execute(claim, second.message_id)
-    assert (await guard.look(within_seconds=60)).kind == "fits"
-
-
-async def test_without_kafka_it_is_not_sure_and_the_relay_waits(suite: Suite) -> None:
-    alone = Suite(suite.store, KafkaSettings(bootstrap_servers="127.0.0.1:1"))
-    guard = alone.guard(may_run_unsure=True)
-    assert (await guard.look(within_seconds=60)).kind == "unsure"
-    assert not guard.is_sure.is_set()
-    await guard.check()
-    held = alone.guard()
-    await held.look()
-    with pytest.raises(RuntimeError, match="Kafka does not answer"):
-        await held.check()
-    await suite.commit(uuid4())
-    gate = asyncio.Event()
-    relay = Relay(suite.store, suite.kafka, Metrics(), may_send=gate)
-    running = asyncio.create_task(relay.run())
-    await asyncio.sleep(1)  # there is no sign of what does not happen
-    assert await suite.store.pool.fetchval("SELECT count(*) FROM outbox WHERE sent_at IS NULL") == 1
-    gate.set()
-
-    async def is_sent() -> bool:
-        return await suite.store.pool.fetchval("SELECT count(*) FROM outbox WHERE sent_at IS NULL") == 0
-
-    await eventually(is_sent)
-    await relay.stop()
-    await running
-
-
-class Turning(LoopBase):
     def __init__(self) -> None:
-        super().__init__()
-        self.has_run = asyncio.Event()
+        self.seconds = 1000.0
 
-    async def run(self) -> None:
-        self.has_run.set()
-        await self._stopping.wait()
+    def __call__(self) -> float:
+        return self.seconds
 
 
-async def test_a_refused_service_answers_its_probes_runs_nothing_and_goes_on_once_it_fits(suite: Suite) -> None:
-    thing = uuid4()
-    await suite.commit(thing)
-    await suite.relay()
-    await suite.set_back(thing, 0)
-    loop, port = Turning(), _free_port()
-    service = Service("scheduler-sync", HttpSettings(port=port), suite.metrics, {"one": loop}, {}, guard=suite.guard())
-    running = asyncio.create_task(service.run())
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+def guarded(
+    *, password: str | None = None, clock: Clock | None = None, metrics: Metrics | None = None, **http: str
+) -> Guard:
+    def broken(_request):
+        raise LookupError("Kanariová^Wilhelmina")
 
-        async def refusal() -> str | None:
-            try:
-                said: str = (await client.get("/readyz")).json()["store-identity"]
-            except httpx.HTTPError:
-                return None
-            return said if "recover" in said else None
-
-        assert "is empty" in str(await eventually(refusal))
-        assert (await client.get("/readyz")).status_code == 503
-        assert (await client.get("/livez")).status_code == 200
-        assert "store_refused 1.0" in (await client.get("/metrics")).text
-        assert not loop.has_run.is_set()
-        await suite.guard().adopt()
-        await asyncio.wait_for(loop.has_run.wait(), 60)
-        assert (await client.get("/readyz")).status_code == 200
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(running, 60) == 0
+    routes = [
+        Route("/console", lambda _request: PlainTextResponse("the page")),
+        Route("/console/act", lambda _request: PlainTextResponse("done"), methods=["POST"]),
+        Route("/broken", broken),
+        *(Route(path, lambda _request: PlainTextResponse("ok")) for path in ("/livez", "/readyz", "/metrics")),
+    ]
+    settings = HttpSettings(console_password=None if password is None else SecretStr(password), **http)
+    return Guard(
+        Starlette(routes=routes), settings, service="scheduler-sync", metrics=metrics or Metrics(),
+        brake=Brake(clock or Clock()),
+    )  # fmt: skip
 
 
-async def test_a_store_that_is_set_back_under_a_running_service_ends_it(suite: Suite) -> None:
-    guard = suite.guard()
-    assert (await guard.look(within_seconds=60)).kind == "fits"
-    assert await guard.went_back() is None
-    beat = await suite.store.pool.fetchval("SELECT beat FROM store_identity")
-    assert await suite.guard().went_back() is None, "a replica counts on"
-    assert await guard.went_back() is None
-    await suite.store.pool.execute("UPDATE store_identity SET beat = $1", beat - 1)
-    loop = Turning()
-    service = Service("scheduler-sync", HttpSettings(port=_free_port()), suite.metrics, {"one": loop}, {}, guard=guard)
-    assert await asyncio.wait_for(service.run(), 60) == 1, "whoever supervises it starts it again"
-    assert loop.has_run.is_set()
+def browser(guard: Guard, address: str = "10.0.0.1") -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(guard, raise_app_exceptions=False, client=(address, 40000))
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def basic(password: str, user: str = "operator") -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+# ---- names --------------------------------------------------------------------------------------------------------
+
+OWN = [
+    "127.0.0.1", "127.0.0.1:8101", "localhost", "LOCALHOST:8101", "localhost.", "[::1]", "[::1]:8101",
+    "[0:0:0:0:0:0:0:1]",
+    "scheduler-sync", "scheduler-sync:8101", "scheduler-sync.powerserver-blume.svc",
+    "scheduler-sync.powerserver-blume.svc.cluster.local:8101", socket.gethostname(), "console.hospital.example",
+    "Console.Hospital.example:443", "10.1.2.3", "10.9.9.9:8101",
+]  # fmt: skip
+FOREIGN = [
+    "evil.example", "evil.example:8101", "127.0.0.1.evil.example", "localhost.evil.example",
+    "scheduler-sync.evil.example", "scheduler-sync.app", "scheduler-sync.evil.svc.example", "evil.svc",
+    "scheduler-sync.a.b.svc", "0.0.0.0", "127.0.0.2", "169.254.169.254", "[::]", "[::1", "::1", "", " ",
+    "localhost@evil.example", "evil.example#localhost", "localhost:port", "localhost, evil.example", "localhost/evil",
+    "console.hospital.example.evil", "hospital.example", "8101", "[localhost]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "is_own"), [*((name, True) for name in OWN), *((name, False) for name in FOREIGN)])
+async def test_the_pages_answer_to_their_own_names_alone(host, is_own) -> None:
+    metrics = Metrics()
+    guard = guarded(metrics=metrics, host="10.1.2.3", allowed_hosts="console.hospital.example, 10.9.9.9")
+    async with browser(guard) as client:
+        page = await client.get("/console", headers={"Host": host})
+        act = await client.post("/console/act", headers={"Host": host, "Sec-Fetch-Site": "same-origin"})
+        probes = [await client.get(path, headers={"Host": host}) for path in ("/livez", "/readyz", "/metrics")]
+    assert (page.status_code, act.status_code) == ((200, 200) if is_own else (421, 421))
+    assert [answer.status_code for answer in probes] == [200, 200, 200]
+    assert metrics.value("console_refused_total", reason="host") == (0 if is_own else 2)
+    assert "HTTP__ALLOWED_HOSTS" in page.text or is_own
+
+
+async def answer_to(guard: Guard, *hosts: bytes) -> int:
+    """The status that a request with these Host headers has, whatever a client library would make of them."""
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/console", "raw_path": b"/console", "query_string": b"",
+        "root_path": "", "scheme": "http", "http_version": "1.1", "client": ("10.0.0.1", 1), "server": ("127.0.0.1", 1),
+        "headers": [(b"host", host) for host in hosts],
+    }  # fmt: skip
+    await guard(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+async def test_a_request_without_one_host_is_refused() -> None:
+    assert await answer_to(guarded(), b"localhost") == 200
+    assert await answer_to(guarded()) == 421
+    assert await answer_to(guarded(), b"localhost", b"localhost") == 421
+    assert await answer_to(guarded(), b"evil.example", b"localhost") == 421
+    assert await answer_to(guarded(), "Kanariová".encode()) == 421
+
+
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+async def test_listening_everywhere_is_no_name(wildcard) -> None:
+    assert await answer_to(guarded(host=wildcard), wildcard.encode()) == 421
+
+
+async def test_no_websocket_is_opened() -> None:
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    await guarded()({"type": "websocket", "path": "/console", "headers": []}, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+def test_allowed_hosts_are_names() -> None:
+    with pytest.raises(ValidationError):
+        HttpSettings(allowed_hosts="https://console.example/")
+    assert HttpSettings(allowed_hosts="").allowed_hosts == ""
+
+
+# ---- the brake ----------------------------------------------------------------------------------------------------
+
+
+async def statuses(client: httpx.AsyncClient, *passwords: str) -> list[int]:
+    return [(await client.get("/console", headers=basic(one))).status_code for one in passwords]
+
+
+async def test_wrong_passwords_wait_longer_and_longer_and_are_forgotten() -> None:
+    clock, metrics = Clock(), Metrics()
+    guard = guarded(password=PASSWORD, clock=clock, metrics=metrics)
+    async with browser(guard) as client:
+        assert await statuses(client, *["wrong"] * TRIES) == [401] * TRIES
+        wanted = FIRST_SECONDS
+        for _ in range(8):
+            refused = await client.get("/console", headers=basic("wrong"))
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, f"{wanted:.0f}")
+            # The right one is not tried either, or an answer would tell which it is.
+            assert await statuses(client, PASSWORD) == [429]
+            clock.seconds += wanted
+            assert await statuses(client, "wrong") == [401]
+            wanted = min(wanted * 2, LONGEST_SECONDS)
+        assert metrics.value("console_refused_total", reason="password") == TRIES + 8
+        assert metrics.value("console_refused_total", reason="brake") == 16
+        clock.seconds += LONGEST_SECONDS
+        assert await statuses(client, PASSWORD, PASSWORD) == [200, 200]
+        assert await statuses(client, "wrong", "wrong") == [401, 429], "a right try brought new wrong ones"
+        clock.seconds += FORGOTTEN_SECONDS + 1
+        assert await statuses(client, *["wrong"] * TRIES, "wrong") == [401] * TRIES + [429]
+
+
+async def test_tries_at_the_same_moment_are_all_counted() -> None:
+    guard = guarded(password=PASSWORD)
+    async with browser(guard) as client:
+        answers = await asyncio.gather(*(client.get("/console", headers=basic(f"wrong {n}")) for n in range(200)))
+    assert sorted(answer.status_code for answer in answers) == [401] * TRIES + [429] * (200 - TRIES)
+
+
+async def test_the_right_password_from_elsewhere_works_while_others_guess() -> None:
+    guard = guarded(password=PASSWORD)
+    async with browser(guard, "10.0.0.66") as guesser, browser(guard, "10.0.0.1") as operator:
+        assert (await statuses(guesser, *["wrong"] * 50))[-1] == 429
+        assert await statuses(operator, PASSWORD) == [200]
+    for number in range(PRESSURE_A_MINUTE):
+        async with browser(guard, f"10.7.0.{number}") as guesser:
+            assert await statuses(guesser, "wrong") == [401]
+    async with browser(guard, "10.9.0.1") as guesser, browser(guard, "10.9.0.2") as operator:
+        assert await statuses(guesser, "wrong", "wrong") == [401] * TRIES_UNDER_PRESSURE + [429]
+        assert await statuses(operator, PASSWORD, PASSWORD) == [200, 200]
+
+
+async def test_what_is_no_wrong_password_is_not_counted_as_one() -> None:
+    guard = guarded(password=PASSWORD)
+    async with browser(guard) as client:
+        for _ in range(3 * TRIES):
+            refused = await client.get("/console")
+            assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
+        assert await statuses(client, PASSWORD) == [200]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Basic ?",
+        "Basic",
+        "Bearer x",
+        "",
+        "Basic " + base64.b64encode(b"operator").decode(),
+        basic(PASSWORD, "other")["Authorization"],
+    ],
+)
+async def test_a_header_that_holds_no_right_password_counts_as_a_wrong_one(header) -> None:
+    guard = guarded(password=PASSWORD)
+    async with browser(guard) as client:
+        answers = [await client.get("/console", headers={"Authorization": header}) for _ in range(TRIES + 1)]
+    assert [answer.status_code for answer in answers] == [401] * TRIES + [429]
+
+
+async def test_without_a_password_nothing_is_braked() -> None:
+    async with browser(guarded()) as client:
+        assert await statuses(client, *["wrong"] * 20) == [200] * 20
+
+
+def test_the_brake_remembers_so_many_sources_and_no_more() -> None:
+    brake = Brake(Clock())
+    for number in range(MOST_SOURCES + 500):
+        brake.wrong(f"10.{number // 65536}.{number // 256 % 256}.{number % 256}")
+    assert len(brake) == MOST_SOURCES
+    assert brake.wait_seconds("10.0.5.219") > 0  # the last one
+    assert brake.wait_seconds("10.0.0.0") == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("", "", True),
+    ],
+)
+def test_a_network_of_ipv6_is_one_source(one, other, is_same) -> None:
+    assert (source_of(one) == source_of(other)) is is_same
+
+
+# ---- errors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404), ("DELETE", "/console", 405), ("GET", "/broken", 500), ("HEAD", "/console", 200),
+        ("GET", "/console/act", 405), ("HEAD", "/nowhere", 404),
+    ],
+)  # fmt: skip
+async def test_an_answer_about_an_error_has_the_headers_and_tells_nothing(method, path, status) -> None:
+    async with browser(guarded(password=PASSWORD)) as client:
+        headers = basic(PASSWORD) | {"Sec-Fetch-Site": "same-origin"}
+        answer = await client.request(method, path, headers=headers)
+    assert answer.status_code == status
+    assert {name.lower() for name in header_names()} <= set(answer.headers)
+    assert "Kanariov" not in answer.text
+    assert "Traceback" not in answer.text
+    assert len(answer.text) < 100
+    if method == "HEAD":
+        assert answer.headers["content-length"] != "0"

@@ -312,7 +312,7 @@ async def test_an_empty_store_without_topics_says_what_it_cannot_know(world: Wor
     first, second = sorted(report.open_differences)
     assert "of a patient whom neither store nor topics know" in first + second
     assert "cannot be read: Appointment.status" in first + second
-    assert "have it send its open orders" in "\n".join(report.lines(datetime.now(UTC)))
+    assert "have it send its open orders" in "\n".join(report.lines())
 
 
 @stack

@@ -16,20 +16,21 @@ import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.exclusive import OneOfMany
-from chassis.guard import AGAIN_SECONDS, StoreGuard
-from chassis.loops import Loop
+from chassis.loops import Loop, Waiting, standing_seconds
 from chassis.metrics import Metrics
 from chassis.settings import HttpSettings
+from chassis.store import ERRORS, is_passing, no_answer
+from chassis.store_guard import AGAIN_SECONDS, StoreGuard
 from chassis.web.console import Console, Health
 from chassis.web.guard import Guard
 
 STALLED_SECONDS = 60.0
+SLOW_PARTNER_SECONDS = 5.0
 CHECK_TIMEOUT_SECONDS = 2.0
 STOP_SECONDS = 25.0
 RESTART_PAUSE_SECONDS = 1.0
@@ -62,8 +63,9 @@ class Service:
     _running: "dict[str, asyncio.Task[None]]" = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
     _has_given_up: bool = field(default=False, init=False)
+    _waited_for: set[tuple[str, str]] = field(default_factory=set, init=False)
 
-    def app(self) -> Starlette:
+    def app(self) -> Guard:
         """Probes and metrics beside the service's own pages and the console, behind the guard."""
         routes: list[BaseRoute] = [
             Route("/livez", self._livez),
@@ -76,7 +78,10 @@ class Service:
                 Route("/", lambda _request: RedirectResponse("/console")),
                 *self.console.routes(self._health, stalled_seconds=STALLED_SECONDS),
             ]
-        return Starlette(routes=routes, middleware=[Middleware(Guard, http=self.http)])
+        handlers = dict.fromkeys(ERRORS, self._store_away)
+        return Guard(
+            Starlette(routes=routes, exception_handlers=handlers), self.http, service=self.name, metrics=self.metrics
+        )
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT; then stops in order. Returns the exit code: 1 when it ended by itself."""
@@ -174,15 +179,26 @@ class Service:
                 task.cancel()
                 await asyncio.wait({task}, timeout=1)
 
+    async def _store_away(self, request: Request, error: Exception) -> Response:
+        """In place of a page, or of an act, that the store does not take now. Other errors are bugs, as they were."""
+        if not is_passing(error):
+            raise error
+        away = no_answer(error)
+        log.warning("service.page-without-store", reason=away.reason)
+        if self.console is None:
+            return PlainTextResponse(away.reason, 503)
+        return self.console.store_away(request, away)
+
     async def _livez(self, _request: Request) -> Response:
         now = time.monotonic()
-        stalled = [name for name, loop in self._turning().items() if now - loop.progressed_at > STALLED_SECONDS]
+        stalled = [name for name, loop in self._turning().items() if standing_seconds(loop, now) > STALLED_SECONDS]
         return JSONResponse({"live": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
     async def _readyz(self, request: Request) -> Response:
         """``?exclude=kafka``: all checks but these, for whoever routes what is accepted without them.
 
-        It also tells of which work this process is the active one or a standby; either is ready.
+        It also tells of which work this process is the active one or a standby, and which partner lets which loop wait;
+        all of that is ready.
         """
         excluded = request.query_params.getlist("exclude")
         unknown = sorted(set(excluded) - set(self._all_checks()))
@@ -190,8 +206,23 @@ class Service:
             return JSONResponse({"exclude": f"there is no check {', '.join(unknown)}"}, 400)
         answers = await self._asked(excluded)
         roles = {name: loop.role for name, loop in self.loops.items() if isinstance(loop, OneOfMany)}
-        report = {**{name: answer or "ready" for name, answer in answers.items()}, **roles}
+        slow = {
+            f"{name} waits": f"for {partner} since {seconds:.0f} s"
+            for (name, partner), seconds in self._waits().items()
+            if seconds >= SLOW_PARTNER_SECONDS
+        }
+        report = {**{name: answer or "ready" for name, answer in answers.items()}, **roles, **slow}
         return JSONResponse(report, 503 if any(answers.values()) else 200)
+
+    def _waits(self) -> dict[tuple[str, str], float]:
+        """How long each loop has waited for which partner, in seconds; of several calls the oldest."""
+        now = time.monotonic()
+        found: dict[tuple[str, str], float] = {}
+        for name, loop in self.loops.items():
+            for wait in loop.waits if isinstance(loop, Waiting) else ():
+                seconds = now - wait.since
+                found[name, wait.partner] = max(seconds, found.get((name, wait.partner), 0.0))
+        return found
 
     async def _asked(self, excluded: Collection[str] = ()) -> dict[str, str | None]:
         """What each dependency answers: None when it is ready, else why not."""
@@ -204,9 +235,14 @@ class Service:
 
     async def _health(self) -> Health:
         now = time.monotonic()
-        return Health(await self._asked(), {name: now - loop.progressed_at for name, loop in self._turning().items()})
+        standing = {name: standing_seconds(loop, now) for name, loop in self._turning().items()}
+        return Health(await self._asked(), standing)
 
     async def _metrics(self, _request: Request) -> Response:
+        waits = self._waits()
+        for name, partner in self._waited_for | waits.keys():
+            self.metrics.set("partner_wait_seconds", waits.get((name, partner), 0.0), loop=name, partner=partner)
+        self._waited_for |= waits.keys()
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -242,21 +278,6 @@ async def _answer(check: Check) -> str | None:
     except Exception as error:  # noqa: BLE001 (whatever it is, it is why the service is not ready)
         return str(error) or type(error).__name__
     return None
-
-
-def kafka_check(bootstrap_servers: str) -> Check:
-    """Ready when one of the brokers accepts a connection: enough to tell Kafka's absence, and cheap to ask."""
-
-    async def check() -> None:
-        for server in bootstrap_servers.split(","):
-            host, _, port = server.strip().rpartition(":")
-            with contextlib.suppress(OSError, ValueError):
-                _, writer = await asyncio.open_connection(host, int(port))
-                writer.close()
-                return
-        raise ConnectionError("no Kafka broker answers; committed events wait in the outbox")
-
-    return check
 
 
 class _Server(uvicorn.Server):

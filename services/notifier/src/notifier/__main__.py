@@ -38,6 +38,7 @@ DEFINITION = ServiceDefinition(
     settings_type=NotifierSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
+    destinations=bootstrap.DESTINATIONS,
     guard=bootstrap.store_guard,
     extra={
         "recover": ExtraCommand(

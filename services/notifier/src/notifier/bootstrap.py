@@ -5,18 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from chassis import store_server
+from chassis.clock import StoreClock
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
 from chassis.exclusive import Exclusive
-from chassis.guard import Consumes, StoreGuard
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
 from chassis.outbox import LOCK as RELAY_LOCK
 from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
-from chassis.service import Service, kafka_check
+from chassis.service import Service
 from chassis.store import Store
+from chassis.store_guard import Consumes, StoreGuard
+from chassis.topics import TopicsWatch
 from chassis.web.console import Console
 from notifier import recovery
 from notifier.adapters.letters import Letterhead, LetterWriter
@@ -30,6 +33,7 @@ from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
 NAME: Final = "notifier"
+DESTINATIONS: Final = (DESTINATION,)
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE_MARGIN_SECONDS: Final = 10.0
 QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is written, so that no connection waits
@@ -48,12 +52,15 @@ def store_guard(settings: NotifierSettings, store: Store, metrics: Metrics | Non
 
 
 async def build(settings: NotifierSettings) -> Service:
-    """The whole service, ready to run. StoreUnavailable."""
+    """The whole service, ready to run. StoreUnavailable, SettingsError."""
     store = await Store.open(settings.store)
+    await store_server.accept(store, settings.environment)
     metrics = Metrics()
+    clock = StoreClock(store, settings.clock, metrics)
+    await clock.start()
     meters = NotifierMetrics(metrics)
     gateway = connect_smtp(settings)
-    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters)
+    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters, clock=clock)
     consumer = Consumer(
         store,
         settings.kafka,
@@ -61,23 +68,28 @@ async def build(settings: NotifierSettings) -> Service:
         metrics=metrics,
         dead_letter_limit=settings.dead_letters.limit,
     )
+    topics = TopicsWatch(settings.kafka, TOPICS)
+    to_smtp = DeliveryWorker(
+        store,
+        DESTINATION,
+        sender.send,
+        settled=sender.settled,
+        concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
+        lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "consumer": consumer,
+        "clock": clock,
         "housekeeping": Housekeeping(store, settings.retention, metrics),
-        "relay": Relay(store, settings.kafka, metrics),
-        "to-smtp": DeliveryWorker(
-            store,
-            DESTINATION,
-            sender.send,
-            settled=sender.settled,
-            concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
-            lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
+        "relay": Relay(store, settings.kafka, metrics, now=clock.now),
+        "to-smtp": to_smtp,
         "open-messages": OpenMessagesWatch(store, meters),
+        "store-server": store_server.StoreServerWatch(store, metrics),
     }
     return Service(
         name=NAME,
@@ -86,13 +98,14 @@ async def build(settings: NotifierSettings) -> Service:
         loops=loops,
         checks={
             "store": store.ping,
-            "kafka": kafka_check(settings.kafka.bootstrap_servers),
+            "kafka": topics.check,
             "consumer": consumer.check,
+            "deliveries": to_smtp.check,
         },
         routes=MessagesPage(History(store.pool)).routes(),
-        console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),
+        console=Console(store, NAME, PAGES, destinations=DESTINATIONS),
         guard=store_guard(settings, store, metrics),
-        closers=[gateway.close, store.close],
+        closers=[gateway.close, topics.close, store.close],
     )
 
 

@@ -15,12 +15,12 @@ from chassis.batch import BatchExecutor, Duplicate, Failed
 from chassis.consumer import InboxIntake, Item
 from chassis.dead_letters import Record
 from chassis.errors import reason_of
-from chassis.guard import LONGEST_LOOK_SECONDS, StoreGuard
 from chassis.identity import Offsets
 from chassis.metrics import Metrics
 from chassis.published import Published, TopicReader
 from chassis.settings import KafkaSettings
 from chassis.store import Store
+from chassis.store_guard import LONGEST_LOOK_SECONDS, StoreGuard
 from chassis.transaction import Transaction
 from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
@@ -142,7 +142,7 @@ async def _replay(
         work = usual.open_work(transaction)
         return Work(
             work.tx, work.recipients, work.appointments, work.notifications,
-            Silenced(work.notifications, report), work.stale,
+            Silenced(work.notifications, report), work.stale, work.gaps,
         )  # fmt: skip
 
     async def prefetch(work: Work, items: Any) -> None:

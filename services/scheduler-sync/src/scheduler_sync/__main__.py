@@ -5,7 +5,6 @@
 import argparse
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from chassis import listing
@@ -60,7 +59,7 @@ async def _recover(settings: SchedulerSyncSettings, options: argparse.Namespace)
     except (bootstrap.RecoveryRefused, Transient, Permanent) as error:
         print(f"{bootstrap.NAME}: not recovered: {error}", file=sys.stderr)
         return 1
-    for line in report.lines(datetime.now(UTC)):
+    for line in report.lines():
         print(line)
     differing = len(report.open_differences)
     what = "recovered; a service that waits starts by itself" if report.has_found_something else "nothing was missed"
@@ -74,6 +73,7 @@ DEFINITION = ServiceDefinition(
     settings_type=SchedulerSyncSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
+    destinations=bootstrap.DESTINATIONS,
     replay_hl7=bootstrap.replay_hl7,
     guard=bootstrap.store_guard,
     extra={

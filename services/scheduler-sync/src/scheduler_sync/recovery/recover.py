@@ -82,7 +82,7 @@ class Recovery:
     open_work: OpenWork
     handlers: Healing
     tell: Callable[[str], None]
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    now: datetime
     report: Report = field(default_factory=Report)
     _missed: dict[UUID, Missed] = field(default_factory=dict)
     _overtaken: dict[UUID, Missed] = field(default_factory=dict)
@@ -92,6 +92,7 @@ class Recovery:
 
     async def run(self, reader: TopicReader, *, epoch: int, dry_run: bool = False) -> Report:
         """``epoch``: the one that the store is in. KafkaError, StoreUnavailable, Transient, Permanent."""
+        self.report.began_at = self.now
         queries = RecoveryQueries(self.store.pool, self.site.site)
         self.report.last_moment = await queries.last_moment()
         unsent = await queries.unsent()
@@ -361,7 +362,8 @@ class Recovery:
             after = (taken_over if judgement is Judgement.TAKEN else noted)(before, facts)
             work.links.save(after)
             if judgement is Judgement.TAKEN:
-                work.links.note(_entry(before, after, f"Appointment version {facts.version}: {facts.status}", link.id))
+                what = f"Appointment version {facts.version}: {facts.status}"
+                work.links.note(_entry(before, after, what, link.id, self.now))
 
     async def _rebuild_from_omegaai(
         self, queries: RecoveryQueries, unknown: Sequence[AppointmentThere], *, floor: int, dry_run: bool
@@ -390,7 +392,7 @@ class Recovery:
         for link in links:
             work.links.save(link)
             message = f"Appointment version {link.omegaai_version}: {link.fhir_status}"
-            work.links.note(_entry(None, link, message, link.id))
+            work.links.note(_entry(None, link, message, link.id, self.now))
             self._settled.add(link.id)
 
     async def _patient_of(self, queries: RecoveryQueries, fhir_id: str | None) -> UUID | None:
@@ -473,16 +475,18 @@ def _rebuilt(known: AppointmentLink | None, link: AppointmentLink, missed: Misse
     for message_id, said in sorted(missed.said.items(), key=lambda item: item[1].revision):
         is_newest = message_id == missed.newest.message_id
         entry = _entry(
-            known, link if is_newest else known or link, f"revision {said.revision} of its topic", message_id
+            known, link if is_newest else known or link, f"revision {said.revision} of its topic", message_id, said.at
         )
         who = "staff" if said.by_staff else "patient"
-        yield replace(entry, at=said.at, trigger=f"{who}: {said.status}", revision=said.revision)
+        yield replace(entry, trigger=f"{who}: {said.status}", revision=said.revision)
 
 
-def _entry(before: AppointmentLink | None, after: AppointmentLink, message: str, cause_id: UUID) -> HistoryEntry:
+def _entry(
+    before: AppointmentLink | None, after: AppointmentLink, message: str, cause_id: UUID, at: datetime
+) -> HistoryEntry:
     return HistoryEntry(
         link_id=after.id,
-        at=datetime.now(UTC),
+        at=at,
         source=SOURCE,
         message=message,
         cause_id=cause_id,

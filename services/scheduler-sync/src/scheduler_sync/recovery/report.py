@@ -15,6 +15,7 @@ SHOWN: Final = 50
 class Report:
     """Filled as the recovery goes on. ``open_differences`` are for a person."""
 
+    began_at: datetime | None = None
     last_moment: datetime | None = None
     records: int = 0
     unreadable: int = 0
@@ -46,7 +47,7 @@ class Report:
             "open": len(self.open_differences),
         }
 
-    def lines(self, now: datetime) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         """In sentences, what was read first and what a person has to do last."""
         until = "nothing" if self.last_moment is None else f"{self.last_moment:%Y-%m-%d %H:%M:%S} UTC"
         yield f"the store held                 {until}"
@@ -65,10 +66,10 @@ class Report:
             yield f"  open: {line}"
         if len(self.open_differences) > SHOWN:
             yield f"  open: and {len(self.open_differences) - SHOWN} more"
-        if self.last_moment is not None:
+        if self.last_moment is not None and self.began_at is not None:
             yield (
                 "What PowerServer sent since then, and no event came of, nobody here can know. Have it send again what "
-                f"it sent between {until} and {now:%Y-%m-%d %H:%M:%S} UTC; what is known changes nothing."
+                f"it sent between {until} and {self.began_at:%Y-%m-%d %H:%M:%S} UTC; what is known changes nothing."
             )
         else:
             yield "What PowerServer sent, and no event came of, nobody here can know: have it send its open orders."

@@ -5,7 +5,7 @@ from alembic import op
 from chassis import schema
 
 revision = "n003"
-down_revision = "n001"
+down_revision = "n002"
 branch_labels = None
 depends_on = None
 phase = "before"

@@ -17,6 +17,11 @@ from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFacility, SiteFile
 
+MOST_SEGMENTS: Final = 1000
+MOST_BYTES: Final = 256 * 1024
+"""Of the segments that are read. An appointment with more cannot be told to anybody: an event holds less."""
+_LOOKED_AT_BYTES: Final = 4 * MOST_SEGMENTS  # fewer bytes hold fewer segments
+_READ: Final = ("PID", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
 UNSUPPORTED_EVENT_CODE: Final = "201"
 
@@ -35,11 +40,20 @@ _CANCELLING_CONTROLS: Final = frozenset({"CA", "OC", "DC"})
 
 def read(message: Message, site: SiteFile, resources: Resources, *, received_at: datetime) -> ChangeAppointmentByStaff:
     """The command that a message of PowerServer is. Raises Malformed, NeedsSetup, Transient."""
+    if message.size > _LOOKED_AT_BYTES:
+        _check_extent(message)
     if message.type == "SIU":
         return _siu(message, site, resources, received_at)
     if message.type == "ORM":
         return _orm(message, site, resources, received_at)
     raise Malformed("MSH-9.1: only SIU and ORM are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
+
+
+def _check_extent(message: Message) -> None:
+    number, size = message.extent(*_READ)
+    if number > MOST_SEGMENTS or size > MOST_BYTES:
+        what = f"{', '.join(_READ)}: together more than {MOST_SEGMENTS} segments or {MOST_BYTES // 1024} KiB"
+        raise Malformed(what, location="", code=fields.VALUE_TOO_LONG)
 
 
 def placer_number(message: Message) -> str | None:
@@ -63,7 +77,7 @@ def _siu(message: Message, site: SiteFile, resources: Resources, received_at: da
     slot = _slot(message, facility, start, "SCH-11", ("SCH-11.3", "SCH-9", "AIS-7"))
     name = fields.text(message, "AIG-3.1")
     resource = None if name is None or step in _ENDINGS else resources.named(code, name)
-    studies = _studies([_coded(segment.get("3.1"), segment.get("3.2")) for segment in message.segments("AIS")])
+    studies = _studies([fields.coded(segment, "3") for segment in message.segments("AIS")])
     return ChangeAppointmentByStaff(
         name=f"SIU^{message.trigger}",
         placer_number=placer,
@@ -74,9 +88,9 @@ def _siu(message: Message, site: SiteFile, resources: Resources, received_at: da
             resource=name,
             modality=fields.text(message, "AIG-4") or (resource.modality if resource else None),
             slot=slot,
-            studies=studies or _studies([_coded(message.get("SCH-7.1"), message.get("SCH-7.2"))]),
+            studies=studies or _studies([fields.coded(segment, "7") for segment in message.segments("SCH", most=1)]),
             filler_id=fields.text(message, "SCH-2"),
-            reason=(fields.text(message, "SCH-6.2") or fields.text(message, "SCH-6.1")) if step in _ENDINGS else None,
+            reason=(fields.words(message, "SCH-6.2") or fields.words(message, "SCH-6.1")) if step in _ENDINGS else None,
         ),
         resource=resource,
         said_at=fields.made_at(message, facility.zone, received_at),
@@ -105,7 +119,10 @@ def _orm(message: Message, site: SiteFile, resources: Resources, received_at: da
     name = fields.text(message, site.hl7.orm_resource_field)
     resource = None if name is None or step in _ENDINGS else resources.named(code, name)
     orders = message.segments("OBR")
-    accessions = [message.get("ORC-3"), *(order.get("3") for order in orders)]
+    accessions = [
+        fields.text(message, "ORC-3"),
+        *(fields.text(message, f"OBR[{n}]-3") for n in range(1, len(orders) + 1)),
+    ]
     return ChangeAppointmentByStaff(
         name=f"ORM^O01 {control}",
         placer_number=placer,
@@ -116,9 +133,9 @@ def _orm(message: Message, site: SiteFile, resources: Resources, received_at: da
             resource=name,
             modality=fields.text(message, "OBR-24") or (resource.modality if resource else None),
             slot=_slot(message, facility, start, timing, (f"{timing}.3",)),
-            studies=_studies([_coded(order.get("4.1"), order.get("4.2")) for order in orders]),
+            studies=_studies([fields.coded(order, "4") for order in orders]),
             accession_numbers=tuple(dict.fromkeys(one for one in accessions if one)),
-            reason=fields.text(message, "NTE-3") if step in _ENDINGS else None,
+            reason=fields.words(message, "NTE-3") if step in _ENDINGS else None,
         ),
         resource=resource,
         said_at=fields.made_at(message, facility.zone, received_at),
@@ -141,10 +158,6 @@ def _slot(
         where = f"{timing}.5"
         raise Malformed(f"{where}: the end is not after the start", location=where, code=fields.DATA_TYPE_ERROR)
     return Slot(start, end, facility.time_zone)
-
-
-def _coded(code: str | None, description: str | None) -> tuple[str, str] | None:
-    return None if not code else (code, description or code)
 
 
 def _studies(found: Sequence[tuple[str, str] | None]) -> tuple[Study, ...]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
@@ -20,7 +19,7 @@ from chassis.identity import Identity
 from chassis.metrics import Metrics
 from chassis.published import Published, TopicReader
 from chassis.settings import KafkaSettings
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking, is_of_the_schema, is_passing
 from contracts.topics import TOPICS
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 5.0, 60.0
@@ -111,12 +110,15 @@ class StoreGuard:
         """
         try:
             async with asyncio.timeout(within_seconds or self._patience_seconds):
-                verdict = await self._look()
+                with asking():
+                    verdict = await self._look()
         except (KafkaError, TimeoutError) as error:
             self._patience_seconds = min(2 * self._patience_seconds, LONGEST_LOOK_SECONDS)
             verdict = Verdict("unsure", f"Kafka does not answer ({type(error).__name__})")
-        except (*UNAVAILABLE, StoreUnavailable) as error:
-            verdict = Verdict("unsure", f"the store or Kafka does not answer ({type(error).__name__})")
+        except StoreUnavailable as error:
+            verdict = Verdict(
+                "unsure", f"the store or Kafka does not answer ({type(error.__cause__ or error).__name__})"
+            )
         self._tell(verdict)
         return verdict
 
@@ -127,10 +129,12 @@ class StoreGuard:
         """
         try:
             beat = await identity.beat(self._store.pool)
-        except UNAVAILABLE:
-            return None
-        except asyncpg.PostgresError as error:
-            return f"the store has lost its identity ({type(error).__name__})"
+        except Exception as error:
+            if is_of_the_schema(error):
+                return f"the store has lost its identity ({type(error).__name__})"
+            if is_passing(error):
+                return None
+            raise
         if beat <= self._beat:
             return "the store was set back under the running service"
         self._beat = beat
