@@ -1,6 +1,7 @@
 # The suite's commands. Each sets up what it needs first; `make help` lists them.
 PYTHON ?= python3
 STACK  ?= auto
+WORKERS ?= 2
 PY     := .venv/bin/python
 export STACK
 SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
@@ -45,9 +46,9 @@ demo: ## play the guide's story on the stack, then in volume, and count at both 
 	@$(PY) -m local_stack up
 	@$(PY) -m demo_story $(DEMO)
 
-test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some)
+test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some; WORKERS=1 for one after another)
 	$(SETUP)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile)
 
 images: ## build the images of services and simulators (IMAGES=notifier for one; BASE_IMAGE=… for a base of your own)
 	$(SETUP) --no-jars

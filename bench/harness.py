@@ -37,7 +37,7 @@ async def database() -> AsyncIterator[str]:
     await admin.execute(f'CREATE DATABASE "{name}"')
     url = urlunsplit(urlsplit(admin_url)._replace(path=f"/{name}"))
     connection = await asyncpg.connect(url)
-    await connection.execute(schema.sql("v001"))
+    await connection.execute(schema.whole())
     await connection.close()
     try:
         yield url

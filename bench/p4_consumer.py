@@ -36,11 +36,14 @@ EXAMPLE: Any = EXAMPLES[contracts.AppointmentScheduled]
 
 
 class NoStore:
-    """What the consumer asks of a store outside of a batch: the gauge of its dead letters."""
+    """What the consumer asks of a store outside of a batch: positions and gaps, of which there are none, and gauges."""
 
     class _Pool:
-        async def fetchval(self, *_: object) -> int:
-            return 0
+        async def fetch(self, *_: object) -> list[Any]:
+            return []
+
+        async def fetchrow(self, *_: object) -> dict[str, int]:
+            return {"dead_letters": 0, "missed_records": 0, "revision_gaps": 0}
 
     pool = _Pool()
 

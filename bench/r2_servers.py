@@ -39,7 +39,7 @@ from bench import spine
 from bench.driver import SIU
 from bench.harness import program, progress, row
 from chassis import topics
-from chassis.store import UNAVAILABLE
+from chassis.store import ERRORS
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.servers import JARS
@@ -57,7 +57,7 @@ TAKEN_IN = """
 SELECT message_id, extract(epoch FROM sent_at)::float8 AS sent FROM outbox
 WHERE id > (SELECT max(id) - 5000 FROM outbox) AND created_at > to_timestamp($1) ORDER BY id LIMIT 500
 """
-STORE_ERRORS = (*UNAVAILABLE, asyncpg.PostgresError)
+STORE_ERRORS = ERRORS
 
 
 @dataclass

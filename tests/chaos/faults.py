@@ -16,7 +16,9 @@ from typing import Any, Final
 import aiohttp
 
 from chassis import failpoints
+from chassis.store import ERRORS
 from tests.chaos.stack import SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
+from tests.chaos.store_faults import ROLE_SETTINGS, StoreFaults
 
 READY_SECONDS: Final = 12.0
 FAIL_POINT_SECONDS: Final = 12.0
@@ -38,7 +40,9 @@ _FAIL_POINTS: Final = {
     "scheduler-sync": [name for name in failpoints.NAMES if not name.startswith(("consumer.", "smtp."))],
     "notifier": [name for name in failpoints.NAMES if not name.startswith(("inbound.", "relay.", "tasks."))],
 }
-_OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44}
+_OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44, "store": 16, "standstill": 4}
+STANDSTILL_SECONDS: Final = 15.0
+_STORE: Final = ("cancel statements", "cancel statements", "lock tables", *ROLE_SETTINGS, "read-only")
 _WIRES: Final = ("cut", "half-open", "deaf", "lose answers", "slow", "refuse")
 _MISBEHAVIOUR: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("powerserver", {"target": "mllp-out", "mode": "duplicate", "count": 5}),
@@ -56,13 +60,19 @@ _MISBEHAVIOUR: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("omegaai", {"target": "fhir", "mode": "accept-then-timeout", "seconds": 4.0, "count": 4}),
     ("omegaai", {"target": "fhir", "mode": "cut", "count": 5}),
     ("omegaai", {"target": "fhir", "mode": "slow", "seconds": 1.0, "count": 5}),
+    ("omegaai", {"target": "fhir", "mode": "status", "status": 403, "count": 4}),
+    ("omegaai", {"target": "fhir", "mode": "redirect", "count": 4}),
+    ("omegaai", {"target": "fhir", "mode": "page", "count": 4}),
+    ("omegaai", {"target": "fhir", "mode": "endless", "count": 2}),
     ("omegaai", {"target": "token", "mode": "status", "status": 503, "count": 2}),
+    ("omegaai", {"target": "token", "mode": "refuse", "count": 2}),
     ("omegaai", {"target": "feed", "mode": "drop", "count": 10}),
     ("omegaai", {"target": "feed", "mode": "duplicate", "count": 10}),
     ("omegaai", {"target": "feed", "mode": "reorder", "count": 10}),
     ("omegaai", {"target": "feed", "mode": "cut", "count": 1}),
     ("mailsink", {"mode": "status", "status": 421, "count": 2}),
     ("mailsink", {"mode": "status", "status": 451, "count": 4}),
+    ("mailsink", {"mode": "status", "status": 530, "count": 2}),
     ("mailsink", {"mode": "accept-then-cut", "count": 2}),
     ("mailsink", {"mode": "slow", "seconds": 1.0, "count": 3}),
 )
@@ -133,6 +143,11 @@ def _other(rng: random.Random, at: float, kind: str, replicas: int) -> Fault:
         return Fault(at, kind, _victim(rng, name, replicas), seconds=round(rng.uniform(0.3, 7.0), 1))
     if kind == "restart":
         return Fault(at, kind, _victim(rng, rng.choice([*SERVICES, *SERVICES, "postgres"]), replicas))
+    if kind == "store":
+        mode, seconds = rng.choice(_STORE), round(rng.uniform(1.0, 4.0), 1)
+        return Fault(at, kind, rng.choice(SERVICES), mode, seconds)
+    if kind == "standstill":
+        return Fault(at, kind, "scheduler-sync", "relay", STANDSTILL_SECONDS)
     if kind == "wire":
         name = rng.choice(["hl7-in", "hl7-in", "hl7-out", "hl7-out", "fhir", "fhir", "smtp", "postgres", "kafka"])
         return Fault(at, kind, name, rng.choice(_WIRES), round(rng.uniform(0.5, 4.0), 1))
@@ -149,6 +164,7 @@ class Mischief:
         self._stack = stack
         self._http = http
         self._say = say
+        self._store_faults = StoreFaults(stack.postgres.admin_url)
         self.done: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
 
@@ -164,6 +180,8 @@ class Mischief:
         """Takes back whatever is still in force."""
         for wire in self._stack.wires.values():
             wire.heal()
+        for name in SERVICES:
+            await self._store_faults.reset_role(name.replace("-", "_"))
         for name in SIMULATORS:
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
                 await self._http.delete(f"{self._stack.addresses()[name]}/control/misbehave")
@@ -175,6 +193,8 @@ class Mischief:
             "restart": self._restart,
             "wire": self._wire,
             "misbehave": self._misbehave,
+            "store": self._store,
+            "standstill": self._standstill,
         }
         happened = await ways[fault.kind](fault)
         (self.done if happened else self.missed)[fault.label] += 1
@@ -220,6 +240,38 @@ class Mischief:
                 return False
             await self._stack.pause(member, fault.seconds)
             return True
+
+    async def _standstill(self, fault: Fault) -> bool:
+        """The process whose relay is the active one is stopped for longer than a standby waits."""
+        for member in self._stack.replicas_of(fault.target):
+            async with member.lock:
+                if not (member.is_alive and await self._stack.holds_relay(member)):
+                    continue
+                others = [one for one in self._stack.replicas_of(fault.target) if one is not member and one.is_healthy]
+                stopped = asyncio.create_task(self._stack.pause(member, fault.seconds))
+                await asyncio.sleep(0)  # now it is
+                if others:
+                    await self._stack.measure_takeover(member.service)
+                await stopped
+                return True
+        return False
+
+    async def _store(self, fault: Fault) -> bool:
+        name = fault.target.replace("-", "_")
+        server, victims = self._stack.members["postgres"], self._stack.replicas_of(fault.target)
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and not (server.is_healthy and any(one.is_healthy for one in victims)):
+            await asyncio.sleep(0.05)
+        self._stack.disturbed["postgres"] = time.monotonic() + fault.seconds
+        with suppress(*ERRORS):
+            match fault.mode:
+                case "cancel statements":
+                    return await self._store_faults.cancel_statements(name, fault.seconds)
+                case "lock tables":
+                    return await self._store_faults.lock_tables(name)
+                case _:
+                    return await self._store_faults.set_role(name, fault.mode, fault.seconds)
+        return False  # Postgres itself was away
 
     async def _restart(self, fault: Fault) -> bool:
         member = self._stack.members[fault.target]

@@ -32,7 +32,9 @@ from simulated_world import (
     World,
 )
 
-from chassis import consumer, deliveries, exclusive, loops, outbox, parking
+from chassis import consumer, exclusive, loops, outbox, parking
+from chassis.deliveries import DeliveryWorker, bugs
+from chassis.deliveries import worker as delivery_worker
 from chassis.transaction import Transaction
 from local_stack.arguments import above_zero, at_least
 
@@ -95,8 +97,8 @@ def on_stand_ins() -> Iterator[None]:
         mock.patch.object(asyncpg, "connect", connect),
         mock.patch.object(outbox, "AIOKafkaProducer", producer),
         mock.patch.object(outbox, "BATCH_ROWS", ROWS_PER_TURN),
-        *(mock.patch.object(module, "time", _Clock()) for module in (outbox, deliveries, loops)),
-        *(mock.patch.object(module, "log", LOG) for module in (outbox, exclusive, deliveries, consumer, parking)),
+        *(mock.patch.object(module, "time", _Clock()) for module in (delivery_worker, bugs, loops)),
+        *(mock.patch.object(module, "log", LOG) for module in (outbox, exclusive, delivery_worker, consumer, parking)),
     ]
     for patch in patches:
         patch.start()
@@ -172,6 +174,12 @@ async def _go_wrong(world: World, faults: Counter[str]) -> None:
             world.disturbed_at = world.loop.time()
             world.note("a store's session is cut")
             chance.choice(sorted(database.sessions, key=lambda one: one.number)).terminate()
+        if world.chance_of_cancels.random() < world.cancelling:
+            faults["statements cancelled"] += 1
+            world.disturbed_at = world.loop.time() + 1
+            world.is_cancelling = True
+            world.note("statements are cancelled")
+            world.loop.call_later(world.chance_of_cancels.random(), setattr, world, "is_cancelling", False)
         if chance.random() < rates.away * 0.3:
             faults["clock jump"] += 1
             world.disturbed_at = world.loop.time() + 5
@@ -201,6 +209,7 @@ def _disturb_the_broker(world: World, faults: Counter[str]) -> None:
 def _heal(world: World) -> None:
     world.note("the causes go")
     world.is_healed = True
+    world.is_cancelling = False
     world.broker.is_away = False
     world.broker.refuses.clear()
     for database in world.databases.values():
@@ -266,7 +275,7 @@ def _check_delivery(world: World, settled: dict[str, Any], message_id: UUID) -> 
         world.violated(f"the partner has {message_id.int}, or has not: {wanted}")
 
 
-def _workers(world: World) -> dict[str, deliveries.DeliveryWorker]:
+def _workers(world: World) -> dict[str, DeliveryWorker]:
     return {name: world.parts[name][2] for name in DOWNSTREAM if not world.processes[name].is_dead}
 
 

@@ -38,6 +38,7 @@ class Record:
     key: bytes
     value: bytes
     headers: list[tuple[str, bytes]]
+    timestamp: int = 0
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Builder:
     def __init__(self) -> None:
         self.rows: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = []
 
-    def append(self, *, timestamp: None, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> object | None:
+    def append(self, *, timestamp: int, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> object | None:
         if len(self.rows) == ROWS_PER_BATCH or len(value) > LARGEST_VALUE_BYTES:
             return None
         self.rows.append((key, value, headers))

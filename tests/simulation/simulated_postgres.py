@@ -20,7 +20,9 @@ Statement = Callable[["Session", tuple[Any, ...]], Awaitable[list[Row]]]
 
 # Lock modes that cannot be held together: FOR UPDATE (u), FOR NO KEY UPDATE (n), FOR KEY SHARE (k).
 _CONFLICTS = {("u", "u"), ("u", "n"), ("u", "k"), ("n", "u"), ("n", "n"), ("k", "u")}
-_IN_TABLES = ("outbox", "deliveries", "inbox", "parked_keys", "parked_messages", "dead_letters", "things")
+_IN_TABLES = (
+    "outbox", "deliveries", "delivery_bugs", "inbox", "parked_keys", "parked_messages", "dead_letters", "things",
+)  # fmt: skip
 
 
 @functools.cache
@@ -61,6 +63,8 @@ class Database:
         self.listeners: list[tuple[str, Session, Callable[..., object]]] = []
         self.sessions: dict[Session, None] = {}  # in order: a set's order is not the seed's
         self.is_away = False
+        self.cancels: Callable[[], bool] = lambda: False
+        """Whether the next statement is cancelled, asked before each."""
 
     def now(self) -> float:
         """``clock_timestamp()``: the server's own, which is not the processes'."""
@@ -271,9 +275,15 @@ class Session:
         statement = self.database.statements.get(_one_line(sql))
         if statement is None:
             raise NotKnownError(sql)
+        is_cancelled = self.database.cancels()
+        if is_cancelled and not self.depth:
+            raise asyncpg.QueryCanceledError("canceling statement due to user request")
         if self.depth:
             if self.has_failed:
                 raise asyncpg.InFailedSQLTransactionError("current transaction is aborted")
+            if is_cancelled:
+                self.has_failed = True
+                raise asyncpg.QueryCanceledError("canceling statement due to user request")
             try:
                 return await statement(self, values)
             except asyncpg.PostgresError:

@@ -10,7 +10,8 @@ from typing import Any
 import asyncpg
 from simulated_postgres import Row, Session, Statement
 
-from chassis import consumer, dead_letters, deliveries, outbox, parking, transaction
+from chassis import consumer, dead_letters, exclusive, outbox, parking, transaction
+from chassis.deliveries import lines
 
 LOAD_THINGS = "SELECT id, applied FROM things WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 SAVE_THING = "INSERT INTO things VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET revision = $2, applied = $3"
@@ -45,7 +46,42 @@ async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = [row for row in session.rows("outbox") if row["sent_at"] is None]
     earlier = sum(row["id"] <= values[0] for row in rows)
     later = sorted((row for row in rows if row["id"] > values[0]), key=lambda row: row["id"])
-    return [{**row, "key": str(row["aggregate_id"]).encode(), "earlier": earlier} for row in later[: outbox.BATCH_ROWS]]
+    return [
+        {**row, "key": str(row["aggregate_id"]).encode(), "due_at": row["created_at"], "earlier": earlier}
+        for row in later[: outbox.BATCH_ROWS]
+    ]
+
+
+@answers(exclusive._STANDING_STILL)
+async def _nobody_stands_still(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    """Processes die here, and none is stopped: a dead one's session ends."""
+    return []
+
+
+@answers("SELECT 1")
+async def _one(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"?column?": 1}]
+
+
+@answers(outbox._MARK_NOTHING)
+async def _mark_nothing(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    unsent = [row["id"] for row in session.rows("outbox") if row["sent_at"] is None]
+    if unsent:
+        await session.change("outbox", min(unsent), lambda _: True, sent_at=None)
+    return []
+
+
+@answers(outbox._MARK_LATE)
+async def _mark_late(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    marked = []
+    for identifier, created_at in zip(*values, strict=True):
+
+        def is_it(row: Row, created_at: Any = created_at) -> bool:
+            return row["created_at"] == created_at and row["sent_at"] is None
+
+        if await session.change("outbox", identifier, is_it, sent_at=session.database.now()):
+            marked.append({"id": identifier})
+    return marked
 
 
 @answers(outbox._MARK)
@@ -101,7 +137,7 @@ def _pending(session: Session, destination: str) -> list[Row]:
     )
 
 
-@answers(deliveries._CLAIM)
+@answers(lines.CLAIM)
 async def claim(session: Session, values: tuple[Any, ...], *, in_order: bool = True) -> list[Row]:
     """``in_order`` off is a mutation: any pending row of a key may go, not its first alone."""
     destination, limit, token, lease_seconds = values
@@ -127,7 +163,7 @@ async def claim(session: Session, values: tuple[Any, ...], *, in_order: bool = T
     return claimed
 
 
-@answers(deliveries._RENEW)
+@answers(lines.RENEW)
 async def _renew(session: Session, values: tuple[Any, ...]) -> list[Row]:
     tokens, lease_seconds = values
     held = [row for row in session.rows("deliveries") if row["lease_token"] in tokens and row["state"] == "pending"]
@@ -152,7 +188,7 @@ async def _settle(session: Session, identifier: Any, token: Any, **values: Any) 
     return changed is not None
 
 
-@answers(deliveries._DONE)
+@answers(lines.DONE)
 async def _done(session: Session, values: tuple[Any, ...]) -> list[Row]:
     done: list[Row] = []
     for identifier, token, receipt in zip(*values, strict=True):
@@ -162,26 +198,65 @@ async def _done(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return done
 
 
-@answers(deliveries._AGAIN)
+@answers(lines.AGAIN)
 async def _again(session: Session, values: tuple[Any, ...]) -> list[Row]:
     identifier, token, reason, pause = values
     await _settle(session, identifier, token, last_error=reason, next_attempt_at=session.database.now() + pause)
     return []
 
 
-@answers(deliveries._DEAD)
+@answers(lines.DEAD)
 async def _dead(session: Session, values: tuple[Any, ...]) -> list[Row]:
     identifier, token, reason = values
     await _settle(session, identifier, token, state="dead", done_at=session.database.now(), last_error=reason)
     return []
 
 
-@answers(deliveries._WAITING)
+@answers(lines.WAITING)
 async def _deliveries_waiting(session: Session, values: tuple[Any, ...]) -> list[Row]:
     pending = _pending(session, values[0])
     dead = [row for row in session.rows("deliveries") if row["destination"] == values[0] and row["state"] == "dead"]
     oldest = min((row["created_at"].timestamp() for row in pending), default=session.database.now())
-    return [{"pending": len(pending), "dead": len(dead), "age": session.database.now() - oldest}]
+    age = session.database.now() - oldest
+    return [{"pending": len(pending), "dead": len(dead), "age": age, "bugs": _bugs(session, values[0])}]
+
+
+def _bugs(session: Session, destination: str) -> int:
+    row = session.row("delivery_bugs", destination)
+    return 0 if row is None else int(row["in_a_row"])
+
+
+@answers(lines.BUGS)
+async def _bugs_in_a_row(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"bugs": _bugs(session, values[0])}]
+
+
+@answers(lines.NO_BUGS)
+async def _no_bugs(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    await session.delete("delivery_bugs", values[0])
+    return []
+
+
+@answers(lines.DEAD_OF_A_BUG)
+async def _dead_of_a_bug(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    identifier, token, reason, destination, limit = values
+    await session.insert("delivery_bugs", destination, {"in_a_row": 0})
+    counted = await session.change(
+        "delivery_bugs", destination, lambda row: row["in_a_row"] < limit, in_a_row=_bugs(session, destination) + 1
+    )
+    if counted is None:
+        return []
+    now = session.database.now()
+    was_ours = await _settle(session, identifier, token, state="dead", done_at=now, last_error=reason, receipt=None)
+    return [{"in_a_row": counted["in_a_row"]}] if was_ours else []
+
+
+@answers(lines.HELD_BACK)
+async def _held_back(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    identifier, token, reason, pause, receipt = values
+    kept = {} if receipt is None else {"receipt": receipt}
+    await _settle(session, identifier, token, last_error=reason, next_attempt_at=session.database.now() + pause, **kept)
+    return []
 
 
 # ---- the inbox and parking
@@ -203,10 +278,15 @@ async def _hold(session: Session, values: tuple[Any, ...]) -> list[Row]:
 @answers(consumer._CLAIM)
 async def _claim_messages(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, ids = values
+    dead = {
+        row["message_id"]
+        for row in session.rows("dead_letters")
+        if row["consumer"] == name and row["state"] != "replayed"
+    }
     return [
         {"message_id": one}
         for one in ids
-        if await session.insert("inbox", (name, one), {"consumer": name, "message_id": one})
+        if one not in dead and await session.insert("inbox", (name, one), {"consumer": name, "message_id": one})
     ]
 
 

@@ -27,7 +27,7 @@ from chassis.deliveries import Delivery, DeliveryWorker, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.outbox import Relay
 from chassis.settings import BreakerSettings, KafkaSettings, RetrySettings
-from chassis.store import UNAVAILABLE
+from chassis.store import ERRORS
 from chassis.transaction import Transaction
 from contracts.examples import EXAMPLES
 
@@ -141,6 +141,7 @@ class World:
         self.loop = loop
         self.chance = random.Random(seed * 7919 + 1)
         self.rates = Rates.drawn(self.chance)
+        self.chance_of_cancels = random.Random(seed * 7919 + 2)  # of its own: seeds that showed a fault do as they did
         self.mutations = mutations
         self.trace: list[str] | None = [] if is_traced else None
         self.violations: list[str] = []
@@ -151,6 +152,11 @@ class World:
             name: Database(loop.time, statements, skew)
             for name, skew in zip(("upstream", "downstream"), skews, strict=True)
         }
+        for database in self.databases.values():
+            database.cancels = lambda: self.is_cancelling and self.chance_of_cancels.random() < 0.5
+        self.is_cancelling = False
+        self.cancelling = max(0.0, self.chance_of_cancels.random() - 0.5)
+        """How often, in about a third of a second, an administrator begins to cancel statements."""
         self.broker = Broker(self.delay, self._saw_on_the_bus)
         self.broker.loses_answers = lambda: self.happens(self.rates.losses * 3)
         self.seen_on_the_bus: dict[UUID, int] = {}
@@ -227,7 +233,7 @@ class World:
                 return await self._write(store, batch, gives_up=self.chance.random() < 0.1)
             except asyncpg.UniqueViolationError:
                 return self.note("the commit whose answer was lost had happened")
-            except (*UNAVAILABLE, Permanent):
+            except (*ERRORS, Permanent):
                 await asyncio.sleep(self.chance.random() * 0.3)
 
     async def _write(self, store: Any, batch: list[tuple[UUID, int]], *, gives_up: bool) -> None:

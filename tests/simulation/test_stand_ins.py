@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -13,8 +14,9 @@ from simulated_postgres import Connection, Database, Immediate
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
-from chassis import consumer, deliveries, outbox, parking, schema
+from chassis import consumer, exclusive, outbox, parking, schema
 from chassis.dead_letters import Record
+from chassis.deliveries import lines
 from chassis.errors import Transient
 from chassis.testing import eventually
 from chassis.transaction import Transaction
@@ -45,7 +47,7 @@ async def connect(server_url: str | None) -> AsyncIterator[Connect]:
             return opened[-1]
     else:
         first = await asyncpg.connect(server_url)
-        await first.execute(schema.sql("v001"))
+        await first.execute(schema.whole())
         await first.execute(THINGS)
         await first.close()
 
@@ -70,12 +72,12 @@ async def stage(connection: Any, *rows: tuple[UUID, UUID]) -> None:
 
 
 async def claim(connection: Any, *, limit: int = 10, token: UUID = TOKEN, lease: float = LEASE) -> list[UUID]:
-    rows = await connection.fetch(deliveries._CLAIM, "partner", limit, token, lease)
+    rows = await connection.fetch(lines.CLAIM, "partner", limit, token, lease)
     return [row["id"] for row in sorted(rows, key=lambda row: row["sequence"])]
 
 
 async def done(connection: Any, *ids: UUID, token: UUID = TOKEN) -> list[UUID]:
-    rows = await connection.fetch(deliveries._DONE, list(ids), [token] * len(ids), ["{}"] * len(ids))
+    rows = await connection.fetch(lines.DONE, list(ids), [token] * len(ids), ["{}"] * len(ids))
     return [row["id"] for row in rows]
 
 
@@ -110,7 +112,7 @@ async def test_the_heads_of_the_lines_are_claimed_in_order_and_nothing_behind_th
     assert await claim(one) == [IDS[2]]
     assert await claim(one) == []
     assert await done(one, IDS[0]) == [IDS[0]]
-    (row,) = await one.fetch(deliveries._CLAIM, "partner", 5, TOKEN, LEASE)
+    (row,) = await one.fetch(lines.CLAIM, "partner", 5, TOKEN, LEASE)
     assert (row["id"], row["attempts"], row["state"], row["idempotency_key"]) == (IDS[1], 1, "pending", IDS[1].hex)
 
 
@@ -120,8 +122,8 @@ async def test_a_lease_that_has_run_out_is_anybodys_and_its_old_token_settles_no
     assert await claim(one, lease=-1) == [IDS[0]]
     assert await claim(one, token=SECOND_TOKEN) == [IDS[0]]
     assert await done(one, IDS[0]) == []
-    await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "late", 0.0)
-    await one.execute(deliveries._DEAD, IDS[0], TOKEN, "late")
+    await one.execute(lines.AGAIN, IDS[0], TOKEN, "late", 0.0)
+    await one.execute(lines.DEAD, IDS[0], TOKEN, "late")
     assert await claim(one) == []
     assert await done(one, IDS[0], token=SECOND_TOKEN) == [IDS[0]]
 
@@ -130,7 +132,7 @@ async def test_a_renewed_lease_holds(connect: Connect) -> None:
     one = await connect()
     await stage(one, (IDS[0], KEY))
     await claim(one, lease=-1)
-    await one.execute(deliveries._RENEW, [TOKEN], LEASE)
+    await one.execute(lines.RENEW, [TOKEN], LEASE)
     assert await claim(one, token=SECOND_TOKEN) == []
 
 
@@ -149,22 +151,38 @@ async def test_what_another_transaction_marks_is_neither_waited_for_nor_renewed(
     await claim(one, lease=-1)
     async with two.transaction():
         assert await done(two, IDS[0]) == [IDS[0]]
-        await asyncio.wait_for(one.execute(deliveries._RENEW, [TOKEN], LEASE), 5)
+        await asyncio.wait_for(one.execute(lines.RENEW, [TOKEN], LEASE), 5)
     assert await claim(one, token=SECOND_TOKEN) == []
+
+
+async def test_bugs_make_as_many_dead_as_the_limit_and_then_none_until_one_is_done(connect: Connect) -> None:
+    one = await connect()
+    await stage(one, *((identifier, uuid4()) for identifier in IDS[:3]))
+    await claim(one)
+    assert await one.fetchval(lines.DEAD_OF_A_BUG, IDS[0], TOKEN, "bug: E", "partner", 1) == 1
+    assert await one.fetchval(lines.DEAD_OF_A_BUG, IDS[1], TOKEN, "bug: E", "partner", 1) is None
+    await one.execute(lines.HELD_BACK, IDS[1], TOKEN, "bug: E", 0.0, '{"id": "42"}')
+    row = await one.fetchrow(lines.WAITING, "partner")
+    assert (row["pending"], row["dead"], row["bugs"]) == (2, 1, 1)
+    (row,) = await one.fetch(lines.CLAIM, "partner", 1, TOKEN, LEASE)
+    assert (row["id"], row["receipt"]) == (IDS[1], '{"id": "42"}')
+    await one.execute(lines.NO_BUGS, "partner")
+    assert await one.fetchval(lines.BUGS, "partner") == 0
+    assert await one.fetchval(lines.DEAD_OF_A_BUG, IDS[1], TOKEN, "bug: E", "partner", 1) == 1
 
 
 async def test_a_pause_holds_the_whole_line_and_a_dead_head_frees_it(connect: Connect) -> None:
     one = await connect()
     await stage(one, (IDS[0], KEY), (IDS[1], KEY))
     await claim(one)
-    await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "busy", 1000.0)
+    await one.execute(lines.AGAIN, IDS[0], TOKEN, "busy", 1000.0)
     assert await claim(one) == []
-    await one.execute(deliveries._AGAIN, IDS[0], TOKEN, "no longer ours", 0.0)
+    await one.execute(lines.AGAIN, IDS[0], TOKEN, "no longer ours", 0.0)
     assert await claim(one) == []
     await stage(one, (IDS[2], OTHER))
     assert await claim(one) == [IDS[2]]
-    await one.execute(deliveries._DEAD, IDS[2], TOKEN, "422")
-    row = await one.fetchrow(deliveries._WAITING, "partner")
+    await one.execute(lines.DEAD, IDS[2], TOKEN, "422")
+    row = await one.fetchrow(lines.WAITING, "partner")
     assert (row["pending"], row["dead"]) == (2, 1)
 
 
@@ -338,6 +356,19 @@ async def test_unsent_rows_come_in_order_and_say_what_lies_before_them(connect: 
     assert [row["key"] for row in await two.fetch(outbox._SELECT, 0)] == [str(KEY).encode(), str(OTHER).encode()]
 
 
+async def test_a_late_mark_is_of_the_row_that_was_sent_and_a_mark_of_nothing_changes_nothing(connect: Connect) -> None:
+    one = await connect()
+    await publish(one, (KEY, 1), (OTHER, 1), (OTHER, 2))
+    first, second, third = await one.fetch(outbox._SELECT, 0)
+    await one.execute(outbox._MARK_NOTHING)
+    assert len(await one.fetch(outbox._SELECT, 0)) == 3
+    moments = [first["created_at"], second["created_at"] - timedelta(seconds=1)]
+    answer = await one.execute(outbox._MARK_LATE, [first["id"], second["id"]], moments)
+    assert answer.rpartition(" ")[2] == "1"
+    assert [row["id"] for row in await one.fetch(outbox._SELECT, 0)] == [second["id"], third["id"]]
+    assert await one.fetch(exclusive._STANDING_STILL, outbox.LOCK, 0.0) == []
+
+
 async def test_the_relays_lock_is_one_sessions_and_free_when_that_ends(connect: Connect) -> None:
     one, two = await connect(), await connect()
     assert await one.fetchval("SELECT pg_try_advisory_lock($1)", outbox.LOCK)
@@ -361,7 +392,7 @@ async def test_a_notification_comes_with_the_commit_and_not_without(connect: Con
     await stage(one, (IDS[1], KEY))
 
     async def was_heard() -> bool:
-        await two.fetchrow(deliveries._WAITING, "partner")
+        await two.fetchrow(lines.WAITING, "partner")
         return bool(heard)
 
     await eventually(was_heard, what="the notification")
@@ -377,5 +408,5 @@ async def test_what_is_not_committed_is_seen_by_nobody_else_and_ends_with_its_se
     assert await claim(two) == []
     one.terminate()
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
-        await one.fetchrow(deliveries._WAITING, "partner")
+        await one.fetchrow(lines.WAITING, "partner")
     assert await claim(two) == []

@@ -6,7 +6,9 @@ until pg_isready -q -h "$PGHOST" -t 5; do
   [ "$waited" -lt 24 ] || { echo "databases: Postgres at $PGHOST does not answer" >&2; exit 1; }
 done
 PGPASSWORD=$(cat "$ADMIN_PASSWORD_FILE")
-export PGPASSWORD
+# The statements hold passwords: this session's are not logged.
+PGOPTIONS="-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic"
+export PGPASSWORD PGOPTIONS
 for file in "$ROLES"/*; do
   role=$(basename "$file")
   psql -q -v ON_ERROR_STOP=1 -U postgres -d postgres -v role="$role" -v password="$(cat "$file")" <<'SQL'

@@ -54,3 +54,19 @@ async def test_a_changed_password_is_taken_over_and_nothing_is_lost(stack, roles
     connection = await asyncpg.connect(url(stack, name, "another-one", name))
     assert await connection.fetchval("select count(*) from kept_here") == 0
     await connection.close()
+
+
+async def test_a_roles_statements_leave_no_values_in_the_log_of_any_server(stack, roles) -> None:
+    """Also of a server that this stack did not start: what a role is set to counts for more than the server's own."""
+    name = next(iter(roles))
+    admin = await asyncpg.connect(stack.postgres_admin_url)
+    set_for_role = dict(
+        pair.split("=", 1) for pair in await admin.fetchval("SELECT rolconfig FROM pg_roles WHERE rolname = $1", name)
+    )
+    await admin.close()
+    assert set_for_role == {
+        "log_parameter_max_length": "0",
+        "log_parameter_max_length_on_error": "0",
+        "log_error_verbosity": "terse",
+        "log_min_messages": "log",
+    }

@@ -1,5 +1,6 @@
 """A tiny service for the chassis' tests: things that are counted, one event and one delivery per change."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ async def open_store(url: str, *, pool_size: int = 10) -> Store:
     """A store with the chassis' tables and one of the service's own."""
     store = await Store.open(StoreSettings(url=url, pool_size=pool_size))
     async with store.pool.acquire() as connection:
-        await connection.execute(schema.sql("v001"))
+        await connection.execute(schema.whole())
         await connection.execute(CREATE)
     return store
 
@@ -90,6 +91,8 @@ class Behaviour:
     breaks_the_write: set[UUID] = field(default_factory=set)
     store_away: bool = False
     seen: list[tuple[UUID, int]] = field(default_factory=list)
+    met: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a batch has found the store away."""
 
     def open_work(self, transaction: Transaction) -> Work:
         things = Things(transaction)
@@ -98,6 +101,7 @@ class Behaviour:
 
     async def prefetch(self, work: Work, messages: Sequence[contracts.Message]) -> None:
         if self.store_away:
+            self.met.set()
             raise StoreUnavailable("told so")
         await work.things.load([message.aggregate_id for message in messages])
 

@@ -46,7 +46,7 @@ class CommandLine:
         return "failed: facility 'FAC09' is not in the site file" if len(self.replayed) == 1 else "processed"
 
     async def __call__(self, *words: object) -> tuple[int, list[str]]:
-        definition = ServiceDefinition("demo", DemoSettings, never, Path(), replay_hl7=self._replay)
+        definition = ServiceDefinition("demo", DemoSettings, never, Path(), ("partner",), self._replay)
         self._capsys.readouterr()
         try:
             code = await asyncio.to_thread(main, definition, [str(word) for word in words])
@@ -130,6 +130,19 @@ async def test_every_list_has_the_same_columns_within_the_width_and_no_patient(s
         assert str(identifier) in row.values()
         assert operator.errors == count, "so that standard output is JSON alone"
         assert PATIENT not in "".join(lines)
+
+
+@pytest.mark.parametrize("length", [1, 20, 21, 22, 23, 63, 64])
+async def test_a_value_that_is_too_long_for_its_column_is_not_cut(store, operator, length) -> None:
+    identifier = await waiting(store, reason="no reason")
+    control_id = "X" * (length - 1) + "Y"
+    await store.pool.execute("UPDATE hl7_journal SET control_id = $1, setting = NULL", control_id)
+    code, lines = await operator("needs-setup", "list")
+    assert code == 0
+    assert "…" not in "".join(lines)
+    assert max(len(line) for line in lines) <= WIDTH
+    assert f"SIU^S12{control_id}noreason" in re.sub(r"\s", "", "".join(lines))
+    assert lines[1].startswith(f"{identifier}  ")
 
 
 async def test_an_empty_list_says_none_and_a_full_one_that_there_may_be_more(store, operator) -> None:
@@ -231,3 +244,10 @@ async def test_a_store_that_is_away_is_named_in_one_line(operator, monkeypatch) 
     assert operator.errors.startswith("demo: the store 127.0.0.1:1/demo does not answer")
     assert len(operator.errors.splitlines()) == 1
     assert "secret" not in operator.errors
+
+
+async def test_a_store_that_cannot_do_it_now_says_why_in_one_line(store, operator) -> None:
+    await store.pool.execute("ALTER TABLE deliveries RENAME TO elsewhere")
+    assert await operator("deliveries", "list") == (1, [])
+    assert operator.errors.startswith("demo: the store's tables are not this version's: UndefinedTableError")
+    assert len(operator.errors.splitlines()) == 1

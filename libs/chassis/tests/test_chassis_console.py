@@ -140,6 +140,12 @@ async def test_a_message_that_needs_set_up_is_processed_again(store) -> None:
 
     async def replay(identifier: UUID, actor: str) -> str:
         asked.append((identifier, actor))
+        async with store.pool.acquire() as connection, connection.transaction():
+            transaction = Transaction(connection)
+            transaction.audit(
+                actor=actor, action="hl7.replay", subject=str(identifier), detail={"outcome": "processed"}
+            )
+            await transaction.flush()
         return "processed"
 
     identifier = uuid4()
@@ -161,6 +167,39 @@ async def test_a_message_that_needs_set_up_is_processed_again(store) -> None:
         assert "Roe" not in journal
         assert "PS1" not in (await browser.get("/console/hl7?state=rejected")).text
     assert asked == [(identifier, "console")]
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"said": "Call 555-0100 and give them your password."},
+        {"refused": "Call 555-0100 and give them your password."},
+        {"done": "Call 555-0100 now.", "on": str(uuid4())},
+        {"done": "delivery.drop", "on": "Call 555-0100 now."},
+        {"refused": "delivery", "on": "Call 555-0100 now."},
+        {"done": "delivery.drop", "on": str(uuid4())},  # a sentence of ours that is not true
+        {"done": "hl7.replay", "on": str(uuid4())},
+    ],
+)
+async def test_an_address_cannot_have_the_console_say_what_it_likes(store, query) -> None:
+    async with client(store) as browser:
+        plain = (await browser.get("/console")).text
+        page = (await browser.get("/console", params=query)).text
+    assert plain.count('role="status"') == page.count('role="status"')
+    assert 'role="alert"' not in page
+    assert "555-0100" not in page
+    assert "is given up" not in page
+
+
+@pytest.mark.stack
+async def test_an_act_of_long_ago_is_not_said_again(store) -> None:
+    identifier = await delivery(store)
+    async with client(store) as browser:
+        done = await browser.post(f"/console/deliveries/{identifier}/drop", headers=OURS)
+        assert "is given up" in (await browser.get(done.headers["location"])).text
+        await store.pool.execute("UPDATE operator_audit SET at = at - interval '11 minutes'")
+        assert "is given up" not in (await browser.get(done.headers["location"])).text
 
 
 @pytest.mark.stack

@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import structlog
 
 from chassis import deliveries, failpoints
 from chassis.breaker import Breaker
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
-from chassis.errors import Permanent, Transient
+from chassis.errors import AccessRefused, Permanent, Transient
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
 from chassis.testing import eventually
@@ -364,3 +365,60 @@ def test_the_breaker_rests_then_tries_one_then_lets_all_go() -> None:
     now[0] = 10
     breaker.succeeded()
     assert breaker.allowance(8) == 8
+
+
+def test_the_breaker_rests_longer_each_time_that_access_is_refused() -> None:
+    now = [0.0]
+    breaker = Breaker(BreakerSettings(failures=3, open_seconds=5), now=lambda: now[0])
+    for _ in range(8):  # all that were under way
+        breaker.refused()
+    rests = []
+    for _ in range(6):
+        began = now[0]
+        while breaker.allowance(8) == 0:
+            now[0] += 1
+        rests.append(now[0] - began)
+        assert breaker.allowance(8) == 1
+        breaker.refused()
+    assert rests == [5, 10, 20, 40, 60, 60]
+    breaker.succeeded()
+    assert breaker.allowance(8) == 8
+    breaker.refused()
+    now[0] += 5
+    assert breaker.allowance(8) == 1, "a new refusal rests as the first"
+    breaker.failed()
+    assert breaker.allowance(8) == 0, "it did not answer the trial"
+
+
+@pytest.mark.stack
+async def test_a_partner_that_refuses_our_access_makes_nothing_dead_and_says_so_once(store) -> None:
+    partner = Partner()
+    keys = [uuid4() for _ in range(20)]
+    for key in keys:
+        partner.refusals[key] = [AccessRefused("the partner refuses the client", setting="partner.secret")] * 3
+    await stage(store, *((key, b"1") for key in keys))
+    quick = BreakerSettings(failures=10, open_seconds=0.05)
+    with structlog.testing.capture_logs() as logs:
+        async with working(store, partner, concurrency=8, breaker=quick) as metrics:
+
+            async def is_refused() -> bool:
+                return metrics.value("partner_access_refused", destination="partner") == 1
+
+            await eventually(is_refused, what="the gauge")
+            assert metrics.value("breaker_open", destination="partner") == 1 or len(partner.keys_seen) <= 8
+            asked = len(partner.keys_seen)
+            assert asked <= 9, "those under way and a trial, not all that wait"
+            errors = await store.pool.fetch("SELECT last_error FROM deliveries WHERE last_error IS NOT NULL")
+            assert {row["last_error"] for row in errors} == {
+                "the partner refuses the client; to be put right: partner.secret"
+            }
+            partner.refusals.clear()
+
+            async def all_done() -> bool:
+                return await states(store) == ["done"] * 20
+
+            await eventually(all_done, what="the deliveries, once a person has put it right")
+            assert metrics.value("partner_access_refused", destination="partner") == 0
+            assert metrics.value("deliveries_total", destination="partner", outcome="dead") == 0
+    said = [line for line in logs if line["event"] == "deliveries.again" and line["log_level"] == "warning"]
+    assert len(said) == 1, "the reason is said once, not at each try"

@@ -1,12 +1,14 @@
 """HL7 in over real MLLP: acknowledged after the commit, refused with the reason, repeated without a second effect."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
+import structlog
 from chassis_bench_domain import SPACE, Desk, applied, siu
 
 from chassis import hl7_inbound
@@ -15,7 +17,7 @@ from chassis.hl7_inbound import Hl7Listener
 from chassis.metrics import Metrics
 from chassis.testing import eventually
 from hl7v2 import Ack, parse_ack
-from hl7v2.mllp import Client, frame
+from hl7v2.mllp import Client, Event, Peer, frame
 
 pytestmark = pytest.mark.stack
 
@@ -175,3 +177,112 @@ async def test_many_connections_share_commits_and_copies_have_one_effect(bench) 
 
     assert set(await asyncio.gather(*(one(number) for number in range(60)))) == {"AA"}
     assert await bench.effects() == {uuid5(SPACE, f"P{n}"): [1] for n in range(30)}
+
+
+# ---- large messages and refusals -----------------------------------------------------------------------------------
+
+
+def large_siu(control_id: str, placer: str, size: int) -> bytes:
+    return siu(control_id, placer) + b"ZDS|1|" + b"\xc3\xa9\\X0D\\AB" * (size // 9) + b"\r"
+
+
+@pytest.mark.parametrize("size", [hl7_inbound.LARGE_BYTES - 5000, hl7_inbound.LARGE_BYTES + 1, 7_000_001])
+async def test_a_large_message_is_kept_to_the_byte_and_a_repeat_has_no_second_effect(bench, size: int) -> None:
+    raw = large_siu("C1", "P1", size)
+    for _ in range(2):
+        assert (await bench.send(raw, "C1")).code == "AA"
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
+    row = await bench.store.pool.fetchrow("SELECT raw, state, repeats FROM hl7_journal")
+    assert (bytes(row["raw"]) == raw, row["state"], row["repeats"]) == (True, "accepted", 1)
+    assert await bench.store.pool.fetchval("SELECT count(*) FROM pg_largeobject_metadata") == 0
+
+
+async def test_a_large_message_that_is_refused_is_kept_to_the_byte(bench) -> None:
+    raw = large_siu("C1", "P1", 3_000_000).replace(b"|C1|", b"||")
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.listener.port)
+    for _ in range(2):
+        writer.write(frame(raw))
+        async with asyncio.timeout(60):
+            answer = parse_ack((await reader.readuntil(b"\x1c\r")).strip(b"\x0b\x1c\r"))
+        assert answer.code == "AR"
+    writer.close()
+    row = await bench.store.pool.fetchrow("SELECT raw, state, repeats FROM hl7_journal")
+    assert (bytes(row["raw"]) == raw, row["state"], row["repeats"]) == (True, "rejected", 1)
+
+
+async def test_a_large_message_that_waits_for_a_setting_goes_through_after_the_fix(bench) -> None:
+    raw = large_siu("C1", "P1", 3_000_000)
+    bench.desk.raises["P1"] = NeedsSetup("told so", setting="x")
+    assert (await bench.send(raw, "C1")).code == "AE"
+    bench.desk.raises.clear()
+    journal_id = await bench.store.pool.fetchval("SELECT id FROM hl7_journal")
+    assert await hl7_inbound.replay(bench.store, bench.listener.executor, journal_id, actor="tester") == "processed"
+    assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
+    assert bytes(await bench.store.pool.fetchval("SELECT raw FROM hl7_journal")) == raw
+
+
+async def test_a_group_is_bounded_by_its_bytes(bench, monkeypatch) -> None:
+    sizes: list[int] = []
+    run = bench.listener.executor.run
+
+    async def measured(items: Any) -> Any:
+        sizes.append(sum(len(item.raw) for item in items))
+        await asyncio.sleep(0.05)
+        return await run(items)
+
+    monkeypatch.setattr(bench.listener.executor, "run", measured)
+    monkeypatch.setattr(hl7_inbound, "LARGEST_BATCH_BYTES", 300_000)
+    raws = [large_siu(f"C{number}", f"P{number}", 100_000) for number in range(20)]
+    acks = await asyncio.gather(*(bench.send(raw, f"C{number}") for number, raw in enumerate(raws)))
+    assert {ack.code for ack in acks} == {"AA"}
+    assert 100_000 < max(sizes) <= 300_000
+
+
+async def test_a_committed_message_is_let_go_at_once(bench) -> None:
+    assert (await bench.send(siu("LET-GO", "P1"), "LET-GO")).code == "AA"
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, hl7_inbound.InboundHl7) and one.control_id == "LET-GO"]
+    assert held == []
+
+
+async def test_a_run_of_digits_after_an_escape_holds_nobody_up(bench) -> None:
+    raw = siu("C1", "P1") + b"NTE|1||\\X" + b"00" * 500_000 + b"\r"
+    sending = asyncio.create_task(bench.send(raw, "C1"))
+    async with asyncio.timeout(20):
+        assert (await bench.send(siu("C2", "P2"), "C2")).code == "AA"
+    assert (await sending).code == "AA"
+
+
+async def test_what_the_server_refuses_is_counted_and_logged_once_a_second(bench) -> None:
+    peer = Peer("10.0.0.1", 4711, 1)
+    with structlog.testing.capture_logs() as logs:
+        for name in ("busy", "frame-too-large", "connection-refused", "frame-too-slow", "connected"):
+            for _ in range(5):
+                bench.listener._refuse(Event(name, peer, size=7))
+    for reason in ("busy", "too-large", "connection", "too-slow"):
+        assert bench.metrics.value("mllp_refused_total", reason=reason) == 5
+    assert bench.metrics.value("hl7_received_total", code="AE") == 5
+    assert bench.metrics.value("hl7_received_total", code="AR") == 5
+    assert [line["why"] for line in logs] == ["busy", "too-large", "connection", "too-slow"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda long: siu(long, "P1"),
+        lambda long: siu("C1", "P1").replace(b"SIU^S12", b"SIU^" + long.encode()),
+        lambda long: siu("C1", "P1").replace(b"RAMSOFT", long.encode()),
+        lambda long: siu("C1", "P1").replace(b"|P|2.3.1", b"|P|2.3." + long.encode()),
+    ],
+    ids=["MSH-10", "MSH-9", "MSH-3", "MSH-12"],
+)
+@pytest.mark.parametrize("length", [1000, 60_000, 1_000_000])
+async def test_no_answer_and_no_row_repeats_a_megabyte(bench, make: Any, length: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.listener.port, limit=2**22)
+    writer.write(frame(make("7" * length)))
+    async with asyncio.timeout(60):
+        answer = await reader.readuntil(b"\x1c\r")
+    writer.close()
+    assert len(answer) < 2000
+    rows = await bench.store.pool.fetch("SELECT sender, control_id, type, reason, setting FROM hl7_journal")
+    assert all(len(str(value)) <= 500 for row in rows for value in row.values())

@@ -7,8 +7,10 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, partitioner
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import NotEnoughReplicasError
 from chassis_bench_domain import event, kafka_settings
+from structlog.testing import capture_logs
 
 import contracts
 from chassis import failpoints, outbox, topics
@@ -214,3 +216,48 @@ async def test_an_event_that_no_batch_can_hold_is_refused_where_it_is_made(store
     too_large = message.model_copy(update={"data": message.data.model_copy(update={"studies": (study,)})})
     with pytest.raises(Permanent, match=r"appointment.scheduled: \d+ bytes are more than the 262144 of an event"):
         await commit(store, too_large)
+
+
+async def test_a_topic_that_is_missing_is_named_and_its_events_leave_once_it_is_there(
+    store, kafka_bootstrap, topic_prefix
+) -> None:
+    key = uuid4()
+    await commit(store, event(key, 1), event(key, 2))
+    with capture_logs() as logs:
+        async with relaying(store, kafka_bootstrap, topic_prefix):
+
+            async def says_so() -> bool:
+                return any(one["event"] == "relay.topic-missing" for one in logs)
+
+            await eventually(says_so, what="the missing topic's name")
+            await topics.ensure({"bootstrap_servers": kafka_bootstrap}, prefix=topic_prefix)
+            await eventually(lambda: all_marked(store), what="the rows", timeout_seconds=10)
+    (said,) = [one for one in logs if one["event"] == "relay.topic-missing"]
+    assert f"{topic_prefix}{TOPIC} is missing" in said["reason"]
+    assert [message.revision for message in await on_the_bus(kafka_bootstrap, topic_prefix, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize("rows_between", [False, True], ids=["nothing in between", "rows in between"])
+async def test_a_topic_that_is_made_anew_under_the_relay_gets_its_events_within_ten_seconds(
+    store, kafka_bootstrap, prefix, rows_between
+) -> None:
+    key = uuid4()
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    async with relaying(store, kafka_bootstrap, prefix):
+        await commit(store, *(event(key, revision) for revision in range(1, 6)))
+        await eventually(lambda: all_marked(store), what="the first rows")
+        await admin.delete_topics([prefix + TOPIC])
+
+        async def is_gone() -> bool:
+            return prefix + TOPIC not in await admin.list_topics()
+
+        await eventually(is_gone, what="the end of the topic")
+        if rows_between:
+            await commit(store, event(key, 6), event(key, 7))
+        await topics.ensure({"bootstrap_servers": kafka_bootstrap}, prefix=prefix)
+        if not rows_between:
+            await commit(store, event(key, 6), event(key, 7))
+        await eventually(lambda: all_marked(store), what="the rows", timeout_seconds=10)
+    await admin.close()
+    assert [message.revision for message in await on_the_bus(kafka_bootstrap, prefix, 2)] == [6, 7]

@@ -61,7 +61,7 @@ async def test_a_batch_that_the_store_refuses_is_tried_again_and_not_passed_over
     subscription = Subscription("test", ("t",), behaviour.open_work, behaviour.prefetch, behaviour.handle)
     consumer = Consumer(None, kafka_settings("nowhere:1", ""), subscription, metrics=Metrics())
     refusals = [asyncpg.DeadlockDetectedError("told so"), asyncpg.UniqueViolationError("told so")]
-    batch = Batch((SimpleNamespace(topic="t", partition=0, offset=0, key=b"k", value=b"v", headers=[]),))
+    batch = Batch((SimpleNamespace(topic="t", partition=0, offset=0, key=b"k", value=b"v", headers=[], timestamp=0),))
 
     async def process(_records: Any) -> None:
         assert not batch.acknowledged

@@ -14,7 +14,7 @@ import pytest
 
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.service import STALLED_SECONDS, Service, kafka_check
+from chassis.service import STALLED_SECONDS, Service
 from chassis.settings import HttpSettings
 from chassis.testing import eventually
 
@@ -87,11 +87,6 @@ async def test_metrics_are_shown() -> None:
     one = service()
     one.metrics.set("outbox_unsent", 7)
     assert "outbox_unsent 7.0" in (await get(one, "/metrics")).text
-
-
-async def test_kafka_being_away_is_told_apart() -> None:
-    with pytest.raises(ConnectionError, match="Kafka"):
-        await kafka_check("127.0.0.1:1")()
 
 
 async def test_sigterm_stops_the_loops_in_order_and_a_failed_one_was_started_again(monkeypatch) -> None:

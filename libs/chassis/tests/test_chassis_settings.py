@@ -57,7 +57,9 @@ def test_production_refuses_each_development_default(monkeypatch) -> None:
     with pytest.raises(SettingsError) as refused:
         load(Settings)
     named = {problem.split(":")[0] for problem in refused.value.problems}
-    assert named == {"store.url", "kafka.security_protocol", "http.console_password", "FAILPOINTS"}
+    assert named == {
+        "store.url", "kafka.security_protocol", "kafka.sasl_username", "http.console_password", "FAILPOINTS",
+    }  # fmt: skip
 
 
 def test_production_starts_when_all_is_set(monkeypatch) -> None:
@@ -65,6 +67,8 @@ def test_production_starts_when_all_is_set(monkeypatch) -> None:
         "DEMO_ENVIRONMENT": "production",
         "DEMO_STORE__URL": "postgresql://u:Xq7pL0vM2kR9@db/demo?sslmode=verify-full",
         "DEMO_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "DEMO_KAFKA__SASL_USERNAME": "demo",
+        "DEMO_KAFKA__SASL_PASSWORD": "Zt4nB8wQ1yH6",
         "DEMO_HTTP__CONSOLE_PASSWORD": "Zt4nB8wQ1yH6",
     }.items():
         monkeypatch.setenv(name, value)

@@ -1,5 +1,6 @@
 """Tables, migrations and the transaction: what is declared is there, and the fake does what the real one does."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ from chassis import migrations, tables
 from chassis.errors import StoreUnavailable
 from chassis.settings import StoreSettings
 from chassis.store import Store
-from chassis.testing import RecordingTransaction, RevisionTakenError
+from chassis.testing import RecordingTransaction, RevisionTakenError, eventually
 from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
@@ -68,7 +69,9 @@ def test_nothing_is_left_on_a_pooled_connection_that_only_a_reset_would_take_bac
     sources = [path for member in ("libs", "services") for path in (ROOT / member).glob("*/src/**/*.py")]
     assert len(sources) > 50
     found = {path.name for path in sources if OF_THE_SESSION.search(path.read_text())}
-    assert found == {"outbox.py", "deliveries.py", "exclusive.py"}, "each of these works on a connection of its own"
+    assert found == {"outbox.py", "worker.py", "exclusive.py", "migrations.py"}, (
+        "each of these works on a connection of its own"
+    )
 
 
 async def test_declared_tables_are_the_live_ones(store) -> None:
@@ -90,6 +93,65 @@ async def test_migrations_go_in_phases_and_only_once(folder, database_url) -> No
     connection = await asyncpg.connect(database_url)
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == "t002"
     await connection.close()
+
+
+THIRD = '''"""Indexes beside a running service."""
+from alembic import op
+from chassis import schema
+revision, down_revision, phase = "t003", "t002", "before"
+def upgrade():
+    schema.upgrade("v003", op)
+'''
+INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+
+
+async def test_indexes_are_made_while_a_service_goes_on_writing_and_two_jobs_wait_for_each_other(
+    folder, database_url
+) -> None:
+    await migrations.run(folder, database_url)
+    (folder / "versions" / "t003.py").write_text(THIRD)
+    slow, quick = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    write = "INSERT INTO inbox VALUES ('c', $1, clock_timestamp())"
+    begun = slow.transaction()
+    await begun.start()
+    await slow.execute(write, uuid4())
+    await slow.execute("UPDATE outbox SET sent_at = NULL")  # it holds every table that gets an index
+    await slow.execute("UPDATE deliveries SET done_at = NULL")
+    jobs = [asyncio.create_task(migrations.run(folder, database_url)) for _ in range(2)]
+
+    async def waits() -> bool:
+        return bool(
+            await quick.fetchval(
+                "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database()"
+            )
+        )
+
+    await eventually(waits, what="the index waits for the slow transaction")
+    await asyncio.wait_for(quick.execute(write, uuid4()), 10)
+    await begun.commit()
+    assert sorted(await asyncio.gather(*jobs)) == [[], ["t003 (Indexes beside a running service.)"]]
+    assert await quick.fetchval(INVALID) == 0
+    await slow.close()
+    await quick.close()
+
+
+async def test_an_index_that_an_interrupted_job_left_invalid_is_made_anew(folder, database_url) -> None:
+    await migrations.run(folder, database_url)
+    (folder / "versions" / "t003.py").write_text(THIRD)
+    slow, job = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    begun = slow.transaction()
+    await begun.start()
+    await slow.execute("UPDATE outbox SET sent_at = NULL")
+    await slow.execute("INSERT INTO inbox VALUES ('c', $1, clock_timestamp())", uuid4())
+    await job.execute("SET lock_timeout = '100ms'")
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await job.execute("CREATE INDEX CONCURRENTLY ix_outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL")
+    await begun.commit()
+    assert await slow.fetchval(INVALID) == 1
+    assert await migrations.run(folder, database_url) == ["t003 (Indexes beside a running service.)"]
+    assert await slow.fetchval(INVALID) == 0
+    await slow.close()
+    await job.close()
 
 
 async def test_a_migration_without_a_phase_is_refused(folder, database_url) -> None:

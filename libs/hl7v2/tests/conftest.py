@@ -1,9 +1,16 @@
-"""Services run on uvloop, whose transports differ from asyncio's: tests with an event loop run on both."""
+"""Services run on uvloop, whose transports differ from asyncio's: tests with an event loop run on both.
+
+Tests find what they share (``mllp_partner``) beside them.
+"""
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_asyncio_loop_factories(

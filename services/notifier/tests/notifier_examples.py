@@ -170,7 +170,7 @@ async def asked(app: ASGIApp, path: str, query: str = "") -> tuple[int, str, dic
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
-        "headers": [],
+        "headers": [(b"host", b"localhost")],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }

@@ -20,7 +20,7 @@ from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
 from chassis.store import Store
-from chassis.testing import DEATHS_AT_EACH_POINT, Deaths, eventually
+from chassis.testing import DEATHS_AT_EACH_POINT, ClockAsTold, Deaths, eventually
 from chassis.transaction import Transaction
 from mailsink.app import Sink
 from mailsink.misbehaviour import Misbehaviour
@@ -40,7 +40,7 @@ class Mailing(LoopBase):
     def __init__(self, store: Store, port: int, writer: LetterWriter) -> None:
         super().__init__()
         self._gateway = SmtpGateway(MailServer("127.0.0.1", port, "clinic@example.org", connections=2))
-        sender = NotificationSender(store, self._gateway, writer, NotifierMetrics(Metrics()))
+        sender = NotificationSender(store, self._gateway, writer, NotifierMetrics(Metrics()), clock=ClockAsTold())
         self._worker = DeliveryWorker(
             store,
             DESTINATION,

@@ -1,17 +1,26 @@
 """The last look, the hand-over and its count, on a real Postgres with a mail server that does as it is told."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
+from email.utils import parsedate_to_datetime
 from uuid import UUID
 
 import asyncpg
 import pytest
+import time_machine
 from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
 
-from chassis.deliveries import Delivery, Receipt, Taken
-from chassis.errors import Permanent, StoreUnavailable, Transient
+from chassis.clock import StoreClock
+from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
+from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
+from chassis.metrics import Metrics
+from chassis.settings import ClockSettings
 from chassis.store import Store
+from chassis.testing import ClockAsTold, eventually
+from chassis.testing_refusals import refused, refusing
 from chassis.transaction import Transaction
 from contracts import Message
 from notifier.adapters.letters import LetterWriter
@@ -56,9 +65,9 @@ class Desk:
         self.pool = pool
         self.server = MailServerAsTold()
         self.meters = Meters()
-        self.now = datetime.now(UTC)
+        self.clock = ClockAsTold(datetime.now(UTC))
         self.sender = NotificationSender(
-            Store(pool, ""), self.server, LetterWriter(letterhead()), self.meters, now=lambda: self.now
+            Store(pool, ""), self.server, LetterWriter(letterhead()), self.meters, clock=self.clock
         )
 
     async def hears(self, *messages: Message) -> None:
@@ -82,7 +91,7 @@ class Desk:
                 idempotency_key=row["idempotency_key"],
                 headers={},
                 attempt=1,
-                created_at=self.now,
+                created_at=self.clock.now(),
                 traceparent=None,
             )
             for row in rows
@@ -145,10 +154,54 @@ async def test_what_became_untrue_in_the_queue_is_superseded_not_sent(desk: Desk
 
 async def test_a_message_about_a_time_that_is_over_is_not_sent(desk: Desk) -> None:
     _, _, delivery = await booked(desk)
-    desk.now += timedelta(days=8)
+    desk.clock.at = datetime.now(UTC) + timedelta(days=8)
     await desk.sends(delivery)
     assert desk.server.mails == []
     assert (await desk.state(delivery.id))[:2] == ("superseded", "the appointment's time is over")
+
+
+async def test_a_mail_whose_time_is_over_by_one_clock_alone_is_kept_and_goes_when_they_agree(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    desk.clock.at, desk.clock.apart = datetime.now(UTC) + timedelta(days=8), timedelta(days=8)
+    for _ in range(3):
+        with pytest.raises(Withheld, match="our clocks differ by 691200 s"):
+            await desk.sends(delivery)
+        assert await desk.state(delivery.id) == ("queued", None, 0)
+    assert desk.server.mails == []
+    desk.clock.at, desk.clock.apart = None, timedelta()
+    await desk.sends(delivery)
+    assert (await desk.state(delivery.id))[0] == "sent"
+
+
+@pytest.mark.parametrize("off", [timedelta(days=8), timedelta(days=-8)])
+async def test_a_machine_whose_clock_is_wrong_gives_no_mail_up(desk: Desk, off: timedelta) -> None:
+    """On the real clocks: the machine's is set wrong, the store's is right."""
+    _, _, delivery = await booked(desk)
+    with time_machine.travel(datetime.now(UTC) + off, tick=True):
+        clock = StoreClock(Store(desk.pool, ""), ClockSettings(), Metrics())
+        await clock.start()
+        sender = NotificationSender(
+            Store(desk.pool, ""), desk.server, LetterWriter(letterhead()), desk.meters, clock=clock
+        )
+        if off > timedelta():
+            with pytest.raises(Withheld):
+                await sender.send(delivery)
+        else:
+            assert (await sender.send(delivery)).detail["outcome"] == "sent"
+    if off > timedelta():
+        assert await desk.state(delivery.id) == ("queued", None, 0)
+        await clock.look()
+        assert (await sender.send(delivery)).detail["outcome"] == "sent"
+    ((content, _),) = desk.server.mails
+    made_at = parsedate_to_datetime(str(message_from_bytes(content)["Date"]))
+    assert abs(made_at - datetime.now(UTC)) < timedelta(minutes=5), "the mail bears the store's time"
+
+
+async def test_clocks_that_differ_hold_no_mail_up_that_is_in_time_by_both(desk: Desk) -> None:
+    _, _, delivery = await booked(desk)
+    desk.clock.apart = timedelta(hours=1)
+    await desk.sends(delivery)
+    assert (await desk.state(delivery.id))[0] == "sent"
 
 
 async def test_a_passing_failure_leaves_no_count_and_the_next_try_goes_through(desk: Desk) -> None:
@@ -226,3 +279,40 @@ async def test_a_store_that_is_away_is_no_fault_of_the_message(desk: Desk) -> No
     with pytest.raises(StoreUnavailable):
         await desk.sender.send(delivery)
     assert desk.server.mails == []
+
+
+async def test_a_clear_refusal_whose_note_is_cancelled_does_not_count_as_unanswered(
+    desk: Desk,
+) -> None:
+    _, _, delivery = await booked(desk)
+    async with AsyncExitStack() as refusals:
+
+        async def busy(_content: bytes, _to: str) -> str:
+            refusal = refusing(Store(desk.pool, ""), "notifications", "57014", times=3, when="UPDATE")
+            await refusals.enter_async_context(refusal)
+            raise Transient("451: try again later")
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(desk.server, "hand_over", busy)
+            with pytest.raises(Transient, match="451"):
+                await desk.sender.send(delivery)
+    assert await desk.state(delivery.id) == ("queued", None, 0)
+
+
+async def test_a_mail_that_was_taken_is_not_sent_again_because_its_mark_is_cancelled(
+    desk: Desk, migrated_database_url: str
+) -> None:
+    await booked(desk)
+    store = Store(desk.pool, migrated_database_url)
+    worker = DeliveryWorker(store, "smtp", desk.sender.send, settled=desk.sender.settled, lease_seconds=1)
+
+    async def is_done() -> bool:
+        return bool(await desk.pool.fetchval("SELECT state FROM deliveries") == "done")
+
+    async with refusing(store, "notifications", "57014", times=6, when="UPDATE OF state"):
+        running = asyncio.create_task(worker.run())
+        await eventually(is_done, what="the delivery")
+        await worker.stop()
+        await running
+        assert await refused(store) == 7
+    assert len(desk.server.mails) == 1

@@ -1,15 +1,17 @@
 """The SMTP adapter over real sockets: against the sink, and against servers that end where SMTP is weak."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 
-from chassis.errors import Permanent, Transient
+from chassis.errors import AccessRefused, Permanent, Transient
+from chassis.testing_certificates import Authority
 from mailsink.app import Sink
 from mailsink.misbehaviour import Misbehaviour
 from notifier.adapters.smtp import MailServer, SmtpGateway, Unanswered, without_addresses
@@ -48,7 +50,7 @@ async def server(replies: dict[str, str | Callable]) -> AsyncIterator[tuple[int,
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append((asyncio.current_task(), writer))
-        writer.write(b"220 test\r\n")
+        writer.write(f"{replies.get('greeting', '220 test')}\r\n".encode())
         seen.append("connected")
         in_data = False
         while raw := await reader.readline():
@@ -59,6 +61,12 @@ async def server(replies: dict[str, str | Callable]) -> AsyncIterator[tuple[int,
             seen.append(word)
             reply = replies.get(word, "354 go on" if word == "DATA" else "250 fine")
             if reply is None:
+                break
+            if reply == "endless":
+                with suppress(ConnectionError):
+                    while True:
+                        writer.write(b"250-and more\r\n" * 1000)
+                        await writer.drain()
                 break
             if reply == "silence":
                 continue
@@ -184,3 +192,124 @@ async def test_a_mail_that_finds_no_connection_in_time_left_nothing_and_frees_it
         replies.clear()
         await smtp.hand_over(a_mail(), TO)
     assert seen.count(".") == 1
+
+
+ACCESS, PASSES, FINAL = AccessRefused, Transient, Permanent
+TABLE = [
+    # Before a mail is named: nothing of it is about one.
+    ("greeting", "421 4.3.2 too busy", PASSES, ""),
+    ("greeting", "554 5.7.1 your address is blocked", ACCESS, "smtp.host"),
+    ("EHLO", "421 4.3.2 too busy", PASSES, ""),
+    ("EHLO", "550 5.7.1 I do not know you", ACCESS, "smtp.host"),
+    ("AUTH", "535 5.7.8 wrong", ACCESS, "smtp.password"),
+    ("AUTH", "534 5.7.9 too weak", ACCESS, "smtp.password"),
+    ("AUTH", "538 5.7.11 only over TLS", ACCESS, "smtp.password"),
+    ("AUTH", "454 4.7.0 not now", PASSES, ""),
+    ("MAIL", "421 4.3.2 closing", PASSES, ""),
+    ("MAIL", "451 4.3.0 later", PASSES, ""),
+    ("MAIL", "530 5.7.0 log in first", ACCESS, "smtp.password"),
+    ("MAIL", "530 5.7.57 client was not authenticated", ACCESS, "smtp.password"),
+    ("MAIL", "550 5.7.1 sender is not allowed", ACCESS, "smtp.sender"),
+    ("MAIL", "553 5.1.8 no such domain", ACCESS, "smtp.sender"),
+    ("MAIL", "501 5.1.7 bad sender", ACCESS, "smtp.sender"),
+    ("MAIL", "552 5.3.4 too big", FINAL, ""),
+    # The recipient, or our right to send to anybody.
+    ("RCPT", "450 4.2.1 greylisted", PASSES, ""),
+    ("RCPT", "452 4.2.2 mailbox full", PASSES, ""),
+    ("RCPT", "530 5.7.0 log in first", ACCESS, "smtp.password"),
+    ("RCPT", "550 5.7.1 relaying denied", ACCESS, "smtp.host"),
+    ("RCPT", f"554 5.7.1 <{TO}>: Relay access denied", ACCESS, "smtp.host"),
+    ("RCPT", f"550 5.7.1 <clinic@example.org>: Sender address rejected for {TO}", ACCESS, "smtp.sender"),
+    ("RCPT", "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked", ACCESS, "smtp.host"),
+    ("RCPT", "553 sorry, that domain is not allowed (#5.7.1)", ACCESS, "smtp.host"),
+    ("RCPT", "550 5.7.64 TenantAttribution; Relay Access Denied", ACCESS, "smtp.host"),
+    ("RCPT", "550 we do not relay", ACCESS, "smtp.host"),
+    ("RCPT", "550 5.1.8 sender's domain is unknown", ACCESS, "smtp.sender"),
+    ("RCPT", f"550 5.1.1 <{TO}>: user unknown", FINAL, ""),
+    ("RCPT", "550 5.1.10 no such recipient", FINAL, ""),
+    ("RCPT", "550 no such user", FINAL, ""),
+    ("RCPT", "551 user not local", FINAL, ""),
+    ("RCPT", "552 5.2.2 over quota", FINAL, ""),
+    ("RCPT", "553 5.1.3 bad address", FINAL, ""),
+    ("RCPT", f"554 5.7.1 <{TO}>: Recipient address rejected: Access denied", FINAL, ""),
+    # The mail itself.
+    ("DATA", "451 4.3.0 later", PASSES, ""),
+    ("DATA", "554 5.5.1 no valid recipients", FINAL, ""),
+    (".", "421 4.3.2 closing", PASSES, ""),
+    (".", "452 4.3.1 disk full", PASSES, ""),
+    (".", "552 5.3.4 too big", FINAL, ""),
+    (".", "554 5.6.0 content is malformed", FINAL, ""),
+    (".", "554 5.7.1 message looks like spam", FINAL, ""),
+    (".", "550 5.7.26 unauthenticated mail is not accepted", ACCESS, "smtp.sender"),
+    (".", "550 5.7.60 client may not send as this sender", ACCESS, "smtp.sender"),
+    (".", "530 5.7.0 log in first", ACCESS, "smtp.password"),
+]
+
+
+@pytest.mark.parametrize(("command", "reply", "expected", "where"), TABLE)
+async def test_what_a_reply_of_the_mail_server_means(
+    command: str, reply: str, expected: type[Exception], where: str
+) -> None:
+    """The table of docs/architecture/messaging.md, row by row."""
+    replies = {command: reply, **({"HELO": reply} if command == "EHLO" else {})}
+    changes = {}
+    if command == "AUTH":
+        replies["EHLO"] = "250-test\r\n250 AUTH PLAIN"
+        changes = {"username": "suite", "password": "word"}
+    async with server(replies) as (port, _), gateway(port, **changes) as smtp:
+        with pytest.raises((Transient, Permanent)) as raised:
+            await smtp.hand_over(a_mail(), TO)
+    assert type(raised.value) is expected, raised.value
+    assert TO not in raised.value.reason
+    if expected is ACCESS:
+        assert where in raised.value.setting
+
+
+async def test_a_login_that_the_server_does_not_offer_waits() -> None:
+    async with server({}) as (port, _), gateway(port, username="suite", password="word") as smtp:
+        with pytest.raises(AccessRefused, match=r"smtp\.username"):
+            await smtp.hand_over(a_mail(), TO)
+
+
+async def test_a_mail_servers_certificate_that_is_not_to_be_trusted_waits(tmp_path: Path) -> None:
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    theirs.load_cert_chain(*Authority(tmp_path, "nobody").issue("mail"))
+    running = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=theirs)
+    server_at = MailServer("127.0.0.1", running.sockets[0].getsockname()[1], "clinic@example.org", tls="tls")
+    smtp = SmtpGateway(server_at, ssl.create_default_context())
+    with pytest.raises(AccessRefused, match="certificate"):
+        await smtp.hand_over(a_mail(), TO)
+    running.close()
+
+
+@pytest.mark.parametrize("word", ["EHLO", "MAIL", "RCPT", "DATA", "."])
+async def test_a_reply_without_end_is_given_up_and_its_connection_with_it(word: str) -> None:
+    replies: dict[str, str | None] = {word: "endless", "HELO": None}
+    async with server(replies) as (port, seen), gateway(port, timeout_seconds=5, connections=1) as smtp:
+        with pytest.raises(Transient) as failed:
+            await smtp.hand_over(a_mail(), TO)
+        assert isinstance(failed.value, Unanswered) is (word in {"DATA", "."}), "from DATA on nobody can tell"
+        replies.clear()
+        await smtp.hand_over(a_mail(), TO)
+    assert seen.count("connected") == 2, "nobody can tell what such a connection says next"
+
+
+async def test_a_reply_that_comes_a_byte_at_a_time_ends_with_the_hand_overs_time() -> None:
+    talks: list[asyncio.Task] = []
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"2")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    running = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = running.sockets[0].getsockname()[1]
+    async with gateway(port, timeout_seconds=0.5, envelope_seconds=1) as smtp, asyncio.timeout(30):
+        with pytest.raises(Transient):
+            await smtp.hand_over(a_mail(), TO)
+    running.close()
+    await asyncio.wait(talks, timeout=60)

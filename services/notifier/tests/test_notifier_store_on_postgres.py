@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -26,6 +26,7 @@ class BatchTransaction:
         self.connection = connection
         self.participants: list = []
         self.delivered: list[UUID] = []
+        self.writes: list[tuple[str, tuple[object, ...]]] = []
 
     def join(self, participant: object) -> None:
         self.participants.append(participant)
@@ -33,6 +34,9 @@ class BatchTransaction:
     def deliver(self, destination: str, *, delivery_id: UUID, **_: object) -> UUID:
         self.delivered.append(delivery_id)
         return delivery_id
+
+    def write(self, statement: str, *arguments: object) -> None:
+        self.writes.append((statement, arguments))
 
 
 @asynccontextmanager
@@ -44,6 +48,8 @@ async def batch(pool: asyncpg.Pool, messages: Sequence[Message]) -> AsyncIterato
         yield work, tx
         for participant in tx.participants:
             await participant.flush(connection)
+        for statement, arguments in tx.writes:
+            await connection.execute(statement, *arguments)
 
 
 async def run(pool: asyncpg.Pool, *messages: Message) -> list[UUID]:
@@ -72,6 +78,23 @@ async def test_a_batch_is_written_set_wise_and_found_by_the_next(pool: asyncpg.P
     row = await pool.fetchrow("SELECT revision, event, facility_time_zone, start_at FROM appointments")
     assert tuple(row)[:3] == (2, "appointment.confirmed", "America/Toronto")
     assert row["start_at"] == confirmed.data.start
+
+
+async def test_revisions_that_were_passed_over_are_gaps_until_they_come(pool: asyncpg.Pool) -> None:
+    patient = patient_event()
+    booked = appointment_event(patient.aggregate_id)
+    third = appointment_event(patient.aggregate_id, "confirmed", revision=3, appointment_id=booked.aggregate_id)
+    second = appointment_event(patient.aggregate_id, "requested", revision=2, appointment_id=booked.aggregate_id)
+    later = patient.model_copy(update={"message_id": uuid4(), "revision": patient.revision + 2})
+
+    async def gaps() -> set[tuple[UUID, int]]:
+        return {tuple(row) for row in await pool.fetch("SELECT aggregate_id, revision FROM revision_gaps")}
+
+    await run(pool, patient, booked)
+    await run(pool, third, later)
+    assert await gaps() == {(booked.aggregate_id, 2), (patient.aggregate_id, patient.revision + 1)}
+    await run(pool, second)
+    assert await gaps() == {(patient.aggregate_id, patient.revision + 1)}
 
 
 async def test_a_whole_story_in_one_batch(pool: asyncpg.Pool) -> None:

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import unquote
+from urllib.parse import parse_qsl
 
 from aiohttp import WSMsgType, web
 
@@ -39,12 +39,15 @@ class FakeOmegaAI:
         self.instead: list[tuple[Callable[[web.Request], bool], Callable[[web.Request], web.Response]]] = []
         self.tokens_given = 0
         self.token_lifetime_seconds = 3600
+        self.client_secret = "development-secret"
         self.valid_tokens: set[str] = set()
         self.sockets: set[web.WebSocketResponse] = set()
         self.makes_tasks = True
         self.page_size = 100
         self._counter = Counter[str]()
         self.base_url = ""
+        self.closed_with: int | None = None
+        """A status with which a web page answers everything, as before a login or while it is maintained."""
         self.put_directly(Json(resourceType="Organization", id="1", name="Northside Health"))
         for number, name in (("2", "Northside Imaging"), ("3", "Lakeshore Imaging")):
             self.put_directly(
@@ -117,6 +120,9 @@ class FakeOmegaAI:
             if matches(request):
                 del self.instead[position]
                 return answer(request)
+        if self.closed_with is not None:
+            page = "<html>to the login</html>"
+            return web.Response(status=self.closed_with, text=page, headers={"Location": "/login"})
         if request.path.startswith("/fhir"):
             token = request.headers.get("Authorization", "").removeprefix("Bearer ")
             if token not in self.valid_tokens:
@@ -125,7 +131,7 @@ class FakeOmegaAI:
 
     async def _token(self, request: web.Request) -> web.Response:
         form = await request.post()
-        if (form.get("client_id"), form.get("client_secret")) != ("suite", "development-secret"):
+        if (form.get("client_id"), form.get("client_secret")) != ("suite", self.client_secret):
             return web.json_response({"error": "invalid_client"}, status=401)
         self.tokens_given += 1
         token = f"token-{self.tokens_given}"
@@ -181,14 +187,21 @@ class FakeOmegaAI:
 
     def _create(self, kind: str, body: Json, condition: str | None) -> web.Response:
         if condition is not None:
-            value = unquote(condition.partition("=")[2]).rpartition("|")[2]
-            matches = [one for one in self.all(kind) if any(i["value"] == value for i in one.get("identifier", []))]
+            wanted = dict(parse_qsl(condition))
+            matches = [one for one in self.all(kind) if self._is_asked_for(one, wanted)]
             if len(matches) > 1:
                 return web.Response(status=412)
             if matches:
                 return self._found(matches[0])
         self._counter[kind] += 1
         return self._found(self.put_directly({**body, "id": f"{kind.lower()}-{self._counter[kind]}"}), status=201)
+
+    @staticmethod
+    def _is_asked_for(resource: Json, wanted: dict[str, str]) -> bool:
+        """All of If-None-Exist's conditions: an identifier with its system, and the patient who takes part."""
+        names = {f"{one.get('system', '')}|{one['value']}" for one in resource.get("identifier", [])}
+        actors = {one["actor"]["reference"] for one in resource.get("participant", [])}
+        return wanted["identifier"] in names and wanted.get("patient") in {None, *actors}
 
     def _found(self, resource: Json, status: int = 200) -> web.Response:
         version = resource["meta"]["versionId"]

@@ -75,16 +75,16 @@ class Flow:
         }
 
     async def start(self, name: str) -> None:
-        module = [name.replace("-", "_")] + (["run"] if name == "scheduler-sync" else [])
+        module = [name.replace("-", "_")] + (["run"] if name in {"scheduler-sync", "notifier"} else [])
         with (self._folder / f"{name}.log").open("ab") as log:
             self._processes[name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *module, env=self._environment, stdout=log, stderr=log, cwd=self._folder
             )
 
-    async def command(self, *arguments: str) -> tuple[int, str]:
+    async def command(self, *arguments: str, service: str = "scheduler_sync") -> tuple[int, str]:
         """A command of the service: its exit code and what it printed."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scheduler_sync", *arguments, env=self._environment, cwd=self._folder,
+            sys.executable, "-m", service, *arguments, env=self._environment, cwd=self._folder,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         output, _ = await process.communicate()
@@ -94,6 +94,10 @@ class Flow:
         process = self._processes.pop(name)
         process.send_signal(how)
         return await asyncio.wait_for(process.wait(), 60)
+
+    def set(self, **environment: str) -> None:
+        """For what is started from now on."""
+        self._environment |= environment
 
     async def stop_all(self) -> None:
         for session in self._sessions.values():

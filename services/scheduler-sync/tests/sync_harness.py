@@ -9,18 +9,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import asyncpg
-from sync_samples import SITE_FILE, directory
+from fake_omegaai import FakeOmegaAI
+from sync_samples import SITE_FILE, directory, siu
 
 from chassis.batch import BatchExecutor, Done, Failed
 from chassis.clock import utc_now
 from chassis.deliveries import Delivery, Receipt, Taken
+from chassis.exclusive import Exclusive
 from chassis.hl7_inbound import InboundHl7
 from chassis.store import Store
 from chassis.transaction import Transaction
 from hl7v2 import Ack
 from hl7v2.mllp import Client
 from scheduler_sync import bootstrap
+from scheduler_sync.adapters.omegaai.client import FhirClient
+from scheduler_sync.adapters.omegaai.tasks import TaskQueue
+from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed
@@ -62,6 +68,7 @@ class Harness:
     resources: ResourceDirectory
     counts: list[tuple[str, Outcome]] = field(default_factory=list)
     leads: list[timedelta] = field(default_factory=list)
+    doubt: timedelta = timedelta()
 
     def __post_init__(self) -> None:
         self.handlers = Handlers(
@@ -70,6 +77,7 @@ class Harness:
             powerserver=Hl7StatusWriter(lambda: self.site.file),
             count=lambda source, outcome: self.counts.append((source, outcome)),
             now=utc_now,
+            doubt=lambda: self.doubt,
             clock_ahead=self.leads.append,
         )
         self.open_work = OpenWork(self.site)
@@ -129,6 +137,47 @@ class Harness:
 async def open_harness(database_url: str) -> Harness:
     store = await Store.open(StoreUrl(database_url))
     return Harness(store, Site(SITE_FILE), directory())
+
+
+def task_queue(
+    harness: Harness,
+    session: aiohttp.ClientSession,
+    base_url: str,
+    *,
+    exclusive: Exclusive | None = None,
+    poll_seconds: float = 0.05,
+) -> TaskQueue:
+    """A reader of the Task queue of the OmegaAI at ``base_url``."""
+    tokens = TokenSource(
+        session, f"{base_url}/auth/oauth2/v2.0/token",
+        client_id="suite", client_secret="development-secret", scope="api",
+    )  # fmt: skip
+    client = FhirClient(session, base_url, tokens)
+    return TaskQueue(client, harness.tasks.apply, exclusive=exclusive, poll_seconds=poll_seconds)
+
+
+async def patient_confirms(harness: Harness, server: FakeOmegaAI, placer: str) -> None:
+    """Staff booked, OmegaAI took it, and the patient presses the button."""
+    assert await harness.hear(siu(placer=placer, control_id=placer)) == [None]
+    link = await harness.row("SELECT * FROM appointment_links WHERE placer_number = $1", placer)
+    start = link["slot_start"]
+    server.put_directly(
+        {
+            "resourceType": "Appointment", "id": placer, "status": "booked",
+            "start": start.isoformat(), "end": (start + timedelta(minutes=30)).isoformat(),
+            "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{link['id']}"}],
+        }
+    )  # fmt: skip
+
+
+async def each_confirmed_once(harness: Harness, placers: Sequence[str]) -> None:
+    """Whatever died or stood still: every patient's act has one effect."""
+    links = await harness.rows("SELECT placer_number, state, revision FROM appointment_links")
+    assert {row["placer_number"]: (row["state"], row["revision"]) for row in links} == dict.fromkeys(placers, ("L2", 2))
+    events = [topic for topic, _ in await harness.events()]
+    assert events.count("appointment.confirmed") == len(placers)
+    to_powerserver = [one for one in await harness.deliveries() if one.destination == "powerserver"]
+    assert len({one.key for one in to_powerserver}) == len(to_powerserver) == len(placers)
 
 
 @asynccontextmanager

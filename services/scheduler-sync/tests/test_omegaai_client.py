@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from fake_omegaai import FakeOmegaAI
 
-from chassis.errors import NeedsSetup, Permanent, Transient
+from chassis.errors import AccessRefused, Permanent, Transient
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai.token import TokenSource
@@ -71,7 +71,7 @@ async def test_a_token_that_is_no_longer_taken_is_replaced_once(server: FakeOmeg
 
 
 async def test_a_wrong_secret_names_the_setting(server: FakeOmegaAI, session: aiohttp.ClientSession):
-    with pytest.raises(NeedsSetup) as caught:
+    with pytest.raises(AccessRefused) as caught:
         await tokens(server, session, client_secret="wrong").token()
     assert "omegaai.client_secret" in caught.value.setting
     assert "wrong" not in caught.value.reason
@@ -90,6 +90,18 @@ async def test_a_retry_after_may_be_a_date(server: FakeOmegaAI, client: FhirClie
     with pytest.raises(Transient) as caught:
         await client.read("Organization", "1")
     assert caught.value.retry_after_seconds == pytest.approx(60, abs=5)
+
+
+@pytest.mark.parametrize("off", [timedelta(hours=5), timedelta(hours=-5)])
+async def test_a_date_of_retry_after_is_read_by_the_servers_clock(
+    server: FakeOmegaAI, client: FhirClient, off: timedelta
+):
+    at = datetime.now(UTC) + off
+    headers = {"Retry-After": format_datetime(at + timedelta(seconds=60)), "Date": format_datetime(at, usegmt=True)}
+    instead(server, "GET", 503, headers)
+    with pytest.raises(Transient) as caught:
+        await client.read("Organization", "1")
+    assert caught.value.retry_after_seconds == 60
 
 
 async def test_what_is_final_names_the_elements_and_not_their_values(server: FakeOmegaAI, client: FhirClient):
@@ -124,8 +136,9 @@ async def test_a_create_happens_once(server: FakeOmegaAI, client: FhirClient):
 
 
 async def test_several_matches_are_final(server: FakeOmegaAI, client: FhirClient):
+    same = {"system": "s", "value": "4711"}
     for number in ("1", "2"):
-        server.put_directly({"resourceType": "Patient", "id": number, "identifier": [{"value": "4711"}]})
+        server.put_directly({"resourceType": "Patient", "id": number, "identifier": [same]})
     with pytest.raises(Permanent, match="several"):
         await client.create("Patient", {}, if_none_exist="identifier=s%7C4711")
 

@@ -127,6 +127,26 @@ async def test_a_repeat_after_a_lost_answer_finds_its_own_work_done(sending: Sen
     assert stored["meta"]["versionId"] == "1"
 
 
+async def test_a_link_made_anew_by_a_restored_store_finds_the_appointment_that_is_there(sending: Sending):
+    await sending.patient()
+    first = await sending.appointment()
+    sending.ids.appointment = sending.ids.written = None
+    again = await sending.appointment(link_id=UUID(int=77))
+    (stored,) = sending.server.all("Appointment")
+    assert again.detail["id"] == first.detail["id"] == stored["id"]
+    assert stored["identifier"][0]["value"] == f"urn:uuid:{UUID(int=77)}", "from now on it is found by the new link"
+
+
+async def test_another_patients_appointment_of_the_same_placer_number_is_left_alone(sending: Sending):
+    """Two PowerServers that write into one OmegaAI may count their orders alike."""
+    await sending.patient(identifiers=(("http://lakeshore.example/patient-id", "1"),))
+    first = await sending.appointment()
+    sending.ids.patient = sending.ids.appointment = sending.ids.written = None
+    await sending.patient()
+    second = await sending.appointment(link_id=UUID(int=77))
+    assert second.detail["id"] != first.detail["id"]
+
+
 async def test_a_repeat_after_the_patient_cancelled_leaves_their_answer_and_their_reason(sending: Sending):
     """A kill between send and mark, and a patient who was quicker than the repeat: seed 2002 of the chaos harness."""
     await sending.patient()

@@ -154,10 +154,9 @@ def test_a_write_that_would_change_nothing_is_seen():
     assert not writer.is_same(body, {**stored, "start": "2026-12-01T20:30:00+00:00"})
 
 
-def test_the_queries_ask_by_our_own_identifiers():
-    assert (
-        writer.appointment_query(appointment_snapshot()) == f"identifier=urn%3Aietf%3Arfc%3A3986%7Curn%3Auuid%3A{LINK}"
-    )
+def test_the_queries_ask_by_what_powerserver_calls_things():
+    query = writer.appointment_query(appointment_snapshot(), "12")
+    assert query == "identifier=urn%3Apowerserver%3Aplacer%7CP100045&patient=Patient%2F12"
     assert writer.patient_query(patient_snapshot()) == "identifier=http%3A%2F%2Fnorthside.example%2Fpatient-id%7C4711"
 
 

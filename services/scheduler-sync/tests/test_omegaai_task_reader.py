@@ -1,26 +1,31 @@
 """Two replicas and one Task queue: one reads it, the other takes over soon after the reader has lost its connection."""
 
 import asyncio
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
 from fake_omegaai import FakeOmegaAI
-from sync_harness import Harness
+from sync_harness import Harness, each_confirmed_once, patient_confirms, task_queue
 
 from chassis.exclusive import Exclusive, OneOfMany
 from chassis.metrics import Metrics
 from chassis.testing import eventually
-from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.bootstrap import TASK_READER_LOCK
 
 pytestmark = pytest.mark.stack
+_SESSIONS = """
+SELECT pid FROM pg_stat_activity WHERE application_name = 'suite-task-reader' AND datname = current_database()
+"""
+PROCESS = Path(__file__).with_name("sync_task_process.py")
 _HOLDER = """
 SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
 WHERE locktype = 'advisory' AND granted AND datname = current_database()
@@ -37,18 +42,13 @@ class Replica:
 @asynccontextmanager
 async def replicas(harness: Harness, server: FakeOmegaAI, number: int) -> AsyncIterator[list[Replica]]:
     async with aiohttp.ClientSession() as session:
-        tokens = TokenSource(
-            session, f"{server.base_url}/auth/oauth2/v2.0/token",
-            client_id="suite", client_secret="development-secret", scope="api",
-        )  # fmt: skip
         made = []
         for _ in range(number):
             metrics = Metrics()
             exclusive = Exclusive(
                 harness.store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
             )
-            client = FhirClient(session, server.base_url, tokens)
-            queue = TaskQueue(client, harness.tasks.apply, exclusive=exclusive, poll_seconds=0.05)
+            queue = task_queue(harness, session, server.base_url, exclusive=exclusive)
             made.append(Replica(queue, metrics, asyncio.create_task(queue.run())))
         try:
             yield made
@@ -101,3 +101,43 @@ async def test_the_standby_reads_within_five_seconds_of_the_readers_death(harnes
         server.put_directly({"resourceType": "Patient", "id": "1"})
         await eventually(lambda: all_done(server), what="the Task, by the one that stood by", timeout_seconds=20)
         assert time.monotonic() - died_at < 5
+
+
+@asynccontextmanager
+async def reader_process(harness: Harness, server: FakeOmegaAI) -> AsyncIterator[asyncio.subprocess.Process]:
+    running = await asyncio.create_subprocess_exec(sys.executable, PROCESS, harness.store.url, server.base_url)
+    try:
+        yield running
+    finally:
+        running.kill()
+        await running.wait()
+
+
+@pytest.mark.timeout(240)
+async def test_a_reader_that_stands_still_is_replaced_and_going_on_doubles_nothing(harness: Harness) -> None:
+    acts: list[str] = []
+
+    async def patients_confirm(number: int) -> None:
+        for _ in range(number):
+            acts.append(f"P{len(acts)}")
+            await patient_confirms(harness, server, acts[-1])
+
+    async def is_read_and(standbys: int) -> bool:
+        return bool(await harness.rows(_HOLDER)) and len(await harness.rows(_SESSIONS)) == 1 + standbys
+
+    async with FakeOmegaAI().serving() as server, reader_process(harness, server) as first:
+        await eventually(lambda: is_read_and(0), what="a reader")
+        async with reader_process(harness, server) as second:
+            for stopped in (first, second):
+                await eventually(lambda: is_read_and(1), what="a reader, and another that stands by")
+                await patients_confirm(10)  # it stops in the middle of them
+                stopped.send_signal(signal.SIGSTOP)
+                stood_still_at = time.monotonic()
+                await patients_confirm(10)
+                await eventually(lambda: all_done(server), what="every Task completed, by the other one")
+                assert time.monotonic() - stood_still_at < 10
+                stopped.send_signal(signal.SIGCONT)
+                await patients_confirm(10)
+                await eventually(lambda: all_done(server), what="every Task completed")
+            assert first.returncode is second.returncode is None
+    await each_confirmed_once(harness, acts)

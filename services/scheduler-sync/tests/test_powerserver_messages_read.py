@@ -102,6 +102,27 @@ def test_what_breaks_the_standard_is_malformed_and_says_where(raw, location, cod
 
 
 @pytest.mark.parametrize(
+    "name", ["Kanariová", "Wilhelmina Roe", "ROE, WILHELMINA", "Wilhelmina", "ROE-WILHELMINA", "MRN777123"]
+)
+@pytest.mark.parametrize(
+    "place", ["the issuer", "the facility", "the resource", "the status's name", "the status's number and name"]
+)
+def test_a_name_where_a_code_should_stand_is_masked_in_the_reason(place, name):
+    raw = {
+        "the issuer": lambda: siu(pid=PID.replace("NORTHSIDE", name)),
+        "the facility": lambda: siu(facility=name),
+        "the resource": lambda: siu(resource=name),
+        "the status's name": lambda: siu(status=f"^{name}^99PS"),
+        "the status's number and name": lambda: siu(status=f"{name}^{name}^99PS"),
+    }[place]()
+    with pytest.raises(NeedsSetup) as caught:
+        read(raw)
+    said = f"{caught.value.reason} {caught.value.setting}".casefold()
+    assert [word for word in name.casefold().replace(",", " ").replace("-", " ").split() if word in said] == []
+    assert "[masked]" in said
+
+
+@pytest.mark.parametrize(
     ("raw", "setting"),
     [
         (siu(facility="FAC09"), "facilities.FAC09"),

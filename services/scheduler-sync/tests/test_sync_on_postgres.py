@@ -137,6 +137,21 @@ async def test_a_clock_that_is_ahead_freezes_neither_patient_nor_link(harness: H
     assert harness.leads == [lead], "a true time is no lead"
 
 
+async def test_a_clock_of_ours_that_is_behind_makes_no_true_message_old(harness: Harness):
+    """By our clock the messages come from ahead; as long as our clocks differ by that much, they stand as they are."""
+    behind = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
+    true = behind + timedelta(hours=1)
+    harness.doubt = timedelta(hours=1)
+    made = true.strftime("%Y%m%d%H%M%S+0000")
+    assert await harness.hear(siu(made=made), received_at=behind) == [None]
+    assert harness.leads == []
+    assert (await harness.row("SELECT heard_at FROM patients"))["heard_at"] == true
+    harness.doubt = timedelta()
+    later = siu(control_id="PS2", made=(true + timedelta(hours=1)).strftime("%Y%m%d%H%M%S+0000"))
+    assert await harness.hear(later, received_at=behind) == [None]
+    assert harness.leads == [timedelta(hours=2)]
+
+
 async def test_a_clock_that_runs_away_keeps_its_messages_in_order(harness: Harness):
     received_at = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
     for number, lead in enumerate((119, 121, 3600)):

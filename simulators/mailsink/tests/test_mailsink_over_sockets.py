@@ -156,7 +156,7 @@ async def test_pages_show_the_mail_without_running_it(sink: Sink) -> None:
 
 async def test_an_open_page_is_told_of_a_new_mail(sink: Sink) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", sink.http_port)
-    writer.write(b"GET /events HTTP/1.1\r\nHost: sink\r\n\r\n")
+    writer.write(b"GET /events HTTP/1.1\r\nHost: mailsink\r\n\r\n")
     await asyncio.wait_for(reader.readuntil(b"retry: 1000\n\n"), 60)
     await asyncio.to_thread(send, sink.smtp_port, a_mail())
     told = await asyncio.wait_for(reader.readuntil(b"data: 1\n\n"), 60)

@@ -63,6 +63,26 @@ async def test_the_token_can_be_refused(omegaai):
     assert (await omegaai.token()).status_code == 200
 
 
+async def test_the_token_can_be_refused_as_to_an_expired_secret(omegaai):
+    await omegaai.misbehave(target="token", mode="refuse")
+    answer = await omegaai.token()
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    assert (await omegaai.token()).status_code == 200
+
+
+@pytest.mark.parametrize("mode", ["redirect", "page"])
+async def test_what_stands_before_omegaai_can_answer_in_its_place(omegaai, mode):
+    await omegaai.misbehave(target="fhir", mode=mode)
+    body = omegaai.patient()
+    headers = {"Content-Type": "application/fhir+json"}
+    answer = await omegaai.api.post("/fhir/Patient", json=body, headers=headers)
+    if mode == "redirect":
+        assert (answer.status_code, answer.headers["Location"]) == (307, "/login")
+    else:
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert await omegaai.ledger("Patient.created") == []
+
+
 async def test_orders_are_listed_and_cleared(omegaai):
     await omegaai.misbehave(target="fhir", mode="cut", count=None, probability=0)
     listed = (await omegaai.api.get("/control/misbehave")).json()

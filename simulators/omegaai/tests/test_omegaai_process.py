@@ -132,3 +132,14 @@ def test_settings_come_from_the_environment_and_the_command_line(tmp_path):
     assert load([], {}).http_port == 8202
     with pytest.raises(SystemExit):
         load(["--dialect", "klingon"], {})
+
+
+async def test_an_answer_without_end_lasts_until_the_client_goes(process):
+    await process.api.post("/control/misbehave", json={"target": "fhir", "mode": "endless"})
+    async with process.api.stream("GET", "/fhir/Patient") as answer:
+        received = 0
+        async for piece in answer.aiter_bytes():
+            received += len(piece)
+            if received > 2**24:
+                break
+    assert (await process.api.get("/fhir/Patient")).status_code == 200

@@ -113,14 +113,16 @@ class Bench:
 
 def browser_of(simulator: Simulator) -> httpx.AsyncClient:
     """A client that keeps cookies and is not logged in."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=simulator.app), base_url="http://ps", trust_env=False)
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=simulator.app), base_url="http://powerserver", trust_env=False
+    )
 
 
 async def opened(settings: Settings, partner: Partner, name: str) -> AsyncIterator[Bench]:
     async with running(settings) as simulator:
         transport = httpx.ASGITransport(app=simulator.app)
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://ps", auth=(name, "development"), trust_env=False
+            transport=transport, base_url="http://powerserver", auth=(name, "development"), trust_env=False
         ) as api:
             yield Bench(simulator, api, partner)
 

@@ -163,7 +163,9 @@ async def test_everything_survives_a_restart_and_unsent_messages_go_out_then(set
     partner.script = ["AE"] * 10_000
     async with running(settings) as simulator:
         transport = httpx.ASGITransport(app=simulator.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://ps", auth=("admin", "development")) as api:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://powerserver", auth=("admin", "development")
+        ) as api:
             body = {
                 "patient": {"id": "4711"},
                 "resource": "BLUME CT",

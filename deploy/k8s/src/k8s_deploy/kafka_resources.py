@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from chassis.settings import SEGMENT_MS
 from contracts.topics import TOPICS
 from k8s_deploy.rendering import FOLDER
 from notifier import messages as notifier_messages
@@ -49,6 +50,7 @@ def topics() -> Iterator[dict[str, Any]]:
                 "config": {
                     "retention.ms": topic.retention_ms,
                     "cleanup.policy": topic.cleanup_policy,
+                    "segment.ms": SEGMENT_MS,
                     "min.insync.replicas": REPLICAS - 1,
                 },
             },

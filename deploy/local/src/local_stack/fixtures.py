@@ -3,6 +3,8 @@
 Asked in this order: ``KAFKA_BOOTSTRAP_SERVERS`` and ``POSTGRES_ADMIN_URL`` (servers that run already); containers,
 where an engine has the images; the embedded ones. ``--stack`` chooses, the session's header says what is used. Each
 test that asks for ``database_url`` gets a database of its own; ``topic_prefix`` keeps topics apart.
+
+With ``-n 2`` (pytest-xdist) the controller starts the servers and tells its workers where they are.
 """
 
 import asyncio
@@ -10,7 +12,9 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -23,6 +27,8 @@ from local_stack.servers import Servers, Stack, choose
 __all__ = ["CHOSEN", "Stack", "a_database", "free_port"]
 
 CHOSEN = pytest.StashKey[Servers]()
+_SHARED = pytest.StashKey[Stack]()
+_RUNNING = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,10 +42,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    told = getattr(config, "workerinput", {}).get("servers")
+    if told is not None:
+        shared = Stack(**told["stack"])
+        config.stash[CHOSEN] = Servers(told["words"], lambda: nullcontext(shared), embedded=told["embedded"])
+        return
     try:
         config.stash[CHOSEN] = choose(config.getoption("--stack"))
     except EngineError as error:
         raise pytest.UsageError(f"--stack containers: {error}") from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Called by pytest-xdist in the controller, for each worker before it starts."""
+    config: pytest.Config = node.config
+    if _SHARED not in config.stash:
+        config.stash[_RUNNING] = ExitStack()
+        config.stash[_SHARED] = config.stash[_RUNNING].enter_context(_started(config))
+    servers = config.stash[CHOSEN]
+    node.workerinput["servers"] = {
+        "stack": asdict(config.stash[_SHARED]), "words": servers.words, "embedded": servers.embedded
+    }  # fmt: skip
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _RUNNING in config.stash:
+        config.stash[_RUNNING].close()
+
+
+def _started(config: pytest.Config) -> AbstractContextManager[Stack]:
+    """The session's servers, which end with it, also by SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    return config.stash[CHOSEN].started()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -49,8 +84,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that no server outlives the session
-    with pytestconfig.stash[CHOSEN].started() as servers:
+    with _started(pytestconfig) as servers:
         yield servers
 
 
@@ -63,10 +97,11 @@ async def _run(url: str, statement: str) -> None:
 
 
 @contextmanager
-def a_database(stack: Stack) -> Iterator[str]:
-    """The URL of a new, empty database that is dropped at the end."""
+def a_database(stack: Stack, *, copy_of: str | None = None) -> Iterator[str]:
+    """The URL of a new database that is dropped at the end: empty, or a copy of the one at the URL ``copy_of``."""
     name = f"test_{secrets.token_hex(6)}"
-    asyncio.run(_run(stack.postgres_admin_url, f'CREATE DATABASE "{name}"'))
+    template = f' TEMPLATE "{urlsplit(copy_of).path[1:]}"' if copy_of is not None else ""
+    asyncio.run(_run(stack.postgres_admin_url, f'CREATE DATABASE "{name}"{template}'))
     parts = urlsplit(stack.postgres_admin_url)
     yield urlunsplit(parts._replace(path=f"/{name}"))
     asyncio.run(_run(stack.postgres_admin_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))

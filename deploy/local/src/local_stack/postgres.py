@@ -29,6 +29,11 @@ SERVER_SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "log_min_duration_statement": "500",
+    # The log holds no value of a statement (docs/adr/0018): no parameter, nothing that an error quotes.
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
+    "log_min_messages": "log",
     "log_line_prefix": "%m [%p] %d ",
     "unix_socket_directories": "",
 }

@@ -12,11 +12,28 @@ from pathlib import Path
 
 import asyncpg
 
+_UNLOGGED = {
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_min_error_statement": "panic",
+}
+"""Settings of the one session whose statements hold passwords: Postgres takes no parameter in CREATE ROLE."""
+
+_NO_VALUES_IN_THE_LOG = {
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
+    "log_min_messages": "log",
+}
+"""For each role, so that a server that was not started by this stack keeps patients out of its log as well."""
+
 
 async def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
     """Brings roles, their passwords and databases to what ``passwords`` says: role and database have the same name."""
-    connection = await asyncpg.connect(admin_url)
+    connection = await asyncpg.connect(admin_url, server_settings=_UNLOGGED)
     try:
+        is_superuser = await connection.fetchval("select rolsuper from pg_roles where rolname = current_user")
         for name, password in passwords.items():
             known = await connection.fetchval("select 1 from pg_roles where rolname = $1", name)
             verb = "ALTER" if known else "CREATE"
@@ -24,6 +41,9 @@ async def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
             if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
                 await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
             await connection.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+            if is_superuser:
+                for setting, value in _NO_VALUES_IN_THE_LOG.items():
+                    await connection.execute(f"ALTER ROLE {name} SET {setting} = '{value}'")
     finally:
         await connection.close()
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chassis.store import UNAVAILABLE, Store
+from chassis.errors import StoreUnavailable
+from chassis.store import Store, asking
 
 COUNT_SECONDS = 2.0
 """From the start to the first count, and at least between two."""
@@ -42,8 +43,9 @@ class Backlog:
     async def _count(self) -> None:
         started = time.monotonic()
         try:
-            row = await self._store.pool.fetchrow(self._statement, *self._values, timeout=COUNT_TIMEOUT_SECONDS)
-        except UNAVAILABLE:
+            with asking():
+                row = await self._store.pool.fetchrow(self._statement, *self._values, timeout=COUNT_TIMEOUT_SECONDS)
+        except StoreUnavailable:
             return  # whoever needs the store for its work says that it is away
         finally:
             self._due_at = started + max(COUNT_SECONDS, (time.monotonic() - started) / COUNT_SHARE)

@@ -2,27 +2,33 @@
 
 claim → load what the batch touches → each handler between two in-memory savepoints → write set-wise → commit. One bad
 message is rolled back in memory and costs the others nothing. Only when the *write* fails on data (a constraint) is the
-batch run again message by message, each under a real savepoint, so that the others still commit (ADR 0002).
+batch run again message by message, each under a real savepoint, so that the others still commit (ADR 0002). A batch
+that met another transaction and lost is run again as a whole; one that the store does not take now is given back.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
-
-import asyncpg
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from chassis import failpoints
+from chassis.backoff import pause_seconds
 from chassis.errors import StoreUnavailable, Transient
-from chassis.store import COLLISIONS, UNAVAILABLE, Store, no_answer
+from chassis.store import ERRORS, Store, asking, is_passing, meaning_of
 from chassis.transaction import Transaction
+
+if TYPE_CHECKING:
+    import asyncpg
 
 
 class StopTheBatch(Exception):  # noqa: N818 (an order)
     """Raised by an intake that takes no more: the transaction is rolled back and ``run`` raises it to its caller."""
 
 
-_NOBODYS_FAULT = (*UNAVAILABLE, StoreUnavailable, StopTheBatch)
+MOST_COLLISIONS = 5
+"""So often in a row a batch may meet other transactions and lose; then it waits as for a store that is away."""
+COLLISION_PAUSE_SECONDS = 0.05
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -104,17 +110,26 @@ class BatchExecutor(Generic[M, W, R]):
 
         Raises ``StoreUnavailable`` when the store did not take the batch: nothing of it is known to be kept.
         """
-        try:
-            async with self._store.pool.acquire() as connection:
-                try:
-                    return await self._together(connection, items)
-                except Exception as error:
-                    # Data that the store refuses, or a bug while loading or writing: find out whose it is.
-                    if isinstance(error, _NOBODYS_FAULT):
-                        raise
-                    return await self._one_by_one(connection, items)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
+        collisions = 0
+        while True:
+            try:
+                with asking():
+                    return await self._run_once(items)
+            except StoreUnavailable as error:
+                collisions += 1
+                if error.__cause__ is None or meaning_of(error.__cause__) != "again" or collisions == MOST_COLLISIONS:
+                    raise
+            await asyncio.sleep(pause_seconds(collisions, first_seconds=COLLISION_PAUSE_SECONDS))
+
+    async def _run_once(self, items: Sequence[M]) -> list[Outcome[R]]:
+        async with self._store.pool.acquire() as connection:
+            try:
+                return await self._together(connection, items)
+            except Exception as error:
+                # Data that the store refuses, or a bug while loading or writing: find out whose it is.
+                if is_passing(error) or isinstance(error, StopTheBatch):
+                    raise
+                return await self._one_by_one(connection, items)
 
     async def _together(self, connection: "asyncpg.Connection", items: Sequence[M]) -> list[Outcome[R]]:
         async with connection.transaction():
@@ -160,7 +175,7 @@ class BatchExecutor(Generic[M, W, R]):
         try:
             with self._intake.traced(item):
                 return Done(await self._handle(work, item))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except ERRORS:
             raise  # the connection's transaction is lost with it, so the whole batch is
         except Exception as error:  # noqa: BLE001 (kept as the message's outcome: a reason, or a bug that is dead-lettered)
             transaction.rollback_to(mark)
@@ -194,9 +209,9 @@ class BatchExecutor(Generic[M, W, R]):
                 await transaction.flush()
                 return outcome
         except Exception as error:
-            if isinstance(error, _NOBODYS_FAULT):
-                raise
-            if isinstance(error, COLLISIONS):
+            if is_passing(error) or isinstance(error, StopTheBatch):
+                raise  # with the whole transaction: what it has seen of the store may be what it lost by
+            if meaning_of(error) == "taken":
                 failed = Failed(Transient(f"another transaction was first: {type(error).__name__}"))
             else:
                 failed = Failed(error)

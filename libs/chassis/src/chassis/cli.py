@@ -14,21 +14,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
+import structlog
 import uvloop
 from aiokafka.errors import KafkaError
 
-from chassis import dead_letters, deliveries, hl7_inbound, listing, parking, telemetry, topics
+from chassis import (
+    cli_resend,
+    cli_retry,
+    cli_store,
+    dead_letters,
+    deliveries,
+    hl7_inbound,
+    listing,
+    missed,
+    parking,
+    telemetry,
+    topics,
+)
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
-from chassis.store import Store
+from chassis.store import ERRORS, Store, is_passing, no_answer
 from chassis.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from chassis.service import Service
+    from chassis.store_guard import StoreGuard
 
 S = TypeVar("S", bound=ServiceSettings)
+log = structlog.get_logger(__name__)
 Command = Callable[[Any, argparse.Namespace], Awaitable[int]]
 MOST_LISTED = 100_000
 
@@ -58,8 +73,12 @@ class ServiceDefinition(Generic[S]):
     settings_type: type[S]
     build: Callable[[S], Awaitable["Service"]]
     migrations: Path
+    destinations: Sequence[str] = ()
+    """The partners that it delivers to."""
     replay_hl7: Callable[[S, Store, UUID, str], Awaitable[str]] | None = None
     """Processes a kept HL7 message again; only of a service that hears HL7."""
+    guard: Callable[[S, Store], "StoreGuard"] | None = None
+    """Compares the store with the topics; of every service that has a store of its own to lose."""
     extra: Mapping[str, ExtraCommand] = field(default_factory=dict)
 
 
@@ -81,6 +100,10 @@ def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = Non
         return EXIT_BAD_SETTING
     except OSError as error:
         print(f"{definition.name}: {type(error).__name__}: {error.strerror or error}", file=sys.stderr)
+    except ERRORS as error:
+        if not is_passing(error):
+            raise
+        print(f"{definition.name}: {no_answer(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1
@@ -131,28 +154,46 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     listed = _listing(add("list", "the newest", _deliveries_list, outgoing))
     listed.add_argument("--state", choices=("pending", "done", "dead", "dropped"), help="only these")
     listed.add_argument("--destination", help="only to this partner")
-    for name, words, run in (
-        ("retry", "send it now, with the same idempotency key", _deliveries_retry),
-        ("drop", "give it up", _deliveries_drop),
-    ):
-        _acting(_identified(add(name, words, run, outgoing)))
+    words = "send a dead or waiting one now, or all dead ones to a partner; with the same idempotency keys"
+    cli_retry.arguments(_acting(add("retry", words, cli_retry.run, outgoing)))
+    _acting(_identified(add("drop", "give it up", _deliveries_drop, outgoing)))
+
+    outbox = _group(commands, "outbox", "events on their way to Kafka")
+    words = "send events again that Kafka has lost; readers drop what they know"
+    cli_resend.arguments(_acting(add("resend", words, cli_resend.run, outbox)))
+
+    gone = _group(commands, "missed", "records and revisions that a consumer did not get")
+    _listing(add("list", "what nobody has acknowledged, newest first", _missed_list, gone))
+    settle = _acting(add("acknowledge", "end the alarm, after what is missing was sent again", _acknowledge, gone))
+    settle.add_argument("id", type=UUID, nargs="?", help="its id, as listed")
+    settle.add_argument("--all", action="store_true", help="all that are listed")
 
     if definition.replay_hl7 is not None:
-        setup = _group(commands, "needs-setup", "HL7 messages that wait for a setting, or failed")
-        _listing(add("list", "what waits, with the setting that is missing", _setup_list, setup))
-        words = "one of them with its raw content: it holds a patient's data; audited"
-        _acting(_identified(add("show", words, _setup_show, setup)))
-        replay = _acting(add("replay", "process again, after the setting is made", _setup_replay, setup))
-        replay.add_argument("id", type=UUID, nargs="?", help="the message, as listed")
-        replay.add_argument("--all", action="store_true", help="all that wait, oldest first")
-        journal = _group(commands, "journal", "every HL7 message that came in, with what became of it")
-        listed = _listing(add("list", "the newest, without content", _journal_list, journal))
-        listed.add_argument("--state", choices=hl7_inbound.STATES, help="only these")
+        _hl7_commands(commands, add)
+
+    if definition.guard is not None:
+        store = _group(commands, "store", "which site and partners the store belongs to")
+        _acting(add("show", "what it belongs to, and whether it fits", cli_store.show, store))
+        words = "accept site, partners and topics as they are now; audited"
+        cli_store.arguments(_acting(add("adopt", words, cli_store.adopt, store)))
 
     for name, extra in definition.extra.items():
         command = add(name, extra.help, _extra(extra))
         extra.arguments(command)
     return parser
+
+
+def _hl7_commands(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    setup = _group(commands, "needs-setup", "HL7 messages that wait for a setting, or failed")
+    _listing(add("list", "what waits, with the setting that is missing", _setup_list, setup))
+    words = "one of them with its raw content: it holds a patient's data; audited"
+    _acting(_identified(add("show", words, _setup_show, setup)))
+    replay = _acting(add("replay", "process again, after the setting is made", _setup_replay, setup))
+    replay.add_argument("id", type=UUID, nargs="?", help="the message, as listed")
+    replay.add_argument("--all", action="store_true", help="all that wait, oldest first")
+    journal = _group(commands, "journal", "every HL7 message that came in, with what became of it")
+    listed = _listing(add("list", "the newest, without content", _journal_list, journal))
+    listed.add_argument("--state", choices=hl7_inbound.STATES, help="only these")
 
 
 def _group(commands: Any, name: str, words: str) -> Any:
@@ -190,10 +231,12 @@ def _extra(extra: ExtraCommand) -> Callable[..., Awaitable[int]]:
 
 async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     telemetry.configure(definition.name, settings.telemetry)
+    for demand in settings.waived():
+        log.warning("production.waived", setting=demand.setting, by=demand.waived_by)
     service = await definition.build(settings)
-    await service.run()
+    code = await service.run()
     telemetry.shut_down()
-    return 0
+    return code
 
 
 async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
@@ -213,11 +256,20 @@ async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings
 
 async def _topics(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     kafka = settings.kafka
+    is_production = settings.environment == "production"
+    if is_production and kafka.replication_factor < topics.LEAST_COPIES:
+        least = topics.LEAST_COPIES
+        raise SettingsError(
+            [f"kafka.replication_factor: production needs {least} or more for topics that are made here"]
+        )
     made = await topics.ensure(
         kafka.client_keywords(), prefix=kafka.topic_prefix, replication_factor=kafka.replication_factor
     )
     for name in made:
         print(f"created {name}")
+    if is_production:
+        for line in await topics.weaknesses(kafka.client_keywords(), prefix=kafka.topic_prefix):
+            print(f"warning: {line}: with one broker lost, acknowledged events may be lost", file=sys.stderr)
     print(f"{definition.name}: {len(made)} topics created" if made else f"{definition.name}: all topics are there")
     return 0
 
@@ -229,6 +281,24 @@ async def _store(settings: ServiceSettings) -> "AsyncIterator[Store]":
         yield store
     finally:
         await store.close()
+
+
+async def _missed_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    async with _store(settings) as store:
+        rows = await missed.list_missed(store, limit=options.limit)
+    return _list(rows, _missed_line, options, one="entry", many="entries")
+
+
+async def _acknowledge(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
+    if (options.id is None) == (not options.all):
+        print("name one, or --all", file=sys.stderr)
+        return EXIT_BAD_SETTING
+    async with _store(settings) as store:
+        settled = await missed.acknowledge(store, options.id, actor=options.actor)
+    if not settled and options.id is not None:
+        return _missing("open entry", options.id)
+    print(f"{settled} acknowledged")
+    return 0
 
 
 async def _letters_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
@@ -284,12 +354,6 @@ async def _deliveries_list(_d: ServiceDefinition[Any], settings: ServiceSettings
             store, state=options.state, destination=options.destination, limit=options.limit
         )
     return _list(rows, _delivery_line, options, one="delivery", many="deliveries")
-
-
-async def _deliveries_retry(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
-    async with _store(settings) as store:
-        done = await deliveries.retry_delivery(store, options.id, actor=options.actor)
-    return _did(done, "delivery", options.id, "is sent now")
 
 
 async def _deliveries_drop(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
@@ -358,8 +422,14 @@ def _list(
 
 
 def _letter_line(row: Mapping[str, Any]) -> listing.Line:
-    where = row["topic"] if row["partition"] is None else f"{row['topic']} {row['partition']}@{row['kafka_offset']}"
+    at = "" if row["kafka_offset"] is None else f"@{row['kafka_offset']}"
+    where = row["topic"] if row["partition"] is None else f"{row['topic']} {row['partition']}{at}"
     return listing.Line(row["id"], row["created_at"], row["state"], where, f"{row['kind']}: {row['reason']}")
+
+
+def _missed_line(row: Mapping[str, Any]) -> listing.Line:
+    why = f"{missed.place_of(row)}: {missed.words_of(row)}"
+    return listing.Line(row["id"], row["noticed_at"], row["kind"], row["consumer"], why)
 
 
 def _parked_line(row: Mapping[str, Any]) -> listing.Line:

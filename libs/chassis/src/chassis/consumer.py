@@ -24,15 +24,17 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 import contracts
-from chassis import dead_letters, failpoints, parking, topics, tracing
+from chassis import dead_letters, failpoints, parking, revisions, topics, tracing
+from chassis.assignment import Assignment
 from chassis.backoff import server_pause_seconds
 from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.dead_letters import DeadLetterLimitError, Record
-from chassis.errors import StoreUnavailable, Transient
+from chassis.errors import StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
+from chassis.positions import Positions
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS, KafkaSettings, SettingsError
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import ERRORS, Store, asking
 from chassis.transaction import Transaction
 
 LARGEST_BATCH = 200
@@ -41,6 +43,8 @@ SESSION = "KAFKA__SESSION_TIMEOUT_SECONDS"
 HEARTBEATS_A_SESSION = 4
 JOINING_MS = 500
 REFUSED_PAUSE_SECONDS = 5.0
+TOPICS_PAUSE_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 RETRY_BACKOFF_MS = 300
 """While no broker answers. Three loops of aiokafka's ask by themselves, and each says every time that none did."""
 
@@ -78,9 +82,17 @@ class Item:
         return None if isinstance(self.message, contracts.ContractError) else self.message
 
 
+# A dead letter is no claim, so that it can be replayed; but its record may be read again, and is not handled again.
 _CLAIM = """
 INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT 1 FROM dead_letters WHERE consumer = $1 AND message_id = asked.id AND state <> 'replayed')
 ON CONFLICT DO NOTHING RETURNING message_id
+"""
+_COUNTS = """
+SELECT
+    (SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open') AS dead_letters,
+    (SELECT count(*) FROM missed_records WHERE consumer = $1 AND acknowledged_at IS NULL) AS missed_records,
+    (SELECT count(*) FROM revision_gaps WHERE consumer = $1 AND counted_at IS NOT NULL) AS revision_gaps
 """
 _RELEASE = "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])"
 
@@ -88,13 +100,17 @@ _RELEASE = "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[
 class InboxIntake:
     """Claims messages in the inbox; writes dead letters and parks keys in the same transaction.
 
-    Without ``parks`` it is the intake of who works on parked lines, and leaves them to him.
+    Without ``parks`` it is the intake of who works on parked lines, and leaves them to him. With ``positions`` it
+    moves them past what it settles.
     """
 
-    def __init__(self, consumer: str, *, dead_letter_limit: int, parks: bool = True) -> None:
+    def __init__(
+        self, consumer: str, *, dead_letter_limit: int, parks: bool = True, positions: Positions | None = None
+    ) -> None:
         self._consumer = consumer
         self._dead_letter_limit = dead_letter_limit
         self._parks = parks
+        self._positions = positions
 
     async def claim(self, connection: "asyncpg.Connection", items: Sequence[Item]) -> Sequence[Duplicate | Held | None]:
         messages = [message for item in items if (message := item.readable) is not None]
@@ -139,6 +155,8 @@ class InboxIntake:
             await dead_letters.keep(transaction, self._consumer, dead, limit=self._dead_letter_limit)
         if waiting and self._parks:
             await parking.park(transaction, self._consumer, waiting)
+        if self._positions is not None:
+            self._positions.stage(transaction, [item.record for item in items])
 
     def key(self, item: Item) -> UUID | None:
         message = item.readable
@@ -184,6 +202,9 @@ class Consumer(LoopBase, Generic[W]):
         self._name = subscription.consumer
         self.stopped_by_limit = False
         self._refusal: str | None = None
+        self._positions = Positions(self._name, metrics)
+        self._assignment: Assignment | None = None
+        self._watch = topics.TopicsWatch(kafka, subscription.topics)
 
         async def prefetch(work: W, items: Sequence[Item]) -> None:
             await subscription.prefetch(work, [message for item in items if (message := item.readable) is not None])
@@ -194,9 +215,10 @@ class Consumer(LoopBase, Generic[W]):
             await subscription.handle(work, item.message)
 
         def executor(*, parks: bool) -> BatchExecutor[Item, W, None]:
+            positions = self._positions if parks else None
             return BatchExecutor(
                 store,
-                intake=InboxIntake(self._name, dead_letter_limit=dead_letter_limit, parks=parks),
+                intake=InboxIntake(self._name, dead_letter_limit=dead_letter_limit, parks=parks, positions=positions),
                 open_work=subscription.open_work,
                 prefetch=prefetch,
                 handle=handle,
@@ -206,14 +228,14 @@ class Consumer(LoopBase, Generic[W]):
         self.unparker = parking.Unparker(store, self._name, executor(parks=False), Item.of, metrics=metrics)
 
     async def check(self) -> None:
-        """For readiness. Raises when the consumer stands at its limit of dead letters, or the brokers refuse it."""
+        """For readiness. Raises when the consumer stands still: at its limit of dead letters, or without a topic."""
         if self._refusal is not None:
             raise SettingsError([self._refusal])
         if self.stopped_by_limit:
             raise DeadLetterLimitError(f"{self._name} has {self._limit} open dead letters and has stopped")
 
     async def run(self) -> None:
-        """Until stopped. Raises ``topics.TopicsError`` when a topic is missing or has too few partitions."""
+        """Until stopped. Stands still, and says why, while a topic is missing or has too few partitions."""
         unparking = asyncio.create_task(self.unparker.run())
         try:
             while not self.stopping:
@@ -224,17 +246,24 @@ class Consumer(LoopBase, Generic[W]):
                     log.critical("consumer.session-refused", consumer=self._name, seconds=seconds, setting=SESSION)
                     self._refusal = f"{SESSION}: the brokers refuse {seconds:g} s: group.min.session.timeout.ms"
                     await self.pause(REFUSED_PAUSE_SECONDS)
+                except topics.TopicsError as error:
+                    if self._refusal != str(error):
+                        log.critical("consumer.topics", consumer=self._name, reason=str(error))
+                    self._refusal = str(error)
+                    await self.pause(TOPICS_PAUSE_SECONDS)
                 except (KafkaError, OSError) as error:
                     log.warning("consumer.interrupted", consumer=self._name, reason=type(error).__name__)
                     await self.pause(server_pause_seconds(3))
         finally:
+            await self._watch.close()
             await self.unparker.stop()
             await unparking
 
     async def _consume(self) -> None:
         subscription, prefix = self._subscription, self._kafka.topic_prefix
         session_ms = round(self._kafka.session_timeout_seconds * 1000)
-        await topics.verify(self._kafka.client_keywords(), subscription.topics, prefix=prefix)
+        await self._watch.look(afresh=True)
+        assignment = Assignment(self._store, self._positions, self._watch)
         broker = KafkaBroker(
             self._kafka.bootstrap_servers.split(","),
             security=_security(self._kafka),
@@ -243,6 +272,7 @@ class Consumer(LoopBase, Generic[W]):
             apply_types=False,  # what FastStream would inject costs a thread's turn a batch
             request_timeout_ms=request_timeout_ms(session_ms),
             retry_backoff_ms=RETRY_BACKOFF_MS,
+            metadata_max_age_ms=topics.METADATA_MAX_AGE_MS,
             graceful_timeout=15.0,
             logger=None,
         )
@@ -256,6 +286,7 @@ class Consumer(LoopBase, Generic[W]):
             heartbeat_interval_ms=session_ms // HEARTBEATS_A_SESSION,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
+            listener=assignment,
             no_reply=True,
         )
 
@@ -270,15 +301,28 @@ class Consumer(LoopBase, Generic[W]):
             message.clear_cache()  # FastStream keeps with a message what it was decoded to: here itself, a cycle
             await self._on_batch(message)
 
+        assignment.reading = subscriber
+        self._assignment = assignment
         try:
             await broker.start()
             self._refusal = None
             while not self.stopping:
                 self._beat_when_alive(subscriber)
+                await self._keep_in_place(assignment)
                 await self._gauge()
-                await self.pause(1.0)
+                await self.pause(LOOK_SECONDS, assignment.wake)
         finally:
             await broker.stop()
+            self._assignment = None
+
+    async def _keep_in_place(self, assignment: Assignment) -> None:
+        """Comes back to it within a second when Kafka or the store is away: the client finds its brokers by itself."""
+        try:
+            with asking():
+                assignment.forget_topics(await self._watch.look())
+                await assignment.place()
+        except (KafkaError, StoreUnavailable) as error:
+            log.warning("consumer.not-placed", consumer=self._name, reason=reason_of(error))
 
     def _beat_when_alive(self, subscriber: Any) -> None:
         """Idle or busy, the consumer turns as long as its fetching task lives."""
@@ -286,8 +330,20 @@ class Consumer(LoopBase, Generic[W]):
             self.beat()
 
     async def _on_batch(self, message: Any) -> None:
-        """One batch to its end: committed and acknowledged, or given back whole."""
-        records = [_record(record) for record in message.raw_message]
+        """What is due of one batch to its end: committed and acknowledged, or given back whole."""
+        assignment = self._assignment
+        due = message.raw_message if assignment is None else await assignment.take(message.raw_message)
+        ids = self._positions.topic_ids
+        records = [_record(record, ids.get(record.topic)) for record in due]
+        try:
+            await self._to_its_end(message, records)
+        except BaseException:
+            # FastStream goes on with the next records: they must not come before these have come again.
+            if assignment is not None:
+                assignment.not_handled(records)
+            raise
+
+    async def _to_its_end(self, message: Any, records: Sequence[Record]) -> None:
         failures = 0
         while not self.stopping:
             try:
@@ -297,16 +353,16 @@ class Consumer(LoopBase, Generic[W]):
                 failures += 1
                 log.warning("consumer.store-away", consumer=self._name, reason=error.reason)
                 await self.pause(server_pause_seconds(failures))
-            except asyncpg.PostgresError as error:
-                # FastStream would go on with the next records, and their offsets would cover these.
-                failures += 1
-                log.exception("consumer.store-refused", consumer=self._name, reason=type(error).__name__)
-                await self.pause(server_pause_seconds(failures))
             except DeadLetterLimitError:
                 if not self.stopped_by_limit:
                     log.critical("consumer.dead-letter-limit", consumer=self._name, limit=self._limit)
                 self.stopped_by_limit = True
                 await self.pause(LIMIT_PAUSE_SECONDS)
+            except ERRORS as error:
+                # FastStream would go on with the next records, and their offsets would cover these.
+                failures += 1
+                log.exception("consumer.store-refused", consumer=self._name, reason=type(error).__name__)
+                await self.pause(server_pause_seconds(failures))
         else:
             await message.nack()
             return
@@ -322,7 +378,8 @@ class Consumer(LoopBase, Generic[W]):
     async def _process_up_to_the_limit(self, records: Sequence[Record]) -> None:
         """As one batch; where that holds more dead letters than there is room for, one by one up to the limit."""
         try:
-            await self._process(records)
+            if records:
+                await self._process(records)
         except DeadLetterLimitError:
             if len(records) == 1:
                 raise
@@ -342,12 +399,14 @@ class Consumer(LoopBase, Generic[W]):
 
     async def _gauge(self) -> None:
         try:
-            count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
-            self._metrics.set(
-                "dead_letters_open", await self._store.pool.fetchval(count, self._name), consumer=self._name
-            )
-        except UNAVAILABLE:
+            with asking():
+                await revisions.count_gaps(self._store, self._name, self._metrics)
+                counts = await self._store.pool.fetchrow(_COUNTS, self._name)
+        except StoreUnavailable:
             return  # readiness says it
+        self._metrics.set("dead_letters_open", counts["dead_letters"], consumer=self._name)
+        self._metrics.set("missed_records_open", counts["missed_records"], consumer=self._name)
+        self._metrics.set("revision_gaps_open", counts["revision_gaps"], consumer=self._name)
 
 
 def request_timeout_ms(session_ms: int) -> int:
@@ -355,8 +414,17 @@ def request_timeout_ms(session_ms: int) -> int:
     return max(KAFKA_REQUEST_TIMEOUT_MS, session_ms + JOINING_MS)
 
 
-def _record(record: "ConsumerRecord[Any, Any]") -> Record:
-    return Record(record.topic, record.partition, record.offset, record.key, record.value, record.headers)
+def _record(record: "ConsumerRecord[Any, Any]", topic_id: UUID | None) -> Record:
+    return Record(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        record.headers,
+        record.timestamp,
+        topic_id,
+    )
 
 
 def _security(kafka: KafkaSettings) -> BaseSecurity | None:

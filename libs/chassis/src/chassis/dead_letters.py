@@ -24,7 +24,10 @@ class DeadLetterLimitError(StopTheBatch):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A Kafka record as it came: what a dead letter and a parked message keep of it."""
+    """A Kafka record as it came: what a dead letter and a parked message keep of it.
+
+    ``topic_id`` tells the topic from others of its name; only with it the record moves a consumer's position.
+    """
 
     topic: str
     partition: int
@@ -32,6 +35,8 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+    timestamp_ms: int = 0
+    topic_id: UUID | None = None
 
     def header(self, name: str) -> str | None:
         """The text of one header; None when it is not there."""
@@ -60,13 +65,24 @@ def kind_of(error: BaseException) -> Kind:
     return "permanent" if isinstance(error, Permanent) else "bug"
 
 
+# A record that comes again from its place has its letter already, also one that was dropped. Another record may come
+# from the same place when the topic was made anew: its letter has no offset, because the place is taken.
 _INSERT = """
 INSERT INTO dead_letters
     (id, consumer, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers, attempts)
-SELECT id, $1, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers, 1
+SELECT id, $1, kind, reason, topic, partition, CASE WHEN NOT EXISTS (
+        SELECT 1 FROM dead_letters l WHERE (l.consumer, l.topic, l.partition, l.kafka_offset)
+            = ($1, failed.topic, failed.partition, failed.kafka_offset)
+            AND l.state = 'open' AND l.value IS DISTINCT FROM failed.value
+    ) THEN kafka_offset END, message_id, key, value, headers, 1
 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::uuid[], $9::bytea[],
     $10::bytea[], $11::text[])
     AS failed (id, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers)
+WHERE NOT EXISTS (
+    SELECT 1 FROM dead_letters l WHERE (l.consumer, l.topic, l.partition, l.kafka_offset)
+        = ($1, failed.topic, failed.partition, failed.kafka_offset)
+        AND l.state <> 'replayed' AND l.value IS NOT DISTINCT FROM failed.value
+)
 ON CONFLICT (consumer, topic, partition, kafka_offset) WHERE kafka_offset IS NOT NULL AND state = 'open' DO NOTHING
 """
 
@@ -135,7 +151,7 @@ WITH letter AS (
     ON CONFLICT (consumer, key) DO UPDATE SET next_attempt_at = clock_timestamp()
 )
 INSERT INTO parked_messages (consumer, key, message_id, topic, partition, kafka_offset, value, headers)
-SELECT consumer, line, coalesce(message_id, id), topic, partition, kafka_offset, value, headers
+SELECT consumer, line, coalesce(message_id, id), topic, partition, coalesce(kafka_offset, -1), value, headers
 FROM letter ON CONFLICT (consumer, message_id) DO NOTHING RETURNING consumer
 """
 _DROP = """

@@ -1,28 +1,58 @@
 """The two ways in which handling a message may fail. Anything else that a handler raises is a bug and is kept as one.
 
 Texts name settings, segments and elements, never a patient's data: they reach logs, dead-letter lists and partners.
+So they are short, whatever was put into them: ``masking.shown`` masks a value that is no code, the error cuts the rest.
 """
+
+from typing import Final
+
+LONGEST_REASON: Final = 500
+LONGEST_PLACE: Final = 200
+
+
+def _cut(text: str, longest: int) -> str:
+    kept = text if len(text) <= longest else text[: longest - 1] + "…"
+    return kept.replace("\x00", "\ufffd")
 
 
 class Transient(Exception):  # noqa: N818 (the word is the decision it asks for)
     """It may work later: the same message is tried again, in order with the others of its aggregate."""
 
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = _cut(reason, LONGEST_REASON)
+        super().__init__(self.reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class AccessRefused(Transient):
+    """A partner refuses us, or its state does: nothing is wrong with this message, and all others would fare the same.
+
+    It waits, with long pauses, until a person has put right what ``setting`` names; the reason names it too.
+    """
+
+    def __init__(self, reason: str, *, setting: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{reason}; to be put right: {setting}", retry_after_seconds=retry_after_seconds)
+        self.setting = setting
+
+
+class UnusableAnswer(Transient):
+    """A partner's answer has no end, nests too deeply, repeats itself or is not what it has to be."""
 
 
 class StoreUnavailable(Transient):
     """The store does not answer: not the message's fault, so that nothing is dead-lettered or parked for it."""
 
 
+class Withheld(Transient):
+    """We hold it back by a decision of our own: not now, and neither its fault nor the partner's."""
+
+
 class Permanent(Exception):  # noqa: N818
     """It will never work as it is: the message is kept with its reason for a person to look at."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = _cut(reason, LONGEST_REASON)
+        super().__init__(self.reason)
 
 
 class Malformed(Permanent):
@@ -30,7 +60,7 @@ class Malformed(Permanent):
 
     def __init__(self, reason: str, *, location: str, code: str = "207") -> None:
         super().__init__(reason)
-        self.location = location
+        self.location = _cut(location, LONGEST_PLACE)
         self.code = code
 
 
@@ -39,7 +69,7 @@ class NeedsSetup(Permanent):
 
     def __init__(self, reason: str, *, setting: str) -> None:
         super().__init__(reason)
-        self.setting = setting
+        self.setting = _cut(setting, LONGEST_PLACE)
 
 
 def reason_of(error: BaseException) -> str:

@@ -4,6 +4,9 @@ Messages of all connections that wait while a commit is in flight go into the ne
 each its own ACK (the batch executor that Kafka's consumer runs on as well). A repeat (same sender and MSH-10, same
 content) is acknowledged again without a second effect; the same MSH-10 with other content is processed and counted.
 
+A message of more than 1 MiB takes several times its size while it is read and written, so these are processed one at a
+time, read in a thread, and written in pieces; what waits is bounded by the listener's budget of bytes.
+
 AA: committed. AR: malformed, or wrong for good; kept in the journal with the reason. AE: a setting is missing (kept,
 replayable), a bug (kept), or not now, such as a store that is down (nothing is kept, the sender comes again).
 """
@@ -11,14 +14,13 @@ replayable), a bug (kept), or not now, such as a store that is down (nothing is 
 import asyncio
 import hashlib
 import os
-import re
 import ssl as tls
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -27,27 +29,48 @@ import structlog
 from opentelemetry.trace import Span
 
 import contracts
-from chassis import failpoints, hl7_answers, tracing
+from chassis import failpoints, hl7_answers, masking, tracing
 from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
+from chassis.clock import Clock, utc_now
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 from chassis.transaction import Transaction
 from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack, unwrapped
-from hl7v2.mllp import Peer, Server, start_server
+from hl7v2.mllp import (
+    DEFAULT_MAX_BYTES_IN_FLIGHT,
+    DEFAULT_MAX_FRAME_BYTES,
+    Event,
+    EventName,
+    Peer,
+    Server,
+    start_server,
+)
 
 LARGEST_BATCH = 100
+LARGEST_BATCH_BYTES = 4 * 2**20
+LARGE_BYTES = 2**20
+"""From here on a message is read in a thread, because it would hold up all others, and written in pieces."""
+_LINE_BYTES = 64
+"""What a segment costs in memory beside its own bytes."""
 LONGEST_CONTROL_ID = 199  # MSH-10 from version 2.7 on; 20 before
+LONGEST_TYPE = 40  # as the journal shows MSH-9; HL7's own are of three characters each
 LONGEST_SENDER = 2 * 227 + 1  # MSH-3 and MSH-4
-_ESCAPED_NUL = re.compile(rb"\\X(?:[0-9A-Fa-f]{2})*?00(?:[0-9A-Fa-f]{2})*\\")
-"""Read, it would be a value that Postgres does not take: the claims of a whole batch would fail on one message."""
 IDLE_TIMEOUT_SECONDS = 3600.0
 BEAT_SECONDS = 1.0
 STATES = ("accepted", "needs_setup", "failed", "rejected", "replayed", "dropped")
 DRAIN_SECONDS = 10
 REFUSED_SECONDS = 15.0
 """How long a refusal counts when no message has come since: senders that were refused come again within it."""
+REFUSALS_SECONDS = 1.0
+_REFUSALS: dict[EventName, str] = {
+    "connection-refused": "connection",
+    "busy": "busy",
+    "frame-too-large": "too-large",
+    "frame-too-slow": "too-slow",
+}
+_REFUSAL_CODES: dict[EventName, AckCode] = {"busy": "AE", "frame-too-large": "AR"}
 _OPEN_STATES = frozenset({"needs_setup", "failed", "rejected"})
 """A message in one of these is processed again when its sender repeats it, or an operator replays it."""
 
@@ -84,7 +107,8 @@ class InboundHl7:
         if len(control_id) > LONGEST_CONTROL_ID or len(sender) > LONGEST_SENDER:
             where = "MSH-10" if len(control_id) > LONGEST_CONTROL_ID else "MSH-3"
             raise Hl7Error("104", where, "the value is longer than HL7 allows", message=message)
-        if _ESCAPED_NUL.search(raw) or "\x00" in f"{sender}{control_id}{message.type}{message.trigger}":
+        if message.holds_escaped_nul:
+            # Postgres takes no such value: the claims of a whole batch would fail on one message.
             raise Hl7Error("102", "", "the message holds an escaped NUL character", message=message)
         return cls(message, raw, sender, control_id, hashlib.sha256(raw).digest(), received_at)
 
@@ -115,7 +139,21 @@ _REJECT = """
 INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state, reason, received_at, processed_at)
 VALUES ($1, $2, $3, $4, $5, $6, 'rejected', $7, $8, clock_timestamp())
 ON CONFLICT (sender, control_id, digest) DO UPDATE SET repeats = hl7_journal.repeats + 1
+RETURNING id, repeats > 0 AS known
 """
+_PIECE_BYTES = 2**20
+_PUT_PIECE = "SELECT lo_put($1, $2, $3)"
+_KEEP_LARGE = "UPDATE hl7_journal SET raw = lo_get($2) WHERE id = $1"
+
+
+async def _write_large(connection: "asyncpg.Connection", journal_id: UUID, raw: bytes) -> None:
+    """Writes ``raw`` in the caller's transaction. As one parameter it would be copied three times on its way."""
+    large_object = await connection.fetchval("SELECT lo_create(0)")
+    view = memoryview(raw)
+    for start in range(0, len(raw), _PIECE_BYTES):
+        await connection.execute(_PUT_PIECE, large_object, start, view[start : start + _PIECE_BYTES])
+    await connection.execute(_KEEP_LARGE, journal_id, large_object)
+    await connection.execute("SELECT lo_unlink($1)", large_object)
 
 
 class JournalIntake:
@@ -134,8 +172,8 @@ class JournalIntake:
             [item.sender for item in items],
             [item.control_id for item in items],
             [item.digest for item in items],
-            [f"{item.message.type}^{item.message.trigger}" for item in items],
-            [item.raw for item in items],
+            [_type_of(item.message) for item in items],
+            [item.raw if len(item.raw) <= LARGE_BYTES else b"" for item in items],
             [item.received_at for item in items],
         )
         found = {(row["sender"], row["control_id"], row["digest"]): row for row in rows}
@@ -143,6 +181,8 @@ class JournalIntake:
         for item in items:
             row = found[item.identity]
             item.journal_id, item.was_known = row["id"], row["known"]
+            if len(item.raw) > LARGE_BYTES and not item.was_known:
+                await _write_large(connection, item.journal_id, item.raw)
             if row["other_content"] and not row["known"]:
                 self._metrics.count("hl7_repeats_total", kind="other-content")
                 log.warning("hl7.control-id-used-again", journal_id=str(row["id"]))
@@ -188,6 +228,21 @@ def _state_of(error: BaseException) -> tuple[str, str, str | None]:
     return ("rejected" if isinstance(error, Malformed) else "failed"), reason, None
 
 
+@dataclass(frozen=True, slots=True)
+class MllpLimits:
+    """What a listener takes at most.
+
+    ``max_message_bytes``: a larger message is answered AR. ``max_bytes_in_flight``: what all connections hold together;
+    a message for which there is no room is answered AE. ``frame_timeout_seconds``: so soon a message that has begun
+    must end, a second later for each 64 KiB of it. Above ``max_connections`` a new connection is closed at once.
+    """
+
+    max_message_bytes: int = DEFAULT_MAX_FRAME_BYTES
+    max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT
+    max_connections: int = 2500
+    frame_timeout_seconds: float = 60.0
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[R]):
     item: InboundHl7
@@ -207,9 +262,10 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         prefetch: Callable[[W, Sequence[InboundHl7]], Awaitable[None]],
         handle: Callable[[W, InboundHl7], Awaitable[R]],
         metrics: Metrics,
+        now: Clock = utc_now,
         ssl: tls.SSLContext | None = None,
-        max_frame_bytes: int = 64 * 2**20,
         honours_wishes: Callable[[], bool] = lambda: True,
+        limits: MllpLimits | None = None,
     ) -> None:
         """``handle`` may give back a ``NeedsSetup``: the message has its effect, and waits for that setting as well.
 
@@ -219,10 +275,15 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._honours_wishes = honours_wishes
         self._store = store
         self._host, self._port, self._ssl = host, port, ssl
-        self._max_frame_bytes = max_frame_bytes
+        self._limits = limits or MllpLimits()
         self._metrics = metrics
+        self._large = asyncio.Lock()
+        self._told_at: dict[EventName, float] = {}
+        self._now = now
         for code in ("AA", "AE", "AR"):
             metrics.count("hl7_received_total", 0, code=code)  # an alarm sees the first one only if it was 0 before
+        for reason in _REFUSALS.values():
+            metrics.count("mllp_refused_total", 0, reason=reason)
         self.executor: BatchExecutor[InboundHl7, W, R] = BatchExecutor(
             store, intake=JournalIntake(metrics), open_work=open_work, prefetch=prefetch, handle=handle
         )
@@ -250,8 +311,13 @@ class Hl7Listener(LoopBase, Generic[W, R]):
                 self._host,
                 self._port,
                 ssl=self._ssl,
-                max_frame_bytes=self._max_frame_bytes,
+                max_frame_bytes=self._limits.max_message_bytes,
                 idle_timeout_seconds=IDLE_TIMEOUT_SECONDS,
+                frame_timeout_seconds=self._limits.frame_timeout_seconds,
+                max_connections=self._limits.max_connections,
+                max_bytes_in_flight=self._limits.max_bytes_in_flight,
+                cost_bytes=cost_bytes,
+                on_event=self._refuse,
             )
             log.info("hl7.listening", port=self.port)
             stopping = asyncio.ensure_future(self._stopping.wait())
@@ -265,14 +331,28 @@ class Hl7Listener(LoopBase, Generic[W, R]):
 
     async def accept(self, raw: bytes, peer: Peer | None = None) -> bytes | None:
         """One message in, its acknowledgement out; None when its sender wants none of this kind."""
-        received_at = datetime.now(UTC)
-        try:
-            item = InboundHl7.of(raw, received_at)
-            if self._honours_wishes():
-                hl7_answers.check(item.message)
-        except Hl7Error as error:
-            return await self._reject(raw, error, received_at)
+        received_at = self._now()
+        if len(raw) <= LARGE_BYTES:
+            try:
+                item = self._read(raw, received_at, peer)
+            except Hl7Error as error:
+                return await self._reject(raw, error, received_at)
+            return await self._process(item)
+        async with self._large:
+            try:
+                item = await asyncio.to_thread(self._read, raw, received_at, peer)
+            except Hl7Error as error:
+                return await self._reject(raw, error, received_at)
+            return await self._process(item)
+
+    def _read(self, raw: bytes, received_at: datetime, peer: Peer | None) -> InboundHl7:
+        item = InboundHl7.of(raw, received_at)
+        if self._honours_wishes():
+            hl7_answers.check(item.message)
         item.connection = None if peer is None else peer.connection
+        return item
+
+    async def _process(self, item: InboundHl7) -> bytes | None:
         item.span = tracing.begin("receive hl7v2", tracing.SpanKind.SERVER, {"hl7v2.journal_id": str(item.journal_id)})
         try:
             waiting = _Waiting[R](item, asyncio.get_running_loop().create_future())
@@ -287,8 +367,27 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             if item.span is not None:
                 item.span.end()
 
+    def _refuse(self, event: Event) -> None:
+        """What the server refuses by itself is counted, and logged once a second at most."""
+        reason = _REFUSALS.get(event.name)
+        if reason is None:
+            return
+        self._metrics.count("mllp_refused_total", reason=reason)
+        if code := _REFUSAL_CODES.get(event.name):
+            self._metrics.count("hl7_received_total", code=code)
+        now = time.monotonic()
+        if now - self._told_at.get(event.name, -REFUSALS_SECONDS) >= REFUSALS_SECONDS:
+            self._told_at[event.name] = now
+            log.warning("mllp.refused", why=reason, peer_host=event.peer.host, size=event.size)
+
+    def _show_load(self) -> None:
+        if self._server is not None:
+            self._metrics.set("mllp_connections", self._server.connections)
+            self._metrics.set("mllp_bytes_in_flight", self._server.bytes_in_flight)
+
     async def _commit_groups(self) -> None:
         while True:
+            self._show_load()
             if not self._queue:
                 self.beat()
                 self._arrived.clear()
@@ -313,19 +412,25 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             for waiting, outcome in zip(group, outcomes, strict=True):
                 if not waiting.outcome.done():
                     waiting.outcome.set_result(outcome)
+            del group, outcomes, waiting, outcome  # they would hold the messages until others come
 
     def _next_group(self) -> list[_Waiting[R]]:
         """What waits, in order; of two copies of one message the second waits for the next group."""
         group: list[_Waiting[R]] = []
         later: list[_Waiting[R]] = []
         seen = set()
+        left_bytes = LARGEST_BATCH_BYTES
         while self._queue and len(group) < LARGEST_BATCH:
             waiting = self._queue.popleft()
             if waiting.item.identity in seen:
                 later.append(waiting)
-            else:
-                seen.add(waiting.item.identity)
-                group.append(waiting)
+                continue
+            left_bytes -= len(waiting.item.raw)
+            if left_bytes < 0 and group:
+                self._queue.appendleft(waiting)
+                break
+            seen.add(waiting.item.identity)
+            group.append(waiting)
         self._queue.extendleft(reversed(later))
         return group
 
@@ -350,15 +455,34 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         digest = hashlib.sha256(raw).digest()
         sender = _sender_of(message) if message else "|"
         control_id = (message.control_id if message else "") or digest.hex()[:20]
-        kind = f"{message.type}^{message.trigger}" if message else "?"
-        identity = (contracts.uuid7(), *map(_storable, (sender, control_id)), digest, _storable(kind), raw)
+        kind = _type_of(message) if message else "?"
+        identity = (contracts.uuid7(), *map(_storable, (sender, control_id)), digest, _storable(kind))
         try:
-            await self._store.pool.execute(_REJECT, *identity, str(error), received_at)
-        except UNAVAILABLE:
+            with asking():
+                await self._keep_rejected(identity, raw, str(error), received_at)
+        except StoreUnavailable:
             code = "AE"
         self._metrics.count("hl7_received_total", code=code)
         answer = build_ack(message, code, control_id=_control_id(), text=str(error), errors=[error.as_ack_error()])
         return answer.to_bytes()
+
+    async def _keep_rejected(self, identity: tuple[Any, ...], raw: bytes, reason: str, received_at: datetime) -> None:
+        if len(raw) <= LARGE_BYTES:
+            await self._store.pool.execute(_REJECT, *identity, raw, reason, received_at)
+            return
+        async with self._store.pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(_REJECT, *identity, b"", reason, received_at)
+            if not row["known"]:
+                await _write_large(connection, row["id"], raw)
+
+
+def cost_bytes(raw: bytes) -> int:
+    """What a message takes of the budget: its bytes, and more where it is made of many short lines."""
+    return len(raw) + _LINE_BYTES * (raw.count(b"\r") + raw.count(b"\n"))
+
+
+def _type_of(message: Message) -> str:
+    return f"{message.type}^{message.trigger}"[:LONGEST_TYPE]
 
 
 def _sender_of(message: Message) -> str:
@@ -398,8 +522,8 @@ FROM hl7_journal WHERE ($1::text[] IS NULL OR state = ANY($1)) ORDER BY received
 
 
 async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[Any]:
-    """The newest messages with what became of them; no content."""
-    return list(await store.pool.fetch(_LIST, list(states) if states else None, limit))
+    """The newest messages with what became of them; no content, and of their headers only what is a code."""
+    return [masking.listed(row) for row in await store.pool.fetch(_LIST, list(states) if states else None, limit)]
 
 
 async def replay(store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str) -> str:

@@ -8,45 +8,46 @@ from typing import Final
 
 import structlog
 
+from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import RetentionSettings
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 
 ROWS_A_TURN: Final = 5000
 TURN_SECONDS: Final = 30.0
 BUSY_SECONDS: Final = 1.0
 
-# Each looks at the oldest rows alone, by an index: a turn costs the same however much there is. now() and not
-# clock_timestamp(), which differs from row to row and so cannot be looked up in an index.
+# Each finds by an index what may go, oldest first, whatever else stands in the table: a turn costs the same however
+# much there is, and what waits for somebody hides nothing. now() and not clock_timestamp(), which differs from row to
+# row and so cannot be looked up in an index. By ctid: a join could read the whole table to find what was selected.
 _STATEMENTS: Final = {
     "outbox": """
-        DELETE FROM outbox WHERE id IN (
-            SELECT id FROM (SELECT id, sent_at FROM outbox ORDER BY id LIMIT $2) AS oldest
-            WHERE sent_at < clock_timestamp() - $1 * interval '1 day'
-        )""",
+        DELETE FROM outbox WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM outbox WHERE sent_at < now() - $1 * interval '1 day' ORDER BY sent_at LIMIT $2
+        ))""",
     "deliveries": """
-        DELETE FROM deliveries WHERE id IN (
-            SELECT id FROM (SELECT id, state, done_at FROM deliveries ORDER BY id LIMIT $2) AS oldest
-            WHERE state IN ('done', 'dropped') AND done_at < clock_timestamp() - $1 * interval '1 day'
-        )""",
+        DELETE FROM deliveries WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM deliveries
+            WHERE state IN ('done', 'dropped') AND done_at < now() - $1 * interval '1 day'
+            ORDER BY done_at LIMIT $2
+        ))""",
     "inbox": """
         DELETE FROM inbox WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM inbox WHERE received_at < now() - $1 * interval '1 day' LIMIT $2
+            SELECT ctid FROM inbox WHERE received_at < now() - $1 * interval '1 day' ORDER BY received_at LIMIT $2
         ))""",
     "hl7_journal": """
-        DELETE FROM hl7_journal WHERE id IN (
-            SELECT id FROM (
-                SELECT id, state, processed_at FROM hl7_journal ORDER BY received_at LIMIT $2
-            ) AS oldest
-            WHERE state NOT IN ('needs_setup', 'failed')
-                AND processed_at < clock_timestamp() - $1 * interval '1 day'
-        )""",
+        DELETE FROM hl7_journal WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM hl7_journal
+            WHERE state NOT IN ('needs_setup', 'failed') AND processed_at < now() - $1 * interval '1 day'
+            ORDER BY processed_at LIMIT $2
+        ))""",
     "dead_letters": """
-        DELETE FROM dead_letters WHERE id IN (
-            SELECT id FROM (SELECT id, state, settled_at FROM dead_letters ORDER BY id LIMIT $2) AS oldest
-            WHERE state <> 'open' AND settled_at < clock_timestamp() - $1 * interval '1 day'
-        )""",
+        DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM dead_letters
+            WHERE state <> 'open' AND settled_at < now() - $1 * interval '1 day'
+            ORDER BY settled_at LIMIT $2
+        ))""",
 }
 
 log = structlog.get_logger(__name__)
@@ -71,9 +72,10 @@ class Housekeeping(LoopBase):
         await self.pause(TURN_SECONDS)  # a start has other things to do
         while not self.stopping:
             try:
-                deleted = await self.turn()
-            except UNAVAILABLE as error:
-                log.warning("housekeeping.store-away", reason=type(error).__name__)
+                with asking():
+                    deleted = await self.turn()
+            except StoreUnavailable as error:
+                log.warning("housekeeping.store-away", reason=error.reason)
                 deleted = {}
             is_behind = any(number >= ROWS_A_TURN for number in deleted.values())
             await self.pause(BUSY_SECONDS if is_behind else TURN_SECONDS)

@@ -1,6 +1,7 @@
 """How the command line shows rows: the same four columns in every list, within 100 columns; all of them as JSON.
 
-The id comes whole, because the next command wants it; why something waits stands below it, in full.
+The id comes whole, because the next command wants it; what does not fit beside it and why something waits stand below,
+in full.
 """
 
 import json
@@ -49,18 +50,31 @@ def show(
         print(_columns(_HEADER))
     for row in rows:
         shown = line(row)
-        print(_columns((str(shown.id), moment(shown.at), shown.state, shown.what)))
+        for text in _lines(shown):
+            print(text)
         if shown.why:
             print(textwrap.fill(shown.why, WIDTH, initial_indent="    ", subsequent_indent="    "))
     print(count)
     return 0
 
 
+def _lines(shown: Line) -> list[str]:
+    """The columns; of what does not fit beside them the rest stands below, so that nothing is cut."""
+    first = (str(shown.id), moment(shown.at), shown.state)
+    beside, *below = shown.what.split(" ") or [""]
+    room = WIDTH - len(_columns((*first, "")))
+    while below and len(beside) + 1 + len(below[0]) <= room:
+        beside += f" {below.pop(0)}"
+    if len(beside) > room:
+        beside, below = "", [beside, *below]
+    rest = textwrap.wrap(" ".join(below), WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return [_columns((*first, beside)).rstrip(), *rest]
+
+
 def _columns(texts: Sequence[str]) -> str:
     *first, last = texts
     padded = [text.ljust(width) for text, width in zip(first, _WIDTHS, strict=True)]
-    whole = "  ".join([*padded, last])
-    return whole if len(whole) <= WIDTH else whole[: WIDTH - 1] + "…"
+    return "  ".join([*padded, last])
 
 
 def moment(at: datetime) -> str:

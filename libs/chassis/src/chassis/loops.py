@@ -2,7 +2,10 @@
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 
 class Loop(Protocol):
@@ -15,12 +18,36 @@ class Loop(Protocol):
     async def stop(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Wait:
+    """A loop waits for ``partner`` since ``since`` (``time.monotonic``); each of its calls ends by itself in time."""
+
+    partner: str
+    since: float
+    longest_seconds: float
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """A loop that says for whom it waits: its partner's slowness is not its own death."""
+
+    @property
+    def waits(self) -> tuple[Wait, ...]: ...
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long it may now stand still and be alive: a pause that it takes, a call's own deadline."""
+        ...
+
+
 class LoopBase:
     """The stop signal and the heartbeat that every loop needs."""
 
     def __init__(self) -> None:
         self.progressed_at = time.monotonic()
         self._stopping = asyncio.Event()
+        self._waits: set[Wait] = set()
+        self._pause_seconds = 0.0
 
     @property
     def stopping(self) -> bool:
@@ -33,16 +60,52 @@ class LoopBase:
         """Says that the loop turned."""
         self.progressed_at = time.monotonic()
 
+    @property
+    def waits(self) -> tuple[Wait, ...]:
+        """For which partners it waits now."""
+        return tuple(self._waits)
+
+    @property
+    def patience_seconds(self) -> float:
+        return max(self._pause_seconds, *(wait.longest_seconds for wait in self._waits), 0.0)
+
+    @contextmanager
+    def waiting(self, partner: str, *, longest_seconds: float | None) -> Iterator[None]:
+        """Around calls to a partner. ``longest_seconds``: a call's own deadline, by which it answers, fails or beats.
+
+        Until then the loop is not dead, however long the host lets a loop stand still; after that it is as any other.
+        None: a task of the loop's waits, and the loop itself goes on turning.
+        """
+        wait = Wait(partner, time.monotonic(), longest_seconds or 0.0)
+        self._waits.add(wait)
+        if longest_seconds is not None:
+            self.beat()
+        try:
+            yield
+        finally:
+            self._waits.discard(wait)
+            if longest_seconds is not None:
+                self.beat()
+
     async def pause(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Waits ``seconds``, or less when told to stop or when ``wake`` is set; clears ``wake``."""
         waits = [asyncio.ensure_future(self._stopping.wait())]
         if wake is not None:
             waits.append(asyncio.ensure_future(wake.wait()))
+        self.beat()
+        self._pause_seconds = seconds
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._pause_seconds = 0.0
             for wait in waits:
                 wait.cancel()
         if wake is not None:
             wake.clear()
         self.beat()
+
+
+def standing_seconds(loop: Loop, now: float) -> float:
+    """How long a loop has stood still beyond what it may: a pause that it takes, a partner's time to answer."""
+    patience_seconds = loop.patience_seconds if isinstance(loop, Waiting) else 0.0
+    return now - loop.progressed_at - patience_seconds

@@ -10,6 +10,7 @@ CounterName = Literal[
     "messages_consumed_total",  # Kafka records by consumer and outcome (done, duplicate, dead; or first parked)
     "messages_published_total",  # outbox rows acknowledged by Kafka
     "hl7_received_total",  # inbound HL7 messages by acknowledgement code
+    "mllp_refused_total",  # by reason: connection (too many), busy (no room in memory), too-large, too-slow
     "hl7_repeats_total",  # inbound HL7 messages that were a repeat; kind: same content, or other content under one id
     "hl7_ignored_total",  # filled fields of inbound HL7 messages that nobody reads, by segment and field
     "hl7_texts_repaired_total",  # texts of inbound HL7 messages with control characters in them
@@ -17,7 +18,11 @@ CounterName = Literal[
     "deliveries_total",  # outbound deliveries by destination and outcome (done, retried, dead)
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
     "sender_clock_ahead_total",  # messages made, by the sender's clock, later than they can have been
+    "clock_jumps_total",  # jumps of the store's clock by more than the limit, against this process's monotonic one
     "rows_deleted_total",  # rows of the chassis' tables that had served, by table
+    "records_missed_total",  # records that expired before a consumer read them, by consumer and topic
+    "revision_gaps_total",  # revisions that had not come a minute after a later one, by the later one's type
+    "console_refused_total",  # requests for pages that were refused; reason: host, password, brake, origin
     "offset_commits_failed_total",  # Kafka refused an offset commit; the inbox makes the repeat harmless
 ]
 GaugeName = Literal[
@@ -26,12 +31,25 @@ GaugeName = Literal[
     "outbox_relay_active",  # 1 in the process whose relay holds the lock
     "task_reader_active",  # 1 in the process that reads OmegaAI's Task queue
     "dead_letters_open",  # by consumer; at the limit the consumer stops
+    "missed_records_open",  # by consumer: places where it missed records, waiting for a person
+    "revision_gaps_open",  # by consumer: revisions that were passed over for a minute and have not come since
     "parked_keys",  # aggregates whose messages wait behind one that failed for a passing reason
     "deliveries_pending",  # by destination
     "deliveries_oldest_pending_age_seconds",  # by destination
     "deliveries_dead",  # refused for good by the partner, waiting for a person
+    "deliveries_stopped",  # by destination: 1 while they are held back after bugs in a row, and one is tried at times
     "breaker_open",  # by destination: 1 while calls are held back
+    "store_refused",  # 1 while the loops do not run: the store was set back, or belongs elsewhere
+    "kafka_behind",  # partitions that lacked, at the start, what the outbox says was sent to them
+    "partner_access_refused",  # by destination: 1 while it refuses us, or its state does, whatever the message
+    "partner_wait_seconds",  # by loop and partner: how long the loop's present calls have waited
+    "clock_offset_seconds",  # this machine's clock minus the store's
+    "clock_uncertain",  # 1 while what the clocks disagree on is held back
     "needs_setup",  # inbound messages that wait for a setting
+    "mllp_connections",  # that stand
+    "mllp_bytes_in_flight",  # of messages that come in, wait or are being handled
+    "store_unfit",  # settings by which the store's server may lose what it committed
+    "store_logs_patients",  # settings by which the store's server would log patients' data
     "tls_certificate_expires_in_seconds",  # by use, of our own; below 0 once it has expired
 ]
 HistogramName = Literal[
@@ -48,18 +66,27 @@ HISTOGRAM_NAMES: tuple[HistogramName, ...] = get_args(HistogramName)
 _LABELS: dict[str, tuple[str, ...]] = {
     "messages_consumed_total": ("consumer", "outcome"),
     "hl7_received_total": ("code",),
+    "mllp_refused_total": ("reason",),
     "hl7_repeats_total": ("kind",),
     "hl7_ignored_total": ("segment", "field"),
     "conflicts_total": ("source", "outcome"),
     "deliveries_total": ("destination", "outcome"),
     "stale_total": ("kind",),
     "rows_deleted_total": ("table",),
+    "records_missed_total": ("consumer", "topic"),
+    "revision_gaps_total": ("type",),
+    "missed_records_open": ("consumer",),
+    "revision_gaps_open": ("consumer",),
+    "console_refused_total": ("reason",),
     "dead_letters_open": ("consumer",),
     "parked_keys": ("consumer",),
     "deliveries_pending": ("destination",),
     "deliveries_oldest_pending_age_seconds": ("destination",),
     "deliveries_dead": ("destination",),
+    "deliveries_stopped": ("destination",),
     "breaker_open": ("destination",),
+    "partner_access_refused": ("destination",),
+    "partner_wait_seconds": ("loop", "partner"),
     "tls_certificate_expires_in_seconds": ("use",),
     "delivery_seconds": ("destination",),
 }

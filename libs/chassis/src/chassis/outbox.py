@@ -2,8 +2,10 @@
 
 The advisory lock (``chassis.exclusive``), the reading and the marking share one connection: who loses it has lost the
 right to mark. What was sent but not yet marked is sent again by the next holder, and the consumers' inboxes drop the
-repeat. Rows are taken in id order; a row's id is drawn while its aggregate is locked, so within an aggregate id order
-is commit order. A notification only wakes the relay; polling by state is the guarantee.
+repeat. A holder first lets the store take a write: the marks that it did not take before, or one that changes nothing.
+So nothing is sent that could not be marked, such as while the store is read-only. Rows are taken in id order; a row's
+id is drawn while its aggregate is locked, so within an aggregate id order is commit order. A notification only wakes
+the relay; polling by state is the guarantee.
 
 A backlog is sent in turns that overlap: while one is on its way the next is read, and while it is marked the next is
 handed over. Handed over is only what follows a turn of which every row was acknowledged, so that a row is on the bus
@@ -12,46 +14,62 @@ before any later one of its aggregate leaves, whichever relay sends it.
 
 import asyncio
 import struct
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 
 import asyncpg
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from chassis import failpoints, tracing
 from chassis.backlog import Backlog
+from chassis.clock import Clock, utc_now
 from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from chassis.store import Store
+from chassis.topics import METADATA_MAX_AGE_MS, KafkaConnection, TopicsError
 from chassis.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
+NAME = "relay"
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30
+_ASK_SECONDS = 0.2
+TOPIC_WAIT_SECONDS = 2
 
 # ``earlier``: the rows before $1 that are not sent either.
 _SELECT = f"""
-SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent, created_at,
+SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent,
+    created_at, coalesce(resend_at, created_at) AS due_at,
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND id <= $1) AS earlier
 FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
 """  # noqa: S608 (a constant)
 # By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing was unsent; a
 # plan made for that reads and sorts a whole backlog once for every turn.
 _BY_INDEX = "SET enable_bitmapscan = off; SET enable_seqscan = off"
+# What Kafka has acknowledged, and the store did not take the mark of. The time tells a row from another of the same
+# number, in a store that was set back meanwhile.
+_MARK_LATE = """
+UPDATE outbox SET sent_at = clock_timestamp() FROM unnest($1::bigint[], $2::timestamptz[]) AS sent (id, created_at)
+WHERE outbox.id = sent.id AND outbox.created_at = sent.created_at AND sent_at IS NULL
+"""
+_MARK_NOTHING = """
+UPDATE outbox SET sent_at = NULL WHERE id = (SELECT id FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1)
+"""
 _MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
 # The oldest is the first of its index, so that counting reads nothing but the index.
 _WAITING = """
 SELECT
     (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
     coalesce((
-        SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1
+        SELECT extract(epoch FROM clock_timestamp() - coalesce(resend_at, created_at)) FROM outbox
+        WHERE sent_at IS NULL ORDER BY id LIMIT 1
     ), 0)::float8 AS age
 """
 
@@ -64,29 +82,36 @@ _Turn = list[tuple["asyncio.Future[Any]", Sequence[Any]]]
 log = structlog.get_logger(__name__)
 
 
-class KafkaConnection(Protocol):
-    """How to reach Kafka: aiokafka's connection keywords, and the installation's topic prefix."""
-
-    @property
-    def topic_prefix(self) -> str: ...
-
-    def client_keywords(self) -> Mapping[str, Any]: ...
-
-
 class Relay(LoopBase):
     """Sends one service's outbox. Run one per process: the others stand by and take over within seconds."""
 
     def __init__(
-        self, store: Store, kafka: KafkaConnection, metrics: Metrics, *, poll_seconds: float = POLL_SECONDS
+        self,
+        store: Store,
+        kafka: KafkaConnection,
+        metrics: Metrics,
+        *,
+        now: Clock = utc_now,
+        poll_seconds: float = POLL_SECONDS,
+        may_send: asyncio.Event | None = None,
     ) -> None:
+        """``now`` is the time that Kafka keeps records by: a wrong one would let it forget them too early.
+
+        Nothing is sent before ``may_send`` is set: a store that was set back would repeat revisions.
+        """
         super().__init__()
+        self._may_send = may_send
         self._store = store
         self._kafka = kafka
         self._metrics = metrics
+        self._now = now
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
+        self._not_marked: dict[int, datetime] = {}
+        """Rows that are on the bus and that the store did not take the mark of, with the time of each."""
+        self._missing_topic: str | None = None
         self._backlog = Backlog(store, _WAITING, told=self._tell)
-        self._exclusive = Exclusive(store, lock=LOCK, name="relay", metrics=metrics, gauge="outbox_relay_active")
+        self._exclusive = Exclusive(store, lock=LOCK, name=NAME, metrics=metrics, gauge="outbox_relay_active")
 
     @property
     def active(self) -> bool:
@@ -110,6 +135,7 @@ class Relay(LoopBase):
 
     async def _send_while_holding(self, connection: "asyncpg.Connection") -> None:
         await connection.execute(_BY_INDEX)
+        await self._mark_first(connection)
         await connection.add_listener(OUTBOX_CHANNEL, lambda *_: self._wake.set())
         producer = AIOKafkaProducer(
             **self._kafka.client_keywords(),
@@ -118,6 +144,7 @@ class Relay(LoopBase):
             linger_ms=0,
             max_batch_size=2 * LARGEST_EVENT_BYTES,
             request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
         try:
             start = asyncio.ensure_future(producer.start())
@@ -128,13 +155,22 @@ class Relay(LoopBase):
                     start.cancel()
                     return
             await start
+            while self._may_send is not None and not self._may_send.is_set():
+                await self.pause(_ASK_SECONDS)
+                if self.stopping:
+                    return
             self._exclusive.begin()
             while not self.stopping:
                 self.beat()
                 rows = await connection.fetch(_SELECT, 0)
                 self._backlog.look()
                 if rows:
-                    goes_on, refused = await self._send(connection, producer, rows)
+                    try:
+                        goes_on, refused = await self._send(connection, producer, rows)
+                    except TopicsError as error:
+                        await self._wait_for_topic(error)
+                        continue
+                    self._missing_topic = None
                     if refused:
                         # This producer has numbered what was refused: the broker would take nothing more of it.
                         self._exclusive.failures += 1
@@ -145,6 +181,13 @@ class Relay(LoopBase):
                 await self.pause(self._poll_seconds, self._wake)
         finally:
             await _stop_producer(producer)
+
+    async def _wait_for_topic(self, error: TopicsError) -> None:
+        """Nothing leaves meanwhile: an aggregate's events have several topics, and must not leave out of order."""
+        if self._missing_topic != str(error):
+            self._missing_topic = str(error)
+            log.critical("relay.topic-missing", reason=str(error))
+        await self.pause(self._poll_seconds)
 
     async def _send(
         self, connection: "asyncpg.Connection", producer: AIOKafkaProducer, rows: Sequence[Any]
@@ -161,12 +204,14 @@ class Relay(LoopBase):
                 acknowledged, refused = await self._acknowledged(turn)
                 if len(acknowledged) < len(rows) or self.stopping:
                     following = []
+                if connection.is_closed():
+                    following = []  # another may be the holder by now
                 marking = asyncio.ensure_future(self._mark(connection, acknowledged))
                 try:
                     turn = await self._hand_over(producer, following)
                 finally:
                     await marking
-            self._metrics.observe("outbox_lag_seconds", max(0.0, time.time() - rows[0]["created_at"].timestamp()))
+            self._metrics.observe("outbox_lag_seconds", max(0.0, (self._now() - rows[0]["due_at"]).total_seconds()))
             if not following:
                 return len(rows) == BATCH_ROWS or len(acknowledged) < len(rows), refused
             rows = following
@@ -184,25 +229,38 @@ class Relay(LoopBase):
         following: Sequence[Any] = await connection.fetch(_SELECT, rows[-1]["id"])
         return following if following and following[0]["earlier"] == len(rows) else []
 
-    async def _acknowledged(self, turn: _Turn) -> tuple[list[int], int]:
-        """Waits for Kafka. Returns the ids of what it took, and how many batches it did not take."""
+    async def _acknowledged(self, turn: _Turn) -> tuple[list[Any], int]:
+        """Waits for Kafka. Returns the rows that it took, and how many batches it did not take."""
         await asyncio.wait([send for send, _ in turn], timeout=SEND_TIMEOUT_SECONDS)
         failpoints.hit("relay.after-send-before-mark")
-        acknowledged: list[int] = []
+        acknowledged: list[Any] = []
         refused = 0
         for send, sent in turn:
             error = send.exception() if send.done() and not send.cancelled() else TimeoutError()
             if error is None:
-                acknowledged += [row["id"] for row in sent]
+                acknowledged += sent
             else:
                 refused += 1
                 log.warning("relay.not-acknowledged", topic=sent[0]["topic"], reason=type(error).__name__)
         return acknowledged, refused
 
-    async def _mark(self, connection: "asyncpg.Connection", acknowledged: Sequence[int]) -> None:
+    async def _mark(self, connection: "asyncpg.Connection", acknowledged: Sequence[Any]) -> None:
         if acknowledged:
-            await connection.execute(_MARK, acknowledged)
+            try:
+                await connection.execute(_MARK, [row["id"] for row in acknowledged])
+            except BaseException:
+                self._not_marked.update((row["id"], row["created_at"]) for row in acknowledged)
+                raise
             self._metrics.count("messages_published_total", len(acknowledged))
+
+    async def _mark_first(self, connection: "asyncpg.Connection") -> None:
+        """Marks what the store did not take the mark of, if anything. Raises while the store takes no writes."""
+        if self._not_marked:
+            answer = await connection.execute(_MARK_LATE, list(self._not_marked), list(self._not_marked.values()))
+            self._metrics.count("messages_published_total", int(answer.rpartition(" ")[2]))
+            self._not_marked.clear()
+        else:
+            await connection.execute(_MARK_NOTHING)
 
     async def _hand_over(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> _Turn:
         """Gives ``rows`` to the producer.
@@ -221,7 +279,7 @@ class Relay(LoopBase):
         for row in rows:
             topic = self._kafka.topic_prefix + row["topic"]
             if topic not in partitions:
-                partitions[topic] = sorted(await producer.partitions_for(topic))
+                partitions[topic] = await _partitions_of(producer, topic)
             choice = partitions[topic]
             partition = choice[(murmur2(row["key"]) & 0x7FFFFFFF) % len(choice)]
             found.setdefault((topic, partition), []).append(row)
@@ -235,11 +293,12 @@ class Relay(LoopBase):
         Returns the batch's acknowledgement and the rows in it.
         """
         builder, number = producer.create_batch(), 0
+        at = int(self._now().timestamp() * 1000)
         for row in lot:
             headers = [(name, value.encode()) for name, value in orjson.loads(row["headers"]).items()]
             if row["traceparent"]:
                 headers.append(("traceparent", row["traceparent"].encode()))
-            if builder.append(timestamp=None, key=row["key"], value=row["value"], headers=headers) is None:
+            if builder.append(timestamp=at, key=row["key"], value=row["value"], headers=headers) is None:
                 break
             number += 1
         if number:
@@ -263,6 +322,15 @@ def murmur2(key: bytes) -> int:
         number = (number * _MURMUR2_FACTOR ^ (mixed ^ mixed >> 24) * _MURMUR2_FACTOR) & _32_BITS
     number = (number ^ number >> 13) * _MURMUR2_FACTOR & _32_BITS
     return number ^ number >> 15
+
+
+async def _partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
+    """Raises ``TopicsError`` when no broker knows the topic."""
+    try:
+        async with asyncio.timeout(TOPIC_WAIT_SECONDS):
+            return sorted(await producer.partitions_for(topic))
+    except (TimeoutError, UnknownTopicOrPartitionError) as error:
+        raise TopicsError(f"topic {topic} is missing: run the service's topics command") from error
 
 
 async def _stop_producer(producer: AIOKafkaProducer) -> None:

@@ -21,10 +21,10 @@ from chassis import dead_letters
 from chassis.backoff import pause_seconds
 from chassis.batch import Done, Duplicate, Failed, Outcome
 from chassis.dead_letters import Record
-from chassis.errors import StoreUnavailable, Transient
+from chassis.errors import Transient
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import COLLISIONS, UNAVAILABLE, Store
+from chassis.store import ERRORS, Store
 from chassis.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class Unparker(LoopBase):
             self.beat()
             try:
                 pause = await self.turn()
-            except (StoreUnavailable, dead_letters.DeadLetterLimitError, *UNAVAILABLE, *COLLISIONS) as error:
+            except (*ERRORS, dead_letters.DeadLetterLimitError) as error:
+                # Whatever it is, the lines stay as they are, and other keys than this one may go on.
                 log.warning("parking.not-now", consumer=self._consumer, reason=type(error).__name__)
                 pause = POLL_SECONDS
             if pause:

@@ -10,20 +10,24 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from chassis import production
+from chassis.production import Demand
 from contracts.topics import TOPICS
 
-DEVELOPMENT_WORDS: Final = ("development", "changeme", "secret", "password", "postgres")
 EXIT_BAD_SETTING: Final = 2
+_BETWEEN: Final = "\n"
 KAFKA_REQUEST_TIMEOUT_MS: Final = 6_500
 """So long a broker may be silent before its connection is given up.
 
 That alone tells of a connection whose other end went without a word. Consumers with a long session wait longer.
 """
+
+SEGMENT_MS: Final = 24 * 60 * 60 * 1000
+"""Kafka deletes whole segments: a record outlives its retention by this at most, and the inbox must remember it."""
 
 
 class StoreSettings(BaseModel):
@@ -83,13 +87,22 @@ class KafkaSettings(BaseModel):
         return keywords
 
 
+def _none_if_blank(value: SecretStr | None) -> SecretStr | None:
+    """An empty password is none: anybody would guess it."""
+    return value if value is not None and value.get_secret_value().strip() else None
+
+
 class HttpSettings(BaseModel):
-    """Where probes, metrics and the service's pages are served; in production only with a console password."""
+    """Where probes, metrics and the service's pages are served; in production only with a console password.
+
+    ``allowed_hosts``: names of a proxy or an ingress that the pages answer to beside their own, separated by commas.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8100
+    allowed_hosts: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_ \[\]-]*$")] = ""
     console_user: str = "operator"
-    console_password: SecretStr | None = None
+    console_password: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = None
 
 
 class TelemetrySettings(BaseModel):
@@ -117,10 +130,29 @@ class BreakerSettings(BaseModel):
     open_seconds: Annotated[float, Field(gt=0)] = 5.0
 
 
+class DeliverySettings(BaseModel):
+    """After ``bugs_in_a_row`` deliveries to one partner that a bug of ours made dead, the others are kept.
+
+    Then one is tried every ``breaker.open_seconds``, until one is taken: so many in a row are a bad release.
+    """
+
+    bugs_in_a_row: Annotated[int, Field(ge=1)] = 5
+
+
 class DeadLetterSettings(BaseModel):
     """At ``limit`` open dead letters a consumer stops: so many are a bad deploy, not bad messages."""
 
     limit: Annotated[int, Field(ge=1)] = 100
+
+
+class ClockSettings(BaseModel):
+    """How far the clocks of this machine and of the store may differ before what they disagree on is held back.
+
+    After a jump of the store's own clock, ``hold_seconds`` is for how long the time before it is not ruled out.
+    """
+
+    limit_seconds: Annotated[float, Field(gt=0)] = 5.0
+    hold_seconds: Annotated[float, Field(gt=0)] = 3600.0
 
 
 class RetentionSettings(BaseModel):
@@ -134,7 +166,7 @@ class RetentionSettings(BaseModel):
 
     @model_validator(mode="after")
     def _outlive_the_topics(self) -> "RetentionSettings":
-        kept_days = max(topic.retention_ms for topic in TOPICS.values()) / 86_400_000
+        kept_days = (max(topic.retention_ms for topic in TOPICS.values()) + SEGMENT_MS) / 86_400_000
         if self.inbox_days <= kept_days:
             raise ValueError(
                 f"inbox_days must be more than the {kept_days:g} days that Kafka keeps a record, or a record that is "
@@ -155,7 +187,9 @@ class ServiceSettings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
+    deliveries: DeliverySettings = DeliverySettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
+    clock: ClockSettings = ClockSettings()
     retention: RetentionSettings = RetentionSettings()
 
     @classmethod
@@ -174,26 +208,23 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_development_in_production(self) -> "ServiceSettings":
         if self.environment == "production":
-            problems = list(self.production_problems())
+            problems = self.production_problems()
             if problems:
-                raise ValueError("; ".join(problems))
+                raise ValueError(_BETWEEN.join(problems))
         return self
 
+    @classmethod
+    def demands(cls) -> tuple[Demand, ...]:
+        """What production demands; a service adds its own."""
+        return production.EVERY_SERVICE
+
     def production_problems(self) -> list[str]:
-        """What may not be so in production; a service adds its own."""
-        found = []
-        parts = urlsplit(self.store.url)
-        if parse_qs(parts.query).get("sslmode", [""])[0] not in {"verify-full", "verify-ca", "require"}:
-            found.append("store.url: production needs sslmode=verify-full (or verify-ca, require)")
-        if not parts.password or any(word in parts.password.lower() for word in DEVELOPMENT_WORDS):
-            found.append("store.url: production needs a password that is not a development default")
-        if self.kafka.security_protocol not in {"SSL", "SASL_SSL"}:
-            found.append("kafka.security_protocol: production needs SSL or SASL_SSL")
-        if self.http.console_password is None:
-            found.append("http.console_password: production needs one")
-        if os.environ.get("FAILPOINTS"):
-            found.append("FAILPOINTS: not in production")
-        return found
+        """What may not be so in production, a line each."""
+        return production.problems(self, self.demands())
+
+    def waived(self) -> list[Demand]:
+        """The demands that are not met in production on purpose."""
+        return production.waived(self, self.demands()) if self.environment == "production" else []
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -256,7 +287,7 @@ def load(settings_type: type[S]) -> S:
                 name = prefix + "__".join(str(part) for part in problem["loc"]).upper()
                 lines.append(f"{name}: {words}")
             else:
-                lines += words.split("; ")
+                lines += words.split(_BETWEEN)
         raise SettingsError(lines) from None
 
 

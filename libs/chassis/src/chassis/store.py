@@ -1,11 +1,12 @@
 """A service's Postgres: an asyncpg pool for what is hot, SQLModel sessions for the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -24,19 +25,26 @@ STATEMENT_LIFETIME_SECONDS = 0
 whoever asked first, and with that a whole batch. Postgres plans anew by itself when statistics change.
 """
 
-UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InternalClientError,  # of a connection that the server has just ended, asked before it knows
-)
-"""What asyncpg raises when the server is away, going away, full or read-only: never the fault of a message."""
+LOCK_TIMEOUT_SECONDS = 5
+"""How long a statement waits for a lock: less than for its answer, which would cost the pool all of its connections."""
+LONGEST_STATEMENT_SECONDS = 90
+"""When the server ends a statement by itself: one that nobody waits for any more, such as a killed process'."""
+IDLE_IN_TRANSACTION_SECONDS = 6
+"""When the server ends a transaction of a process that stands still: its locks would be held for as long."""
+
+SESSION_SETTINGS: Final[Mapping[str, str]] = {
+    # What a session asks for at its start counts for more than what role, database or server say. A store that is set
+    # to read-only is not overruled.
+    "synchronous_commit": "on",  # an acknowledged message is on disk, and on the standby where one is synchronous
+    "log_parameter_max_length_on_error": "0",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": f"{LONGEST_STATEMENT_SECONDS}s",
+    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
+    "tcp_user_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",  # ms: for one that stands still and does not read
+}
+"""What order, durability and the timeouts here rest on, the same on every connection of a service."""
 
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -45,26 +53,129 @@ REFUSED = (
 )
 """What a server says to a wrong role, password or database."""
 
-COLLISIONS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
-"""Two transactions met; the loser may try again."""
+ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    StoreUnavailable,
+)
+"""All that asking the store may raise. What one of them means, ``meaning_of`` says."""
+
+Meaning = Literal["not now", "again", "taken", "fault"]
+"""not now: the store is away, full, read-only, being changed, or was told to stop; whatever is asked, nobody's fault.
+again: two transactions met, and this one lost; the same may succeed at once. taken: a unique value is there already,
+perhaps of a transaction that was first. fault: of the statement or of its data; the same would fail for ever.
+"""
+
+# By the first two characters of a SQLSTATE, which are its class.
+_NOT_NOW_CLASSES = frozenset(
+    {
+        "08",  # the connection
+        "0B", "25", "2D", "3B",  # the state that the transaction is in; a session or transaction that took too long
+        "26", "34",  # a statement or cursor that the session has no longer
+        "28", "3D", "3F",  # who may log in, the database, the schema
+        "53",  # a full disk or memory, too many connections
+        "55",  # an object that is in use; a lock that is not to be had in time
+        "57",  # an operator, a timeout, a shutdown, a start
+        "58", "F0", "XX",  # the server's system, files and insides
+        "72",  # a snapshot that is too old
+    }
+)  # fmt: skip
+_COLLISION_CLASS = "40"
+_UNKNOWN_COMPLETION = "40003"
+_SCHEMA_CLASS = "42"
+_SYNTAX_ERROR = "42601"
+_UNIQUE_VIOLATION = "23505"
+
+
+def meaning_of(error: BaseException) -> Meaning:
+    """What an error of the store means for who asked it; ``fault`` for whatever is none of the store's."""
+    error = _origin_of(error)
+    state = getattr(error, "sqlstate", None)
+    if isinstance(error, StoreUnavailable | OSError | asyncpg.InternalClientError):
+        return "not now"
+    if isinstance(error, asyncpg.InterfaceError):
+        # asyncpg's word for a value that it cannot encode is one of these, and a ValueError.
+        is_about_data = isinstance(error, ValueError) and not isinstance(error, asyncpg.ClientConfigurationError)
+        return "fault" if is_about_data else "not now"
+    if not isinstance(error, asyncpg.PostgresError) or not isinstance(state, str):
+        return "fault"
+    if state == _UNIQUE_VIOLATION:
+        return "taken"
+    if state[:2] == _COLLISION_CLASS:
+        return "not now" if state == _UNKNOWN_COMPLETION else "again"
+    return "not now" if state[:2] in _NOT_NOW_CLASSES or is_of_the_schema(error) else "fault"
+
+
+def is_of_the_schema(error: BaseException) -> bool:
+    """Whether the store's tables or rights are not what the statement needs.
+
+    Every statement of a service is a constant. So a table, column or type that the store does not know is a migration
+    that was not run, or is under way, and a missing right is the role's: no message can be the cause.
+    """
+    error = _origin_of(error)
+    state = getattr(error, "sqlstate", None) or ""
+    is_of_it = state[:2] == _SCHEMA_CLASS and state != _SYNTAX_ERROR
+    return is_of_it or isinstance(error, asyncpg.InvalidCachedStatementError)
+
+
+def _origin_of(error: BaseException) -> BaseException:
+    """The error of asyncpg where SQLAlchemy has wrapped it."""
+    wrapped = getattr(error, "orig", None)
+    if isinstance(wrapped, BaseException):
+        return wrapped.__cause__ or wrapped
+    return error
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether who is in no hurry may just ask again later."""
+    return meaning_of(error) in {"not now", "again"}
 
 
 def no_answer(error: BaseException) -> StoreUnavailable:
-    """What one of ``UNAVAILABLE`` means to who asked the store: not now, and nobody's fault."""
-    return StoreUnavailable(f"the store does not answer: {type(error).__name__}")
+    """A passing error in words for who asked the store: not now, and nobody's fault."""
+    if isinstance(error, StoreUnavailable):
+        return error
+    origin = _origin_of(error)
+    name, state = type(origin).__name__, getattr(origin, "sqlstate", None) or ""
+    if isinstance(origin, REFUSED):
+        return StoreUnavailable(f"the store refuses us: {name}: are the role's rights and its login as they should be?")
+    if state == "25006":
+        return StoreUnavailable(f"the store takes no writes: {name}")
+    if is_of_the_schema(origin):
+        return StoreUnavailable(f"the store's tables are not this version's: {name}: has the migration run?")
+    if isinstance(origin, asyncpg.PostgresError) and state[:2] != "08":
+        return StoreUnavailable(f"the store cannot do it now: {name}")
+    return StoreUnavailable(f"the store does not answer: {name}")
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """What is asked of the store inside raises ``StoreUnavailable`` for every passing error; others as they are."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except Exception as error:
+        if is_passing(error):
+            raise no_answer(error) from error
+        raise
 
 
 def unavailable(url: str, error: BaseException) -> StoreUnavailable:
     """``error``, met while connecting, in words: which server and database, and why; never the password."""
     parts = urlsplit(url)
-    place = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
-    if isinstance(error, REFUSED):
-        return StoreUnavailable(f"the store {place} refuses us: {error}")
-    return StoreUnavailable(f"the store {place} does not answer: {type(error).__name__}")
+    hosts = parts.netloc.rpartition("@")[2].split(",")  # several may stand there, for a primary and its standbys
+    place = ",".join(host if ":" in host else f"{host}:5432" for host in hosts) + parts.path
+    origin = _origin_of(error)
+    if isinstance(origin, REFUSED):
+        return StoreUnavailable(f"the store {place} refuses us: {origin}")
+    return StoreUnavailable(f"the store {place} does not answer: {type(origin).__name__}")
 
 
-def sqlalchemy_engine(url: str, **options: Any) -> "AsyncEngine":
-    """An engine whose connections asyncpg opens from the URL itself.
+def sqlalchemy_engine(url: str, *, settings: Mapping[str, str] = SESSION_SETTINGS, **options: Any) -> "AsyncEngine":
+    """An engine whose connections asyncpg opens from the URL itself, with the session's ``settings``.
 
     SQLAlchemy would hand the URL's ``sslmode`` and ``sslrootcert`` on as arguments that asyncpg does not take.
     """
@@ -73,8 +184,10 @@ def sqlalchemy_engine(url: str, **options: Any) -> "AsyncEngine":
 
     async def connect() -> "asyncpg.Connection":
         try:
-            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
-        except (*UNAVAILABLE, *REFUSED) as error:
+            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings)
+        except Exception as error:
+            if not is_passing(error):
+                raise
             raise unavailable(url, error) from error
 
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
@@ -150,12 +263,15 @@ class Store:
                 reset=_as_it_is,
                 connection_class=kind,
                 server_settings={
+                    **SESSION_SETTINGS,
                     "application_name": "suite",
                     "jit": "off",
                     "max_parallel_workers_per_gather": "0",  # one count may not take all processors
                 },
             )
-        except (*UNAVAILABLE, *REFUSED) as error:
+        except Exception as error:
+            if not is_passing(error):
+                raise
             raise unavailable(url, error) from error
         kind.pool = pool
         return cls(pool, url)
@@ -174,11 +290,14 @@ class Store:
 
     async def ping(self, timeout_seconds: float = 2) -> None:
         """Raises ``StoreUnavailable`` unless a query is answered in time."""
-        try:
+        with asking():
             async with asyncio.timeout(timeout_seconds), self.pool.acquire() as connection:
                 await connection.fetchval("SELECT 1")
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
+
+    async def now(self) -> datetime:
+        """The store's own time."""
+        at: datetime = await self.pool.fetchval("SELECT clock_timestamp()")
+        return at
 
     async def close(self) -> None:
         if self._engine is not None:

@@ -37,11 +37,16 @@ class ChassisTables:
     inbox: type[Any]
     outbox: type[Any]
     deliveries: type[Any]
+    delivery_bugs: type[Any]
     dead_letters: type[Any]
     parked_keys: type[Any]
     parked_messages: type[Any]
     hl7_journal: type[Any]
     operator_audit: type[Any]
+    consumer_positions: type[Any]
+    missed_records: type[Any]
+    revision_gaps: type[Any]
+    store_identity: type[Any]
 
 
 def declare(base: type[SQLModel]) -> ChassisTables:
@@ -65,6 +70,7 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         traceparent: str | None
         created_at: datetime
         sent_at: datetime | None
+        resend_at: datetime | None
 
     class Deliveries(base, table=True):  # type: ignore[valid-type,misc,call-arg]
         __tablename__ = "deliveries"
@@ -86,6 +92,13 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         traceparent: str | None
         created_at: datetime
         done_at: datetime | None
+
+    class DeliveryBugs(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "delivery_bugs"
+        destination: str = Field(primary_key=True)
+        in_a_row: int
+        reason: str
+        at: datetime
 
     class DeadLetters(base, table=True):  # type: ignore[valid-type,misc,call-arg]
         __tablename__ = "dead_letters"
@@ -150,4 +163,52 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         subject: str
         detail: str
 
-    return ChassisTables(Inbox, Outbox, Deliveries, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit)
+    class StoreIdentity(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "store_identity"
+        is_the_one: bool = Field(primary_key=True)
+        service: str
+        belongs_to: str
+        incarnation: UUID
+        epoch: int
+        compared_to: str
+        recovery_began_at: datetime | None
+        beat: int
+        created_at: datetime
+
+    class ConsumerPositions(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "consumer_positions"
+        consumer: str = Field(primary_key=True)
+        topic: str = Field(primary_key=True)
+        partition: int = Field(primary_key=True)
+        topic_id: UUID
+        next_offset: int
+        last_record: bytes | None
+        began_at: datetime
+        moved_at: datetime
+
+    class MissedRecords(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "missed_records"
+        id: UUID = Field(primary_key=True)
+        consumer: str
+        topic: str
+        partition: int
+        kind: str
+        first_offset: int
+        number: int | None
+        handled_until: datetime
+        noticed_at: datetime
+        acknowledged_at: datetime | None
+
+    class RevisionGaps(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "revision_gaps"
+        consumer: str = Field(primary_key=True)
+        aggregate_id: UUID = Field(primary_key=True)
+        revision: int = Field(primary_key=True)
+        type: str
+        noticed_at: datetime
+        counted_at: datetime | None
+
+    return ChassisTables(
+        Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit,
+        ConsumerPositions, MissedRecords, RevisionGaps, StoreIdentity,
+    )  # fmt: skip

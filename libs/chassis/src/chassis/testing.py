@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import contracts
 from chassis import failpoints
+from chassis.clock import Span, utc_now
 from chassis.loops import Loop
 from chassis.transaction import Participant
 
@@ -115,6 +117,21 @@ def _without_deaths(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 async def _run(component: Loop) -> None:
     await component.run()
+
+
+@dataclass
+class ClockAsTold:
+    """Stands for ``StoreClock``: says the time that it was given, and how far the clocks are apart."""
+
+    at: datetime | None = None
+    apart: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return self.at or utc_now()
+
+    def span(self) -> Span:
+        now = self.now()
+        return Span(now - self.apart, now)
 
 
 class RevisionTakenError(Exception):

@@ -21,6 +21,11 @@ _CODES: Final = frozenset(get_args(AckCode))
 _DEFAULT_VERSION: Final = "2.3.1"
 _LOCATION: Final = re.compile(r"(\w{3})(?:\[(\d+)\])?(?:-(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?)?")
 _COPIED: Final = (3, 4, 5, 6, 10, 11, 12)
+_LONGEST_COPIED_BYTES: Final = 800  # 199 characters (MSH-10 from version 2.7 on) of up to four bytes
+_KEPT_BYTES: Final = 200
+_LONGEST_CODE: Final = 20
+_MOST_ERRORS: Final = 20
+"""Nobody reads more, and an answer of nothing but errors would cost seconds."""
 _ERROR_TABLE: Final = "HL70357"
 _NOT_TO_ANSWER: Final = re.compile(rb"[\r\n\x00]")
 """What a refused request's header may hold and no message can."""
@@ -52,7 +57,8 @@ def build_ack(
 ) -> Message:
     """The acknowledgement of ``request``, in its version, delimiters and character set, sender and receiver swapped.
 
-    MSA-2 is the request's MSH-10 to the byte. Errors stand in one repeating ERR-1 up to version 2.4 and in an ERR
+    MSA-2 is the request's MSH-10 to the byte; of header fields above 800 bytes, which no version of HL7 allows, the
+    first 200 are copied. Errors stand in one repeating ERR-1 up to version 2.4 and in an ERR
     segment each from 2.5 on. ``request`` is None for what could not be read at all: then MSA-2 is empty. ``control_id``
     is the acknowledgement's own MSH-10, ``at`` its MSH-7 (aware; the present when not given).
     """
@@ -61,10 +67,12 @@ def build_ack(
     found = complete(request.delimiters)
     header = request.segments("MSH")[0]
     received = {field: header.encoded(field) for field in _COPIED}
+    if any(len(value) > _LONGEST_COPIED_BYTES for value in received.values()):
+        received = {field: _cut(request, value) for field, value in received.items()}
     if any(b"\r" in value or b"\n" in value or b"\x00" in value for value in received.values()):
         received = {field: _NOT_TO_ANSWER.sub(b"", value) for field, value in received.items()}
-    version = request.version or _DEFAULT_VERSION
-    trigger = request.trigger
+    version = request.version[:_LONGEST_CODE] or _DEFAULT_VERSION
+    trigger = request.trigger[:_LONGEST_CODE]
     type_parts = ("ACK", trigger, "ACK") if _has_structure(version) else ("ACK", trigger)
     charset = "" if request.charset == "ASCII" else request.charset
 
@@ -85,6 +93,15 @@ def build_ack(
     ack = request.answered_by(lines, found)
     _add_errors(ack, version, errors)
     return ack
+
+
+def _cut(request: Message, value: bytes) -> bytes:
+    """The beginning of an oversized value, no character and no escape sequence cut in two."""
+    if len(value) <= _LONGEST_COPIED_BYTES:
+        return value
+    kept = value[:_KEPT_BYTES].decode(request.working_codec, "ignore").encode(request.working_codec, "ignore")
+    escape = request.delimiters.escape
+    return kept[: kept.rindex(escape)] if escape and kept.count(escape) % 2 else kept
 
 
 def _now() -> bytes:
@@ -111,12 +128,15 @@ def _add_errors(ack: Message, version: str, errors: Sequence[AckError]) -> None:
 
 
 def parse_ack(data: bytes) -> Ack:
-    """Read a partner's answer; Hl7Error when it is no acknowledgement or its MSA-1 is none of the six codes."""
+    """Read a partner's answer, of its errors the first 20.
+
+    Hl7Error when it is no acknowledgement or its MSA-1 is none of the six codes.
+    """
     message = Message.parse(data, require_header=False)
     code = (message.get("MSA-1") or "").strip().upper()
     if code not in _CODES:
         raise Hl7Error("101", "MSA-1", "there is no acknowledgement code in the answer", message=message)
-    errors = [error for segment in message.segments("ERR") for error in _errors(segment)]
+    errors = [error for segment in message.segments("ERR", most=_MOST_ERRORS) for error in _errors(segment)]
     texts = [message.get("MSA-3"), *(error.text for error in errors)]
     return Ack(
         code=code,  # type: ignore[arg-type]  # checked against the six above
@@ -132,7 +152,7 @@ def _errors(segment: Segment) -> list[AckError]:
         place = [segment.get(f"2.{part}") for part in range(1, 7)]
         return [AckError(segment.get("3.1") or "", _path(place), text, segment.get("4") or "E")]
     found = []
-    for number in range(1, min(segment.count("1"), 100) + 1):
+    for number in range(1, min(segment.count("1"), _MOST_ERRORS) + 1):
         at = f"1[{number}]"
         place = [segment.get(f"{at}.{part}") for part in (1, 2, 3)]
         found.append(AckError(segment.get(f"{at}.4.1") or "", _path(place), segment.get(f"{at}.4.2") or ""))

@@ -18,7 +18,7 @@ class Delimiters:
     """Delimiters as single bytes; one that the message does not use is ``b""``."""
 
     __slots__ = (
-        "_escape_map", "_known", "_sequences", "_special", "component", "component_text",
+        "_escape_map", "_known", "_maybe_nul", "_sequences", "_special", "_tokens", "component", "component_text",
         "encoding_characters", "escape", "field", "find_special", "repetition", "subcomponent",
     )  # fmt: skip
 
@@ -39,6 +39,9 @@ class Delimiters:
         # No group repeats: the expression's own stack would take many times the size of a value full of sequences.
         sequence = e + rb"(?:X([0-9A-Fa-f]+)|([^\s" + e + rb"]+))" + e
         self._sequences = re.compile(sequence if self.escape else rb"(?!)()()")
+        divided = b"".join(map(re.escape, (field, self.component, self.repetition, self.subcomponent)))
+        self._maybe_nul = re.compile(e + rb"X[0-9A-Fa-f]*?00" if self.escape else rb"(?!)")
+        self._tokens = re.compile(e + rb"(?:X([0-9A-Fa-f]++)|[^\s" + e + divided + rb"]++)" + e)
         self._escape_map = {char: self.escape + name + self.escape for name, char in self._known.items()}
         for code in _MUST_BE_HEX:
             self._escape_map[bytes([code])] = self.escape + b"X%02X" % code + self.escape
@@ -84,6 +87,16 @@ class Delimiters:
                 plain += value[start:position]
         plain += value[position:]
         return bytes(plain)
+
+    def escapes_nul(self, encoded: bytes) -> bool:
+        """Whether ``unescape`` makes a NUL of some value in ``encoded``, which may be a whole message."""
+        if self._maybe_nul.search(encoded) is None:
+            return False
+        # A sequence never reaches over a delimiter: values are split before they are unescaped.
+        return any(
+            (pairs := match[1]) and len(pairs) % 2 == 0 and 0 in bytes.fromhex(pairs.decode("ascii"))
+            for match in self._tokens.finditer(encoded)
+        )
 
     def escaped(self, value: bytes, where: str) -> bytes:
         """``value`` as it stands inside a component; Hl7Error when it must be escaped and the message has no escape."""

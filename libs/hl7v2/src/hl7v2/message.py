@@ -16,7 +16,10 @@ from hl7v2.values import Value
 
 MAX_SEGMENTS: Final = 200_000
 """More lines are refused: a message of line ends alone must not take many times its size in memory."""
+MAX_HEADER_BYTES: Final = 64 * 2**10
+"""A longer MSH is refused: answers, journals and indexes hold what stands in it."""
 
+_KEPT_HEADER_BYTES: Final = 4096
 _BEFORE_MSH: Final = b"\xef\xbb\xbf\x0b \t\r\n\x00"
 _MAX_BYTES_BEFORE_MSH: Final = 64
 _FRAME_END: Final = b"\x1c"
@@ -45,7 +48,8 @@ class Message:
 
         Accepts CR, LF and CRLF, a byte-order mark, UTF-16, line breaks inside a field, a frame that was not unwrapped.
         Hl7Error when it is not HL7: no MSH, odd delimiters, a second MSH, a NUL (which stands for itself nowhere in
-        text, and which no database takes), and, unless ``require_header`` is false, no MSH-9 or MSH-10.
+        text, and which no database takes), an MSH above ``MAX_HEADER_BYTES``, and, unless ``require_header`` is false,
+        no MSH-9 or MSH-10.
         """
         data = bytes(data)
         unicode_form = charsets.unicode_form(data)
@@ -56,6 +60,9 @@ class Message:
         if not separator:
             raise Hl7Error("101", "MSH-1", "the field separator is missing")
         lines = _segments(body, separator)
+        if len(lines[0]) > MAX_HEADER_BYTES:
+            head = cls.parse(lines[0][:_KEPT_HEADER_BYTES], require_header=False)
+            raise Hl7Error("104", "MSH", f"the segment is longer than {MAX_HEADER_BYTES} bytes", message=head)
         header = lines[0].rstrip(b"\r\n").split(separator, 18)
         found = delimiters(separator, header[1] if len(header) > 1 else b"")
 
@@ -129,7 +136,7 @@ class Message:
         """The message as bytes: unmodified, exactly those that it was parsed from."""
         if self._data is not None and not self._context.modified:
             return self._data
-        lines = [line if isinstance(line, bytes) else line.to_bytes() for line in self._lines]
+        lines = [_bytes_of(line) for line in self._lines]
         body = self._prefix + b"".join(lines) + self._suffix
         if self._codec is None:
             return body
@@ -176,13 +183,16 @@ class Message:
             self._change_charset(str(value or ""))
         segment.set_at(place, value)
 
-    def segments(self, segment_id: str | None = None) -> list[Segment]:
-        """The segments of this name in their order, or all of them."""
+    def segments(self, segment_id: str | None = None, *, most: int | None = None) -> list[Segment]:
+        """The segments of this name in their order, or all of them; the first ``most`` where that is given."""
         if segment_id is None:
             context = self._context
-            self._lines = [Segment(line, context) if line.__class__ is bytes else line for line in self._lines]
-            return list(self._lines)  # type: ignore[arg-type]  # segments by now
-        return [self._segment(position) for position in self._index().get(segment_id.encode("ascii", "replace"), ())]
+            if most is None:
+                self._lines = [Segment(line, context) if line.__class__ is bytes else line for line in self._lines]
+                return list(self._lines)  # type: ignore[arg-type]  # segments by now
+            return [self._segment(position) for position in range(len(self._lines))[:most]]
+        positions = self._index().get(segment_id.encode("ascii", "replace"), [])
+        return [self._segment(position) for position in positions[:most]]
 
     def add(self, segment_id: str, fields: Mapping[int, Value] | None = None) -> Segment:
         """Append a segment; ``fields`` by number, values as in ``Segment.set``: text is escaped, a list is parts."""
@@ -242,6 +252,25 @@ class Message:
         """The delimiters that MSH-1 and MSH-2 declare."""
         return self._context.delimiters
 
+    @property
+    def holds_escaped_nul(self) -> bool:
+        """Whether a value, when it is read, holds a NUL that was sent as an escape sequence (``X00``)."""
+        delimiters = self._context.delimiters
+        if self._data is not None and self._codec is None and not self._context.modified:
+            return delimiters.escapes_nul(self._data)
+        return any(delimiters.escapes_nul(_bytes_of(line)) for line in self._lines)
+
+    @property
+    def size(self) -> int:
+        """The size in bytes of what was parsed; 0 for a message that was made here."""
+        return len(self._data or b"")
+
+    def extent(self, *segment_ids: str) -> tuple[int, int]:
+        """How many segments have one of these names, and their size in bytes together."""
+        index = self._index()
+        found = [position for name in segment_ids for position in index.get(name.encode("ascii"), ())]
+        return len(found), sum(len(_bytes_of(self._lines[position])) for position in found)
+
     def answered_by(self, lines: list[bytes], found: Delimiters) -> "Message":
         """A new message of ``lines`` (MSH first, ends included) in the character set and byte order of this one."""
         answer = Message(lines, Context(found, self._context.charset, modified=True))
@@ -293,6 +322,10 @@ class Message:
             segment.replace(line)
         self._context.change_charset(charset)
         self._codec, self._byte_order_mark = _wire_form(charset)
+
+
+def _bytes_of(line: bytes | Segment) -> bytes:
+    return line if isinstance(line, bytes) else line.to_bytes()
 
 
 def _from_utf_16(data: bytes, codec: str, byte_order_mark: bytes) -> bytes:

@@ -1,40 +1,66 @@
 """The composition root: the one place that constructs things and knows them all."""
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from chassis import store_server
+from chassis.clock import StoreClock
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
+from chassis.exclusive import Exclusive
 from chassis.housekeeping import Housekeeping
 from chassis.loops import Loop
 from chassis.metrics import Metrics
+from chassis.outbox import LOCK as RELAY_LOCK
+from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
-from chassis.service import Service, kafka_check
+from chassis.service import Service
 from chassis.store import Store
+from chassis.store_guard import Consumes, StoreGuard
+from chassis.topics import TopicsWatch
 from chassis.web.console import Console
+from notifier import recovery
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
+from notifier.messages import TOPICS
 from notifier.metrics import NotifierMetrics, OpenMessagesWatch
 from notifier.settings import NotifierSettings
-from notifier.subscribers import subscription
+from notifier.subscribers import CONSUMER, subscription
 from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
 NAME: Final = "notifier"
+DESTINATIONS: Final = (DESTINATION,)
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE_MARGIN_SECONDS: Final = 10.0
 QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is written, so that no connection waits
 
 
+def store_guard(settings: NotifierSettings, store: Store, metrics: Metrics | None = None) -> StoreGuard:
+    """Whose store it must be: the one of this portal's and this mail server's notifier."""
+    return StoreGuard(
+        store,
+        settings.kafka,
+        service=NAME,
+        belongs_to={"portal": settings.portal_url, "mail server": f"{settings.smtp.host}:{settings.smtp.port}"},
+        metrics=metrics or Metrics(),
+        consumes=Consumes(CONSUMER, TOPICS),
+    )
+
+
 async def build(settings: NotifierSettings) -> Service:
-    """The whole service, ready to run. StoreUnavailable."""
+    """The whole service, ready to run. StoreUnavailable, SettingsError."""
     store = await Store.open(settings.store)
+    await store_server.accept(store, settings.environment)
     metrics = Metrics()
+    clock = StoreClock(store, settings.clock, metrics)
+    await clock.start()
     meters = NotifierMetrics(metrics)
     gateway = connect_smtp(settings)
-    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters)
+    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters, clock=clock)
     consumer = Consumer(
         store,
         settings.kafka,
@@ -42,23 +68,28 @@ async def build(settings: NotifierSettings) -> Service:
         metrics=metrics,
         dead_letter_limit=settings.dead_letters.limit,
     )
+    topics = TopicsWatch(settings.kafka, TOPICS)
+    to_smtp = DeliveryWorker(
+        store,
+        DESTINATION,
+        sender.send,
+        settled=sender.settled,
+        concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
+        lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "consumer": consumer,
+        "clock": clock,
         "housekeeping": Housekeeping(store, settings.retention, metrics),
-        "relay": Relay(store, settings.kafka, metrics),
-        "to-smtp": DeliveryWorker(
-            store,
-            DESTINATION,
-            sender.send,
-            settled=sender.settled,
-            concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
-            lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
+        "relay": Relay(store, settings.kafka, metrics, now=clock.now),
+        "to-smtp": to_smtp,
         "open-messages": OpenMessagesWatch(store, meters),
+        "store-server": store_server.StoreServerWatch(store, metrics),
     }
     return Service(
         name=NAME,
@@ -67,13 +98,30 @@ async def build(settings: NotifierSettings) -> Service:
         loops=loops,
         checks={
             "store": store.ping,
-            "kafka": kafka_check(settings.kafka.bootstrap_servers),
+            "kafka": topics.check,
             "consumer": consumer.check,
+            "deliveries": to_smtp.check,
         },
         routes=MessagesPage(History(store.pool)).routes(),
-        console=Console(store, NAME, PAGES, destinations=(DESTINATION,)),
-        closers=[gateway.close, store.close],
+        console=Console(store, NAME, PAGES, destinations=DESTINATIONS),
+        guard=store_guard(settings, store, metrics),
+        closers=[gateway.close, topics.close, store.close],
     )
+
+
+async def recover(
+    settings: NotifierSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]
+) -> recovery.Report:
+    """Make a store whole again that was set back or is gone. RecoveryRefused, KafkaError, StoreUnavailable."""
+    store = await Store.open(settings.store)
+    try:
+        async with Exclusive.held(store, lock=RELAY_LOCK, name=RELAY) as connection:
+            if connection is None:
+                raise recovery.RecoveryRefused("a notifier works on this store: stop it, or let a new start refuse it")
+            guard = store_guard(settings, store)
+            return await recovery.recover(store, settings.kafka, guard, actor=actor, dry_run=dry_run, tell=tell)
+    finally:
+        await store.close()
 
 
 def connect_smtp(settings: NotifierSettings) -> SmtpGateway:

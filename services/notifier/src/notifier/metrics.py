@@ -1,12 +1,12 @@
 """The notifier's own metrics, beside the chassis' on the same registry; an undeclared one does not type-check."""
 
-import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
+from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 from notifier.domain.notification import OPEN, Template
 
 _WATCH_SECONDS = 15.0
@@ -79,10 +79,11 @@ class OpenMessagesWatch(LoopBase):
     async def run(self) -> None:
         while not self.stopping:
             try:
-                await self.look()
-            except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+                with asking():
+                    await self.look()
+            except StoreUnavailable as error:
                 # Readiness tells of a store that is away; this loop lives on and looks again.
-                log.warning("open_messages.not_counted", error=type(error).__name__)
+                log.warning("open_messages.not_counted", reason=error.reason)
             await self.pause(_WATCH_SECONDS)
 
     async def look(self) -> None:

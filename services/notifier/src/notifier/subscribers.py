@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.consumer import Subscription
+from chassis.revisions import RevisionGaps
 from chassis.transaction import Transaction
 from contracts import (
     AppointmentCancelled,
@@ -22,7 +23,7 @@ from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
 from notifier.handlers import follow_appointment, follow_patient
 from notifier.messages import TOPICS, appointment_of, recipient_of
-from notifier.ports import StaleRevisions
+from notifier.ports import Outgoing, StaleRevisions
 from notifier.store.repositories import (
     AppointmentRepository,
     NotificationRepository,
@@ -58,8 +59,9 @@ class Work:
     recipients: RecipientRepository
     appointments: AppointmentRepository
     notifications: NotificationRepository
-    outgoing: QueuedDeliveries
+    outgoing: Outgoing
     stale: StaleRevisions
+    gaps: RevisionGaps
 
 
 def subscription(stale: StaleRevisions) -> Subscription[Work]:
@@ -67,9 +69,15 @@ def subscription(stale: StaleRevisions) -> Subscription[Work]:
 
     def open_work(tx: Transaction) -> Work:
         work = Work(
-            tx, RecipientRepository(), AppointmentRepository(), NotificationRepository(), QueuedDeliveries(tx), stale
+            tx,
+            RecipientRepository(),
+            AppointmentRepository(),
+            NotificationRepository(),
+            QueuedDeliveries(tx),
+            stale,
+            RevisionGaps(tx, CONSUMER),
         )
-        for participant in (work.recipients, work.appointments, work.notifications):
+        for participant in (work.recipients, work.appointments, work.notifications, work.gaps):
             tx.join(participant)
         return work
 
@@ -89,6 +97,8 @@ async def prefetch(work: Work, messages: Sequence[Message]) -> None:
 async def handle(work: Work, message: Message) -> None:
     match message:
         case PatientRegistered() | PatientUpdated():
+            recipient = work.recipients.get(message.aggregate_id)
+            work.gaps.saw(message, recipient.revision if recipient is not None else None)
             await follow_patient(
                 recipient_of(message),
                 message_type=message.type,
@@ -98,6 +108,8 @@ async def handle(work: Work, message: Message) -> None:
                 stale=work.stale,
             )
         case AppointmentScheduled() | AppointmentRequested() | AppointmentConfirmed() | AppointmentCancelled():
+            appointment = work.appointments.get(message.aggregate_id)
+            work.gaps.saw(message, appointment.revision if appointment is not None else None)
             await follow_appointment(
                 appointment_of(message),
                 recipients=work.recipients,

@@ -9,6 +9,7 @@ from typing import Any
 
 from chassis import listing
 from chassis.cli import ExtraCommand, ServiceDefinition, logged_in_user, main
+from chassis.errors import Permanent, Transient
 from chassis.store import Store
 from scheduler_sync import bootstrap
 from scheduler_sync.settings import SchedulerSyncSettings
@@ -44,13 +45,43 @@ async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Names
     return 1 if failed else 0
 
 
+def _recover_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="read and compare only, write nothing")
+    parser.add_argument("--actor", default=logged_in_user(), help="who does it, for the audit")
+
+
+async def _recover(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
+    def tell(words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+
+    try:
+        report = await bootstrap.recover(settings, actor=options.actor, dry_run=options.dry_run, tell=tell)
+    except (bootstrap.RecoveryRefused, Transient, Permanent) as error:
+        print(f"{bootstrap.NAME}: not recovered: {error}", file=sys.stderr)
+        return 1
+    for line in report.lines():
+        print(line)
+    differing = len(report.open_differences)
+    what = "recovered; a service that waits starts by itself" if report.has_found_something else "nothing was missed"
+    what = "nothing was written (--dry-run)" if options.dry_run else what
+    print(f"{bootstrap.NAME}: {what}; {differing} differences are left for a person")
+    return 1 if differing else 0
+
+
 DEFINITION = ServiceDefinition(
     name=bootstrap.NAME,
     settings_type=SchedulerSyncSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
+    destinations=bootstrap.DESTINATIONS,
     replay_hl7=bootstrap.replay_hl7,
+    guard=bootstrap.store_guard,
     extra={
+        "recover": ExtraCommand(
+            "make a store whole again that was restored to an earlier time, or is empty: from its topics and OmegaAI",
+            _recover_arguments,
+            _recover,
+        ),
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
     },
 )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -12,19 +13,25 @@ from uuid import UUID
 import aiohttp
 import structlog
 
-from chassis import hl7_inbound
+from chassis import hl7_inbound, identity, published, store_server
 from chassis.certificates import Certificate, CertificateWatch
-from chassis.clock import utc_now
-from chassis.deliveries import DeliveryWorker
+from chassis.clock import StoreClock
+from chassis.deliveries import DeliveryWorker, check_all
 from chassis.errors import NeedsSetup, Transient
 from chassis.exclusive import Exclusive
 from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
+from chassis.http import open_session
 from chassis.loops import Loop
 from chassis.metrics import Metrics
+from chassis.outbox import LOCK as RELAY_LOCK
+from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
-from chassis.service import Check, Service, kafka_check
+from chassis.service import Check, Service
 from chassis.store import Store
+from chassis.store_guard import LONGEST_LOOK_SECONDS, StoreGuard
+from chassis.topics import TopicsWatch, produced_by
+from chassis.transaction import Transaction
 from chassis.web.console import Console
 from hl7v2.mllp import Client
 from scheduler_sync import replay
@@ -40,15 +47,18 @@ from scheduler_sync.domain.link import System
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, ReadingCounter, Settlement, StoredWork, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.ports import Counter as OutcomeCounter
+from scheduler_sync.recovery.recover import Healing, Recovery
+from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views
+from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views, revisions
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.pages import PAGES, Pages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+DESTINATIONS: Final = (System.OMEGAAI, System.POWERSERVER)
 GATHER_SECONDS: Final = 0.01
 TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's, on the service's own store
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
@@ -61,6 +71,7 @@ class Core:
     """What the running service and the commands share: the store, the site, the use cases and the HL7 listener."""
 
     store: Store
+    clock: StoreClock
     site: Site
     directory: ResourceDirectory
     resources: StoredResources
@@ -76,6 +87,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
     store = await Store.open(settings.store)
     metrics = Metrics()
     metrics.count("conflicts_total", 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
+    clock = StoreClock(store, settings.clock, metrics)
+    await clock.start()
     directory = ResourceDirectory(lambda: site.file)
     resources = StoredResources(store.pool, site)
     handlers = Handlers(
@@ -83,7 +96,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         resources=directory,
         powerserver=Hl7StatusWriter(lambda: site.file),
         count=_counter(metrics),
-        now=utc_now,
+        now=clock.now,
+        doubt=clock.doubt,
         clock_ahead=_lead_counter(metrics),
         count_conflict=lambda source, outcome: metrics.count("conflicts_total", source=source, outcome=outcome),
     )
@@ -97,10 +111,12 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         prefetch=feed.prefetch,
         handle=feed.handle,
         metrics=metrics,
+        now=clock.now,
         ssl=settings.mllp.ssl_context(),
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
+        limits=settings.mllp.limits,
     )
-    return Core(store, site, directory, resources, metrics, handlers, open_work, listener)
+    return Core(store, clock, site, directory, resources, metrics, handlers, open_work, listener)
 
 
 @dataclass
@@ -115,23 +131,51 @@ class OmegaAI:
 def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
     """A session of its own; nothing is asked yet."""
     omegaai = settings.omegaai
-    session = aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=omegaai.timeout_seconds),
-        connector=aiohttp.TCPConnector(limit=4 * omegaai.concurrency),
-    )
+    session = open_session(connections=4 * omegaai.concurrency)
     tokens = TokenSource(
         session,
         f"{omegaai.base_url.rstrip('/')}/auth/oauth2/v2.0/token",
         client_id=omegaai.client_id,
         client_secret=omegaai.client_secret.get_secret_value(),
         scope=omegaai.scope,
+        timeout_seconds=omegaai.timeout_seconds,
     )
-    return OmegaAI(session, tokens, FhirClient(session, omegaai.base_url, tokens))
+    client = FhirClient(
+        session,
+        omegaai.base_url,
+        tokens,
+        allowed_hosts=omegaai.hosts,
+        timeout_seconds=omegaai.timeout_seconds,
+        largest_answer_bytes=omegaai.largest_answer_bytes,
+    )
+    return OmegaAI(session, tokens, client)
+
+
+def store_guard(
+    settings: SchedulerSyncSettings, store: Store, site: Site | None = None, metrics: Metrics | None = None
+) -> StoreGuard:
+    """Whose store it must be: the site's, with these partners. SiteFileError."""
+    partners = settings.omegaai, settings.powerserver
+    return StoreGuard(
+        store,
+        settings.kafka,
+        service=NAME,
+        belongs_to={
+            "site": (site or Site(settings.site_file)).file.site,
+            "OmegaAI": f"{partners[0].base_url.rstrip('/')} as {partners[0].client_id}",
+            "PowerServer": f"{partners[1].host}:{partners[1].port}",
+        },
+        metrics=metrics or Metrics(),
+        revisions=revisions,
+        may_run_unsure=True,
+    )
 
 
 async def build(settings: SchedulerSyncSettings) -> Service:
-    """The whole service, ready to run."""
+    """The whole service, ready to run. StoreUnavailable, SettingsError."""
     core = await open_core(settings)
+    await store_server.accept(core.store, settings.environment)
+    guard = store_guard(settings, core.store, core.site, core.metrics)
     omegaai = connect_omegaai(settings)
     store, metrics = core.store, core.metrics
     queue = TaskQueue(
@@ -140,7 +184,9 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         exclusive=Exclusive(
             store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
         ),
+        now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,
+        metrics=metrics,
     )
     powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(
@@ -155,7 +201,31 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         ],
         StoredSteps(store.pool),
     )
-    settlement = Settlement(core.open_work, core.handlers, utc_now)
+    topics = TopicsWatch(settings.kafka, produced_by(NAME))
+    settlement = Settlement(core.open_work, core.handlers, core.clock.now)
+    to_omegaai = DeliveryWorker(
+        store,
+        System.OMEGAAI,
+        OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
+        settled=settlement.omegaai,
+        concurrency=settings.omegaai.concurrency,
+        gather_seconds=GATHER_SECONDS,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
+    to_powerserver = DeliveryWorker(
+        store,
+        System.POWERSERVER,
+        powerserver.send,
+        settled=settlement.powerserver,
+        concurrency=settings.powerserver.connections,
+        breaker=settings.breaker,
+        retry=settings.retry,
+        metrics=metrics,
+        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
+    )
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "hl7-listener": core.listener,
@@ -166,6 +236,8 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             hub=settings.omegaai.hub,
             user=settings.omegaai.client_id,
             wake=queue.wake,
+            allowed_hosts=settings.omegaai.hosts,
+            timeout_seconds=settings.omegaai.timeout_seconds,
         ),
         "omegaai-tasks": queue,
         "resource-import": ResourceImport(
@@ -174,32 +246,16 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             core.resources,
             core.directory,
             interval_seconds=settings.omegaai.resource_import_seconds,
+            metrics=metrics,
         ),
         "waiting": WaitingGauge(store, metrics),
-        "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics),
+        "certificates": CertificateWatch(own_certificates(settings, powerserver_tls), metrics, now=core.clock.now),
+        "clock": core.clock,
         "housekeeping": Housekeeping(store, settings.retention, metrics),
-        "relay": Relay(store, settings.kafka, metrics),
-        "to-omegaai": DeliveryWorker(
-            store,
-            System.OMEGAAI,
-            OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
-            settled=settlement.omegaai,
-            concurrency=settings.omegaai.concurrency,
-            gather_seconds=GATHER_SECONDS,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
-        "to-powerserver": DeliveryWorker(
-            store,
-            System.POWERSERVER,
-            powerserver.send,
-            settled=settlement.powerserver,
-            concurrency=settings.powerserver.connections,
-            breaker=settings.breaker,
-            retry=settings.retry,
-            metrics=metrics,
-        ),
+        "store-server": store_server.StoreServerWatch(store, metrics),
+        "relay": Relay(store, settings.kafka, metrics, now=core.clock.now, may_send=guard.is_sure),
+        "to-omegaai": to_omegaai,
+        "to-powerserver": to_powerserver,
     }
     return Service(
         name=NAME,
@@ -209,20 +265,22 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         checks={
             "store": store.ping,
             "hl7": core.listener.check,
-            "kafka": kafka_check(settings.kafka.bootstrap_servers),
+            "kafka": topics.check,
             "resources": _resources_check(core.directory),
+            "deliveries": partial(check_all, [to_omegaai, to_powerserver]),
         },
         routes=Pages(Views(store.pool), core.site, core.directory).routes(),
         console=Console(
             store,
             NAME,
             PAGES,
-            destinations=(System.OMEGAAI, System.POWERSERVER),
+            destinations=DESTINATIONS,
             replay_hl7=lambda journal_id, actor: hl7_inbound.replay(
                 store, core.listener.executor, journal_id, actor=actor
             ),
         ),
-        closers=[powerserver.close, omegaai.session.close, store.close],
+        guard=guard,
+        closers=[powerserver.close, omegaai.session.close, topics.close, store.close],
     )
 
 
@@ -256,10 +314,70 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     try:
         core.directory.fill(await core.resources.all())
         feed = TaskFeed(core.store, core.open_work, core.handlers)
-        return await replay.replay_tasks(core.store, TaskQueue(omegaai.client, feed.apply), feed, task_ids, actor=actor)
+        return await replay.replay_tasks(
+            core.store, TaskQueue(omegaai.client, feed.apply, now=core.clock.now), feed, task_ids, actor=actor
+        )
     finally:
         await omegaai.session.close()
         await core.store.close()
+
+
+async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]) -> Report:
+    """Make a store whole again that was set back or is gone.
+
+    RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
+    """
+    core = await open_core(settings)
+    omegaai = connect_omegaai(settings)
+    guard = store_guard(settings, core.store, core.site, core.metrics)
+    try:
+        async with Exclusive.held(core.store, lock=RELAY_LOCK, name=RELAY) as connection:
+            if connection is None:
+                raise RecoveryRefused("a scheduler-sync works on this store: stop it, or let a new start refuse it")
+            verdict = await guard.look(within_seconds=LONGEST_LOOK_SECONDS)
+            if verdict.kind in {"elsewhere", "unsure"}:
+                raise RecoveryRefused(verdict.why)
+            epoch = 0 if (known := await identity.read(core.store.pool)) is None else known.epoch
+            if not dry_run:
+                epoch = (await guard.begin_recovery()).epoch
+            importing = ResourceImport(omegaai.client, core.site, core.resources, core.directory, interval_seconds=1)
+            await importing.import_once()
+            recovery = Recovery(
+                store=core.store,
+                site=core.site.file,
+                resources=await core.resources.all(),
+                omegaai=omegaai.client,
+                open_work=core.open_work,
+                handlers=Healing(
+                    site=lambda: core.site.file,
+                    resources=core.directory,
+                    powerserver=Hl7StatusWriter(lambda: core.site.file),
+                    count=_counter(core.metrics),
+                    now=core.clock.now,
+                ),
+                tell=tell,
+                now=await core.store.now(),
+            )
+            async with published.opened(settings.kafka, guard.topics) as reader:
+                report = await recovery.run(reader, epoch=epoch, dry_run=dry_run)
+                if not dry_run:
+                    was_behind = verdict.kind == "set back" or report.has_found_something
+                    after = await guard.adopt(compared_to=reader.following, new_epoch=was_behind)
+                    async with core.store.pool.acquire() as audited, audited.transaction():
+                        transaction = Transaction(audited)
+                        detail = {"epoch": after.epoch, **report.counts()}
+                        transaction.audit(
+                            actor=actor, action="store.recover", subject=str(after.incarnation), detail=detail
+                        )
+                        await transaction.flush()
+            return report
+    finally:
+        await omegaai.session.close()
+        await core.store.close()
+
+
+class RecoveryRefused(Exception):  # noqa: N818 (it is no fault)
+    """A recovery may not run now; the text says why."""
 
 
 def _resources_check(directory: ResourceDirectory) -> Check:

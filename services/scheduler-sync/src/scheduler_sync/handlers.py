@@ -47,11 +47,13 @@ class Handlers:
         powerserver: PowerServerWriter,
         count: Counter,
         now: Callable[[], datetime],
+        doubt: Callable[[], timedelta] = timedelta,
         clock_ahead: Callable[[timedelta], None] = lambda _lead: None,
         count_conflict: Counter = lambda _source, _outcome: None,
     ) -> None:
-        """``clock_ahead`` hears of each message of PowerServer that was made later than may be, and by how much.
+        """``doubt``: by how much it may be later than ``now``, because clocks of ours differ.
 
+        ``clock_ahead`` hears of each message of PowerServer that was made later than may be, and by how much.
         ``count_conflict`` hears of each line of the conflict log.
         """
         self._site = site
@@ -59,6 +61,7 @@ class Handlers:
         self._powerserver = powerserver
         self._count = count
         self._now = now
+        self._doubt = doubt
         self._clock_ahead = clock_ahead
         self._count_conflict = count_conflict
         self._arrivals = Arrivals()
@@ -192,10 +195,11 @@ class Handlers:
         """The message as made no later than it can have been.
 
         At the limit and not at its reception: of two messages whose lead lies on both sides of the limit the later one
-        stays the later, and once the clock is set right nothing is frozen for longer than the limit.
+        stays the later, and once the clock is set right nothing is frozen for longer than the limit. A clock of ours
+        that is behind must not make a true message old: what is in doubt counts for the message.
         """
         latest = origin.received_at + LARGEST_LEAD
-        if command.said_at <= latest:
+        if command.said_at <= latest or command.said_at <= (latest := latest + self._doubt()):
             return command
         self._clock_ahead(command.said_at - origin.received_at)
         return replace(command, said_at=latest, said_until=None)

@@ -11,10 +11,13 @@ from typing import Final, Protocol
 
 import structlog
 
-from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from chassis.backoff import pause_seconds
+from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
+from chassis.masking import shown, words_of
+from chassis.metrics import Metrics
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
+from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.domain.appointment import Resource
 from scheduler_sync.site import Site, SiteFile
@@ -22,6 +25,12 @@ from scheduler_sync.site import Site, SiteFile
 _log = structlog.get_logger(__name__)
 _RETRY_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 1.0
+EQUIPMENT: Final = (
+    "CT", "MR", "MRI", "US", "DX", "CR", "XR", "XA", "NM", "PT", "PET", "DXA", "DEXA", "MG", "RF", "IR", "BMD", "XRAY",
+    "RAY", "ULTRASOUND", "SONO", "MAMMO", "MAMMOGRAPHY", "FLUORO", "FLUOROSCOPY", "ANGIO", "ECHO", "NUCLEAR", "ROOM",
+    "SUITE", "BAY", "UNIT", "SCANNER", "TABLE", "CLINIC", "MOBILE",
+)  # fmt: skip
+"""Words that names of resources are made of: a name that holds one is a machine's or a room's, not a person's."""
 
 
 class ResourceDirectory:
@@ -54,6 +63,8 @@ class ResourceDirectory:
             return found
         if not self._was_filled:
             raise Transient("the resources have not been read from OmegaAI yet")
+        names = (known for _, known in (*self._by_name, *site.resource_aliases.get(facility, {}).items()))
+        name = shown(name, words_of([*names, *EQUIPMENT, *site.facilities]))
         organization = site.facilities[facility].organization
         raise NeedsSetup(
             f"resource {name!r} of {facility} is not a HealthcareService of OmegaAI's organisation {organization}",
@@ -86,8 +97,10 @@ class ResourceImport(LoopBase):
         directory: ResourceDirectory,
         *,
         interval_seconds: float,
+        metrics: Metrics | None = None,
     ) -> None:
         super().__init__()
+        self._metrics = metrics or Metrics()
         self._client = client
         self._site = site
         self._store = store
@@ -99,41 +112,68 @@ class ResourceImport(LoopBase):
         self._woken.set()
 
     async def run(self) -> None:
-        self._directory.fill(await self._store.all())
-        due_at = 0.0
+        due_at, refusals = 0.0, 0
         while not self.stopping:
             self.beat()
-            now = time.monotonic()
-            if self._site.refresh() or self._woken.is_set() or now >= due_at:
+            if self._site.refresh() or self._woken.is_set() or time.monotonic() >= due_at:
                 self._woken.clear()
-                due_at = now + (self._interval_seconds if await self._import() else _RETRY_SECONDS)
+                error = await self._import()
+                refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
+                seconds = self._interval_seconds if error is None else _RETRY_SECONDS
+                if refusals:  # a login that is refused is tried seldom
+                    seconds = pause_seconds(refusals, first_seconds=_RETRY_SECONDS)
+                due_at = time.monotonic() + seconds
             await self.pause(_LOOK_SECONDS)
 
     async def import_once(self) -> int:
-        """Read everything and keep it; the number of services. Transient, Permanent."""
+        """Read everything and keep it; the number of services.
+
+        Transient, Permanent: of the first facility that failed; the others were read and kept.
+        """
         count = 0
-        for code, facility in self._site.file.facilities.items():
-            await self._check_organization(code, facility.organization, facility.time_zone)
-            services = []
-            query = {"organization": facility.organization, "_count": "100"}
-            async for found in self._client.search("HealthcareService", query):
-                try:
-                    services.append(reader.healthcare_service(found))
-                except Malformed as error:
-                    _log.error("resource-import.unreadable", service=found.id, expression=error.location)
-            await self._store.keep(code, services)
-            count += len(services)
+        failed: list[Transient | Permanent] = []
+        for code in self._site.file.facilities:
+            try:
+                count += await self._import_facility(code)
+            except (Transient, Permanent) as error:
+                _log.info("resource-import.facility-failed", facility=code, reason=error.reason)
+                failed.append(error)
         self._directory.fill(await self._store.all())
+        self._metrics.set(
+            "partner_access_refused",
+            float(any(isinstance(error, AccessRefused) for error in failed)),
+            destination="omegaai-resources",
+        )
+        if failed:
+            raise failed.pop(0)  # left in the list it would hold itself
         return count
 
-    async def _import(self) -> bool:
+    async def _import_facility(self, code: str) -> int:
+        facility = self._site.file.facilities[code]
+        services = []
+        with self.waiting("omegaai", longest_seconds=self._client.longest_call_seconds):
+            await self._check_organization(code, facility.organization, facility.time_zone)
+            self.beat()
+            query = {"organization": facility.organization, "_count": "100"}
+            async for found in self._client.search("HealthcareService", query):
+                self.beat()
+                service = _readable(found)
+                if service is not None:
+                    services.append(service)
+        await self._store.keep(code, services)
+        return len(services)
+
+    async def _import(self) -> Transient | Permanent | None:
+        """Why not all of it could be read."""
         try:
+            if not len(self._directory):
+                self._directory.fill(await self._store.all())  # OmegaAI may be away
             count = await self.import_once()
         except (Transient, Permanent) as error:
             _log.warning("resource-import.failed", reason=str(error), held=len(self._directory))
-            return False
+            return error
         _log.info("resource-import.done", services=count)
-        return True
+        return None
 
     async def _check_organization(self, code: str, organization_id: str, time_zone: str) -> None:
         """Say what in OmegaAI's tree contradicts the site file; it stops nothing."""
@@ -143,5 +183,19 @@ class ResourceImport(LoopBase):
         except NotFoundError:
             _log.error("site-file.contradicted", key=key, why="OmegaAI has no such organisation")
             return
+        except (Transient, Permanent) as error:
+            _log.warning("site-file.not-compared", key=key, reason=error.reason)
+            return
         if found.time_zone is not None and found.time_zone != time_zone:
             _log.error("site-file.contradicted", key=f"facilities.{code}.time_zone", why="OmegaAI has another zone")
+
+
+def _readable(found: Found) -> ServiceFound | None:
+    """The service; None for one that cannot be read, whatever is wrong with it: the others can be booked."""
+    try:
+        return reader.healthcare_service(found)
+    except Malformed as error:
+        _log.error("resource-import.unreadable", service=found.id[:64], expression=error.location)
+    except Exception as error:  # noqa: BLE001 (a bug met in one service is said, and hides no other)
+        _log.error("resource-import.unreadable", service=found.id[:64], reason=reason_of(error))
+    return None

@@ -4,9 +4,10 @@ from typing import Final
 
 import structlog
 
+from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
 from chassis.metrics import Metrics
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
 
 _log = structlog.get_logger(__name__)
 _INTERVAL_SECONDS: Final = 5.0
@@ -27,7 +28,8 @@ class WaitingGauge(LoopBase):
         while not self.stopping:
             self.beat()
             try:
-                self._metrics.set("needs_setup", await self._store.pool.fetchval(_WAITING))
-            except UNAVAILABLE as error:
-                _log.warning("waiting.store-away", reason=type(error).__name__)
+                with asking():
+                    self._metrics.set("needs_setup", await self._store.pool.fetchval(_WAITING))
+            except StoreUnavailable as error:
+                _log.warning("waiting.store-away", reason=error.reason)
             await self.pause(_INTERVAL_SECONDS)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
 Mode = Literal["status", "accept-then-cut", "slow"]
-STATUSES = (421, 451, 550)
+STATUSES = (421, 451, 530, 550)
 
 
 class BadOrderError(ValueError):

@@ -17,6 +17,7 @@ LARGEST_MAIL_BYTES = 32 * 2**20
 _REPLIES = {
     421: "421 4.3.2 closing, told to",
     451: "451 4.3.0 try again later, told to",
+    530: "530 5.7.0 log in first, told to",
     550: "550 5.1.1 no such mailbox, told to",
 }
 

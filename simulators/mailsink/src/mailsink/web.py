@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -21,6 +22,8 @@ from mailsink.store import SinkStore
 
 _HERE = Path(__file__).parent
 _PAGE_SIZE = 100
+OWN_NAMES = ["127.0.0.1", "localhost", "mailsink"]
+"""Another site could lead its own name here, and a developer's browser with it. The last one is a container's name."""
 _LARGEST_CATCH_UP = 500
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:;"
@@ -178,5 +181,8 @@ def build_app(store: SinkStore, orders: Orders, announcements: Announcements) ->
             Route("/control/misbehave", pages.misbehave, methods=["GET", "POST", "DELETE"]),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
-        middleware=[Middleware(_SecureHeaders)],
+        middleware=[
+            Middleware(_SecureHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=OWN_NAMES, www_redirect=False),
+        ],
     )

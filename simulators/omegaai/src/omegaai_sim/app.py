@@ -8,6 +8,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -27,6 +28,8 @@ from omegaai_sim.store import Store
 from omegaai_sim.web import SecureHeaders
 
 STATIC = Path(__file__).with_name("static")
+OWN_NAMES = ["127.0.0.1", "localhost", "omegaai"]
+"""Another site could lead its own name here, and a developer's browser with it. The last one is a container's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +101,8 @@ def build(services: Services) -> Starlette:
             *staff_pages.routes(services),
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
         ],
-        middleware=[Middleware(SecureHeaders)],
+        middleware=[
+            Middleware(SecureHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=OWN_NAMES, www_redirect=False),
+        ],
     )

@@ -9,6 +9,7 @@ from contextlib import suppress
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from omegaai_sim import strangers
 from omegaai_sim.fhir.outcome import Refused
 from omegaai_sim.misbehave import Misbehaviour
 from omegaai_sim.settings import CLIENT_ID, CLIENT_SECRET
@@ -44,6 +45,10 @@ class Tokens:
 async def issue_token(request: Request, tokens: Tokens, misbehaviour: Misbehaviour) -> Response:
     """``POST /auth/oauth2/v2.0/token``."""
     fault = misbehaviour.take("token")
+    if fault is not None and fault.mode == "refuse":
+        return JSONResponse({"error": "invalid_client", "error_description": "the client secret has expired"}, 401)
+    if fault is not None and fault.mode in strangers.MODES:
+        return strangers.answer(fault.mode)
     if fault is not None:
         return JSONResponse({"error": "temporarily_unavailable"}, fault.status)
     form = await request.form()

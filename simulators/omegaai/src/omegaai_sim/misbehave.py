@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 MODES: Final[Mapping[str, frozenset[str]]] = {
-    "fhir": frozenset({"status", "slow", "accept-then-timeout", "cut"}),
-    "token": frozenset({"status"}),
+    "fhir": frozenset({"status", "slow", "accept-then-timeout", "cut", "redirect", "page", "endless"}),
+    "token": frozenset({"status", "refuse", "redirect", "page", "endless"}),
     "feed": frozenset({"drop", "duplicate", "reorder", "cut"}),
 }
 

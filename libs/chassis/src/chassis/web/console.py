@@ -6,19 +6,20 @@ It shows opaque ids, kinds, states and reasons, never a message's content: that 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlencode
 from uuid import UUID
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from chassis import dead_letters, deliveries, hl7_inbound, parking
+from chassis import dead_letters, deliveries, hl7_inbound, missed, parking
 from chassis.errors import StoreUnavailable
-from chassis.store import UNAVAILABLE, Store
+from chassis.store import Store, asking
+from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Page, changes, templates
+from chassis.web.notice import Notice, back, notice
 
 ROWS: Final = 50
 JOURNAL_ROWS: Final = 100
@@ -88,8 +89,9 @@ class Console:
         journal = [Route("/console/hl7", self._journal), Route("/console/hl7/events", self._journal_events)]
         acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
         static = Mount("/console/static", StaticFiles(directory=STATIC))
+        dead = DeliveriesPage(self.store, self._templates, self.destinations).routes()
         own = [Route("/console", show), Route("/console/events", events)]
-        return [*own, *(journal if self.replay_hl7 is not None else ()), *acts, static]
+        return [*own, *dead, *(journal if self.replay_hl7 is not None else ()), *acts, static]
 
     async def _journal(self, request: Request) -> Response:
         """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
@@ -116,9 +118,11 @@ class Console:
 
     async def _render(self, query: Mapping[str, str], health: Health, stalled_seconds: float) -> str:
         try:
-            found = await self._found()
-        except UNAVAILABLE:
-            found = None  # the tile of the store says so
+            with asking():
+                found = await self._found()
+                told = await notice(self.store.pool, query)
+        except StoreUnavailable:
+            found, told = None, Notice()  # the tile of the store says so
         page: str = self._templates.get_template("console.html").render(
             title="Console",
             here="/console",
@@ -129,8 +133,8 @@ class Console:
             found=found,
             hears_hl7=self.replay_hl7 is not None,
             most=MOST_COUNTED,
-            said=query.get("said", ""),
-            refused=query.get("refused", ""),
+            said=told.said,
+            refused=told.refused,
         )
         return page
 
@@ -145,26 +149,36 @@ class Console:
             "troubled": await fetch(_TROUBLED, ROWS),
             "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
             "parked": await parking.list_parked(self.store, limit=ROWS),
+            "missed": [
+                {**row, "where": missed.place_of(row), "why": missed.words_of(row)}
+                for row in await missed.list_missed(self.store, limit=ROWS)
+            ],
             "needs_setup": waiting,
             "audit": await fetch(_AUDIT),
         }
 
+    def store_away(self, request: Request, away: StoreUnavailable) -> Response:
+        """The page in place of one that the store does not give now, or of an act's answer."""
+        page = self._templates.get_template("store_away.html").render(
+            title="Not now", here=None, reason=away.reason, acts=request.method == "POST"
+        )
+        return HTMLResponse(page, 503, headers={"Retry-After": "5"})
+
     def _acts(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
-        def on(act: Callable[..., Awaitable[bool]], what: str, done: str) -> Callable[[Request], Awaitable[Response]]:
+        def on(act: Callable[..., Awaitable[bool]], action: str) -> Callable[[Request], Awaitable[Response]]:
             async def run(request: Request) -> Response:
                 identifier: UUID = request.path_params["id"]
                 is_done = await act(self.store, identifier, actor=actor_of(request))
-                return _back(
-                    f"{what} {identifier} {done}." if is_done else None, f"There is no open {what} {identifier}."
-                )
+                return back(action if is_done else None, action.partition(".")[0], identifier)
 
             return run
 
         return {
-            "deliveries/{id:uuid}/retry": on(deliveries.retry_delivery, "delivery", "is sent now"),
-            "deliveries/{id:uuid}/drop": on(deliveries.drop_delivery, "delivery", "is given up"),
-            "dead-letters/{id:uuid}/replay": on(dead_letters.replay_dead_letter, "dead letter", "is handled again"),
-            "dead-letters/{id:uuid}/drop": on(dead_letters.drop_dead_letter, "dead letter", "is given up"),
+            "deliveries/{id:uuid}/retry": on(deliveries.retry_delivery, "delivery.retry"),
+            "deliveries/{id:uuid}/drop": on(deliveries.drop_delivery, "delivery.drop"),
+            "dead-letters/{id:uuid}/replay": on(dead_letters.replay_dead_letter, "dead-letter.replay"),
+            "dead-letters/{id:uuid}/drop": on(dead_letters.drop_dead_letter, "dead-letter.drop"),
+            "missed/{id:uuid}/acknowledge": on(missed.acknowledge_one, "missed.acknowledge"),
             "parked/{consumer}/{id:uuid}/release": self._release,
             "needs-setup/{id:uuid}/replay": self._replay,
         }
@@ -172,24 +186,16 @@ class Console:
     async def _release(self, request: Request) -> Response:
         consumer, key = request.path_params["consumer"], request.path_params["id"]
         is_done = await parking.release(self.store, consumer, key, actor=actor_of(request))
-        return _back(f"Key {key} is tried now." if is_done else None, f"Key {key} is not parked.")
+        return back("parked.release" if is_done else None, "parked", key)
 
     async def _replay(self, request: Request) -> Response:
         identifier: UUID = request.path_params["id"]
         if self.replay_hl7 is None:
-            return _back(None, "This service hears no HL7.")
+            return back(None, "hears-no-hl7", identifier)
         try:
-            words = await self.replay_hl7(identifier, actor_of(request))
+            await self.replay_hl7(identifier, actor_of(request))
         except KeyError:
-            return _back(None, f"Message {identifier} does not wait.")
-        except StoreUnavailable as error:
-            return _back(None, str(error))
-        return _back(
-            None if words.startswith("failed") else f"Message {identifier}: {words}.", f"{identifier}: {words}."
-        )
-
-
-def _back(said: str | None, refused: str) -> Response:
-    """To the console, which says what came of it; a reload does not act again."""
-    words = {"said": said} if said is not None else {"refused": refused}
-    return RedirectResponse(f"/console?{urlencode(words)}", 303)
+            return back(None, "hl7", identifier)
+        except StoreUnavailable:
+            return back(None, "store-away", identifier)
+        return back("hl7.replay", "hl7", identifier)

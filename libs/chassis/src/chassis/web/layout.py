@@ -10,6 +10,9 @@ from zoneinfo import ZoneInfo
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import StreamingResponse
 
+from chassis.errors import StoreUnavailable
+from chassis.store import asking
+
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
 _LOOK_SECONDS: Final = 1.0
@@ -46,17 +49,27 @@ def at(moment: datetime | None, zone: str | None = None) -> str:
 
 
 def changes(look: Callable[[], Awaitable[Hashable]]) -> StreamingResponse:
-    """Sends ``changed`` whenever what ``look`` returns is another than before; it is asked once a second."""
+    """Sends ``changed`` whenever what ``look`` returns is another than before; it is asked once a second.
+
+    While the store is away nothing is sent: the page stays as it is, and is told once there is something new.
+    """
     return StreamingResponse(_changes(look), media_type="text/event-stream")
 
 
 async def _changes(look: Callable[[], Awaitable[Hashable]]) -> AsyncIterator[str]:
-    told = await look()
+    async def seen(before: Hashable) -> Hashable:
+        try:
+            with asking():
+                return await look()
+        except StoreUnavailable:
+            return before
+
+    told = await seen(None)
     quiet = 0
     yield "retry: 1000\n\n"
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        now = await look()
+        now = await seen(told)
         quiet += 1
         if now != told:
             told, quiet = now, 0

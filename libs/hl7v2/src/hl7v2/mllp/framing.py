@@ -23,10 +23,18 @@ _HEAD_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Oversized:
-    """A frame above the limit, dropped while it came: its first bytes (to answer its MSH) and its size in bytes."""
+    """A frame that was dropped while it came: its first bytes (to answer its MSH) and its size in bytes.
+
+    It was above the limit, or ``FrameReader.drop`` let it go for want of memory: its size tells which.
+    """
 
     head: bytes
     size: int
+
+    @classmethod
+    def of(cls, content: bytes) -> "Oversized":
+        """What is kept of a whole frame that is dropped."""
+        return cls(content[:_HEAD_BYTES], len(content))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,16 @@ class FrameReader:
     def discarded_bytes(self) -> int:
         """How much of an oversized frame was dropped so far; 0 when none is coming in."""
         return self._oversized_size if self._oversized_head is not None else 0
+
+    @property
+    def is_in_frame(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._in_frame
+
+    def drop(self) -> None:
+        """Let go of the unfinished frame, now and as the rest of it comes; at its end it is an ``Oversized``."""
+        if self._in_frame and self._oversized_head is None:
+            self._let_go()
 
     @property
     def ends_in_bare_fs(self) -> bool:
@@ -129,7 +147,7 @@ class FrameReader:
         if not content:
             self.junk_bytes += len(START) + len(END)
             return
-        pieces.append(content if len(content) <= self._max else Oversized(content[:_HEAD_BYTES], len(content)))
+        pieces.append(content if len(content) <= self._max else Oversized.of(content))
 
     def _restarted(self, content: bytes, pieces: list[Piece]) -> bytes:
         """The last message of a frame in which one began before the one before it had ended."""
@@ -154,6 +172,11 @@ class FrameReader:
             self.junk_bytes += len(self._buffer) - len(kept)
             self._buffer = kept
         elif len(self._buffer) > self._max + 1:  # one for the FS of the end
-            self._oversized_head = bytes(self._buffer[:_HEAD_BYTES])
-            self._oversized_size = len(self._buffer) - 1
-            self._buffer = self._buffer[-1:]
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._oversized_head = bytes(self._buffer[:_HEAD_BYTES])
+        self._oversized_size = max(0, len(self._buffer) - 1)
+        # The last byte stays: it may be the FS of the end.
+        self._buffer = self._buffer[-1:]
+        self._searched = 0

@@ -1,4 +1,9 @@
-"""An MLLP server. The frames of one connection are handled in order; connections do not wait for each other."""
+"""An MLLP server. The frames of one connection are handled in order; connections do not wait for each other.
+
+What it holds is bounded over all connections: frames that come in, wait, or are being handled share one budget of
+bytes. What would go above it is dropped as it comes and answered AE, so that its sender comes again; ordinary messages
+have a share of the budget to themselves.
+"""
 
 import asyncio
 import ssl as tls
@@ -8,15 +13,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Self, TypeAlias, cast
 
-from hl7v2.ack import build_ack
+from hl7v2.ack import AckCode, build_ack
 from hl7v2.errors import AckError, Hl7Error
 from hl7v2.message import Message
+from hl7v2.mllp.budget import DEFAULT_MAX_BYTES_IN_FLIGHT, FREE_BYTES, Budget
 from hl7v2.mllp.framing import DEFAULT_MAX_FRAME_BYTES, FrameReader, Oversized, Piece, Unfinished, frame
 from hl7v2.mllp.sockets import keep_alive
 
 _MAX_WAITING_FRAMES: Final = 64
 _MAX_JUNK_BYTES: Final = 2**20
 _BARE_FS_GRACE_SECONDS: Final = 0.25
+_TOO_LARGE: Final = AckError("104", text="the message is larger than the receiver's limit")
+_BUSY: Final = AckError("207", text="the receiver has no room for a message of this size now: send it again later")
+_SWEEP_SECONDS: Final = 1.0
+_SLOWEST_BYTES_PER_SECOND: Final = 64 * 2**10
+"""A frame gets one second more for so many bytes that have come."""
 
 EventName: TypeAlias = Literal[
     "connected",
@@ -25,6 +36,9 @@ EventName: TypeAlias = Literal[
     "junk",  # bytes outside frames; closed after 1 MiB of them without a frame
     "frame-unfinished",  # a frame never ended, the next began; it was not acknowledged
     "frame-too-large",  # refused with AR
+    "frame-too-slow",  # closed: the frame did not end in time
+    "busy",  # refused with AE: the connections hold as many bytes as they may
+    "connection-refused",  # closed at once: there are as many as there may be
     "handler-failed",  # closed without an acknowledgement, so that the sender repeats
     "answer-not-taken",  # closed: the partner did not read its answers
 ]
@@ -61,6 +75,7 @@ class Server:
         self._settings = settings
         self._connections: set[_Connection] = set()
         self._listener: asyncio.Server | None = None
+        self._sweep: asyncio.TimerHandle | None = None
         self._count = 0
 
     async def __aenter__(self) -> Self:
@@ -81,6 +96,11 @@ class Server:
         """How many connections stand."""
         return len(self._connections)
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """How many bytes all connections hold: frames that come in, wait, or are being handled."""
+        return self._settings.budget.used_bytes
+
     async def close(self, drain_seconds: float = 30) -> None:
         """Stop listening and reading, answer every frame that has arrived whole, then close the connections.
 
@@ -88,6 +108,8 @@ class Server:
         """
         if self._listener is not None:
             self._listener.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
         drains = [asyncio.ensure_future(connection.drain()) for connection in self._connections]
         if drains:
             await asyncio.wait(drains, timeout=drain_seconds)
@@ -100,6 +122,13 @@ class Server:
         self._listener = await loop.create_server(
             lambda: self._connect(loop), host, port, ssl=ssl, backlog=1024, reuse_address=True
         )
+        self._look_for_slow_frames(loop)
+
+    def _look_for_slow_frames(self, loop: asyncio.AbstractEventLoop) -> None:
+        for connection in self._connections:
+            connection.check_pace()
+        pause = min(_SWEEP_SECONDS, self._settings.frame_timeout_seconds / 4)
+        self._sweep = loop.call_later(pause, self._look_for_slow_frames, loop)
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> "_Connection":
         self._count += 1
@@ -114,14 +143,31 @@ async def start_server(
     ssl: tls.SSLContext | None = None,
     max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
     idle_timeout_seconds: float = 300,
+    frame_timeout_seconds: float = 60,
+    max_connections: int = 2500,
+    max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT,
+    cost_bytes: Callable[[bytes], int] = len,
     on_event: OnEvent | None = None,
 ) -> Server:
     """Listen for MLLP. ``handler`` gets each frame's content and gives the content to answer with, or None for nothing.
 
     A handler that raises closes its connection without an answer: only the handler may acknowledge. A frame above
-    ``max_frame_bytes`` never gets to it and is answered with AR. ``on_event`` must not raise.
+    ``max_frame_bytes`` never gets to it and is answered with AR; one for which ``max_bytes_in_flight`` has no room is
+    answered with AE. ``cost_bytes`` says what a frame that waits or is handled takes of these. A frame that has begun
+    must end within ``frame_timeout_seconds`` and a second for each 64 KiB of it. ``on_event`` must not raise.
     """
-    server = Server(_Settings(handler, max_frame_bytes, idle_timeout_seconds, on_event or _ignore))
+    server = Server(
+        _Settings(
+            handler,
+            max_frame_bytes,
+            idle_timeout_seconds,
+            frame_timeout_seconds,
+            max_connections,
+            Budget(max_bytes_in_flight),
+            cost_bytes,
+            on_event or _ignore,
+        )
+    )
     await server.listen(host, port, ssl)
     return server
 
@@ -135,6 +181,10 @@ class _Settings:
     handler: Handler
     max_frame_bytes: int
     idle_timeout_seconds: float
+    frame_timeout_seconds: float
+    max_connections: int
+    budget: Budget
+    cost_bytes: Callable[[bytes], int]
     on_event: OnEvent
 
 
@@ -147,14 +197,20 @@ class _Connection(asyncio.Protocol):
         self._connections = connections
         self._number = number
         self._reader = FrameReader(settings.max_frame_bytes)
-        self._waiting: deque[Piece] = deque()
+        self._budget = settings.budget
+        self._waiting: deque[tuple[Piece, int]] = deque()
+        """Each with what it takes of the budget, until it was handled."""
         self._waiting_bytes = 0
+        self._held_bytes = 0
+        """What the budget counts of this connection."""
+        self._frame_began_at: float | None = None
         self._wake: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
         self._writable: asyncio.Future[None] | None = None
         self._last_activity = loop.time()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._is_ending = False
+        self._is_over = False
         self._is_paused = False
         self._is_busy = False
         self._junk_bytes = 0
@@ -166,15 +222,22 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked by isinstance: uvloop has transports of its own.
         self._transport = cast("asyncio.Transport", transport)
-        keep_alive(transport)
         name = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(str(name[0]), int(name[1]), self._number, _common_name(self._transport))
+        if len(self._connections) >= self._settings.max_connections:
+            self._transport.set_protocol(asyncio.Protocol())
+            self._transport.abort()
+            self._report("connection-refused")
+            return
+        keep_alive(transport)
         self._connections.add(self)
         self._task = self._loop.create_task(self._work())
         self._timers["idle"] = self._loop.call_later(self._settings.idle_timeout_seconds, self._check_idle)
         self._report("connected")
 
     def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            return
         self._last_activity = self._loop.time()
         if grace := self._timers.pop("grace", None):
             grace.cancel()
@@ -188,6 +251,12 @@ class _Connection(asyncio.Protocol):
             self._enqueue(pieces)
         elif self._junk_bytes - self._junk_bytes_before > _MAX_JUNK_BYTES:
             self._transport.abort()
+        if not reader.is_in_frame:
+            self._frame_began_at = None
+        else:
+            if pieces or self._frame_began_at is None:
+                self._frame_began_at = self._last_activity
+            self._hold()
         if reader.ends_in_bare_fs:
             self._timers["grace"] = self._loop.call_later(
                 _BARE_FS_GRACE_SECONDS, lambda: self._enqueue(self._reader.flush_bare_fs())
@@ -198,6 +267,8 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the connection for the answers of what has arrived."""
+        if self._is_over:
+            return False
         self._enqueue(self._reader.flush_bare_fs())
         self._end()
         return self._transport.get_extra_info("ssl_object") is None
@@ -206,6 +277,9 @@ class _Connection(asyncio.Protocol):
         for timer in self._timers.values():
             timer.cancel()
         # What has arrived whole is still handled: not every sender waits for its answer.
+        self._reader = FrameReader(self._settings.max_frame_bytes)
+        self._frame_began_at = None
+        self._count_held()
         self._end()
         self.resume_writing()
         self._lost.set_result(None)
@@ -233,23 +307,35 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
         self._task.cancel()
 
+    def check_pace(self) -> None:
+        """Close when the frame that has begun takes too long."""
+        if self._frame_began_at is None or self._is_paused:
+            return
+        size = self._reader.buffered_bytes + self._reader.discarded_bytes
+        allowed = self._settings.frame_timeout_seconds + size / _SLOWEST_BYTES_PER_SECOND
+        if self._loop.time() - self._frame_began_at > allowed:
+            self._report("frame-too-slow", size=size)
+            self._transport.abort()
+
     # The work itself.
 
     async def _work(self) -> None:
         try:
             while await self._has_next():
-                piece = self._waiting.popleft()
+                piece, cost = self._waiting.popleft()
                 self._is_busy = True
                 is_going_on = await self._handle(piece)
+                del piece
                 self._is_busy = False
                 self._last_activity = self._loop.time()
                 if not is_going_on:
                     break
-                self._resume_reading(piece)
+                self._resume_reading(cost)
         except asyncio.CancelledError:
             pass
         finally:
             self._is_busy = False
+            self._let_go_of_all()
             self._transport.close()
             self._connections.discard(self)
 
@@ -267,8 +353,9 @@ class _Connection(asyncio.Protocol):
             self._report("frame-unfinished", size=piece.size)
             return True
         if isinstance(piece, Oversized):
-            self._report("frame-too-large", size=piece.size)
-            answer = frame(_refusal(piece))
+            is_too_large = piece.size > self._settings.max_frame_bytes
+            self._report("frame-too-large" if is_too_large else "busy", size=piece.size)
+            answer = frame(_refusal(piece, is_final=is_too_large))
         else:
             try:
                 content = await self._settings.handler(piece, self._peer)
@@ -293,9 +380,17 @@ class _Connection(asyncio.Protocol):
         return True
 
     def _enqueue(self, pieces: list[Piece]) -> None:
+        of_others = self._budget.used_bytes - self._held_bytes
         for piece in pieces:
-            self._waiting.append(piece)
-            self._waiting_bytes += _size(piece)
+            cost = 0
+            if isinstance(piece, bytes):
+                cost = self._settings.cost_bytes(piece)
+                would_hold = self._waiting_bytes + cost
+                if would_hold > FREE_BYTES and of_others + would_hold > self._budget.limit_for(cost):
+                    piece, cost = Oversized.of(piece), 0  # noqa: PLW2901  # takes its place in the order of answers
+            self._waiting.append((piece, cost))
+            self._waiting_bytes += cost
+        self._count_held()
         if not self._is_paused and (
             len(self._waiting) > _MAX_WAITING_FRAMES or self._waiting_bytes > self._settings.max_frame_bytes
         ):
@@ -303,12 +398,36 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self._wake_up()
 
-    def _resume_reading(self, done: Piece) -> None:
-        self._waiting_bytes -= _size(done)
+    def _hold(self) -> None:
+        """Count the unfinished frame; drop it when there is no room for it."""
+        self._count_held()
+        size = self._reader.buffered_bytes
+        if self._held_bytes > FREE_BYTES and self._budget.used_bytes > self._budget.limit_for(size):
+            self._reader.drop()
+            self._count_held()
+
+    def _let_go_of_all(self) -> None:
+        """Nothing is handled any more, and what may still come until the connection is lost is not kept."""
+        self._is_over = True
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._reader = FrameReader(self._settings.max_frame_bytes)
+        self._count_held()
+
+    def _count_held(self) -> None:
+        held = self._waiting_bytes + self._reader.buffered_bytes
+        self._budget.used_bytes += held - self._held_bytes
+        self._held_bytes = held
+
+    def _resume_reading(self, done_bytes: int) -> None:
+        self._waiting_bytes -= done_bytes
+        self._count_held()
         if not self._is_paused or self._is_ending:
             return
         if len(self._waiting) <= _MAX_WAITING_FRAMES // 2 and self._waiting_bytes <= self._settings.max_frame_bytes:
             self._is_paused = False
+            if self._frame_began_at is not None:
+                self._frame_began_at = self._loop.time()
             self._transport.resume_reading()
 
     def _end(self) -> None:
@@ -332,19 +451,16 @@ class _Connection(asyncio.Protocol):
         self._settings.on_event(Event(name, self._peer, size, error))
 
 
-def _size(piece: Piece) -> int:
-    return len(piece) if isinstance(piece, bytes) else 0
-
-
-def _refusal(oversized: Oversized) -> bytes:
-    """AR for a frame above the limit, addressed by what came of its MSH."""
+def _refusal(oversized: Oversized, *, is_final: bool) -> bytes:
+    """AR for a frame above the limit, AE for one that may come again; addressed by what came of its MSH."""
     header = oversized.head.replace(b"\n", b"\r").split(b"\r", 1)[0]
     try:
         request: Message | None = Message.parse(header, require_header=False)
     except Hl7Error:
         request = None
-    error = AckError("104", text="the message is larger than the receiver's limit")
-    return build_ack(request, "AR", control_id=uuid.uuid4().hex[:20], text=error.text, errors=[error]).to_bytes()
+    code: AckCode = "AR" if is_final else "AE"
+    error = _TOO_LARGE if is_final else _BUSY
+    return build_ack(request, code, control_id=uuid.uuid4().hex[:20], text=error.text, errors=[error]).to_bytes()
 
 
 def _common_name(transport: asyncio.Transport) -> str | None:

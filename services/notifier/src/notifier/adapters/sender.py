@@ -5,8 +5,10 @@ What stays counted is a try that may have arrived, also when the process was kil
 those the mail is not tried again: at most two copies, and the history says so.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+import asyncio
+import itertools
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol, cast
 from uuid import UUID
 
@@ -14,9 +16,11 @@ import asyncpg
 import structlog
 
 from chassis import failpoints
+from chassis.backoff import pause_seconds
+from chassis.clock import Span
 from chassis.deliveries import Delivery, Receipt, Taken
-from chassis.errors import Permanent, Transient
-from chassis.store import UNAVAILABLE, Store, no_answer
+from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
+from chassis.store import Store, asking
 from chassis.transaction import Transaction
 from notifier.adapters.letters import Letter, LetterWriter
 from notifier.adapters.smtp import Unanswered
@@ -29,19 +33,28 @@ from notifier.store.repositories import AppointmentRepository, appointment_of_ro
 
 DESTINATION = "smtp"
 LARGEST_NUMBER_OF_HANDOVERS = 2
+TRIES_TO_NOTE = 6
 UNCONFIRMED = "the mail server did not answer; the mail may have arrived once, twice or not at all"
 
+UNCERTAIN = "by one the appointment's time is over, by the other it is not"
 TWICE = "an earlier try had no answer; the mail may have arrived twice"
 
+_COLUMNS = f"""
+n.notification_id, n.appointment_id, n.patient_id, n.template, n.revision, n.state, n.reason,
+n.unanswered_handovers, r.patient_id, r.revision, r.given_name, r.email, r.language,
+{", ".join(f"a.{column.strip()}" for column in AppointmentRepository.COLUMNS.split(","))}
+"""
+_JOINED = "n JOIN appointments a USING (appointment_id) JOIN recipients r ON r.patient_id = n.patient_id"
 _BEGIN_HANDOVER = f"""
 WITH begun AS (
     UPDATE notifications SET unanswered_handovers = unanswered_handovers + 1
     WHERE notification_id = $1 AND state IN ('queued', 'undeliverable') RETURNING *
 )
-SELECT n.notification_id, n.appointment_id, n.patient_id, n.template, n.revision, n.state, n.reason,
-       n.unanswered_handovers, r.patient_id, r.revision, r.given_name, r.email, r.language,
-       {", ".join(f"a.{column.strip()}" for column in AppointmentRepository.COLUMNS.split(","))}
-FROM begun n JOIN appointments a USING (appointment_id) JOIN recipients r ON r.patient_id = n.patient_id
+SELECT {_COLUMNS} FROM begun {_JOINED}
+"""  # noqa: S608 constants only
+_LOOK = f"""
+SELECT {_COLUMNS} FROM notifications {_JOINED}
+WHERE n.notification_id = $1 AND n.state IN ('queued', 'undeliverable')
 """  # noqa: S608 constants only
 _TAKE_BACK_HANDOVER = """
 UPDATE notifications SET unanswered_handovers = unanswered_handovers - 1
@@ -67,8 +80,11 @@ class Gateway(Protocol):
     async def hand_over(self, content: bytes, to: str) -> str: ...
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+class Times(Protocol):
+    """Says what time it is, and between which times it is for certain."""
+
+    def now(self) -> datetime: ...
+    def span(self) -> Span: ...
 
 
 class NotificationSender:
@@ -81,21 +97,24 @@ class NotificationSender:
         writer: LetterWriter,
         meters: MailMeters,
         *,
-        now: Callable[[], datetime] = _now,
+        clock: Times,
     ) -> None:
         self._store = store
         self._gateway = gateway
         self._writer = writer
         self._meters = meters
-        self._now = now
+        self._clock = clock
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Idempotent by the notification's state, and for the mail server by the Message-ID."""
-        row = await self._begin(delivery.id)
+        span = self._clock.span()
+        if span.width:
+            await self._check_is_certain(delivery.id, span)
+        row = await self._fetch(_BEGIN_HANDOVER, delivery.id)
         if row is None:
             return Receipt({"outcome": "settled before"})
         notification, handovers, recipient, appointment = _read(row)
-        if reason := planning.why_not_now(notification, appointment, self._now()):
+        if reason := planning.why_not_now(notification, appointment, span.earliest):
             return Receipt({"outcome": "superseded", "reason": reason})
         if handovers > LARGEST_NUMBER_OF_HANDOVERS:
             log.warning("notification.unconfirmed", notification_id=str(delivery.id), handovers=handovers - 1)
@@ -115,7 +134,7 @@ class NotificationSender:
                 appointment=appointment,
                 idempotency_key=delivery.idempotency_key,
             ),
-            self._now(),
+            self._clock.now(),
         )
         failpoints.hit("smtp.after-count-before-hand-over")
         try:
@@ -137,18 +156,39 @@ class NotificationSender:
         doubt = {"reason": TWICE} if handovers > 1 else {}
         return Receipt({"outcome": "sent", "reply": reply, **doubt})
 
-    async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
-        try:
-            return await self._store.pool.fetchrow(_BEGIN_HANDOVER, notification_id)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
+    async def _check_is_certain(self, notification_id: UUID, span: Span) -> None:
+        """Raises ``Withheld`` where it depends on which of our clocks is right whether the mail may go.
+
+        Before the hand-over is counted: what is withheld for long must not look like a mail that may have arrived.
+        """
+        row = await self._fetch(_LOOK, notification_id)
+        if row is None:
+            return
+        notification, _, _, appointment = _read(row)
+        first, last = (planning.why_not_now(notification, appointment, at) for at in (span.earliest, span.latest))
+        if first is None and last is not None:
+            reason = f"our clocks differ by {span.width.total_seconds():.0f} s: {UNCERTAIN}"
+            log.warning("notification.withheld", notification_id=str(notification_id), reason=reason)
+            raise Withheld(reason)
+
+    async def _fetch(self, statement: str, notification_id: UUID) -> asyncpg.Record | None:
+        with asking():
+            return await self._store.pool.fetchrow(statement, notification_id)
 
     async def _note(self, statement: str, *arguments: object) -> None:
-        """What came of a try. Where the store does not take it the try stays counted, which errs on the safe side."""
-        try:
-            await self._store.pool.execute(statement, *arguments)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
+        """What came of a try. Where the store does not take it for long the try stays counted, which errs on the safe
+        side: it may have arrived.
+        """
+        for number in itertools.count(1):
+            try:
+                with asking():
+                    await self._store.pool.execute(statement, *arguments)
+            except StoreUnavailable:
+                if number == TRIES_TO_NOTE:
+                    raise
+                await asyncio.sleep(pause_seconds(number, first_seconds=0.05, longest_seconds=1))
+            else:
+                return
 
     async def settled(self, tx: Transaction, all_taken: Sequence[Taken]) -> None:
         """In the transaction that marks the deliveries: a notification's state and its delivery's agree."""

@@ -7,19 +7,32 @@ it; every other failure is known to have left no mail behind.
 
 import asyncio
 import re
+import socket
 import ssl
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 import aiosmtplib
 
-from chassis.errors import Permanent, Transient
+from chassis.errors import AccessRefused, Permanent, Transient
+from chassis.redaction import blotted
 
-_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
+_ADDRESS = re.compile(r"<?+(?<![^\s<>@])[^\s<>@]++@[^\s<>@]++>?+")
 _LONGEST_REPLY = 200
-_SET_UP_RETRY_SECONDS = 30.0
+_TLS = "smtp.host, smtp.port, smtp.tls, or the server's certificate"
+_LOGIN = "smtp.username, smtp.password"
+_SENDER = "smtp.sender, and what the mail server lets it send"
+_RELAY = "what the mail server relays for smtp.host's client, smtp.username, smtp.sender"
+_LOGIN_CODES = frozenset({530, 534, 535, 538})
+"""RFC 4954 §6: it wants a login, another or over TLS."""
+_STATUS = re.compile(r"#?\b5\.(\d{1,3})\.(\d{1,3})\b")
+_OURS = re.compile(r"relay|sender|authenticat|client host|spf|dkim|dmarc", re.IGNORECASE)
+_RECIPIENTS = re.compile(r"recipient address rejected|user unknown|mailbox", re.IGNORECASE)
+_OF_SENDER = frozenset({7, 8})
+"""RFC 3463 §3.2: X.1.7 and X.1.8 are about the sender's address, all others of X.1 about the recipient's."""
 
 
 class Unanswered(Transient):
@@ -30,8 +43,8 @@ class Unanswered(Transient):
 class MailServer:
     """``tls``: none, starttls (refuses to go on without), or tls from the first byte. Times are in seconds.
 
-    ``timeout_seconds`` holds for each answer, ``envelope_seconds`` for everything before the mail's content: together
-    they bound a hand-over, so that the lease of a delivery can outlast it.
+    ``timeout_seconds`` holds for the mail's content with its answers, ``envelope_seconds`` for everything before:
+    together they bound a hand-over, so that the lease of a delivery can outlast it. aiosmtplib ends a reply at 32 KiB.
     """
 
     host: str
@@ -48,7 +61,7 @@ class MailServer:
 
 def without_addresses(reply: str) -> str:
     """A server's reply as it may stand in logs and lists: one line, without anyone's address."""
-    return _ADDRESS.sub("[address]", " ".join(reply.split()))[:_LONGEST_REPLY]
+    return blotted(" ".join(reply.split()), [_ADDRESS], longest=_LONGEST_REPLY - 1, blot="[address]")
 
 
 class SmtpGateway:
@@ -68,13 +81,15 @@ class SmtpGateway:
     async def hand_over(self, content: bytes, to: str) -> str:
         """Returns the server's reply to the mail, without addresses.
 
-        Raises Permanent with the server's answer for 5xx, Transient for 4xx and for everything that failed before the
-        mail was on its way, Unanswered when it was and no reply came.
+        Raises Permanent with the server's answer where it refuses this mail or this recipient, AccessRefused where it
+        refuses us (login, sender, relaying), Transient for 4xx and for everything that failed before the mail was on
+        its way, Unanswered when it was and no reply came.
         """
         connection = await self._ready_for_data(to)
         try:
             try:
-                reply = await connection.data(content)
+                async with asyncio.timeout(self._server.timeout_seconds):
+                    reply = await connection.data(content)
             except aiosmtplib.SMTPDataError as error:
                 await self._put_back_or_close(connection, error.code)
                 _refused(error.code, error.message, "DATA")
@@ -127,6 +142,9 @@ class SmtpGateway:
         try:
             await connection.mail(self._server.sender)
             await connection.rcpt(to)
+        except aiosmtplib.SMTPHeloError as error:
+            connection.close()
+            raise _no_connection(error) from error
         except aiosmtplib.SMTPResponseException as error:
             await self._put_back_or_close(connection, error.code)
             _refused(
@@ -158,18 +176,9 @@ class SmtpGateway:
         )
         try:
             await connection.connect()
-        except aiosmtplib.SMTPAuthenticationError as error:
-            connection.close()
-            # Not this mail's fault: it waits until the set-up is right, like all the others.
-            raise Transient(
-                f"the mail server refuses the login ({error.code}): smtp.username, smtp.password",
-                retry_after_seconds=_SET_UP_RETRY_SECONDS,
-            ) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             connection.close()
-            raise Transient(
-                f"no connection to the mail server ({type(error).__name__}): smtp.host, smtp.port, smtp.tls"
-            ) from error
+            raise _no_connection(error) from error
         except BaseException:
             connection.close()
             raise
@@ -188,8 +197,11 @@ class SmtpGateway:
             self._free.append((connection, time.monotonic()))
 
     async def _put_back_or_close(self, connection: aiosmtplib.SMTP, code: int) -> None:
-        """After a refusal the connection is good again once RSET is answered; after 421 the server closes it."""
-        if code != 421:
+        """After a refusal the connection is good again once RSET is answered; after 421 the server closes it.
+
+        After what was no reply at all nobody can tell what the next one answers.
+        """
+        if 400 <= code < 600 and code != 421:
             with suppress(aiosmtplib.SMTPException, OSError):
                 await connection.rset(timeout=5)
                 self._put_back(connection)
@@ -197,8 +209,69 @@ class SmtpGateway:
         connection.close()
 
 
+def _no_connection(error: Exception) -> Transient:
+    """Nothing that fails before a mail is named is that mail's fault: it waits, like all the others."""
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return AccessRefused("the mail server's certificate is not to be trusted", setting=_TLS)
+            case ssl.SSLError():
+                return AccessRefused("no TLS can be agreed on with the mail server", setting=_TLS)
+            case socket.gaierror():
+                return Transient("the mail server's name is not known (smtp.host)")
+    where = "smtp.host, smtp.port, smtp.tls"
+    match error:
+        case aiosmtplib.SMTPAuthenticationError() if error.code >= 500:
+            found: Transient = AccessRefused(f"the mail server refuses the login ({error.code})", setting=_LOGIN)
+        case aiosmtplib.SMTPResponseException() if error.code >= 500:
+            said = f"{error.code} {without_addresses(error.message)}"
+            found = AccessRefused(f"the mail server does not talk to us: {said}", setting=where)
+        case aiosmtplib.SMTPResponseException():
+            found = Transient(f"the mail server is not ready ({error.code})")
+        case OSError():
+            found = Transient(f"no connection to the mail server ({type(error).__name__}): {where}")
+        case _:
+            # aiosmtplib says so of a server that offers no STARTTLS, no AUTH, or no method of it that we know.
+            offers = "the mail server does not offer what is set (TLS, a login)"
+            found = AccessRefused(offers, setting="smtp.tls, smtp.username, smtp.port")
+    return found
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
 def _refused(code: int, message: str, command: str) -> NoReturn:
+    """Raises what a refusal means: the reply's code, its enhanced code (RFC 3463) and the command that it answers."""
     answer = f"the mail server answered {command} with {code} {without_addresses(message)}"
-    if 500 <= code < 600:
-        raise Permanent(answer)
-    raise Transient(answer)
+    if not 500 <= code < 600:
+        raise Transient(answer)
+    status = _STATUS.search(message)
+    subject, detail = (int(status[1]), int(status[2])) if status else (0, 0)
+    if code in _LOGIN_CODES:
+        raise AccessRefused(answer, setting=_LOGIN)
+    if command == "MAIL" and not (code == 552 or subject == 3):
+        raise AccessRefused(answer, setting=_SENDER)
+    if subject == 1 and detail in _OF_SENDER:
+        raise AccessRefused(answer, setting=_SENDER)
+    if subject == 7 and _is_ours(command, detail, message):
+        raise AccessRefused(answer, setting=_RELAY)
+    if status is None and command == "RCPT" and "relay" in message.lower():
+        raise AccessRefused(answer, setting=_RELAY)
+    raise Permanent(answer)
+
+
+def _is_ours(command: str, detail: int, message: str) -> bool:
+    """Whether X.7.``detail`` (a policy) is about us, and would meet every mail.
+
+    X.7.0 and X.7.1 say no more than "not allowed": of a mail's content that is about the mail, of a recipient about us,
+    unless the words say the other.
+    """
+    if detail > 1:
+        return True
+    if command == "RCPT":
+        return _OURS.search(message) is not None or _RECIPIENTS.search(message) is None
+    return _OURS.search(message) is not None

@@ -11,6 +11,8 @@ _ADDRESS = re.compile(
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
 
+_LONGEST_ADDRESS = 320  # before its domain is turned into ASCII; what RFC 5321 allows is far less
+
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
@@ -25,7 +27,10 @@ class Recipient:
     @property
     def mail_address(self) -> str | None:
         """The address to send to, its domain in ASCII (RFC 5891); None when there is none that a mail server takes."""
-        local_part, _, domain = (self.email or "").strip().rpartition("@")
+        email = (self.email or "").strip()
+        if len(email) > _LONGEST_ADDRESS:
+            return None
+        local_part, _, domain = email.rpartition("@")
         try:
             address = f"{local_part}@{domain.encode('idna').decode('ascii')}"
         except UnicodeError:

@@ -12,7 +12,7 @@ import asyncpg
 
 import contracts
 from chassis.deliveries import Delivery
-from chassis.store import UNAVAILABLE, no_answer
+from chassis.store import asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.powerserver.sender import Shown
@@ -46,10 +46,8 @@ class StoredIds:
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         about = delivery.idempotency_key.rpartition(":")[0] + ":"
         asked = delivery.id, delivery.key, delivery.destination, about
-        try:
+        with asking():
             is_done: bool | None = await self._pool.fetchval(_IS_LATER_DONE, *asked)
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
         return None if is_done is None else "done" if is_done else "under way"
 
 
@@ -58,6 +56,17 @@ SELECT bool_or(state = 'done') FROM deliveries
 WHERE key = $2 AND destination = $3 AND starts_with(idempotency_key, $4)
   AND sequence > (SELECT sequence FROM deliveries WHERE id = $1)
   AND (state = 'done' OR (state = 'pending' AND lease_until > clock_timestamp()))"""
+
+
+async def revisions(pool: asyncpg.Pool, aggregate_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """The revisions of these patients and appointments, as far as the store knows them."""
+    rows = await pool.fetch(_REVISIONS, aggregate_ids)
+    return {row["id"]: row["revision"] for row in rows}
+
+
+_REVISIONS: Final = """
+SELECT id, revision FROM patients WHERE id = ANY($1::uuid[])
+UNION ALL SELECT id, revision FROM appointment_links WHERE id = ANY($1::uuid[])"""
 
 
 class StoredSteps:
@@ -90,10 +99,8 @@ class _AskedTogether(Generic[A]):
         if self._answer is None:
             self._answer = asyncio.create_task(self._ask())
         self._keys.add(key)
-        try:
+        with asking():
             found = await asyncio.shield(self._answer)  # who gives up does not take the others' answer along
-        except UNAVAILABLE as error:
-            raise no_answer(error) from error
         return found.get(key)
 
     async def _ask(self) -> dict[UUID, A]:
@@ -102,7 +109,7 @@ class _AskedTogether(Generic[A]):
 
 
 class StoredResources:
-    """The resources table."""
+    """The resources table. Its methods raise ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool, site: Site) -> None:
         self._pool = pool
@@ -117,6 +124,10 @@ class StoredResources:
             )
             for one in services
         ]  # fmt: skip
+        with asking():
+            await self._keep(facility, rows, [one.id for one in services])
+
+    async def _keep(self, facility: str, rows: Sequence[tuple[object, ...]], ids: Sequence[str]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.executemany(
                 "INSERT INTO resources (id, facility, organization, name, modality, healthcare_service_id, "
@@ -133,15 +144,16 @@ class StoredResources:
                 "UPDATE resources SET active = false "
                 "WHERE facility = $1 AND NOT healthcare_service_id = ANY($2::text[])",
                 facility,
-                [one.id for one in services],
+                ids,
             )
 
     async def all(self) -> Sequence[Resource]:
-        rows = await self._pool.fetch(
-            "SELECT id, facility, name, modality, healthcare_service_id, duration_minutes, overbooking, active, "
-            "aliases FROM resources WHERE facility = ANY($1::text[]) ORDER BY facility, name",
-            list(self._site.file.facilities),
-        )
+        with asking():
+            rows = await self._pool.fetch(
+                "SELECT id, facility, name, modality, healthcare_service_id, duration_minutes, overbooking, active, "
+                "aliases FROM resources WHERE facility = ANY($1::text[]) ORDER BY facility, name",
+                list(self._site.file.facilities),
+            )
         return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]
 
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from chassis.masking import listed
 from chassis.web.layout import Page, changes, templates
 from scheduler_sync.domain.link import WHO_ACTS_NEXT, State
 from scheduler_sync.domain.statuses import BLUME_LABEL_OF_FHIR_STATUS
@@ -106,7 +107,7 @@ class Pages:
             "needs_setup.html",
             title="Needs set-up",
             here="/needs-setup",
-            messages=await self._views.needs_setup(),
+            messages=[listed(row) for row in await self._views.needs_setup()],
             tasks=await self._views.parked_tasks(),
             cursors=await self._views.cursors(),
             problem=self._site.problem,

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from omegaai_sim import strangers
 from omegaai_sim.context import Services
 from omegaai_sim.fhir import dialect, records
 from omegaai_sim.fhir.outcome import Refused
@@ -67,6 +68,9 @@ class Api:
             raise Refused(fault.status, "throttled" if fault.status == 429 else "transient", "told to refuse")
         if fault is not None and mode == "slow":
             await asyncio.sleep(fault.seconds)
+        if mode in strangers.MODES:
+            await self._log(request, _NO_ANSWER)
+            return strangers.answer(mode)
         if mode == "cut":
             await self._log(request, _NO_ANSWER)
             return _Hangup(status_code=_NO_ANSWER)

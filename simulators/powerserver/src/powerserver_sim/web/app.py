@@ -5,6 +5,7 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +24,8 @@ from powerserver_sim.web import (
 from powerserver_sim.web.context import Services
 from powerserver_sim.web.session import PACKAGE, refused
 
+OWN_NAMES = ["127.0.0.1", "localhost", "powerserver"]
+"""Another site could lead its own name here, and a developer's browser with it. The last one is a container's name."""
 _POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -72,6 +75,7 @@ def build(services: Services, session_key: str) -> Starlette:
         ],
         middleware=[
             Middleware(SecurityHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=OWN_NAMES, www_redirect=False),
             # Cookies know no ports: the name keeps simulators on one host apart.
             Middleware(
                 SessionMiddleware,

@@ -1,36 +1,41 @@
 """FHIR R4 over HTTP: conditional create and update, reading, paging; each answer becomes a value or one of our errors.
 
-401 fetches a new token, once. 412 is the caller's (another version, re-read). 429, 5xx and time-outs are Transient with
-the server's Retry-After. What is left is Permanent, with the OperationOutcome's expressions and nothing of its text:
-a server's words may quote a patient.
+401 fetches a new token, once. 412 is the caller's (another version, re-read). What every other answer means stands in
+``answers``.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from typing import Final
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
-from chassis.errors import Permanent, Transient
+from chassis.errors import Malformed, NeedsSetup, Permanent, UnusableAnswer
+from chassis.http import LARGE_ANSWER_BYTES, TIMEOUT_SECONDS, HttpPartner
+from scheduler_sync.adapters.omegaai.answers import (
+    NotFoundError,
+    Resource,
+    VersionMovedError,
+    dicts,
+    resource_of,
+    same_type,
+)
 from scheduler_sync.adapters.omegaai.token import TokenSource
 
+__all__ = ["FhirClient", "Found", "NotFoundError", "Resource", "VersionMovedError"]
+
 FHIR_JSON: Final = "application/fhir+json"
-_LONGEST_RETRY_AFTER_SECONDS: Final = 600.0
-_MOST_PAGES: Final = 10_000
-
-Resource = dict[str, Any]
-
-
-class VersionMovedError(Exception):
-    """The resource has another version than the write was based on (412): read it again."""
-
-
-class NotFoundError(Exception):
-    """There is no such resource (404), or no longer (410)."""
+MOST_PAGES: Final = 1_000
+MOST_FOUND: Final = 50_000
+_PAGES_WITHOUT_NEWS: Final = 3
+_REQUESTS_OF_ONE: Final = 4
+"""A call asks twice at most, each time for a token before."""
+_VERSION: Final = re.compile(r"[!#-~]{1,64}")
+"""What may stand in If-Match between quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,121 +54,147 @@ class Found:
 class FhirClient:
     """OmegaAI's FHIR endpoint."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, tokens: TokenSource) -> None:
-        self._session = session
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        tokens: TokenSource,
+        *,
+        allowed_hosts: Iterable[str] = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        largest_answer_bytes: int = LARGE_ANSWER_BYTES,
+    ) -> None:
         self._base = base_url.rstrip("/") + "/fhir/"
+        self._partner = HttpPartner(
+            session,
+            "OmegaAI",
+            self._base,
+            setting="omegaai.base_url",
+            allowed_hosts=allowed_hosts,
+            timeout_seconds=timeout_seconds,
+        )
         self._tokens = tokens
+        self._largest_answer_bytes = largest_answer_bytes
+
+    @property
+    def longest_call_seconds(self) -> float:
+        """A call has ended by then, one way or the other; of a search each page."""
+        return _REQUESTS_OF_ONE * self._partner.timeout_seconds
 
     async def read(self, resource_type: str, resource_id: str) -> Found:
         """The resource as it is now. NotFoundError, Transient, Permanent."""
-        return await self._request("GET", f"{resource_type}/{resource_id}")
+        return await self._request("GET", resource_type, resource_id)
 
     async def create(self, resource_type: str, resource: Resource, *, if_none_exist: str) -> Found:
         """Create unless one matches the query; then that one as it is. Permanent where several match."""
+        headers = {"If-None-Exist": if_none_exist}
         try:
-            return await self._request("POST", resource_type, resource, {"If-None-Exist": if_none_exist})
+            return await self._request("POST", resource_type, body=resource, headers=headers)
         except VersionMovedError:
             raise Permanent(f"OmegaAI has several {resource_type} resources that match {_key(if_none_exist)}") from None
 
     async def update(self, resource_type: str, resource_id: str, resource: Resource, *, version: str) -> Found:
         """Replace the resource if it still has ``version``; VersionMovedError otherwise."""
-        return await self._request("PUT", f"{resource_type}/{resource_id}", resource, {"If-Match": f'W/"{version}"'})
+        if _VERSION.fullmatch(version) is None:
+            raise Malformed(
+                f"{resource_type}.meta.versionId: is no version", location=f"{resource_type}.meta.versionId"
+            )
+        headers = {"If-Match": f'W/"{version}"'}
+        return await self._request("PUT", resource_type, resource_id, body=resource, headers=headers)
 
     async def search(self, resource_type: str, query: Mapping[str, str]) -> AsyncIterator[Found]:
-        """All matches over all pages, as they come."""
-        bundle = (await self._request("GET", resource_type, query=query)).resource
-        for _ in range(_MOST_PAGES):
-            for entry in _dicts(bundle.get("entry")):
-                resource = entry.get("resource")
-                if isinstance(resource, dict) and _same(resource.get("resourceType"), resource_type):
-                    yield Found(resource, _version(resource, None))
+        """All matches over all pages, each once. UnusableAnswer when the pages repeat themselves or have no end."""
+        bundle = await self._search(resource_type, query)
+        asked: set[URL] = set()
+        known: set[str] = set()
+        without_news = 0
+        for _ in range(MOST_PAGES):
+            news = 0
+            for found in _matches(bundle, resource_type):
+                if found.id in known:
+                    continue
+                if found.id:
+                    known.add(found.id)
+                news += 1
+                yield found
             following = next(
-                (one.get("url") for one in _dicts(bundle.get("link")) if one.get("relation") == "next"), None
+                (one.get("url") for one in dicts(bundle.get("link")) if one.get("relation") == "next"), None
             )
             if not isinstance(following, str) or not following:
                 return
-            bundle = (await self._request("GET", self._own(following))).resource
+            without_news = 0 if news else without_news + 1
+            address = self._next(following)
+            if address in asked or without_news >= _PAGES_WITHOUT_NEWS or len(known) > MOST_FOUND:
+                raise UnusableAnswer(f"OmegaAI: the pages of {resource_type} repeat themselves or have no end")
+            asked.add(address)
+            bundle = (await self._request("GET", resource_type, address=address, of_type="Bundle")).resource
+        raise UnusableAnswer(f"OmegaAI: {resource_type} has more than {MOST_PAGES} pages")
 
     async def page(self, resource_type: str, query: Mapping[str, str]) -> list[Found]:
         """The first page of a search."""
-        bundle = (await self._request("GET", resource_type, query=query)).resource
-        found = (entry.get("resource") for entry in _dicts(bundle.get("entry")))
-        return [
-            Found(one, _version(one, None))
-            for one in found
-            if isinstance(one, dict) and _same(one.get("resourceType"), resource_type)
-        ]
+        return _matches(await self._search(resource_type, query), resource_type)
 
-    def _own(self, url: str) -> str:
-        """A link of the server's, which must lead to itself: the token goes with it."""
-        full = urljoin(self._base, url)
-        if urlsplit(full).netloc != urlsplit(self._base).netloc:
-            raise Permanent("Bundle.link: the next page is on another host")
-        return full
+    async def _search(self, resource_type: str, query: Mapping[str, str]) -> Resource:
+        return (await self._request("GET", resource_type, query=query, of_type="Bundle")).resource
+
+    def _next(self, url: str) -> URL:
+        """A link of the server's, which must lead to a host that may be asked: the token goes with it."""
+        try:
+            return self._partner.address(url)
+        except NeedsSetup as error:
+            raise NeedsSetup(f"Bundle.link: {error.reason}", setting=error.setting) from None
 
     async def _request(
         self,
         method: str,
-        path: str,
+        resource_type: str,
+        resource_id: str | None = None,
+        *,
+        address: URL | None = None,
         body: Resource | None = None,
         headers: Mapping[str, str] | None = None,
-        *,
         query: Mapping[str, str] | None = None,
+        of_type: str | None = None,
     ) -> Found:
-        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        """``of_type``: what is answered, where it is not a ``resource_type``."""
+        url = address or self._partner.address(self._base + _path(resource_type, resource_id))
+        what = f"{method} {resource_type}"
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         for is_last in (False, True):
             token = await self._tokens.token()
             sent = {"Authorization": f"Bearer {token}", "Accept": FHIR_JSON, **(headers or {})}
             if data is not None:
                 sent["Content-Type"] = FHIR_JSON
-            try:
-                async with self._session.request(
-                    method, urljoin(self._base, path), data=data, headers=sent, params=query
-                ) as response:
-                    if response.status == 401 and not is_last:
-                        self._tokens.reject(token)
-                        continue
-                    return await _answer(method, path, response)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise Transient(f"OmegaAI: {method} {_type(path)}: {type(error).__name__}") from error
+            answer = await self._partner.ask(
+                method, url, what=what, largest_bytes=self._largest_answer_bytes, headers=sent, data=data, query=query
+            )
+            if answer.status == 401 and not is_last:
+                self._tokens.reject(token)
+                continue
+            resource = await resource_of(
+                answer, what, of_type=of_type or resource_type, names_one=resource_id is not None,
+                is_read=method == "GET",
+            )  # fmt: skip
+            return Found(resource, _version(resource, answer.headers.get("ETag")), was_created=answer.status == 201)
         raise AssertionError("unreachable")
 
 
-async def _answer(method: str, path: str, response: aiohttp.ClientResponse) -> Found:
-    what, status = f"OmegaAI: {method} {_type(path)} answered {response.status}", response.status
-    if status in (429, 500, 502, 503, 504, 408, 425):
-        raise Transient(what, retry_after_seconds=_retry_after(response.headers.get("Retry-After")))
-    if status == 401:
-        raise Transient(f"{what} to a token that was just given")
-    if status in (404, 410):
-        raise NotFoundError(what)
-    if status == 412:
-        raise VersionMovedError(what)
-    raw = await response.read()
-    try:
-        resource = json.loads(raw) if raw else {}
-    except ValueError:
-        resource = {}
-    if not isinstance(resource, dict):
-        resource = {}
-    if status >= 400:
-        raise Permanent(f"{what}{_expressions(resource)}")
-    if status not in (200, 201):
-        raise Transient(what)
-    if not resource:
-        raise Transient(f"{what} without a resource")
-    return Found(resource, _version(resource, response.headers.get("ETag")), was_created=status == 201)
+def _path(resource_type: str, resource_id: str | None) -> str:
+    """Below the base. An id is one step of the path, whatever it holds."""
+    if resource_id is None:
+        return resource_type
+    if resource_id in ("", ".", ".."):
+        raise Malformed(f"{resource_type}.id: is none", location=f"{resource_type}.id")
+    return f"{resource_type}/{quote(resource_id, safe='')}"
 
 
-def _expressions(outcome: Resource) -> str:
-    """Where an OperationOutcome points, and its codes."""
-    found = []
-    for issue in _dicts(outcome.get("issue")):
-        places = issue.get("expression") or issue.get("location") or []
-        code = issue.get("code")
-        where = ", ".join(str(place) for place in places) if isinstance(places, list) else ""
-        found.append(" ".join(part for part in (where, f"({code})" if isinstance(code, str) else "") if part))
-    return f": {'; '.join(found)}" if found else ""
+def _matches(bundle: Resource, resource_type: str) -> list[Found]:
+    found = (entry.get("resource") for entry in dicts(bundle.get("entry")))
+    return [
+        Found(one, _version(one, None))
+        for one in found
+        if isinstance(one, dict) and same_type(one.get("resourceType"), resource_type)
+    ]
 
 
 def _version(resource: Resource, etag: str | None) -> str:
@@ -173,31 +204,5 @@ def _version(resource: Resource, etag: str | None) -> str:
     return str(meta.get("versionId") or "") if isinstance(meta, dict) else ""
 
 
-def _retry_after(value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (TypeError, ValueError):
-            return None
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
-
-
-def _type(path: str) -> str:
-    """The resource type alone: ids and queries of patients stay out of texts."""
-    return urlsplit(path).path.removeprefix("/fhir/").strip("/").split("/")[0]
-
-
 def _key(query: str) -> str:
     return query.partition("=")[0]
-
-
-def _same(found: object, wanted: str) -> bool:
-    return isinstance(found, str) and found.lower() == wanted.lower()
-
-
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

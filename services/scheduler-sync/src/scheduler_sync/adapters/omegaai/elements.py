@@ -4,12 +4,13 @@ Seen in its payloads: codes in upper case, empty strings for absent elements, re
 ``urn:uuid`` without the colon, numbers and booleans as text, foreign properties (which are not looked at).
 """
 
-from collections.abc import Iterator
+import json
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from chassis.errors import Malformed
+from scheduler_sync.domain.numbers import whole_number
 
 Json = dict[str, Any]
 EXTENSION_ROOTS: Final = (
@@ -62,6 +63,21 @@ def items(parent: Json, name: str) -> list[Json]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def storable(value: Any, path: str) -> None:
+    """Malformed at ``path`` when some text in it cannot be kept: a NUL, half of a surrogate pair."""
+    written = json.dumps(value, ensure_ascii=False).replace("\\\\", "")  # a backslash that is meant as one
+    if "\\u0000" in written or not _is_unicode(written):
+        raise malformed(path, "holds a character that cannot be kept")
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def child(parent: Json, name: str) -> Json:
     value = parent.get(name)
     return value if isinstance(value, dict) else {}
@@ -97,7 +113,7 @@ def extension(parent: Json, name: str) -> Any:
     for one in items(parent, "extension"):
         url = text(one, "url") or ""
         if _matches(url, name):
-            return next(_values(one), None)
+            return _first_value(one)
     return None
 
 
@@ -108,7 +124,7 @@ def integer(value: object) -> int | None:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return int(value) if isinstance(value, str) and value.strip().isdecimal() else None
+    return whole_number(value) if isinstance(value, str) else None
 
 
 def boolean(value: object) -> bool | None:
@@ -122,15 +138,18 @@ def _matches(url: str, name: str) -> bool:
     return bare.rsplit("/", 1)[-1].lower() == name.lower()
 
 
-def _values(one: Json) -> Iterator[Any]:
-    for key, value in one.items():
-        if key.startswith("value"):
-            if isinstance(value, dict):
-                yield value.get("code") or value.get("text") or value.get("display")
-            else:
-                yield value
-    for inner in items(one, "extension"):
-        yield from _values(inner)
+def _first_value(one: Json) -> Any:
+    """The first value in an extension or in those inside it, outer before inner; they may be nested as deep as JSON."""
+    waiting = [one]
+    while waiting:
+        inner = waiting.pop()
+        for key, value in inner.items():
+            if key.startswith("value"):
+                if isinstance(value, dict):
+                    return value.get("code") or value.get("text") or value.get("display")
+                return value
+        waiting += reversed(items(inner, "extension"))
+    return None
 
 
 _TYPES: Final = (

@@ -5,14 +5,15 @@ reader of the Task queue, which is the guarantee.
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import aiohttp
 import structlog
+from yarl import URL
 
-from chassis.errors import NeedsSetup, Transient
+from chassis.errors import Permanent, Transient, UnusableAnswer
+from chassis.http import TIMEOUT_SECONDS, HttpPartner, parse_json
 from chassis.loops import LoopBase
 from scheduler_sync.adapters.omegaai.token import TokenSource
 
@@ -26,6 +27,9 @@ _PING_SECONDS: Final = 15.0
 _SILENCE_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_LARGEST_FRAME_BYTES: Final = 2**20
+_REQUESTS_TO_CONNECT: Final = 3
+"""A token, the hub's address, the hub."""
 
 
 class ChangeFeed(LoopBase):
@@ -40,9 +44,19 @@ class ChangeFeed(LoopBase):
         hub: str,
         user: str,
         wake: Callable[[], None],
+        allowed_hosts: Iterable[str] = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
+        """``allowed_hosts``: where else than at ``base_url`` the hub may be; OmegaAI's lives with another service."""
         super().__init__()
-        self._session = session
+        self._partner = HttpPartner(
+            session,
+            "OmegaAI",
+            base_url,
+            setting="omegaai.base_url",
+            allowed_hosts=allowed_hosts,
+            timeout_seconds=timeout_seconds,
+        )
         self._url = f"{base_url.rstrip('/')}/auth/Token/SignalRConnectionInfo"
         self._query = {"hub": hub, "user": user}
         self._tokens = tokens
@@ -57,16 +71,20 @@ class ChangeFeed(LoopBase):
             try:
                 await self._listen()
                 pause = _FIRST_PAUSE_SECONDS
-            except (Transient, NeedsSetup, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                _log.info("feed.lost", error=type(error).__name__, retry_seconds=pause)
+            except (Transient, Permanent) as error:
+                _log.info("feed.lost", reason=error.reason, retry_seconds=pause)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                _log.info("feed.lost", reason=type(error).__name__, retry_seconds=pause)
             self.is_connected = False
             await self.pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def _listen(self) -> None:
-        url = await self._negotiate()
-        async with self._session.ws_connect(url, heartbeat=None, autoping=True) as socket:
-            await socket.send_str(_HANDSHAKE)
+        with self.waiting("omegaai", longest_seconds=_REQUESTS_TO_CONNECT * self._partner.timeout_seconds):
+            hub = await self._negotiate()
+            socket = await self._partner.listen(hub, what="the feed", largest_frame_bytes=_LARGEST_FRAME_BYTES)
+        async with socket:
+            await self._send(socket, _HANDSHAKE)
             self.is_connected = True
             self._wake()
             heard_at = pinged_at = time.monotonic()
@@ -74,7 +92,7 @@ class ChangeFeed(LoopBase):
                 self.beat()
                 now = time.monotonic()
                 if now - pinged_at > _PING_SECONDS:
-                    await socket.send_str(_PING)
+                    await self._send(socket, _PING)
                     pinged_at = now
                 try:
                     async with asyncio.timeout(_LOOK_SECONDS):
@@ -90,26 +108,39 @@ class ChangeFeed(LoopBase):
     def _take(self, data: str) -> bool:
         """Look at the records of one frame; False when the server says goodbye."""
         for record in filter(None, data.split(RECORD_END)):
-            kind = json.loads(record).get("type")
+            try:
+                value = parse_json(record.encode("utf-8", "replace"))
+            except ValueError:
+                raise UnusableAnswer("OmegaAI: the feed speaks no JSON") from None
+            kind = value.get("type") if isinstance(value, dict) else None
             if kind == _INVOCATION:
                 self._wake()
             elif kind == _CLOSE:
                 return False
         return True
 
-    async def _negotiate(self) -> str:
+    async def _send(self, socket: aiohttp.ClientWebSocketResponse, record: str) -> None:
+        """One that reads nothing any more is given up like one that says nothing."""
+        async with asyncio.timeout(self._partner.timeout_seconds):
+            await socket.send_str(record)
+
+    async def _negotiate(self) -> URL:
         token = await self._tokens.token()
         headers = {"Authorization": f"Bearer {token}"}
-        async with self._session.get(self._url, params=self._query, headers=headers) as response:
-            if response.status == 401:
-                self._tokens.reject(token)
-            if response.status != 200:
-                raise Transient(f"OmegaAI's feed answered {response.status}")
-            answer: Any = await response.json(content_type=None)
-        if not isinstance(answer, dict) or not isinstance(answer.get("url"), str):
-            raise Transient("OmegaAI's feed gave no address")
-        parts = urlsplit(answer["url"])
-        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-        query = dict(parse_qsl(parts.query))
-        query["access_token"] = str(answer.get("accessToken") or "")
-        return urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))
+        answer = await self._partner.ask(
+            "GET", self._url, what="the feed's address", headers=headers, query=self._query
+        )
+        if answer.status == 401:
+            self._tokens.reject(token)
+        if answer.status != 200:
+            raise Transient(
+                f"OmegaAI: the feed's address is answered {answer.status}",
+                retry_after_seconds=answer.retry_after_seconds,
+            )
+        try:
+            found: Any = await answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("url"), str):
+            raise UnusableAnswer("OmegaAI: the feed has no address")
+        return self._partner.address(found["url"]).update_query(access_token=str(found.get("accessToken") or ""))

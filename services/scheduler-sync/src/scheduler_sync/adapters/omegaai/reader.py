@@ -14,6 +14,7 @@ from scheduler_sync.messages import TakeOverOmegaAIAppointment
 
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
 PLACER_SYSTEM: Final = "urn:powerserver:placer"
+_LONGEST_MINUTES: Final = 31 * 24 * 60
 _SPELLINGS: Final = {"checkedin": "checked-in", "no-show": "noshow", "canceled": "cancelled", "complete": "fulfilled"}
 
 
@@ -64,6 +65,8 @@ def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
         raise malformed("Appointment.id", "is missing")
     if not found.version:
         raise malformed("Appointment.meta.versionId", "is missing, and there is no ETag")
+    kept = {name: body.get(name) for name in ("identifier", "participant", "cancelationReason")}
+    elements.storable([found.id, found.version, kept], "Appointment")
     link_id: UUID | None = None
     placer: str | None = None
     for identifier in elements.items(body, "identifier"):
@@ -118,16 +121,21 @@ def healthcare_service(found: Found) -> ServiceFound:
     if not found.id or owner is None:
         raise malformed("HealthcareService.providedBy" if found.id else "HealthcareService.id", "is missing")
     modality = elements.extension(body, "modality")
+    minutes = elements.integer(elements.extension(body, "Duration"))
+    if minutes is not None and not 0 <= minutes <= _LONGEST_MINUTES:
+        raise malformed("HealthcareService.extension[Duration]", "is no duration in minutes")
+    available_time = elements.items(body, "availableTime")
+    elements.storable([name, found.id, owner[1], modality, available_time], "HealthcareService")
     return ServiceFound(
         id=found.id,
         name=name,
         organization=owner[1],
         is_active=elements.boolean(body.get("active")) is not False,
         modality=modality.upper() if isinstance(modality, str) and modality else None,
-        duration_minutes=elements.integer(elements.extension(body, "Duration")),
+        duration_minutes=minutes,
         allows_overbooking=elements.boolean(elements.extension(body, "overBooking")) is True,
         allows_self_scheduling=elements.boolean(elements.extension(body, "selfScheduling")) is True,
-        available_time=elements.items(body, "availableTime"),
+        available_time=available_time,
     )
 
 

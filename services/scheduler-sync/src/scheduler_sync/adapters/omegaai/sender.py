@@ -1,8 +1,9 @@
 """Deliveries to OmegaAI: a snapshot becomes a Patient or an Appointment there, once, whatever dies in between.
 
-A create is conditional on our identifier, an update on the version that was read; a repeat finds its own work done.
-A plain ``pending`` never wipes out what the patient did meanwhile (``statuses.status_to_write``). A snapshot that was
-refused and that an operator sends again when a later one was taken would bring back what is past: it is refused here.
+A create is conditional on PowerServer's identifier, an update on the version that was read; a repeat finds its own work
+done. A plain ``pending`` never wipes out what the patient did meanwhile (``statuses.status_to_write``). A snapshot that
+was refused and that an operator sends again when a later one was taken would bring back what is past: it is refused
+here.
 """
 
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class OmegaAISender:
             over: str | None = None
             if found is None:
                 body = writer.appointment(snapshot, ids.patient_fhir_id, ours)
-                query = writer.appointment_query(snapshot)
+                query = writer.appointment_query(snapshot, ids.patient_fhir_id)
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
                 status = status_to_write(ours, _status(found.resource), changed_there=found.version != base)

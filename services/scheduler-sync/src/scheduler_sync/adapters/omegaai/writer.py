@@ -36,9 +36,14 @@ def patient_query(snapshot: PatientSnapshot) -> str:
     return f"identifier={quote(f'{system}|{value}', safe='')}"
 
 
-def appointment_query(snapshot: AppointmentSnapshot) -> str:
-    """If-None-Exist for an appointment: by our link's id."""
-    return f"identifier={quote(f'{LINK_SYSTEM}|urn:uuid:{snapshot.link_id}', safe='')}"
+def appointment_query(snapshot: AppointmentSnapshot, patient_fhir_id: str) -> str:
+    """If-None-Exist for an appointment: by the placer's number and the patient.
+
+    A store that was set back gives the link a new id; the placer's number stays. The number alone does not name an
+    appointment where several PowerServers write into one OmegaAI.
+    """
+    placer = quote(f"{PLACER_SYSTEM}|{snapshot.placer_number}", safe="")
+    return f"identifier={placer}&patient={quote(f'Patient/{patient_fhir_id}', safe='')}"
 
 
 def patient(snapshot: PatientSnapshot, existing: Json | None = None) -> Json:

@@ -7,6 +7,7 @@ namespace, its universal id, or both. CX-6, the facility, is not the authority.
 from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
+from chassis.masking import shown, words_of
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.values import Reading
@@ -16,6 +17,7 @@ from scheduler_sync.site import SiteFile
 _PLACES: Final = (3, 2, 4)
 _MOST_NUMBERS: Final = 50
 _NO_ISSUER: Final = "(none)"
+_NO_TYPE: Final = "(no type)"
 _LONGEST_ISSUER: Final = 200
 
 
@@ -31,7 +33,7 @@ def identifiers(reading: Reading, pid: Segment) -> tuple[PatientIdentifier, ...]
                 continue
             kind = (values.code(parts, 5) or "").upper()
             if not _is_of_record(kind, reading.site):
-                types.add(kind or "(no type)")
+                types.add(kind or _NO_TYPE)
                 reading.ignore("PID", place)
                 continue
             issuer, as_it_stood = _authority(reading.site, pid, place, number, values.code(parts, 4))
@@ -43,13 +45,15 @@ def identifiers(reading: Reading, pid: Segment) -> tuple[PatientIdentifier, ...]
         if found:
             return tuple(found) if len(found) == 1 else tuple(dict.fromkeys(found))
         if unknown is not None:
+            known = words_of([*reading.site.issuers, *reading.site.facilities])
+            unknown = "&".join(shown(part, known) if part else "" for part in unknown.split("&"))
             key = next((one for one in unknown.split("&")[1::-1] if one), _NO_ISSUER)
             raise NeedsSetup(
                 f"PID-{place}.4: the issuer of patient id {unknown or _NO_ISSUER!r} is not in the site file",
                 setting=f"issuers.{key}",
             )
     if types:
-        named = ", ".join(sorted(one[:40] for one in types))
+        named = ", ".join(sorted(one if one == _NO_TYPE else shown(one) for one in types))
         raise NeedsSetup(
             f"PID-3.5: no number of record is given, but of the types {named}", setting="hl7.identifier_types"
         )

@@ -279,7 +279,7 @@ def _reason(reading: Reading, orders: Sequence[Order]) -> str | None:
     for text, _ in lines:
         if text is None:
             reading.ignore("NTE", 3)
-    return " ".join(dict.fromkeys(text for text, _ in lines if text is not None)) or None
+    return values.shortened(" ".join(dict.fromkeys(text for text, _ in lines if text is not None))) or None
 
 
 def _note(reading: Reading, note: Segment) -> str | None:

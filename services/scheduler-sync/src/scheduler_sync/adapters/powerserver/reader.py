@@ -12,11 +12,18 @@ from chassis.errors import Malformed
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import coverage, orders, schedule, values
 from scheduler_sync.adapters.powerserver.coverage import Coverage, Key
-from scheduler_sync.adapters.powerserver.values import DATA_TYPE_ERROR, Reading
+from scheduler_sync.adapters.powerserver.values import DATA_TYPE_ERROR, LONGEST_TEXT, VALUE_TOO_LONG, Reading
 from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFile
 
+MOST_SEGMENTS: Final = 1000
+MOST_BYTES: Final = 256 * 1024
+"""Of the segments that are read. An appointment with more cannot be told to anybody: an event holds less."""
+_LOOKED_AT_BYTES: Final = 4 * MOST_SEGMENTS  # fewer bytes hold fewer segments
+_READ: Final = ("PID", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
+_WORDS: Final = frozenset({("NTE", 3), ("SCH", 6)})
+"""What people write to each other: the beginning of a long one is kept."""
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
 UNSUPPORTED_PROCESSING_ID: Final = "202"
 
@@ -44,7 +51,11 @@ def read(
 
     ``passed_over`` takes up what of a message that was read nobody uses.
     """
+    if message.size > _LOOKED_AT_BYTES:
+        _check_extent(message)
     reading = Reading(message, site)
+    if message.size > LONGEST_TEXT:
+        _check_lengths(reading)
     kind = values.code(reading.msh.parts(9), 1)
     if kind not in ("SIU", "ORM"):
         raise Malformed("MSH-9.1: only SIU and ORM are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
@@ -58,6 +69,28 @@ def read(
             passed_over.keys += [coverage.key_of(segment, number) for segment, number in reading.ignored]
         passed_over.repairs += reading.repairs
     return command
+
+
+def _check_extent(message: Message) -> None:
+    number, size = message.extent(*_READ)
+    if number > MOST_SEGMENTS or size > MOST_BYTES:
+        what = f"{', '.join(_READ)}: together more than {MOST_SEGMENTS} segments or {MOST_BYTES // 1024} KiB"
+        raise Malformed(what, location="", code=VALUE_TOO_LONG)
+
+
+def _check_lengths(reading: Reading) -> None:
+    """Names, codes and parts of addresses are far shorter; such a value would be shown on pages and told on."""
+    for name in _READ:
+        for place, segment in enumerate(reading.all(name.encode()), 1):
+            if len(segment.to_bytes()) <= LONGEST_TEXT:
+                continue
+            for number in segment.filled():
+                if (name, number) in _WORDS:
+                    continue
+                if any(len(part) > LONGEST_TEXT for parts in segment.repetitions(number) for part in parts):
+                    where = f"{values.nth(name, place)}-{number}"
+                    what = f"{where} is longer than {LONGEST_TEXT} characters"
+                    raise Malformed(what, location=where, code=VALUE_TOO_LONG)
 
 
 def _check_processing_id(reading: Reading) -> None:

@@ -113,7 +113,7 @@ def _count_what_is_left(reading: Reading, parts: Parts) -> None:
 
 def _reason(reading: Reading, sch: Segment) -> str | None:
     found = sch.parts(6, as_text=True)
-    return reading.text(found, 2) or reading.text(found, 1)
+    return reading.words(found, 2) or reading.words(found, 1)
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()

@@ -1,6 +1,7 @@
 """The words of a status (SCH-25, ORC-16, ORC-5), by the site file."""
 
 from chassis.errors import NeedsSetup
+from chassis.masking import shown, words_of
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.values import Reading
@@ -19,11 +20,13 @@ def step(reading: Reading, segment: Segment, field: int, where: str) -> Workflow
     site = reading.site
     if value is not None and value.isdecimal():
         found = site.statuses.get(int(value)) if len(value) < 10 else None
-        unknown, setting = f"status {value[:40]}", f"statuses.{value[:40]}"
+        named = shown(value)
+        unknown, setting = f"status {named}", f"statuses.{named}"
     else:
         wanted = (name or value or "").upper()
         found = site.step_of_name.get(wanted)
-        unknown, setting = f"status name {wanted[:60]!r}", f"status_names.{wanted[:60]}"
+        named = shown(name or value or "", words_of([*site.status_names, *site.statuses.values()]))
+        unknown, setting = f"status name {named!r}", f"status_names.{named}"
     if found is None:
         reading.ignore(segment.id, field)
         reading.waits_for = NeedsSetup(f"{where}: {unknown} is not in the site file", setting=setting)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import ClassVar, Final
 
 from chassis.errors import Malformed, NeedsSetup
+from chassis.masking import shown, words_of
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from hl7v2.charsets import repaired
 from scheduler_sync.domain.patient import UNSAID, Unsaid
@@ -20,6 +21,7 @@ TABLE_VALUE_NOT_FOUND: Final = "103"
 VALUE_TOO_LONG: Final = "104"
 LONGEST_IDENTIFIER: Final = 427
 """Of the type EI; CX allows 250 and more. What is longer is no identifier, and has no place in an index."""
+LONGEST_TEXT: Final = 1000
 LONGEST_LENGTH: Final = timedelta(days=1)
 _NUMBER: Final = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
 _QUANTITY: Final = re.compile(r"([A-Za-z]*)\s*(\d{1,9}(?:\.\d{1,6})?)\s*([A-Za-z]*)", re.ASCII)
@@ -113,6 +115,11 @@ class Reading:
         found = self.clean(found)
         return (" ".join(found.split()) if "  " in found else found) or None
 
+    def words(self, parts: Sequence[str], number: int) -> str | None:
+        """As ``text``, for what people write to each other: the beginning of a long one."""
+        found = self.text(parts, number)
+        return None if found is None else shortened(found)
+
     def ignore(self, segment: str, number: int) -> None:
         """A field's value is passed over."""
         self.ignored.append((segment, number))
@@ -184,8 +191,14 @@ class Reading:
         own = self.site.hl7.duration_units
         known = own.get(unit) or _UNITS.get(unit.upper()) or own.get(unit.upper())
         if known is None:
-            raise NeedsSetup(f"{where}: the unit {unit[:40]!r} is not known", setting=f"hl7.duration_units.{unit[:40]}")
+            unit = shown(unit)
+            raise NeedsSetup(f"{where}: the unit {unit!r} is not known", setting=f"hl7.duration_units.{unit}")
         return _SECONDS[known]
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that is too long for a reason."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
 def parsed(found: str, zone: tzinfo, where: str) -> datetime:
@@ -232,6 +245,7 @@ def facility(site: SiteFile, places: Iterable[tuple[Segment | None, int, int, st
         if found is not None:
             known = site.facilities.get(found)
             if known is None:
+                found = shown(found, words_of(site.facilities))
                 raise NeedsSetup(f"{where}: facility {found!r} is not in the site file", setting=f"facilities.{found}")
             return found, known
     raise Malformed(f"{first}: no facility is given", location=first, code=REQUIRED_FIELD_MISSING)

@@ -1,0 +1,112 @@
+"""Marks deliveries done, in sets: all that were taken while the last transaction was under way."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from chassis.deliveries import lines
+from chassis.deliveries.bugs import BugLimit
+from chassis.deliveries.keeping import Keeping
+from chassis.deliveries.model import Settled, Taken
+from chassis.store import Store, is_passing
+from chassis.transaction import Transaction
+
+LARGEST_SET = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ToMark:
+    """What waits to be marked done; ``marked`` says whether it was still ours."""
+
+    taken: Taken
+    token: UUID
+    marked: "asyncio.Future[bool]"
+
+
+class Marking:
+    """One transaction at a time. ``underway`` says how many deliveries of the worker are."""
+
+    def __init__(
+        self,
+        store: Store,
+        destination: str,
+        settled: Settled | None,
+        bugs: BugLimit,
+        keeping: Keeping,
+        *,
+        gather_seconds: float,
+        underway: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._destination = destination
+        self._settled = settled
+        self._bugs = bugs
+        self._keeping = keeping
+        self._gather_seconds = gather_seconds
+        self._underway = underway
+        self._waiting: list[_ToMark] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def done(self, taken: Taken, token: UUID) -> bool:
+        """Marks it, together with others that wait. False when it was no longer ours.
+
+        Raises what ``settled`` raises.
+        """
+        marked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_ToMark(taken, token, marked))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._mark_all())
+        try:
+            return await marked
+        finally:
+            del marked  # it holds the error, whose traceback holds this frame
+
+    async def _mark_all(self) -> None:
+        """Marks what waits, in sets, until nothing does."""
+        if self._gather_seconds and self._underway() > len(self._waiting):
+            await asyncio.sleep(self._gather_seconds)
+        while self._waiting:
+            together, self._waiting = self._waiting[:LARGEST_SET], self._waiting[LARGEST_SET:]
+            try:
+                await self._mark(together)
+            finally:
+                for one in together:
+                    if not one.marked.done():  # this task was cancelled
+                        one.marked.cancel()
+
+    async def _mark(self, together: Sequence[_ToMark]) -> None:
+        """In one transaction; where that does not succeed, one by one, so that each stands for itself."""
+        try:
+            ours = await self._keeping.kept(lambda: self._marked([(one.taken, one.token) for one in together]))
+        except Exception as error:  # noqa: BLE001 (handed to the delivery that it concerns)
+            if len(together) > 1 and not is_passing(error):
+                for one in together:
+                    await self._mark([one])
+            else:
+                for one in together:
+                    if not one.marked.done():
+                        one.marked.set_exception(error)
+            del one, together  # they hold the error, whose traceback holds this frame
+            return
+        for one in together:
+            if not one.marked.done():
+                one.marked.set_result(one.taken.delivery.id in ours)
+
+    async def _marked(self, together: Sequence[tuple[Taken, UUID]]) -> set[UUID]:
+        """Returns the ids of those that were ours. What ran out of its lease another worker has, and settles."""
+        ids = [taken.delivery.id for taken, _ in together]
+        tokens = [token for _, token in together]
+        receipts = [taken.receipt.to_json() for taken, _ in together]
+        had_bugs = self._bugs.in_a_row > 0
+        async with self._store.pool.acquire() as connection, connection.transaction():
+            ours = {row["id"] for row in await connection.fetch(lines.DONE, ids, tokens, receipts)}
+            if ours and self._settled is not None:
+                transaction = Transaction(connection)
+                await self._settled(transaction, [taken for taken, _ in together if taken.delivery.id in ours])
+                await transaction.flush()
+            if ours and had_bugs:
+                await connection.execute(lines.NO_BUGS, self._destination)
+        if ours and had_bugs:
+            self._bugs.told(0)
+        return ours

@@ -1,0 +1,80 @@
+"""What a delivery is, what its partner answers, and what a service gives its worker."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from chassis.transaction import Transaction
+
+
+async def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message for a partner. ``attempt`` counts from 1; ``idempotency_key`` is the same at every try.
+
+    ``still_ours`` is false once another worker has the delivery, because this one stood still for longer than its
+    lease. Ask it between reading a partner's version and a write that is conditional on that version: then a late
+    write can never undo what was delivered meanwhile.
+    """
+
+    id: UUID
+    destination: str
+    key: UUID
+    kind: str
+    payload: bytes
+    idempotency_key: str
+    headers: Mapping[str, str]
+    attempt: int
+    created_at: datetime
+    traceparent: str | None = None
+    still_ours: Callable[[], Awaitable[bool]] = field(default=_always, compare=False, repr=False)
+
+    @classmethod
+    def of_row(cls, row: Any, still_ours: Callable[[], Awaitable[bool]]) -> "Delivery":
+        """From a claimed row of ``deliveries``."""
+        return cls(
+            id=row["id"],
+            destination=row["destination"],
+            key=row["key"],
+            kind=row["kind"],
+            payload=row["payload"],
+            idempotency_key=row["idempotency_key"],
+            headers=json.loads(row["headers"]),
+            attempt=row["attempts"],
+            created_at=row["created_at"],
+            traceparent=row["traceparent"],
+            still_ours=still_ours,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The partner's answer, kept with the delivery: opaque ids and codes, no patient's data."""
+
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(dict(self.detail))
+
+
+class Send(Protocol):
+    """Hands one delivery to the partner. Raises ``Transient`` or ``Permanent`` with the partner's answer."""
+
+    async def __call__(self, delivery: Delivery) -> Receipt: ...
+
+
+class Taken(NamedTuple):
+    """A delivery that the partner has taken, and its answer."""
+
+    delivery: Delivery
+    receipt: Receipt
+
+
+Settled = Callable[[Transaction, Sequence[Taken]], Awaitable[None]]
+"""Keeps what the service wants of the answers. Each key is there once; when it raises, they come again one by one."""

@@ -1,0 +1,312 @@
+"""How a partner is asked over HTTP: one place makes the session, sends, and reads the answer.
+
+A request goes to a host of the list or nowhere, whatever an answer says: no redirect is followed, and an address that a
+partner gives (a next page, a hub) has to be of the list. Every answer has an end, in bytes and in seconds.
+"""
+
+import asyncio
+import json
+import ssl
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urljoin
+
+import aiohttp
+from yarl import URL
+
+from chassis.clock import utc_now
+from chassis.errors import AccessRefused, NeedsSetup, Transient, UnusableAnswer
+
+SMALL_ANSWER_BYTES: Final = 64 * 2**10
+"""Enough for a token, an address, an error."""
+LARGE_ANSWER_BYTES: Final = 8 * 2**20
+"""Enough for a page of a hundred resources of 80 KiB each."""
+TIMEOUT_SECONDS: Final = 10.0
+PARSED_BESIDE_BYTES: Final = 256 * 2**10
+"""What is larger is parsed in a thread: the loop answers HL7 meanwhile."""
+MOST_JSON_VALUES: Final = 250_000
+"""An empty list of two bytes takes seventy in memory: bytes alone bound nothing."""
+DEEPEST_JSON: Final = 64
+LONGEST_RETRY_AFTER_SECONDS: Final = 600.0
+
+_WEB_SCHEMES: Final = {"ws": "http", "wss": "https"}
+_CERTIFICATES: Final = "its certificate, or the authorities that this machine trusts"
+_BESIDE: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-answers")
+"""Large answers are parsed one after the other, so that their memory does not add up."""
+
+
+def open_session(*, connections: int) -> aiohttp.ClientSession:
+    """A session for ``connections`` requests at once. It keeps no cookies: whoever gives them must not fill memory."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A partner's whole answer; of one that only says "not now" the body is left unread."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a web page (of a proxy, a login, a maintenance): not what an interface answers."""
+        media = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return media in ("text/html", "application/xhtml+xml") or self.body[:64].lstrip()[:1] == b"<"
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """Retry-After as seconds from now, at most ten minutes; None without one that can be read."""
+        value = self.headers.get("Retry-After", "").strip()
+        if value.isascii() and value.isdecimal():
+            return min(float(value[:9]), LONGEST_RETRY_AFTER_SECONDS)
+        try:
+            seconds = (parsedate_to_datetime(value) - self._said_at).total_seconds()
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+    @property
+    def _said_at(self) -> datetime:
+        """The server's own time of the answer, where it gives one: a time in an answer is the server's too."""
+        try:
+            at = parsedate_to_datetime(self.headers.get("Date", ""))
+        except (TypeError, ValueError):
+            return utc_now()
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+    async def json(self) -> Any:
+        """The body's value; ValueError when it is no JSON, UnusableAnswer when it holds too much."""
+        if len(self.body) <= PARSED_BESIDE_BYTES:
+            return parse_json(self.body)
+        return await asyncio.get_running_loop().run_in_executor(_BESIDE, parse_json, self.body)
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON of a partner. ValueError when it is none; UnusableAnswer when it has too many values or nests too deeply."""
+    containers = body.count(b"{") + body.count(b"[")
+    if body.count(b",") + containers > MOST_JSON_VALUES:
+        raise UnusableAnswer(f"the answer holds more than {MOST_JSON_VALUES} values")
+    is_large = len(body) > PARSED_BESIDE_BYTES
+    try:
+        value = json.loads(body, object_pairs_hook=_object if is_large else None)
+        is_deep = containers > DEEPEST_JSON and _is_deep(value)
+    except RecursionError:
+        is_deep = True
+    if is_deep:
+        raise UnusableAnswer(f"the answer nests more than {DEEPEST_JSON} levels deep")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """In Python on purpose: between two objects the interpreter lets the other threads go on, within C it does not."""
+    return dict(pairs)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        level = [inner for one in level for inner in _inner(one) if isinstance(inner, dict | list)]
+    return bool(level)
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+class Redirected(Exception):  # noqa: N818 (what happened)
+    """The answer sends us elsewhere; nobody went there."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class ForeignHost(Exception):  # noqa: N818
+    """The address is not of the list."""
+
+
+_FAILURES: Final = (aiohttp.ClientError, OSError, Redirected, ForeignHost)
+
+
+class HttpPartner:
+    """One partner's HTTP interface. ``session`` lends its connections; ``setting`` is where ``base_url`` comes from.
+
+    Only ``base_url``'s own origin (scheme, host and port) may be asked, and those of ``allowed_hosts``: each a host or
+    ``host:port`` of the same scheme, or an origin such as ``https://hub.example:8443``.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        name: str,
+        base_url: str,
+        *,
+        setting: str,
+        allowed_hosts: Iterable[str] = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self.name = name
+        self.setting = setting
+        self._base = base_url
+        self._allowed = allowed_origins(base_url, allowed_hosts)
+        given_seconds = session.timeout.total
+        self.timeout_seconds = min(timeout_seconds, given_seconds) if given_seconds else timeout_seconds
+        self._lender = session
+        self._own: aiohttp.ClientSession | None = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        """With the given session's connections and this partner's rules. It ends with the other's connector."""
+        if self._own is None:
+            self._own = aiohttp.ClientSession(
+                connector=self._lender.connector,
+                connector_owner=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                trust_env=False,
+                middlewares=(self._guard,),
+            )
+        return self._own
+
+    def address(self, url: str) -> URL:
+        """An address of the partner's, also one that it gave. NeedsSetup when its host is not of the list."""
+        try:
+            found = URL(urljoin(self._base, url))
+        except ValueError:
+            raise NeedsSetup(f"{self.name} gave an address that is none", setting=self.setting) from None
+        if not self._may_be_asked(found):
+            raise NeedsSetup(
+                f"{self.name} gave an address on another host than those that may be asked",
+                setting=f"{self.setting}, or {self.setting.rpartition('.')[0]}.allowed_hosts",
+            )
+        return found
+
+    async def ask(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        what: str,
+        largest_bytes: int = SMALL_ANSWER_BYTES,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request and its whole answer. ``what`` names both in texts: no ids, no queries.
+
+        Raises Transient when there is no answer in time, UnusableAnswer when it does not end, AccessRefused when it is
+        a redirect or the certificate is not to be trusted, NeedsSetup when the address is of another host.
+        """
+        address = self.address(url) if isinstance(url, str) else url
+        try:
+            async with (
+                asyncio.timeout(self.timeout_seconds),
+                self._session.request(
+                    method, address, data=data, params=query, allow_redirects=False, auto_decompress=False,
+                    headers={**(headers or {}), "Accept-Encoding": "identity"},
+                ) as response,
+            ):  # fmt: skip
+                status = response.status
+                says_not_now = status >= 500 or status in (408, 425, 429)
+                body = b"" if says_not_now else await self._body(response, what, largest_bytes)
+                return Answer(status, response.headers, body)
+        except _FAILURES as error:
+            raise self._explained(error, what) from error
+
+    async def listen(self, url: str | URL, *, what: str, largest_frame_bytes: int) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket that the caller closes (``async with``); a frame ends at ``largest_frame_bytes``. As ``ask``."""
+        address = self.address(url) if isinstance(url, str) else url
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                return await self._session.ws_connect(
+                    address, heartbeat=None, autoping=True, max_msg_size=largest_frame_bytes
+                )
+        except _FAILURES as error:
+            raise self._explained(error, what) from error
+
+    def _explained(self, error: Exception, what: str) -> Exception:
+        """One of our errors for what a request raised."""
+        said = f"{self.name}: {what}"
+        match error:
+            case Redirected():
+                found: Exception = AccessRefused(
+                    f"{said} answered {error.status}, a redirect: none is followed", setting=self.setting
+                )
+            case ForeignHost():
+                found = NeedsSetup(f"{said} leads to a host that may not be asked", setting=self.setting)
+            case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
+                found = AccessRefused(f"{said}: its certificate is not to be trusted", setting=_CERTIFICATES)
+            case aiohttp.ClientSSLError() | ssl.SSLError():
+                found = AccessRefused(f"{said}: no TLS can be agreed on", setting=self.setting)
+            case aiohttp.InvalidURL():
+                found = AccessRefused(f"{said}: the address is none", setting=self.setting)
+            case TimeoutError():
+                found = Transient(f"{said}: no answer within {self.timeout_seconds:g} s")
+            case aiohttp.ClientConnectorDNSError():
+                found = Transient(f"{said}: the host's name is not known ({self.setting})")
+            case _:
+                found = Transient(f"{said}: {type(error).__name__}")
+        return found
+
+    async def _body(self, response: aiohttp.ClientResponse, what: str, largest_bytes: int) -> bytes:
+        """Neither what comes over the wire nor what it unpacks to is more than ``largest_bytes``."""
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            raise UnusableAnswer(f"{self.name}: {what} is answered in an encoding that nobody asked for")
+        unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if encoding not in ("identity", "") else None
+        body, received_bytes = bytearray(), 0
+        async for chunk in response.content.iter_any():
+            received_bytes += len(chunk)
+            try:
+                body += chunk if unpacking is None else unpacking.decompress(chunk, largest_bytes - len(body) + 1)
+            except zlib.error:
+                raise UnusableAnswer(f"{self.name}: the answer to {what} cannot be unpacked") from None
+            if max(received_bytes, len(body)) > largest_bytes:
+                response.close()
+                raise UnusableAnswer(f"{self.name}: the answer to {what} has more than {largest_bytes} bytes")
+        return bytes(body)
+
+    async def _guard(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Stands before every request of the session, those of WebSockets and of redirects too."""
+        if not self._may_be_asked(request.url):
+            raise ForeignHost
+        response = await handler(request)
+        if 300 <= response.status < 400:
+            response.close()
+            raise Redirected(response.status)
+        return response
+
+    def _may_be_asked(self, url: URL) -> bool:
+        return url.user is None and url.password is None and _origin(url) in self._allowed
+
+
+def allowed_origins(base_url: str, hosts: Iterable[str] = ()) -> frozenset[tuple[str, str, int]]:
+    """(scheme, host, port) of what may be asked. ValueError names the entry that is none."""
+    scheme = URL(base_url).scheme
+    found = []
+    for entry in (base_url, *hosts):
+        url = URL(entry if "://" in entry else f"{scheme}://{entry}")
+        origin = _origin(url)
+        if origin is None or "*" in entry or url.user is not None or (entry != base_url and url.path not in ("", "/")):
+            raise ValueError(f"{entry!r} is no host, host:port or origin")
+        found.append(origin)
+    return frozenset(found)
+
+
+def _origin(url: URL) -> tuple[str, str, int] | None:
+    scheme = _WEB_SCHEMES.get(url.scheme, url.scheme)
+    if scheme not in ("http", "https") or not url.host or not url.port:
+        return None
+    return scheme, url.host.lower(), url.port

@@ -1,0 +1,141 @@
+"""``/console/deliveries``: the dead deliveries to one partner, chosen by time and answer, and all of them again.
+
+The filter is a plain form whose values stand in the address; what it finds is what the act beside it is about to do.
+The act takes what was shown: what dies after the look is left alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from chassis import deliveries
+from chassis.clock import since_of
+from chassis.deliveries import Selection
+from chassis.errors import StoreUnavailable
+from chassis.store import Store, asking
+from chassis.web.guard import actor_of
+
+PATH: Final = "/console/deliveries"
+ROWS: Final = 50
+LONGEST_FORM_BYTES: Final = 4096
+LONGEST_VALUE: Final = 200
+_JUST_DONE: Final = """
+SELECT detail FROM (SELECT * FROM operator_audit ORDER BY id DESC LIMIT 200) AS newest
+WHERE action = 'delivery.retry-all' AND subject = $1 AND at > clock_timestamp() - interval '10 minutes'
+ORDER BY id DESC LIMIT 1
+"""
+
+
+class _RefusedError(Exception):
+    """What was asked for means nothing; the text says why."""
+
+
+@dataclass
+class DeliveriesPage:
+    """``templates``: the console's."""
+
+    store: Store
+    templates: Any
+    destinations: Sequence[str]
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route(PATH, self._show), Route(f"{PATH}/retry", self._retry, methods=["POST"])]
+
+    async def _show(self, request: Request) -> Response:
+        return await self._page(dict(request.query_params))
+
+    async def _page(self, query: Mapping[str, str], refused: str | None = None) -> Response:
+        """What ``query`` chooses; ``refused`` says why an act was not done."""
+        selection = count = None
+        rows: Sequence[Any] = ()
+        said = ""
+        try:
+            if query.get("destination"):
+                with asking():
+                    selection = await self._selection(query)
+                    count = await deliveries.count_dead(self.store, selection)
+                    rows = await deliveries.list_dead(self.store, selection, limit=ROWS)
+                    said = await self._said(query, selection.destination)
+        except _RefusedError as error:
+            refused = refused or str(error)
+        except StoreUnavailable as error:
+            refused = refused or f"{error.reason}: nothing can be listed or sent again until it does"
+        page = self.templates.get_template("deliveries.html").render(
+            title="Dead deliveries",
+            here="/console",
+            destinations=self.destinations,
+            query={name: query.get(name, "") for name in ("destination", "since", "reason")},
+            selection=selection,
+            count=count,
+            rows=rows,
+            said=said,
+            refused=refused,
+        )
+        return HTMLResponse(page, 400 if refused else 200)
+
+    async def _said(self, query: Mapping[str, str], destination: str) -> str:
+        """What came of an act, by the audit: an address cannot have the page say what never happened."""
+        if query.get("done") != "1":
+            return ""
+        detail = await self.store.pool.fetchval(_JUST_DONE, destination)
+        if detail is None:
+            return ""
+        number = json.loads(detail)["number"]
+        what = "1 delivery" if number == 1 else f"{number} deliveries"
+        return f"{what} to {destination} {'is' if number == 1 else 'are'} sent again."
+
+    async def _retry(self, request: Request) -> Response:
+        form: dict[str, str] = {}
+        try:
+            form = await _form(request)
+            with asking():
+                selection = await self._selection(form)
+                number = await deliveries.retry_selected(self.store, selection, actor=actor_of(request))
+        except _RefusedError as error:
+            return await self._page(form, refused=str(error))
+        except StoreUnavailable as error:
+            return await self._page(form, refused=error.reason)
+        # To the page, which says what came of it; a reload does not act again.
+        kept = {name: form[name] for name in ("destination", "since", "reason") if form.get(name)}
+        return RedirectResponse(f"{PATH}?{urlencode({**kept, **({'done': '1'} if number else {})})}", 303)
+
+    async def _selection(self, given: Mapping[str, str]) -> Selection:
+        destination, reason = given.get("destination", ""), given.get("reason", "").strip()
+        if destination not in self.destinations:
+            raise _RefusedError(
+                f"That is no destination of this service. It delivers to {', '.join(self.destinations)}."
+            )
+        if "\x00" in reason or len(reason) > LONGEST_VALUE:
+            raise _RefusedError(f"The answer to look for is longer than {LONGEST_VALUE} characters, or no text.")
+        now = await self.store.now()
+        return Selection(
+            destination,
+            since=_time(given.get("since", ""), now),
+            reason=reason or None,
+            until=_time(given.get("until", ""), now) or now,
+        )
+
+
+def _time(text: str, now: datetime) -> datetime | None:
+    if not text.strip():
+        return None
+    try:
+        return since_of(text[:LONGEST_VALUE], now)
+    except ValueError as error:
+        raise _RefusedError("That is no time. Write 2h, 30m, 3d, or 2026-05-31T14:00 (UTC).") from error
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST_FORM_BYTES:
+            raise _RefusedError("The form is too long.")
+    return dict(parse_qsl(body.decode("utf-8", "replace")))

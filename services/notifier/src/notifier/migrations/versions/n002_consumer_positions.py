@@ -1,0 +1,15 @@
+"""The chassis' tables of how far a consumer has come and what it missed."""
+
+from alembic import op
+
+from chassis import schema
+
+revision = "n002"
+down_revision = "n001"
+branch_labels = None
+depends_on = None
+phase = "before"
+
+
+def upgrade() -> None:
+    schema.upgrade("v002", op)

@@ -1,0 +1,177 @@
+"""Recovery of a notifier's store that was set back or is gone: the topics are read again, and nobody is told again.
+
+The offsets that the group has committed say what the former store had handled. Up to there the events go through the
+usual handlers, but what they would have sent is noted as told before. What lies behind is left to the next start.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from chassis import identity, published
+from chassis.batch import BatchExecutor, Duplicate, Failed
+from chassis.consumer import InboxIntake, Item
+from chassis.dead_letters import Record
+from chassis.errors import reason_of
+from chassis.identity import Offsets
+from chassis.metrics import Metrics
+from chassis.published import Published, TopicReader
+from chassis.settings import KafkaSettings
+from chassis.store import Store
+from chassis.store_guard import LONGEST_LOOK_SECONDS, StoreGuard
+from chassis.transaction import Transaction
+from notifier.adapters.sender import DESTINATION
+from notifier.domain.notification import Notification
+from notifier.metrics import NotifierMetrics
+from notifier.ports import Notifications
+from notifier.subscribers import CONSUMER, Work, subscription
+
+TOLD_BEFORE: Final = "rebuilt by a recovery: told before the store was set back, as far as anybody knows"
+AT_ONCE: Final = 200
+_NO_LIMIT: Final = 1_000_000
+_LAST_MOMENT: Final = "SELECT max(received_at) FROM inbox WHERE consumer = $1"
+_LET_GO: Final = """
+WITH let_go AS (
+    UPDATE deliveries SET state = 'dropped', done_at = clock_timestamp(), lease_token = NULL, lease_until = NULL,
+        last_error = $2
+    WHERE destination = $1 AND state = 'pending' RETURNING id
+)
+UPDATE notifications SET state = 'superseded', reason = $2, changed_at = now()
+WHERE notification_id IN (SELECT id FROM let_go) AND state = 'queued' RETURNING notification_id"""
+
+
+@dataclass(slots=True)
+class Report:
+    """Filled as the recovery goes on. ``not_told`` are notifications of which nobody knows whether they were sent."""
+
+    was_behind: bool = False
+    last_moment: datetime | None = None
+    records: int = 0
+    rebuilt: int = 0
+    known: int = 0
+    failed: list[str] = field(default_factory=list)
+    silenced: int = 0
+    let_go: list[UUID] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """In sentences; opaque ids only."""
+        until = "nothing" if self.last_moment is None else f"{self.last_moment:%Y-%m-%d %H:%M:%S} UTC"
+        return [
+            f"the store held                 {until}",
+            f"records read from the topics   {self.records}: {self.rebuilt} handled, {self.known} known",
+            f"messages not sent again        {self.silenced}: the former store had handled their events",
+            f"messages that waited, let go   {len(self.let_go)}: they were most likely sent meanwhile",
+            *(f"  let go: {one}" for one in self.let_go),
+            *(f"  open: {one}" for one in self.failed),
+        ]
+
+
+@dataclass(frozen=True)
+class Silenced:
+    """In place of the deliveries: what would be sent is noted as told before."""
+
+    notifications: Notifications
+    report: Report
+
+    def enqueue(self, notification: Notification) -> None:
+        self.report.silenced += 1
+        self.notifications.put(notification.move("superseded", TOLD_BEFORE))
+
+
+class RecoveryRefused(Exception):  # noqa: N818 (it is no fault)
+    """A recovery may not run now; the text says why."""
+
+
+async def recover(
+    store: Store,
+    kafka: KafkaSettings,
+    guard: StoreGuard,
+    *,
+    actor: str,
+    dry_run: bool,
+    tell: Callable[[str], None],
+) -> Report:
+    """RecoveryRefused, KafkaError, StoreUnavailable. The caller takes care that no notifier works on the store."""
+    report = Report()
+    verdict = await guard.look(within_seconds=LONGEST_LOOK_SECONDS)
+    if verdict.kind in {"elsewhere", "unsure"}:
+        raise RecoveryRefused(verdict.why)
+    is_empty = await identity.read(store.pool) is None
+    report.last_moment = await store.pool.fetchval(_LAST_MOMENT, CONSUMER)
+    if verdict.kind == "fits" and not is_empty and report.last_moment is not None:
+        return report
+    report.was_behind = True
+    async with published.opened(kafka, guard.topics) as reader:
+        stops = await _handled_before(kafka, reader)
+        if dry_run:
+            report.records = sum(max(0, stop - reader.first[spot]) for spot, stop in stops.items())
+            return report
+        await guard.begin_recovery()
+        report.let_go = [row["notification_id"] for row in await store.pool.fetch(_LET_GO, DESTINATION, TOLD_BEFORE)]
+        await _replay(store, reader, stops, report, tell)
+        after = await guard.adopt(compared_to=stops, new_epoch=True)
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        detail = {
+            "epoch": after.epoch,
+            "records": report.records,
+            "rebuilt": report.rebuilt,
+            "open": len(report.failed),
+        }
+        transaction.audit(actor=actor, action="store.recover", subject=str(after.incarnation), detail=detail)
+        await transaction.flush()
+    return report
+
+
+async def _handled_before(kafka: KafkaSettings, reader: TopicReader) -> Offsets:
+    """Up to where the former store had handled each partition; where no group remembers, everything until now."""
+    offsets = await published.committed(kafka, CONSUMER)
+    if not offsets:
+        return reader.following
+    return {spot: min(offsets.get(spot, 0), end) for spot, end in reader.following.items()}
+
+
+async def _replay(
+    store: Store, reader: TopicReader, stops: Offsets, report: Report, tell: Callable[[str], None]
+) -> None:
+    usual = subscription(NotifierMetrics(Metrics()))
+
+    def open_work(transaction: Transaction) -> Work:
+        work = usual.open_work(transaction)
+        return Work(
+            work.tx, work.recipients, work.appointments, work.notifications,
+            Silenced(work.notifications, report), work.stale, work.gaps,
+        )  # fmt: skip
+
+    async def prefetch(work: Work, items: Any) -> None:
+        await usual.prefetch(work, [message for item in items if (message := item.readable) is not None])
+
+    async def handle(work: Work, item: Item) -> None:
+        message = item.readable
+        assert message is not None  # noqa: S101 - unreadable records are left out
+        await usual.handle(work, message)
+
+    # Parked lines are left to who works on them: what was handled here is a duplicate there.
+    intake = InboxIntake(CONSUMER, dead_letter_limit=_NO_LIMIT, parks=False)
+    executor = BatchExecutor(store, intake=intake, open_work=open_work, prefetch=prefetch, handle=handle)
+    async for lot in reader.read(reader.first, stops):
+        report.records += len(lot)
+        items = [Item(_record(one), one.message) for one in lot if one.message is not None]
+        for start in range(0, len(items), AT_ONCE):
+            some = items[start : start + AT_ONCE]
+            for item, outcome in zip(some, await executor.run(some), strict=True):
+                if isinstance(outcome, Failed):
+                    record = item.record
+                    why = reason_of(outcome.error) if isinstance(outcome.error, Exception) else "cut short"
+                    report.failed.append(f"{record.topic} {record.partition}@{record.offset}: {why}")
+                elif isinstance(outcome, Duplicate):
+                    report.known += 1
+                else:
+                    report.rebuilt += 1
+        tell(f"{report.records} records read, {report.rebuilt} handled")
+
+
+def _record(one: Published) -> Record:
+    return Record(one.topic, one.partition, one.offset, None, None, ())

@@ -1,0 +1,16 @@
+"""The chassis' tables of how far a consumer has come and what it missed."""
+
+from alembic import op
+
+from chassis import schema
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+phase = "before"
+
+
+def upgrade() -> None:
+    """Add them."""
+    schema.upgrade("v002", op)

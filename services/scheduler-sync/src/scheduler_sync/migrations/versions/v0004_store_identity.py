@@ -1,0 +1,16 @@
+"""Which site and partners the store belongs to, and how often it was recovered."""
+
+from alembic import op
+
+from chassis import schema
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+phase = "before"
+
+
+def upgrade() -> None:
+    """Create the table; the next start writes its row."""
+    schema.upgrade("v005", op)

@@ -1,0 +1,16 @@
+"""How many deliveries in a row a bug has failed, and indexes by which housekeeping finds what has served."""
+
+from alembic import op
+
+from chassis import schema
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+phase = "before"
+
+
+def upgrade() -> None:
+    """The indexes are made CONCURRENTLY: a running service goes on writing."""
+    schema.upgrade("v003", op)

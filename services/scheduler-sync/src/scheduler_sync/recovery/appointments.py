@@ -1,0 +1,89 @@
+"""OmegaAI's Appointments as a recovery reads them: with when they changed and whose they are."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from scheduler_sync.adapters.omegaai import elements, reader
+from scheduler_sync.adapters.omegaai.client import Found
+from scheduler_sync.domain.appointment import AppointmentLink, Resource, Slot, Study
+from scheduler_sync.domain.judging import STATE_OF_UNANNOUNCED, Remote
+from scheduler_sync.domain.link import State
+from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.messages import TakeOverOmegaAIAppointment
+from scheduler_sync.site import SiteFile
+
+_STATES: Final[Mapping[FhirStatus, tuple[State, WorkflowStep]]] = {
+    **STATE_OF_UNANNOUNCED,
+    FhirStatus.PENDING: (State.STAFF_BOOKED, WorkflowStep.SCHEDULED),
+    FhirStatus.WAITLIST: (State.STAFF_BOOKED, WorkflowStep.WAITLIST),
+    FhirStatus.BOOKED: (State.CONFIRMED, WorkflowStep.CONFIRMED),
+    FhirStatus.PROPOSED: (State.MOVE_REQUESTED, WorkflowStep.REQUESTED),
+    FhirStatus.CANCELLED: (State.CANCELLED, WorkflowStep.CANCELLED),
+    FhirStatus.ENTERED_IN_ERROR: (State.CANCELLED, WorkflowStep.CANCELLED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentThere:
+    """One Appointment of OmegaAI that carries identifiers of ours."""
+
+    command: TakeOverOmegaAIAppointment
+    remote: Remote
+    patient_fhir_id: str | None
+    studies: tuple[Study, ...]
+
+    @classmethod
+    def of(cls, found: Found) -> "AppointmentThere":
+        """Malformed where it cannot be read."""
+        command = reader.appointment(found, "")
+        body = found.resource
+        actors = (
+            elements.reference(elements.child(participant, "actor"))
+            for participant in elements.items(body, "participant")
+        )
+        studies = tuple(
+            Study(study, elements.text(coding, "display") or study)
+            for kind in elements.items(body, "serviceType")
+            for coding in elements.items(kind, "coding")
+            if (study := elements.text(coding, "code")) is not None
+        )
+        return cls(
+            command=command,
+            remote=Remote(
+                command.facts,
+                elements.instant(elements.child(body, "meta"), "lastUpdated", "Appointment.meta"),
+            ),
+            patient_fhir_id=next((actor[1] for actor in actors if actor is not None and actor[0] == "Patient"), None),
+            studies=studies,
+        )
+
+    def link(
+        self, patient_id: UUID, site: SiteFile, resources: Iterable[Resource], *, revision: int
+    ) -> AppointmentLink | None:
+        """A link that says what the Appointment does; None where it lacks our identifiers, a time or our service."""
+        command, facts = self.command, self.command.facts
+        resource = next((one for one in resources if one.healthcare_service_id == command.service_id), None)
+        if command.link_id is None or command.placer_number is None or resource is None or facts.start is None:
+            return None
+        state, step = _STATES[facts.status]
+        facility = site.facilities[resource.facility]
+        return AppointmentLink(
+            id=command.link_id,
+            site=site.site,
+            placer_number=command.placer_number,
+            patient_id=patient_id,
+            facility=resource.facility,
+            resource=resource.name,
+            modality=resource.modality,
+            slot=None if facts.end is None else Slot(facts.start, facts.end, facility.time_zone),
+            studies=self.studies,
+            state=state,
+            step=step,
+            reason=facts.reason,
+            omegaai_id=facts.fhir_id,
+            omegaai_version=facts.version,
+            omegaai_written_version=facts.version,
+            revision=revision,
+        )

@@ -1,0 +1,176 @@
+"""Patients and appointment links out of the events that a former store published. Each event carries all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import contracts
+from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.facts import Slot
+from scheduler_sync.domain.link import State
+from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
+from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep
+from scheduler_sync.domain.studies import Study
+from scheduler_sync.site import SiteFile
+
+PatientEvent: TypeAlias = contracts.PatientRegistered | contracts.PatientUpdated
+AppointmentEvent: TypeAlias = (
+    contracts.AppointmentScheduled
+    | contracts.AppointmentRequested
+    | contracts.AppointmentConfirmed
+    | contracts.AppointmentCancelled
+)
+_BEFORE_THE_FIRST: Final = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One event in short."""
+
+    revision: int
+    at: datetime
+    step: WorkflowStep | None
+    by_staff: bool
+
+    @property
+    def status(self) -> FhirStatus | None:
+        """What OmegaAI was told then. An appointment that lost its time is a cancelled one there."""
+        if self.step is None:
+            return None
+        return FhirStatus.CANCELLED if self.step is WorkflowStep.ORDERED else FHIR_STATUS_OF_STEP[self.step]
+
+
+@dataclass(slots=True)
+class Missed:
+    """What a store lacks of one aggregate: its newest event, and all of them in short."""
+
+    newest: contracts.Message
+    said: dict[UUID, Said] = field(default_factory=dict)
+
+    def add(self, message: contracts.Message) -> None:
+        """Events of different topics come in any order, and a record may stand on its topic twice."""
+        if message.revision > self.newest.revision:
+            self.newest = message
+        if isinstance(message, AppointmentEvent):
+            said = Said(
+                message.revision, message.occurred_at, WorkflowStep(message.data.status), message.data.by == "staff"
+            )
+        else:
+            said = Said(message.revision, message.occurred_at, None, by_staff=True)
+        self.said[message.message_id] = said
+
+    @property
+    def by_staff(self) -> list[Said]:
+        """What staff brought about, oldest first."""
+        return sorted((one for one in self.said.values() if one.by_staff), key=lambda one: one.revision)
+
+    @property
+    def heard_at(self) -> datetime | None:
+        """So new may a message of PowerServer's be taken for known; None when nothing says so.
+
+        An event says when it was made here, not when PowerServer wrote the message. What lies behind the last event but
+        one is known for certain; the message of the last one may come again, and changes nothing then.
+        """
+        staff = self.by_staff
+        return staff[-2].at if len(staff) > 1 else None
+
+
+def patient_of(missed: Missed, known: Patient | None, site: SiteFile) -> Patient:
+    """The patient as the newest event has it; what no event carries stays as it is known."""
+    event = missed.newest
+    assert isinstance(event, PatientEvent)  # noqa: S101 - of a patient's topic
+    data, name = event.data, event.data.name
+    address = None if data.address is None else Address(**data.address.model_dump())
+    identifiers = tuple(PatientIdentifier(one.issuer, one.value) for one in data.identifiers)
+    values: Mapping[str, object] = {
+        "identifiers": identifiers,
+        "family": name.family,
+        "given": name.given,
+        "middle": name.middle,
+        "birth_date": data.birth_date,
+        "sex": data.sex,
+        "email": data.email,
+        "phone": data.phone,
+        "language": data.language,
+        "address": address,
+        "revision": event.revision,
+    }
+    if known is not None:
+        newer = missed.heard_at
+        heard_at = known.heard_at if newer is None else max(known.heard_at, newer)
+        return replace(known, **values, heard_at=heard_at)  # type: ignore[arg-type]  # the names are the class's
+    return Patient(
+        id=event.aggregate_id,
+        site=site.site,
+        organization=site.organization.master,
+        heard_at=missed.heard_at or event.occurred_at - _BEFORE_THE_FIRST,
+        **values,  # type: ignore[arg-type]  # as above
+    )
+
+
+def link_of(missed: Missed, known: AppointmentLink | None) -> AppointmentLink:
+    """The link as the newest event has it; OmegaAI's id and versions stay as they are known."""
+    event = missed.newest
+    assert isinstance(event, AppointmentEvent)  # noqa: S101 - of an appointment's topic
+    data = event.data
+    zone = data.facility.time_zone
+    requested = None
+    if isinstance(data, contracts.RequestedAppointmentData) and data.requested_start is not None:
+        length = data.end - data.start
+        requested = Slot(data.requested_start, data.requested_end or data.requested_start + length, zone)
+    base = known or AppointmentLink(
+        id=event.aggregate_id,
+        site=data.site,
+        placer_number=data.placer_number,
+        patient_id=data.patient_id,
+        facility=data.facility.code,
+        resource=data.resource,
+        modality=data.modality,
+        slot=None,
+        studies=(),
+    )
+    staff = missed.by_staff
+    return replace(
+        base,
+        facility=data.facility.code,
+        resource=data.resource,
+        modality=data.modality,
+        slot=Slot(data.start, data.end, zone),
+        studies=tuple(Study(one.code, one.description) for one in data.studies),
+        state=_state(event, missed, known),
+        step=WorkflowStep(data.status),
+        filler_id=data.filler_id,
+        accession_numbers=data.accession_numbers,
+        requested_slot=requested,
+        reason=data.reason if isinstance(data, contracts.CancelledAppointmentData) else base.reason,
+        # What the patient did was perhaps never told to PowerServer: it is told again, and its answer will say.
+        powerserver_step=staff[-1].step if staff else base.powerserver_step or WorkflowStep.SCHEDULED,
+        powerserver_heard_at=_later(base.powerserver_heard_at, missed.heard_at),
+        powerserver_told_at=None if staff else base.powerserver_told_at,
+        revision=event.revision,
+    )
+
+
+def status_by_staff(missed: Missed) -> FhirStatus | None:
+    """What OmegaAI was told after the newest event, when staff brought that about."""
+    newest = max(missed.said.values(), key=lambda one: one.revision)
+    return newest.status if newest.by_staff else None
+
+
+def _state(event: AppointmentEvent, missed: Missed, known: AppointmentLink | None) -> State:
+    if isinstance(event, contracts.AppointmentScheduled):
+        return State.STAFF_BOOKED
+    if isinstance(event, contracts.AppointmentConfirmed):
+        return State.CONFIRMED
+    if isinstance(event, contracts.AppointmentCancelled):
+        return State.UNSCHEDULED if WorkflowStep(event.data.status) is WorkflowStep.ORDERED else State.CANCELLED
+    if known is not None and known.state is State.PATIENT_BOOKED:
+        return State.PATIENT_BOOKED
+    began_here = known is None and not missed.by_staff
+    return State.PATIENT_BOOKED if began_here and event.data.requested_start is None else State.MOVE_REQUESTED
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((at for at in (one, other) if at is not None), default=None)

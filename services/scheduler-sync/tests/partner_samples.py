@@ -1,0 +1,36 @@
+"""What the tests of partners' answers share: a patient, and a client of OmegaAI."""
+
+from uuid import UUID
+
+import aiohttp
+
+from chassis.deliveries import Delivery
+from scheduler_sync.adapters.omegaai.client import FhirClient
+from scheduler_sync.adapters.omegaai.sender import KnownIds
+from scheduler_sync.adapters.omegaai.token import TokenSource
+from scheduler_sync.messages import PatientSnapshot
+
+KEY = UUID(int=1)
+PATIENT = PatientSnapshot(
+    patient_id=KEY, identifiers=(("http://northside.example/patient-id", "4711"),), family="Roe", given="Jane",
+    middle=None, birth_date=None, sex="F", email=None, phone=None, language="en", address=None, organization="1",
+)  # fmt: skip
+
+
+class Ids:
+    def __init__(self, patient: str | None) -> None:
+        self._patient = patient
+
+    async def of_patient(self, _: UUID) -> KnownIds:
+        return KnownIds(self._patient)
+
+    async def of_link(self, _: UUID) -> KnownIds:
+        raise AssertionError
+
+    async def later(self, _: Delivery) -> None:
+        return None
+
+
+def client_of(base_url: str, session: aiohttp.ClientSession) -> FhirClient:
+    values = {"client_id": "suite", "client_secret": "development-secret", "scope": "api"}
+    return FhirClient(session, base_url, TokenSource(session, f"{base_url}/auth/oauth2/v2.0/token", **values))

@@ -1,0 +1,24 @@
+"""A reader of OmegaAI's Task queue in a process of its own, for a test to stop: ``… STORE_URL OMEGAAI_URL``."""
+
+import asyncio
+import sys
+
+import aiohttp
+from sync_harness import open_harness, task_queue
+
+from chassis.exclusive import Exclusive
+from chassis.metrics import Metrics
+from scheduler_sync.bootstrap import TASK_READER_LOCK
+
+
+async def main(store_url: str, omegaai_url: str) -> None:
+    harness = await open_harness(store_url)
+    right = Exclusive(
+        harness.store, lock=TASK_READER_LOCK, name="task-reader", metrics=Metrics(), gauge="task_reader_active"
+    )
+    async with aiohttp.ClientSession() as session:
+        await task_queue(harness, session, omegaai_url, exclusive=right).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""A site that leads its own name to this machine reads no page of the stack, and acts on none (DNS rebinding)."""
+
+import http.client
+
+import pytest
+
+pytestmark = pytest.mark.stack
+PAGES = {
+    "scheduler-sync": "/console",
+    "notifier": "/messages",
+    "powerserver": "/ledger",
+    "omegaai": "/ledger",
+    "mailsink": "/ledger",
+}
+
+
+def status(suite, name: str, host: str) -> int:
+    port = getattr(suite.ports, name.replace("-", "_"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.putrequest("GET", PAGES[name], skip_host=True)
+        connection.putheader("Host", host)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_answer_to_their_own_names_alone(suite, name) -> None:
+    for host in ("127.0.0.1", "localhost:8101", name):
+        assert status(suite, name, host) in {200, 401}, host
+    for host in ("evil.example", f"{name}.evil.example", "127.0.0.1.evil.example:8101"):
+        assert status(suite, name, host) in {400, 421}, host
