@@ -16,6 +16,7 @@ _OF_OBJECTS = {
     ("hl7v2.delimiters", name): [getattr(delimiters(b"|", encoding), name) for encoding in (b"^~\\&", b"^~!&#", b"^~")]
     for name in ("_maybe_nul", "_sequences", "_special", "_tokens")
 } | {
+    ("hl7v2.delimiters", "find_special"): [delimiters(b"|", b"^~\\&").find_special.__self__],
     ("hl7v2.ack", "_numbers()"): [re.compile(r"\d{1,4}")],
     ("chassis.web.hosts", "_in_cluster"): [OwnNames("form-router", "127.0.0.1", "")._in_cluster],
 }

@@ -109,14 +109,14 @@ async def test_what_is_not_read_and_what_is_repaired_is_counted(migrated_url: st
 
 async def test_a_word_that_waits_for_set_up_is_heard_when_it_is_set(migrated_url: str):
     async with line(migrated_url) as powerserver:
-        assert (await powerserver.say(siu(status="^BOOKED FIRMLY^99PS"))).code == "AA"
+        assert (await powerserver.say(siu(status="^CONFIRMED FIRMLY^99PS"))).code == "AA"
         await powerserver.deliver()
         assert powerserver.shown("P100045")["status"] == "pending"
         pool = powerserver.core.store.pool
         row = await pool.fetchrow("SELECT id, state, setting FROM hl7_journal")
-        assert (row["state"], row["setting"]) == ("needs_setup", "status_names.BOOKED FIRMLY")
+        assert (row["state"], row["setting"]) == ("needs_setup", "status_names.CONFIRMED FIRMLY")
         site = powerserver.core.site
-        names = {**site.file.status_names, "BOOKED FIRMLY": 50}
+        names = {**site.file.status_names, "CONFIRMED FIRMLY": 50}
         site.file = site.file.model_validate(site.file.model_dump() | {"status_names": names})
         assert (
             await replay(powerserver.core.store, powerserver.core.listener.executor, row["id"], actor="me")

@@ -7,7 +7,7 @@ import pytest
 from sync_harness import listening
 from sync_samples import NOW, PID, SITE_FILE, directory, orm, siu
 
-from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
+from chassis.errors import Malformed, Permanent, Transient
 from hl7v2 import Message, parse_ack
 from hl7v2.mllp import Client, frame
 from scheduler_sync import bootstrap
@@ -97,8 +97,9 @@ def test_the_beginning_of_a_long_reason_is_kept() -> None:
 
 
 def test_an_order_value_of_many_digits_is_one_that_the_site_does_not_know() -> None:
-    with pytest.raises(NeedsSetup, match="not in the site file"):
-        reader.read(Message.parse(siu(status="9" * 900)), SITE, directory(), received_at=NOW)
+    command = reader.read(Message.parse(siu(status="9" * 900)), SITE, directory(), received_at=NOW)
+    assert command.waits_for is not None
+    assert command.waits_for.reason == "SCH-25: status [masked] is not in the site file"
 
 
 @pytest.mark.parametrize("number", [1001, 5000])

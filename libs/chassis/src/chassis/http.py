@@ -7,6 +7,7 @@ partner gives (a next page, a hub) has to be of the list. Every answer has an en
 import asyncio
 import json
 import ssl
+import weakref
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -174,8 +175,9 @@ class HttpPartner:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 trust_env=False,
-                middlewares=(self._guard,),
+                middlewares=(_guarding(self._allowed),),
             )
+            weakref.finalize(self, self._own.detach)  # the connections are the lender's to close
         return self._own
 
     def address(self, url: str) -> URL:
@@ -184,7 +186,7 @@ class HttpPartner:
             found = URL(urljoin(self._base, url))
         except ValueError:
             raise NeedsSetup(f"{self.name} gave an address that is none", setting=self.setting) from None
-        if not self._may_be_asked(found):
+        if not _may_be_asked(found, self._allowed):
             raise NeedsSetup(
                 f"{self.name} gave an address on another host than those that may be asked",
                 setting=f"{self.setting}, or {self.setting.rpartition('.')[0]}.allowed_hosts",
@@ -276,11 +278,12 @@ class HttpPartner:
                 raise UnusableAnswer(f"{self.name}: the answer to {what} has more than {largest_bytes} bytes")
         return bytes(body)
 
-    async def _guard(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        """Stands before every request of the session, those of WebSockets and of redirects too."""
-        if not self._may_be_asked(request.url):
+
+def _guarding(allowed: frozenset[tuple[str, str, int]]) -> aiohttp.ClientMiddlewareType:
+    """Stands before every request of a session, those of WebSockets and of redirects too."""
+
+    async def guard(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if not _may_be_asked(request.url, allowed):
             raise ForeignHost
         response = await handler(request)
         if 300 <= response.status < 400:
@@ -288,8 +291,11 @@ class HttpPartner:
             raise Redirected(response.status)
         return response
 
-    def _may_be_asked(self, url: URL) -> bool:
-        return url.user is None and url.password is None and _origin(url) in self._allowed
+    return guard
+
+
+def _may_be_asked(url: URL, allowed: frozenset[tuple[str, str, int]]) -> bool:
+    return url.user is None and url.password is None and _origin(url) in allowed
 
 
 def allowed_origins(base_url: str, hosts: Iterable[str] = ()) -> frozenset[tuple[str, str, int]]:
