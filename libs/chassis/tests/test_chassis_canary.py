@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from chassis_bench_domain import Behaviour, event
@@ -62,8 +62,17 @@ def test_texts_are_redacted(text) -> None:
 
 
 def test_times_and_ids_stay_readable() -> None:
-    text = f"link {uuid4()} at 2026-11-25T04:00:35Z took 12 ms on port 12575"
-    assert redact_text(text) == text
+    looks_like_a_phone_number = UUID("e0365605-4844-43bf-82d7-db5ff744ee93")
+    for identifier in (looks_like_a_phone_number, *(uuid4() for _ in range(2000))):
+        text = f"link {identifier} at 2026-11-25T04:00:35Z took 12 ms on port 12575"
+        assert redact_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "number", ["(416)555-9931", "416-555-9931", "+1 416 555 9931", "+1-416-555-9931", "416.555.9931"]
+)
+def test_phone_numbers_do_not(number: str) -> None:
+    assert "9931" not in redact_text(f"call {number}, or phone:{number}")
 
 
 @pytest.mark.stack

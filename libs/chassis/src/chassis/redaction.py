@@ -35,7 +35,8 @@ _PATTERNS: Final = (
     re.compile(r"(?:MSH|PID|PV1|ORC|OBR|OBX|SCH|NK1|IN1|GT1|ZDS|MRG)\|\S*+[^\n\r\x1c\"']*+"),  # HL7 segments
     re.compile(r"(?<![^\s|^])[^\s|^]++\^[^\s|]+\^[^\s|]*+"),  # HL7 components, such as names
     re.compile(r"\b(?:19|20)\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])\b(?![T\d])"),  # dates that may be births
-    re.compile(r"\+?\(?\d{3}\)?[ .-]?\d{3}[ .-]\d{4}\b"),  # phone numbers
+    # Phone numbers, and not the digits of an opaque id.
+    re.compile(r"(?<![\w-])\+?(?:\d{1,3}[ .-])?\(?\d{3}\)?[ .-]?\d{3}[ .-]\d{4}(?![\w-])"),
     re.compile(r"(?i)postgres(?:ql)?://(?:(?!postgres(?:ql)?://)[^@\s])++@"),  # credentials in a URL
 )
 
