@@ -1,15 +1,18 @@
-"""What the service takes of memory while senders ask for far too much, seen from outside, on its real wires."""
+"""What the service takes of memory while all its partners go too far at once, seen from outside, on its real wires."""
 
 import asyncio
 import re
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
+import asyncpg
 import pytest
 from flow_processes import Flow, flow
 from sync_samples import siu
 
+from chassis.testing import eventually
 from hl7v2 import parse_ack
 from hl7v2.mllp import Client, FrameReader
 from hl7v2.mllp.framing import Piece
@@ -85,13 +88,24 @@ async def idle_connections(port: int) -> list[asyncio.StreamWriter]:
     return writers
 
 
+async def some_answer_had_no_end(url: str) -> bool:
+    """Whether a delivery was given up for it, and waits."""
+    connection = await asyncpg.connect(url)
+    try:
+        errors = await connection.fetch("SELECT last_error FROM deliveries WHERE destination = 'omegaai'")
+    finally:
+        await connection.close()
+    return any("has more than" in (row["last_error"] or "") for row in errors)
+
+
 @pytest.mark.timeout(400)
-async def test_large_messages_and_many_connections_fit_into_the_container(
+async def test_large_messages_many_connections_and_answers_without_end_fit_into_the_container(
     tmp_path, database_url, kafka_bootstrap, topic_prefix
 ) -> None:
     async with flow(tmp_path, database_url, kafka_bootstrap, topic_prefix) as running:
         process = _process(running)
         before = peak_mib(process)
+        await running.misbehave(running.omegaai, target="fhir", mode="endless", count=None)
         idle = await idle_connections(running.mllp)
         connected = peak_mib(process)
         are_done = asyncio.Event()
@@ -100,6 +114,7 @@ async def test_large_messages_and_many_connections_fit_into_the_container(
         answers = await asyncio.gather(*senders)
         are_done.set()
         seconds = await ordinary
+        await eventually(partial(some_answer_had_no_end, database_url), what="an answer of OmegaAI that had no end")
         peak = peak_mib(process)
         print(f"MiB: {before} before, {connected} with {CONNECTIONS} connections, {peak} at most; answers {answers}")
         print(f"{len(seconds)} ordinary messages, the slowest {max(seconds):.2f} s")
