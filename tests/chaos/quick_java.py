@@ -19,7 +19,7 @@ def options(jars: Path) -> tuple[str, ...]:
     newest = max(path.stat().st_mtime for path in jars.rglob("*.jar"))
     is_old = not archive.exists() or archive.stat().st_mtime < newest
     if is_old and not _dump(jars, listed, archive):
-        listed.unlink()  # cut off in the middle, as Kafka is here; the next run writes it again
+        listed.unlink(missing_ok=True)  # cut off in the middle, as Kafka is here; the next run writes it again
         return QUICK_START
     # An archive that does not fit these jars or this Java is passed over.
     return (*QUICK_START, f"-XX:SharedArchiveFile={archive}", "-Xshare:auto")
