@@ -19,6 +19,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
+import java.util.Map;
 
 /**
  * Reads messages, one a line as Base64 of UTF-8, and holds each to HAPI's structure of its version: HAPI's own rules of
@@ -29,6 +30,9 @@ import java.util.Base64;
  */
 public final class CheckStructures {
     private final PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+    /** Components that a type requires from version 2.5 on; HAPI's structures do not say. */
+    private static final Map<String, Integer> REQUIRED = Map.of("MSG", 3, "CX", 1, "ERL", 2, "PT", 1, "VID", 1);
+
     private int number;
     private long fields;
 
@@ -132,20 +136,26 @@ public final class CheckStructures {
             if (longest > 0 && length > longest) {
                 say(where, "is longer than " + longest);
             }
-            noExtras(where, one);
+            components(where, one);
         }
     }
 
-    private void noExtras(String where, Type type) throws HL7Exception {
+    private void components(String where, Type type) throws HL7Exception {
         if (type.getExtraComponents().numComponents() > 0) {
             say(where, "has more components than its type " + type.getName());
         }
         if (type instanceof Composite) {
+            int required = type.getMessage().getVersion().startsWith("2.5") ? REQUIRED.getOrDefault(type.getName(), 0) : 0;
+            for (int part = 0; part < required && !type.isEmpty(); part++) {
+                if (((Composite) type).getComponent(part).isEmpty()) {
+                    say(where + "." + (part + 1), "is required");
+                }
+            }
             for (Type part : ((Composite) type).getComponents()) {
-                noExtras(where, part);
+                components(where, part);
             }
         } else if (type instanceof Varies) {
-            noExtras(where, ((Varies) type).getData());
+            components(where, ((Varies) type).getData());
         }
     }
 

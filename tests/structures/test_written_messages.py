@@ -50,6 +50,10 @@ LINKS = {
     "a reason of lines": replace(LINK, reason="ill\r\nsince Monday\nMSH|x"),
     "a long description": replace(LINK, studies=(Study("CT-HEAD", LONG), Study("C" * 60, LONG))),
     "a long resource": replace(LINK, resource="BLUME & CT " * 5),
+    "a resource that is too long": replace(LINK, resource="BLUME CT " * 15),
+    "long numbers": replace(
+        LINK, placer_number="P" * 100, filler_id="A" * 100, studies=(replace(HEAD, order_number="N" * 50),)
+    ),
     "nothing but numbers": replace(
         LINK, slot=None, studies=(), filler_id=None, accession_numbers=(), modality=None, resource=""
     ),
@@ -61,14 +65,19 @@ PATIENTS = {
     "a patient": PATIENT,
     "no name": replace(PATIENT, family="", given="", birth_date=None, sex="U"),
     "a family name alone": replace(PATIENT, given=""),
+    "a long name": replace(PATIENT, family="Roe-" * 20, given="Jane " * 10, middle="A"),
+    "a long number": replace(PATIENT, identifiers=(PatientIdentifier("NORTHSIDE", "4711" * 10),)),
     "an OID": replace(PATIENT, identifiers=(PatientIdentifier("2.16.840.1.5", "4711"),)),
 }
+OLD, ALL = ("2.3", "2.3.1"), VERSIONS
 WHOLE = {
-    ("MSH-18", "2.3"): "the name of the character set is longer than the field",
-    ("MSH-18", "2.3.1"): "the name of the character set is longer than the field",
-    ("MSH-18", "2.4"): "the name of the character set is longer than the field",
-}
-"""Lengths that are broken on purpose. What identifies is never cut, and no other than these is needed here."""
+    # What identifies is never cut: half a number is another number, half a name another patient.
+    "PID-3": OLD, "PID-5": OLD, "SCH-1": ALL, "SCH-2": ALL, "ORC-2": ALL, "ORC-3": ALL, "OBR-2": ALL, "OBR-3": ALL,
+    "OBR-19": ALL, "AIG-3": ALL, "AIG-4": ("2.3",), "MSH-18": (*OLD, "2.4"),
+}  # fmt: skip
+"""Fields that are longer on purpose where their value is, with the versions that have a length for them."""
+ODDITIES = {("2.3.1", "RXR is required")}
+"""HAPI's structure of 2.3.1 flattens the choice of orders: RXR belongs to the pharmacy's."""
 
 
 def site(version: str, dialect: str) -> SiteFile:
@@ -109,23 +118,21 @@ def acknowledgements(version: str) -> Iterator[tuple[str, bytes]]:
             yield f"{code} to {kind} {version}, text of {len(text or '')}, errors {name}", ack.to_bytes()
 
 
-def broken(checker: Checker, named: Sequence[tuple[str, bytes]], version: str) -> list[str]:
-    """One line for each field and rule, with the first message that breaks it and how many do."""
+def broken(checker: Checker, named: Sequence[tuple[str, bytes]], version: str) -> str:
+    """A line for each field and rule, with how many messages break it and which is the first."""
     assert len(named) > 50
     seen: dict[tuple[str, str], list[str]] = {}
     for finding in checker.findings([raw for _, raw in named]):
-        if (finding.where, version) in WHOLE and finding.rule.startswith("is longer than"):
+        if version in WHOLE.get(finding.where, ()) and finding.rule.startswith("is longer than"):
+            continue
+        if (version, f"{finding.where.rpartition('.')[2]} {finding.rule}") in ODDITIES:
             continue
         seen.setdefault((finding.where, finding.rule), []).append(named[finding.message][0])
-    return [f"{where} {rule}: {len(names)} messages, first {names[0]}" for (where, rule), names in seen.items()]
+    return "\n".join(f"{where} {rule}: {len(names)}, first {names[0]}" for (where, rule), names in seen.items())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("dialect", ["siu", "orm"])
-def test_statuses_hold_to_the_structures(checker: Checker, version: str, dialect: str):
-    assert broken(checker, list(statuses(version, dialect)), version) == []
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_acknowledgements_hold_to_the_structures(checker: Checker, version: str):
-    assert broken(checker, list(acknowledgements(version)), version) == []
+def test_what_is_written_holds_to_the_structures(checker: Checker, version: str):
+    named = [*statuses(version, "siu"), *statuses(version, "orm"), *acknowledgements(version)]
+    found = broken(checker, named, version)
+    assert not found, found
