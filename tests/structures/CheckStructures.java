@@ -68,7 +68,7 @@ public final class CheckStructures {
             }
             group(message, "");
         } catch (HL7Exception error) {
-            say(String.valueOf(error.getLocation()), oneLine(error));
+            say(error.getLocation() == null ? "message" : error.getLocation().toString(), oneLine(error));
         }
     }
 

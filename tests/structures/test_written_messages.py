@@ -136,3 +136,32 @@ def test_what_is_written_holds_to_the_structures(checker: Checker, version: str)
     named = [*statuses(version, "siu"), *statuses(version, "orm"), *acknowledgements(version)]
     found = broken(checker, named, version)
     assert not found, found
+
+
+SOUND = (
+    "MSH|^~\\&|SUITE|NORTHSIDE|RAMSOFT|FAC01|20261125093000-0500||SIU^S14|C1|P|2.3.1\r"
+    "SCH|P1|A1||||CONFIRMED|||||^^30|||||RAMSOFT||||SUITE\rPID|1||4711||Roe^Jane\r"
+    "RGS|1|A\rAIS|1|A|CT-HEAD\rAIG|1|A|BLUME CT|CT\rAIL|1|A|^^^FAC01|C\r"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "where", "rule"),
+    [
+        ("CONFIRMED", "", "SCH-6", "is required"),
+        ("RGS|1|A\r", "", "message", "unknown segment: AIS"),
+        ("RGS|1|A\r", "RGS|1|A\rNTE|1||x\r", "message", "unknown segment: NTE"),
+        ("SCH|P1", f"SCH|{'P' * 90}", "SCH-1", "is longer than 75"),
+        ("A1||||", "A1|||a~b|", "SCH-5", "repeats more than 1 times"),
+        ("^^^FAC01|C", "^^^FAC01|C^a^b^c^d^e^f", "AIL-4", "has more components than its type CE"),
+        ("|C\r", f"|C{'|' * 60}x\r", "AIL-64", "is not of this segment"),
+        ("20261125093000-0500", "yesterday", "MSH-6(0)", "requires to be empty or a HL7 datetime"),
+        ("AIL|1|", "AIL|one|", "AIL-1(0)", "non-negative integer"),
+        ("C1|P|2.3.1", "C1|P|2.5.1", "MSH-9.3", "is required"),
+    ],
+)
+def test_the_checker_finds_what_is_broken(checker: Checker, before: str, after: str, where: str, rule: str):
+    assert before in SOUND
+    found = checker.findings([SOUND.encode(), SOUND.replace(before, after).encode()])
+    assert {one.message for one in found} == {1}
+    assert any(one.where == where and rule in one.rule for one in found), found
