@@ -143,3 +143,48 @@ def test_message_times_are_the_present_by_default():
     found = build_ack(request(), "AA", control_id="1").get("MSH-7")
     assert found is not None
     assert re.fullmatch(r"\d{14}\+0000", found)
+
+
+LONG = "there is no issuer of this name & nothing | of the kind; set issuers in the site file " * 3
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.3.1", "2.4", "2.5", "2.5.1"])
+@pytest.mark.parametrize("errors", [[], [AckError("103", "PID-3[2].4", LONG)], [AckError("101", "PID-5", "none")]])
+def test_a_long_text_is_short_in_msa_3_and_whole_in_err(version: str, errors: list[AckError]):
+    ack = build_ack(request(version), "AE", control_id="A1", text=LONG, errors=errors, at=AT)
+    shown = ack.raw("MSA-3") or ""
+    assert len(shown) <= 80
+    assert shown.startswith("there is no issuer of this name \\T\\ nothing \\F\\ of the kind")
+    assert shown.endswith("...")
+    read = parse_ack(ack.to_bytes())
+    assert read.text == LONG
+    assert [error.text for error in read.errors].count(LONG) == 1
+    assert len(read.errors) == (2 if errors and errors[0].text == "none" else 1)
+    if version in ("2.5", "2.5.1"):
+        assert all(len(segment.raw("8") or "") <= 250 for segment in ack.segments("ERR"))
+    else:
+        assert all(len(one) <= 80 for one in (ack.raw("ERR-1") or "").split("~"))
+
+
+def test_an_endless_text_is_cut_in_err_too():
+    for version, longest in (("2.3.1", 5 * 81), ("2.5.1", 250 + 2048 + 80)):
+        ack = build_ack(request(version), "AR", control_id="A1", text="word " * 100_000, at=AT)
+        assert sum(len(segment.to_bytes()) for segment in ack.segments("ERR")) < longest + 40
+
+
+def test_a_text_without_blanks_is_cut():
+    read = parse_ack(build_ack(request(), "AE", control_id="A1", text="x" * 500, at=AT).to_bytes())
+    assert read.text is not None
+    assert read.text == "x" * 77 + "..."
+    assert len(read.errors) == 1
+
+
+def test_two_errors_of_a_partner_stay_two():
+    answer = b"MSH|^~\\&|A\rMSA|AE|1\rERR|PID^1^5^101&missing~PID^1^5^101&still missing\r"
+    assert [error.text for error in parse_ack(answer).errors] == ["missing", "still missing"]
+
+
+def test_a_text_of_80_characters_stands_as_it_is():
+    ack = build_ack(request(), "AE", control_id="A1", text="x" * 80, at=AT)
+    assert ack.get("MSA-3") == "x" * 80
+    assert ack.segments("ERR") == []

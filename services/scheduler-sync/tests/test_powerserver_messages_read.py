@@ -194,3 +194,11 @@ def test_a_missing_end_comes_from_the_duration_by_the_clock_of_utc():
 def test_segments_and_fields_that_nobody_asked_for_are_no_matter():
     raw = siu().replace(b"RGS|1|A", b"NTE|1||note\rZXX|1|whatever\rRGS|1|A")
     assert read(raw).placer_number == "P100045"
+
+
+def test_our_own_code_that_comes_back_is_no_reason():
+    field = b"SCH|P100045^RAMSOFT|A100045^RAMSOFT||||"
+    for sent, reason in ((b"CANCELLED^^99SUITE", None), (b"CANCELLED^ill^99SUITE", "ill"), (b"MOVED^^99PS", "MOVED")):
+        raw = siu("S15", status="80^CANCELLED^99PS").replace(field, field + sent)
+        assert sent in raw
+        assert read(raw).appointment.reason == reason

@@ -115,3 +115,48 @@ def test_an_issuer_that_is_an_oid_is_written_as_one():
         LINK, patient, WorkflowStep.CONFIRMED, control_id="C1", made_at=START
     )
     assert Message.parse(raw).raw("PID-3") == "4711^^^&2.16.840.1.5&ISO"
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.3.1", "2.4", "2.5", "2.5.1"])
+def test_what_the_structure_requires_is_there_and_says_nothing_false(version):
+    message = written(site=with_profile(version=version), link=replace(LINK, modality=None))
+    required = ("SCH-6", "SCH-16", "SCH-20", "AIG-4", "AIL-4")
+    assert {path: message.raw(path) for path in required} == {
+        "SCH-6": "CONFIRMED^^99SUITE", "SCH-16": "RAMSOFT", "SCH-20": "SUITE", "AIG-4": "^not known",
+        "AIL-4": "C^^HL70305",
+    }  # fmt: skip
+    named = version in ("2.4", "2.5", "2.5.1")
+    assert message.raw("MSH-9") == ("SIU^S14^SIU_S12" if named else "SIU^S14")
+    order = written(site=with_profile(version=version, send="orm"))
+    assert order.raw("MSH-9") == ("ORM^O01^ORM_O01" if named else "ORM^O01")
+
+
+def test_a_site_names_the_persons_of_an_appointment():
+    message = written(site=with_profile(filler_contact="1001", entered_by="BLUME"))
+    assert (message.get("SCH-16"), message.get("SCH-20")) == ("1001", "BLUME")
+
+
+def test_an_order_without_studies_says_the_status_all_the_same():
+    message = written(WorkflowStep.CANCELLED, with_profile(send="orm"), replace(LINK, studies=(), reason="ill"))
+    assert [message.get(path) for path in ("ORC-1", "ORC-2", "ORC-16.1", "OBR-4.2", "OBR-19", "NTE-3")] == [
+        "CA", "P100045", "80", "not known", "BLUME CT", "ill",
+    ]  # fmt: skip
+    assert message.get("ORC-7.4") == "20261201143000-0500"
+
+
+def test_texts_are_cut_and_identifiers_are_not():
+    long = replace(LINK, placer_number="P" * 300, reason="ill & " * 200, studies=(Study("C" * 60, "d" * 300),))
+    message = written(WorkflowStep.CANCELLED, link=long)
+    reason, study = message.raw("SCH-6") or "", message.raw("AIS-3") or ""
+    assert len(reason) <= 200
+    assert reason.startswith("CANCELLED^ill \\T\\ ill ")
+    assert reason.endswith("...^99SUITE")
+    assert study == f"{'C' * 60}^{'d' * 124}...^99STUDYTYPE"
+    assert len(study) == 200
+    assert message.get("SCH-1.1") == "P" * 300
+    patient = replace(PATIENT, identifiers=(PatientIdentifier("NORTHSIDE", "4711" * 10),))
+    raw = Hl7StatusWriter(site_file).status_message(
+        LINK, patient, WorkflowStep.CONFIRMED, control_id="C1", made_at=START
+    )
+    assert Message.parse(raw).get("PID-3.1") == "4711" * 10
+    assert Message.parse(raw).get("PID-2") is None

@@ -3,12 +3,13 @@
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 
-from hl7v2.delimiters import complete
+from hl7v2 import lengths
+from hl7v2.delimiters import Delimiters, complete
 from hl7v2.errors import ERROR_CODES, AckError, Hl7Error
 from hl7v2.message import Message
 from hl7v2.segment import Segment
@@ -27,6 +28,16 @@ _LONGEST_CODE: Final = 20
 _MOST_ERRORS: Final = 20
 """Nobody reads more, and an answer of nothing but errors would cost seconds."""
 _ERROR_TABLE: Final = "HL70357"
+_LONGEST_TEXT: Final = 80
+"""Of MSA-3, in every version that has it."""
+_LONGEST_ERROR: Final = 80
+"""Of one repetition of ERR-1, up to version 2.4."""
+_MOST_PIECES: Final = 5
+"""A longer text of an error is cut where ERR-1 has to hold it."""
+_LONGEST_WORDS: Final = 250
+"""Of ERR-8, which people are shown."""
+_LONGEST_DIAGNOSIS: Final = 2048
+"""Of ERR-7, which holds what is too long for ERR-8."""
 _NOT_TO_ANSWER: Final = re.compile(rb"[\r\n\x00]")
 """What a refused request's header may hold and no message can."""
 
@@ -58,9 +69,11 @@ def build_ack(
     """The acknowledgement of ``request``, in its version, delimiters and character set, sender and receiver swapped.
 
     MSA-2 is the request's MSH-10 to the byte; of header fields above 800 bytes, which no version of HL7 allows, the
-    first 200 are copied. Errors stand in one repeating ERR-1 up to version 2.4 and in an ERR
-    segment each from 2.5 on. ``request`` is None for what could not be read at all: then MSA-2 is empty. ``control_id``
-    is the acknowledgement's own MSH-10, ``at`` its MSH-7 (aware; the present when not given).
+    first 200 are copied. Errors stand in one repeating ERR-1 up to version 2.4 and in an ERR segment each from 2.5 on.
+    MSA-3 has at most 80 characters: a longer ``text`` ends in ``...`` there and stands whole among the errors, in one
+    of its own where none of ``errors`` says it. What is too long for one repetition of ERR-1 goes on in the next.
+    ``request`` is None for what could not be read at all: then MSA-2 is empty. ``control_id`` is the acknowledgement's
+    own MSH-10, ``at`` its MSH-7 (aware; the present when not given).
     """
     if request is None:
         request = _NOTHING
@@ -86,6 +99,8 @@ def build_ack(
         *(received[11] or b"P", received[12] or version.encode("ascii", "replace")),
         *(b"", b"", b"", b"", b"", charset.encode("ascii")),
     ]
+    if text:
+        errors, text = _shared(code, text, errors, found, request)
     lines = [
         found.field.join(fields if charset else fields[:12]) + b"\r",
         found.field.join([b"MSA", code.encode("ascii"), received[10], text_bytes(text)]).rstrip(found.field) + b"\r",
@@ -93,6 +108,22 @@ def build_ack(
     ack = request.answered_by(lines, found)
     _add_errors(ack, version, errors)
     return ack
+
+
+def _shared(
+    code: AckCode, text: str, errors: Sequence[AckError], found: Delimiters, request: Message
+) -> tuple[Sequence[AckError], str]:
+    """The errors and MSA-3: of a text that is too long for it the beginning, and the whole among the errors."""
+    short = lengths.fitted(text, _LONGEST_TEXT, found, request.working_codec)
+    if short == text or any(text in _said_by(error) for error in errors):
+        return errors, short
+    is_good = code in ("AA", "CA")
+    return [*errors, AckError("0" if is_good else "207", "", text, "I" if is_good else "E")], short
+
+
+def _said_by(error: AckError) -> tuple[str, str]:
+    """An error's text, alone and after its place, as ``str`` of an Hl7Error gives it."""
+    return error.text, f"{error.location}: {error.text}"
 
 
 def _cut(request: Message, value: bytes) -> bytes:
@@ -117,14 +148,35 @@ def _second(since_1970: int) -> bytes:
 def _add_errors(ack: Message, version: str, errors: Sequence[AckError]) -> None:
     if _has_error_segments(version):
         for error in errors:
-            place, words = _location(error.location), _words(ack, error)
+            words = _words(error)
+            shown = ack.fitted(words, _LONGEST_WORDS)
+            whole = None if shown == words else _escaped(ack, ack.fitted(words, _LONGEST_DIAGNOSIS))
             coded = [error.code, ERROR_CODES.get(error.code), _ERROR_TABLE]
-            ack.add("ERR", {2: place, 3: coded, 4: error.severity, 8: words})
+            place = _location(error.location)
+            ack.add("ERR", {2: place, 3: coded, 4: error.severity, 7: whole, 8: _escaped(ack, shown)})
     elif errors:
         located: list[Components] = [
-            [*_location(error.location)[:3], (error.code, _words(ack, error), _ERROR_TABLE)] for error in errors
+            [*_location(error.location)[:3], (error.code, _escaped(ack, piece), _ERROR_TABLE)]
+            for error in errors
+            for piece in _pieces(ack, error)
         ]
         ack.add("ERR", {1: repeat(*located)})
+
+
+def _pieces(ack: Message, error: AckError) -> list[str]:
+    """An error's text in parts that each fit into a repetition of ERR-1; all but the last end with a blank."""
+    words, place = _words(error), _location(error.location)[:3]
+    around = sum(len(str(part or "")) for part in (*place, error.code, _ERROR_TABLE)) + 5  # and the delimiters
+    room = max(_LONGEST_ERROR - around, 0)
+    found: list[str] = []
+    while len(found) < _MOST_PIECES - 1:
+        end = lengths.split(words, room, ack.delimiters, ack.working_codec)
+        blank = words.rfind(" ", 0, end)
+        if end == len(words) or blank <= 0:
+            break
+        found.append(words[: blank + 1])
+        words = words[blank + 1 :]
+    return [*found, ack.fitted(words, room)]
 
 
 def parse_ack(data: bytes) -> Ack:
@@ -138,24 +190,39 @@ def parse_ack(data: bytes) -> Ack:
         raise Hl7Error("101", "MSA-1", "there is no acknowledgement code in the answer", message=message)
     errors = [error for segment in message.segments("ERR", most=_MOST_ERRORS) for error in _errors(segment)]
     texts = [message.get("MSA-3"), *(error.text for error in errors)]
+    said = next((text for text in texts if text), None)
     return Ack(
         code=code,  # type: ignore[arg-type]  # checked against the six above
         control_id=message.get("MSA-2") or "",
-        text=next((text for text in texts if text), None),
+        text=said and _whole(said, [one for error in errors for one in _said_by(error)]),
         errors=tuple(errors),
     )
+
+
+def _whole(text: str, others: Sequence[str]) -> str:
+    """``text``, or that one of ``others`` of which it is the beginning."""
+    if not text.endswith(lengths.CUT):
+        return text
+    beginning = text.removesuffix(lengths.CUT)
+    return next((one for one in others if one.startswith(beginning)), text)
 
 
 def _errors(segment: Segment) -> list[AckError]:
     if segment.get("3") is not None or segment.get("2") is not None:
         text = segment.get("8") or segment.get("7") or segment.get("3.2") or segment.get("3.9") or ""
+        text = _whole(text, [segment.get("7") or ""])
         place = [segment.get(f"2.{part}") for part in range(1, 7)]
         return [AckError(segment.get("3.1") or "", _path(place), text, segment.get("4") or "E")]
-    found = []
+    found: list[AckError] = []
     for number in range(1, min(segment.count("1"), _MOST_ERRORS) + 1):
         at = f"1[{number}]"
         place = [segment.get(f"{at}.{part}") for part in (1, 2, 3)]
-        found.append(AckError(segment.get(f"{at}.4.1") or "", _path(place), segment.get(f"{at}.4.2") or ""))
+        error = AckError(segment.get(f"{at}.4.1") or "", _path(place), segment.get(f"{at}.4.2") or "")
+        before = found[-1] if found else None
+        if before and (before.code, before.location) == (error.code, error.location) and before.text.endswith(" "):
+            found[-1] = replace(before, text=before.text + error.text)  # a text that was divided
+        else:
+            found.append(error)
     return found
 
 
@@ -181,9 +248,12 @@ def _location(path: str) -> list[Leaf]:
     return [segment, sequence or "1", field, (repetition or "1") if field else None, component, subcomponent]
 
 
-def _words(ack: Message, error: AckError) -> bytes:
-    words = error.text or ERROR_CODES.get(error.code, "")
-    return ack.delimiters.escaped(_encoded(ack, words), "")
+def _words(error: AckError) -> str:
+    return error.text or ERROR_CODES.get(error.code, "")
+
+
+def _escaped(ack: Message, text: str) -> bytes:
+    return ack.delimiters.escaped(_encoded(ack, text), "")
 
 
 def _encoded(message: Message, text: str) -> bytes:

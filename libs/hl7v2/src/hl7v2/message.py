@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Self
 
-from hl7v2 import charsets, paths
+from hl7v2 import charsets, lengths, paths
 from hl7v2.charsets import Charset
 from hl7v2.delimiters import Delimiters, delimiters
 from hl7v2.encoding import Context
@@ -209,6 +209,14 @@ class Message:
         self._positions = None
         self._context.modified = True
         return segment
+
+    def length(self, text: str) -> int:
+        """The characters that ``text`` takes in this message, escapes included."""
+        return lengths.encoded_length(text, self.delimiters, self.working_codec)
+
+    def fitted(self, text: str, most: int) -> str:
+        """``text``, or its beginning and ``...`` where it takes more than ``most`` characters, escapes included."""
+        return lengths.fitted(text, most, self.delimiters, self.working_codec)
 
     @property
     def type(self) -> str:

@@ -19,6 +19,8 @@ from scheduler_sync.domain.statuses import WorkflowStep
 _log = structlog.get_logger(__name__)
 
 Text = Annotated[str, Field(min_length=1)]
+Person = Annotated[str, Field(min_length=1, max_length=15)]
+"""A person's id number (XCN-1)."""
 
 
 class _Strict(BaseModel):
@@ -61,6 +63,10 @@ class SiteHl7(_Strict):
     sending_application: Text = "SUITE"
     sending_facility: str | None = None
     receiving_application: Text = "RAMSOFT"
+    filler_contact: Person | None = None
+    """SCH-16, which HL7 requires: whom PowerServer's side is to be asked; the receiving application where not given."""
+    entered_by: Person | None = None
+    """SCH-20, which HL7 requires: who enters what the suite says; the sending application where not given."""
     acknowledgement: Literal["as-asked", "original"] = "as-asked"
     """Whether MSH-15 and MSH-16 say how a message is answered, or each is answered AA, AE or AR."""
     processing_ids: Annotated[tuple[Text, ...], Field(min_length=1)] = ("P",)

@@ -8,7 +8,7 @@ from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import person, services, slots, statuses, values
 from scheduler_sync.adapters.powerserver.services import Parts, Service
-from scheduler_sync.adapters.powerserver.values import DayAloneError, Reading
+from scheduler_sync.adapters.powerserver.values import OWN_CODES, DayAloneError, Reading
 from scheduler_sync.domain.facts import Slot, StaffFacts
 from scheduler_sync.domain.statuses import WorkflowStep
 from scheduler_sync.domain.studies import Action, Study
@@ -113,7 +113,8 @@ def _count_what_is_left(reading: Reading, parts: Parts) -> None:
 
 def _reason(reading: Reading, sch: Segment) -> str | None:
     found = sch.parts(6, as_text=True)
-    return reading.words(found, 2) or reading.words(found, 1)
+    is_our_own_code = reading.words(found, 3) == OWN_CODES  # sent back to us
+    return reading.words(found, 2) or (None if is_our_own_code else reading.words(found, 1))
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()

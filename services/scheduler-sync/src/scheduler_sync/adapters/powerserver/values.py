@@ -15,6 +15,8 @@ from hl7v2.charsets import repaired
 from scheduler_sync.domain.patient import UNSAID, Unsaid
 from scheduler_sync.site import SiteFacility, SiteFile
 
+OWN_CODES: Final = "99SUITE"
+"""The system of SCH-6's codes: why we speak, which is no reason that a patient is shown."""
 REQUIRED_FIELD_MISSING: Final = "101"
 DATA_TYPE_ERROR: Final = "102"
 TABLE_VALUE_NOT_FOUND: Final = "103"

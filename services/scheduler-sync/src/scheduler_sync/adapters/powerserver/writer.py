@@ -12,6 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from hl7v2 import Message, format_timestamp
+from scheduler_sync.adapters.powerserver.values import OWN_CODES
 from scheduler_sync.domain.appointment import AppointmentLink
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.statuses import WorkflowStep
@@ -21,6 +22,26 @@ from scheduler_sync.site import SiteFile
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SIU_EVENT: Final = {WorkflowStep.CANCELLED: "S15", WorkflowStep.NO_SHOW: "S26"}
 _CHARSET: Final = "UNICODE UTF-8"
+_SCH_11_REQUIRED: Final = frozenset({"2.3", "2.3.1", "2.4"})
+_ORC_7_REQUIRED: Final = frozenset({"2.3"})
+"""As OBR-27."""
+_STRUCTURE_NAMED: Final = frozenset({"2.4", "2.5", "2.5.1"})
+"""Versions whose MSH-9 has a third component, the message structure."""
+_LONGEST_TEXT: Final = 200
+"""Of a CE up to 2.3.1, and of a text within one from 2.4 on."""
+_LONGEST_PERSON: Final = 15
+_LONGEST_MODALITY: Final = 10
+_LONGEST_PID_2: Final = 20
+_LONGEST_PID_2_IN_2_3: Final = 16
+_NO_NAME: Final = [None] * 6 + ["U"]
+"""PID-5 of a patient without a name: its type is unspecified."""
+_TWICE_A_RESOURCE: Final = 39
+"""A longer name of a resource is written once: AIG-3 has 80 characters in 2.3."""
+_CLINIC: Final = ["C", None, "HL70305"]
+"""A place for outpatients, HL7's table 0305. AIL-4 has 15 characters in 2.3."""
+_UNKNOWN: Final = "not known"
+_NO_STUDY: Final = Study("", "")
+"""What the one order of an appointment without studies is for: an ORM without an order would say no status."""
 _OID: Final = re.compile(r"[0-2](?:\.\d+)+", re.ASCII)
 
 
@@ -46,6 +67,8 @@ class Hl7StatusWriter:
         site = self._site()
         facility = site.facilities[link.facility]
         kind = "ORM^O01" if site.hl7.send == "orm" else f"SIU^{_SIU_EVENT.get(step, 'S14')}"
+        if site.hl7.version in _STRUCTURE_NAMED:
+            kind += "^ORM_O01" if site.hl7.send == "orm" else "^SIU_S12"
         message = Message.new(
             version=site.hl7.version,
             type=kind,
@@ -66,19 +89,21 @@ def _add_appointment(
     message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, step: WorkflowStep
 ) -> None:
     start, end, minutes = _times(link, site.facilities[link.facility].zone)
-    receiver = site.hl7.receiving_application
+    receiver, sender = site.hl7.receiving_application, site.hl7.sending_application
     reason = link.reason if step is WorkflowStep.CANCELLED else None
-    studies = [[study.code, study.description, "99STUDYTYPE"] for study in link.studies]
+    studies = [_study(message, study) for study in link.studies]
     message.add(
         "SCH",
         {
             1: [link.placer_number, receiver],
             2: [link.filler_id, receiver] if link.filler_id else None,
-            6: [None, reason] if reason else None,
+            6: _coded(message, step.value.upper(), reason, OWN_CODES),
             7: studies[0] if studies else None,
             9: minutes,
             10: ["min", "minutes", "ISO+"],
-            11: [None, None, minutes, start, end],
+            11: _timing(minutes, start, end, is_required=site.hl7.version in _SCH_11_REQUIRED),
+            16: site.hl7.filler_contact or receiver[:_LONGEST_PERSON],
+            20: site.hl7.entered_by or sender[:_LONGEST_PERSON],
             25: _status(site, step),
         },
     )
@@ -89,8 +114,11 @@ def _add_appointment(
         begin, _, length = _times_of(link, study, zone)
         units = ["min", "minutes", "ISO+"] if length else None
         message.add("AIS", {1: number, 2: "A", 3: coded, 4: begin, 7: length, 8: units})
-    message.add("AIG", {1: "1", 2: "A", 3: [link.resource, link.resource], 4: link.modality})
-    message.add("AIL", {1: "1", 2: "A", 3: [None, None, None, link.facility]})
+    is_short = message.fitted(link.resource, _TWICE_A_RESOURCE) == link.resource
+    resource = [link.resource, link.resource] if is_short else link.resource
+    modality = [None, _UNKNOWN] if link.modality is None else message.fitted(link.modality, _LONGEST_TEXT)
+    message.add("AIG", {1: "1", 2: "A", 3: resource, 4: modality})
+    message.add("AIL", {1: "1", 2: "A", 3: [None, None, None, link.facility], 4: _CLINIC})
 
 
 def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, step: WorkflowStep) -> None:
@@ -99,22 +127,42 @@ def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient:
     control = "CA" if step is WorkflowStep.CANCELLED else "SC"
     placer = [link.placer_number, receiver]
     has_own_numbers = any(study.order_number for study in link.studies)
+    modality = link.modality
+    if modality is not None and message.fitted(modality, _LONGEST_MODALITY) != modality:
+        modality = None
     _add_patient(message, patient, link)
-    for number, study in enumerate(link.studies, 1):
+    for number, study in enumerate(link.studies or (_NO_STUDY,), 1):
         known = [study.order_number] if has_own_numbers else link.accession_numbers[number - 1 : number]
         accession = [known[0], receiver] if known and known[0] else None
         begin, end, minutes = _times_of(link, study, zone)
         if begin is None and number == 1:
             begin, end, minutes = _times(link, zone)  # an order of which none gives a time would be one without a time
-        timing = [None, None, minutes, begin, end] if begin or minutes else None
+        timing = _timing(minutes, begin, end, is_required=site.hl7.version in _ORC_7_REQUIRED)
         place = [None, None, None, link.facility]
         message.add("ORC", {1: control, 2: placer, 3: accession, 7: timing, 13: place, 16: _status(site, step)})
-        coded = [study.code, study.description, "99STUDYTYPE"]
-        message.add("OBR", {1: number, 2: placer, 3: accession, 4: coded, 24: link.modality, 27: timing})
+        coded = _study(message, study)
+        message.add("OBR", {1: number, 2: placer, 3: accession, 4: coded, 24: modality, 27: timing})
         if field.startswith("OBR-"):
             message.set(field.replace("OBR-", f"OBR[{number}]-"), link.resource)
     if control == "CA" and link.reason:
         message.add("NTE", {1: "1", 3: link.reason})
+
+
+def _study(message: Message, study: Study) -> list[str | None]:
+    return _coded(message, study.code, study.description or (None if study.code else _UNKNOWN), "99STUDYTYPE")
+
+
+def _coded(message: Message, code: str, text: str | None, system: str) -> list[str | None]:
+    """A CE. Its code is what counts and is never cut; the text takes what the field's length leaves."""
+    room = _LONGEST_TEXT - len(system) - message.length(code) - 2
+    return [code or None, message.fitted(text, max(room, 0)) if text else None, system]
+
+
+def _timing(minutes: str | None, start: str | None, end: str | None, *, is_required: bool) -> list[str | None] | None:
+    """A TQ; where no time is known and the field must not be empty, that it happens once, which is HL7's default."""
+    if start or minutes:
+        return [None, None, minutes, start, end]
+    return ["1"] if is_required else None
 
 
 def _status(site: SiteFile, step: WorkflowStep) -> list[str]:
@@ -123,9 +171,9 @@ def _status(site: SiteFile, step: WorkflowStep) -> list[str]:
 
 
 def _times_of(link: AppointmentLink, study: Study, zone: ZoneInfo) -> tuple[str | None, str | None, str | None]:
-    """Start, end and minutes of one study: its own, those of the appointment where it is the only one, or none."""
+    """Start, end and minutes of one study: its own, those of the appointment where there is no other, or none."""
     if study.start is None and study.minutes is None:
-        return _times(link, zone) if len(link.studies) == 1 else (None, None, None)
+        return _times(link, zone) if len(link.studies) <= 1 else (None, None, None)
     begin = None if study.start is None else format_timestamp(study.start.astimezone(zone))
     end = None if study.end is None else format_timestamp(study.end.astimezone(zone))
     return begin, end, None if study.minutes is None else str(study.minutes)
@@ -142,15 +190,17 @@ def _add_patient(message: Message, patient: Patient, link: AppointmentLink) -> N
     first = patient.identifiers[0]
     is_oid = _OID.fullmatch(first.issuer) is not None
     identifier = [first.value, None, None, [None, first.issuer, "ISO"] if is_oid else first.issuer]
-    message.add(
+    has_name = patient.family or patient.given or patient.middle
+    pid = message.add(
         "PID",
         {
             1: "1",
-            2: identifier,
             3: identifier,
-            5: [patient.family, patient.given, patient.middle],
+            5: [patient.family, patient.given, patient.middle] if has_name else _NO_NAME,
             7: patient.birth_date.strftime("%Y%m%d") if patient.birth_date else None,
             8: patient.sex,
         },
     )
+    if len(pid.raw("3") or "") <= (_LONGEST_PID_2_IN_2_3 if message.version == "2.3" else _LONGEST_PID_2):
+        pid.set("2", identifier)  # it only repeats PID-3
     message.add("PV1", {1: "1", 2: "O", 3: [None, None, None, link.facility]})

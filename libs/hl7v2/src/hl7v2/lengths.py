@@ -1,0 +1,32 @@
+"""Text in the length that HL7 gives a field. Counted as it stands in the message, escapes included."""
+
+from typing import Final
+
+from hl7v2.delimiters import Delimiters
+
+CUT: Final = "..."
+"""At the end of what was cut."""
+
+
+def encoded_length(text: str, delimiters: Delimiters, codec: str) -> int:
+    """The characters of ``text`` in a message with these delimiters; ``codec`` writes its text."""
+    return len(delimiters.escaped(text.encode(codec, "replace"), "").decode(codec))
+
+
+def split(text: str, most: int, delimiters: Delimiters, codec: str) -> int:
+    """Where ``text`` is to be divided so that the first part takes at most ``most`` characters in the message."""
+    if len(text) <= most and encoded_length(text, delimiters, codec) <= most:
+        return len(text)
+    room = most
+    for position, character in enumerate(text[: most + 1]):
+        room -= encoded_length(character, delimiters, codec)
+        if room < 0:
+            return position
+    return len(text)
+
+
+def fitted(text: str, most: int, delimiters: Delimiters, codec: str) -> str:
+    """``text``, or its beginning with ``...`` after it where the whole takes more than ``most`` characters."""
+    if split(text, most, delimiters, codec) == len(text):
+        return text
+    return text[: split(text, max(most - len(CUT), 0), delimiters, codec)] + CUT[:most]
