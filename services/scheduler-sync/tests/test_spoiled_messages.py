@@ -25,7 +25,7 @@ from chassis.batch import Failed
 from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
 from chassis.hl7_inbound import InboundHl7
-from hl7v2 import Hl7Error, parse_ack
+from hl7v2 import parse_ack
 from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai import writer
 from scheduler_sync.adapters.omegaai.client import FhirClient
@@ -98,7 +98,9 @@ async def _check_what_follows(core: bootstrap.Core) -> None:
         for step in core.site.file.status_of_step:
             told = step_for_powerserver(step)
             say.status_message(link, patients[link.patient_id], told, control_id="1", made_at=utc_now())
-    await core.store.pool.execute("TRUNCATE deliveries, outbox, link_history, conflicts, appointment_links, patients CASCADE")
+    await core.store.pool.execute(
+        "TRUNCATE deliveries, outbox, link_history, conflicts, appointment_links, patients CASCADE"
+    )
 
 
 @dataclass
