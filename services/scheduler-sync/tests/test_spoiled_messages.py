@@ -62,7 +62,11 @@ async def test_every_hl7_message_is_decided_or_refused_by_name(migrated_url: str
         while time.monotonic() < end or not heard:
             good = siu(placer=f"GOOD{heard}", control_id=f"GOOD{heard}")
             spoiled = [spoiled_hl7(source, samples) for _ in range(AT_ONCE)]
-            answers = await asyncio.gather(*(core.listener.accept(raw) for raw in (good, *spoiled)))
+            try:
+                async with asyncio.timeout(60):
+                    answers = await asyncio.gather(*(core.listener.accept(raw) for raw in (good, *spoiled)))
+            except Exception as error:
+                raise AssertionError(f"MUTATION_SEED={SEED}: {spoiled!r}") from error
             assert parse_ack(answers[0]).code == "AA", answers[0]
             bugs = await core.store.pool.fetch("SELECT raw, reason FROM hl7_journal WHERE reason LIKE 'bug:%'")
             if bugs:
