@@ -439,7 +439,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         text: str | None = None
         errors: tuple[AckError, ...] = ()
         if isinstance(outcome, Failed):
-            code, text, errors = _refusal(outcome.error)
+            code, text, errors = refusal(outcome.error)
         elif isinstance(outcome, Held):
             code, text = "AE", "an earlier message of the same key waits"
         self._metrics.count("hl7_received_total", code=code)
@@ -494,7 +494,8 @@ def _storable(text: str) -> str:
     return text.replace("\x00", "\ufffd")[:LONGEST_SENDER]
 
 
-def _refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
+def refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
+    """How an error is answered: the code, the text, and the errors of the acknowledgement (table 0357)."""
     reason = reason_of(error)
     match error:
         case Malformed():

@@ -6,14 +6,16 @@ partner gives (a next page, a hub) has to be of the list. Every answer has an en
 
 import asyncio
 import json
+import math
 import ssl
 import weakref
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -33,6 +35,7 @@ PARSED_BESIDE_BYTES: Final = 256 * 2**10
 MOST_JSON_VALUES: Final = 250_000
 """An empty list of two bytes takes seventy in memory: bytes alone bound nothing."""
 DEEPEST_JSON: Final = 64
+_MOST_DIGITS: Final = 1000
 LONGEST_RETRY_AFTER_SECONDS: Final = 600.0
 
 _WEB_SCHEMES: Final = {"ws": "http", "wss": "https"}
@@ -83,27 +86,47 @@ class Answer:
             return utc_now()
         return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
-    async def json(self) -> Any:
-        """The body's value; ValueError when it is no JSON, UnusableAnswer when it holds too much."""
+    async def json(self, *, if_deep: Callable[[Any], Any] | None = None) -> Any:
+        """The body's value; ValueError when it is no JSON, UnusableAnswer when it holds too much. As ``parse_json``."""
         if len(self.body) <= PARSED_BESIDE_BYTES:
-            return parse_json(self.body)
-        return await asyncio.get_running_loop().run_in_executor(_BESIDE, parse_json, self.body)
+            return parse_json(self.body, if_deep=if_deep)
+        parse = partial(parse_json, self.body, if_deep=if_deep)
+        return await asyncio.get_running_loop().run_in_executor(_BESIDE, parse)
 
 
-def parse_json(body: bytes) -> Any:
-    """JSON of a partner. ValueError when it is none; UnusableAnswer when it has too many values or nests too deeply."""
+def parse_json(body: bytes, *, if_deep: Callable[[Any], Any] | None = None) -> Any:
+    """JSON of a partner. ValueError when it is none; UnusableAnswer when it has too many values or nests too deeply.
+
+    ``if_deep`` is given a value that nests too deeply, and gives back what is left of it. A number of more digits than
+    Python reads is infinite, so that whoever reads that element refuses it, and not the whole answer.
+    """
     containers = body.count(b"{") + body.count(b"[")
     if body.count(b",") + containers > MOST_JSON_VALUES:
         raise UnusableAnswer(f"the answer holds more than {MOST_JSON_VALUES} values")
     is_large = len(body) > PARSED_BESIDE_BYTES
     try:
-        value = json.loads(body, object_pairs_hook=_object if is_large else None)
-        is_deep = containers > DEEPEST_JSON and _is_deep(value)
+        value = _loaded(body, _object if is_large else None)
+        if containers > DEEPEST_JSON and if_deep is not None and is_deep(value):
+            value = if_deep(value)
+        is_too_deep = containers > DEEPEST_JSON and is_deep(value)
     except RecursionError:
-        is_deep = True
-    if is_deep:
+        is_too_deep = True
+    if is_too_deep:
         raise UnusableAnswer(f"the answer nests more than {DEEPEST_JSON} levels deep")
     return value
+
+
+def _loaded(body: bytes, hook: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
+    try:
+        return json.loads(body, object_pairs_hook=hook)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:  # a number of too many digits; a function for each number would make all answers slower
+        return json.loads(body, object_pairs_hook=hook, parse_int=_integer)
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else math.copysign(math.inf, float(digits[:2]))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -111,9 +134,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any, deepest: int = DEEPEST_JSON) -> bool:
+    """Whether lists and objects nest more than ``deepest`` levels deep in it."""
     level = [value]
-    for _ in range(DEEPEST_JSON):
+    for _ in range(deepest):
         level = [inner for one in level for inner in _inner(one) if isinstance(inner, dict | list)]
     return bool(level)
 

@@ -3,17 +3,21 @@
 # ruff: noqa: T201 - a command line speaks on standard output
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from chassis import listing
 from chassis.cli import ExtraCommand, ServiceDefinition, logged_in_user, main
+from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
 from chassis.store import Store
-from scheduler_sync import bootstrap
+from hl7v2 import Hl7Error
+from scheduler_sync import bootstrap, explain
 from scheduler_sync.settings import SchedulerSyncSettings
-from scheduler_sync.site import SiteFileError
+from scheduler_sync.site import SiteFileError, load
 from scheduler_sync.store.queries import Views
 
 
@@ -68,6 +72,38 @@ async def _recover(settings: SchedulerSyncSettings, options: argparse.Namespace)
     return 1 if differing else 0
 
 
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a file that holds one HL7 message; - for standard input")
+    parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
+    parser.epilog = (
+        "It shows the message's values, so also the patient's data, and logs none of them. It takes nothing: the "
+        "message has no effect. Exit codes: 0 it would be taken; 1 it would be refused, or would wait; 2 it cannot be "
+        "read as HL7, there is no such file, or the site file is wrong."
+    )
+
+
+def _content(file: str) -> bytes:
+    return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+
+
+async def _explain(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
+    site = load(settings.site_file)
+    name = "standard input" if options.file == "-" else options.file
+    try:
+        raw = _content(options.file)
+    except OSError as error:
+        print(f"{bootstrap.NAME}: {name}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    resources = await bootstrap.known_resources(settings)
+    try:
+        found = explain.explain(raw, site, resources, received_at=utc_now())
+    except Hl7Error as error:
+        print(f"{bootstrap.NAME}: {name}: cannot be read, and would be answered AR: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found.as_json(), default=str) if options.json else "\n".join(explain.lines(found)))
+    return 0 if found.is_taken else 1
+
+
 DEFINITION = ServiceDefinition(
     name=bootstrap.NAME,
     settings_type=SchedulerSyncSettings,
@@ -81,6 +117,11 @@ DEFINITION = ServiceDefinition(
             "make a store whole again that was restored to an earlier time, or is empty: from its topics and OmegaAI",
             _recover_arguments,
             _recover,
+        ),
+        "explain": ExtraCommand(
+            "what an HL7 message in a file would do and why; it shows the patient's data that the file holds",
+            _explain_arguments,
+            _explain,
         ),
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
     },

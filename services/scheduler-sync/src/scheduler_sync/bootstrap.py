@@ -1,5 +1,6 @@
 """The composition root: the one place that constructs things and knows them all."""
 
+import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from chassis import hl7_inbound, identity, published, store_server
 from chassis.certificates import Certificate, CertificateWatch
 from chassis.clock import StoreClock
 from chassis.deliveries import DeliveryWorker, check_all
-from chassis.errors import NeedsSetup, Transient
+from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.exclusive import Exclusive
 from chassis.hl7_inbound import Hl7Listener
 from chassis.housekeeping import Housekeeping
@@ -28,7 +29,7 @@ from chassis.outbox import LOCK as RELAY_LOCK
 from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
 from chassis.service import Check, Service
-from chassis.store import Store
+from chassis.store import ERRORS, Store
 from chassis.store_guard import LONGEST_LOOK_SECONDS, StoreGuard
 from chassis.topics import TopicsWatch, produced_by
 from chassis.transaction import Transaction
@@ -59,6 +60,7 @@ from scheduler_sync.web.pages import PAGES, Pages
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 DESTINATIONS: Final = (System.OMEGAAI, System.POWERSERVER)
+LOOK_UP_SECONDS: Final = 1.0
 GATHER_SECONDS: Final = 0.01
 TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's, on the service's own store
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
@@ -295,6 +297,22 @@ def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLCo
         for use, group, where, context in found
         if where.certificate_file is not None and where.key_file is not None
     ]
+
+
+async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory | None:
+    """The resources as the store has them; None when it does not say within a second. SiteFileError."""
+    site = Site(settings.site_file)
+    directory = ResourceDirectory(lambda: site.file)
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            store = await Store.open(settings.store)
+            try:
+                directory.fill(await StoredResources(store.pool, site).all())
+            finally:
+                store.pool.terminate()
+    except (TimeoutError, StoreUnavailable, *ERRORS):
+        return None
+    return directory
 
 
 async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> str:

@@ -184,7 +184,8 @@ class AppointmentLink:
             over is not None and self.omegaai_version is not None and not _is_older(self.omegaai_version, over)
         )
         if not as_sent and not is_act_known:
-            before = str(int(version) - 1) if version.isdecimal() else self.omegaai_version
+            number = _number(version)
+            before = self.omegaai_version if number is None else str(number - 1)
             is_news = before is not None and not _is_older(before, self.omegaai_version)
             return replace(self, omegaai_id=fhir_id, omegaai_version=before if is_news else self.omegaai_version)
         newest = self.omegaai_version if _is_older(version, self.omegaai_version) else version
@@ -375,6 +376,7 @@ _REQUESTS = frozenset({State.MOVE_REQUESTED, State.PATIENT_BOOKED})
 _SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
 """What both sides show: a change of these is told and published; other changes are kept only."""
 _COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")
+_LONGEST_VERSION: Final = 64
 _EMPTY: Final[dict[str, Any]] = {"resource": "", "modality": None, "filler_id": None, "reason": ""}
 """What the null of a fact leaves. A slot that is taken away stays, for the card that is cancelled then."""
 
@@ -401,7 +403,13 @@ def _joined(known: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _is_older(version: str, than: str | None) -> bool:
-    return than is not None and version.isdecimal() and than.isdecimal() and int(version) < int(than)
+    number, other = _number(version), None if than is None else _number(than)
+    return number is not None and other is not None and number < other
+
+
+def _number(version: str) -> int | None:
+    """A version that counts; FHIR allows 64 characters, and Python does not read numbers of any length."""
+    return int(version) if len(version) <= _LONGEST_VERSION and version.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from chassis import masking
 from chassis.errors import AccessRefused, Permanent, Transient, UnusableAnswer
-from chassis.http import Answer
+from chassis.http import DEEPEST_JSON, Answer, is_deep
 
 Resource = dict[str, Any]
 
@@ -40,6 +40,8 @@ _ABOUT_STATE: Final = frozenset(
 """Codes of http://hl7.org/fhir/issue-type: of what is wrong whatever the message holds."""
 _ABOUT_MESSAGE_IN_CONFLICT: Final = frozenset({"duplicate", "business-rule", "multiple-matches"})
 _MOST_ISSUES: Final = 5
+_LEVELS_OF_PAGE: Final = 4
+"""Bundle, its entries, an entry, the resource."""
 
 
 class VersionMovedError(Exception):
@@ -99,7 +101,7 @@ async def _body(answer: Answer, what: str) -> Resource:
     if not answer.body.strip():
         return {}
     try:
-        value = await answer.json()
+        value = await answer.json(if_deep=_without_what_is_deep)
     except UnusableAnswer as error:
         raise UnusableAnswer(f"{what}: {error.reason}") from None
     except ValueError:
@@ -107,6 +109,24 @@ async def _body(answer: Answer, what: str) -> Resource:
             raise UnusableAnswer(f"{what} with what is no JSON") from None
         raise AccessRefused(f"{what} with what is no JSON", setting=_ADDRESS) from None
     return value if isinstance(value, dict) else {}
+
+
+class TooDeep(dict[str, Any]):
+    """Stands, empty, in place of an element of a page's resource that nests too deeply to be looked at."""
+
+
+def _without_what_is_deep(page: Any) -> Any:
+    """A Bundle in which such elements are TooDeep, so that the other resources are read; anything else as it is."""
+    if not isinstance(page, dict) or not same_type(page.get("resourceType"), "Bundle"):
+        return page
+    for entry in dicts(page.get("entry")):
+        resource = entry.get("resource")
+        if isinstance(resource, dict):
+            entry["resource"] = {
+                name: TooDeep() if is_deep(value, DEEPEST_JSON - _LEVELS_OF_PAGE) else value
+                for name, value in resource.items()
+            }
+    return page
 
 
 def _refuse(status: int, what: str, outcome: Resource) -> None:

@@ -19,6 +19,7 @@ from chassis.http import LARGE_ANSWER_BYTES, TIMEOUT_SECONDS, HttpPartner
 from scheduler_sync.adapters.omegaai.answers import (
     NotFoundError,
     Resource,
+    TooDeep,
     VersionMovedError,
     dicts,
     resource_of,
@@ -26,7 +27,7 @@ from scheduler_sync.adapters.omegaai.answers import (
 )
 from scheduler_sync.adapters.omegaai.token import TokenSource
 
-__all__ = ["FhirClient", "Found", "NotFoundError", "Resource", "VersionMovedError"]
+__all__ = ["FhirClient", "Found", "NotFoundError", "Resource", "TooDeep", "VersionMovedError"]
 
 FHIR_JSON: Final = "application/fhir+json"
 MOST_PAGES: Final = 1_000
@@ -185,7 +186,11 @@ def _path(resource_type: str, resource_id: str | None) -> str:
         return resource_type
     if resource_id in ("", ".", ".."):
         raise Malformed(f"{resource_type}.id: is none", location=f"{resource_type}.id")
-    return f"{resource_type}/{quote(resource_id, safe='')}"
+    try:
+        return f"{resource_type}/{quote(resource_id, safe='')}"
+    except UnicodeEncodeError:
+        where = f"{resource_type}.id"
+        raise Malformed(f"{where}: holds a character that cannot be written", location=where) from None
 
 
 def _matches(bundle: Resource, resource_type: str) -> list[Found]:

@@ -11,8 +11,10 @@ from uuid import UUID
 
 from chassis.errors import Malformed
 from scheduler_sync.domain.numbers import whole_number
+from scheduler_sync.domain.times import OUT_OF_RANGE, is_in_range
 
 Json = dict[str, Any]
+LONGEST_IDENTIFIER: Final = 255
 EXTENSION_ROOTS: Final = (
     "http://www.ramsoft.com/fhir/StructureDefinition/",
     "http://www.ramsoft.com/fhir/extension/",
@@ -52,6 +54,8 @@ def instant(parent: Json, name: str, path: str) -> datetime | None:
         raise malformed(f"{path}.{name}", "is not an instant") from None
     if at.tzinfo is None:
         raise malformed(f"{path}.{name}", "has no zone offset")
+    if not is_in_range(at):
+        raise malformed(f"{path}.{name}", OUT_OF_RANGE)
     return at
 
 
@@ -64,10 +68,26 @@ def items(parent: Json, name: str) -> list[Json]:
 
 
 def storable(value: Any, path: str) -> None:
-    """Malformed at ``path`` when some text in it cannot be kept: a NUL, half of a surrogate pair."""
-    written = json.dumps(value, ensure_ascii=False).replace("\\\\", "")  # a backslash that is meant as one
+    """Malformed at ``path`` when something in it cannot be kept: a NUL, half of a surrogate pair, no finite number."""
+    try:
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise malformed(path, "holds a number that is none, or has no end") from None
+    written = written.replace("\\\\", "")  # a backslash that is meant as one
     if "\\u0000" in written or not _is_unicode(written):
         raise malformed(path, "holds a character that cannot be kept")
+
+
+def identifier(value: str, path: str) -> str:
+    """``value``, when it is short enough for an identifier (FHIR: 64); Malformed otherwise. It stands in indexes."""
+    if len(value) > LONGEST_IDENTIFIER:
+        raise malformed(path, f"is longer than {LONGEST_IDENTIFIER} characters")
+    return value
+
+
+def shown(value: str) -> str:
+    """``value`` as it can be kept and shown: halves of surrogate pairs and NULs replaced, and cut where it is long."""
+    return value[:LONGEST_IDENTIFIER].encode("utf-8", "replace").decode().replace("\x00", "?")
 
 
 def _is_unicode(value: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from scheduler_sync.adapters.omegaai import elements
-from scheduler_sync.adapters.omegaai.client import Found
+from scheduler_sync.adapters.omegaai.client import Found, TooDeep
 from scheduler_sync.adapters.omegaai.elements import Json, malformed
 from scheduler_sync.domain.facts import RemoteFacts
 from scheduler_sync.domain.statuses import FhirStatus
@@ -14,6 +14,7 @@ from scheduler_sync.messages import TakeOverOmegaAIAppointment
 
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
 PLACER_SYSTEM: Final = "urn:powerserver:placer"
+_LONGEST_REASON: Final = 1000
 _LONGEST_MINUTES: Final = 31 * 24 * 60
 _SPELLINGS: Final = {"checkedin": "checked-in", "no-show": "noshow", "canceled": "cancelled", "complete": "fulfilled"}
 
@@ -65,6 +66,8 @@ def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
         raise malformed("Appointment.id", "is missing")
     if not found.version:
         raise malformed("Appointment.meta.versionId", "is missing, and there is no ETag")
+    elements.identifier(found.id, "Appointment.id")
+    elements.identifier(found.version, "Appointment.meta.versionId")
     kept = {name: body.get(name) for name in ("identifier", "participant", "cancelationReason")}
     elements.storable([found.id, found.version, kept], "Appointment")
     link_id: UUID | None = None
@@ -76,8 +79,6 @@ def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
         else:
             link_id = link_id or elements.uuid(value)
     period = next(iter(elements.items(body, "requestedPeriod")), {})
-    reason = elements.child(body, "cancelationReason")
-    coded = next(iter(elements.items(reason, "coding")), {})
     return TakeOverOmegaAIAppointment(
         task_id=task_id,
         link_id=link_id,
@@ -90,10 +91,18 @@ def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
             end=elements.instant(body, "end", "Appointment"),
             requested_start=elements.instant(period, "start", "Appointment.requestedPeriod[0]"),
             requested_end=elements.instant(period, "end", "Appointment.requestedPeriod[0]"),
-            reason=elements.text(reason, "text") or elements.text(coded, "display") or elements.text(coded, "code"),
+            reason=_reason(body),
         ),
         service_id=next((actor[1] for actor in _actors(body) if actor[0] == "HealthcareService"), None),
     )
+
+
+def _reason(body: Json) -> str | None:
+    """Why it was cancelled; of a long text its beginning."""
+    reason = elements.child(body, "cancelationReason")
+    coded = next(iter(elements.items(reason, "coding")), {})
+    found = elements.text(reason, "text") or elements.text(coded, "display") or elements.text(coded, "code")
+    return found if found is None or len(found) <= _LONGEST_REASON else f"{found[: _LONGEST_REASON - 1]}…"
 
 
 def _actors(body: Json) -> Iterator[tuple[str, str]]:
@@ -104,10 +113,12 @@ def _actors(body: Json) -> Iterator[tuple[str, str]]:
 
 
 def task(found: Found) -> TaskFound | None:
-    """A Task's focus; None for one that names nothing to look at."""
+    """A Task's focus; None for one that names nothing to look at. Malformed where it cannot even be told by its id."""
     focus = elements.reference(elements.child(found.resource, "focus"))
     if not found.id or focus is None:
         return None
+    if elements.shown(found.id) != found.id:
+        raise malformed("Task.id", "is too long, or holds a character that cannot be kept")
     return TaskFound(found.id, found.version, *focus, found.resource)
 
 
@@ -121,10 +132,16 @@ def healthcare_service(found: Found) -> ServiceFound:
     if not found.id or owner is None:
         raise malformed("HealthcareService.providedBy" if found.id else "HealthcareService.id", "is missing")
     modality = elements.extension(body, "modality")
-    minutes = elements.integer(elements.extension(body, "Duration"))
-    if minutes is not None and not 0 <= minutes <= _LONGEST_MINUTES:
+    given = elements.extension(body, "Duration")
+    minutes = elements.integer(given)
+    if given not in (None, "") and (minutes is None or not 0 <= minutes <= _LONGEST_MINUTES):
         raise malformed("HealthcareService.extension[Duration]", "is no duration in minutes")
+    for element, value in body.items():
+        if isinstance(value, TooDeep):
+            raise malformed(f"HealthcareService.{elements.shown(element)}", "nests too deeply")
     available_time = elements.items(body, "availableTime")
+    elements.identifier(name, "HealthcareService.name")
+    elements.identifier(found.id, "HealthcareService.id")
     elements.storable([name, found.id, owner[1], modality, available_time], "HealthcareService")
     return ServiceFound(
         id=found.id,

@@ -193,7 +193,7 @@ class TaskQueue(LoopBase):
     def _due(self, page: Sequence[Found]) -> list[TaskFound]:
         """The page's Tasks, without those that name nothing to look at and those that were put off."""
         now = time.monotonic()
-        found = [task for one in page if (task := reader.task(one)) is not None]
+        found = [task for one in page if (task := _readable(one)) is not None]
         ids = {task.id for task in found}
         self._put_off = {task_id: one for task_id, one in self._put_off.items() if task_id in ids}
         return [task for task in found if task.id not in self._put_off or self._put_off[task.id].until <= now]
@@ -230,7 +230,8 @@ class TaskQueue(LoopBase):
             item = TaskItem(task.id, now)
             if task.focus_type == "Appointment":
                 item = self._item(task, found[task.focus_id], now)
-            items.append(replace(item, authored_on=elements.text(task.resource, "authoredOn")))
+            authored_on = elements.text(task.resource, "authoredOn")
+            items.append(replace(item, authored_on=None if authored_on is None else elements.shown(authored_on)))
         return items
 
     async def _focus(self, appointment_id: str, silent: list[Transient]) -> Found | Exception:
@@ -268,7 +269,7 @@ class TaskQueue(LoopBase):
     def _item(self, task: TaskFound, found: Found | Exception, now: datetime) -> TaskItem:
         if isinstance(found, NotFoundError):
             return TaskItem(task.id, now)
-        focus = f"{task.focus_type}/{task.focus_id}"
+        focus = elements.shown(f"{task.focus_type}/{task.focus_id}")
         if isinstance(found, Transient):
             before = self._put_off.get(task.id)
             if isinstance(found, UnusableAnswer) and before is not None and before.failures >= _UNUSABLE_ANSWERS:
@@ -280,6 +281,15 @@ class TaskQueue(LoopBase):
             return TaskItem(task.id, now, command=reader.appointment(found, task.id))
         except Exception as error:  # noqa: BLE001 (a bug met in one resource is kept as one, and holds no other up)
             return _parked(TaskItem(task.id, now), error, focus)
+
+
+def _readable(found: Found) -> TaskFound | None:
+    """The Task; None for one that names nothing to look at, or that cannot be read: it stays, and holds nobody up."""
+    try:
+        return reader.task(found)
+    except Malformed as error:
+        _log.error("task-queue.unreadable", task=elements.shown(found.id)[:64], expression=error.location)
+        return None
 
 
 def _parked(item: TaskItem, error: Exception, focus: str = "") -> TaskItem:

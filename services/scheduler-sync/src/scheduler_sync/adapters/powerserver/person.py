@@ -10,10 +10,13 @@ from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.identity import identifiers
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, Sex, Unsaid
+from scheduler_sync.domain.times import LAST_YEAR
 
 _SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U", "N": "U"}
 _DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)", re.ASCII)
 _MOST_REPETITIONS: Final = 20
+FIRST_YEAR_OF_BIRTH: Final = 1850
+"""What is before is a word for "not known", such as 0001 and 1800."""
 _LEGAL_NAME: Final = ("L", "", "D", "U", "R", "C", "B", "P")
 """XPN-7 of the names that a person goes by here, the best first. Aliases, nicknames and maiden names are none."""
 _NO_HOME: Final = frozenset({"BA", "BDL", "BR", "F", "N", "RH"})
@@ -87,8 +90,10 @@ def _birth_date(reading: Reading, pid: Segment) -> date | Unsaid | None:
     if found is None or isinstance(found, Unsaid):
         return found
     match = _DATE.match(found)
+    if match is None or not FIRST_YEAR_OF_BIRTH <= int(match[1]) <= LAST_YEAR:
+        return _passed_over(reading, 7)
     try:
-        return date(int(match[1]), int(match[2]), int(match[3])) if match else _passed_over(reading, 7)
+        return date(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
         return _passed_over(reading, 7)
 

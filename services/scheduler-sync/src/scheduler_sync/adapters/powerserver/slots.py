@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from chassis.errors import Malformed, NeedsSetup
-from hl7v2 import Hl7Error, parse_timestamp
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.appointment import Resource
@@ -29,19 +28,15 @@ def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Mad
     found = values.code(reading.msh.parts(7), 1)
     if found is None:
         return Made(received_at, received_at)
-    try:
-        given = parse_timestamp(found, zone, location="MSH-7")
-        earliest = latest = given.astimezone(UTC)
-        if not values.has_time_of_day(found):
-            latest = earliest + timedelta(days=1)
-        elif given.tzinfo is zone:
-            other = given.replace(fold=1).astimezone(UTC)
-            earliest, latest = min(earliest, other), max(earliest, other)
-        else:
-            reading.made_at = given
-    except (Hl7Error, OverflowError) as error:
-        text = error.text if isinstance(error, Hl7Error) else "out of range"
-        raise Malformed(f"MSH-7: {text}", location="MSH-7", code=values.DATA_TYPE_ERROR) from error
+    given = values.parsed(found, zone, "MSH-7")
+    earliest = latest = given.astimezone(UTC)
+    if not values.has_time_of_day(found):
+        latest = earliest + timedelta(days=1)
+    elif given.tzinfo is zone:
+        other = given.replace(fold=1).astimezone(UTC)
+        earliest, latest = min(earliest, other), max(earliest, other)
+    else:
+        reading.made_at = given
     return Made(earliest, latest)
 
 

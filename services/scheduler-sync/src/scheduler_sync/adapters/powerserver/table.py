@@ -39,7 +39,7 @@ FIELDS: Final = (
               "those of `identifier_types` (CX-5); authority by CX-4: namespace, universal id or both"),
     FieldRule("PID", (2, 4), "both", "patient's numbers", _KEY, "as PID-3, where that has no number of record"),
     FieldRule("PID", (5,), "both", "names", "deletes", "the best by XPN-7: legal, none, D, U, R, C, B, P; no alias"),
-    FieldRule("PID", (7,), "both", "birth date", "deletes", "a whole date, else passed over"),
+    FieldRule("PID", (7,), "both", "birth date", "deletes", "a whole date of 1850 to 2199, else passed over"),
     FieldRule("PID", (8,), "both", "sex", "deletes", "F, M, O, A, U, N; others are U"),
     FieldRule("PID", (11,), "both", "address", "deletes", "the first not bad or of birth (XAD-7), as one value"),
     FieldRule("PID", (13,), "both", "phone, e-mail", "deletes",

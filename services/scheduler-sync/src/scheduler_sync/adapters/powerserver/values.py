@@ -13,6 +13,7 @@ from chassis.masking import shown, words_of
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from hl7v2.charsets import repaired
 from scheduler_sync.domain.patient import UNSAID, Unsaid
+from scheduler_sync.domain.times import OUT_OF_RANGE, is_in_range
 from scheduler_sync.site import SiteFacility, SiteFile
 
 OWN_CODES: Final = "99SUITE"
@@ -134,7 +135,8 @@ class Reading:
         at = self._times.get(found)
         if at is None:
             has_offset = found[-5:-4] in {"+", "-"}
-            at = parsed(found, self.zone if has_offset else self._zone_without_offset(), where)
+            zone = self.zone if has_offset else self._zone_without_offset()
+            at = parsed(found, zone, where).astimezone(UTC)
             if not has_time_of_day(found):
                 raise DayAloneError(
                     f"{where}: gives a day and no time of day", setting="PowerServer: send the start with its time"
@@ -204,12 +206,14 @@ def shortened(text: str) -> str:
 
 
 def parsed(found: str, zone: tzinfo, where: str) -> datetime:
-    """The instant in UTC; Malformed when it is none."""
+    """The instant, in ``zone`` or with the offset that it is written with; Malformed when it is none of our time."""
     try:
-        return parse_timestamp(found, zone, location=where).astimezone(UTC)
-    except (Hl7Error, OverflowError) as error:
-        text, code = (error.text, error.code) if isinstance(error, Hl7Error) else ("out of range", DATA_TYPE_ERROR)
-        raise Malformed(f"{where}: {text}", location=where, code=code) from error
+        at = parse_timestamp(found, zone, location=where)
+    except Hl7Error as error:
+        raise Malformed(f"{where}: {error.text}", location=where, code=error.code) from error
+    if not is_in_range(at):
+        raise Malformed(f"{where}: {OUT_OF_RANGE}", location=where, code=DATA_TYPE_ERROR)
+    return at
 
 
 def has_time_of_day(found: str) -> bool:

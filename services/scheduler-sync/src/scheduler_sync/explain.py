@@ -1,0 +1,322 @@
+"""What a message of PowerServer would do, and why: ``python -m scheduler_sync explain FILE.hl7``.
+
+It reads with the reader that the service runs and takes nothing: no journal, no effect. What is known of the
+appointment and the patient is not looked at, so it cannot tell whether a message is a repeat or older than another.
+
+What it gives holds the patient's data, because whoever asks has the file. It is for standard output and no log.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from chassis import hl7_answers
+from chassis.errors import NeedsSetup, Permanent, Transient
+from chassis.hl7_inbound import InboundHl7, refusal
+from hl7v2 import AckCode, Hl7Error, Message, Segment
+from scheduler_sync.adapters.powerserver import coverage, reader
+from scheduler_sync.adapters.powerserver.table import FIELDS, SET_IDS, FieldRule
+from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.patient import UNSAID, Address
+from scheduler_sync.messages import ChangeAppointmentByStaff
+from scheduler_sync.ports import Resources
+from scheduler_sync.site import SiteFile
+
+MEANINGS: Final[Mapping[str, str]] = {
+    "SIU^S12": "a booking",
+    "SIU^S13": "an appointment that is moved",
+    "SIU^S14": "an appointment that is changed",
+    "SIU^S15": "an appointment that is cancelled",
+    "SIU^S26": "a patient who did not come",
+    "ORM^O01": "orders of one appointment",
+}
+_LONGEST_SHOWN: Final = 200
+_NOT_LOOKED_UP: Final = (
+    "Resource names were not looked up, because the store did not answer: "
+    "the service answers AE for one that OmegaAI does not have."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRead:
+    """A component of a field: its place, its value, and where it stands: segment and byte, from 1 and 0 on.
+
+    ``gives`` is what it is read for, by ``rule``; both are empty for what is ignored, with ``why``.
+    """
+
+    place: str
+    value: str
+    segment: int
+    byte: int
+    gives: str = ""
+    rule: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a message is, how it is read, and how it would be answered. ``setting`` is what is missing."""
+
+    message: str
+    meaning: str
+    code: AckCode
+    text: str
+    setting: str | None
+    fields: tuple[FieldRead, ...]
+    ignored: tuple[FieldRead, ...]
+    effect: Mapping[str, Any]
+    remarks: tuple[str, ...]
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it would have its whole effect: nothing of it is refused, and nothing waits."""
+        return self.code == "AA" and self.setting is None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class ResourcesNotRead:
+    """Stands for OmegaAI's resources where nobody can be asked: each name is one, and its usual length is not known."""
+
+    def named(self, facility: str, name: str) -> Resource:
+        return Resource(UUID(int=0), facility, name, None, "")
+
+    def has_service(self, healthcare_service_id: str) -> bool:
+        del healthcare_service_id
+        return False
+
+
+def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received_at: datetime) -> Explanation:
+    """Read ``raw`` as the service would. ``resources`` is None where they are not known. Hl7Error when it is no HL7."""
+    item = InboundHl7.of(raw, received_at)
+    message, passed_over = item.message, reader.PassedOver()
+    command: ChangeAppointmentByStaff | None = None
+    code: AckCode = "AA"
+    text, setting = "", None
+    try:
+        if site.hl7.acknowledgement == "as-asked":
+            hl7_answers.check(message)
+        known = ResourcesNotRead() if resources is None else resources
+        command = reader.read(message, site, known, received_at=received_at, passed_over=passed_over)
+    except Hl7Error as error:
+        code, text = "AR", str(error)
+    except (Permanent, Transient) as error:
+        code, text, _ = refusal(error)
+        setting = error.setting if isinstance(error, NeedsSetup) else None
+    if command is not None and command.waits_for is not None:
+        text = f"its effect is had, and it waits as well: {command.waits_for.reason}"
+        setting = command.waits_for.setting
+    name = "^".join(filter(None, (message.type, message.trigger or ("O01" if message.type == "ORM" else ""))))
+    is_asked = site.hl7.acknowledgement == "as-asked"
+    answered = hl7_answers.wanted(message, code) if is_asked else code
+    remarks = [_NOT_LOOKED_UP] if resources is None else []
+    if answered != code:
+        wish = "is not answered" if answered is None else f"is answered {answered}"
+        remarks.append(f"By its MSH-15 and MSH-16 the message {wish} in place of {code}.")
+    fields, ignored = _fields(raw, message, site, passed_over)
+    return Explanation(
+        message=name,
+        meaning=MEANINGS.get(name, "no message that is taken"),
+        code=code,
+        text=text,
+        setting=setting,
+        fields=tuple(fields),
+        ignored=tuple(ignored),
+        effect={} if command is None else _effect(command, site),
+        remarks=tuple(remarks),
+    )
+
+
+def _fields(
+    raw: bytes, message: Message, site: SiteFile, passed_over: reader.PassedOver
+) -> tuple[list[FieldRead], list[FieldRead]]:
+    rules = _rules(message.type, site)
+    read: list[FieldRead] = []
+    unread: list[FieldRead] = []
+    unread_keys: Counter[coverage.Key] = Counter()
+    where = _Positions(raw, message)
+    for number, segment in enumerate(message.segments(), 1):
+        for field in segment.filled():
+            rule = rules.get((segment.id, field))
+            parts = _parts(segment, field, number, where)
+            if rule is not None:
+                read += [FieldRead(*part, gives=rule.of, rule=rule.rule) for part in parts]
+            elif not (field == 1 and segment.id in SET_IDS):
+                unread += [FieldRead(*part, why="not read") for part in parts]
+                unread_keys[coverage.key_of(segment.id, field)] += 1
+    left = Counter(passed_over.keys) - unread_keys
+    for (name, number_or_other), times in left.items():
+        what = f"{name}-{number_or_other}"
+        how_often = "" if times == 1 else f" ({times} times)"
+        unread.append(FieldRead(what, "", 0, 0, why=f"read, and a value passed over{how_often}: see its rule"))
+    return read, unread
+
+
+def _rules(message_type: str, site: SiteFile) -> dict[tuple[str, int], FieldRule]:
+    found = {
+        (rule.segment, number): rule
+        for rule in FIELDS
+        if rule.messages in {"both", message_type}
+        for number in rule.fields
+    }
+    if message_type == "ORM":
+        name, _, path = site.hl7.orm_resource_field.partition("-")
+        number = int(path.partition(".")[0])
+        words = "as hl7.orm_resource_field says"
+        found.setdefault((name, number), FieldRule(name, (number,), "ORM", "resource", "deletes", words))
+    return found
+
+
+def _parts(segment: Segment, field: int, number: int, where: "_Positions") -> Iterator[tuple[str, str, int, int]]:
+    """Each filled component of each repetition: its path, its text, its segment and its first byte."""
+    written = segment.encoded(field)
+    delimiters = segment.delimiters
+    start = where.of_field(number, segment, field)
+    name = f"{segment.id}-{field}"
+    if segment.id == "MSH" and field <= 2:
+        yield name, where.text(written), number, where.in_file(start)
+        return
+    repetitions = written.split(delimiters.repetition) if delimiters.repetition else [written]
+    for repetition, whole in enumerate(repetitions, 1):
+        which = f"[{repetition}]" if len(repetitions) > 1 else ""
+        parts = whole.split(delimiters.component) if delimiters.component else [whole]
+        at = start
+        for component, part in enumerate(parts, 1):
+            place = f"{name}{which}" + (f".{component}" if len(parts) > 1 else "")
+            if part:
+                path = f"{field}[{repetition}].{component}" if delimiters.subcomponent not in part else ""
+                value = (segment.get(path) if path else None) or where.text(part)
+                yield place, value, number, where.in_file(at)
+            at += len(part) + len(delimiters.component)
+        start += len(whole) + len(delimiters.repetition)
+
+
+class _Positions:
+    """From the bytes that are split to those of the file, which is in a wrapper or another character set at times."""
+
+    def __init__(self, raw: bytes, message: Message) -> None:
+        self._codec, self._working = message.codec, message.working_codec
+        lines = [segment.to_bytes() for segment in message.segments()]
+        self._starts = [0]
+        for line in lines:
+            self._starts.append(self._starts[-1] + len(line))
+        self._body = b"".join(lines)
+        self._base = raw.find(self._body)
+        self._is_same = self._base >= 0
+        if not self._is_same:
+            if self._codec == "utf-16":
+                self._codec = "utf-16-le" if raw[:2] in {b"\xff\xfe", b"M\x00"} else "utf-16-be"
+            self._base = max(raw.find(self._encoded(len(self._body))), 0)
+
+    def of_field(self, number: int, segment: Segment, field: int) -> int:
+        """Where a field begins in what is split."""
+        start = self._starts[number - 1]
+        offset = 1 if segment.id in {"MSH", "FHS", "BHS"} else 0
+        if field == 1 and offset:
+            return start + 3
+        line = segment.to_bytes()
+        at = 0
+        for _ in range(field - offset):
+            at = line.index(segment.delimiters.field, at) + 1
+        return start + at
+
+    def in_file(self, at: int) -> int:
+        if self._is_same:
+            return self._base + at
+        return self._base + len(self._encoded(at))
+
+    def _encoded(self, until: int) -> bytes:
+        return self._body[:until].decode(self._working, "ignore").encode(self._codec, "ignore")
+
+    def text(self, written: bytes) -> str:
+        return written.decode(self._working, "replace")
+
+
+def _effect(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[str, Any]:
+    """What the message says, in the suite's words; what it does not say is left out."""
+    facts, person = command.appointment, command.patient
+    zone = site.facilities[facts.facility].zone
+    address = person.address
+    said: dict[str, Any] = {
+        "placer number": command.placer_number,
+        "made": command.said_at.astimezone(zone).isoformat(),
+        "facility": facts.facility,
+        "status": None if facts.step is None else facts.step.value,
+        "resource": facts.resource,
+        "modality": facts.modality,
+        "start": None if facts.slot is None else facts.slot.start.astimezone(zone).isoformat(),
+        "end": None if facts.slot is None else facts.slot.end.astimezone(zone).isoformat(),
+        "studies": [one.code for one in facts.studies],
+        "changes of studies": [f"{one.action.value} {one.study.code}".strip() for one in facts.study_changes],
+        "filler id": facts.filler_id,
+        "accession numbers": list(facts.accession_numbers),
+        "reason": facts.reason,
+        "deleted": sorted(facts.deleted),
+        "patient's numbers": [f"{one.value} of {one.issuer}" for one in person.identifiers],
+        "family name": person.family,
+        "given name": person.given,
+        "second name": person.middle,
+        "birth date": person.birth_date,
+        "sex": person.sex,
+        "e-mail": person.email,
+        "phone": person.phone,
+        "language": person.language,
+        "address": asdict(address) if isinstance(address, Address) else address,
+    }
+    taken_away = {"second name", "birth date", "e-mail", "phone", "address"}
+    return {
+        name: _plain(value)
+        for name, value in said.items()
+        if value is not UNSAID and value != [] and (value is not None or name in taken_away)
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | list | dict) else str(value)
+
+
+def lines(found: Explanation) -> Sequence[str]:
+    """For people: the answer last, because it is what one looks for."""
+    told = [f"{found.message}: {found.meaning}", ""]
+    told += _table("Read", found.fields)
+    told += _table("Ignored", found.ignored)
+    if found.effect:
+        told.append("The message says")
+        told += [f"  {name:<20} {_shown(value)}" for name, value in found.effect.items()]
+        told.append("")
+    told += found.remarks
+    told.append(f"It would be answered {found.code}" + (f": {found.text}" if found.text else "") + ".")
+    if found.setting is not None:
+        told.append(f"To set: {found.setting}")
+    return told
+
+
+def _table(title: str, rows: Sequence[FieldRead]) -> list[str]:
+    if not rows:
+        return []
+    told = [title]
+    before = ""
+    for one in rows:
+        where = f"segment {one.segment}, byte {one.byte}" if one.segment else ""
+        told.append(f"  {one.place:<14} {_shown(one.value):<40} {where}".rstrip())
+        words = f"{one.gives}: {one.rule}" if one.rule else one.why
+        if words != before or not one.rule:
+            told.append(f"  {'':<14} {words}")
+        before = words
+    return [*told, ""]
+
+
+def _shown(value: Any) -> str:
+    """On one line, whatever it holds."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ", ".join(_shown(one) for one in value.values() if one)
+    if value is None:
+        return "(deleted)"
+    text = value if len(value) <= _LONGEST_SHOWN else f"{value[: _LONGEST_SHOWN - 1]}…"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
