@@ -266,6 +266,7 @@ async def test_a_store_that_is_gone_is_rebuilt_from_topics_and_omegaai(hospital:
     running = hospital.running
     first, second, third = [await hospital.book(number, 8 + number) for number in range(3)]
     await hospital.until(**dict.fromkeys((first, second, third), ("SCHEDULED",)))
+    await hospital.until_mails(3)  # what comes after would supersede a mail that has not gone yet
     await hospital.press(first, "confirm")
     await hospital.act(second, "cancelled-with-notice")
     shown = {first: ("CONFIRMED",), second: ("CANCELLED",), third: ("SCHEDULED",)}
