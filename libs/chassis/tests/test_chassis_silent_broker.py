@@ -3,9 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.produce import ProduceRequest
+from chassis_bench_domain import event, kafka_settings
 
 from chassis import backoff, consumer, outbox, topics
 from chassis.consumer import HEARTBEATS_A_SESSION, Consumer, Subscription, request_timeout_ms
@@ -13,6 +18,7 @@ from chassis.metrics import Metrics
 from chassis.outbox import Relay
 from chassis.settings import KafkaSettings
 from chassis.testing import eventually
+from chassis.transaction import Transaction
 
 MARK_SECONDS = 10
 
@@ -68,6 +74,50 @@ async def test_the_relay_gives_a_silent_broker_up_and_tries_again(store, silent_
     await eventually(silent_broker.came_again, what="the relay's third connection", timeout_seconds=20)
     await relay.stop()
     await running
+
+
+@pytest.mark.stack
+async def test_a_relay_that_stops_leaves_nothing_of_its_producer_behind(
+    store, kafka_bootstrap, topic_prefix, monkeypatch
+) -> None:
+    """A broker that never answers what it was sent: the producer would go on trying, and hold its connections."""
+    await topics.ensure({"bootstrap_servers": kafka_bootstrap}, prefix=topic_prefix)
+    unanswered: list[object] = []
+    closed = asyncio.Event()
+    send, close = AIOKafkaClient.send, AIOKafkaClient.close
+
+    async def send_but_produce(self: AIOKafkaClient, node: int, request: Any, **keywords: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            unanswered.append(request)
+            await closed.wait()
+            raise KafkaConnectionError
+        return await send(self, node, request, **keywords)
+
+    async def close_all(self: AIOKafkaClient) -> None:
+        await close(self)
+        closed.set()
+
+    async def was_sent() -> bool:
+        return bool(unanswered)
+
+    monkeypatch.setattr(AIOKafkaClient, "close", close_all)
+    monkeypatch.setattr(AIOKafkaClient, "send", send_but_produce)
+    monkeypatch.setattr(outbox, "SEND_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(outbox, "STOP_SECONDS", 1)
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        transaction.publish(event(uuid4(), 1))
+        await transaction.flush()
+    relay = Relay(store, kafka_settings(kafka_bootstrap, topic_prefix), Metrics())
+    running = asyncio.create_task(relay.run())
+    await eventually(was_sent, what="a batch on its way")
+    await relay.stop()
+    await asyncio.wait_for(running, 60)
+
+    async def nothing_is_left() -> bool:
+        return not [task for task in asyncio.all_tasks() if "aiokafka" in task.get_coro().cr_code.co_filename]
+
+    await eventually(nothing_is_left, what="the end of the producer's tasks", timeout_seconds=10)
 
 
 @pytest.mark.stack

@@ -13,12 +13,12 @@ import pytest
 import time_machine
 from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
 
-from chassis.clock import StoreClock
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
 from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
 from chassis.metrics import Metrics
 from chassis.settings import ClockSettings
 from chassis.store import Store
+from chassis.store_clock import StoreClock
 from chassis.testing import ClockAsTold, eventually
 from chassis.testing_refusals import refused, refusing
 from chassis.transaction import Transaction

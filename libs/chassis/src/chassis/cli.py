@@ -31,6 +31,7 @@ from chassis import (
     telemetry,
     topics,
 )
+from chassis.clock import moment
 from chassis.errors import StoreUnavailable
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import ERRORS, Store, is_passing, no_answer
@@ -434,14 +435,14 @@ def _missed_line(row: Mapping[str, Any]) -> listing.Line:
 
 def _parked_line(row: Mapping[str, Any]) -> listing.Line:
     what = f"{row['consumer']}: {row['waiting']} waiting"
-    again = f"tried {_times(row['attempts'])}, next {listing.moment(row['next_attempt_at'])} UTC"
+    again = f"tried {_times(row['attempts'])}, next {moment(row['next_attempt_at'])} UTC"
     return listing.Line(row["key"], row["since"], "parked", what, f"{row['reason']}; {again}")
 
 
 def _delivery_line(row: Mapping[str, Any]) -> listing.Line:
     why = row["last_error"] or ""
     if row["state"] == "pending":
-        again = f"next try {listing.moment(row['next_attempt_at'])} UTC"
+        again = f"next try {moment(row['next_attempt_at'])} UTC"
         why = f"{why}; tried {_times(row['attempts'])}, {again}" if why else again
     return listing.Line(row["id"], row["created_at"], row["state"], f"{row['destination']} {row['kind']}", why)
 

@@ -7,8 +7,8 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from chassis import listing, resend
-from chassis.clock import since_of
+from chassis import resend
+from chassis.clock import moment, since_of
 from chassis.store import Store
 from contracts.topics import TOPICS
 
@@ -42,9 +42,9 @@ async def run(definition: Any, settings: "ServiceSettings", options: argparse.Na
             print(f"{number:9} {topic}")
         total = sum(found.values())
         if not total:
-            print(f"{definition.name}: no event was sent since {listing.moment(since)} UTC", file=sys.stderr)
+            print(f"{definition.name}: no event was sent since {moment(since)} UTC", file=sys.stderr)
             return 1
-        if not options.yes and not _agreed(f"send {total} events since {listing.moment(since)} UTC again? [y/N] "):
+        if not options.yes and not _agreed(f"send {total} events since {moment(since)} UTC again? [y/N] "):
             print(f"{definition.name}: nothing was sent again")
             return 1
         marked = await resend.resend(store, since, options.topic, actor=options.actor)

@@ -5,8 +5,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from chassis import deliveries, listing
-from chassis.clock import since_of
+from chassis import deliveries
+from chassis.clock import moment, since_of
 from chassis.deliveries import Selection
 from chassis.store import Store
 
@@ -80,7 +80,7 @@ async def _all(store: Store, options: argparse.Namespace) -> int:
         except ValueError as error:
             raise MisuseError(f"--since: {error}") from error
         if since > now:
-            raise MisuseError(f"--since: {options.since} is still to come: it is {listing.moment(now)} UTC")
+            raise MisuseError(f"--since: {options.since} is still to come: it is {moment(now)} UTC")
     # What dies after this look was not shown, and is not sent again.
     selection = Selection(options.destination, since, options.reason, until=now)
     found = await deliveries.count_dead(store, selection)
@@ -88,7 +88,7 @@ async def _all(store: Store, options: argparse.Namespace) -> int:
     if found.oldest is None or found.newest is None:
         print(f"{what}: nothing to send again")
         return 0
-    oldest, newest = listing.moment(found.oldest), listing.moment(found.newest)
+    oldest, newest = moment(found.oldest), moment(found.newest)
     print(f"{what}, that died {f'at {newest}' if found.number == 1 else f'from {oldest} to {newest}'} UTC")
     if found.number > 1 and not options.yes and not _is_confirmed(found.number):
         print("nothing was changed")

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from chassis import identity, listing
+from chassis import identity
+from chassis.clock import moment
 from chassis.store import Store
 from chassis.store_guard import LONGEST_LOOK_SECONDS
 from chassis.transaction import Transaction
@@ -40,7 +41,7 @@ async def show(definition: Any, settings: "ServiceSettings", _options: argparse.
         print(f"{'service':14} {known.service}")
         for name, value in sorted(known.belongs_to.items()):
             print(f"{name:14} {value}")
-        print(f"{'incarnation':14} {known.incarnation}, since {listing.moment(known.created_at)} UTC")
+        print(f"{'incarnation':14} {known.incarnation}, since {moment(known.created_at)} UTC")
         print(f"{'epoch':14} {known.epoch}: so often was it recovered")
     print(f"{definition.name}: {verdict.why or 'the store fits'}")
     return 0 if verdict.kind == "fits" else 1

@@ -9,8 +9,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from chassis.clock import moment
 
 WIDTH = 100
 _HEADER = ("id", "at (UTC)", "state", "what")
@@ -75,11 +77,6 @@ def _columns(texts: Sequence[str]) -> str:
     *first, last = texts
     padded = [text.ljust(width) for text, width in zip(first, _WIDTHS, strict=True)]
     return "  ".join([*padded, last])
-
-
-def moment(at: datetime) -> str:
-    """A time as people compare it: to the second, in UTC."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plain(value: object) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.listing import moment
+from chassis.clock import moment
 from chassis.store import Store
 from chassis.transaction import Transaction
 

@@ -16,6 +16,7 @@ import asyncio
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import asyncpg
@@ -40,6 +41,7 @@ NAME = "relay"
 BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30
+STOP_SECONDS = 3
 _ASK_SECONDS = 0.2
 TOPIC_WAIT_SECONDS = 2
 
@@ -153,6 +155,7 @@ class Relay(LoopBase):
                 self._backlog.look()
                 if self.stopping:
                     start.cancel()
+                    await asyncio.wait({start})
                     return
             await start
             while self._may_send is not None and not self._may_send.is_set():
@@ -336,6 +339,22 @@ async def _partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
 async def _stop_producer(producer: AIOKafkaProducer) -> None:
     """Stops it without waiting for a broker that is gone: what was not acknowledged is sent again from its row."""
     try:
-        await asyncio.wait_for(producer.stop(), 3)
+        await asyncio.wait_for(producer.stop(), STOP_SECONDS)
     except (TimeoutError, KafkaError):
-        await producer.client.close()
+        await _give_up(producer)
+
+
+async def _give_up(producer: AIOKafkaProducer) -> None:
+    """Ends what a ``stop`` that was given up leaves: tasks that try again for ever and hold connections open.
+
+    aiokafka 0.14 has no public way to it.
+    """
+    await producer.client.close()
+    sender = producer._sender.sender_task  # noqa: SLF001
+    while sender is not None and not sender.done():
+        sender.cancel()  # the first ends the sender, the next the request that it waits for
+        await asyncio.wait({sender}, timeout=_ASK_SECONDS)
+    accumulator = producer._message_accumulator  # noqa: SLF001
+    for batch in chain(accumulator._pending_batches, *accumulator._batches.values()):  # noqa: SLF001
+        batch.future.cancel()  # ``stop`` left a task that waits for it
+    await producer.client.close()  # what the sender opened meanwhile

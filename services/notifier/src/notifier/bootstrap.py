@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from chassis import store_server
-from chassis.clock import StoreClock
 from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
 from chassis.exclusive import Exclusive
@@ -18,6 +17,7 @@ from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
 from chassis.service import Service
 from chassis.store import Store
+from chassis.store_clock import StoreClock
 from chassis.store_guard import Consumes, StoreGuard
 from chassis.topics import TopicsWatch
 from chassis.web.console import Console

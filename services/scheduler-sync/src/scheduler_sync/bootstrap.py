@@ -16,7 +16,6 @@ import structlog
 
 from chassis import hl7_inbound, identity, published, store_server
 from chassis.certificates import Certificate, CertificateWatch
-from chassis.clock import StoreClock
 from chassis.deliveries import DeliveryWorker, check_all
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.exclusive import Exclusive
@@ -30,6 +29,7 @@ from chassis.outbox import NAME as RELAY
 from chassis.outbox import Relay
 from chassis.service import Check, Service
 from chassis.store import ERRORS, Store
+from chassis.store_clock import StoreClock
 from chassis.store_guard import LONGEST_LOOK_SECONDS, StoreGuard
 from chassis.topics import TopicsWatch, produced_by
 from chassis.transaction import Transaction
