@@ -18,7 +18,8 @@ import structlog
 import uvloop
 from aiokafka.admin import AIOKafkaAdminClient
 
-from chassis import schema, topics
+from chassis.messaging import topics
+from chassis.store import schema
 
 Measure = Callable[[], Awaitable[float]]
 PAIRS = 5

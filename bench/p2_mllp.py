@@ -51,8 +51,8 @@ WORDS = {
 
 
 async def serve_listener(url: str) -> None:
-    from chassis.hl7_inbound import Hl7Listener, InboundHl7
-    from chassis.metrics import Metrics
+    from chassis.hl7 import Hl7Listener, InboundHl7
+    from chassis.observe import Metrics
     from chassis.settings import StoreSettings
     from chassis.store import Store
 
@@ -77,7 +77,7 @@ async def serve_listener(url: str) -> None:
 
 
 async def serve_sync(url: str) -> None:
-    from chassis import migrations
+    from chassis.store import migrations
     from scheduler_sync import bootstrap
     from scheduler_sync.domain.appointment import Resource
     from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
@@ -95,7 +95,7 @@ async def serve_sync(url: str) -> None:
 
 
 async def _serve(listener: Any) -> None:
-    from chassis.service import collect_seldom
+    from chassis.host import collect_seldom
 
     collect_seldom()
     running = asyncio.create_task(listener.run())

@@ -22,9 +22,8 @@ from faststream.kafka import KafkaBroker
 
 import contracts
 from bench.harness import at_least, kafka_topics, main, pairs
-from chassis.batch import Done, Outcome
-from chassis.consumer import Consumer, Item, Subscription
-from chassis.metrics import Metrics
+from chassis.messaging import Consumer, Done, Item, Outcome, Subscription
+from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
 from contracts.examples import EXAMPLES
 

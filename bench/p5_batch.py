@@ -17,12 +17,9 @@ import asyncpg
 
 import contracts
 from bench.harness import at_least, database, main, pairs
-from chassis.batch import BatchExecutor
-from chassis.consumer import InboxIntake, Item
-from chassis.dead_letters import Record
+from chassis.messaging import BatchExecutor, InboxIntake, Item, Record
 from chassis.settings import StoreSettings
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.store import Store, Transaction
 from contracts.examples import EXAMPLES
 
 MESSAGES = 2000

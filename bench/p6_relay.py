@@ -16,11 +16,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 import contracts
 from bench.harness import database, kafka_topics, main, progress, row
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis.messaging import Relay
+from chassis.observe import Metrics
 from chassis.settings import KafkaSettings, StoreSettings
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.store import Store, Transaction
 from contracts.examples import EXAMPLES
 
 DRAIN_ROWS = 20_000

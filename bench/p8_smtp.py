@@ -19,9 +19,8 @@ from aiokafka import AIOKafkaProducer
 
 import contracts
 from bench.harness import at_least, database, kafka_topics, main, pairs, row
-from chassis import migrations
 from chassis.settings import HttpSettings, KafkaSettings, StoreSettings
-from chassis.store import Store
+from chassis.store import Store, migrations
 from contracts.examples import EXAMPLES
 from local_stack.ports import free_port
 from notifier import bootstrap

@@ -38,8 +38,8 @@ from aiokafka.errors import KafkaError
 from bench import spine
 from bench.driver import SIU
 from bench.harness import program, progress, row
-from chassis import topics
-from chassis.store import ERRORS
+from chassis.messaging import topics
+from chassis.store.store import ERRORS
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.servers import JARS

@@ -26,13 +26,11 @@ from aiokafka import AIOKafkaProducer
 
 import contracts
 from bench.harness import database, kafka_topics, main, progress, row
-from chassis.batch import Done, Outcome
-from chassis.consumer import Consumer, Item, Subscription
 from chassis.errors import Permanent, Transient
-from chassis.metrics import Metrics
+from chassis.messaging import Consumer, Done, Item, Outcome, Subscription
+from chassis.observe import Metrics
 from chassis.settings import KafkaSettings, StoreSettings
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.store import Store, Transaction
 from contracts.examples import EXAMPLES
 
 Poison = Literal["none", "dead", "parked"]

@@ -28,7 +28,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from rich.console import Console
 from rich.table import Table
 
-import chassis.topics
+import chassis.messaging.topics
 from bench import spine
 from bench.__main__ import RESULTS, servers
 from bench.harness import ROOT, driven, empty_database, listening, program
@@ -68,7 +68,7 @@ async def topics_of(bootstrap: str, prefix: str, partitions: int) -> AsyncIterat
 
 def run_with_partitions(module: str, partitions: int) -> None:
     """A service that is content with topics of so few partitions."""
-    chassis.topics.TOPICS = {name: replace(one, partitions=partitions) for name, one in topics.TOPICS.items()}  # type: ignore[attr-defined]
+    chassis.messaging.topics.TOPICS = {name: replace(one, partitions=partitions) for name, one in topics.TOPICS.items()}  # type: ignore[attr-defined]
     sys.argv = [module, "run"]
     runpy.run_module(module, run_name="__main__")
 

@@ -22,7 +22,7 @@ import notifier.bootstrap
 import scheduler_sync.bootstrap
 from bench import naive
 from bench.harness import ROOT, driven, empty_database, listening, program
-from chassis import migrations
+from chassis.store import migrations
 from local_stack.ports import free_port
 
 EFFECT_TIMEOUT_SECONDS = 120.0

@@ -10,11 +10,10 @@ import pytest
 import uvicorn
 from playwright.async_api import Browser, expect
 
-from chassis import schema
-from chassis.metrics import Metrics
-from chassis.service import Service
+from chassis.host import Service
+from chassis.observe import Metrics
 from chassis.settings import HttpSettings, StoreSettings
-from chassis.store import Store
+from chassis.store import Store, schema
 from chassis.testing import eventually
 from chassis.web.console import Console
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from chassis import failpoints
-from chassis.store import ERRORS
+from chassis.store.store import ERRORS
 from tests.chaos.stack import SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
 from tests.chaos.store_faults import ROLE_SETTINGS, StoreFaults
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chassis import consumer, hl7_inbound, outbox
-from chassis.batch import Duplicate, Held
+from chassis.hl7 import inbound
+from chassis.messaging import Duplicate, Held, consumer, outbox
 
 WINDOW_SECONDS: Final = 0.5
 """How long what was marked is on its way: a short run must hit it."""
@@ -32,7 +32,7 @@ def inbox_off() -> None:
 
         intake.claim = claims
 
-    deaf(hl7_inbound.JournalIntake)
+    deaf(inbound.JournalIntake)
     deaf(consumer.InboxIntake)
 
 
@@ -53,8 +53,8 @@ def ack_before_commit() -> None:
     on_batch = consumer.Consumer._on_batch
 
     async def accepts(self: Any, raw: bytes, _peer: Any = None) -> bytes:
-        item = hl7_inbound.InboundHl7.of(raw, datetime.now(UTC))
-        waiting = hl7_inbound._Waiting(item, asyncio.get_running_loop().create_future())
+        item = inbound.InboundHl7.of(raw, datetime.now(UTC))
+        waiting = inbound._Waiting(item, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
         return self._answer(item.message, Duplicate())
@@ -63,7 +63,7 @@ def ack_before_commit() -> None:
         await message.ack()
         await on_batch(self, dataclasses.replace(message) if dataclasses.is_dataclass(message) else message)
 
-    hl7_inbound.Hl7Listener.accept = accepts  # type: ignore[method-assign]
+    inbound.Hl7Listener.accept = accepts  # type: ignore[method-assign]
     consumer.Consumer._on_batch = acknowledges  # type: ignore[method-assign]
 
 

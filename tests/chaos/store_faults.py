@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from chassis.store import ERRORS
+from chassis.store.store import ERRORS
 
 CANCEL_EVERY_SECONDS: Final = 0.02
 LOCK_SECONDS: Final = 1.0

@@ -7,12 +7,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from chassis import exclusive, store
-from chassis.exclusive import Exclusive
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import StoreSettings
-from chassis.store import ERRORS, Store
+from chassis.store import Exclusive, Store, exclusive, store
+from chassis.store.store import ERRORS
 from chassis.testing import eventually
 from local_stack.ports import free_port
 from tests.chaos.wires import Wire

@@ -14,12 +14,12 @@ import yaml
 from measuring import MOST_TIMES, Work, growth
 
 from chassis.errors import Permanent
-from chassis.hl7_inbound import InboundHl7
-from chassis.redaction import redact, redact_text
+from chassis.hl7 import InboundHl7
+from chassis.observe.redaction import redact, redact_text
 from contracts.catalogue import parse
 from contracts.errors import ContractError
 from contracts.examples import EXAMPLES
-from hl7v2 import Hl7Error, Message, build_ack, parse_ack, parse_timestamp
+from hl7v2 import Hl7Error, Message, build_ack, parse_ack, parse_timestamp, readable_part
 from hl7v2.mllp import FrameReader
 from notifier.adapters.letters import Letter, Letterhead, LetterWriter
 from notifier.adapters.smtp import without_addresses
@@ -114,7 +114,7 @@ def refusing_a_header(n: int) -> Work:
     try:
         message = Message.parse(MSH.replace(b"C1", b"9" * n).replace(b"2.3.1", b"2." * n))
     except Hl7Error as error:
-        message = error.message
+        message = readable_part(error)
     return lambda: build_ack(message, "AE", control_id="1").to_bytes()
 
 

@@ -32,10 +32,11 @@ from simulated_world import (
     World,
 )
 
-from chassis import consumer, exclusive, loops, outbox, parking
+from chassis import loops
 from chassis.deliveries import DeliveryWorker, bugs
 from chassis.deliveries import worker as delivery_worker
-from chassis.transaction import Transaction
+from chassis.messaging import consumer, outbox, parking
+from chassis.store import Transaction, exclusive
 from local_stack.arguments import above_zero, at_least
 
 UPSTREAM = ("upstream-1", "upstream-2")

@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 from simulated_postgres import Row, Session, Statement
 
-from chassis import consumer, dead_letters, exclusive, outbox, parking, transaction
 from chassis.deliveries import lines
+from chassis.messaging import consumer, dead_letters, outbox, parking
+from chassis.store import exclusive, transaction
 
 LOAD_THINGS = "SELECT id, applied FROM things WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 SAVE_THING = "INSERT INTO things VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET revision = $2, applied = $3"

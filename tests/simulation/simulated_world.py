@@ -21,14 +21,13 @@ from simulated_postgres import Connection, Database, Pool, Statement
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
-from chassis.breaker import Breaker
-from chassis.consumer import Consumer, Subscription
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt
+from chassis.deliveries.breaker import Breaker
 from chassis.errors import Permanent, StoreUnavailable, Transient
-from chassis.outbox import Relay
+from chassis.messaging import Consumer, Relay, Subscription
 from chassis.settings import BreakerSettings, KafkaSettings, RetrySettings
-from chassis.store import ERRORS
-from chassis.transaction import Transaction
+from chassis.store import Transaction
+from chassis.store.store import ERRORS
 from contracts.examples import EXAMPLES
 
 CONSUMER = "test"

@@ -9,9 +9,8 @@ import simulate
 from simulated_statements import claim
 from simulated_world import Mutations
 
-from chassis import consumer, outbox, parking
-from chassis.batch import Held
 from chassis.deliveries import lines
+from chassis.messaging import Held, consumer, outbox, parking
 
 SEEDS = 2000
 LONGEST_SECONDS = 100

@@ -14,12 +14,11 @@ from simulated_postgres import Connection, Database, Immediate
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
-from chassis import consumer, exclusive, outbox, parking, schema
-from chassis.dead_letters import Record
 from chassis.deliveries import lines
 from chassis.errors import Transient
+from chassis.messaging import Record, consumer, outbox, parking
+from chassis.store import Transaction, exclusive, schema
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 from contracts.examples import EXAMPLES
 
 KEY, OTHER = UUID(int=1), UUID(int=2)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.testing_certificates import Authority
+from chassis.testing.certificates import Authority
 from local_stack import kafka
 from local_stack.ports import free_port
 from local_stack.settings import ROOT

@@ -8,12 +8,10 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import contracts
-from chassis import schema
 from chassis.errors import Permanent, StoreUnavailable, Transient
-from chassis.hl7_inbound import InboundHl7
+from chassis.hl7 import InboundHl7
 from chassis.settings import KafkaSettings, StoreSettings
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.store import Store, Transaction, schema
 from contracts.examples import EXAMPLES
 
 EXAMPLE: Any = EXAMPLES[contracts.AppointmentScheduled]

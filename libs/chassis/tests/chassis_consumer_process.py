@@ -8,8 +8,8 @@ from typing import Any
 from chassis_bench_domain import Behaviour, Work, kafka_settings
 
 import contracts
-from chassis.consumer import Consumer, Subscription
-from chassis.metrics import Metrics
+from chassis.messaging import Consumer, Subscription
+from chassis.observe import Metrics
 from chassis.settings import StoreSettings
 from chassis.store import Store
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from chassis_bench_domain import kafka_settings
 
-from chassis.exclusive import Exclusive
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis.messaging import Relay
+from chassis.observe import Metrics
 from chassis.settings import StoreSettings
-from chassis.store import Store
+from chassis.store import Exclusive, Store
 
 LOCK = 4711
 

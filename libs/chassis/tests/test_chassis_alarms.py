@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chassis.metrics import COUNTER_NAMES, GAUGE_NAMES, HISTOGRAM_NAMES
+from chassis.observe.metrics import COUNTER_NAMES, GAUGE_NAMES, HISTOGRAM_NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = [ROOT / "libs/chassis/alarms.yaml", *sorted(ROOT.glob("services/*/alarms.yaml"))]

@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 from aiokafka import TopicPartition
 
-from chassis.assignment import Assignment, Due
-from chassis.consumer import _record
-from chassis.metrics import Metrics
-from chassis.positions import Partition, Placement, Positions, fingerprint
-from chassis.topics import Found
+from chassis.messaging.assignment import Assignment, Due
+from chassis.messaging.consumer import _record
+from chassis.messaging.positions import Partition, Placement, Positions, fingerprint
+from chassis.messaging.topics import Found
+from chassis.observe import Metrics
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 PARTITION = Partition("t", 0)

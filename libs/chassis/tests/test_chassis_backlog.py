@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chassis import backlog
-from chassis.backlog import COUNT_SHARE, Backlog
+from chassis.store import Backlog, backlog
+from chassis.store.backlog import COUNT_SHARE
 from chassis.testing import eventually
 
 

@@ -6,11 +6,10 @@ import pytest
 from chassis_bench_domain import Behaviour, Things, applied, event
 
 import contracts
-from chassis import failpoints, parking
-from chassis.batch import BatchExecutor, Done, Duplicate, Failed, Held
-from chassis.consumer import InboxIntake, Item
-from chassis.dead_letters import DeadLetterLimitError, Record
+from chassis import failpoints
 from chassis.errors import Permanent, StoreUnavailable, Transient
+from chassis.messaging import BatchExecutor, Done, Duplicate, Failed, Held, InboxIntake, Item, Record, parking
+from chassis.messaging.dead_letters import DeadLetterLimitError
 from chassis.testing import DEATHS_AT_EACH_POINT
 
 pytestmark = pytest.mark.stack

@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import generate_latest
 from test_chassis_batch import executor, item
 
-from chassis import dead_letters, deliveries
-from chassis.metrics import Metrics
-from chassis.redaction import redact_text
+from chassis import deliveries
+from chassis.messaging import dead_letters
+from chassis.observe import Metrics
+from chassis.observe.redaction import redact_text
 
 CANARIES = ("Kanariová", "Wilhelmina", "MRN-777123", "wilhelmina@canary.example", "(416)555-9931", "19561103")
 HL7 = (

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from chassis.certificates import Certificate, CertificateWatch
-from chassis.metrics import Metrics
-from chassis.testing_certificates import Authority
+from chassis.host import Certificate, CertificateWatch
+from chassis.observe import Metrics
+from chassis.testing.certificates import Authority
 
 GAUGE = "tls_certificate_expires_in_seconds"
 SETTING = "SERVICE_MLLP__CERTIFICATE_FILE"
@@ -55,7 +55,7 @@ def test_without_a_certificate_there_is_nothing_to_alarm(authority: Authority) -
 
 
 async def test_a_renewed_file_is_seen_by_the_running_loop(authority: Authority, monkeypatch) -> None:
-    monkeypatch.setattr("chassis.certificates.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("chassis.host.certificates.LOOK_SECONDS", 0.01)
     ours = Watched(authority, -1)
 
     async def until(reached) -> None:

@@ -14,8 +14,8 @@ from pydantic_settings import SettingsConfigDict
 from test_chassis_batch import executor, item
 from test_chassis_console import delivery, state_of
 
-from chassis.cli import ServiceDefinition, logged_in_user, main
-from chassis.listing import WIDTH
+from chassis.operate import ServiceDefinition, logged_in_user, main
+from chassis.operate.listing import WIDTH
 from chassis.settings import ServiceSettings
 
 pytestmark = pytest.mark.stack

@@ -10,13 +10,13 @@ import pytest
 import time_machine
 from test_chassis_deliveries import Partner, all_are, stage, states, working
 
-from chassis import store_clock as clock_module
 from chassis.clock import utc_now
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import StoreUnavailable, Withheld
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import BreakerSettings, ClockSettings
-from chassis.store_clock import StoreClock
+from chassis.store import StoreClock
+from chassis.store import clock as clock_module
 from chassis.testing import eventually
 
 pytestmark = pytest.mark.stack

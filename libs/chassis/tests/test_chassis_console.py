@@ -9,10 +9,10 @@ from chassis_bench_domain import Behaviour, event
 from pydantic import SecretStr
 from test_chassis_batch import executor, item
 
-from chassis.metrics import Metrics
-from chassis.service import Service
+from chassis.host import Service
+from chassis.observe import Metrics
 from chassis.settings import HttpSettings
-from chassis.transaction import Transaction
+from chassis.store import Transaction
 from chassis.web.console import Console
 from chassis.web.guard import header_names
 

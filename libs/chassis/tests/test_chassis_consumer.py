@@ -17,9 +17,9 @@ from faststream.kafka.message import KafkaAckableMessage
 from structlog.testing import capture_logs
 
 import contracts
-from chassis import dead_letters, failpoints, parking, topics
-from chassis.consumer import Consumer, Subscription
-from chassis.metrics import Metrics
+from chassis import failpoints
+from chassis.messaging import Consumer, Subscription, dead_letters, parking, topics
+from chassis.observe import Metrics
 from chassis.settings import SettingsError
 from chassis.testing import eventually
 

@@ -17,17 +17,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from chassis_bench_domain import SPACE, Behaviour, Desk, applied, event, kafka_settings, open_store, siu
 
 import contracts
-from chassis import exclusive, failpoints, hl7_inbound, topics
-from chassis.consumer import Consumer, Subscription
+from chassis import failpoints
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt
-from chassis.hl7_inbound import Hl7Listener
+from chassis.hl7 import Hl7Listener
+from chassis.hl7 import inbound as hl7_inbound
 from chassis.loops import Loop
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis.messaging import Consumer, Relay, Subscription, topics
+from chassis.observe import Metrics
 from chassis.settings import RetrySettings
-from chassis.store import Store
+from chassis.store import Store, Transaction, exclusive
 from chassis.testing import DEATHS_AT_EACH_POINT, Deaths, eventually
-from chassis.transaction import Transaction
 from contracts.topics import TOPICS
 from hl7v2.mllp import Client, MllpError
 from local_stack.fixtures import Stack, a_database, free_port

@@ -10,13 +10,13 @@ import pytest
 import structlog
 
 from chassis import deliveries, failpoints
-from chassis.breaker import Breaker
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
+from chassis.deliveries.breaker import Breaker
 from chassis.errors import AccessRefused, Permanent, Transient
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 
 QUICK = RetrySettings(first_seconds=0.02, longest_seconds=0.1)
 

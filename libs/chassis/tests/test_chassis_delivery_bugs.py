@@ -8,10 +8,10 @@ import pytest
 from test_chassis_deliveries import QUICK, Partner, stage, states, working
 
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt, StoppedByBugsError, Taken, check_all
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import BreakerSettings
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
 SOON = BreakerSettings(open_seconds=0.05)

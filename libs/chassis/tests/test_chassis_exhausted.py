@@ -19,8 +19,8 @@ from chassis_bench_domain import open_store
 from test_chassis_hl7_inbound import Bench, Desk, siu
 
 from chassis.errors import StoreUnavailable
-from chassis.hl7_inbound import Hl7Listener
-from chassis.metrics import Metrics
+from chassis.hl7 import Hl7Listener
+from chassis.observe import Metrics
 from chassis.store import Store
 from chassis.testing import eventually
 from local_stack.ports import free_port

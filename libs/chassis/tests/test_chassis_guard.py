@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import HttpSettings
 from chassis.web.brake import (
     FIRST_SECONDS,

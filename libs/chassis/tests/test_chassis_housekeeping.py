@@ -9,11 +9,9 @@ import pytest
 from chassis_bench_domain import event
 from pydantic import ValidationError
 
-from chassis import housekeeping
-from chassis.housekeeping import Housekeeping
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import RetentionSettings
-from chassis.transaction import Transaction
+from chassis.store import Housekeeping, Transaction, housekeeping
 
 pytestmark = pytest.mark.stack
 OLD, FRESH = 40.0, 3.0

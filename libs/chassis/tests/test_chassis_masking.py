@@ -2,9 +2,9 @@
 
 import pytest
 
-from chassis import masking
-from chassis.hl7_inbound import list_journal
-from chassis.masking import LONGEST, MASKED, message_id, place, shown, words_of
+from chassis.hl7.inbound import list_journal
+from chassis.observe import masking, shown, words_of
+from chassis.observe.masking import LONGEST, MASKED, message_id, place
 
 KNOWN = words_of(["CT 1", "Main MRI", "Northside", "room"])
 

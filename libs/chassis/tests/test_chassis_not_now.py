@@ -18,19 +18,17 @@ from test_chassis_deliveries import Partner, all_are, stage, states, working
 from test_chassis_exhausted import listening
 from test_chassis_hl7_inbound import siu
 
-from chassis import parking
-from chassis import store as chassis_store
-from chassis.batch import MOST_COLLISIONS, Done
-from chassis.consumer import InboxIntake, Item
 from chassis.deliveries import DeliveryWorker, Taken, keeping
 from chassis.errors import Permanent, StoreUnavailable, Transient
-from chassis.exclusive import Exclusive
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
-from chassis.store import SESSION_SETTINGS, asking, meaning_of
+from chassis.messaging import Done, InboxIntake, Item, parking
+from chassis.messaging.batch import MOST_COLLISIONS
+from chassis.observe import Metrics
+from chassis.store import Exclusive, Transaction, asking, meaning_of
+from chassis.store import store as chassis_store
+from chassis.store.store import SESSION_SETTINGS
 from chassis.testing import eventually
-from chassis.testing_refusals import COLLISIONS, NOT_NOW, refused, refusing
-from chassis.transaction import Transaction
+from chassis.testing.refusals import COLLISIONS, NOT_NOW, refused, refusing
 from local_stack.settings import ROOT
 
 NOTHING = {"inbox": 0, "outbox": 0, "deliveries": 0, "dead_letters": 0, "things": 0}

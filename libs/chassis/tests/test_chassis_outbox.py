@@ -13,12 +13,12 @@ from chassis_bench_domain import event, kafka_settings
 from structlog.testing import capture_logs
 
 import contracts
-from chassis import failpoints, outbox, topics
+from chassis import failpoints
 from chassis.errors import Permanent
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis.messaging import Relay, outbox, topics
+from chassis.observe import Metrics
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
 TOPIC = "appointment.scheduled"

@@ -11,13 +11,12 @@ from chassis_bench_domain import Behaviour, applied, event, kafka_settings
 from structlog.testing import capture_logs
 
 import contracts
-from chassis import dead_letters, failpoints, parking
-from chassis.consumer import Consumer, Subscription
-from chassis.dead_letters import Record
+from chassis import failpoints
 from chassis.errors import Transient
-from chassis.metrics import Metrics
+from chassis.messaging import Consumer, Record, Subscription, dead_letters, parking
+from chassis.observe import Metrics
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
 

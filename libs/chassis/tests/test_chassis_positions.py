@@ -12,14 +12,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from chassis_bench_domain import Behaviour, applied, event, kafka_settings
 from structlog.testing import capture_logs
 
-from chassis import dead_letters, missed, positions
-from chassis.consumer import Consumer, Subscription
-from chassis.dead_letters import Record
-from chassis.metrics import Metrics
-from chassis.positions import Log, Placement, Position, place
+from chassis.messaging import Consumer, Record, Subscription, dead_letters, missed, positions
+from chassis.messaging.positions import Log, Placement, Position, place
+from chassis.observe import Metrics
 from chassis.settings import SettingsError
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 from contracts.topics import TOPICS
 
 TOPIC = "appointment.scheduled"

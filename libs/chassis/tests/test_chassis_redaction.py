@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from chassis import redaction
 from chassis.errors import LONGEST_REASON, Malformed, NeedsSetup, Permanent, Transient
-from chassis.redaction import REDACTED, redact, redact_text
+from chassis.observe import redaction
+from chassis.observe.redaction import REDACTED, redact, redact_text
 
 LONGEST = 2000
 NEEDLES = ("jane.roe@example.org", "Roe^Jane^Ann", "416 555-0100", "19800229", "PID|1||4711^^^NORTHSIDE")

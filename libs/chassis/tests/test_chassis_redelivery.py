@@ -9,13 +9,21 @@ import asyncpg
 import pytest
 from chassis_bench_domain import Behaviour, applied, event, kafka_settings
 
-from chassis import parking
-from chassis.batch import BatchExecutor, Done, Duplicate, Held
-from chassis.consumer import Consumer, InboxIntake, Item, Subscription
-from chassis.dead_letters import Record
 from chassis.errors import Transient
-from chassis.metrics import Metrics
-from chassis.transaction import Transaction
+from chassis.messaging import (
+    BatchExecutor,
+    Consumer,
+    Done,
+    Duplicate,
+    Held,
+    InboxIntake,
+    Item,
+    Record,
+    Subscription,
+    parking,
+)
+from chassis.observe import Metrics
+from chassis.store import Transaction
 
 
 @pytest.mark.stack

@@ -16,14 +16,14 @@ from test_chassis_cli import DemoSettings, never
 from test_chassis_console import OURS, client
 
 import contracts
-from chassis import cli_resend, missed, positions, resend, topics
-from chassis.cli import ServiceDefinition, main
 from chassis.clock import since_of
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
-from chassis.positions import Log, Partition, Position, Positions
+from chassis.messaging import Relay, missed, positions, resend, topics
+from chassis.messaging.positions import Log, Partition, Position, Positions
+from chassis.observe import Metrics
+from chassis.operate import ServiceDefinition, main
+from chassis.operate import resend as cli_resend
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 
 TOPIC = "appointment.scheduled"
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)

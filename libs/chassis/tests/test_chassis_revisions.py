@@ -9,10 +9,10 @@ from chassis_bench_domain import event
 from structlog.testing import capture_logs
 
 import contracts
-from chassis import missed, revisions
-from chassis.metrics import Metrics
-from chassis.revisions import REVISIONS_PER_EPOCH, RevisionGaps, count_gaps
-from chassis.transaction import Transaction
+from chassis.messaging import RevisionGaps, missed, revisions
+from chassis.messaging.revisions import REVISIONS_PER_EPOCH, count_gaps
+from chassis.observe import Metrics
+from chassis.store import Transaction
 
 pytestmark = pytest.mark.stack
 

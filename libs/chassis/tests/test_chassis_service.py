@@ -12,9 +12,10 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from chassis.host import Service
+from chassis.host.service import STALLED_SECONDS
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
-from chassis.service import STALLED_SECONDS, Service
+from chassis.observe import Metrics
 from chassis.settings import HttpSettings
 from chassis.testing import eventually
 
@@ -56,7 +57,7 @@ async def _hangs() -> None:
 
 
 async def test_ready_names_what_does_not_answer_and_live_is_another_question(monkeypatch) -> None:
-    monkeypatch.setattr("chassis.service.CHECK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("chassis.host.service.CHECK_TIMEOUT_SECONDS", 0.1)
     checks = {"store": _away, "kafka": _there, "site": _hangs}
     one = service(checks=checks)
     ready, live = await get(one, "/readyz"), await get(one, "/livez")
@@ -90,7 +91,7 @@ async def test_metrics_are_shown() -> None:
 
 
 async def test_sigterm_stops_the_loops_in_order_and_a_failed_one_was_started_again(monkeypatch) -> None:
-    monkeypatch.setattr("chassis.service.RESTART_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("chassis.host.service.RESTART_PAUSE_SECONDS", 0.01)
     order: list[str] = []
     loops = {name: Turning(name, order, fails=int(name == "consumer")) for name in ("listener", "consumer", "relay")}
     running = asyncio.create_task(service(loops).run())
@@ -137,7 +138,7 @@ def collector_as_it_was() -> Iterator[None]:
 
 @pytest.mark.usefixtures("collector_as_it_was")
 async def test_what_a_loop_leaves_in_a_cycle_is_gone_within_a_period(monkeypatch) -> None:
-    monkeypatch.setattr("chassis.service.COLLECT_SECONDS", 0.2)
+    monkeypatch.setattr("chassis.host.service.COLLECT_SECONDS", 0.2)
     loop = Littering()
     running = asyncio.create_task(service({"one": loop}).run())
 

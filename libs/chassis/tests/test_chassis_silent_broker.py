@@ -12,13 +12,13 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.produce import ProduceRequest
 from chassis_bench_domain import event, kafka_settings
 
-from chassis import backoff, consumer, outbox, topics
-from chassis.consumer import HEARTBEATS_A_SESSION, Consumer, Subscription, request_timeout_ms
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis import backoff
+from chassis.messaging import Consumer, Relay, Subscription, consumer, outbox, topics
+from chassis.messaging.consumer import HEARTBEATS_A_SESSION, request_timeout_ms
+from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 
 MARK_SECONDS = 10
 

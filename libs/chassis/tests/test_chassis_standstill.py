@@ -18,13 +18,12 @@ from chassis_relay_process import LOCK
 from test_chassis_deaths import on_the_bus
 from test_chassis_outbox import TOPIC, all_marked, commit, relaying
 
-from chassis import exclusive, topics
-from chassis import store as chassis_store
-from chassis.exclusive import Exclusive
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
-from chassis.store import ERRORS, SESSION_SETTINGS, is_passing
+from chassis.messaging import Relay, topics
+from chassis.observe import Metrics
+from chassis.store import Exclusive, exclusive, is_passing
+from chassis.store import store as chassis_store
+from chassis.store.store import ERRORS, SESSION_SETTINGS
 from chassis.testing import eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]

@@ -12,12 +12,10 @@ import pytest
 from chassis_bench_domain import event
 from sqlalchemy import text
 
-from chassis import migrations, tables
 from chassis.errors import StoreUnavailable
 from chassis.settings import StoreSettings
-from chassis.store import Store
+from chassis.store import Store, Transaction, migrations, tables
 from chassis.testing import RecordingTransaction, RevisionTakenError, eventually
-from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
 

@@ -18,16 +18,13 @@ from aiokafka.errors import NotLeaderForPartitionError
 from chassis_bench_domain import event
 
 import contracts
-from chassis import identity, published, topics
+from chassis.host import Consumes, Service, StoreGuard
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
-from chassis.service import Service
+from chassis.messaging import Relay, published, topics
+from chassis.observe import Metrics
 from chassis.settings import HttpSettings, KafkaSettings
-from chassis.store import Store
-from chassis.store_guard import Consumes, StoreGuard
+from chassis.store import Store, Transaction, identity
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 
 pytestmark = pytest.mark.stack
 TOPIC = "appointment.scheduled"

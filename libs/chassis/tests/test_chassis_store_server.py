@@ -17,11 +17,12 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from chassis import store_server
-from chassis.metrics import Metrics
-from chassis.service import STALLED_SECONDS
+from chassis.host.service import STALLED_SECONDS
+from chassis.observe import Metrics
 from chassis.settings import SettingsError, StoreSettings
-from chassis.store import ERRORS, SESSION_SETTINGS, Store, sqlalchemy_engine, unavailable
+from chassis.store import Store
+from chassis.store import server as store_server
+from chassis.store.store import ERRORS, SESSION_SETTINGS, sqlalchemy_engine, unavailable
 from local_stack import postgres
 from local_stack.ports import free_port
 

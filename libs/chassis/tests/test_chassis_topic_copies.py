@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from chassis import cli, topics
+from chassis.messaging import topics
+from chassis.operate import cli
 from chassis.settings import KafkaSettings, ServiceSettings, SettingsError
 from contracts.topics import TOPICS
 

@@ -8,11 +8,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from chassis_bench_domain import kafka_settings
 
-from chassis import topics
-from chassis.service import CHECK_TIMEOUT_SECONDS
+from chassis.host.service import CHECK_TIMEOUT_SECONDS
+from chassis.messaging import TopicsWatch, produced_by, topics
 from chassis.settings import KafkaSettings
 from chassis.testing import eventually
-from chassis.topics import TopicsWatch, produced_by
 from contracts.topics import TOPICS
 
 NAMES = ("appointment.scheduled", "patient.updated")

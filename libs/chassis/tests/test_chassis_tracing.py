@@ -13,12 +13,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from test_chassis_batch import executor, item
 
-from chassis import telemetry, topics, tracing
-from chassis.consumer import Consumer, Subscription
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt
 from chassis.errors import Permanent, Transient
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis.messaging import Consumer, Relay, Subscription, topics
+from chassis.observe import Metrics, telemetry, tracing
 from chassis.testing import eventually
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.testing_certificates import Authority
+from chassis.testing.certificates import Authority
 from hl7v2 import Ack, Message, build_ack
 from hl7v2.mllp import Client, ConnectionLost, Peer, Server, client_context, server_context, start_server
 

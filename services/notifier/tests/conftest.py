@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from chassis import migrations
+from chassis.store import migrations
 from local_stack.fixtures import Stack, a_database
 
 # --import-mode=importlib puts no test folder on the path; the examples are shared by this member's tests alone.

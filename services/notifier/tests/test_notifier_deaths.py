@@ -17,11 +17,10 @@ from notifier_examples import FakeStale, appointment_event, letterhead, patient_
 from chassis import failpoints
 from chassis.deliveries import DeliveryWorker
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import BreakerSettings, RetrySettings
-from chassis.store import Store
+from chassis.store import Store, Transaction
 from chassis.testing import DEATHS_AT_EACH_POINT, ClockAsTold, Deaths, eventually
-from chassis.transaction import Transaction
 from mailsink.app import Sink
 from mailsink.misbehaviour import Misbehaviour
 from notifier.adapters.letters import LetterWriter

@@ -16,12 +16,11 @@ from notifier_examples import appointment_event, patient_event
 from test_notifier_on_the_real_wires import Notifier
 
 import contracts
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis.messaging import Relay
+from chassis.observe import Metrics
 from chassis.settings import KafkaSettings, StoreSettings
-from chassis.store import Store
+from chassis.store import Store, Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 from local_stack import kafka
 from local_stack.fixtures import Stack, a_database, free_port
 from local_stack.servers import JARS

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaProducer
 from notifier_examples import appointment_event, patient_event
 
 import contracts
-from chassis import topics
+from chassis.messaging import topics
 from chassis.testing import eventually
 from local_stack.fixtures import Stack, free_port
 from mailsink.app import Sink

@@ -15,13 +15,11 @@ from notifier_examples import FakeStale, appointment_event, letterhead, patient_
 
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
 from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import ClockSettings
-from chassis.store import Store
-from chassis.store_clock import StoreClock
+from chassis.store import Store, StoreClock, Transaction
 from chassis.testing import ClockAsTold, eventually
-from chassis.testing_refusals import refused, refusing
-from chassis.transaction import Transaction
+from chassis.testing.refusals import refused, refusing
 from contracts import Message
 from notifier.adapters.letters import LetterWriter
 from notifier.adapters.sender import UNCONFIRMED, NotificationSender

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chassis.errors import AccessRefused, Permanent, Transient
-from chassis.testing_certificates import Authority
+from chassis.testing.certificates import Authority
 from mailsink.app import Sink
 from mailsink.misbehaviour import Misbehaviour
 from notifier.adapters.smtp import MailServer, SmtpGateway, Unanswered, without_addresses

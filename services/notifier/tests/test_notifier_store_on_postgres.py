@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from notifier_examples import FakeStale, appointment_event, patient_event
 
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.store import Store
 from contracts import Message
 from notifier.metrics import NotifierMetrics, OpenMessagesWatch

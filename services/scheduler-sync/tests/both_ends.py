@@ -14,11 +14,12 @@ from uuid import UUID
 from both_ends_partners import Clock, OmegaAI, PowerServer
 from sync_samples import directory, site_file
 
-from chassis.batch import BatchExecutor, Failed
 from chassis.deliveries import Delivery, Receipt, Taken
 from chassis.errors import NeedsSetup, Permanent, Transient
-from chassis.hl7_inbound import InboundHl7, JournalIntake
-from chassis.transaction import Transaction
+from chassis.hl7 import InboundHl7
+from chassis.hl7.inbound import JournalIntake
+from chassis.messaging import BatchExecutor, Failed
+from chassis.store import Transaction
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.sender import APPOINTMENT_UPSERT, KnownIds, OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem

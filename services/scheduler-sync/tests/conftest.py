@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis import migrations
+from chassis.store import migrations
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from chassis import migrations, topics
+from chassis.messaging import topics
+from chassis.store import migrations
 from chassis.testing import eventually
 from scheduler_sync.bootstrap import MIGRATIONS
 

@@ -14,13 +14,11 @@ import asyncpg
 from fake_omegaai import FakeOmegaAI
 from sync_samples import SITE_FILE, directory, siu
 
-from chassis.batch import BatchExecutor, Done, Failed
 from chassis.clock import utc_now
 from chassis.deliveries import Delivery, Receipt, Taken
-from chassis.exclusive import Exclusive
-from chassis.hl7_inbound import InboundHl7
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.hl7 import InboundHl7
+from chassis.messaging import BatchExecutor, Done, Failed
+from chassis.store import Exclusive, Store, Transaction
 from hl7v2 import Ack
 from hl7v2.mllp import Client
 from scheduler_sync import bootstrap

@@ -6,8 +6,8 @@ import sys
 import aiohttp
 from sync_harness import open_harness, task_queue
 
-from chassis.exclusive import Exclusive
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
+from chassis.store import Exclusive
 from scheduler_sync.bootstrap import TASK_READER_LOCK
 
 

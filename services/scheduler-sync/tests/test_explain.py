@@ -10,7 +10,7 @@ import pytest
 from sync_harness import RECEIVED_AT
 from sync_samples import PID, directory, orm, site_file, siu
 
-from chassis.cli import main
+from chassis.operate import main
 from hl7v2 import Message
 from scheduler_sync.__main__ import DEFINITION
 from scheduler_sync.explain import Explanation, FieldRead, explain, lines

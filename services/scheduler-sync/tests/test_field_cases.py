@@ -10,7 +10,7 @@ from field_cases_line import differences, line
 from sync_harness import Harness
 from sync_samples import PID, siu
 
-from chassis.hl7_inbound import replay
+from chassis.hl7.inbound import replay
 from hl7v2 import Message
 from scheduler_sync.domain.studies import Study
 from scheduler_sync.store import columns

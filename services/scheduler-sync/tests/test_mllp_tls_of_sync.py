@@ -6,10 +6,10 @@ import pytest
 from sync_harness import listening, send
 from sync_samples import siu
 
-from chassis.certificates import CertificateWatch
-from chassis.metrics import Metrics
+from chassis.host import CertificateWatch
+from chassis.observe import Metrics
 from chassis.settings import SettingsError, StoreSettings, load
-from chassis.testing_certificates import Authority
+from chassis.testing.certificates import Authority
 from hl7v2 import build_ack
 from hl7v2.message import Message
 from hl7v2.mllp import Client, ConnectionLost, client_context, server_context, start_server

@@ -9,11 +9,10 @@ from fake_omegaai import FakeOmegaAI
 from partner_samples import PATIENT, Ids, client_of
 
 from chassis.deliveries import DeliveryWorker
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import BreakerSettings, RetrySettings, StoreSettings
-from chassis.store import Store
+from chassis.store import Store, Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT, OmegaAISender
 
 

@@ -15,8 +15,8 @@ import pytest
 from fake_omegaai import FakeOmegaAI
 from sync_harness import Harness, each_confirmed_once, patient_confirms, task_queue
 
-from chassis.exclusive import Exclusive, OneOfMany
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
+from chassis.store import Exclusive, OneOfMany
 from chassis.testing import eventually
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.bootstrap import TASK_READER_LOCK

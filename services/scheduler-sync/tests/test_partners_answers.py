@@ -18,7 +18,7 @@ from partner_samples import KEY, PATIENT, Ids, client_of
 
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import AccessRefused, Permanent, Transient, UnusableAnswer
-from chassis.testing_certificates import Authority
+from chassis.testing.certificates import Authority
 from hl7v2 import AckError, Message, build_ack
 from hl7v2.mllp import Client, client_context, server_context, start_server
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT, OmegaAISender

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from flow_processes import Flow, flow, free_port, next_week_at
 
-from chassis import migrations
+from chassis.store import migrations
 from chassis.testing import eventually
 from local_stack.fixtures import Stack, a_database
 from notifier.bootstrap import MIGRATIONS as NOTIFIER_MIGRATIONS

@@ -15,9 +15,9 @@ import pytest
 from aiohttp import web
 from fake_omegaai import FakeOmegaAI, service, until
 
+from chassis.host import Service
 from chassis.loops import Loop
-from chassis.metrics import Metrics
-from chassis.service import Service
+from chassis.observe import Metrics
 from chassis.settings import HttpSettings
 from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.feed import ChangeFeed
@@ -32,8 +32,8 @@ STALLED_SECONDS = 1.0
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.service.STALLED_SECONDS", STALLED_SECONDS)
-    monkeypatch.setattr("chassis.service.SLOW_PARTNER_SECONDS", STALLED_SECONDS)
+    monkeypatch.setattr("chassis.host.service.STALLED_SECONDS", STALLED_SECONDS)
+    monkeypatch.setattr("chassis.host.service.SLOW_PARTNER_SECONDS", STALLED_SECONDS)
 
 
 class Probed:

@@ -21,10 +21,10 @@ from mutations import samples_of_hl7, spoiled_hl7, spoiled_json, written
 from sync_harness import Harness, listening
 from sync_samples import SITE_FILE, directory, siu
 
-from chassis.batch import Failed
 from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
-from chassis.hl7_inbound import InboundHl7
+from chassis.hl7 import InboundHl7
+from chassis.messaging import Failed
 from hl7v2 import parse_ack
 from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai import writer

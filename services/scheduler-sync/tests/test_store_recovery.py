@@ -18,9 +18,8 @@ from fake_omegaai import FakeOmegaAI
 from sync_harness import Harness
 from sync_samples import PID, SITE_FILE, siu
 
-from chassis import published, topics
-from chassis.metrics import Metrics
-from chassis.outbox import Relay
+from chassis.messaging import Relay, published, topics
+from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
 from chassis.testing import eventually
 from scheduler_sync import bootstrap

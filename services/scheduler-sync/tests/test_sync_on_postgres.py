@@ -12,8 +12,8 @@ from sync_samples import PID, orm, siu
 
 from chassis.deliveries import Receipt, Taken
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient
+from chassis.store import Transaction
 from chassis.testing import eventually
-from chassis.transaction import Transaction
 from hl7v2 import Message
 from scheduler_sync import handlers
 from scheduler_sync.adapters.omegaai import reader

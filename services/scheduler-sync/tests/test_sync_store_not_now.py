@@ -10,7 +10,7 @@ from sync_harness import Harness, each_confirmed_once, patient_confirms, task_qu
 
 from chassis.errors import StoreUnavailable
 from chassis.testing import eventually
-from chassis.testing_refusals import COLLISIONS, NOT_NOW, refused, refusing
+from chassis.testing.refusals import COLLISIONS, NOT_NOW, refused, refusing
 from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.omegaai.token import TokenSource

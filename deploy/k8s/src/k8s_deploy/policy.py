@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chassis.service import CHECK_TIMEOUT_SECONDS, STOP_SECONDS
+from chassis.host.service import CHECK_TIMEOUT_SECONDS, STOP_SECONDS
 from contracts.topics import TOPICS
 from k8s_deploy.kafka_resources import SERVICES
 from k8s_deploy.rendering import Manifest, Rendered, named, pod, pod_labels, selects

@@ -187,7 +187,7 @@ def parse_ack(data: bytes) -> Ack:
     message = Message.parse(data, require_header=False)
     code = (message.get("MSA-1") or "").strip().upper()
     if code not in _CODES:
-        raise Hl7Error("101", "MSA-1", "there is no acknowledgement code in the answer", message=message)
+        raise Hl7Error("101", "MSA-1", "there is no acknowledgement code in the answer", part=message)
     errors = [error for segment in message.segments("ERR", most=_MOST_ERRORS) for error in _errors(segment)]
     texts = [message.get("MSA-3"), *(error.text for error in errors)]
     said = next((text for text in texts if text), None)

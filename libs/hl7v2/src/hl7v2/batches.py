@@ -26,7 +26,7 @@ def unwrapped(data: bytes) -> bytes:
     if messages == 1 and inner[0][:3] == b"MSH":
         return b"".join(inner)
     why = "a batch of several messages is not taken: send them one by one" if messages else "the batch is empty"
-    raise Hl7Error("200", "BHS", why, message=_header(lines))
+    raise Hl7Error("200", "BHS", why, part=_header(lines))
 
 
 def _header(lines: list[bytes]) -> Message | None:

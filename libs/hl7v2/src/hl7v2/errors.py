@@ -1,10 +1,6 @@
 """What the library raises. Texts name segments, fields and settings, never a value: values belong to patients."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hl7v2.message import Message
 
 ERROR_CODES = {
     "0": "Message accepted",
@@ -42,16 +38,16 @@ class AckError:
 class Hl7Error(ValueError):
     """The bytes are not an HL7 v2 message, or a value does not fit into one.
 
-    ``code`` is of HL7 table 0357, ``location`` a path such as ``MSH-9``. ``message`` is what could be read in spite of
-    the error (its header names whom to answer), or None.
+    ``code`` is of HL7 table 0357, ``location`` a path such as ``MSH-9``. ``part`` is the ``Message`` that could be
+    read in spite of the error, or None: ``hl7v2.readable_part`` gives it with its type.
     """
 
-    def __init__(self, code: str, location: str, text: str, *, message: "Message | None" = None) -> None:
+    def __init__(self, code: str, location: str, text: str, *, part: object = None) -> None:
         super().__init__(f"{location}: {text}" if location else text)
         self.code = code
         self.location = location
         self.text = text
-        self.message = message
+        self.part = part
 
     def as_ack_error(self) -> AckError:
         """The error as it stands in an acknowledgement."""

@@ -62,7 +62,7 @@ class Message:
         lines = _segments(body, separator)
         if len(lines[0]) > MAX_HEADER_BYTES:
             head = cls.parse(lines[0][:_KEPT_HEADER_BYTES], require_header=False)
-            raise Hl7Error("104", "MSH", f"the segment is longer than {MAX_HEADER_BYTES} bytes", message=head)
+            raise Hl7Error("104", "MSH", f"the segment is longer than {MAX_HEADER_BYTES} bytes", part=head)
         header = lines[0].rstrip(b"\r\n").split(separator, 18)
         found = delimiters(separator, header[1] if len(header) > 1 else b"")
 
@@ -167,7 +167,7 @@ class Message:
         """As ``get``; Hl7Error 101 naming the path when there is no value (the HL7 null is none)."""
         value = self.get(path)
         if value is None or value == '""':
-            raise Hl7Error("101", path, "the field is missing", message=self)
+            raise Hl7Error("101", path, "the field is missing", part=self)
         return value
 
     def set(self, path: str, value: Value) -> None:
@@ -288,17 +288,17 @@ class Message:
     def _check_header(self, header: list[bytes], *, require_header: bool) -> None:
         for line in self._lines[1:]:
             if line[:3] == b"MSH":  # type: ignore[index]  # no segment has been looked at yet
-                raise Hl7Error("100", "MSH[2]", "there is more than one MSH in the message", message=self)
+                raise Hl7Error("100", "MSH[2]", "there is more than one MSH in the message", part=self)
         if require_header:
             for number in (9, 10):
                 if len(header) < number or not header[number - 1].strip():
-                    raise Hl7Error("101", f"MSH-{number}", "the field is missing", message=self)
+                    raise Hl7Error("101", f"MSH-{number}", "the field is missing", part=self)
 
     def _refuse_nul(self) -> None:
         for line in self._lines:
             if _NUL in line:  # type: ignore[operator]  # no segment has been looked at yet
                 where = bytes(line[:3]).decode("ascii", "replace")  # type: ignore[index]
-                raise Hl7Error("102", where, "the segment holds a NUL character", message=self)
+                raise Hl7Error("102", where, "the segment holds a NUL character", part=self)
 
     def _index(self) -> dict[bytes, list[int]]:
         if self._positions is None:
@@ -386,3 +386,8 @@ def _without_continuations(lines: list[bytes], separator: bytes) -> list[bytes]:
         else:
             groups[-1].append(line)
     return [b"".join(group) for group in groups]
+
+
+def readable_part(error: Hl7Error) -> Message | None:
+    """What could be read in spite of ``error``: its header names whom to answer. None where nothing could."""
+    return error.part if isinstance(error.part, Message) else None

@@ -5,7 +5,7 @@
 import argparse
 import sys
 
-from chassis.cli import ExtraCommand, ServiceDefinition, logged_in_user, main
+from chassis.operate import ExtraCommand, ServiceDefinition, logged_in_user, main
 from notifier import bootstrap
 from notifier.recovery import RecoveryRefused
 from notifier.settings import NotifierSettings

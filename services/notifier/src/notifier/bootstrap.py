@@ -5,21 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from chassis import store_server
-from chassis.consumer import Consumer
 from chassis.deliveries import DeliveryWorker
-from chassis.exclusive import Exclusive
-from chassis.housekeeping import Housekeeping
+from chassis.host import Consumes, Service, StoreGuard
 from chassis.loops import Loop
-from chassis.metrics import Metrics
-from chassis.outbox import LOCK as RELAY_LOCK
-from chassis.outbox import NAME as RELAY
-from chassis.outbox import Relay
-from chassis.service import Service
-from chassis.store import Store
-from chassis.store_clock import StoreClock
-from chassis.store_guard import Consumes, StoreGuard
-from chassis.topics import TopicsWatch
+from chassis.messaging import Consumer, Relay, TopicsWatch
+from chassis.messaging.outbox import LOCK as RELAY_LOCK
+from chassis.messaging.outbox import NAME as RELAY
+from chassis.observe import Metrics
+from chassis.store import Exclusive, Housekeeping, Store, StoreClock
+from chassis.store import server as store_server
 from chassis.web.console import Console
 from notifier import recovery
 from notifier.adapters.letters import Letterhead, LetterWriter

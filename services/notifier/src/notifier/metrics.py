@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge
 
 from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.store import Store, asking
 from notifier.domain.notification import OPEN, Template
 

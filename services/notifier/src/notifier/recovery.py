@@ -10,18 +10,23 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chassis import identity, published
-from chassis.batch import BatchExecutor, Duplicate, Failed
-from chassis.consumer import InboxIntake, Item
-from chassis.dead_letters import Record
 from chassis.errors import reason_of
-from chassis.identity import Offsets
-from chassis.metrics import Metrics
-from chassis.published import Published, TopicReader
+from chassis.host import StoreGuard
+from chassis.host.store_guard import LONGEST_LOOK_SECONDS
+from chassis.messaging import (
+    BatchExecutor,
+    Duplicate,
+    Failed,
+    InboxIntake,
+    Item,
+    Published,
+    Record,
+    TopicReader,
+    published,
+)
+from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
-from chassis.store import Store
-from chassis.store_guard import LONGEST_LOOK_SECONDS, StoreGuard
-from chassis.transaction import Transaction
+from chassis.store import Offsets, Store, Transaction, identity
 from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
 from notifier.metrics import NotifierMetrics

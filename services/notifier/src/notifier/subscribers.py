@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from chassis.consumer import Subscription
-from chassis.revisions import RevisionGaps
-from chassis.transaction import Transaction
+from chassis.messaging import RevisionGaps, Subscription
+from chassis.store import Transaction
 from contracts import (
     AppointmentCancelled,
     AppointmentConfirmed,

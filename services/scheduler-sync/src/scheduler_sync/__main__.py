@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chassis import listing
-from chassis.cli import ExtraCommand, ServiceDefinition, logged_in_user, main
 from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
+from chassis.operate import ExtraCommand, ServiceDefinition, listing, logged_in_user, main
 from chassis.store import Store
 from hl7v2 import Hl7Error
 from scheduler_sync import bootstrap, explain

@@ -14,25 +14,20 @@ from uuid import UUID
 import aiohttp
 import structlog
 
-from chassis import hl7_inbound, identity, published, store_server
-from chassis.certificates import Certificate, CertificateWatch
 from chassis.deliveries import DeliveryWorker, check_all
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
-from chassis.exclusive import Exclusive
-from chassis.hl7_inbound import Hl7Listener
-from chassis.housekeeping import Housekeeping
+from chassis.hl7 import Hl7Listener, inbound
+from chassis.host import Certificate, CertificateWatch, Check, Service, StoreGuard
+from chassis.host.store_guard import LONGEST_LOOK_SECONDS
 from chassis.http import open_session
 from chassis.loops import Loop
-from chassis.metrics import Metrics
-from chassis.outbox import LOCK as RELAY_LOCK
-from chassis.outbox import NAME as RELAY
-from chassis.outbox import Relay
-from chassis.service import Check, Service
-from chassis.store import ERRORS, Store
-from chassis.store_clock import StoreClock
-from chassis.store_guard import LONGEST_LOOK_SECONDS, StoreGuard
-from chassis.topics import TopicsWatch, produced_by
-from chassis.transaction import Transaction
+from chassis.messaging import Relay, TopicsWatch, produced_by, published
+from chassis.messaging.outbox import LOCK as RELAY_LOCK
+from chassis.messaging.outbox import NAME as RELAY
+from chassis.observe import Metrics
+from chassis.store import Exclusive, Housekeeping, Store, StoreClock, Transaction, identity
+from chassis.store import server as store_server
+from chassis.store.store import ERRORS
 from chassis.web.console import Console
 from hl7v2.mllp import Client
 from scheduler_sync import replay
@@ -277,9 +272,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             NAME,
             PAGES,
             destinations=DESTINATIONS,
-            replay_hl7=lambda journal_id, actor: hl7_inbound.replay(
-                store, core.listener.executor, journal_id, actor=actor
-            ),
+            replay_hl7=lambda journal_id, actor: inbound.replay(store, core.listener.executor, journal_id, actor=actor),
         ),
         guard=guard,
         closers=[powerserver.close, omegaai.session.close, topics.close, store.close],
@@ -320,7 +313,7 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
     core = await open_core(settings)
     try:
         core.directory.fill(await core.resources.all())
-        return await hl7_inbound.replay(store, core.listener.executor, journal_id, actor=actor)
+        return await inbound.replay(store, core.listener.executor, journal_id, actor=actor)
     finally:
         await core.store.close()
 

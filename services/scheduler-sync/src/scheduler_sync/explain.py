@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chassis import hl7_answers
 from chassis.errors import NeedsSetup, Permanent, Transient
-from chassis.hl7_inbound import InboundHl7, refusal
+from chassis.hl7 import InboundHl7, refusal
+from chassis.hl7 import answers as hl7_answers
 from hl7v2 import AckCode, Hl7Error, Message, Segment
 from scheduler_sync.adapters.powerserver import coverage, reader
 from scheduler_sync.adapters.powerserver.table import FIELDS, SET_IDS, FieldRule

@@ -12,13 +12,12 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis import tracing
-from chassis.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.deliveries import Taken
 from chassis.errors import NeedsSetup, Permanent, Transient
-from chassis.hl7_inbound import InboundHl7
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.hl7 import InboundHl7
+from chassis.messaging import BatchExecutor, Duplicate, Failed, Held, Outcome
+from chassis.observe import tracing
+from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver import reader

@@ -5,8 +5,7 @@ from typing import Final
 
 import contracts
 from chassis.errors import Transient, reason_of
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.feeds import TaskFeed
 

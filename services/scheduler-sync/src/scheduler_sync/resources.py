@@ -14,8 +14,7 @@ import structlog
 from chassis.backoff import pause_seconds
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
-from chassis.masking import shown, words_of
-from chassis.metrics import Metrics
+from chassis.observe import Metrics, shown, words_of
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai.reader import ServiceFound

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from chassis.hl7_inbound import MllpLimits
+from chassis.hl7 import MllpLimits
 from chassis.http import LARGE_ANSWER_BYTES, allowed_origins
 from chassis.production import LEAST_CHARACTERS, Demand, is_https, is_secret
 from chassis.settings import ServiceSettings, SettingsError

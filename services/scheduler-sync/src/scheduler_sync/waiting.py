@@ -6,7 +6,7 @@ import structlog
 
 from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.store import Store, asking
 
 _log = structlog.get_logger(__name__)

@@ -9,8 +9,7 @@ from chassis.deliveries import lines
 from chassis.deliveries.bugs import BugLimit
 from chassis.deliveries.keeping import Keeping
 from chassis.deliveries.model import Settled, Taken
-from chassis.store import Store, is_passing
-from chassis.transaction import Transaction
+from chassis.store import Store, Transaction, is_passing
 
 LARGEST_SET = 100
 

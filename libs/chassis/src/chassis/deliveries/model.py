@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from chassis.transaction import Transaction
+from chassis.store import Transaction
 
 
 async def _always() -> bool:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.store import Store
-from chassis.transaction import DELIVERIES_CHANNEL, Transaction
+from chassis.store import Store, Transaction
+from chassis.store.transaction import DELIVERIES_CHANNEL
 
 ROWS_A_STEP: Final = 1000
 

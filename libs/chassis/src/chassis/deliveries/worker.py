@@ -12,29 +12,21 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from chassis import failpoints, tracing
-from chassis.backlog import Backlog
+from chassis import failpoints
 from chassis.backoff import pause_seconds, server_pause_seconds
-from chassis.breaker import Breaker
 from chassis.deliveries import lines
+from chassis.deliveries.breaker import Breaker
 from chassis.deliveries.bugs import DEFAULT_IN_A_ROW, BugLimit, StoppedByBugsError
 from chassis.deliveries.keeping import Keeping
 from chassis.deliveries.marking import Marking
 from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
 from chassis.errors import AccessRefused, Permanent, StoreUnavailable, Transient, Withheld, reason_of
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
+from chassis.observe import Metrics, tracing
 from chassis.settings import BreakerSettings, RetrySettings
-from chassis.store import (
-    COMMAND_TIMEOUT_SECONDS,
-    CONNECT_TIMEOUT_SECONDS,
-    SESSION_SETTINGS,
-    Store,
-    asking,
-    is_passing,
-    no_answer,
-)
-from chassis.transaction import DELIVERIES_CHANNEL
+from chassis.store import Backlog, Store, asking, is_passing, no_answer
+from chassis.store.store import COMMAND_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS, SESSION_SETTINGS
+from chassis.store.transaction import DELIVERIES_CHANNEL
 
 POLL_SECONDS = 1.0
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
 from chassis.settings import HttpSettings
 from chassis.web.brake import Brake
 from chassis.web.hosts import OwnNames

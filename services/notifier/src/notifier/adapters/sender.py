@@ -20,8 +20,7 @@ from chassis.backoff import pause_seconds
 from chassis.clock import Span
 from chassis.deliveries import Delivery, Receipt, Taken
 from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
-from chassis.store import Store, asking
-from chassis.transaction import Transaction
+from chassis.store import Store, Transaction, asking
 from notifier.adapters.letters import Letter, LetterWriter
 from notifier.adapters.smtp import Unanswered
 from notifier.domain import planning

@@ -18,7 +18,7 @@ from typing import Literal, NoReturn
 import aiosmtplib
 
 from chassis.errors import AccessRefused, Permanent, Transient
-from chassis.redaction import blotted
+from chassis.observe import blotted
 
 _ADDRESS = re.compile(r"<?+(?<![^\s<>@])[^\s<>@]++@[^\s<>@]++>?+")
 _LONGEST_REPLY = 200

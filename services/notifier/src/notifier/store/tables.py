@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from chassis.tables import NAMING, declare
+from chassis.store.tables import NAMING, declare
 from notifier.domain.notification import STATES
 
 

@@ -14,10 +14,9 @@ from uuid import UUID
 
 import contracts
 from chassis.errors import Malformed, Permanent
-from chassis.identity import ROOM_OF_AN_EPOCH
-from chassis.published import Published, TopicReader
-from chassis.store import Store
-from chassis.transaction import Transaction
+from chassis.messaging import Published, TopicReader
+from chassis.store import Store, Transaction
+from chassis.store.identity import ROOM_OF_AN_EPOCH
 from scheduler_sync.adapters.omegaai import elements
 from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT

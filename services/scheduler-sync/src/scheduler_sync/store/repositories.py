@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.transaction import Transaction
+from chassis.store import Transaction
 from scheduler_sync.domain.appointment import AppointmentLink
 from scheduler_sync.domain.link import System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier

@@ -1,4 +1,4 @@
-"""scheduler-sync's tables, on a registry of its own. ``chassis.tables`` adds the chassis' ones to it.
+"""scheduler-sync's tables, on a registry of its own. ``chassis.store.tables`` adds the chassis' ones to it.
 
 The rows are written set-wise by SQL in ``repositories``; the classes give Alembic and the tests one place that says
 what the tables look like.
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from chassis.tables import NAMING, declare
+from chassis.store.tables import NAMING, declare
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):

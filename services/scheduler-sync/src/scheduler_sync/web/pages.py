@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from chassis.masking import listed
+from chassis.observe import listed
 from chassis.web.layout import Page, changes, templates
 from scheduler_sync.domain.link import WHO_ACTS_NEXT, State
 from scheduler_sync.domain.statuses import BLUME_LABEL_OF_FHIR_STATUS

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis import schema
+from chassis.store import schema
 
 revision = "n002"
 down_revision = "n001"

@@ -8,9 +8,9 @@ of a server's words: those may quote a patient.
 
 from typing import Any, Final
 
-from chassis import masking
 from chassis.errors import AccessRefused, Permanent, Transient, UnusableAnswer
 from chassis.http import DEEPEST_JSON, Answer, is_deep
+from chassis.observe import masking
 
 Resource = dict[str, Any]
 

@@ -22,9 +22,9 @@ from chassis import failpoints
 from chassis.backoff import pause_seconds
 from chassis.clock import Clock, utc_now
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, UnusableAnswer, reason_of
-from chassis.exclusive import Exclusive, Role
 from chassis.loops import LoopBase
-from chassis.metrics import Metrics
+from chassis.observe import Metrics
+from chassis.store import Exclusive, Role
 from scheduler_sync.adapters.omegaai import elements, reader, writer
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai.reader import TaskFound

@@ -7,7 +7,7 @@ namespace, its universal id, or both. CX-6, the facility, is not the authority.
 from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
-from chassis.masking import shown, words_of
+from chassis.observe import shown, words_of
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.values import Reading

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
-from chassis import masking
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import AccessRefused, Permanent, Transient
+from chassis.observe import masking
 from hl7v2 import Ack, AckError
 from hl7v2.mllp import MllpError
 from scheduler_sync.domain.statuses import WorkflowStep, sets_powerserver_back

@@ -1,7 +1,7 @@
 """The words of a status (SCH-25, ORC-16, ORC-5), by the site file."""
 
 from chassis.errors import NeedsSetup
-from chassis.masking import shown, words_of
+from chassis.observe import shown, words_of
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.values import Reading

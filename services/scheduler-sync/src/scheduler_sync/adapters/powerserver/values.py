@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import ClassVar, Final
 
 from chassis.errors import Malformed, NeedsSetup
-from chassis.masking import shown, words_of
+from chassis.observe import shown, words_of
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from hl7v2.charsets import repaired
 from scheduler_sync.domain.patient import UNSAID, Unsaid

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis import schema
+from chassis.store import schema
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,99 @@
+"""How long the certificates that we show are still valid, as a gauge for alarms; a renewed file is taken."""
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+from cryptography import x509
+
+from chassis.clock import utc_now
+from chassis.loops import LoopBase
+from chassis.observe import Metrics
+
+LOOK_SECONDS: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A PEM file with our certificate (and its chain), and the key that goes with it.
+
+    ``use`` is the gauge's label, ``setting`` what a log line names. ``context`` was loaded from the files and shows the
+    renewed ones to whom it meets next; None where whoever uses the files looks after that itself.
+    """
+
+    use: str
+    setting: str
+    file: Path
+    key_file: Path
+    context: ssl.SSLContext | None = None
+
+
+class CertificateWatch(LoopBase):
+    """Keeps ``tls_certificate_expires_in_seconds`` at the time until the first of a file's certificates expires.
+
+    The gauge speaks of what is in force: a file that cannot be used (half written, without its key) leaves the former
+    certificate's time running. It stands at 0 where none could ever be read.
+    """
+
+    def __init__(
+        self, certificates: Sequence[Certificate], metrics: Metrics, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        super().__init__()
+        self._certificates = certificates
+        self._metrics = metrics
+        self._now = now
+        self._content: dict[str, bytes] = {}
+        self._expires_at: dict[str, datetime] = {}
+        self._problem: dict[str, str] = {}
+
+    async def run(self) -> None:
+        while not self.stopping:
+            self.look()
+            await self.pause(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Reads the files again and sets the gauge."""
+        for one in self._certificates:
+            try:
+                self._read(one)
+            except (OSError, ValueError) as error:  # an SSLError is an OSError
+                self._say(one, _reason(error))
+            else:
+                self._problem.pop(one.use, None)
+            expires_at = self._expires_at.get(one.use)
+            left = 0.0 if expires_at is None else (expires_at - self._now()).total_seconds()
+            self._metrics.set("tls_certificate_expires_in_seconds", left, use=one.use)
+
+    def _read(self, one: Certificate) -> None:
+        content = one.file.read_bytes()
+        if content == self._content.get(one.use):
+            return
+        expires_at = min(found.not_valid_after_utc for found in x509.load_pem_x509_certificates(content))
+        # Tried apart first: a context that takes a certificate and not its key can show neither it nor the former.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(one.file, one.key_file)
+        if one.context is not None:
+            one.context.load_cert_chain(one.file, one.key_file)
+        self._content[one.use], self._expires_at[one.use] = content, expires_at
+        log.info("certificates.read", setting=one.setting, expires_at=expires_at.isoformat())
+
+    def _say(self, one: Certificate, reason: str) -> None:
+        """Once for as long as it is so."""
+        if self._problem.get(one.use) != reason:
+            self._problem[one.use] = reason
+            log.error("certificates.unusable", setting=one.setting, reason=reason)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    match error:
+        case ssl.SSLError():
+            return error.reason or "not a certificate with its key"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case _:
+            return "no certificate in PEM"

@@ -1,0 +1,32 @@
+"""Kafka: the outbox and its relay, the inbox and its batches, parking, dead letters, topics and positions."""
+
+from chassis.messaging.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
+from chassis.messaging.consumer import Consumer, InboxIntake, Subscription
+from chassis.messaging.evidence import Revisions, Unknown
+from chassis.messaging.outbox import Relay
+from chassis.messaging.published import Published, TopicReader
+from chassis.messaging.records import Item, Record
+from chassis.messaging.revisions import RevisionGaps
+from chassis.messaging.topics import TopicsWatch, produced_by
+
+__all__ = [
+    "BatchExecutor",
+    "Consumer",
+    "Done",
+    "Duplicate",
+    "Failed",
+    "Held",
+    "InboxIntake",
+    "Item",
+    "Outcome",
+    "Published",
+    "Record",
+    "Relay",
+    "RevisionGaps",
+    "Revisions",
+    "Subscription",
+    "TopicReader",
+    "TopicsWatch",
+    "Unknown",
+    "produced_by",
+]

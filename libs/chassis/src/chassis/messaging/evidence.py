@@ -1,0 +1,138 @@
+"""What the topics say about a store: whether one of the two was set back while the other went on.
+
+A record is sent only after its transaction is committed, so a store that was never set back knows every record of its
+own on the topics. That holds through crashes: what was sent and not marked yet is a row of the outbox all the same. The
+topics are read first and the store is asked after, so that what happens in between is no difference.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from chassis.messaging.outbox import murmur2
+from chassis.messaging.published import Published, Spot, TopicReader
+
+Revisions = Callable[["asyncpg.Pool", Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
+"""The revisions that the store has of these aggregates; those that it does not know are left out."""
+
+NEWEST: Final = 20
+"""So many records of each partition are looked at. One would do to see that a store was set back; another suite that
+writes into the same topics is seen among a few."""
+_SENT_LOOKED_AT: Final = 1000
+
+# By the unique (aggregate_id, revision): message_id stands in no index.
+_IN_OUTBOX: Final = """
+SELECT o.aggregate_id, o.revision, o.message_id, o.id FROM outbox o
+JOIN unnest($1::uuid[], $2::int[]) AS asked (aggregate_id, revision)
+ON o.aggregate_id = asked.aggregate_id AND o.revision = asked.revision"""
+# Before the first that waits, so that a backlog of a million rows is not walked through.
+_SENT: Final = f"""
+SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key FROM outbox
+WHERE sent_at IS NOT NULL AND id < coalesce(
+    (SELECT id FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1), {2**63 - 1}
+) ORDER BY id DESC LIMIT {_SENT_LOOKED_AT}"""  # noqa: S608 (constants)
+_HANDLED: Final = """
+SELECT message_id FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])
+UNION ALL SELECT message_id FROM dead_letters WHERE consumer = $1 AND message_id = ANY($2::uuid[])
+UNION ALL SELECT message_id FROM parked_messages WHERE consumer = $1 AND message_id = ANY($2::uuid[])"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Records that the store should know and does not: how many of those looked at, and when the newest happened."""
+
+    count: int
+    newest_at: datetime
+
+
+async def unknown_of_producer(
+    pool: "asyncpg.Pool",
+    records: Sequence[Published],
+    *,
+    service: str,
+    revisions: Revisions,
+    is_compared: Callable[[Published], bool],
+) -> Unknown | None:
+    """Those of ``records`` that ``service`` published and its store does not know.
+
+    Known is a revision that the store has come to, unless its outbox has published that revision with other words.
+    """
+    ours = [
+        message
+        for one in records
+        if (message := one.message) is not None and message.producer == service and not is_compared(one)
+    ]
+    if not ours:
+        return None
+    known = await revisions(pool, list({message.aggregate_id for message in ours}))
+    same = await _in_outbox(pool, [(message.aggregate_id, message.revision) for message in ours])
+    missing = [
+        message
+        for message in ours
+        if known.get(message.aggregate_id, 0) < message.revision
+        or same.get((message.aggregate_id, message.revision), (message.message_id, 0))[0] != message.message_id
+    ]
+    return Unknown(len(missing), max(one.occurred_at for one in missing)) if missing else None
+
+
+async def unknown_of_consumer(
+    pool: "asyncpg.Pool",
+    records: Sequence[Published],
+    *,
+    consumer: str,
+    is_compared: Callable[[Published], bool],
+) -> Unknown | None:
+    """Those of ``records``, all before the group's offsets, that were never handled in this store."""
+    wanted = [message for one in records if (message := one.message) is not None and not is_compared(one)]
+    if not wanted:
+        return None
+    rows = await pool.fetch(_HANDLED, consumer, [message.message_id for message in wanted])
+    handled = {row["message_id"] for row in rows}
+    missing = [message for message in wanted if message.message_id not in handled]
+    return Unknown(len(missing), max(one.occurred_at for one in missing)) if missing else None
+
+
+async def lost_by_kafka(pool: "asyncpg.Pool", reader: TopicReader, records: Sequence[Published]) -> list[Spot]:
+    """Partitions that lack the last event that the outbox has marked as sent to them: Kafka was set back, or made anew.
+
+    A partition whose records have all expired says nothing.
+    """
+    partitions: dict[str, int] = {}
+    for topic, number in reader.following:
+        partitions[topic] = max(partitions.get(topic, 0), number + 1)
+    sent: dict[Spot, int] = {}
+    for row in await pool.fetch(_SENT):
+        if row["topic"] in partitions:
+            number = (murmur2(row["key"]) & 0x7FFFFFFF) % partitions[row["topic"]]
+            sent.setdefault((row["topic"], number), row["id"])
+    asked = [
+        (one, message.aggregate_id, message.revision)
+        for one in records
+        if (message := one.message) is not None and one.spot in sent
+    ]
+    rows = await _in_outbox(pool, [(aggregate_id, revision) for _, aggregate_id, revision in asked])
+    newest: dict[Spot, int] = {}
+    for one, aggregate_id, revision in asked:
+        _, row_id = rows.get((aggregate_id, revision), (None, 0))
+        newest[one.spot] = max(newest.get(one.spot, 0), row_id)
+    return sorted(
+        spot for spot, row_id in sent.items() if newest.get(spot, 0) < row_id and not _has_only_expired(reader, spot)
+    )
+
+
+def _has_only_expired(reader: TopicReader, spot: Spot) -> bool:
+    return reader.first[spot] == reader.following[spot] > 0
+
+
+async def _in_outbox(
+    pool: "asyncpg.Pool", asked: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], tuple[UUID, int]]:
+    """The message's id and the row's by aggregate and revision."""
+    if not asked:
+        return {}
+    rows: Sequence[Any] = await pool.fetch(_IN_OUTBOX, *zip(*asked, strict=True))
+    return {(row["aggregate_id"], row["revision"]): (row["message_id"], row["id"]) for row in rows}

@@ -1,0 +1,261 @@
+"""Keys whose messages wait: one failed for a passing reason, so the later ones of its aggregate must not pass it.
+
+All other keys flow: nothing of them waits for a line that is worked on. A consumer that meets a parked key holds the
+key's row so that it stays (FOR KEY SHARE, as a foreign key would) and puts its message at the end of the line. A loop
+tries each parked key again with a growing pause, its messages in order, each under a savepoint of its own; it holds the
+row against its like alone (FOR NO KEY UPDATE), and unparks the key only when nobody else holds it: so no message is put
+into a line that nobody looks at any more, and none slips past one.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from chassis.backoff import pause_seconds
+from chassis.errors import Transient
+from chassis.loops import LoopBase
+from chassis.messaging import dead_letters
+from chassis.messaging.batch import Done, Duplicate, Failed, Outcome
+from chassis.messaging.records import Item, Record
+from chassis.observe import Metrics
+from chassis.store import Store, Transaction
+from chassis.store.store import ERRORS
+
+if TYPE_CHECKING:
+    from chassis.messaging.batch import BatchExecutor
+
+LARGEST_TURN = 20
+"""So many messages of a line share a transaction: rows that other keys need too are not held for longer."""
+POLL_SECONDS = 0.5
+SHORTEST_PAUSE_SECONDS = 0.02
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 60.0
+FAILURES_TO_WARN_OF = 5
+"""After half a second: what heals before is a blip."""
+
+log = structlog.get_logger(__name__)
+
+_HOLD = "SELECT key FROM parked_keys WHERE consumer = $1 AND key = ANY($2::uuid[]) ORDER BY key FOR KEY SHARE"
+_PARK_KEYS = """
+INSERT INTO parked_keys (consumer, key, reason, attempts, next_attempt_at)
+SELECT $1, key, reason, 1, clock_timestamp() + pause * interval '1 second'
+FROM unnest($2::uuid[], $3::text[], $4::float8[]) AS failed (key, reason, pause)
+ON CONFLICT (consumer, key) DO NOTHING RETURNING key
+"""
+_PARK_MESSAGES = """
+INSERT INTO parked_messages (consumer, key, message_id, topic, partition, kafka_offset, value, headers)
+SELECT $1, key, message_id, topic, partition, kafka_offset, value, headers
+FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bigint[], $7::bytea[], $8::text[])
+    WITH ORDINALITY AS waiting (key, message_id, topic, partition, kafka_offset, value, headers, place)
+ORDER BY place ON CONFLICT (consumer, message_id) DO NOTHING
+"""
+
+
+class Waiting(NamedTuple):
+    """A message for the line of its key, and why it failed; None when it only stands behind another."""
+
+    key: UUID
+    message_id: UUID
+    record: Record
+    error: Transient | None
+
+
+def word_of(outcome: Outcome[Any]) -> Literal["done", "duplicate", "dead", "parked"]:
+    """What ``messages_consumed_total`` calls it."""
+    match outcome:
+        case Done():
+            return "done"
+        case Duplicate():
+            return "duplicate"
+        case Failed(error) if not isinstance(error, Transient):
+            return "dead"
+        case _:
+            return "parked"
+
+
+async def hold(connection: "asyncpg.Connection", consumer: str, keys: Sequence[UUID]) -> set[UUID]:
+    """Those of ``keys`` that are parked. They stay so until the caller's transaction has ended."""
+    return {row["key"] for row in await connection.fetch(_HOLD, consumer, keys)}
+
+
+async def park(transaction: Transaction, consumer: str, waiting: Sequence[Waiting]) -> None:
+    """Parks the keys of the messages that failed, and stages all of ``waiting``, in order, for their lines.
+
+    The transaction holds the keys of those that did not fail, or they stand behind one that did.
+    """
+    connection = transaction.connection
+    failed: dict[UUID, Transient] = {}
+    for one in waiting:
+        if one.error is not None:
+            failed.setdefault(one.key, one.error)
+    while failed:
+        keys = sorted(failed)
+        reasons = [failed[key].reason[:500] for key in keys]
+        pauses = [_pause_seconds(1, failed[key]) for key in keys]
+        held = {row["key"] for row in await connection.fetch(_PARK_KEYS, consumer, keys, reasons, pauses)}
+        if len(held) < len(keys):  # another process was first; its row may be gone again before we hold it
+            held |= await hold(connection, consumer, keys)
+        failed = {key: error for key, error in failed.items() if key not in held}
+    records = [one.record for one in waiting]
+    transaction.write(
+        _PARK_MESSAGES,
+        consumer,
+        [one.key for one in waiting],
+        [one.message_id for one in waiting],
+        [record.topic for record in records],
+        [record.partition for record in records],
+        [record.offset for record in records],
+        [record.value or b"" for record in records],
+        [record.headers_text() for record in records],
+    )
+
+
+def _pause_seconds(failures: int, error: Transient) -> float:
+    return error.retry_after_seconds or pause_seconds(
+        failures, first_seconds=FIRST_PAUSE_SECONDS, longest_seconds=LONGEST_PAUSE_SECONDS
+    )
+
+
+_TAKE = """
+SELECT key, attempts FROM parked_keys WHERE consumer = $1 AND next_attempt_at <= clock_timestamp()
+ORDER BY next_attempt_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+"""
+_LINE = f"""
+SELECT sequence, message_id, topic, partition, kafka_offset, value, headers FROM parked_messages
+WHERE consumer = $1 AND key = $2 ORDER BY sequence LIMIT {LARGEST_TURN}
+"""  # noqa: S608 (a constant)
+_LATER = """
+UPDATE parked_keys SET attempts = attempts + $3, reason = coalesce($4, reason),
+    next_attempt_at = clock_timestamp() + $5 * interval '1 second'
+WHERE consumer = $1 AND key = $2
+"""
+# In two statements: the second sees what those have committed who held the key before the first had it.
+_HAVE_ALONE = "SELECT key FROM parked_keys WHERE consumer = $1 AND key = $2 FOR UPDATE SKIP LOCKED"
+_UNPARK = """
+DELETE FROM parked_keys k WHERE consumer = $1 AND key = $2
+    AND NOT EXISTS (SELECT 1 FROM parked_messages m WHERE m.consumer = k.consumer AND m.key = k.key)
+"""
+_STANDING = """
+SELECT count(*) AS parked, extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8 AS due_in_seconds
+FROM parked_keys WHERE consumer = $1
+"""
+
+
+class Unparker(LoopBase):
+    """Tries the parked keys of one consumer again."""
+
+    def __init__(
+        self,
+        store: Store,
+        consumer: str,
+        executor: "BatchExecutor[Item, Any, Any]",
+        item_of: Callable[[Record], "Item"],
+        *,
+        metrics: Metrics,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._consumer = consumer
+        self._executor = executor
+        self._item_of = item_of
+        self._metrics = metrics
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Says that a key was parked: it may fall due before the loop would look again."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        while not self.stopping:
+            self.beat()
+            try:
+                pause = await self.turn()
+            except (*ERRORS, dead_letters.DeadLetterLimitError) as error:
+                # Whatever it is, the lines stay as they are, and other keys than this one may go on.
+                log.warning("parking.not-now", consumer=self._consumer, reason=type(error).__name__)
+                pause = POLL_SECONDS
+            if pause:
+                await self.pause(pause, self._wake)
+
+    async def turn(self) -> float:
+        """Works on one key that is due. Returns after how many seconds to look again: 0 where there was one."""
+        words: Counter[str] = Counter()
+        async with self._store.pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(_TAKE, self._consumer)
+            if row is None:
+                return await self._look_ahead(connection)
+            key = row["key"]
+            for parked in await connection.fetch(_LINE, self._consumer, key):
+                outcome = await self._executor.run_alone(connection, self._item_of(_record_of(parked)))
+                if isinstance(outcome, Failed) and isinstance(outcome.error, Transient):
+                    await self._put_off(connection, key, row["attempts"] + 1, outcome.error)
+                    break
+                await connection.execute("DELETE FROM parked_messages WHERE sequence = $1", parked["sequence"])
+                words[word_of(outcome)] += 1
+            else:
+                await self._unpark(connection, key)
+        for word, number in words.items():
+            self._metrics.count("messages_consumed_total", number, consumer=self._consumer, outcome=word)
+        return 0.0
+
+    async def _put_off(self, connection: "asyncpg.Connection", key: UUID, failures: int, error: Transient) -> None:
+        pause = _pause_seconds(failures, error)
+        await connection.execute(_LATER, self._consumer, key, 1, error.reason[:500], pause)
+        if failures == FAILURES_TO_WARN_OF:
+            log.warning("parking.still-fails", consumer=self._consumer, key=str(key), reason=error.reason)
+
+    async def _unpark(self, connection: "asyncpg.Connection", key: UUID) -> None:
+        """Unless a consumer holds the key, and with it perhaps a message for its line."""
+        if await connection.fetchrow(_HAVE_ALONE, self._consumer, key) is not None:
+            await connection.execute(_UNPARK, self._consumer, key)
+        else:
+            await connection.execute(_LATER, self._consumer, key, 0, None, SHORTEST_PAUSE_SECONDS)
+
+    async def _look_ahead(self, connection: "asyncpg.Connection") -> float:
+        row = await connection.fetchrow(_STANDING, self._consumer)
+        self._metrics.set("parked_keys", row["parked"], consumer=self._consumer)
+        due_in_seconds: float | None = row["due_in_seconds"]
+        if due_in_seconds is None:
+            return POLL_SECONDS
+        # What is due and was not taken is another process's: no reason to ask without a pause.
+        return min(max(due_in_seconds, SHORTEST_PAUSE_SECONDS), POLL_SECONDS)
+
+
+def _record_of(parked: Any) -> Record:
+    headers = [(name, text.encode()) for name, text in json.loads(parked["headers"]).items()]
+    value = bytes(parked["value"])
+    return Record(parked["topic"], parked["partition"], parked["kafka_offset"], None, value, headers)
+
+
+# ---- the operator's hand ------------------------------------------------------------------------------------------
+
+_LIST = """
+SELECT k.consumer, k.key, k.reason, k.attempts, k.since, k.next_attempt_at,
+    (SELECT count(*) FROM parked_messages m WHERE m.consumer = k.consumer AND m.key = k.key) AS waiting
+FROM parked_keys k ORDER BY k.since LIMIT $1
+"""
+
+
+async def list_parked(store: Store, *, limit: int = 50) -> list[Mapping[str, Any]]:
+    """The parked keys, longest first, and how many messages wait behind each."""
+    return list(await store.pool.fetch(_LIST, limit))
+
+
+async def release(store: Store, consumer: str, key: UUID, *, actor: str) -> bool:
+    """Lets a key be tried at once. Audited. False when it is not parked."""
+    statement = """
+    UPDATE parked_keys SET next_attempt_at = clock_timestamp() WHERE consumer = $1 AND key = $2 RETURNING key
+    """
+    async with store.pool.acquire() as connection, connection.transaction():
+        if await connection.fetchval(statement, consumer, key) is None:
+            return False
+        transaction = Transaction(connection)
+        transaction.audit(actor=actor, action="parked.release", subject=str(key), detail={"consumer": consumer})
+        await transaction.flush()
+    return True

@@ -1,0 +1,112 @@
+"""Revisions that did not come: a projection that knows revision 3 and hears 5 has not been told everything.
+
+Events of one aggregate travel on several topics, so a later one may overtake an earlier one for a moment. A gap is
+therefore kept when it opens, forgotten when the missing revision comes, and counted and alarmed once it has stood for a
+minute. What is staged here goes out with the batch.
+"""
+
+from datetime import UTC, datetime
+from typing import Final, cast
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+import contracts
+from chassis.observe import Metrics
+from chassis.store import Store, Transaction
+
+REVISIONS_PER_EPOCH: Final = 1_000_000
+"""After its store was set back a producer goes on in the next epoch (ADR 0017): that leap is no gap."""
+OVERTAKING_SECONDS: Final = 60.0
+"""An event that a later one overtook comes within this time."""
+LARGEST_GAP: Final = 100
+"""So many revisions of one leap are kept: the first ones."""
+
+log = structlog.get_logger(__name__)
+
+# An aggregate of which nothing is known is one that the consumer should know only if it came into being after the
+# consumer began: what is older may have expired on Kafka before.
+_OPEN = """
+INSERT INTO revision_gaps (consumer, aggregate_id, revision, type)
+SELECT $1, aggregate_id, revision, type
+FROM unnest($2::uuid[], $3::int[], $4::text[], $5::timestamptz[]) AS gap (aggregate_id, revision, type, made_at)
+WHERE made_at IS NULL OR made_at > (SELECT min(began_at) FROM consumer_positions WHERE consumer = $1)
+ON CONFLICT DO NOTHING
+"""
+_CLOSE = """
+DELETE FROM revision_gaps WHERE consumer = $1
+    AND (aggregate_id, revision) IN (SELECT * FROM unnest($2::uuid[], $3::int[]))
+"""
+_COUNT = f"""
+UPDATE revision_gaps SET counted_at = clock_timestamp()
+WHERE consumer = $1 AND counted_at IS NULL AND noticed_at < clock_timestamp() - interval '{OVERTAKING_SECONDS} seconds'
+RETURNING aggregate_id, revision, type
+"""  # noqa: S608 (a constant)
+
+
+class RevisionGaps:
+    """A participant of the batch's transaction: what the projections knew, and what came.
+
+    Only for a consumer that hears every event of the aggregate: who leaves out a topic misses its revisions on purpose.
+    """
+
+    def __init__(self, transaction: Transaction, consumer: str) -> None:
+        self._transaction = transaction
+        self._consumer = consumer
+        self._opened: list[tuple[UUID, int, str, datetime | None]] = []
+        self._came: list[tuple[UUID, int]] = []
+
+    def saw(self, message: contracts.Message, known_revision: int | None) -> None:
+        """``known_revision``: the projection's before ``message``; None when the aggregate is not known."""
+        found = message.revision
+        if known_revision is not None and found <= known_revision:
+            self._came.append((message.aggregate_id, found))
+            return
+        first = 1 if known_revision is None else known_revision + 1
+        if found == first or found // REVISIONS_PER_EPOCH != first // REVISIONS_PER_EPOCH:
+            return
+        made_at = None
+        if known_revision is None:
+            made_at = made_at_of(message.aggregate_id)
+            if made_at is None:
+                return
+        for revision in range(first, min(found, first + LARGEST_GAP)):
+            self._opened.append((message.aggregate_id, revision, message.type, made_at))
+
+    def mark(self) -> object:
+        return len(self._opened), len(self._came)
+
+    def rollback_to(self, mark: object) -> None:
+        opened, came = cast("tuple[int, int]", mark)
+        del self._opened[opened:]
+        del self._came[came:]
+
+    async def flush(self, _connection: "asyncpg.Connection") -> None:
+        came = set(self._came)
+        opened = sorted({gap for gap in self._opened if gap[:2] not in came}, key=lambda gap: gap[:2])
+        if opened:
+            self._transaction.write(_OPEN, self._consumer, *map(list, zip(*opened, strict=True)))
+        # Only what an earlier batch may have opened: no two parts of one statement may touch one row.
+        if came:
+            self._transaction.write(_CLOSE, self._consumer, *map(list, zip(*sorted(came), strict=True)))
+
+
+def made_at_of(aggregate_id: UUID) -> datetime | None:
+    """When the aggregate came into being, by its id; None where the id does not tell (it is no UUID version 7)."""
+    if aggregate_id.version != 7:
+        return None
+    return datetime.fromtimestamp((aggregate_id.int >> 80) / 1000, UTC)
+
+
+async def count_gaps(store: Store, consumer: str, metrics: Metrics) -> None:
+    """Counts and says each gap that has stood for a minute; once, whichever process does it."""
+    for row in await store.pool.fetch(_COUNT, consumer):
+        metrics.count("revision_gaps_total", type=row["type"])
+        log.error(
+            "consumer.revision-gap",
+            consumer=consumer,
+            aggregate_id=str(row["aggregate_id"]),
+            revision=row["revision"],
+            type=row["type"],
+        )

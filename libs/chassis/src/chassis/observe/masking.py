@@ -1,0 +1,86 @@
+"""What of a message may stand in a reason, and so in lists, logs and answers to partners: codes, and nobody's name.
+
+A reason says which value the set-up does not know, because that is what a person has to add. A sender may have put
+anything there. So a value stands as it is only when it has the shape of a code or is made of words that the set-up
+knows; any other is masked, and stands in the message itself alone, which ``needs-setup show`` shows, audited.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from chassis.observe.redaction import redact_text
+
+MASKED: Final = "[masked]"
+LONGEST: Final = 64
+_MOST_DIGITS: Final = 5
+"""More are a patient's number sooner than a room's."""
+_CODE: Final = re.compile(r"[A-Za-z0-9._/#+:()-]+(?: [A-Za-z0-9._/#+:()-]+)*")
+_PART: Final = re.compile(r"[A-Za-z0-9]+")
+_OBJECT_ID: Final = re.compile(r"(?:urn:oid:)?[0-2](?:\.\d+){3,}")
+_MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._:/#+-]+")
+_MESSAGE_TYPE: Final = re.compile(r"[A-Z0-9]{3}(?:\^[A-Z0-9]{3}(?:\^[A-Z0-9_]{1,16})?)?")
+_PLACE: Final = re.compile(
+    r"message|[A-Z][A-Z0-9]{2}[-^.\[\]\d]{0,24}"
+    r"|(?:Appointment|Bundle|HealthcareService|Location|Organization|Patient|Practitioner|Schedule|Slot|Task)"
+    r"(?:\.[a-z][A-Za-z]*|\[\d+\])*"
+)
+_LONGEST_ROOM_NUMBER: Final = 3
+
+
+def shown(value: str, known: Collection[str] = ()) -> str:
+    """``value`` when it is a code, else ``MASKED``. ``known``: words of the set-up, in capitals.
+
+    One word is a code unless it is written as a name is (Wilhelmina). Of several words, whatever stands between them,
+    one has to be known or a room's number, and at most one may be strange.
+    """
+    if value.upper() in known or (len(value) <= LONGEST and _OBJECT_ID.fullmatch(value)):
+        return value
+    if len(value) > LONGEST or _CODE.fullmatch(value) is None or redact_text(value) != value:
+        return MASKED
+    if sum(sign.isdecimal() for sign in value) > _MOST_DIGITS:
+        return MASKED
+    parts = _PART.findall(value)
+    strange = [part for part in parts if part.isalpha() and len(part) > 1 and part.upper() not in known]
+    if not strange:
+        return value
+    if len(parts) == 1:
+        return MASKED if _is_written_as_a_name(parts[0]) else value
+    is_backed = any(part.upper() in known for part in parts) or (
+        any(part.isdecimal() and len(part) <= _LONGEST_ROOM_NUMBER for part in parts)
+        and not any(_is_written_as_a_name(part) for part in strange)
+    )
+    return value if is_backed and len(strange) <= 1 else MASKED
+
+
+def _is_written_as_a_name(word: str) -> bool:
+    return word.isalpha() and word not in {word.upper(), word.lower()}
+
+
+def words_of(texts: Iterable[str]) -> frozenset[str]:
+    """The texts and their words, in capitals, to be ``known`` by."""
+    texts = [text.upper() for text in texts]
+    return frozenset(texts) | {word for text in texts for word in text.split()}
+
+
+def place(value: str) -> str:
+    """Where a partner says that something is wrong: a segment with its field, or a path of elements."""
+    return value if len(value) <= LONGEST and _PLACE.fullmatch(value) else MASKED
+
+
+def message_id(value: str) -> str:
+    """An id of a message in a list (MSH-10): it has a digit, or is one word that is not written as a name is."""
+    if len(value) > LONGEST or _MESSAGE_ID.fullmatch(value) is None:
+        return MASKED
+    has_digit = any(sign.isdecimal() for sign in value)
+    return value if has_digit or (value.isalpha() and not _is_written_as_a_name(value)) else MASKED
+
+
+def listed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the HL7 journal as lists show it: what its sender wrote in the header stands only as codes."""
+    shown_row = dict(row)
+    shown_row["sender"] = "|".join(part and shown(part) for part in str(row["sender"]).split("|"))
+    shown_row["control_id"] = message_id(str(row["control_id"])) if row["control_id"] else row["control_id"]
+    message_type = str(row["type"] or "")
+    shown_row["type"] = message_type if not message_type or _MESSAGE_TYPE.fullmatch(message_type) else MASKED
+    return shown_row

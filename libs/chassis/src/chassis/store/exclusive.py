@@ -1,0 +1,224 @@
+"""Work that one process of a service does at a time, by an advisory lock; the others stand by.
+
+The work uses the connection that holds the lock, or asks it before each step: who lost the connection has lost the
+right. A holder that dies without a word is found out by its keep-alives, and a standby takes over within five seconds.
+
+A holder that stands still (SIGSTOP, a frozen virtual machine) keeps its connection, and so the lock. The living one
+asks something on that connection every second, so Postgres itself tells a standby for how long the holder has said
+nothing; after ``STANDSTILL_SECONDS`` the standby ends the session and has the lock. A statement that takes long is no
+standstill. The former holder goes on without its connection: it can mark nothing more (ADR 0015).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import wraps
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import asyncpg
+import structlog
+
+from chassis.backoff import server_pause_seconds
+from chassis.loops import LoopBase
+from chassis.observe import GaugeName, Metrics
+from chassis.store.store import (
+    COMMAND_TIMEOUT_SECONDS,
+    CONNECT_TIMEOUT_SECONDS,
+    SESSION_SETTINGS,
+    STATEMENT_LIFETIME_SECONDS,
+    Store,
+    is_passing,
+)
+
+STANDBY_SECONDS = 1.0
+ENDING_SECONDS = 0.1
+HEARTBEAT_SECONDS = 1.0
+STANDSTILL_SECONDS = 5.0
+"""With two looks of a standby, a second apart: taken over within ten seconds."""
+
+# A bigint's key stands in pg_locks in two halves. A session that waits for its client to read says nothing either. What
+# another role's session does cannot be seen: the replicas of a service log in as one.
+_STANDING_STILL = """
+SELECT pid, greatest(state_change, query_start) AS since
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (classid::bigint << 32) | objid::bigint = $1
+    AND (state LIKE 'idle%' OR wait_event = 'ClientWrite')
+    AND greatest(state_change, query_start) < clock_timestamp() - $2 * interval '1 second'
+"""
+
+_OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
+
+Role = Literal["active", "standby"]
+OnConnection = Callable[["asyncpg.Connection"], Awaitable[None]]
+
+log = structlog.get_logger(__name__)
+
+
+@runtime_checkable
+class OneOfMany(Protocol):
+    """A loop whose work one process does at a time; readiness tells which."""
+
+    @property
+    def role(self) -> Role: ...
+
+
+_Method = Callable[..., Awaitable[Any]]
+
+
+def _in_turn(method: _Method) -> _Method:
+    @wraps(method)
+    async def call(connection: "_Held", *arguments: Any, **options: Any) -> Any:
+        async with connection.turn:
+            return await method(connection, *arguments, **options)
+
+    return call
+
+
+class _Held(asyncpg.Connection):  # type: ignore[misc]
+    """Shared by the work and its heartbeat, one statement at a time."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.turn = asyncio.Lock()
+
+    execute = _in_turn(asyncpg.Connection.execute)
+    executemany = _in_turn(asyncpg.Connection.executemany)
+    fetch = _in_turn(asyncpg.Connection.fetch)
+    fetchrow = _in_turn(asyncpg.Connection.fetchrow)
+    fetchval = _in_turn(asyncpg.Connection.fetchval)
+
+
+class Exclusive:
+    """The right to one kind of work on one store. ``lock`` is the work's number, the same in every process."""
+
+    def __init__(self, store: Store, *, lock: int, name: str, metrics: Metrics, gauge: GaugeName) -> None:
+        self._store = store
+        self._lock = lock
+        self._name = name
+        self._metrics = metrics
+        self._gauge: GaugeName = gauge
+        self._seen: tuple[int, datetime] | None = None
+        """The session that was found to stand still at the last look, and since when."""
+        self.is_active = False
+        self.failures = 0
+        """In a row; the work counts its own here, and sets it back when something went well."""
+
+    @property
+    def role(self) -> Role:
+        return "active" if self.is_active else "standby"
+
+    def begin(self) -> None:
+        """Says that the work goes on here."""
+        self._become(is_active=True)
+        log.info("exclusive.active", work=self._name)
+
+    async def run(
+        self,
+        loop: LoopBase,
+        work: OnConnection,
+        *,
+        while_standing_by: OnConnection | None = None,
+        interruptions: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """Until ``loop`` is stopped: takes the lock or waits for it, and works.
+
+        Comes back by itself after Postgres, or what ``interruptions`` tell of, was away.
+        """
+        while not loop.stopping:
+            try:
+                await self._hold(loop, work, while_standing_by)
+            except Exception as error:
+                if not (is_passing(error) or isinstance(error, interruptions)):
+                    raise
+                self.failures += 1
+                log.warning("exclusive.interrupted", work=self._name, reason=type(error).__name__)
+            finally:
+                self._become(is_active=False)
+            if not loop.stopping:
+                await loop.pause(server_pause_seconds(self.failures))
+
+    @staticmethod
+    @asynccontextmanager
+    async def held(store: Store, *, lock: int, name: str) -> "AsyncIterator[asyncpg.Connection | None]":
+        """For a command that may not meet a running service: the right to its work, or None where one runs.
+
+        A standby counts as well: it would go on as soon as the command has ended, and takes inputs meanwhile.
+        """
+        connection = await _connected(store, "command")
+        try:
+            is_ours = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock)
+            others = await connection.fetchval(_OTHERS, f"suite-{name}")
+            yield connection if is_ours and not others else None
+        finally:
+            connection.terminate()
+
+    async def _hold(self, loop: LoopBase, work: OnConnection, while_standing_by: OnConnection | None) -> None:
+        connection = await _connected(self._store, self._name)
+        try:
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._lock):
+                has_ended = await self._end_if_standing_still(connection)
+                if while_standing_by is not None:
+                    await while_standing_by(connection)
+                await loop.pause(ENDING_SECONDS if has_ended else STANDBY_SECONDS)
+                if loop.stopping:
+                    return
+            heartbeat = asyncio.create_task(_beat(connection))
+            try:
+                await work(connection)
+            finally:
+                connection.terminate()
+                heartbeat.cancel()
+                await asyncio.wait({heartbeat})
+        finally:
+            connection.terminate()  # a graceful close waits for a server that may be gone
+
+    async def _end_if_standing_still(self, connection: "asyncpg.Connection") -> bool:
+        """Ends the session of a holder that stands still. True when it did.
+
+        It takes two looks: where the server itself stood still, the holder has said something before the second.
+        """
+        row = await connection.fetchrow(_STANDING_STILL, self._lock, STANDSTILL_SECONDS)
+        before, self._seen = self._seen, None if row is None else (row["pid"], row["since"])
+        if row is None or self._seen != before:
+            return False
+        log.warning("exclusive.holder-stands-still", work=self._name)
+        await connection.fetchval("SELECT pg_terminate_backend($1)", row["pid"])
+        return True
+
+    def _become(self, *, is_active: bool) -> None:
+        self.is_active = is_active
+        self._metrics.set(self._gauge, float(is_active))
+
+
+async def _connected(store: Store, name: str) -> "asyncpg.Connection":
+    return await asyncpg.connect(
+        store.url,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
+        connection_class=_Held,
+        server_settings={
+            **SESSION_SETTINGS,
+            "application_name": f"suite-{name}",
+            # A holder that is gone without a word loses the lock within seconds.
+            "tcp_keepalives_idle": "1",
+            "tcp_keepalives_interval": "1",
+            "tcp_keepalives_count": "3",
+        },
+    )
+
+
+async def _beat(connection: "asyncpg.Connection") -> None:
+    """Lets the server see that this process lives, until the connection is gone."""
+    while not connection.is_closed():
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        try:
+            await connection.fetchval("SELECT 1")
+        except TimeoutError:
+            connection.terminate()  # the work need not wait as long again
+        except Exception as error:
+            if not is_passing(error):
+                raise

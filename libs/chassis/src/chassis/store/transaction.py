@@ -1,0 +1,225 @@
+"""One store transaction of one batch: what handlers stage in memory, and the flush that writes it in few statements.
+
+Publishing inside a handler means staging an outbox row here. Nothing here commits: the batch executor does, once, after
+everything of the batch has been written. A savepoint is a mark of lengths, so taking and rolling back costs nothing.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+import contracts
+from chassis.errors import Permanent
+from chassis.observe import current_traceparent
+
+
+class Participant(Protocol):
+    """A repository of the service: aggregates loaded for the batch, changed in memory, written set-wise at the end."""
+
+    def mark(self) -> object:
+        """What to go back to."""
+
+    def rollback_to(self, mark: object) -> None:
+        """Forgets every change since ``mark``."""
+
+    async def flush(self, connection: "asyncpg.Connection") -> None:
+        """Writes what has changed, or stages it with ``Transaction.write``. Called once, before the chassis' own rows
+        are written.
+        """
+
+
+class _OutboxRow(NamedTuple):
+    topic: str
+    aggregate_id: UUID
+    revision: int
+    message_id: UUID
+    value: bytes
+    headers: str
+    traceparent: str | None
+
+
+class _DeliveryRow(NamedTuple):
+    id: UUID
+    destination: str
+    key: UUID
+    kind: str
+    payload: bytes
+    headers: str
+    idempotency_key: str
+    traceparent: str | None
+
+
+class _AuditRow(NamedTuple):
+    actor: str
+    action: str
+    subject: str
+    detail: str
+
+
+class _Mark(NamedTuple):
+    outbox: int
+    deliveries: int
+    audit: int
+    participants: tuple[object, ...]
+
+
+_WRITE_OUTBOX = """
+INSERT INTO outbox (topic, aggregate_id, revision, message_id, value, headers, traceparent)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
+"""
+_WRITE_DELIVERIES = """
+INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[])
+ON CONFLICT (destination, idempotency_key) DO NOTHING
+"""
+_WRITE_AUDIT = """
+INSERT INTO operator_audit (actor, action, subject, detail)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+"""
+_PARAMETER = re.compile(r"\$(\d+)")
+
+LARGEST_EVENT_BYTES = 256 * 1024
+OUTBOX_CHANNEL = "outbox"
+DELIVERIES_CHANNEL = "deliveries"
+
+
+class Transaction:
+    """What a handler may do to the store besides its own repositories."""
+
+    def __init__(self, connection: "asyncpg.Connection") -> None:
+        self.connection = connection
+        self._participants: list[Participant] = []
+        self._outbox: list[_OutboxRow] = []
+        self._deliveries: list[_DeliveryRow] = []
+        self._audit: list[_AuditRow] = []
+        self._writes: list[tuple[str, Sequence[object]]] = []
+
+    def join(self, participant: Participant) -> None:
+        """Lets a repository take part in savepoints and in the flush. Call before the first handler runs."""
+        self._participants.append(participant)
+
+    def publish(self, message: contracts.Message) -> None:
+        """Stages ``message`` for its topic, as the exact bytes to send. The caller has locked its aggregate.
+
+        Raises ``Permanent`` when it is larger than a Kafka batch can hold: events carry references, not documents.
+        """
+        value = message.to_bytes()
+        if len(value) > LARGEST_EVENT_BYTES:
+            raise Permanent(f"{message.type}: {len(value)} bytes are more than the {LARGEST_EVENT_BYTES} of an event")
+        headers = orjson.dumps(contracts.header_values(message), default=str).decode()
+        self._outbox.append(
+            _OutboxRow(
+                message.type,
+                message.aggregate_id,
+                message.revision,
+                message.message_id,
+                value,
+                headers,
+                current_traceparent(),
+            )
+        )
+
+    def deliver(
+        self,
+        destination: str,
+        *,
+        key: UUID,
+        kind: str,
+        payload: bytes,
+        idempotency_key: str,
+        delivery_id: UUID | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> UUID:
+        """Stages a delivery to a partner; those of one (destination, key) arrive in the order of their staging.
+
+        ``idempotency_key`` is what the partner sees; a second delivery with the same one to the same destination is
+        not written. Returns the delivery's id.
+        """
+        identifier = delivery_id or contracts.uuid7()
+        self._deliveries.append(
+            _DeliveryRow(
+                identifier,
+                destination,
+                key,
+                kind,
+                payload,
+                json.dumps(dict(headers)) if headers else "{}",
+                idempotency_key,
+                current_traceparent(),
+            )
+        )
+        return identifier
+
+    def audit(self, *, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
+        """Stages a row of the operator's audit: opaque ids only, no patient's data."""
+        self._audit.append(_AuditRow(actor, action, subject, json.dumps(dict(detail or {}), default=str)))
+
+    def mark(self) -> _Mark:
+        """A savepoint."""
+        participants = tuple([participant.mark() for participant in self._participants])
+        return _Mark(len(self._outbox), len(self._deliveries), len(self._audit), participants)
+
+    def rollback_to(self, mark: _Mark) -> None:
+        """Forgets what was staged since ``mark``, here and in every participant."""
+        del self._outbox[mark.outbox :]
+        del self._deliveries[mark.deliveries :]
+        del self._audit[mark.audit :]
+        for participant, inner in zip(self._participants, mark.participants, strict=True):
+            participant.rollback_to(inner)
+
+    def write(self, statement: str, *arguments: object) -> None:
+        """Stages a statement of a participant's flush that modifies data: all of them go out in one round trip.
+
+        They become parts of one statement: none sees what another writes, and no two may touch one row. Foreign keys
+        are checked when all have run.
+        """
+        self._writes.append((statement, arguments))
+
+    async def flush(self) -> None:
+        """Writes the participants' changes and everything of the chassis, in one statement as far as it is staged.
+
+        Call once, at the end: the participants have left.
+        """
+        # Let go of them: a repository that holds this transaction would be a cycle with all that it has loaded.
+        participants, self._participants = self._participants, []
+        for participant in participants:
+            await participant.flush(self.connection)
+        channels = []
+        if self._outbox:
+            channels.append(OUTBOX_CHANNEL)
+            self.write(_WRITE_OUTBOX, *zip(*self._outbox, strict=True))
+        if self._deliveries:
+            channels.append(DELIVERIES_CHANNEL)
+            self.write(_WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
+        if self._audit:
+            self.write(_WRITE_AUDIT, *zip(*self._audit, strict=True))
+        if not self._writes:
+            return
+        statement = _as_one(tuple([statement for statement, _ in self._writes]))
+        arguments = [argument for _, given in self._writes for argument in given]
+        await self.connection.execute(statement, *arguments, channels)
+        self._outbox.clear()
+        self._deliveries.clear()
+        self._audit.clear()
+        self._writes.clear()
+
+
+@lru_cache(maxsize=256)
+def _as_one(statements: tuple[str, ...]) -> str:
+    """The statements as common table expressions of one, their parameters counted through; and the notifications."""
+    parts, offset = [], 0
+    for number, statement in enumerate(statements, 1):
+        parts.append(f"write_{number} AS ({_counted_on(statement, offset)})")
+        offset += max((int(found) for found in _PARAMETER.findall(statement)), default=0)
+    notify = f"SELECT pg_notify(channel, '') FROM unnest(${offset + 1}::text[]) AS channel"  # noqa: S608 (a number)
+    return f"WITH {', '.join(parts)} {notify}"
+
+
+def _counted_on(statement: str, offset: int) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + offset}", statement)
