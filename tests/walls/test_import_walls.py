@@ -21,6 +21,9 @@ LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 settings = configparser.ConfigParser()
 settings.read(CONFIGURATION, encoding="utf-8")
 PACKAGES = settings["importlinter"]["root_packages"].split()
+_LAYERS = settings["importlinter:contract:rooms"]["layers"]
+ROOMS = [room.strip() for layer in _LAYERS.split() for room in re.split(r"[|:]", layer) if room.strip()]
+WITH_MODULES = {"store", "messaging", "hl7", "deliveries"}
 SERVICES = ("scheduler_sync", "notifier")
 
 REFUSED = {
@@ -37,15 +40,17 @@ REFUSED = {
     "a domain takes a framework": ("notifier/domain/extra", "import sqlmodel", "domain"),
     "a domain takes pydantic": ("scheduler_sync/domain/extra", "from pydantic import BaseModel", "domain"),
     "a domain takes the contracts": ("scheduler_sync/domain/extra", "import contracts", "domain"),
-    "a domain takes the chassis": ("notifier/domain/extra", "from chassis import extra", "domain"),
+    "a domain takes the chassis": ("notifier/domain/extra", "from chassis.store import extra", "domain"),
     "a domain takes its service's store": ("notifier/domain/extra", "from notifier import store", "domain"),
     "a domain takes a type only": (
         "notifier/domain/extra",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sqlalchemy",
         "domain",
     ),
-    "the chassis takes a service": ("chassis/extra", "import notifier", "libraries"),
-    "the chassis takes the local stack": ("chassis/extra", "import local_stack", "libraries"),
+    "the chassis takes a service": ("chassis/store/extra", "import notifier", "libraries"),
+    "the chassis takes the local stack": ("chassis/store/extra", "import local_stack", "libraries"),
+    "a room takes one above it": ("chassis/store/extra", "import chassis.messaging.extra", "rooms"),
+    "a room takes one beside it": ("chassis/hl7/extra", "import chassis.deliveries.extra", "rooms"),
     "a service takes another": ("notifier/extra", "from scheduler_sync import domain", "services"),
     "the other takes the one": ("scheduler_sync/extra", "import notifier.domain", "services"),
     "a service takes a simulator": ("scheduler_sync/extra", "import omegaai_sim", "services-outside"),
@@ -62,10 +67,10 @@ ACCEPTED = {
     "the standard library anywhere": ("hl7v2/extra", "import asyncio, ssl\nfrom datetime import datetime"),
     "pydantic in the contracts": ("contracts/extra", "from pydantic_core import core_schema\nimport pydantic"),
     "the domain in itself": ("notifier/domain/extra", "from notifier.domain import other\nimport zoneinfo"),
-    "libraries in the chassis": ("chassis/extra", "import contracts, hl7v2, sqlalchemy"),
+    "libraries in the chassis": ("chassis/store/extra", "import contracts, hl7v2, sqlalchemy"),
     "libraries in a service": ("scheduler_sync/extra", "import chassis, contracts, hl7v2, aiohttp"),
     "the codec in a simulator": ("powerserver_sim/extra", "import hl7v2, starlette"),
-    "the chassis in a handler": ("notifier/handlers", "from chassis import extra\nfrom notifier import ports"),
+    "the chassis in a handler": ("notifier/handlers", "from chassis.messaging import extra\nfrom notifier import ports"),
 }
 
 
@@ -84,7 +89,11 @@ def make(workspace: Path) -> Path:
     for service in SERVICES:
         for module in ("domain/__init__", "domain/other", "handlers", "ports", "store/__init__", "adapters/__init__"):
             write(workspace, f"{service}/{module}", "")
-    write(workspace, "chassis/extra", "import faststream, sqlmodel")
+    (workspace / "chassis/extra.py").unlink()  # every module of the chassis has its room
+    for room in ROOMS:
+        write(workspace, f"chassis/{room}/__init__" if room in WITH_MODULES else f"chassis/{room}", "")
+    for room in WITH_MODULES:
+        write(workspace, f"chassis/{room}/extra", "import faststream, sqlmodel")
     return workspace
 
 
@@ -123,6 +132,8 @@ def broken(tmp_path_factory) -> dict[str, str]:
     workspace = make(tmp_path_factory.mktemp("refused"))
     for number, (module, text, _) in enumerate(REFUSED.values()):
         write(workspace, place(number, module), text)
+    write(workspace, "contracts/there", "import contracts.back")
+    write(workspace, "contracts/back", "import contracts.there")
     code, said = lint(workspace)
     assert code == 1
     return said
@@ -135,6 +146,10 @@ def test_a_wall_refuses(broken, what):
     assert re.search(rf"{re.escape(where)} (imports|->) {re.escape(target(text))}\b", broken.get(wall, "")), broken
 
 
+def test_a_circle_is_refused(broken):
+    assert "No cycles are allowed in contracts." in broken["circles"]
+
+
 def test_a_wall_lets_through_what_it_should(tmp_path):
     workspace = make(tmp_path)
     assert lint(workspace) == (0, {})
@@ -145,7 +160,7 @@ def test_a_wall_lets_through_what_it_should(tmp_path):
 
 def test_every_wall_is_tried():
     walls = {name.removeprefix("importlinter:contract:") for name in settings.sections() if name != "importlinter"}
-    assert walls == {wall for _, _, wall in REFUSED.values()}
+    assert walls == {wall for _, _, wall in REFUSED.values()} | {"circles"}
 
 
 def test_every_member_stands_behind_the_walls():

@@ -31,7 +31,7 @@ def found_in(text: str) -> list[str]:
 
 LOGS = """
 import logging, sys, structlog
-from chassis import telemetry
+from chassis.observe import telemetry
 from chassis.settings import TelemetrySettings
 HL7 = sys.argv[1]
 telemetry.configure("canary", TelemetrySettings(log_level="DEBUG"))

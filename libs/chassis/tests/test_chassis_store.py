@@ -26,7 +26,7 @@ OF_THE_SESSION = re.compile(
 
 FIRST = '''"""The first tables."""
 from alembic import op
-from chassis import schema
+from chassis.store import schema
 revision, down_revision, phase = "t001", None, "before"
 def upgrade():
     schema.upgrade("v001", op)
@@ -95,7 +95,7 @@ async def test_migrations_go_in_phases_and_only_once(folder, database_url) -> No
 
 THIRD = '''"""Indexes beside a running service."""
 from alembic import op
-from chassis import schema
+from chassis.store import schema
 revision, down_revision, phase = "t003", "t002", "before"
 def upgrade():
     schema.upgrade("v003", op)

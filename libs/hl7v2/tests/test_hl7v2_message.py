@@ -206,7 +206,7 @@ class TestOddShapes:
         with pytest.raises(Hl7Error, match=f"{where}: the segment holds a NUL") as refused:
             Message.parse(data)
         errors = [refused.value.as_ack_error()]
-        answer = build_ack(refused.value.message, "AR", control_id="9", errors=errors).to_bytes()
+        answer = build_ack(readable_part(refused.value), "AR", control_id="9", errors=errors).to_bytes()
         assert parse_ack(answer).errors[0].location == where
 
     @pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\r\n", b"\x0b", b"\xef\xbb\xbf\r\n ", b"\x00"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from hl7v2 import NULL, AckCode, AckError, Hl7Error, Message, build_ack, parse_timestamp
+from hl7v2 import NULL, AckCode, AckError, Hl7Error, Message, build_ack, parse_timestamp, readable_part
 from hl7v2.mllp import Peer
 from powerserver_sim import announce, orders, rules
 from powerserver_sim.messages import APPLICATION
@@ -94,7 +94,7 @@ def receive(work: Work, frame: bytes, *, wrong_ack: bool = False) -> bytes:
         if not seen.is_repeat:
             _apply(work, message, seen)
     except Hl7Error as problem:
-        message = problem.message
+        message = readable_part(problem)
         seen.ack_code, seen.problem = "AR", problem.text
         errors = [problem.as_ack_error()]
     except (Malformed, NotProcessed) as problem:

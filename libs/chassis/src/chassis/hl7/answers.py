@@ -21,13 +21,13 @@ def check(message: Message) -> None:
     accept, application = (accept or "NE").upper(), (application or "NE").upper()
     for place, wish in (("MSH-15", accept), ("MSH-16", application)):
         if wish not in _CONDITIONS:
-            raise Hl7Error("103", place, "not a condition of HL7 table 0155 (AL, NE, ER, SU)", message=message)
+            raise Hl7Error("103", place, "not a condition of HL7 table 0155 (AL, NE, ER, SU)", part=message)
     if accept in _OF_SUCCESS and application in _OF_SUCCESS:
         why = "a message is acknowledged once: set either this or MSH-15 to NE"
-        raise Hl7Error("207", "MSH-16", why, message=message)
+        raise Hl7Error("207", "MSH-16", why, part=message)
     if accept not in _OF_SUCCESS and application not in _OF_SUCCESS:
         why = "what nobody acknowledges can be lost unseen: set this or MSH-16 to AL"
-        raise Hl7Error("207", "MSH-15", why, message=message)
+        raise Hl7Error("207", "MSH-15", why, part=message)
 
 
 def wanted(message: Message, code: AckCode) -> AckCode | None:

@@ -103,13 +103,13 @@ class InboundHl7:
         sender = _sender_of(message)
         control_id = message.control_id
         if not control_id:
-            raise Hl7Error("101", "MSH-10", "the message control id is missing", message=message)
+            raise Hl7Error("101", "MSH-10", "the message control id is missing", part=message)
         if len(control_id) > LONGEST_CONTROL_ID or len(sender) > LONGEST_SENDER:
             where = "MSH-10" if len(control_id) > LONGEST_CONTROL_ID else "MSH-3"
-            raise Hl7Error("104", where, "the value is longer than HL7 allows", message=message)
+            raise Hl7Error("104", where, "the value is longer than HL7 allows", part=message)
         if message.holds_escaped_nul:
             # Postgres takes no such value: the claims of a whole batch would fail on one message.
-            raise Hl7Error("102", "", "the message holds an escaped NUL character", message=message)
+            raise Hl7Error("102", "", "the message holds an escaped NUL character", part=message)
         return cls(message, raw, sender, control_id, hashlib.sha256(raw).digest(), received_at)
 
     @property

@@ -1,7 +1,7 @@
 """A consumer's partitions: none is read before it stands where the store says, and no record is passed over unseen.
 
 aiokafka begins where the group's offsets say, and where Kafka no longer holds that, at the beginning, without a word.
-So an assigned partition is paused until it was laid beside the store's position (``chassis.messaging.positions``), and each
+So an assigned partition is paused until it was laid beside the store's position (``positions``), and each
 record that comes is held against the one that is due. What does not follow is thrown away, and the partition is placed
 once more.
 """

@@ -1,6 +1,6 @@
 """What consumers missed, for a person: listed, and acknowledged once what can be sent again was sent again.
 
-Records that Kafka no longer had (``chassis.messaging.positions``), and revisions that did not come (``chassis.messaging.revisions``).
+Records that Kafka no longer had (``positions``), and revisions that did not come (``revisions``).
 """
 
 from collections.abc import Mapping

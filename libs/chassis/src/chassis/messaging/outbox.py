@@ -1,6 +1,6 @@
 """The relay: committed outbox rows onto Kafka, in order, by one process at a time.
 
-The advisory lock (``chassis.store.exclusive``), the reading and the marking share one connection: who loses it has lost the
+The advisory lock (``Exclusive``), the reading and the marking share one connection: who loses it has lost the
 right to mark. What was sent but not yet marked is sent again by the next holder, and the consumers' inboxes drop the
 repeat. A holder first lets the store take a write: the marks that it did not take before, or one that changes nothing.
 So nothing is sent that could not be marked, such as while the store is read-only. Rows are taken in id order; a row's
