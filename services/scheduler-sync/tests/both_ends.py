@@ -17,7 +17,7 @@ from sync_samples import directory, site_file
 from chassis.deliveries import Delivery, Receipt, Taken
 from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7 import InboundHl7
-from chassis.hl7.inbound import JournalIntake
+from chassis.hl7.journal import JournalIntake
 from chassis.messaging import BatchExecutor, Failed
 from chassis.store import Transaction
 from scheduler_sync.adapters.omegaai import reader

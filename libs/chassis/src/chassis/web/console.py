@@ -15,7 +15,8 @@ from starlette.staticfiles import StaticFiles
 
 from chassis import deliveries
 from chassis.errors import StoreUnavailable
-from chassis.hl7 import inbound
+from chassis.hl7 import list_journal
+from chassis.hl7.journal import STATES
 from chassis.messaging import dead_letters, missed, parking
 from chassis.store import Store, asking
 from chassis.web.deliveries_page import DeliveriesPage
@@ -98,14 +99,14 @@ class Console:
     async def _journal(self, request: Request) -> Response:
         """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
         state = request.query_params.get("state", "")
-        rows = await inbound.list_journal(self.store, states=[state] if state else None, limit=JOURNAL_ROWS)
+        rows = await list_journal(self.store, states=[state] if state else None, limit=JOURNAL_ROWS)
         page = self._templates.get_template("journal.html").render(
             title="HL7 messages",
             here="/console/hl7",
             events="/console/hl7/events",
             rows=rows,
             state=state,
-            states=inbound.STATES,
+            states=STATES,
         )
         return HTMLResponse(page)
 
@@ -144,7 +145,7 @@ class Console:
         fetch = self.store.pool.fetch
         waiting: Sequence[Any] = ()
         if self.replay_hl7 is not None:
-            waiting = await inbound.list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
+            waiting = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
         return {
             "counts": (await fetch(_COUNTS))[0],
             "destinations": await fetch(_DESTINATIONS, list(self.destinations)),
