@@ -17,8 +17,7 @@ from starlette.routing import BaseRoute, Route
 from chassis.observe import listed
 from chassis.web import access
 from chassis.web.layout import Page, changes, templates
-from scheduler_sync.domain.link import WHO_ACTS_NEXT, State
-from scheduler_sync.domain.statuses import BLUME_LABEL_OF_FHIR_STATUS
+from scheduler_sync.domain.appointment import BLUME_LABEL_OF_FHIR_STATUS, State
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import Site
 from scheduler_sync.store import columns
@@ -95,7 +94,7 @@ class Pages:
             here="/links",
             title=f"Appointment {link.placer_number}",
             link=link,
-            who=WHO_ACTS_NEXT[link.state],
+            who=link.state.who_acts_next,
             label=BLUME_LABEL_OF_FHIR_STATUS[link.fhir_status],
             patient_fhir_id=None if patient is None else patient["fhir_id"],
             history=history,
