@@ -27,8 +27,7 @@ from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
-from scheduler_sync.domain.appointment import Outcome
-from scheduler_sync.domain.link import System
+from scheduler_sync.domain.appointment import Outcome, System
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, StoredWork, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.recovery import guarded

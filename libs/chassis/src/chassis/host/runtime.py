@@ -25,6 +25,7 @@ from chassis.settings import ServiceSettings
 from chassis.store import Exclusive, Housekeeping, Store, StoreClock
 from chassis.store import server as store_server
 from chassis.web.console import Console
+from chassis.web.guard import PatientSession
 from chassis.web.layout import Page
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Runtime:
         checks: Mapping[str, Check],
         routes: Sequence[BaseRoute] = (),
         pages: Sequence[Page] = (),
+        patient_session: PatientSession | None = None,
         certificates: Sequence[Certificate] = (),
         replay_hl7: Callable[[UUID, str], Awaitable[str]] | None = None,
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -152,6 +154,7 @@ class Runtime:
             routes=routes,
             console=Console(self.store, self.name, pages, destinations=list(self._workers), replay_hl7=replay_hl7),
             guard=guard,
+            patient_session=patient_session,
             closers=closing,
         )
 
