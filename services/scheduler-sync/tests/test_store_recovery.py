@@ -27,10 +27,9 @@ from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, Slot
-from scheduler_sync.domain.judging import Announced, Judgement, Remote, judge
-from scheduler_sync.domain.link import State
-from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, RemoteFacts, State, WorkflowStep
+from scheduler_sync.domain.reconciliation import Announced, Judgement, Remote, judge
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.settings import SchedulerSyncSettings

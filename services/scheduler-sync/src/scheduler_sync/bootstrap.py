@@ -16,7 +16,7 @@ import structlog
 
 from chassis.deliveries import DeliveryWorker, check_all
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
-from chassis.hl7 import Hl7Listener, inbound
+from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, CertificateWatch, Check, Service, StoreGuard
 from chassis.host.store_guard import LONGEST_LOOK_SECONDS
 from chassis.http import open_session
@@ -38,8 +38,7 @@ from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
-from scheduler_sync.domain.appointment import Outcome
-from scheduler_sync.domain.link import System
+from scheduler_sync.domain.appointment import Outcome, System
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, ReadingCounter, Settlement, StoredWork, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.ports import Counter as OutcomeCounter
@@ -272,7 +271,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             NAME,
             PAGES,
             destinations=DESTINATIONS,
-            replay_hl7=lambda journal_id, actor: inbound.replay(store, core.listener.executor, journal_id, actor=actor),
+            replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),
         ),
         guard=guard,
         closers=[powerserver.close, omegaai.session.close, topics.close, store.close],
@@ -313,7 +312,7 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
     core = await open_core(settings)
     try:
         core.directory.fill(await core.resources.all())
-        return await inbound.replay(store, core.listener.executor, journal_id, actor=actor)
+        return await replay_message(store, core.listener.executor, journal_id, actor=actor)
     finally:
         await core.store.close()
 
