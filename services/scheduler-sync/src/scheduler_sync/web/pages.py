@@ -40,6 +40,11 @@ STATE_NAMES: Final[Mapping[str, str]] = {
 }
 
 
+def state_name(state: str) -> str:
+    """What a page calls a state, also as a former version wrote it."""
+    return STATE_NAMES[State(state)]
+
+
 class Pages:
     """Renders the pages from the store."""
 
@@ -48,7 +53,7 @@ class Pages:
         self._site = site
         self._resources = resources
         self._templates = templates("scheduler-sync", PAGES, _HERE / "templates")
-        self._templates.globals.update(state_names=STATE_NAMES)
+        self._templates.globals.update(state_names=STATE_NAMES, state_name=state_name)
 
     def routes(self) -> list[BaseRoute]:
         return [
