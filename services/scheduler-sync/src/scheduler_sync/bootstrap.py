@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-import aiohttp
 import structlog
 
 from chassis.deliveries import DeliveryWorker, check_all
@@ -19,7 +18,6 @@ from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, inbound
 from chassis.host import Certificate, CertificateWatch, Check, Service, StoreGuard
 from chassis.host.store_guard import LONGEST_LOOK_SECONDS
-from chassis.http import open_session
 from chassis.loops import Loop
 from chassis.messaging import Relay, TopicsWatch, produced_by, published
 from chassis.messaging.outbox import LOCK as RELAY_LOCK
@@ -29,13 +27,10 @@ from chassis.store import Exclusive, Housekeeping, Store, StoreClock, Transactio
 from chassis.store import server as store_server
 from chassis.store.store import ERRORS
 from chassis.web.console import Console
-from hl7v2.mllp import Client
+from omegaai.connection import connect
 from scheduler_sync import replay
-from scheduler_sync.adapters.omegaai.client import FhirClient
-from scheduler_sync.adapters.omegaai.feed import ChangeFeed
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
@@ -116,38 +111,6 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
     return Core(store, clock, site, directory, resources, metrics, handlers, open_work, listener)
 
 
-@dataclass
-class OmegaAI:
-    """The connection to OmegaAI."""
-
-    session: aiohttp.ClientSession
-    tokens: TokenSource
-    client: FhirClient
-
-
-def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
-    """A session of its own; nothing is asked yet."""
-    omegaai = settings.omegaai
-    session = open_session(connections=4 * omegaai.concurrency)
-    tokens = TokenSource(
-        session,
-        f"{omegaai.base_url.rstrip('/')}/auth/oauth2/v2.0/token",
-        client_id=omegaai.client_id,
-        client_secret=omegaai.client_secret.get_secret_value(),
-        scope=omegaai.scope,
-        timeout_seconds=omegaai.timeout_seconds,
-    )
-    client = FhirClient(
-        session,
-        omegaai.base_url,
-        tokens,
-        allowed_hosts=omegaai.hosts,
-        timeout_seconds=omegaai.timeout_seconds,
-        largest_answer_bytes=omegaai.largest_answer_bytes,
-    )
-    return OmegaAI(session, tokens, client)
-
-
 def store_guard(
     settings: SchedulerSyncSettings, store: Store, site: Site | None = None, metrics: Metrics | None = None
 ) -> StoreGuard:
@@ -173,7 +136,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     core = await open_core(settings)
     await store_server.accept(core.store, settings.environment)
     guard = store_guard(settings, core.store, core.site, core.metrics)
-    omegaai = connect_omegaai(settings)
+    omegaai = connect(settings.omegaai)
     store, metrics = core.store, core.metrics
     queue = TaskQueue(
         omegaai.client,
@@ -186,18 +149,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         metrics=metrics,
     )
     powerserver_tls = settings.powerserver.ssl_context()
-    powerserver = PowerServerSender(
-        [
-            Client(
-                settings.powerserver.host,
-                settings.powerserver.port,
-                ssl=powerserver_tls,
-                ack_timeout_seconds=settings.powerserver.ack_timeout_seconds,
-            )
-            for _ in range(settings.powerserver.connections)
-        ],
-        StoredSteps(store.pool),
-    )
+    powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
     topics = TopicsWatch(settings.kafka, produced_by(NAME))
     settlement = Settlement(core.open_work, core.handlers, core.clock.now)
     to_omegaai = DeliveryWorker(
@@ -226,16 +178,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     # In the order in which they stop: what brings work in, then what takes it out.
     loops: dict[str, Loop] = {
         "hl7-listener": core.listener,
-        "omegaai-feed": ChangeFeed(
-            omegaai.session,
-            settings.omegaai.base_url,
-            omegaai.tokens,
-            hub=settings.omegaai.hub,
-            user=settings.omegaai.client_id,
-            wake=queue.wake,
-            allowed_hosts=settings.omegaai.hosts,
-            timeout_seconds=settings.omegaai.timeout_seconds,
-        ),
+        "omegaai-feed": omegaai.feed(queue.wake),
         "omegaai-tasks": queue,
         "resource-import": ResourceImport(
             omegaai.client,
@@ -275,7 +218,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             replay_hl7=lambda journal_id, actor: inbound.replay(store, core.listener.executor, journal_id, actor=actor),
         ),
         guard=guard,
-        closers=[powerserver.close, omegaai.session.close, topics.close, store.close],
+        closers=[powerserver.close, omegaai.close, topics.close, store.close],
     )
 
 
@@ -321,7 +264,7 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
 async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, str]:
     """Read the Appointments of parked Tasks again; what came of each, by Task id."""
     core = await open_core(settings)
-    omegaai = connect_omegaai(settings)
+    omegaai = connect(settings.omegaai)
     try:
         core.directory.fill(await core.resources.all())
         feed = TaskFeed(core.store, core.open_work, core.handlers)
@@ -329,7 +272,7 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
             core.store, TaskQueue(omegaai.client, feed.apply, now=core.clock.now), feed, task_ids, actor=actor
         )
     finally:
-        await omegaai.session.close()
+        await omegaai.close()
         await core.store.close()
 
 
@@ -339,7 +282,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
     RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
     """
     core = await open_core(settings)
-    omegaai = connect_omegaai(settings)
+    omegaai = connect(settings.omegaai)
     guard = store_guard(settings, core.store, core.site, core.metrics)
     try:
         async with Exclusive.held(core.store, lock=RELAY_LOCK, name=RELAY) as connection:
@@ -383,7 +326,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
                         await transaction.flush()
             return report
     finally:
-        await omegaai.session.close()
+        await omegaai.close()
         await core.store.close()
 
 

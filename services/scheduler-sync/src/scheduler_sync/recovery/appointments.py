@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from scheduler_sync.adapters.omegaai import elements, reader
-from scheduler_sync.adapters.omegaai.client import Found
+from omegaai import elements
+from omegaai.client import Found
+from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.domain.appointment import AppointmentLink, Resource
 from scheduler_sync.domain.facts import Slot
 from scheduler_sync.domain.judging import STATE_OF_UNANNOUNCED, Remote
