@@ -26,8 +26,8 @@ class SiteFile(SharedSite):
     """What scheduler-sync reads of the site file."""
 
     statuses: Annotated[dict[int, WorkflowStep], Field(min_length=1)]
-    status_names: Mapping[str, int] = {}
-    resource_aliases: Mapping[str, Mapping[str, str]] = {}
+    status_names: dict[str, int] = Field(default_factory=dict)
+    resource_aliases: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Per facility: PowerServer's resource name → HealthcareService name, where the two cannot be made the same."""
     hl7: SyncHl7 = SyncHl7()
 
