@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 import site_file
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.appointment import WorkflowStep
 from site_file import SharedSite, SiteFacility, SiteFileError, SiteHl7
 
 __all__ = ["Site", "SiteFacility", "SiteFile", "SiteFileError", "SyncHl7", "load"]

@@ -1,7 +1,12 @@
-"""HL7 v2 over MLLP: the listener commits before it acknowledges; the sender maps acknowledgements to our errors."""
+"""HL7 v2 over MLLP: the listener commits before it acknowledges; the sender maps acknowledgements to our errors.
 
-from chassis.hl7.inbound import Hl7Listener, InboundHl7, MllpLimits, refusal
+Beside them the listener's journal, and the operator's part of it.
+"""
+
+from chassis.hl7.inbound import Hl7Listener, MllpLimits, refusal
+from chassis.hl7.journal import InboundHl7
 from chassis.hl7.outbound import Hl7Sender, MllpClient, OutboundSettings, control_id
+from chassis.hl7.replay import list_journal, replay_message
 
 __all__ = [
     "Hl7Listener",
@@ -11,5 +16,7 @@ __all__ = [
     "MllpLimits",
     "OutboundSettings",
     "control_id",
+    "list_journal",
     "refusal",
+    "replay_message",
 ]

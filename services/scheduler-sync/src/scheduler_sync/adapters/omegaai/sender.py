@@ -16,7 +16,7 @@ from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import writer
-from scheduler_sync.domain.statuses import FhirStatus, status_to_write
+from scheduler_sync.domain.appointment import FhirStatus, status_to_write
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 
 PATIENT_UPSERT: Final = "patient.upsert"

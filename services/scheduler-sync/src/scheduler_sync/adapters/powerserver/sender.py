@@ -11,7 +11,7 @@ from uuid import UUID
 
 from chassis.deliveries import Delivery, Receipt
 from chassis.hl7 import Hl7Sender, MllpClient
-from scheduler_sync.domain.statuses import WorkflowStep, sets_powerserver_back
+from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
 
 NOT_SENT: Final = "not sent"
 """In place of an acknowledgement's code."""

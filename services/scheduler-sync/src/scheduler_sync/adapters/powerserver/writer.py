@@ -14,10 +14,8 @@ from zoneinfo import ZoneInfo
 from chassis.hl7 import control_id
 from hl7v2 import Message, format_timestamp
 from scheduler_sync.adapters.powerserver.values import OWN_CODES
-from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.appointment import AppointmentLink, Study, WorkflowStep
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.statuses import WorkflowStep
-from scheduler_sync.domain.studies import Study
 from scheduler_sync.site import SiteFile
 
 _SIU_EVENT: Final = {WorkflowStep.CANCELLED: "S15", WorkflowStep.NO_SHOW: "S26"}
