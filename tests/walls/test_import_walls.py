@@ -70,7 +70,10 @@ ACCEPTED = {
     "libraries in the chassis": ("chassis/store/extra", "import contracts, hl7v2, sqlalchemy"),
     "libraries in a service": ("scheduler_sync/extra", "import chassis, contracts, hl7v2, aiohttp"),
     "the codec in a simulator": ("powerserver_sim/extra", "import hl7v2, starlette"),
-    "the chassis in a handler": ("notifier/handlers", "from chassis.messaging import extra\nfrom notifier import ports"),
+    "the chassis in a handler": (
+        "notifier/handlers",
+        "import chassis.messaging\nfrom notifier import ports",
+    ),
 }
 
 

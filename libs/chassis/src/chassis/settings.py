@@ -96,11 +96,13 @@ class HttpSettings(BaseModel):
     """Where probes, metrics and the service's pages are served; in production only with a console password.
 
     ``allowed_hosts``: names of a proxy or an ingress that the pages answer to beside their own, separated by commas.
+    ``consoles``: the addresses of the suite's other consoles, by service, for the navigation.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8100
     allowed_hosts: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_ \[\]-]*$")] = ""
+    consoles: dict[str, Annotated[str, Field(pattern=r"^https?://[^\s\"'<>]+$")]] = {}
     console_user: str = "operator"
     console_password: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = None
 

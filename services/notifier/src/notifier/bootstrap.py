@@ -96,8 +96,8 @@ async def build(settings: NotifierSettings) -> Service:
             "consumer": consumer.check,
             "deliveries": to_smtp.check,
         },
-        routes=MessagesPage(History(store.pool)).routes(),
-        console=Console(store, NAME, PAGES, destinations=DESTINATIONS),
+        routes=MessagesPage(History(store.pool), settings.http.consoles).routes(),
+        console=Console(store, NAME, PAGES, destinations=DESTINATIONS, consoles=settings.http.consoles),
         guard=store_guard(settings, store, metrics),
         closers=[gateway.close, topics.close, store.close],
     )
