@@ -36,11 +36,12 @@
     if (button) {
       try {
         await navigator.clipboard.writeText(button.dataset.copy);
-        button.textContent = "✓";
+        button.dataset.state = "done";
       } catch {
-        button.textContent = "✗";
+        button.dataset.state = "failed";
       }
-      window.setTimeout(() => { button.textContent = "⧉"; }, 1500);
+      button.title = button.dataset.state === "done" ? "Copied" : "The browser does not allow it";
+      window.setTimeout(() => { delete button.dataset.state; button.title = ""; }, 1500);
     }
     document.querySelectorAll("details.confirm[open]").forEach((one) => { if (!one.contains(event.target)) one.open = false; });
   });
