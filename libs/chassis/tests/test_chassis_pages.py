@@ -83,7 +83,9 @@ async def test_without_a_viewer_nobody_looks_and_the_next_viewer_is_told_again()
     async with viewer(changes):
         await eventually(lambda: asyncio.sleep(0, shown.asked >= 2), what="some looks")
     await eventually(lambda: asyncio.sleep(0, changes._looking is not None and changes._looking.done()), what="the end")
+    asked = shown.asked
     async with viewer(changes) as told:
+        await eventually(lambda: asyncio.sleep(0, shown.asked > asked), what="a look for the next viewer")
         shown.value = 7
         await eventually(lambda: asyncio.sleep(0, number_of_changes(told) == 1), what="a change")
 
