@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chassis.hl7 import inbound
+from chassis.hl7 import InboundHl7, inbound, journal
 from chassis.messaging import Duplicate, Held, consumer, outbox
 
 WINDOW_SECONDS: Final = 0.5
@@ -32,7 +32,7 @@ def inbox_off() -> None:
 
         intake.claim = claims
 
-    deaf(inbound.JournalIntake)
+    deaf(journal.JournalIntake)
     deaf(consumer.InboxIntake)
 
 
@@ -53,7 +53,7 @@ def ack_before_commit() -> None:
     on_batch = consumer.Consumer._on_batch
 
     async def accepts(self: Any, raw: bytes, _peer: Any = None) -> bytes:
-        item = inbound.InboundHl7.of(raw, datetime.now(UTC))
+        item = InboundHl7.of(raw, datetime.now(UTC))
         waiting = inbound._Waiting(item, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()

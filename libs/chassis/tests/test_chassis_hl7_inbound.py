@@ -12,7 +12,9 @@ import structlog
 from chassis_bench_domain import SPACE, Desk, applied, siu
 
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
-from chassis.hl7 import Hl7Listener, inbound
+from chassis.hl7 import Hl7Listener, InboundHl7, list_journal, replay_message
+from chassis.hl7 import inbound as hl7_inbound
+from chassis.hl7.journal import LARGE_BYTES
 from chassis.observe import Metrics
 from chassis.testing import eventually
 from hl7v2 import Ack, parse_ack
@@ -105,15 +107,15 @@ async def test_needs_setup_gets_ae_is_kept_and_goes_through_after_the_fix(bench)
     assert "facilities.FAC09" in (ack.text or "")
     assert await bench.journal() == [("needs_setup", "facility FAC09 is not mapped", "facilities.FAC09")]
     assert await bench.effects() == {}
-    (waiting,) = await inbound.list_journal(bench.store, states=["needs_setup"], limit=10)
-    again = await inbound.replay(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+    (waiting,) = await list_journal(bench.store, states=["needs_setup"], limit=10)
+    again = await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
     assert again.startswith("failed")
     bench.desk.raises.clear()
-    words = await inbound.replay(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+    words = await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
     assert words == "processed"
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
     with pytest.raises(KeyError):
-        await inbound.replay(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+        await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
     assert (await bench.send(siu("C1", "P1"), "C1")).code == "AA", "the sender's own repeat comes too late"
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
 
@@ -185,7 +187,7 @@ def large_siu(control_id: str, placer: str, size: int) -> bytes:
     return siu(control_id, placer) + b"ZDS|1|" + b"\xc3\xa9\\X0D\\AB" * (size // 9) + b"\r"
 
 
-@pytest.mark.parametrize("size", [inbound.LARGE_BYTES - 5000, inbound.LARGE_BYTES + 1, 7_000_001])
+@pytest.mark.parametrize("size", [LARGE_BYTES - 5000, LARGE_BYTES + 1, 7_000_001])
 async def test_a_large_message_is_kept_to_the_byte_and_a_repeat_has_no_second_effect(bench, size: int) -> None:
     raw = large_siu("C1", "P1", size)
     for _ in range(2):
@@ -215,7 +217,7 @@ async def test_a_large_message_that_waits_for_a_setting_goes_through_after_the_f
     assert (await bench.send(raw, "C1")).code == "AE"
     bench.desk.raises.clear()
     journal_id = await bench.store.pool.fetchval("SELECT id FROM hl7_journal")
-    assert await inbound.replay(bench.store, bench.listener.executor, journal_id, actor="tester") == "processed"
+    assert await replay_message(bench.store, bench.listener.executor, journal_id, actor="tester") == "processed"
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
     assert bytes(await bench.store.pool.fetchval("SELECT raw FROM hl7_journal")) == raw
 
@@ -230,7 +232,7 @@ async def test_a_group_is_bounded_by_its_bytes(bench, monkeypatch) -> None:
         return await run(items)
 
     monkeypatch.setattr(bench.listener.executor, "run", measured)
-    monkeypatch.setattr(inbound, "LARGEST_BATCH_BYTES", 300_000)
+    monkeypatch.setattr(hl7_inbound, "LARGEST_BATCH_BYTES", 300_000)
     raws = [large_siu(f"C{number}", f"P{number}", 100_000) for number in range(20)]
     acks = await asyncio.gather(*(bench.send(raw, f"C{number}") for number, raw in enumerate(raws)))
     assert {ack.code for ack in acks} == {"AA"}
@@ -240,7 +242,7 @@ async def test_a_group_is_bounded_by_its_bytes(bench, monkeypatch) -> None:
 async def test_a_committed_message_is_let_go_at_once(bench) -> None:
     assert (await bench.send(siu("LET-GO", "P1"), "LET-GO")).code == "AA"
     gc.collect()
-    held = [one for one in gc.get_objects() if isinstance(one, inbound.InboundHl7) and one.control_id == "LET-GO"]
+    held = [one for one in gc.get_objects() if isinstance(one, InboundHl7) and one.control_id == "LET-GO"]
     assert held == []
 
 

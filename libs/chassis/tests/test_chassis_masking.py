@@ -2,7 +2,7 @@
 
 import pytest
 
-from chassis.hl7.inbound import list_journal
+from chassis.hl7 import list_journal
 from chassis.observe import masking, shown, words_of
 from chassis.observe.masking import LONGEST, MASKED, message_id, place
 

@@ -43,7 +43,7 @@ async def viewer(changes: Changes) -> AsyncIterator[list[str]]:
 
     async def read() -> None:
         async for part in answer.body_iterator:
-            told.append(str(part))
+            told.append(str(part))  # noqa: PERF401 (each as it comes)
 
     reading = asyncio.create_task(read())
     try:

@@ -10,9 +10,9 @@ from field_cases_line import differences, line
 from sync_harness import Harness
 from sync_samples import PID, siu
 
-from chassis.hl7.inbound import replay
+from chassis.hl7 import replay_message
 from hl7v2 import Message
-from scheduler_sync.domain.studies import Study
+from scheduler_sync.domain.appointment import Study
 from scheduler_sync.store import columns
 
 pytestmark = pytest.mark.stack
@@ -119,7 +119,7 @@ async def test_a_word_that_waits_for_set_up_is_heard_when_it_is_set(migrated_url
         names = {**site.file.status_names, "CONFIRMED FIRMLY": 50}
         site.file = site.file.model_validate(site.file.model_dump() | {"status_names": names})
         assert (
-            await replay(powerserver.core.store, powerserver.core.listener.executor, row["id"], actor="me")
+            await replay_message(powerserver.core.store, powerserver.core.listener.executor, row["id"], actor="me")
             == "processed"
         )
         await powerserver.deliver()

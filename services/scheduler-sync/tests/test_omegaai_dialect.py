@@ -12,7 +12,7 @@ from fhir.resources.R4B.task import Task
 from chassis.errors import Malformed
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.client import Found
-from scheduler_sync.domain.statuses import FhirStatus
+from scheduler_sync.domain.appointment import FhirStatus
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 
 LINK = UUID("0193608f-5f6c-7b3a-8f00-000000000001")

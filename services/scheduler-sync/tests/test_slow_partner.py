@@ -24,7 +24,7 @@ from scheduler_sync.adapters.omegaai.feed import ChangeFeed
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
 from scheduler_sync.adapters.omegaai.token import TokenSource
-from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.resource import Resource
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 
 STALLED_SECONDS = 1.0

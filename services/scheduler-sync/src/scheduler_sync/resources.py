@@ -18,7 +18,7 @@ from chassis.observe import Metrics, shown, words_of
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
-from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.resource import Resource
 from scheduler_sync.site import Site, SiteFile
 
 _log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ import structlog
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.appointment import WorkflowStep
 
 _log = structlog.get_logger(__name__)
 

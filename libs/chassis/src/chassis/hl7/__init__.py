@@ -1,10 +1,14 @@
-"""HL7 v2 over MLLP: the listener that commits before it acknowledges."""
+"""HL7 v2 over MLLP: the listener that commits before it acknowledges, its journal, and the operator's part of it."""
 
-from chassis.hl7.inbound import Hl7Listener, InboundHl7, MllpLimits, refusal
+from chassis.hl7.inbound import Hl7Listener, MllpLimits, refusal
+from chassis.hl7.journal import InboundHl7
+from chassis.hl7.replay import list_journal, replay_message
 
 __all__ = [
     "Hl7Listener",
     "InboundHl7",
     "MllpLimits",
+    "list_journal",
     "refusal",
+    "replay_message",
 ]

@@ -12,32 +12,27 @@ replayable), a bug (kept), or not now, such as a store that is down (nothing is 
 """
 
 import asyncio
-import hashlib
 import os
 import ssl as tls
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
-from uuid import UUID
+from typing import Generic, TypeVar
 
-import asyncpg
 import structlog
-from opentelemetry.trace import Span
 
-import contracts
 from chassis import failpoints
 from chassis.clock import Clock, utc_now
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.hl7 import answers as hl7_answers
+from chassis.hl7.journal import LARGE_BYTES, InboundHl7, JournalIntake, keep_rejected
 from chassis.loops import LoopBase
-from chassis.messaging import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
-from chassis.observe import Metrics, masking, tracing
-from chassis.store import Store, Transaction, asking
-from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack, readable_part, unwrapped
+from chassis.messaging import BatchExecutor, Failed, Held, Outcome
+from chassis.observe import Metrics, tracing
+from chassis.store import Store, Transaction
+from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack, readable_part
 from hl7v2.mllp import (
     DEFAULT_MAX_BYTES_IN_FLIGHT,
     DEFAULT_MAX_FRAME_BYTES,
@@ -50,16 +45,10 @@ from hl7v2.mllp import (
 
 LARGEST_BATCH = 100
 LARGEST_BATCH_BYTES = 4 * 2**20
-LARGE_BYTES = 2**20
-"""From here on a message is read in a thread, because it would hold up all others, and written in pieces."""
 _LINE_BYTES = 64
 """What a segment costs in memory beside its own bytes."""
-LONGEST_CONTROL_ID = 199  # MSH-10 from version 2.7 on; 20 before
-LONGEST_TYPE = 40  # as the journal shows MSH-9; HL7's own are of three characters each
-LONGEST_SENDER = 2 * 227 + 1  # MSH-3 and MSH-4
 IDLE_TIMEOUT_SECONDS = 3600.0
 BEAT_SECONDS = 1.0
-STATES = ("accepted", "needs_setup", "failed", "rejected", "replayed", "dropped")
 DRAIN_SECONDS = 10
 REFUSED_SECONDS = 15.0
 """How long a refusal counts when no message has come since: senders that were refused come again within it."""
@@ -71,161 +60,9 @@ _REFUSALS: dict[EventName, str] = {
     "frame-too-slow": "too-slow",
 }
 _REFUSAL_CODES: dict[EventName, AckCode] = {"busy": "AE", "frame-too-large": "AR"}
-_OPEN_STATES = frozenset({"needs_setup", "failed", "rejected"})
-"""A message in one of these is processed again when its sender repeats it, or an operator replays it."""
-
 W = TypeVar("W")
 R = TypeVar("R")
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class InboundHl7:
-    """One message on its way in. ``sender`` is ``MSH-3|MSH-4``; ``journal_id`` stays the same when it is repeated."""
-
-    message: Message
-    raw: bytes
-    sender: str
-    control_id: str
-    digest: bytes
-    received_at: datetime
-    journal_id: UUID = field(default_factory=contracts.uuid7)
-    was_known: bool = False
-    span: Span | None = None
-    connection: int | None = None
-    """The connection of this process that it came over; None for one that was kept and is processed again."""
-
-    @classmethod
-    def of(cls, raw: bytes, received_at: datetime) -> "InboundHl7":
-        """Raises ``Hl7Error`` when it is not HL7 or cannot be told from others (MSH-3, MSH-10)."""
-        raw = unwrapped(raw)
-        message = Message.parse(raw)
-        sender = _sender_of(message)
-        control_id = message.control_id
-        if not control_id:
-            raise Hl7Error("101", "MSH-10", "the message control id is missing", part=message)
-        if len(control_id) > LONGEST_CONTROL_ID or len(sender) > LONGEST_SENDER:
-            where = "MSH-10" if len(control_id) > LONGEST_CONTROL_ID else "MSH-3"
-            raise Hl7Error("104", where, "the value is longer than HL7 allows", part=message)
-        if message.holds_escaped_nul:
-            # Postgres takes no such value: the claims of a whole batch would fail on one message.
-            raise Hl7Error("102", "", "the message holds an escaped NUL character", part=message)
-        return cls(message, raw, sender, control_id, hashlib.sha256(raw).digest(), received_at)
-
-    @property
-    def identity(self) -> tuple[str, str, bytes]:
-        return (self.sender, self.control_id, self.digest)
-
-
-_CLAIM = """
-INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state, received_at, processed_at)
-SELECT id, sender, control_id, digest, type, raw, 'accepted', received_at, clock_timestamp()
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::timestamptz[])
-    AS asked (id, sender, control_id, digest, type, raw, received_at)
-ORDER BY sender, control_id, digest
-ON CONFLICT (sender, control_id, digest) DO UPDATE SET repeats = hl7_journal.repeats + 1
-RETURNING id, sender, control_id, digest, state, repeats > 0 AS known, EXISTS (
-    SELECT 1 FROM hl7_journal other
-    WHERE other.sender = hl7_journal.sender AND other.control_id = hl7_journal.control_id
-      AND other.digest <> hl7_journal.digest
-) AS other_content
-"""
-_FORGET = "DELETE FROM hl7_journal WHERE id = ANY($1::uuid[]) AND repeats = 0"
-_KEEP = """
-UPDATE hl7_journal j SET state = k.state, reason = k.reason, setting = k.setting, processed_at = clock_timestamp()
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS k (id, state, reason, setting) WHERE j.id = k.id
-"""
-_REJECT = """
-INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state, reason, received_at, processed_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'rejected', $7, $8, clock_timestamp())
-ON CONFLICT (sender, control_id, digest) DO UPDATE SET repeats = hl7_journal.repeats + 1
-RETURNING id, repeats > 0 AS known
-"""
-_PIECE_BYTES = 2**20
-_PUT_PIECE = "SELECT lo_put($1, $2, $3)"
-_KEEP_LARGE = "UPDATE hl7_journal SET raw = lo_get($2) WHERE id = $1"
-
-
-async def _write_large(connection: "asyncpg.Connection", journal_id: UUID, raw: bytes) -> None:
-    """Writes ``raw`` in the caller's transaction. As one parameter it would be copied three times on its way."""
-    large_object = await connection.fetchval("SELECT lo_create(0)")
-    view = memoryview(raw)
-    for start in range(0, len(raw), _PIECE_BYTES):
-        await connection.execute(_PUT_PIECE, large_object, start, view[start : start + _PIECE_BYTES])
-    await connection.execute(_KEEP_LARGE, journal_id, large_object)
-    await connection.execute("SELECT lo_unlink($1)", large_object)
-
-
-class JournalIntake:
-    """Claims messages in ``hl7_journal`` and keeps there what became of them."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    async def claim(
-        self, connection: "asyncpg.Connection", items: Sequence[InboundHl7]
-    ) -> Sequence[Duplicate | Held | None]:
-        """The items of one call differ in identity."""
-        rows = await connection.fetch(
-            _CLAIM,
-            [item.journal_id for item in items],
-            [item.sender for item in items],
-            [item.control_id for item in items],
-            [item.digest for item in items],
-            [_type_of(item.message) for item in items],
-            [item.raw if len(item.raw) <= LARGE_BYTES else b"" for item in items],
-            [item.received_at for item in items],
-        )
-        found = {(row["sender"], row["control_id"], row["digest"]): row for row in rows}
-        claims: list[Duplicate | Held | None] = []
-        for item in items:
-            row = found[item.identity]
-            item.journal_id, item.was_known = row["id"], row["known"]
-            if len(item.raw) > LARGE_BYTES and not item.was_known:
-                await _write_large(connection, item.journal_id, item.raw)
-            if row["other_content"] and not row["known"]:
-                self._metrics.count("hl7_repeats_total", kind="other-content")
-                log.warning("hl7.control-id-used-again", journal_id=str(row["id"]))
-            is_repeat = row["known"] and row["state"] not in _OPEN_STATES
-            if is_repeat:
-                self._metrics.count("hl7_repeats_total", kind="same-content")
-            claims.append(Duplicate() if is_repeat else None)
-        return claims
-
-    async def settle(
-        self, transaction: Transaction, items: Sequence[InboundHl7], outcomes: Sequence[Outcome[object]]
-    ) -> None:
-        forgotten: list[UUID] = []
-        kept: list[tuple[UUID, str, str | None, str | None]] = []
-        for item, outcome in zip(items, outcomes, strict=True):
-            if isinstance(outcome, Failed):
-                if isinstance(outcome.error, Transient):
-                    forgotten.append(item.journal_id)
-                else:
-                    kept.append((item.journal_id, *_state_of(outcome.error)))
-            elif isinstance(outcome, Done) and isinstance(outcome.result, NeedsSetup):
-                kept.append((item.journal_id, *_state_of(outcome.result)))
-            elif isinstance(outcome, Done) and item.was_known:
-                kept.append((item.journal_id, "replayed", None, None))
-        if forgotten:
-            transaction.write(_FORGET, forgotten)
-        if kept:
-            transaction.write(_KEEP, *zip(*kept, strict=True))
-
-    def key(self, item: InboundHl7) -> None:
-        """Nothing is held back here: a connection's next message is read only after the former's ACK."""
-        del item
-
-    def traced(self, item: InboundHl7) -> AbstractContextManager[None]:
-        """The span that began when the message arrived and ends with its acknowledgement."""
-        return tracing.inside(item.span)
-
-
-def _state_of(error: BaseException) -> tuple[str, str, str | None]:
-    reason = reason_of(error)
-    if isinstance(error, NeedsSetup):
-        return "needs_setup", reason, error.setting
-    return ("rejected" if isinstance(error, Malformed) else "failed"), reason, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,48 +287,20 @@ class Hl7Listener(LoopBase, Generic[W, R]):
 
     async def _reject(self, raw: bytes, error: Hl7Error, received_at: datetime) -> bytes:
         """A line in the journal and AR; AE where the line cannot be written."""
-        message = readable_part(error)
         code: AckCode = "AR"
-        digest = hashlib.sha256(raw).digest()
-        sender = _sender_of(message) if message else "|"
-        control_id = (message.control_id if message else "") or digest.hex()[:20]
-        kind = _type_of(message) if message else "?"
-        identity = (contracts.uuid7(), *map(_storable, (sender, control_id)), digest, _storable(kind))
         try:
-            with asking():
-                await self._keep_rejected(identity, raw, str(error), received_at)
+            await keep_rejected(self._store, raw, error, received_at)
         except StoreUnavailable:
             code = "AE"
         self._metrics.count("hl7_received_total", code=code)
-        answer = build_ack(message, code, control_id=_control_id(), text=str(error), errors=[error.as_ack_error()])
+        errors = [error.as_ack_error()]
+        answer = build_ack(readable_part(error), code, control_id=_control_id(), text=str(error), errors=errors)
         return answer.to_bytes()
-
-    async def _keep_rejected(self, identity: tuple[Any, ...], raw: bytes, reason: str, received_at: datetime) -> None:
-        if len(raw) <= LARGE_BYTES:
-            await self._store.pool.execute(_REJECT, *identity, raw, reason, received_at)
-            return
-        async with self._store.pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(_REJECT, *identity, b"", reason, received_at)
-            if not row["known"]:
-                await _write_large(connection, row["id"], raw)
 
 
 def cost_bytes(raw: bytes) -> int:
     """What a message takes of the budget: its bytes, and more where it is made of many short lines."""
     return len(raw) + _LINE_BYTES * (raw.count(b"\r") + raw.count(b"\n"))
-
-
-def _type_of(message: Message) -> str:
-    return f"{message.type}^{message.trigger}"[:LONGEST_TYPE]
-
-
-def _sender_of(message: Message) -> str:
-    return f"{message.get('MSH-3.1') or ''}|{message.get('MSH-4.1') or ''}"
-
-
-def _storable(text: str) -> str:
-    """What the journal shows of a header that cannot be taken: Postgres takes no NUL, its indexes no long values."""
-    return text.replace("\x00", "\ufffd")[:LONGEST_SENDER]
 
 
 def refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
@@ -512,37 +321,3 @@ def refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
 def _control_id() -> str:
     """An MSH-10 of ours: 20 characters, which is what version 2.3.1 allows."""
     return os.urandom(10).hex().upper()
-
-
-# ---- the operator's hand ------------------------------------------------------------------------------------------
-
-_LIST = """
-SELECT id, sender, control_id, type, state, reason, setting, repeats, received_at, processed_at, length(raw) AS bytes
-FROM hl7_journal WHERE ($1::text[] IS NULL OR state = ANY($1)) ORDER BY received_at DESC LIMIT $2
-"""
-
-
-async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[Any]:
-    """The newest messages with what became of them; no content, and of their headers only what is a code."""
-    return [masking.listed(row) for row in await store.pool.fetch(_LIST, list(states) if states else None, limit)]
-
-
-async def replay(store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str) -> str:
-    """Processes a kept message again. Returns what came of it in words. Audited.
-
-    Raises ``KeyError`` when there is no such message, or none that waits.
-    """
-    row = await store.pool.fetchrow("SELECT raw, received_at, state FROM hl7_journal WHERE id = $1", journal_id)
-    if row is None or row["state"] not in _OPEN_STATES:
-        raise KeyError(str(journal_id))
-    item = InboundHl7.of(bytes(row["raw"]), row["received_at"])
-    try:
-        (outcome,) = await executor.run([item])
-    except StoreUnavailable as error:
-        outcome = Failed(error)
-    words = f"failed: {reason_of(outcome.error)}" if isinstance(outcome, Failed) else "processed"
-    async with store.pool.acquire() as connection, connection.transaction():
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action="hl7.replay", subject=str(journal_id), detail={"outcome": words})
-        await transaction.flush()
-    return words

@@ -21,7 +21,8 @@ from aiokafka.errors import KafkaError
 from chassis import deliveries
 from chassis.clock import moment
 from chassis.errors import StoreUnavailable
-from chassis.hl7 import inbound
+from chassis.hl7 import list_journal
+from chassis.hl7.journal import STATES
 from chassis.messaging import dead_letters, missed, parking, topics
 from chassis.observe import telemetry
 from chassis.operate import listing
@@ -188,7 +189,7 @@ def _hl7_commands(commands: Any, add: Callable[..., argparse.ArgumentParser]) ->
     replay.add_argument("--all", action="store_true", help="all that wait, oldest first")
     journal = _group(commands, "journal", "every HL7 message that came in, with what became of it")
     listed = _listing(add("list", "the newest, without content", _journal_list, journal))
-    listed.add_argument("--state", choices=inbound.STATES, help="only these")
+    listed.add_argument("--state", choices=STATES, help="only these")
 
 
 def _group(commands: Any, name: str, words: str) -> Any:
@@ -359,14 +360,14 @@ async def _deliveries_drop(_d: ServiceDefinition[Any], settings: ServiceSettings
 
 async def _setup_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
-        rows = await inbound.list_journal(store, states=("needs_setup", "failed"), limit=options.limit)
+        rows = await list_journal(store, states=("needs_setup", "failed"), limit=options.limit)
     return _list(rows, _journal_line, options, one="message waits", many="messages wait")
 
 
 async def _journal_list(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
         states = [options.state] if options.state else None
-        rows = await inbound.list_journal(store, states=states, limit=options.limit)
+        rows = await list_journal(store, states=states, limit=options.limit)
     return _list(rows, _journal_line, options, one="message", many="messages")
 
 
@@ -392,7 +393,7 @@ async def _setup_replay(
     async with _store(settings) as store:
         wanted = [options.id]
         if options.all:
-            rows = await inbound.list_journal(store, states=("needs_setup", "failed"), limit=1_000_000)
+            rows = await list_journal(store, states=("needs_setup", "failed"), limit=1_000_000)
             wanted = [row["id"] for row in reversed(rows)]
         for identifier in wanted:
             try:

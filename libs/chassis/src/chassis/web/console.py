@@ -17,9 +17,11 @@ from starlette.staticfiles import StaticFiles
 from chassis import deliveries
 from chassis.clock import utc_now
 from chassis.errors import StoreUnavailable
-from chassis.hl7 import inbound
+from chassis.hl7 import list_journal
+from chassis.hl7.journal import STATES
 from chassis.messaging import dead_letters, missed, parking
 from chassis.store import Store, asking
+from chassis.web import access
 from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Changes, Page, templates
@@ -95,27 +97,28 @@ class Console:
             return tuple(await self.store.pool.fetchrow(_NEWEST_HL7))
 
         events = Changes(look).stream
-        journal = [
-            Route("/console/hl7", self._journal),
-            Route("/console/hl7/events", Changes(newest_hl7).stream),
-        ]
-        acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
-        static = Mount("/console/static", StaticFiles(directory=STATIC))
-        dead = DeliveriesPage(self.store, self._templates, self.destinations).routes()
         own = [Route("/console", show), Route("/console/events", events)]
-        return [*own, *dead, *(journal if self.replay_hl7 is not None else ()), *acts, static]
+        if self.replay_hl7 is not None:
+            own += [Route("/console/hl7", self._journal), Route("/console/hl7/events", Changes(newest_hl7).stream)]
+        acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
+        return [
+            *access.viewer(*own),
+            *access.operator(*acts),
+            *DeliveriesPage(self.store, self._templates, self.destinations).routes(),
+            *access.login(Mount("/console/static", StaticFiles(directory=STATIC))),  # the log-in page needs it
+        ]
 
     async def _journal(self, request: Request) -> Response:
         """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
         state = request.query_params.get("state", "")
-        rows = await inbound.list_journal(self.store, states=[state] if state else None, limit=JOURNAL_ROWS)
+        rows = await list_journal(self.store, states=[state] if state else None, limit=JOURNAL_ROWS)
         page = self._templates.get_template("journal.html").render(
             title="HL7 messages",
             here="/console/hl7",
             events="/console/hl7/events",
             rows=rows,
             state=state,
-            pairs=[(one, one.replace("_", " ")) for one in inbound.STATES],
+            pairs=[(one, one.replace("_", " ")) for one in STATES],
         )
         return HTMLResponse(page)
 
@@ -160,7 +163,7 @@ class Console:
         fetch = self.store.pool.fetch
         waiting: Sequence[Any] = ()
         if self.replay_hl7 is not None:
-            waiting = await inbound.list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
+            waiting = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
         counts = (await fetch(_COUNTS))[0]
         now = utc_now()
         return {

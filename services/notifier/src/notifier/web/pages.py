@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from chassis.web import access
 from chassis.web.layout import Changes, Page, templates
 from notifier.domain.notification import STATES, TEMPLATES
 from notifier.web.history import Filter, History, read_filter
@@ -37,11 +38,11 @@ class MessagesPage:
         self._templates = templates("notifier", PAGES, _HERE / "pages", consoles=consoles)
 
     def routes(self) -> Sequence[BaseRoute]:
-        return [
+        return access.viewer(
             Route("/messages", self.show),
             # An index answers the question each second.
             Route("/messages/events", Changes(self._history.last_change).stream),
-        ]
+        )
 
     async def show(self, request: Request) -> Response:
         wanted, unknown = read_filter(dict(request.query_params))

@@ -16,8 +16,8 @@ from chassis.store import asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.powerserver.sender import Shown
-from scheduler_sync.domain.appointment import Resource
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.appointment import WorkflowStep
+from scheduler_sync.domain.resource import Resource
 from scheduler_sync.site import Site
 
 Row: TypeAlias = Mapping[str, Any]

@@ -4,7 +4,7 @@ Server-rendered; the filter stands in the address, and a page redraws itself whe
 opaque ids and order numbers, never a patient's name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -15,9 +15,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.observe import listed
+from chassis.web import access
 from chassis.web.layout import Changes, Page, templates
-from scheduler_sync.domain.link import WHO_ACTS_NEXT, State
-from scheduler_sync.domain.statuses import BLUME_LABEL_OF_FHIR_STATUS
+from scheduler_sync.domain.appointment import BLUME_LABEL_OF_FHIR_STATUS, State
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import Site
 from scheduler_sync.store import columns
@@ -69,13 +69,13 @@ class Pages:
         self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
         self._templates.globals.update(state_names=STATE_NAMES, levels=LEVELS)
 
-    def routes(self) -> list[BaseRoute]:
-        return [
+    def routes(self) -> Sequence[BaseRoute]:
+        return access.viewer(
             Route("/links", self.links),
             Route("/links/events", Changes(self._views.version).stream),
             Route("/links/{link_id:uuid}", self.link),
             Route("/needs-setup", self.needs_setup),
-        ]
+        )
 
     async def links(self, request: Request) -> Response:
         query = request.query_params
@@ -114,7 +114,7 @@ class Pages:
             here="/links",
             title=f"Appointment {link.placer_number}",
             link=link,
-            who=WHO_ACTS_NEXT[link.state],
+            who=link.state.who_acts_next,
             label=BLUME_LABEL_OF_FHIR_STATUS[link.fhir_status],
             patient_fhir_id=None if patient is None else patient["fhir_id"],
             history=history,

@@ -18,7 +18,7 @@ from chassis.errors import AccessRefused, Permanent, Transient
 from chassis.observe import masking
 from hl7v2 import Ack, AckError
 from hl7v2.mllp import MllpError
-from scheduler_sync.domain.statuses import WorkflowStep, sets_powerserver_back
+from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
 
 NOT_SENT: Final = "not sent"
 """In place of an acknowledgement's code."""

@@ -13,10 +13,8 @@ from zoneinfo import ZoneInfo
 
 from hl7v2 import Message, format_timestamp
 from scheduler_sync.adapters.powerserver.values import OWN_CODES
-from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.appointment import AppointmentLink, Study, WorkflowStep
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.statuses import WorkflowStep
-from scheduler_sync.domain.studies import Study
 from scheduler_sync.site import SiteFile
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -1,31 +1,11 @@
 """What a message of either side says of an appointment."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
-from scheduler_sync.domain.studies import Study, StudyChange
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A time span on a resource, and the IANA zone of the facility that it is shown in.
-
-    Kept in UTC whatever offset it is given in: Python compares and subtracts datetimes of one zone by the wall clock,
-    which is an hour out where the clocks change.
-    """
-
-    start: datetime
-    end: datetime
-    zone: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "start", self.start.astimezone(UTC))
-        object.__setattr__(self, "end", self.end.astimezone(UTC))
-
-    @property
-    def minutes(self) -> int:
-        return int((self.end - self.start) / timedelta(minutes=1))
+from scheduler_sync.domain.appointment.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.domain.appointment.studies import Study, StudyChange
+from scheduler_sync.domain.slots import Slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.facts import RemoteFacts
-from scheduler_sync.domain.link import State
-from scheduler_sync.domain.statuses import PATIENTS_ACTS, FhirStatus, WorkflowStep
+from scheduler_sync.domain.appointment import (
+    PATIENTS_ACTS,
+    AppointmentLink,
+    FhirStatus,
+    RemoteFacts,
+    State,
+    WorkflowStep,
+)
 
 
 class Judgement(StrEnum):

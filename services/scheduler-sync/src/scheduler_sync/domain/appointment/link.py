@@ -4,28 +4,24 @@ A link never does anything itself: ``hear_powerserver`` and ``hear_omegaai`` ret
 what follows from it; the caller saves, publishes and tells.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from scheduler_sync.domain import studies as studies_of
-from scheduler_sync.domain.facts import RemoteFacts, Slot, StaffFacts
-from scheduler_sync.domain.link import (
-    STEP_AFTER,
-    TRIGGER_OF_STEP,
-    WHO_ACTS_NEXT,
-    Announcement,
-    Refusal,
-    State,
-    System,
-    Trigger,
-    WhoActs,
-    transition,
+from scheduler_sync.domain.appointment import studies as studies_of
+from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
+from scheduler_sync.domain.appointment.states import State, System, WhoActs
+from scheduler_sync.domain.appointment.statuses import (
+    FHIR_STATUS_OF_STEP,
+    FhirStatus,
+    WorkflowStep,
+    step_for_powerserver,
 )
-from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep, step_for_powerserver
-from scheduler_sync.domain.studies import Study
+from scheduler_sync.domain.appointment.studies import Study
+from scheduler_sync.domain.appointment.transitions import Announcement, Refusal, Trigger, report_of, transition
+from scheduler_sync.domain.slots import Slot
 
 
 class Outcome(StrEnum):
@@ -97,7 +93,7 @@ class AppointmentLink:
 
     @property
     def who_acts_next(self) -> WhoActs:
-        return WHO_ACTS_NEXT[self.state]
+        return self.state.who_acts_next
 
     @property
     def fhir_status(self) -> FhirStatus:
@@ -261,12 +257,12 @@ class AppointmentLink:
             if step is None:
                 trigger = Trigger.STAFF_ORDERED if slot is None else Trigger.STAFF_SCHEDULED
             else:
-                trigger = TRIGGER_OF_STEP[step]
+                trigger = report_of(step)
             needs_a_time = trigger not in {Trigger.STAFF_CANCELLED, Trigger.STAFF_NO_SHOW}
             return (Trigger.STAFF_ORDERED if slot is None and needs_a_time else trigger), None
         if step is None or step is self.powerserver_step:
             return Trigger.STAFF_UPDATED, None
-        trigger, told_at = TRIGGER_OF_STEP[step], self.powerserver_told_at
+        trigger, told_at = report_of(step), self.powerserver_told_at
         if trigger is Trigger.STAFF_SCHEDULED and told_at is not None and said_at <= told_at:
             return Trigger.STAFF_UPDATED, "PowerServer's SCHEDULED is older than the status that it took from us"
         return trigger, None
@@ -335,9 +331,7 @@ class AppointmentLink:
             )
             why = f"{trigger} refused in state {self.state}: {move.why}"
             return Decision(kept, Outcome.REFUSED, trigger, conflict=why)
-        step = self.step if move.to is self.state and move.to in _REQUESTS else STEP_AFTER.get(trigger, self.step)
-        if trigger is Trigger.STAFF_UPDATED and self.state is State.NEW:
-            step = WorkflowStep.SCHEDULED
+        step = self.step if move.step is None else move.step
         if step is not self.step:
             changed = (*changed, "step")
         has_no_effect = move.only_if_changed and _SHOWN.isdisjoint(changed)
@@ -345,15 +339,14 @@ class AppointmentLink:
             heard,
             state=move.to,
             step=step,
-            requested_slot=heard.requested_slot if move.to in _REQUESTS else None,
+            requested_slot=heard.requested_slot if move.has_open_request else None,
             revision=heard.revision + (0 if has_no_effect or move.announces is None else 1),
         )
         if has_no_effect:
             outcome = Outcome.DETAIL if changed else Outcome.UNCHANGED
             return Decision(after, outcome, trigger, changed=changed)
-        tells = frozenset({move.tells}) if move.tells is not None else frozenset[System]()
-        if after.state is State.CANCELLED and after.revision == 0:
-            tells = frozenset()  # cancelled before anybody heard of it
+        is_unheard_of = after.state is State.CANCELLED and after.revision == 0
+        tells = frozenset[System]() if is_unheard_of else move.tells
         return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
 
     def _with_missing_details(self, facts: StaffFacts) -> "AppointmentLink":
@@ -372,7 +365,6 @@ _TRIGGER_OF_FHIR_STATUS = {
     FhirStatus.PROPOSED: Trigger.PATIENT_ASKED_TO_MOVE,
     FhirStatus.CANCELLED: Trigger.PATIENT_CANCELLED,
 }
-_REQUESTS = frozenset({State.MOVE_REQUESTED, State.PATIENT_BOOKED})
 _SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
 """What both sides show: a change of these is told and published; other changes are kept only."""
 _COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")
@@ -410,18 +402,3 @@ def _is_older(version: str, than: str | None) -> bool:
 def _number(version: str) -> int | None:
     """A version that counts; FHIR allows 64 characters, and Python does not read numbers of any length."""
     return int(version) if len(version) <= _LONGEST_VERSION and version.isdecimal() else None
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A bookable resource of a facility, as OmegaAI's HealthcareService describes it."""
-
-    id: UUID
-    facility: str
-    name: str
-    modality: str | None
-    healthcare_service_id: str
-    duration_minutes: int | None = None
-    overbooking: bool = False
-    active: bool = True
-    aliases: tuple[str, ...] = field(default=())
