@@ -39,7 +39,7 @@ async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, 
     number = f"9{secrets.randbelow(10**8):08}"
     start = (datetime.now(UTC) + timedelta(days=40 + secrets.randbelow(300))).replace(hour=15, minute=0)
     times = {"start": f"{start:%Y%m%d%H%M}00", "end": f"{start + timedelta(minutes=30):%Y%m%d%H%M}00"}
-    sender = Client("127.0.0.1", suite.ports.scheduler_sync_mllp)
+    sender = Client("127.0.0.1", suite.ports["scheduler-sync.mllp"])
     answer = await sender.send(BOOKED.format(id=number, **times).encode(), control_id=number)
     await sender.close()
     assert answer.code == "AE"
@@ -107,7 +107,7 @@ async def test_a_mail_that_was_refused_is_sent_from_the_console_and_comes_once(s
 
 
 async def test_poison_is_shown_handled_again_and_given_up(suite, open_page) -> None:
-    kafka = suite.environment.get("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{suite.ports.kafka}")
+    kafka = suite.environment.get("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{suite.ports['kafka']}")
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     await producer.start()
     await producer.send_and_wait("appointment.scheduled", b"Roe^Jane is no JSON", key=b"no-uuid")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from roster import roster
+
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / ".importlinter"
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
@@ -24,7 +26,7 @@ PACKAGES = settings["importlinter"]["root_packages"].split()
 _LAYERS = settings["importlinter:contract:rooms"]["layers"]
 ROOMS = [room.strip() for layer in _LAYERS.split() for room in re.split(r"[|:]", layer) if room.strip()]
 WITH_MODULES = {"store", "messaging", "hl7", "deliveries"}
-SERVICES = ("scheduler_sync", "notifier")
+SERVICES = tuple(service.package for service in roster().services)
 
 REFUSED = {
     # what: (module, its text, the wall). Every module but the handlers' gets a number behind its name.

@@ -19,6 +19,7 @@ from chassis.hl7 import list_journal
 from chassis.hl7.journal import STATES
 from chassis.messaging import dead_letters, missed, parking
 from chassis.store import Store, asking
+from chassis.web import access
 from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Page, changes, templates
@@ -89,12 +90,16 @@ class Console:
 
             return changes(look)
 
-        journal = [Route("/console/hl7", self._journal), Route("/console/hl7/events", self._journal_events)]
-        acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
-        static = Mount("/console/static", StaticFiles(directory=STATIC))
-        dead = DeliveriesPage(self.store, self._templates, self.destinations).routes()
         own = [Route("/console", show), Route("/console/events", events)]
-        return [*own, *dead, *(journal if self.replay_hl7 is not None else ()), *acts, static]
+        if self.replay_hl7 is not None:
+            own += [Route("/console/hl7", self._journal), Route("/console/hl7/events", self._journal_events)]
+        acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
+        return [
+            *access.viewer(*own),
+            *access.operator(*acts),
+            *DeliveriesPage(self.store, self._templates, self.destinations).routes(),
+            *access.login(Mount("/console/static", StaticFiles(directory=STATIC))),  # the log-in page needs it
+        ]
 
     async def _journal(self, request: Request) -> Response:
         """The newest HL7 messages that came in and what became of each; the filter stands in the address."""

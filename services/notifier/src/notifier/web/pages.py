@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from chassis.web import access
 from chassis.web.layout import Page, changes, templates
 from notifier.domain.notification import STATES, TEMPLATES
 from notifier.web.history import Filter, History, read_filter
@@ -36,11 +37,11 @@ class MessagesPage:
         self._templates = templates("notifier", PAGES, _HERE / "pages")
 
     def routes(self) -> Sequence[BaseRoute]:
-        return [
+        return access.viewer(
             Route("/messages", self.show),
             Route("/messages/events", self.events),
             Mount("/messages/static", StaticFiles(directory=_HERE / "static")),
-        ]
+        )
 
     async def show(self, request: Request) -> Response:
         wanted, unknown = read_filter(dict(request.query_params))

@@ -4,7 +4,7 @@ Server-rendered; the filter stands in the address, and a page redraws itself whe
 opaque ids and order numbers, never a patient's name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.observe import listed
+from chassis.web import access
 from chassis.web.layout import Page, changes, templates
 from scheduler_sync.domain.appointment import BLUME_LABEL_OF_FHIR_STATUS, State
 from scheduler_sync.resources import ResourceDirectory
@@ -50,13 +51,13 @@ class Pages:
         self._templates = templates("scheduler-sync", PAGES, _HERE / "templates")
         self._templates.globals.update(state_names=STATE_NAMES)
 
-    def routes(self) -> list[BaseRoute]:
-        return [
+    def routes(self) -> Sequence[BaseRoute]:
+        return access.viewer(
             Route("/links", self.links),
             Route("/links/events", self.events),
             Route("/links/{link_id:uuid}", self.link),
             Route("/needs-setup", self.needs_setup),
-        ]
+        )
 
     async def links(self, request: Request) -> Response:
         query = request.query_params
