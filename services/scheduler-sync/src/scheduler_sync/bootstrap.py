@@ -167,7 +167,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
         watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
-        routes=Pages(Views(store.pool), core.site, core.directory).routes(),
+        routes=Pages(Views(store.pool), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
         replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),
