@@ -234,7 +234,7 @@ def test_json_is_bounded_in_values_and_depth() -> None:
     assert len(parse_json(wide)) == 1001, "many beside each other are not deep"
     with pytest.raises(UnusableAnswer, match="values"):
         parse_json(b"[" + b"1," * MOST_JSON_VALUES + b"1]")
-    for broken in (b"", b"<html>", b"\xff\xfe", b'{"a":'):
+    for broken in (b"", b"<html>", b"\xff\xfe", b'{"a":', b"[" * 100_000, b"[" * 100_000 + b'"\\"'):
         with pytest.raises(ValueError, match=r".+"):
             parse_json(broken)
 

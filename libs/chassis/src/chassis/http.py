@@ -136,7 +136,8 @@ def _without_the_deepest(body: bytes) -> bytes:
             if depth == _CUT_AT_LEVEL + 1:
                 start = token.start()
             depth -= 1
-    kept.append(text[start:])
+    if depth <= _CUT_AT_LEVEL:
+        kept.append(text[start:])
     return "".join(kept).encode("utf-8", "surrogatepass")
 
 
