@@ -13,7 +13,7 @@ import pytest
 import yaml
 from measuring import MOST_TIMES, Work, growth
 
-from chassis.errors import Permanent
+from chassis.errors import Permanent, UnusableAnswer
 from chassis.hl7 import InboundHl7
 from chassis.http import parse_json
 from chassis.observe.redaction import redact, redact_text
@@ -49,7 +49,7 @@ def refusing(work: Callable[[], object]) -> Work:
     def refused() -> object:
         try:
             return work()
-        except (Hl7Error, Permanent, ContractError, SiteFileError, ValueError) as error:
+        except (Hl7Error, Permanent, UnusableAnswer, ContractError, SiteFileError, ValueError) as error:
             return error
 
     return refused
