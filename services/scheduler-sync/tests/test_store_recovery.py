@@ -23,9 +23,10 @@ from chassis.messaging import Relay, published, topics
 from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
 from chassis.testing import eventually
+from omegaai.client import Found
+from omegaai.connection import connect
 from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, RemoteFacts, State, WorkflowStep
@@ -87,7 +88,7 @@ class World:
         await running
 
     async def deliver(self) -> None:
-        connection = bootstrap.connect_omegaai(self.settings)
+        connection = connect(self.settings.omegaai)
         sender = OmegaAISender(connection.client, StoredIds(self.harness.store.pool))
 
         async def still_ours() -> bool:
