@@ -22,6 +22,8 @@ RESERVED: Final = frozenset(
 """Names that the stacks use for something else."""
 LONGEST_NAME: Final = 40
 LEAST_MEMORY_MB: Final = 64
+_LIBRARIES: Final = ("simulators/kit",)
+"""Workspace members in those folders that are no members of the roster: nothing runs there."""
 _FOLDERS: Final[Mapping[Kind, str]] = {"service": "services", "simulator": "simulators"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PACKAGE: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -155,7 +157,8 @@ def read(root: Path, topics: Mapping[str, Topic] = TOPICS) -> Roster:
         member
         for kind, folder in _FOLDERS.items()
         for path in sorted((root / folder).glob("*/pyproject.toml"))
-        if (member := _read(root, kind, path.parent, topics, problems)) is not None
+        if path.parent.relative_to(root).as_posix() not in _LIBRARIES
+        and (member := _read(root, kind, path.parent, topics, problems)) is not None
     ]
     problems += _of_all(root, members, topics)
     if problems:
