@@ -58,7 +58,7 @@ async def build(settings: NotifierSettings) -> Service:
         intakes={"consumer": consumer},
         watches={"open-messages": OpenMessagesWatch(store, meters)},
         checks={"consumer": consumer.check},
-        routes=MessagesPage(History(store.pool)).routes(),
+        routes=MessagesPage(History(store.pool), settings.http.consoles).routes(),
         pages=PAGES,
         closers=[gateway.close],
     )

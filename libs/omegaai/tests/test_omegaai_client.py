@@ -10,9 +10,8 @@ from aiohttp import web
 from fake_omegaai import FakeOmegaAI
 
 from chassis.errors import AccessRefused, Permanent, Transient
-from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError, VersionMovedError
-from scheduler_sync.adapters.omegaai.token import TokenSource
+from omegaai.client import FhirClient, NotFoundError, VersionMovedError
+from omegaai.token import TokenSource
 
 
 @pytest.fixture
@@ -160,11 +159,3 @@ async def test_no_answer_in_time_is_transient(server: FakeOmegaAI, session: aioh
     client = FhirClient(session, "http://127.0.0.1:1", tokens(server, session))
     with pytest.raises(Transient):
         await client.read("Organization", "1")
-
-
-async def test_services_are_read_with_what_the_suite_compares(client: FhirClient):
-    found = reader.healthcare_service(await client.read("HealthcareService", "hs-2"))
-    assert (found.name, found.organization, found.modality, found.duration_minutes) == ("BLUME MR", "2", "MR", 45)
-    assert found.is_active
-    assert not found.allows_overbooking
-    assert found.available_time[0]["availableStartTime"] == "08:00:00"

@@ -12,8 +12,8 @@ from endless_omegaai import ENDLESS, endless_frame, serving, whole
 from fake_omegaai import FakeOmegaAI
 
 from chassis.errors import Transient
-from scheduler_sync.adapters.omegaai.client import FhirClient
-from scheduler_sync.adapters.omegaai.token import TokenSource
+from omegaai.client import FhirClient
+from omegaai.token import TokenSource
 
 TIMEOUT_SECONDS = 3.0
 MOST_BYTES = 96 * 2**20
@@ -21,9 +21,9 @@ CLIENT = """
 import asyncio, json, resource, sys, time
 import aiohttp
 from chassis.errors import Transient
-from scheduler_sync.adapters.omegaai.client import FhirClient
-from scheduler_sync.adapters.omegaai.feed import ChangeFeed
-from scheduler_sync.adapters.omegaai.token import TokenSource
+from omegaai.client import FhirClient
+from omegaai.feed import ChangeFeed
+from omegaai.token import TokenSource
 
 resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))  # it must not take the machine with it
 

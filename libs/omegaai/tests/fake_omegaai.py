@@ -11,7 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl
 
+import aiohttp
 from aiohttp import WSMsgType, web
+
+from omegaai.client import FhirClient
+from omegaai.token import TokenSource
 
 FHIR = "application/fhir+json"
 Json = dict
@@ -234,3 +238,8 @@ async def until(condition: Callable[[], object], timeout_seconds: float = 60) ->
     async with asyncio.timeout(timeout_seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def client_of(base_url: str, session: aiohttp.ClientSession) -> FhirClient:
+    values = {"client_id": "suite", "client_secret": "development-secret", "scope": "api"}
+    return FhirClient(session, base_url, TokenSource(session, f"{base_url}/auth/oauth2/v2.0/token", **values))

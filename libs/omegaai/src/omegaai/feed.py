@@ -15,7 +15,7 @@ from yarl import URL
 from chassis.errors import Permanent, Transient, UnusableAnswer
 from chassis.http import TIMEOUT_SECONDS, HttpPartner, parse_json
 from chassis.loops import LoopBase
-from scheduler_sync.adapters.omegaai.token import TokenSource
+from omegaai.token import TokenSource
 
 _log = structlog.get_logger(__name__)
 

@@ -7,14 +7,12 @@ from contextlib import suppress
 import aiohttp
 import pytest
 from aiohttp import web
-from fake_omegaai import FakeOmegaAI, until
-from partner_samples import client_of
+from fake_omegaai import FakeOmegaAI, client_of, until
 
 from chassis.errors import Permanent, Transient
-from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import Found
-from scheduler_sync.adapters.omegaai.feed import ChangeFeed
-from scheduler_sync.adapters.omegaai.token import TokenSource
+from omegaai import elements
+from omegaai.feed import ChangeFeed
+from omegaai.token import TokenSource
 
 PATIENT = {"resourceType": "Patient", "id": "7", "name": [{"family": "Roe"}]}
 
@@ -79,14 +77,8 @@ async def test_a_next_page_takes_the_token_nowhere_else(
 
 
 def test_an_absolute_reference_is_read_as_a_type_and_an_id() -> None:
-    resource = {
-        "resourceType": "Task",
-        "id": "1",
-        "focus": {"reference": "http://elsewhere.example/fhir/Appointment/12"},
-    }
-    found = reader.task(Found(resource, "1"))
-    assert found is not None
-    assert (found.focus_type, found.focus_id) == ("Appointment", "12")
+    found = elements.reference({"reference": "http://elsewhere.example/fhir/Appointment/12"})
+    assert found == ("Appointment", "12")
 
 
 @pytest.mark.parametrize("is_allowed", ["allowed", "not allowed"])

@@ -10,8 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chassis.errors import Malformed
-from scheduler_sync.domain.numbers import whole_number
-from scheduler_sync.domain.times import OUT_OF_RANGE, is_in_range
+from chassis.values import OUT_OF_RANGE, is_in_range, whole_number
 
 Json = dict[str, Any]
 LONGEST_IDENTIFIER: Final = 255

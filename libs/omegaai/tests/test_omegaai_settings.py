@@ -1,17 +1,24 @@
 """Whom the service may ask is a setting, refused where it names nobody."""
 
 import pytest
+from pydantic_settings import SettingsConfigDict
 
-from chassis.settings import SettingsError, load
-from scheduler_sync.settings import SchedulerSyncSettings
+from chassis.settings import ServiceSettings, SettingsError, load
+from omegaai.settings import OmegaAISettings
+
+
+class OneServicesSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="ONE_SERVICE_", env_nested_delimiter="__")
+
+    omegaai: OmegaAISettings = OmegaAISettings()
 
 
 @pytest.fixture
 def omegaai(monkeypatch: pytest.MonkeyPatch):
     def given(**values: str):
         for name, value in values.items():
-            monkeypatch.setenv(f"SCHEDULER_SYNC_OMEGAAI__{name.upper()}", value)
-        return load(SchedulerSyncSettings).omegaai
+            monkeypatch.setenv(f"ONE_SERVICE_OMEGAAI__{name.upper()}", value)
+        return load(OneServicesSettings).omegaai
 
     return given
 

@@ -16,7 +16,7 @@ from yarl import URL
 
 from chassis.errors import Malformed, NeedsSetup, Permanent, UnusableAnswer
 from chassis.http import LARGE_ANSWER_BYTES, TIMEOUT_SECONDS, HttpPartner
-from scheduler_sync.adapters.omegaai.answers import (
+from omegaai.answers import (
     NotFoundError,
     Resource,
     TooDeep,
@@ -25,7 +25,7 @@ from scheduler_sync.adapters.omegaai.answers import (
     resource_of,
     same_type,
 )
-from scheduler_sync.adapters.omegaai.token import TokenSource
+from omegaai.token import TokenSource
 
 __all__ = ["FhirClient", "Found", "NotFoundError", "Resource", "TooDeep", "VersionMovedError"]
 
