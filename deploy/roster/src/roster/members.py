@@ -22,6 +22,8 @@ RESERVED: Final = frozenset(
 """Names that the stacks use for something else."""
 LONGEST_NAME: Final = 40
 LEAST_MEMORY_MB: Final = 64
+SESSION_TIMEOUT_SECONDS: Final = 3
+"""Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
 _FOLDERS: Final[Mapping[Kind, str]] = {"service": "services", "simulator": "simulators"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PACKAGE: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -90,6 +92,11 @@ class Member:
     @property
     def is_service(self) -> bool:
         return self.kind == "service"
+
+    @property
+    def place(self) -> str:
+        """Its folder from the workspace's root, such as ``services/notifier``."""
+        return f"{_FOLDERS[self.kind]}/{self.name}"
 
     @property
     def prefix(self) -> str:
