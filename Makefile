@@ -116,8 +116,9 @@ roster-check: ## the members' files are good, what is generated from them is cur
 	@$(PY) -m roster generate --check
 
 generate: ## write what follows from the members' service.toml and simulator.toml
+	@test -x $(PY) || $(PYTHON) deploy/local/setup_workspace.py --no-jars
+	@$(PY) -m roster generate # before the set-up: uv refuses a new member that pyproject.toml does not name yet
 	$(SETUP) --no-jars
-	@$(PY) -m roster generate
 
 check: lint types walls contracts-check roster-check ## all static checks
 

@@ -15,7 +15,7 @@ from local_stack.settings import ROOT
 from roster import roster
 
 SCRIPT = ROOT / "deploy" / "images" / "requirements_of.py"
-MEMBERS = sorted(path.parent for kind in ("services", "simulators") for path in ROOT.glob(f"{kind}/*/pyproject.toml"))
+MEMBERS = sorted(member.folder for member in roster().members)
 
 
 def _composed() -> dict:

@@ -40,6 +40,7 @@ def parts(roster: Roster, root: Path) -> Mapping[str, Callable[[], Iterable[str]
     return {
         "packages": lambda: workspace.names(root, *_KINDS),
         **{f"packages {kind}": partial(workspace.names, root, kind) for kind in _KINDS},
+        "simulators": lambda: (one.package for one in roster.simulators),
         "uv-sources": lambda: workspace.uv_sources(root),
         "mypy-path": lambda: workspace.mypy_path(root),
         "compose": lambda: compose.included(roster),

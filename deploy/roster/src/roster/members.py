@@ -24,6 +24,8 @@ LONGEST_NAME: Final = 40
 LEAST_MEMORY_MB: Final = 64
 SESSION_TIMEOUT_SECONDS: Final = 3
 """Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
+_LIBRARIES: Final = ("simulators/kit",)
+"""Workspace members in those folders that are no members of the roster: nothing runs there."""
 _FOLDERS: Final[Mapping[Kind, str]] = {"service": "services", "simulator": "simulators"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PACKAGE: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -162,7 +164,8 @@ def read(root: Path, topics: Mapping[str, Topic] = TOPICS) -> Roster:
         member
         for kind, folder in _FOLDERS.items()
         for path in sorted((root / folder).glob("*/pyproject.toml"))
-        if (member := _read(root, kind, path.parent, topics, problems)) is not None
+        if path.parent.relative_to(root).as_posix() not in _LIBRARIES
+        and (member := _read(root, kind, path.parent, topics, problems)) is not None
     ]
     problems += _of_all(root, members, topics)
     if problems:
