@@ -19,6 +19,7 @@ from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
 NAME: Final = "notifier"
+CONSUMES: Final = Consumes(CONSUMER, TOPICS)
 DESTINATIONS: Final = (DESTINATION,)
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE_MARGIN_SECONDS: Final = 10.0
@@ -33,7 +34,7 @@ def store_guard(settings: NotifierSettings, store: Store, metrics: Metrics | Non
         service=NAME,
         belongs_to={"portal": settings.portal_url, "mail server": f"{settings.smtp.host}:{settings.smtp.port}"},
         metrics=metrics or Metrics(),
-        consumes=Consumes(CONSUMER, TOPICS),
+        consumes=CONSUMES,
     )
 
 
