@@ -14,8 +14,8 @@ import yaml
 from chassis.settings import SEGMENT_MS
 from contracts.topics import TOPICS
 from k8s_deploy.rendering import FOLDER
-from notifier import messages as notifier_messages
-from notifier import subscribers as notifier_subscribers
+from notifier import events as notifier_events
+from notifier import inbound as notifier_inbound
 
 CLUSTER: Final = "suite"
 REPLICAS: Final = 3
@@ -33,7 +33,7 @@ class Hears:
 
 SERVICES: Final[Mapping[str, Hears | None]] = {
     "scheduler-sync": None,
-    "notifier": Hears(notifier_subscribers.CONSUMER, notifier_messages.TOPICS),
+    "notifier": Hears(notifier_inbound.CONSUMER, notifier_events.TOPICS),
 }
 """Every service, and what it hears of the others. A new service is entered here."""
 

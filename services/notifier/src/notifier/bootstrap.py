@@ -12,10 +12,10 @@ from notifier import recovery
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
-from notifier.messages import TOPICS
+from notifier.events import TOPICS
+from notifier.inbound import CONSUMER, subscription
 from notifier.metrics import NotifierMetrics, OpenMessagesWatch
 from notifier.settings import NotifierSettings
-from notifier.subscribers import CONSUMER, subscription
 from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
