@@ -92,7 +92,7 @@ def all_of(feeds: list[Feed]) -> dict[UUID, list[int]]:
 
 
 async def die_and_go_on(
-    points: tuple[failpoints.Name, ...],
+    points: tuple[str, ...],
     born: list[Callable[[], Loop]],
     feeds: list[Feed],
     at_rest: Callable[[], Awaitable[bool]],

@@ -15,6 +15,7 @@ from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
 from omegaai.connection import connect
+from scheduler_sync import metrics as meters
 from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
@@ -23,7 +24,6 @@ from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import PowerServerInbound, TaskInbound
-from scheduler_sync.metrics import InputMeters
 from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
@@ -72,7 +72,7 @@ class Core:
 async def open_core(settings: SchedulerSyncSettings) -> Core:
     """Open the store and put the use cases together. SiteFileError, StoreUnavailable."""
     site = Site(settings.site_file)
-    runtime = await Runtime.open(NAME, settings)
+    runtime = await Runtime.open(NAME, settings, meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
     directory = ResourceDirectory(lambda: site.file)
     resources = StoredResources(store.pool, site)
@@ -81,7 +81,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         resources=directory,
         powerserver=Hl7StatusWriter(lambda: site.file),
         clock=clock,
-        meters=InputMeters(metrics),
+        meters=meters.InputMeters(metrics),
     )
     open_work = OpenWork(site)
     inbound = PowerServerInbound(site, effects)
@@ -130,7 +130,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         omegaai.client,
         TaskInbound(store, core.open_work, core.effects).apply,
         exclusive=Exclusive(
-            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
+            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge=meters.TASK_READER_ACTIVE
         ),
         now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,

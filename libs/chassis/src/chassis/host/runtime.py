@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -50,10 +51,10 @@ class Runtime:
     _workers: dict[str, DeliveryWorker] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    async def open(cls, name: str, settings: ServiceSettings) -> "Runtime":
-        """Connects to the store and reads its time. StoreUnavailable."""
+    async def open(cls, name: str, settings: ServiceSettings, *declaring: ModuleType) -> "Runtime":
+        """Connects to the store and reads its time. ``declaring`` hold the service's metrics. StoreUnavailable."""
         store = await Store.open(settings.store)
-        metrics = Metrics()
+        metrics = Metrics(*declaring)
         clock = StoreClock(store, settings.clock, metrics)
         try:
             await clock.start()

@@ -1,17 +1,17 @@
-"""The SMTP side: every mail is accepted, once it is on disk."""
+"""The SMTP listener: a mail is acknowledged once it is on disk."""
 
 import asyncio
 import email.errors
 import email.header
 import sqlite3
-from collections.abc import Callable
 from email.parser import BytesHeaderParser
 from typing import cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from mailsink.misbehaviour import Orders
-from mailsink.store import IncomingMail, Refusal, SinkStore
+from mailsink.context import Services
+from mailsink.inbox import mails
+from mailsink.inbox.mails import IncomingMail
 
 LARGEST_MAIL_BYTES = 32 * 2**20
 _REPLIES = {
@@ -36,13 +36,12 @@ def _header(value: object) -> str:
 class SinkHandler:
     """The hooks that aiosmtpd calls for one mail."""
 
-    def __init__(self, store: SinkStore, orders: Orders, announce: Callable[[int], None]) -> None:
-        self._store = store
-        self._orders = orders
-        self._announce = announce
+    def __init__(self, services: Services) -> None:
+        self._store = services.store
+        self._misbehaviour = services.misbehaviour
         self._parser = BytesHeaderParser()
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802 aiosmtpd's signature
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802 - aiosmtpd's signature
         raw = envelope.original_content or b""
         headers = self._parser.parsebytes(raw)
         mail = IncomingMail(
@@ -54,23 +53,23 @@ class SinkHandler:
             appointment=_header(headers["X-Suite-Appointment"]),
             raw=raw,
         )
-        order = self._orders.next()
-        if order is not None and order.mode == "slow":
-            await asyncio.sleep(order.seconds)
-        if order is not None and order.mode == "status" and order.status is not None:
-            return await self._refuse(server, mail, order.status)
+        fault = self._misbehaviour.take("smtp")
+        mode = "" if fault is None else fault.mode
+        if fault is not None and mode == "slow":
+            await asyncio.sleep(fault.seconds)
+        if fault is not None and mode == "status":
+            return await self._refuse(server, mail, int(fault.status or 451))
         try:
-            self._announce(await self._store.keep(mail))
+            await self._store.write(lambda work: mails.keep(work, mail))
         except sqlite3.Error:
             return "451 4.3.0 the store does not take it"
-        if order is not None and order.mode == "accept-then-cut":
+        if mode == "accept-then-cut":
             _transport(server).abort()
             await _until_cancelled()
         return "250 2.0.0 kept"
 
     async def _refuse(self, server: SMTP, mail: IncomingMail, status: int) -> str:
-        detail = {"template": mail.template, "appointment": mail.appointment}
-        await self._store.keep(Refusal(mail.message_id, str(status), detail))
+        await self._store.write(lambda work: mails.refuse(work, mail, status))
         if status == 421:
             # RFC 5321 §3.8: 421 announces that the server closes the channel.
             _transport(server).write(f"{_REPLIES[status]}\r\n".encode())
@@ -84,7 +83,7 @@ def _transport(server: SMTP) -> asyncio.Transport:
 
 
 async def _until_cancelled() -> None:
-    """Waits to be cancelled, which aiosmtpd does when the connection is gone: no reply may be written any more."""
+    """Wait until aiosmtpd cancels this, which it does when the connection is gone. No reply may be written then."""
     await asyncio.get_running_loop().create_future()
 
 

@@ -1,4 +1,4 @@
-"""A kept mail, taken apart for a reader. Line ends become LF, as pages and tests expect them."""
+"""A kept mail, taken apart for a reader. Line ends become LF."""
 
 import email
 import email.policy
