@@ -19,6 +19,10 @@ Name = Literal[
     "inbound.after-commit-before-ack",
     "delivery.after-claim-before-send",
     "delivery.after-send-before-mark",
+    "timer.after-due-before-claim",
+    "timer.after-claim-before-effect",
+    "timer.after-effect-before-mark",
+    "timer.after-commit",
     # Of single services: the gaps of their own.
     "smtp.after-count-before-hand-over",
     "smtp.after-hand-over-before-receipt",

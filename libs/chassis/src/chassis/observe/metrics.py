@@ -16,6 +16,7 @@ CounterName = Literal[
     "hl7_texts_repaired_total",  # texts of inbound HL7 messages with control characters in them
     "conflicts_total",  # what was refused or overruled and is kept for a person to look at, by source and outcome
     "deliveries_total",  # outbound deliveries by destination and outcome (done, retried, dead)
+    "timers_due_total",  # timers that were due, by kind and outcome (fired, superseded, again, failed)
     "stale_total",  # inputs older than what is known, by kind; ignored on purpose
     "sender_clock_ahead_total",  # messages made, by the sender's clock, later than they can have been
     "clock_jumps_total",  # jumps of the store's clock by more than the limit, against this process's monotonic one
@@ -38,6 +39,11 @@ GaugeName = Literal[
     "deliveries_oldest_pending_age_seconds",  # by destination
     "deliveries_dead",  # refused for good by the partner, waiting for a person
     "deliveries_stopped",  # by destination: 1 while they are held back after bugs in a row, and one is tried at times
+    "timers_waiting",  # timers that are set and have not fired
+    "timers_overdue",  # those of them that are due
+    "timers_oldest_overdue_age_seconds",  # how long the first of them has been due
+    "timers_dead",  # timers that failed for good, waiting for a person
+    "timers_of_unknown_kind",  # timers that wait and of which this process has no handler
     "breaker_open",  # by destination: 1 while calls are held back
     "store_refused",  # 1 while the loops do not run: the store was set back, or belongs elsewhere
     "kafka_behind",  # partitions that lacked, at the start, what the outbox says was sent to them
@@ -71,6 +77,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "hl7_ignored_total": ("segment", "field"),
     "conflicts_total": ("source", "outcome"),
     "deliveries_total": ("destination", "outcome"),
+    "timers_due_total": ("kind", "outcome"),
     "stale_total": ("kind",),
     "rows_deleted_total": ("table",),
     "records_missed_total": ("consumer", "topic"),
