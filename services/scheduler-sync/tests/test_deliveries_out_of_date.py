@@ -12,7 +12,7 @@ from test_sync_on_postgres import LATER, omegaai_shows, taken_over
 
 from chassis.deliveries import Receipt
 from scheduler_sync.adapters.powerserver.sender import NOT_SENT, Shown
-from scheduler_sync.domain.statuses import WorkflowStep, sets_powerserver_back
+from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
 from scheduler_sync.store.queries import StoredIds, StoredSteps
 
 
@@ -142,5 +142,5 @@ async def test_where_an_appointment_stands_is_read_for_the_sender(harness: Harne
     assert await steps.of_link(told.key) == Shown(WorkflowStep.ARRIVED, WorkflowStep.ARRIVED)
     await harness.settle(told, Receipt({"ack": NOT_SENT}))
     link = await harness.row("SELECT * FROM appointment_links")
-    assert (link["state"], link["powerserver_step"]) == ("L5", "arrived")
+    assert (link["state"], link["powerserver_step"]) == ("arrived", "arrived")
     assert await steps.of_link(UUID(int=1)) is None

@@ -15,7 +15,7 @@ from chassis.clock import Span
 from chassis.errors import Transient, Withheld, reason_of
 from chassis.loops import LoopBase
 from chassis.messaging import BatchExecutor, Done, Failed, Outcome
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Backlog, Store, Transaction, is_passing, no_answer
 from chassis.store.store import COMMAND_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS, SESSION_SETTINGS
 from chassis.store.transaction import TIMERS_CHANNEL
@@ -148,14 +148,14 @@ class TimerWorker(LoopBase, Generic[W]):
                     counts[timer.kind, "again" if isinstance(error, Transient) else "failed"] += 1
                     _log_failure(timer, error)
         for (kind, word), number in counts.items():
-            self._metrics.count("timers_due_total", number, kind=kind, outcome=word)
+            self._metrics.count(meters.TIMERS_DUE, number, kind=kind, outcome=word)
 
     def _tell(self, row: Mapping[str, Any]) -> None:
-        self._metrics.set("timers_waiting", row["waiting"])
-        self._metrics.set("timers_overdue", row["overdue"])
-        self._metrics.set("timers_oldest_overdue_age_seconds", max(0.0, row["age"]))
-        self._metrics.set("timers_dead", row["dead"])
-        self._metrics.set("timers_of_unknown_kind", row["unknown"])
+        self._metrics.set(meters.TIMERS_WAITING, row["waiting"])
+        self._metrics.set(meters.TIMERS_OVERDUE, row["overdue"])
+        self._metrics.set(meters.TIMERS_OLDEST_OVERDUE_AGE_SECONDS, max(0.0, row["age"]))
+        self._metrics.set(meters.TIMERS_DEAD, row["dead"])
+        self._metrics.set(meters.TIMERS_OF_UNKNOWN_KIND, row["unknown"])
         if row["unknown"] and not self._unknown:
             log.error("timers.unknown-kind", number=row["unknown"], known=self._kinds)
         self._unknown = row["unknown"]

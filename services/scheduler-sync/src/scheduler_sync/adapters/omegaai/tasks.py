@@ -23,10 +23,11 @@ from chassis.backoff import pause_seconds
 from chassis.clock import Clock, utc_now
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, UnusableAnswer, reason_of
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Exclusive, Role
-from scheduler_sync.adapters.omegaai import elements, reader, writer
-from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
+from omegaai import elements
+from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
+from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.reader import TaskFound
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
 from scheduler_sync.ports import ParkedTask
@@ -142,7 +143,7 @@ class TaskQueue(LoopBase):
 
     def _tell(self, error: Exception | None) -> None:
         self._metrics.set(
-            "partner_access_refused", float(isinstance(error, AccessRefused)), destination="omegaai-tasks"
+            meters.PARTNER_ACCESS_REFUSED, float(isinstance(error, AccessRefused)), destination="omegaai-tasks"
         )
 
     async def read_once(self) -> bool:
