@@ -93,7 +93,7 @@ def all_of(feeds: list[Feed]) -> dict[UUID, list[int]]:
 
 
 async def die_and_go_on(
-    points: tuple[failpoints.Name, ...],
+    points: tuple[str, ...],
     born: Sequence[Callable[[], Loop]],
     feeds: Sequence[Callable[[], Awaitable[None]]],
     at_rest: Callable[[], Awaitable[bool]],

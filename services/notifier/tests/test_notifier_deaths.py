@@ -64,7 +64,7 @@ class Mailing(LoopBase):
 async def test_deaths_of_the_smtp_hand_over(
     pool: asyncpg.Pool, migrated_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points: tuple[failpoints.Name, ...] = (
+    points: tuple[str, ...] = (
         "smtp.after-count-before-hand-over",
         "smtp.after-hand-over-before-receipt",
         "smtp.after-refusal-before-note",

@@ -152,8 +152,8 @@ class BatchExecutor(Generic[M, W, R]):
             outcomes = await self._handle_all(connection, transaction, work, items)
             await self._intake.settle(transaction, items, outcomes)
             await transaction.flush()
-            failpoints.hit("batch.before-commit")
-        failpoints.hit("batch.after-commit")
+            failpoints.hit(failpoints.BATCH_BEFORE_COMMIT)
+        failpoints.hit(failpoints.BATCH_AFTER_COMMIT)
         return items, outcomes
 
     async def _handle_all(
@@ -209,8 +209,8 @@ class BatchExecutor(Generic[M, W, R]):
                 if isinstance(outcome, Failed) and isinstance(outcome.error, Transient) and key is not None:
                     held.add(key)
                 outcomes.append(outcome)
-            failpoints.hit("batch.before-commit")
-        failpoints.hit("batch.after-commit")
+            failpoints.hit(failpoints.BATCH_BEFORE_COMMIT)
+        failpoints.hit(failpoints.BATCH_AFTER_COMMIT)
         return items, outcomes
 
     async def run_alone(

@@ -58,7 +58,7 @@ class Deaths:
     acknowledge anything.
     """
 
-    def __init__(self, *points: failpoints.Name, number: int = DEATHS_AT_EACH_POINT) -> None:
+    def __init__(self, *points: str, number: int = DEATHS_AT_EACH_POINT) -> None:
         self.at: Counter[str] = Counter()
         self._points = points
         self._number = number
@@ -71,7 +71,7 @@ class Deaths:
     def are_over(self) -> bool:
         return self._all_had.is_set()
 
-    def hit(self, name: failpoints.Name) -> None:
+    def hit(self, name: str) -> None:
         life = _LIFE.get(None)
         if life is None:
             return

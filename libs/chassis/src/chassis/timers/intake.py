@@ -57,7 +57,7 @@ class TimerIntake:
         return [None] * len(items)
 
     async def settle(self, transaction: Transaction, items: Sequence[Timer], outcomes: Sequence[Outcome[Any]]) -> None:
-        failpoints.hit("timer.after-effect-before-mark")
+        failpoints.hit(failpoints.TIMER_AFTER_EFFECT_BEFORE_MARK)
         # A timer that was set anew in this transaction is forgotten by its newer word, and no row is written twice.
         told = {word[:3]: word.revision for word in transaction.timer_words}
         marks: list[tuple[str, UUID, str, int, str, str | None, float]] = []
@@ -119,7 +119,7 @@ class Taking:
         rows = await connection.fetch(statements.CLAIM, self._kinds, self._earliest, self._most)
         self._most = CAREFUL_BATCH
         if rows:
-            failpoints.hit("timer.after-claim-before-effect")
+            failpoints.hit(failpoints.TIMER_AFTER_CLAIM_BEFORE_EFFECT)
         return [Timer.of_row(row) for row in rows]
 
 

@@ -126,9 +126,9 @@ class TimerWorker(LoopBase, Generic[W]):
                 return POLL_SECONDS if due_in_seconds is None else min(due_in_seconds, POLL_SECONDS)
         earliest = self._clock.span().earliest
         self._is_withheld = False
-        failpoints.hit("timer.after-due-before-claim")
+        failpoints.hit(failpoints.TIMER_AFTER_DUE_BEFORE_CLAIM)
         timers, outcomes = await self._executor.run_taken(Taking(self._kinds, earliest))
-        failpoints.hit("timer.after-commit")
+        failpoints.hit(failpoints.TIMER_AFTER_COMMIT)
         self._is_busy = bool(timers)
         if timers:
             self._turns_without = 0
