@@ -40,6 +40,10 @@ INBOUND_BEFORE_COMMIT: Final = declare("inbound.before-commit")
 INBOUND_AFTER_COMMIT_BEFORE_ACK: Final = declare("inbound.after-commit-before-ack")
 DELIVERY_AFTER_CLAIM_BEFORE_SEND: Final = declare("delivery.after-claim-before-send")
 DELIVERY_AFTER_SEND_BEFORE_MARK: Final = declare("delivery.after-send-before-mark")
+TIMER_AFTER_DUE_BEFORE_CLAIM: Final = declare("timer.after-due-before-claim")
+TIMER_AFTER_CLAIM_BEFORE_EFFECT: Final = declare("timer.after-claim-before-effect")
+TIMER_AFTER_EFFECT_BEFORE_MARK: Final = declare("timer.after-effect-before-mark")
+TIMER_AFTER_COMMIT: Final = declare("timer.after-commit")
 
 
 class FailPoint(BaseException):
