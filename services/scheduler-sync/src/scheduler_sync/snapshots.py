@@ -1,65 +1,23 @@
-"""What the handlers are asked to do, and the snapshots that deliveries carry.
+"""What a delivery to OmegaAI carries: a Patient or an Appointment as OmegaAI should hold it.
 
-A snapshot is the whole of what OmegaAI should hold, taken in the transaction that decided it; nothing is read again
-when it is sent but the ids that OmegaAI gave meanwhile.
+A snapshot is taken in the transaction that decided it. When it is sent, nothing is read again but the ids that OmegaAI
+gave meanwhile.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import orjson
 
-from chassis.errors import NeedsSetup
-from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, StaffFacts
-from scheduler_sync.domain.patient import Patient, PatientFacts
-from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.patient import Patient
 
-
-@dataclass(frozen=True, slots=True)
-class ChangeAppointmentByStaff:
-    """PowerServer booked or changed an appointment (SIU or ORM). ``said_at`` is MSH-7, ``name`` e.g. SIU^S12.
-
-    Where MSH-7 leaves open when in a span it was made, ``said_at`` begins that span and ``said_until`` ends it.
-    ``waits_for`` is a word of the message that the site does not know and that nothing else of it needs.
-    """
-
-    name: str
-    placer_number: str
-    patient: PatientFacts
-    appointment: StaffFacts
-    resource: Resource | None
-    said_at: datetime
-    said_until: datetime | None = None
-    waits_for: NeedsSetup | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TakeOverOmegaAIAppointment:
-    """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are the identifiers that it carries of ours.
-
-    ``service_id`` is the HealthcareService that it is on.
-    """
-
-    task_id: str
-    link_id: UUID | None
-    placer_number: str | None
-    facts: RemoteFacts
-    service_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an input came from: for the history, and to join what follows from it."""
-
-    source: str
-    message: str
-    journal_id: UUID
-    received_at: datetime
-    connection: int | None = None
-    """The connection of this process that it came over; None for what was not heard just now."""
+PATIENT_UPSERT: Final = "patient.upsert"
+APPOINTMENT_UPSERT: Final = "appointment.upsert"
+"""The kinds of the deliveries that carry them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,84 +1,53 @@
-"""Transport into the handlers: each feed loads what a batch touches, then calls one handler per message.
+"""What comes in, to the handlers: each class loads what a batch touches, then calls one handler for each message.
 
-The HL7 feed and the Task feed run on the same batch executor of the chassis; nothing here decides anything.
+HL7 messages and Tasks run on the same batch executor of the chassis; nothing here decides anything.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import asyncpg
 
-from chassis.deliveries import Taken
 from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7 import InboundHl7
 from chassis.messaging import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.observe import tracing
 from chassis.store import Store, Transaction
-from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver import reader
-from scheduler_sync.adapters.powerserver.sender import NOT_SENT, step_of
+from scheduler_sync.arrivals import Arrivals
+from scheduler_sync.commands import ChangeAppointmentByStaff, Origin
 from scheduler_sync.domain.appointment import System
-from scheduler_sync.handlers import Handlers, cause_of_task
-from scheduler_sync.messages import AppointmentSnapshot, ChangeAppointmentByStaff, Origin
-from scheduler_sync.ports import Resources, Work
+from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.handlers.patient_acts import park_task, take_over_appointment
+from scheduler_sync.handlers.staff_changes import change_appointment
 from scheduler_sync.site import Site
-from scheduler_sync.store.repositories import LinkRepository, PatientRepository
+from scheduler_sync.store.work import OpenWork, StoredWork
 
-ReadingCounter = Callable[[Iterable[tuple[str, str]], int], None]
 TASK_CONSUMER: Final = "omegaai.tasks"
+_TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
 _MOVE_CURSOR: Final = """
 INSERT INTO feed_cursor (feed, last_task_id, last_authored_on, read_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (feed) DO UPDATE SET last_task_id = excluded.last_task_id, last_authored_on = excluded.last_authored_on,
     read_at = excluded.read_at"""
 
 
-@dataclass(slots=True)
-class StoredWork(Work):
-    """A unit of work on the store; ``commands`` holds what the messages of the batch were read as."""
-
-    patients: PatientRepository
-    links: LinkRepository
-    commands: dict[UUID, ChangeAppointmentByStaff | Exception] = field(default_factory=dict)
-
-
-class OpenWork:
-    """Opens a unit of work in a transaction. Patients join first: they are locked and written before links."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def __call__(self, transaction: Transaction) -> StoredWork:
-        name = self._site.file.site
-        patients = PatientRepository(transaction, name)
-        links = LinkRepository(transaction, name)
-        transaction.join(patients)
-        transaction.join(links)
-        return StoredWork(transaction, patients, links)
-
-
-class PowerServerFeed:
+class PowerServerInbound:
     """HL7 messages to the handler of staff's changes."""
 
-    def __init__(
-        self, handlers: Handlers, site: Site, resources: Resources, count: ReadingCounter = lambda _keys, _repairs: None
-    ) -> None:
-        """``count`` hears of each batch what of it was not read, and how many of its texts were repaired."""
-        self._handlers = handlers
+    def __init__(self, site: Site, effects: Effects) -> None:
         self._site = site
-        self._resources = resources
-        self._count = count
+        self._effects = effects
+        self._arrivals = Arrivals()
 
     async def prefetch(self, work: StoredWork, items: Sequence[InboundHl7]) -> None:
         """Read all messages, then load their patients and links in one go."""
         passed_over = reader.PassedOver()
         for item in items:
             work.commands[item.journal_id] = self._read(item, passed_over)
-        self._count(passed_over.keys, passed_over.repairs)
+        self._effects.meters.not_read(passed_over.keys, passed_over.repairs)
         commands = [one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff)]
         await work.patients.load(one for command in commands for one in command.patient.identifiers)
         await work.links.load(command.placer_number for command in commands)
@@ -88,24 +57,34 @@ class PowerServerFeed:
         command = work.commands[item.journal_id]
         if isinstance(command, Exception):
             raise command
-        origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection)
-        await self._handlers.staff_changed_appointment(command, work=work, origin=origin)
+        effects = self._effects
+        await change_appointment(
+            command,
+            work=work,
+            origin=Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection),
+            site=self._site.file,
+            clock=effects.clock,
+            meters=effects.meters,
+            arrivals=self._arrivals,
+            effects=effects,
+        )
         return command.waits_for
 
     def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> ChangeAppointmentByStaff | Exception:
+        resources = self._effects.resources
         try:
             return reader.read(
-                item.message, self._site.file, self._resources, received_at=item.received_at, passed_over=passed_over
+                item.message, self._site.file, resources, received_at=item.received_at, passed_over=passed_over
             )
         except (Permanent, Transient) as error:
             return error
 
 
-class TaskFeed:
+class TaskInbound:
     """Tasks of OmegaAI's queue to the handlers, committed under a claim on each Task."""
 
-    def __init__(self, store: Store, open_work: OpenWork, handlers: Handlers) -> None:
-        self._handlers = handlers
+    def __init__(self, store: Store, open_work: OpenWork, effects: Effects) -> None:
+        self._effects = effects
         self._executor = BatchExecutor(
             store, intake=TaskIntake(), open_work=open_work, prefetch=self._prefetch, handle=self._handle
         )
@@ -126,7 +105,7 @@ class TaskFeed:
 
     async def _handle(self, work: StoredWork, item: TaskItem) -> None:
         if item.parked is not None:
-            await self._handlers.park_task(item.parked, work=work)
+            await park_task(item.parked, work=work)
         elif item.command is not None:
             origin = Origin(
                 System.OMEGAAI,
@@ -134,7 +113,8 @@ class TaskFeed:
                 cause_of_task(item.task_id),
                 item.received_at,
             )
-            await self._handlers.omegaai_changed_appointment(item.command, work=work, origin=origin)
+            resources, effects = self._effects.resources, self._effects
+            await take_over_appointment(item.command, work=work, origin=origin, resources=resources, effects=effects)
 
 
 class TaskIntake:
@@ -181,50 +161,9 @@ class TaskIntake:
         return tracing.span("process omegaai task", tracing.SpanKind.CONSUMER, {"omegaai.task.id": item.task_id})
 
 
-class Settlement:
-    """What the success of deliveries changes here, in the transaction that marks them done."""
-
-    def __init__(self, open_work: OpenWork, handlers: Handlers, now: Callable[[], datetime]) -> None:
-        self._open_work = open_work
-        self._handlers = handlers
-        self._now = now
-
-    async def omegaai(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        """Keep the FHIR ids and versions that OmegaAI gave."""
-        work = self._open_work(transaction)
-        patients = [taken for taken in all_taken if taken.delivery.kind == PATIENT_UPSERT]
-        appointments = [
-            (AppointmentSnapshot.from_bytes(taken.delivery.payload), taken)
-            for taken in all_taken
-            if taken.delivery.kind != PATIENT_UPSERT
-        ]
-        await work.patients.load_by_id(taken.delivery.key for taken in patients)
-        await work.links.load_by_id(snapshot.link_id for snapshot, _ in appointments)
-        for delivery, receipt in patients:
-            given = receipt.detail
-            await self._handlers.omegaai_took_patient(delivery.key, given["id"], given["version_id"], work=work)
-        for snapshot, (delivery, receipt) in appointments:
-            given = receipt.detail
-            message = f"Appointment version {given['version_id']}: {given['status']}"
-            await self._handlers.omegaai_took_appointment(
-                snapshot.link_id,
-                given["id"],
-                given["version_id"],
-                as_sent=given["status"] == snapshot.status,
-                over=given.get("over"),
-                work=work,
-                origin=Origin("delivery", message, delivery.id, self._now()),
-            )
-
-    async def powerserver(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        """Keep that PowerServer has taken our statuses."""
-        work = self._open_work(transaction)
-        await work.links.load_by_id(taken.delivery.key for taken in all_taken)
-        for delivery, receipt in all_taken:
-            ack = receipt.detail["ack"]
-            answer = "not sent: it shows what came later" if ack == NOT_SENT else f"PowerServer answered {ack}"
-            origin = Origin("delivery", answer, delivery.id, self._now())
-            await self._handlers.powerserver_took_status(delivery.key, step_of(delivery), work=work, origin=origin)
+def cause_of_task(task_id: str) -> UUID:
+    """A UUID for a Task of OmegaAI's queue, the same each time: what the inbox claims and the history points to."""
+    return uuid5(_TASKS, task_id)
 
 
 def _error(outcome: Outcome[None]) -> Exception | None:

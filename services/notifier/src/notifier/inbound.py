@@ -20,8 +20,8 @@ from contracts import (
 )
 from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
+from notifier.events import TOPICS, appointment_of, recipient_of
 from notifier.handlers import follow_appointment, follow_patient
-from notifier.messages import TOPICS, appointment_of, recipient_of
 from notifier.ports import Outgoing, StaleRevisions
 from notifier.store.repositories import (
     AppointmentRepository,
