@@ -25,8 +25,8 @@ from mailsink.app import Sink
 from notifier.adapters.letters import LetterWriter
 from notifier.adapters.sender import DESTINATION, TWICE, UNCONFIRMED, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
+from notifier.inbound import handle, prefetch, subscription
 from notifier.metrics import NotifierMetrics
-from notifier.subscribers import handle, prefetch, subscription
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 WORKERS = 3
@@ -64,7 +64,7 @@ class Mailing(LoopBase):
 async def test_deaths_of_the_smtp_hand_over(
     pool: asyncpg.Pool, migrated_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points: tuple[failpoints.Name, ...] = (
+    points: tuple[str, ...] = (
         "smtp.after-count-before-hand-over",
         "smtp.after-hand-over-before-receipt",
         "smtp.after-refusal-before-note",

@@ -180,7 +180,7 @@ class DeliveryWorker(LoopBase):
         token = uuid4()
         rows = await self._store.pool.fetch(lines.CLAIM, self._destination, room, token, self._lease_seconds)
         if rows:
-            failpoints.hit("delivery.after-claim-before-send")
+            failpoints.hit(failpoints.DELIVERY_AFTER_CLAIM_BEFORE_SEND)
             if self._bugs.is_reached:
                 self._bugs.tried()
         for row in sorted(rows, key=lambda row: row["sequence"]):
@@ -237,7 +237,7 @@ class DeliveryWorker(LoopBase):
                 await self._bug(delivery, token, error)
         else:
             self._answered()
-            failpoints.hit("delivery.after-send-before-mark")
+            failpoints.hit(failpoints.DELIVERY_AFTER_SEND_BEFORE_MARK)
             await self._mark_done(delivery, token, receipt)
         self._metrics.observe(meters.DELIVERY_SECONDS, time.monotonic() - started, destination=self._destination)
 

@@ -198,7 +198,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             outcome = await waiting.outcome
             if isinstance(outcome, Failed):
                 tracing.failed(item.span, outcome.error)
-            failpoints.hit("inbound.after-commit-before-ack")
+            failpoints.hit(failpoints.INBOUND_AFTER_COMMIT_BEFORE_ACK)
             return self._answer(item.message, outcome)
         finally:
             if item.span is not None:
@@ -234,7 +234,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
                     continue
             group = self._next_group()
             try:
-                failpoints.hit("inbound.before-commit")
+                failpoints.hit(failpoints.INBOUND_BEFORE_COMMIT)
                 outcomes: Sequence[Outcome[R]] = await self.executor.run([waiting.item for waiting in group])
                 self._refused = None
             except Transient as error:

@@ -350,7 +350,7 @@ class Consumer(LoopBase, Generic[W]):
             await message.nack()
             return
         self.stopped_by_limit = False
-        failpoints.hit("consumer.after-commit-before-offsets")
+        failpoints.hit(failpoints.CONSUMER_AFTER_COMMIT_BEFORE_OFFSETS)
         try:
             await message.ack()
         except KafkaError as error:

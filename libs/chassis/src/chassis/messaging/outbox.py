@@ -235,7 +235,7 @@ class Relay(LoopBase):
     async def _acknowledged(self, turn: _Turn) -> tuple[list[Any], int]:
         """Waits for Kafka. Returns the rows that it took, and how many batches it did not take."""
         await asyncio.wait([send for send, _ in turn], timeout=SEND_TIMEOUT_SECONDS)
-        failpoints.hit("relay.after-send-before-mark")
+        failpoints.hit(failpoints.RELAY_AFTER_SEND_BEFORE_MARK)
         acknowledged: list[Any] = []
         refused = 0
         for send, sent in turn:
@@ -271,7 +271,7 @@ class Relay(LoopBase):
         One Kafka batch per partition and turn: were two on their way, the second could be taken after the first
         failed, and a key's events would reach the bus in the wrong order. What did not fit goes with the next turn.
         """
-        failpoints.hit("relay.before-send")
+        failpoints.hit(failpoints.RELAY_BEFORE_SEND)
         found = (await self._by_partition(producer, rows)).items()
         return [await self._hand_over_batch(producer, topic, partition, lot) for (topic, partition), lot in found]
 

@@ -75,6 +75,18 @@ PARTNER_WAIT_SECONDS: Final = Gauge(
     "partner_wait_seconds", "How long the loop's present calls have waited", "loop", "partner"
 )
 
+# Timers
+TIMERS_DUE: Final = Counter(
+    "timers_due_total", "Timers that were due, by outcome: fired, superseded, again, failed", "kind", "outcome"
+)
+TIMERS_WAITING: Final = Gauge("timers_waiting", "Timers that are set and have not fired")
+TIMERS_OVERDUE: Final = Gauge("timers_overdue", "Waiting timers that are due")
+TIMERS_OLDEST_OVERDUE_AGE_SECONDS: Final = Gauge(
+    "timers_oldest_overdue_age_seconds", "How long the first of the overdue timers has been due"
+)
+TIMERS_DEAD: Final = Gauge("timers_dead", "Timers that failed for good, waiting for a person")
+TIMERS_OF_UNKNOWN_KIND: Final = Gauge("timers_of_unknown_kind", "Waiting timers of which this process has no handler")
+
 # The store, the clocks, the host
 STORE_REFUSED: Final = Gauge(
     "store_refused", "1 while the loops do not run: the store was set back, or belongs elsewhere"

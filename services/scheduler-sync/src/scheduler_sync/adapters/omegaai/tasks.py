@@ -29,7 +29,8 @@ from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.reader import TaskFound
-from scheduler_sync.messages import TakeOverOmegaAIAppointment
+from scheduler_sync.commands import TakeOverOmegaAIAppointment
+from scheduler_sync.failpoints import TASKS_AFTER_COMMIT_BEFORE_COMPLETE
 from scheduler_sync.ports import ParkedTask
 
 _log = structlog.get_logger(__name__)
@@ -177,7 +178,7 @@ class TaskQueue(LoopBase):
             errors = [error if error is None or isinstance(error, Transient) else next(again) for error in errors]
         waiting = next((error for error in errors if error is not None), None)
         finished = [task for task, error in zip(tasks, errors, strict=True) if error is None]
-        failpoints.hit("tasks.after-commit-before-complete")
+        failpoints.hit(TASKS_AFTER_COMMIT_BEFORE_COMPLETE)
         with self._asking():
             refused = await asyncio.gather(*(self._complete(task) for task in finished))
         self._put_off_those(list(zip(finished, refused, strict=True)))
