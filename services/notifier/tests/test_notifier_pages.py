@@ -38,7 +38,7 @@ async def message(pool: asyncpg.Pool, state: str, *, minutes_ago: int = 0, reaso
 async def test_an_empty_history_says_how_it_fills(app: Guard) -> None:
     status, page, headers = await asked(app, "/messages")
     assert status == 200
-    assert "No messages yet" in page
+    assert "No message yet." in page
     assert "unsafe-inline" not in headers["content-security-policy"]
     assert "style=" not in page
     assert "<script>" not in page
@@ -62,7 +62,7 @@ async def test_the_filter_stands_in_the_address(app: Guard, pool: asyncpg.Pool) 
         assert one in page
         assert other not in page
     _, page, _ = await asked(app, "/messages", "template=confirmed")
-    assert "with this filter" in page
+    assert "No message fits the filter." in page
 
 
 async def test_an_address_that_cannot_be_used_is_explained(app: Guard) -> None:

@@ -18,6 +18,7 @@ from fake_omegaai import FakeOmegaAI
 from sync_harness import Harness
 from sync_samples import PID, SITE_FILE, siu
 
+from chassis.host import RecoveryRefused
 from chassis.messaging import Relay, published, topics
 from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
@@ -316,13 +317,13 @@ async def test_an_empty_store_without_topics_says_what_it_cannot_know(world: Wor
 @stack
 async def test_it_does_not_run_beside_a_service_or_on_anothers_store(world: World):
     running = await asyncpg.connect(world.settings.store.url, server_settings={"application_name": "suite-relay"})
-    with pytest.raises(bootstrap.RecoveryRefused, match="works on this store"):
+    with pytest.raises(RecoveryRefused, match="works on this store"):
         await world.recover()
     await running.close()
     await world.harness.store.pool.execute(
         "UPDATE store_identity SET belongs_to = replace(belongs_to, 'as suite', 'as another')"
     )
-    with pytest.raises(bootstrap.RecoveryRefused, match="as another"):
+    with pytest.raises(RecoveryRefused, match="as another"):
         await world.recover()
 
 

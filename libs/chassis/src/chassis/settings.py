@@ -142,6 +142,7 @@ class HttpSettings(BaseModel):
     ``public_port``: a second listener for the routes that the internet may reach; None: they are served nowhere.
     ``allowed_hosts`` and ``public_hosts``: names that the two answer to beside their own. ``console_user`` is an admin;
     ``people`` names more, a line each: ``name:role:password``. ``service_tokens``: other services, ``name:token``.
+    ``consoles``: the addresses of the suite's other consoles, by service, for the navigation.
     """
 
     host: str = "127.0.0.1"
@@ -150,6 +151,7 @@ class HttpSettings(BaseModel):
     public_host: str = "127.0.0.1"
     public_port: Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value)] = None
     public_hosts: Hosts = ""
+    consoles: dict[str, Annotated[str, Field(pattern=r"^https?://[^\s\"'<>]+$")]] = {}
     console_user: str = "operator"
     console_password: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = None
     people: Annotated[SecretStr | None, AfterValidator(_people)] = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
+from chassis.host import RecoveryRefused
 from chassis.operate import ExtraCommand, ServiceDefinition, listing, logged_in_user, main
 from chassis.store import Store
 from hl7v2 import Hl7Error
@@ -59,7 +60,7 @@ async def _recover(settings: SchedulerSyncSettings, options: argparse.Namespace)
 
     try:
         report = await bootstrap.recover(settings, actor=options.actor, dry_run=options.dry_run, tell=tell)
-    except (bootstrap.RecoveryRefused, Transient, Permanent) as error:
+    except (RecoveryRefused, Transient, Permanent) as error:
         print(f"{bootstrap.NAME}: not recovered: {error}", file=sys.stderr)
         return 1
     for line in report.lines():

@@ -74,7 +74,7 @@ class DeliveriesPage:
         page = self.templates.get_template("deliveries.html").render(
             title="Dead deliveries",
             here="/console",
-            destinations=self.destinations,
+            pairs=[(one, one) for one in self.destinations],
             query={name: query.get(name, "") for name in ("destination", "since", "reason")},
             selection=selection,
             count=count,

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.observe import listed
 from chassis.web import access
-from chassis.web.layout import Page, changes, templates
+from chassis.web.layout import Changes, Page, templates
 from scheduler_sync.domain.appointment import BLUME_LABEL_OF_FHIR_STATUS, State
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import Site
@@ -40,21 +40,39 @@ STATE_NAMES: Final[Mapping[str, str]] = {
     State.CANCELLED: "cancelled",
 }
 
+LEVELS: Final[Mapping[str, str]] = {
+    State.UNSCHEDULED: "warn",
+    State.STAFF_BOOKED: "busy",
+    State.CONFIRMED: "good",
+    State.MOVE_REQUESTED: "warn",
+    State.PATIENT_BOOKED: "busy",
+    State.ARRIVED: "busy",
+    State.DONE: "quiet",
+    State.CANCELLED: "quiet",
+}
+"""The colour and shape of each state on a page."""
+
 
 class Pages:
     """Renders the pages from the store."""
 
-    def __init__(self, views: Views, site: Site, resources: ResourceDirectory) -> None:
+    def __init__(
+        self,
+        views: Views,
+        site: Site,
+        resources: ResourceDirectory,
+        consoles: Mapping[str, str] | None = None,
+    ) -> None:
         self._views = views
         self._site = site
         self._resources = resources
-        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates")
-        self._templates.globals.update(state_names=STATE_NAMES)
+        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
+        self._templates.globals.update(state_names=STATE_NAMES, levels=LEVELS)
 
     def routes(self) -> Sequence[BaseRoute]:
         return access.viewer(
             Route("/links", self.links),
-            Route("/links/events", self.events),
+            Route("/links/events", Changes(self._views.version).stream),
             Route("/links/{link_id:uuid}", self.link),
             Route("/needs-setup", self.needs_setup),
         )
@@ -69,15 +87,17 @@ class Pages:
             before=query.get("before", ""),
         )
         rows = await self._views.links(wanted)
+        counts = await self._views.counts()
         return self._page(
             "links.html",
             title="Appointments",
             here="/links",
             wanted=wanted,
             rows=rows,
-            counts=await self._views.counts(),
-            facilities=self._site.file.facilities,
+            states=[(state, f"{name} ({counts.get(state, 0)})") for state, name in STATE_NAMES.items()],
+            facilities=[(code, facility.name) for code, facility in self._site.file.facilities.items()],
             older=_older(request, rows),
+            newest=_newest(request),
         )
 
     async def link(self, request: Request) -> Response:
@@ -114,10 +134,6 @@ class Pages:
             resources=len(self._resources),
         )
 
-    async def events(self, _: Request) -> Response:
-        """A word whenever the store has changed; the page then draws itself anew."""
-        return changes(self._views.version)
-
     def _page(self, template: str, **values: Any) -> Response:
         return HTMLResponse(self._templates.get_template(template).render(events="/links/events", **values))
 
@@ -127,3 +143,10 @@ def _older(request: Request, rows: list[Row]) -> str | None:
     if len(rows) < LinkFilter.ROWS:
         return None
     return str(request.url.include_query_params(before=rows[-1]["updated_at"].isoformat()).query)
+
+
+def _newest(request: Request) -> str | None:
+    """The address of the first page, with the same filter; None when it is the one that is shown."""
+    if "before" not in request.query_params:
+        return None
+    return str(request.url.remove_query_params("before").query).join(("/links?", ""))
