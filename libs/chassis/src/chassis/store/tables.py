@@ -47,6 +47,7 @@ class ChassisTables:
     missed_records: type[Any]
     revision_gaps: type[Any]
     store_identity: type[Any]
+    web_sessions: type[Any]
 
 
 def declare(base: type[SQLModel]) -> ChassisTables:
@@ -208,7 +209,17 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         noticed_at: datetime
         counted_at: datetime | None
 
+    class WebSessions(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "web_sessions"
+        token_hash: bytes = Field(primary_key=True)
+        subject: str
+        name: str
+        role: str
+        began_at: datetime
+        seen_at: datetime
+        ends_at: datetime
+
     return ChassisTables(
         Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit,
-        ConsumerPositions, MissedRecords, RevisionGaps, StoreIdentity,
+        ConsumerPositions, MissedRecords, RevisionGaps, StoreIdentity, WebSessions,
     )  # fmt: skip

@@ -58,9 +58,7 @@ class Sessions:
                 transaction.audit(actor=person.actor, action="person.log-in", subject=person.role)
                 await connection.execute(_CLEAN, _hash(instead_of or ""), self._idle_seconds)
                 lasts_seconds = self.settings.longest_hours * 3600
-                await connection.execute(
-                    _BEGIN, _hash(token), person.subject, person.name, person.role, lasts_seconds
-                )
+                await connection.execute(_BEGIN, _hash(token), person.subject, person.name, person.role, lasts_seconds)
                 await transaction.flush()
         if instead_of:
             self._remembered.pop(_hash(instead_of), None)

@@ -1,4 +1,4 @@
-"""What an ID token has to say before it lets a person in. Each refusal is one clear line, without the token's values."""
+"""What an ID token has to say before it lets a person in. Each refusal is one clear line without a value of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -34,18 +34,19 @@ def check(claims: Mapping[str, Any], settings: OidcSettings, *, nonce: str, now:
 
 
 def _check_times(claims: Mapping[str, Any], leeway_seconds: float, now: float) -> None:
-    expires, issued, begins = (claims.get(name) for name in ("exp", "iat", "nbf"))
-    if not _is_time(expires) or not _is_time(issued):
+    expires, issued, begins = (_time(claims.get(name)) for name in ("exp", "iat", "nbf"))
+    if expires is None or issued is None:
         raise LogInRefused("The ID token does not say when it was issued and when it ends (claims iat, exp).")
     if now >= expires + leeway_seconds:
         raise LogInRefused(f"The ID token ended {now - expires:.0f} s ago by this service's clock: is a clock wrong?")
-    ahead = max(issued, begins if _is_time(begins) else issued) - now
+    ahead = max(issued, begins or issued) - now
     if ahead > leeway_seconds:
         raise LogInRefused(f"The ID token begins {ahead:.0f} s from now by this service's clock: is a clock wrong?")
 
 
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11
+def _time(value: object) -> float | None:
+    is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11
+    return float(value) if is_time else None  # type: ignore[arg-type]  # mypy does not follow is_time
 
 
 def person_of(claims: Mapping[str, Any], settings: OidcSettings, log_out: str) -> Person:

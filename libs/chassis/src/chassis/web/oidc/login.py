@@ -118,9 +118,10 @@ class LogIn:
         if self.brake.wait_seconds(address) > 0:
             return self._page("Log in", problem="Too many log-ins failed from there. Try again later.", status=429)
         begun = _Begun.of(request.cookies.get(self.begun_cookie, ""))
+        if begun is None:  # a page that was kept, or a cookie that is over: nobody guesses anything
+            problem = "This log-in was not begun in this browser, or more than ten minutes ago."
+            return self._page("You are not logged in", problem=problem, start=PATH, status=400)
         try:
-            if begun is None:
-                raise LogInRefused("This log-in was not begun in this browser, or more than ten minutes ago.")
             claims = await self._claims(request, begun)
             person = person_of(claims, self.provider.settings, LOG_OUT)
             token = await self.sessions.begin(person, instead_of=request.cookies.get(self.session_cookie))
@@ -128,8 +129,8 @@ class LogIn:
             self.brake.wrong(address)
             self.metrics.count("console_refused_total", reason="log-in")
             log.warning("oidc.refused", source=address, why=str(error))
-            start = None if begun is None else f"{START}?next={quote(begun.there, safe='/')}"
-            answer = self._page("You are not logged in", problem=str(error), start=start or START, status=403)
+            start = f"{START}?next={quote(begun.there, safe='/')}"
+            answer = self._page("You are not logged in", problem=str(error), start=start, status=403)
         except ProviderAway as error:
             log.warning("oidc.away", why=str(error))
             answer = self._page("Log in", problem=self._away(), start=START, status=503)
@@ -240,5 +241,7 @@ def _base64(data: bytes) -> str:
 
 def own_path(there: str) -> str:
     """``there`` when it is a page of ours, else the first page: nobody is led elsewhere by a link to us."""
-    is_own = there.startswith("/") and not there.startswith(("//", "/\\", PATH, LOGGED_OUT)) and len(there) <= LONGEST_NEXT
+    is_own = (
+        there.startswith("/") and not there.startswith(("//", "/\\", PATH, LOGGED_OUT)) and len(there) <= LONGEST_NEXT
+    )
     return there if is_own and there.isascii() and there.isprintable() and "\\" not in there else "/"

@@ -29,9 +29,12 @@ from chassis.web.oidc.claims import LogInRefused, check
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """With a key of the provider's own. None of the shared secret's, and never ``none``."""
 FRESH_SECONDS: Final = 300.0
+START_SECONDS: Final = 3.0
 AGAIN_SECONDS: Final = 10.0
 NEW_KEYS_SECONDS: Final = 10.0
 """Least time between two looks for a key that nobody knows: a stranger's token must not have us ask at will."""
+NAME: Final = "the identity provider"
+SETTING: Final = "http.oidc.issuer"
 LARGEST_ANSWER_BYTES: Final = 256 * 2**10
 LARGEST_TOKEN: Final = 16 * 2**10
 DEVELOPMENT_MARK: Final = "suite_development"
@@ -48,7 +51,7 @@ class WrongProvider(SettingsError):  # noqa: N818 (what it is)
     """What answers is not the provider of the settings, or nothing that may be used."""
 
     def __init__(self, problem: str) -> None:
-        super().__init__([f"http.oidc.issuer: {problem}"])
+        super().__init__([f"{SETTING}: {problem}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,19 @@ class Provider:
         self._is_development = http.is_development
         self._session: aiohttp.ClientSession | None = None
         self.known: Known | None = None
-        self.problem = "nobody asked it yet"
+        self.problem = "it did not answer yet"
         self._looked_for_keys = -NEW_KEYS_SECONDS
         self._looking = asyncio.Lock()
 
     async def start(self) -> None:
-        """``WrongProvider`` when it is the wrong one; one line in the log when it is away or its clock is far off."""
+        """``WrongProvider`` when it is the wrong one; one line in the log when it is away or its clock is far off.
+
+        A provider that hangs holds a service's start up for ``START_SECONDS`` at most.
+        """
         try:
-            known = await self.look()
-        except ProviderAway:
+            async with asyncio.timeout(START_SECONDS):
+                known = await self.look()
+        except (ProviderAway, TimeoutError):
             log.error("oidc.away", issuer=self.settings.issuer, problem=self.problem, passwords_stay=True)  # noqa: TRY400
             return
         ahead = known.clock_ahead_seconds
@@ -113,16 +120,16 @@ class Provider:
             return found
 
     async def _look(self) -> Known:
-        said, ahead = await self._document(f"{self.settings.issuer.rstrip('/')}/.well-known/openid-configuration")
+        said, ahead = await self._document(f"{self._reached_at.rstrip('/')}/.well-known/openid-configuration")
         if said.get("issuer") != self.settings.issuer:
             raise WrongProvider("the discovery document there is of another issuer: they must be equal, sign by sign")
         if said.get(DEVELOPMENT_MARK) and not self._is_development:
             raise WrongProvider("that is the development provider: it lets anybody in, and production refuses it")
-        keys, _ = await self._document(self._own(said, "jwks_uri"))
+        keys, _ = await self._document(self._asked_at(said, "jwks_uri"))
         methods = said.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         return Known(
             authorization=self._own(said, "authorization_endpoint"),
-            token=self._own(said, "token_endpoint"),
+            token=self._asked_at(said, "token_endpoint"),
             end_session=self._own(said, "end_session_endpoint") if said.get("end_session_endpoint") else None,
             takes_basic="client_secret_basic" in methods,
             says_issuer=said.get("authorization_response_iss_parameter_supported") is True,
@@ -142,10 +149,32 @@ class Provider:
         if not isinstance(url, str) or not url:
             raise WrongProvider(f"its discovery document has no {name}")
         try:
-            address = self._partner().address(url)
+            HttpPartner(self._lent, NAME, self.settings.issuer, setting=SETTING, allowed_hosts=self._hosts).address(url)
         except NeedsSetup:
             raise WrongProvider(f"its {name} is at another host: HTTP__OIDC__ALLOWED_HOSTS lists more") from None
-        return str(address)
+        return url
+
+    def _asked_at(self, said: Mapping[str, Any], name: str) -> str:
+        """An endpoint that we ask ourselves: where the issuer has an address for us, there."""
+        url = URL(self._own(said, name))
+        issuer, internal = URL(self.settings.issuer), URL(self._reached_at)
+        if url.origin() != issuer.origin():
+            return str(url)
+        return str(url.with_scheme(internal.scheme).with_host(internal.host or "").with_port(internal.port))
+
+    @property
+    def _reached_at(self) -> str:
+        return self.settings.internal_url or self.settings.issuer
+
+    @property
+    def _hosts(self) -> list[str]:
+        return [host.strip() for host in self.settings.allowed_hosts.split(",") if host.strip()]
+
+    @property
+    def _lent(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = open_session(connections=4)
+        return self._session
 
     def go_to(self, *, redirect: str, state: str, nonce: str, challenge: str) -> str:
         """Where the browser goes to log in. ``ProviderAway`` when nothing is known of the provider."""
@@ -208,7 +237,9 @@ class Provider:
                 except WrongProvider as error:
                     raise ProviderAway(str(error)) from error
             except (JoseError, ValueError) as error:
-                raise LogInRefused(f"The ID token's signature is not to be trusted ({type(error).__name__}).") from error
+                raise LogInRefused(
+                    f"The ID token's signature is not to be trusted ({type(error).__name__})."
+                ) from error
         raise LogInRefused("The ID token is signed with a key that the identity provider does not publish.")
 
     def _now_known(self) -> Known:
@@ -226,14 +257,12 @@ class Provider:
         return answer
 
     def _partner(self) -> HttpPartner:
-        if self._session is None:
-            self._session = open_session(connections=4)
         return HttpPartner(
-            self._session,
-            "the identity provider",
-            self.settings.issuer,
-            setting="http.oidc.issuer",
-            allowed_hosts=[host.strip() for host in self.settings.allowed_hosts.split(",") if host.strip()],
+            self._lent,
+            NAME,
+            self._reached_at,
+            setting=SETTING,
+            allowed_hosts=self._hosts,
             timeout_seconds=self.settings.timeout_seconds,
         )
 
