@@ -50,7 +50,9 @@ async def code_for(http: httpx.AsyncClient, person: str = "operator", **asked: s
     return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
 
 
-async def exchange(http: httpx.AsyncClient, code: str, auth: httpx.Auth | None = SECRET, **given: str) -> httpx.Response:
+async def exchange(
+    http: httpx.AsyncClient, code: str, auth: httpx.Auth | None = SECRET, **given: str
+) -> httpx.Response:
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
     return await http.post("/token", data=form | given, auth=auth)
 

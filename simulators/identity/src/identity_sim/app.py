@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -282,9 +283,8 @@ class Provider:
         if fault.mode == "shared-secret":
             secret = OctKey.import_key(self.settings.client_secret.ljust(32, "."))
             return jwt.encode({"alg": "HS256", "kid": self.key.kid}, claims, secret, algorithms=["HS256"])
-        return jwt.encode(
-            {"alg": "none", "kid": self.key.kid}, claims, OctKey.import_key("x" * 32), algorithms=["none"]
-        )
+        header = {"alg": "none", "kid": self.key.kid}
+        return ".".join([*(_base64(json.dumps(part).encode()) for part in (header, claims)), ""])
 
     def _signed(self, claims: Claims, key: ECKey) -> str:
         return jwt.encode({"alg": "ES256", "kid": key.kid}, claims, key, algorithms=["ES256"])
@@ -322,4 +322,8 @@ def _taken(kept: dict[str, Asked], name: str, now: float) -> Asked | None:
 
 
 def _challenge(verifier: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    return _base64(hashlib.sha256(verifier.encode()).digest())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")

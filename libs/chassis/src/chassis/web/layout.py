@@ -43,7 +43,7 @@ def templates(
         lstrip_blocks=True,
     )
     environment.filters["at"] = at
-    environment.globals.update(service=service, pages=pages, consoles=consoles or {})
+    environment.globals.update(service=service, pages=pages, consoles=consoles or {}, person=_Asking())
     return environment
 
 
