@@ -210,12 +210,16 @@ class HttpSettings(BaseModel):
     def is_development(self) -> bool:
         return self._environment == "development"
 
+    def listed(self) -> list[tuple[str, str, str]]:
+        """Name, role and password of each of ``people``."""
+        found = (line.split(":", 2) for line in _lines(self.people))
+        return [(name.strip(), role.strip(), password.strip()) for name, role, password in found]
+
     def named(self) -> list[tuple[str, str, str]]:
-        """Name, role and password of each person that comes by password."""
-        found = [tuple(part.strip() for part in line.split(":", 2)) for line in _lines(self.people)]
-        if self.console_password is not None:
-            found.append((self.console_user, "admin", self.console_password.get_secret_value()))
-        return [(name, role, password) for name, role, password in found]
+        """Name, role and password of everybody who comes by password."""
+        if self.console_password is None:
+            return self.listed()
+        return [*self.listed(), (self.console_user, "admin", self.console_password.get_secret_value())]
 
     def services(self) -> list[tuple[str, str]]:
         """Name and token of each service that may call this one."""
