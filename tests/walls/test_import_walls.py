@@ -25,7 +25,7 @@ settings.read(CONFIGURATION, encoding="utf-8")
 PACKAGES = settings["importlinter"]["root_packages"].split()
 _LAYERS = settings["importlinter:contract:rooms"]["layers"]
 ROOMS = [room.strip() for layer in _LAYERS.split() for room in re.split(r"[|:]", layer) if room.strip()]
-WITH_MODULES = {"store", "messaging", "hl7", "deliveries"}
+WITH_MODULES = {"store", "messaging", "hl7", "deliveries", "timers"}
 SERVICES = tuple(service.package for service in roster().services)
 
 REFUSED = {
@@ -51,8 +51,12 @@ REFUSED = {
     ),
     "the chassis takes a service": ("chassis/store/extra", "import notifier", "libraries"),
     "the chassis takes the local stack": ("chassis/store/extra", "import local_stack", "libraries"),
+    "a partner's library takes a service": ("omegaai/extra", "import scheduler_sync.domain", "libraries"),
+    "the chassis takes a partner's library": ("chassis/store/extra", "import omegaai.extra", "floors"),
+    "the site file takes the chassis": ("site_file/extra", "import chassis.store.extra", "floors"),
     "a room takes one above it": ("chassis/store/extra", "import chassis.messaging.extra", "rooms"),
     "a room takes one beside it": ("chassis/hl7/extra", "import chassis.deliveries.extra", "rooms"),
+    "timers take deliveries": ("chassis/timers/extra", "import chassis.deliveries.extra", "rooms"),
     "a service takes another": ("notifier/extra", "from scheduler_sync import domain", "services"),
     "the other takes the one": ("scheduler_sync/extra", "import notifier.domain", "services"),
     "a service takes a simulator": ("scheduler_sync/extra", "import omegaai_sim", "services-outside"),
@@ -76,7 +80,8 @@ ACCEPTED = {
     "pydantic in the contracts": ("contracts/extra", "from pydantic_core import core_schema\nimport pydantic"),
     "the domain in itself": ("notifier/domain/extra", "from notifier.domain import other\nimport zoneinfo"),
     "libraries in the chassis": ("chassis/store/extra", "import contracts, hl7v2, sqlalchemy"),
-    "libraries in a service": ("scheduler_sync/extra", "import chassis, contracts, hl7v2, aiohttp"),
+    "libraries in a service": ("scheduler_sync/extra", "import chassis, contracts, hl7v2, omegaai, site_file, aiohttp"),
+    "the chassis in a partner's library": ("omegaai/extra", "import chassis.store.extra"),
     "the codec in a simulator": ("powerserver_sim/extra", "import hl7v2, starlette"),
     "the kit in a simulator": ("omegaai_sim/extra", "import simulator_kit, starlette"),
     "libraries in the simulators' kit": ("simulator_kit/extra", "import starlette, jinja2"),

@@ -118,7 +118,7 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
     *[("notifier", "http.console_password", {"HTTP__CONSOLE_PASSWORD": value}) for value in [None, "Zt4nB8wQ", *WEAK]],
     ("notifier", "http.console_password", {"HTTP__CONSOLE_PASSWORD": "Operator-2026"}),
     *[("notifier", "http.console_user", {"HTTP__CONSOLE_USER": value}) for value in ["", " ", "a:b"]],
-    *[("notifier", "http.people", {"HTTP__PEOPLE": f"vera:viewer:{value}"}) for value in ["Zt4nB8wQ", "changeme-12345"]],
+    *[("notifier", "http.people", {"HTTP__PEOPLE": f"v:viewer:{value}"}) for value in ["Zt4nB8wQ", "changeme-12345"]],
     ("notifier", "http.people", {"HTTP__PEOPLE": "vera:viewer:Zt4nB8wQ1yH7\nOperator:admin:operator-2026"}),
     ("notifier", "http.service_tokens", {"HTTP__SERVICE_TOKENS": "forms:Zt4nB8wQ1yH6Zt4nB8wQ1yH6"}),
     *[("notifier", "http.oidc.issuer", {**PROVIDER, "HTTP__OIDC__ISSUER": value}) for value in [

@@ -21,10 +21,10 @@ from chassis.messaging import BatchExecutor, Done, Failed
 from chassis.store import Exclusive, Store, Transaction
 from hl7v2 import Ack
 from hl7v2.mllp import Client
+from omegaai.client import FhirClient
+from omegaai.token import TokenSource
 from scheduler_sync import bootstrap
-from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed
@@ -171,7 +171,9 @@ async def patient_confirms(harness: Harness, server: FakeOmegaAI, placer: str) -
 async def each_confirmed_once(harness: Harness, placers: Sequence[str]) -> None:
     """Whatever died or stood still: every patient's act has one effect."""
     links = await harness.rows("SELECT placer_number, state, revision FROM appointment_links")
-    assert {row["placer_number"]: (row["state"], row["revision"]) for row in links} == dict.fromkeys(placers, ("L2", 2))
+    assert {row["placer_number"]: (row["state"], row["revision"]) for row in links} == dict.fromkeys(
+        placers, ("confirmed", 2)
+    )
     events = [topic for topic, _ in await harness.events()]
     assert events.count("appointment.confirmed") == len(placers)
     to_powerserver = [one for one in await harness.deliveries() if one.destination == "powerserver"]

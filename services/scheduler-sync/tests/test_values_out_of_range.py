@@ -15,10 +15,10 @@ from sync_samples import PID, SITE_FILE, directory, orm, site_file, siu
 from chassis.errors import Malformed, Permanent, UnusableAnswer
 from chassis.http import Answer, parse_json
 from hl7v2 import Hl7Error, Message
-from scheduler_sync.adapters.omegaai import answers, elements
+from omegaai import answers, elements
+from omegaai.client import FhirClient, Found
+from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai import reader as fhir
-from scheduler_sync.adapters.omegaai.client import FhirClient, Found
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.domain.appointment import link
 from scheduler_sync.domain.patient import UNSAID

@@ -8,23 +8,17 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-import aiohttp
-
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
-from chassis.http import open_session
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
-from hl7v2.mllp import Client
-from scheduler_sync import metrics as counters
+from omegaai.connection import connect
+from scheduler_sync import metrics as meters
 from scheduler_sync import replay
-from scheduler_sync.adapters.omegaai.client import FhirClient
-from scheduler_sync.adapters.omegaai.feed import ChangeFeed
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome, System
@@ -76,23 +70,23 @@ class Core:
 async def open_core(settings: SchedulerSyncSettings) -> Core:
     """Open the store and put the use cases together. SiteFileError, StoreUnavailable."""
     site = Site(settings.site_file)
-    runtime = await Runtime.open(NAME, settings)
+    runtime = await Runtime.open(NAME, settings, meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
-    metrics.count("conflicts_total", 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
+    metrics.count(meters.CONFLICTS, 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
     directory = ResourceDirectory(lambda: site.file)
     resources = StoredResources(store.pool, site)
     handlers = Handlers(
         site=lambda: site.file,
         resources=directory,
         powerserver=Hl7StatusWriter(lambda: site.file),
-        count=counters.without_effect(metrics),
+        count=meters.without_effect(metrics),
         now=clock.now,
         doubt=clock.doubt,
-        clock_ahead=counters.clock_ahead(metrics),
-        count_conflict=lambda source, outcome: metrics.count("conflicts_total", source=source, outcome=outcome),
+        clock_ahead=meters.clock_ahead(metrics),
+        count_conflict=lambda source, outcome: metrics.count(meters.CONFLICTS, source=source, outcome=outcome),
     )
     open_work = OpenWork(site)
-    feed = PowerServerFeed(handlers, site, directory, counters.not_read(metrics))
+    feed = PowerServerFeed(handlers, site, directory, meters.not_read(metrics))
     listener = Hl7Listener(
         store,
         host=settings.mllp.host,
@@ -107,38 +101,6 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         limits=settings.mllp.limits,
     )
     return Core(runtime, site, directory, resources, handlers, open_work, listener)
-
-
-@dataclass
-class OmegaAI:
-    """The connection to OmegaAI."""
-
-    session: aiohttp.ClientSession
-    tokens: TokenSource
-    client: FhirClient
-
-
-def connect_omegaai(settings: SchedulerSyncSettings) -> OmegaAI:
-    """A session of its own; nothing is asked yet."""
-    omegaai = settings.omegaai
-    session = open_session(connections=4 * omegaai.concurrency)
-    tokens = TokenSource(
-        session,
-        f"{omegaai.base_url.rstrip('/')}/auth/oauth2/v2.0/token",
-        client_id=omegaai.client_id,
-        client_secret=omegaai.client_secret.get_secret_value(),
-        scope=omegaai.scope,
-        timeout_seconds=omegaai.timeout_seconds,
-    )
-    client = FhirClient(
-        session,
-        omegaai.base_url,
-        tokens,
-        allowed_hosts=omegaai.hosts,
-        timeout_seconds=omegaai.timeout_seconds,
-        largest_answer_bytes=omegaai.largest_answer_bytes,
-    )
-    return OmegaAI(session, tokens, client)
 
 
 def store_guard(
@@ -165,26 +127,16 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     """The whole service, ready to run. StoreUnavailable, SettingsError."""
     core = await open_core(settings)
     runtime, store, metrics = core.runtime, core.store, core.metrics
-    omegaai = connect_omegaai(settings)
+    omegaai = connect(settings.omegaai)
     queue = TaskQueue(
         omegaai.client,
         TaskFeed(store, core.open_work, core.handlers).apply,
         exclusive=Exclusive(
-            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
+            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge=meters.TASK_READER_ACTIVE
         ),
         now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,
         metrics=metrics,
-    )
-    feed = ChangeFeed(
-        omegaai.session,
-        settings.omegaai.base_url,
-        omegaai.tokens,
-        hub=settings.omegaai.hub,
-        user=settings.omegaai.client_id,
-        wake=queue.wake,
-        allowed_hosts=settings.omegaai.hosts,
-        timeout_seconds=settings.omegaai.timeout_seconds,
     )
     importing = ResourceImport(
         omegaai.client,
@@ -195,7 +147,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         metrics=metrics,
     )
     powerserver_tls = settings.powerserver.ssl_context()
-    powerserver = connect_powerserver(settings, powerserver_tls, store)
+    powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
     settlement = Settlement(core.open_work, core.handlers, core.clock.now)
     runtime.deliver(
         System.OMEGAAI,
@@ -212,25 +164,15 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     )
     return await runtime.service(
         guard=store_guard(settings, store, core.site, metrics),
-        intakes={"hl7-listener": core.listener, "omegaai-feed": feed, "omegaai-tasks": queue},
+        intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
         watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=Pages(Views(store.pool), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
         replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),
-        closers=[powerserver.close, omegaai.session.close],
+        closers=[powerserver.close, omegaai.close],
     )
-
-
-def connect_powerserver(settings: SchedulerSyncSettings, tls: ssl.SSLContext | None, store: Store) -> PowerServerSender:
-    """The connections to PowerServer's listener, not yet opened."""
-    powerserver = settings.powerserver
-    clients = [
-        Client(powerserver.host, powerserver.port, ssl=tls, ack_timeout_seconds=powerserver.ack_timeout_seconds)
-        for _ in range(powerserver.connections)
-    ]
-    return PowerServerSender(clients, StoredSteps(store.pool))
 
 
 def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLContext | None) -> list[Certificate]:
@@ -275,7 +217,7 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
 async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, str]:
     """Read the Appointments of parked Tasks again; what came of each, by Task id."""
     core = await open_core(settings)
-    omegaai = connect_omegaai(settings)
+    omegaai = connect(settings.omegaai)
     try:
         core.directory.fill(await core.resources.all())
         feed = TaskFeed(core.store, core.open_work, core.handlers)
@@ -283,7 +225,7 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
             core.store, TaskQueue(omegaai.client, feed.apply, now=core.clock.now), feed, task_ids, actor=actor
         )
     finally:
-        await omegaai.session.close()
+        await omegaai.close()
         await core.runtime.close()
 
 
@@ -293,7 +235,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
     RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
     """
     core = await open_core(settings)
-    omegaai = connect_omegaai(settings)
+    omegaai = connect(settings.omegaai)
 
     async def prepared() -> Recovery:
         importing = ResourceImport(omegaai.client, core.site, core.resources, core.directory, interval_seconds=1)
@@ -308,7 +250,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
                 site=lambda: core.site.file,
                 resources=core.directory,
                 powerserver=Hl7StatusWriter(lambda: core.site.file),
-                count=counters.without_effect(core.metrics),
+                count=meters.without_effect(core.metrics),
                 now=core.clock.now,
             ),
             tell=tell,
@@ -320,7 +262,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
             guard = store_guard(settings, core.store, core.site, core.metrics)
             return await guarded.recover(core.store, settings.kafka, guard, prepared, actor=actor, dry_run=dry_run)
     finally:
-        await omegaai.session.close()
+        await omegaai.close()
         await core.runtime.close()
 
 

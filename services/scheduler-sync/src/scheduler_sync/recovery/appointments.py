@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from scheduler_sync.adapters.omegaai import elements, reader
-from scheduler_sync.adapters.omegaai.client import Found
+from omegaai import elements
+from omegaai.client import Found
+from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, State, Study, WorkflowStep
 from scheduler_sync.domain.reconciliation import STATE_OF_UNANNOUNCED, Remote
 from scheduler_sync.domain.resource import Resource

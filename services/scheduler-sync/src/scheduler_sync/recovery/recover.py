@@ -17,8 +17,8 @@ from chassis.errors import Malformed, Permanent
 from chassis.messaging import Published, TopicReader
 from chassis.store import Store, Transaction
 from chassis.store.identity import ROOM_OF_AN_EPOCH
-from scheduler_sync.adapters.omegaai import elements
-from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
+from omegaai import elements
+from omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import AppointmentLink, State, System

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from chassis.errors import StoreUnavailable
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import HttpSettings
 from chassis.store import Store
 from chassis.web import access
@@ -127,7 +127,7 @@ class LogIn:
             token = await self.sessions.begin(person, instead_of=request.cookies.get(self.session_cookie))
         except LogInRefused as error:
             self.brake.wrong(address)
-            self.metrics.count("console_refused_total", reason="log-in")
+            self.metrics.count(meters.CONSOLE_REFUSED, reason="log-in")
             log.warning("oidc.refused", source=address, why=str(error))
             start = f"{START}?next={quote(begun.there, safe='/')}"
             answer = self._page("You are not logged in", problem=str(error), start=start, status=403)
