@@ -9,7 +9,7 @@ from chassis.settings import StoreSettings
 from chassis.store import Store
 from chassis.testing.intakes import IntakeContract
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.feeds import TaskIntake
+from scheduler_sync.inbound import TaskIntake
 
 pytestmark = pytest.mark.stack
 
