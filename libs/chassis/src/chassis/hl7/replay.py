@@ -6,7 +6,7 @@ from uuid import UUID
 
 from chassis.errors import StoreUnavailable, reason_of
 from chassis.hl7.journal import OPEN_STATES, InboundHl7
-from chassis.messaging import BatchExecutor, Failed
+from chassis.messaging import PROCESSED, BatchExecutor, Failed, Replayed, ReplayOutcome
 from chassis.observe import masking
 from chassis.store import Store, Transaction
 
@@ -23,8 +23,8 @@ async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int
 
 async def replay_message(
     store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str
-) -> str:
-    """Processes a kept message again. Returns what came of it in words. Audited.
+) -> Replayed:
+    """Processes a kept message again. Audited.
 
     Raises ``KeyError`` when there is no such message, or none that waits.
     """
@@ -36,9 +36,11 @@ async def replay_message(
         (outcome,) = await executor.run([item])
     except StoreUnavailable as error:
         outcome = Failed(error)
-    words = f"failed: {reason_of(outcome.error)}" if isinstance(outcome, Failed) else "processed"
+    replayed = PROCESSED
+    if isinstance(outcome, Failed):
+        replayed = Replayed(ReplayOutcome.FAILED, reason_of(outcome.error))
     async with store.pool.acquire() as connection, connection.transaction():
         transaction = Transaction(connection)
-        transaction.audit(actor=actor, action="hl7.replay", subject=str(journal_id), detail={"outcome": words})
+        transaction.audit(actor=actor, action="hl7.replay", subject=str(journal_id), detail=replayed.detail())
         await transaction.flush()
-    return words
+    return replayed

@@ -48,6 +48,7 @@ class ChassisTables:
     revision_gaps: type[Any]
     store_identity: type[Any]
     timers: type[Any]
+    web_sessions: type[Any]
 
 
 def declare(base: type[SQLModel]) -> ChassisTables:
@@ -209,6 +210,16 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         noticed_at: datetime
         counted_at: datetime | None
 
+    class WebSessions(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "web_sessions"
+        token_hash: bytes = Field(primary_key=True)
+        subject: str
+        name: str
+        role: str
+        began_at: datetime
+        seen_at: datetime
+        ends_at: datetime
+
     class Timers(base, table=True):  # type: ignore[valid-type,misc,call-arg]
         __tablename__ = "timers"
         kind: str = Field(primary_key=True)
@@ -227,5 +238,5 @@ def declare(base: type[SQLModel]) -> ChassisTables:
 
     return ChassisTables(
         Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit,
-        ConsumerPositions, MissedRecords, RevisionGaps, StoreIdentity, Timers,
+        ConsumerPositions, MissedRecords, RevisionGaps, StoreIdentity, Timers, WebSessions,
     )  # fmt: skip

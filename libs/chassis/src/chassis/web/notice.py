@@ -12,9 +12,12 @@ from uuid import UUID
 
 from starlette.responses import RedirectResponse
 
+from chassis.messaging import ReplayOutcome
+
 if TYPE_CHECKING:
     import asyncpg
 
+_REPLAY: Final = "hl7.replay"
 _DONE: Final[Mapping[str, str]] = {
     "delivery.retry": "delivery {id} is sent now.",
     "delivery.drop": "delivery {id} is given up.",
@@ -22,7 +25,7 @@ _DONE: Final[Mapping[str, str]] = {
     "dead-letter.drop": "dead letter {id} is given up.",
     "missed.acknowledge": "Entry {id} is acknowledged.",
     "parked.release": "Key {id} is tried now.",
-    "hl7.replay": "Message {id}: {outcome}.",
+    _REPLAY: "Message {id}: {outcome}.",
 }
 """By the action's name in the audit."""
 _REFUSED: Final[Mapping[str, str]] = {
@@ -70,6 +73,8 @@ async def notice(pool: "asyncpg.Pool", query: Mapping[str, str]) -> Notice:
     detail = await pool.fetchval(_JUST_DONE, done, str(subject))
     if detail is None:
         return Notice()
-    outcome = str(json.loads(detail).get("outcome", "processed"))
-    words = _DONE[done].format(id=subject, outcome=outcome)
-    return Notice(refused=words) if outcome.startswith("failed") else Notice(said=words)
+    found = json.loads(detail)
+    outcome = found.get("outcome", ReplayOutcome.PROCESSED)
+    said = f"{outcome}: {found['reason']}" if "reason" in found and done == _REPLAY else outcome
+    words = _DONE[done].format(id=subject, outcome=said)
+    return Notice(said=words) if outcome == ReplayOutcome.PROCESSED else Notice(refused=words)
