@@ -9,6 +9,7 @@ from uuid import UUID
 
 import contracts
 from chassis.errors import Permanent, reason_of
+from chassis.messaging import statements
 from chassis.messaging.batch import StopTheBatch
 from chassis.messaging.records import Record
 from chassis.store import Store, Transaction
@@ -26,28 +27,6 @@ def kind_of(error: BaseException) -> Kind:
     return "permanent" if isinstance(error, Permanent) else "bug"
 
 
-# A record that comes again from its place has its letter already, also one that was dropped. Another record may come
-# from the same place when the topic was made anew: its letter has no offset, because the place is taken.
-_INSERT = """
-INSERT INTO dead_letters
-    (id, consumer, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers, attempts)
-SELECT id, $1, kind, reason, topic, partition, CASE WHEN NOT EXISTS (
-        SELECT 1 FROM dead_letters l WHERE (l.consumer, l.topic, l.partition, l.kafka_offset)
-            = ($1, failed.topic, failed.partition, failed.kafka_offset)
-            AND l.state = 'open' AND l.value IS DISTINCT FROM failed.value
-    ) THEN kafka_offset END, message_id, key, value, headers, 1
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::uuid[], $9::bytea[],
-    $10::bytea[], $11::text[])
-    AS failed (id, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers)
-WHERE NOT EXISTS (
-    SELECT 1 FROM dead_letters l WHERE (l.consumer, l.topic, l.partition, l.kafka_offset)
-        = ($1, failed.topic, failed.partition, failed.kafka_offset)
-        AND l.state <> 'replayed' AND l.value IS NOT DISTINCT FROM failed.value
-)
-ON CONFLICT (consumer, topic, partition, kafka_offset) WHERE kafka_offset IS NOT NULL AND state = 'open' DO NOTHING
-"""
-
-
 async def keep(
     transaction: Transaction,
     consumer: str,
@@ -56,12 +35,11 @@ async def keep(
     limit: int,
 ) -> None:
     """Stages the failed records. Raises ``DeadLetterLimitError``."""
-    count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
-    if await transaction.connection.fetchval(count, consumer) + len(failures) > limit:
+    if await transaction.connection.fetchval(statements.COUNT_DEAD_LETTERS, consumer) + len(failures) > limit:
         raise DeadLetterLimitError(f"{consumer} may have {limit} open dead letters and would get more")
     records = [record for record, _, _ in failures]
     transaction.write(
-        _INSERT,
+        statements.KEEP_DEAD_LETTERS,
         consumer,
         [contracts.uuid7() for _ in failures],
         [kind_of(error) for _, _, error in failures],

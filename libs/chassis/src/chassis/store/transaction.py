@@ -17,6 +17,7 @@ import orjson
 import contracts
 from chassis.errors import Permanent
 from chassis.observe import current_traceparent
+from chassis.store import statements
 
 
 class Participant(Protocol):
@@ -69,19 +70,6 @@ class _Mark(NamedTuple):
     participants: tuple[object, ...]
 
 
-_WRITE_OUTBOX = """
-INSERT INTO outbox (topic, aggregate_id, revision, message_id, value, headers, traceparent)
-SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
-"""
-_WRITE_DELIVERIES = """
-INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[])
-ON CONFLICT (destination, idempotency_key) DO NOTHING
-"""
-_WRITE_AUDIT = """
-INSERT INTO operator_audit (actor, action, subject, detail)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-"""
 _PARAMETER = re.compile(r"\$(\d+)")
 
 LARGEST_EVENT_BYTES = 256 * 1024
@@ -193,12 +181,12 @@ class Transaction:
         channels = []
         if self._outbox:
             channels.append(OUTBOX_CHANNEL)
-            self.write(_WRITE_OUTBOX, *zip(*self._outbox, strict=True))
+            self.write(statements.WRITE_OUTBOX, *zip(*self._outbox, strict=True))
         if self._deliveries:
             channels.append(DELIVERIES_CHANNEL)
-            self.write(_WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
+            self.write(statements.WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
         if self._audit:
-            self.write(_WRITE_AUDIT, *zip(*self._audit, strict=True))
+            self.write(statements.WRITE_AUDIT, *zip(*self._audit, strict=True))
         if not self._writes:
             return
         statement = _as_one(tuple([statement for statement, _ in self._writes]))
