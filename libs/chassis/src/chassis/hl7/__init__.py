@@ -2,12 +2,14 @@
 
 from chassis.hl7.inbound import Hl7Listener, MllpLimits, refusal
 from chassis.hl7.journal import InboundHl7
-from chassis.hl7.replay import list_journal, replay_message
+from chassis.hl7.replay import JournalRow, kept_message, list_journal, replay_message
 
 __all__ = [
     "Hl7Listener",
     "InboundHl7",
+    "JournalRow",
     "MllpLimits",
+    "kept_message",
     "list_journal",
     "refusal",
     "replay_message",

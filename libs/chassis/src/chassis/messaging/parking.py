@@ -10,7 +10,9 @@ into a line that nobody looks at any more, and none slips past one.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -25,6 +27,7 @@ from chassis.messaging.batch import Done, Duplicate, Failed, Outcome
 from chassis.messaging.records import Item, Record
 from chassis.observe import Metrics
 from chassis.store import Store, Transaction
+from chassis.store.rows import audit, rows, sql, tables
 from chassis.store.store import ERRORS
 
 if TYPE_CHECKING:
@@ -193,27 +196,39 @@ def _record_of(parked: Any) -> Record:
 
 # ---- the operator's hand ------------------------------------------------------------------------------------------
 
-_LIST = """
-SELECT k.consumer, k.key, k.reason, k.attempts, k.since, k.next_attempt_at,
-    (SELECT count(*) FROM parked_messages m WHERE m.consumer = k.consumer AND m.key = k.key) AS waiting
-FROM parked_keys k ORDER BY k.since LIMIT $1
-"""
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """A parked key, and how many messages wait behind it."""
+
+    consumer: str
+    key: UUID
+    reason: str
+    attempts: int
+    since: datetime
+    next_attempt_at: datetime
+    waiting: int
 
 
-async def list_parked(store: Store, *, limit: int = 50) -> list[Mapping[str, Any]]:
-    """The parked keys, longest first, and how many messages wait behind each."""
-    return list(await store.pool.fetch(_LIST, limit))
+async def list_parked(store: Store, *, limit: int = 50) -> list[ParkedRow]:
+    """The parked keys, longest first."""
+    async with store.session() as session:
+        keys, parked = tables.ParkedKeys, tables.ParkedMessages
+        behind = sql.select(sql.func.count()).where(parked.consumer == keys.consumer, parked.key == keys.key)
+        found = sql.select(
+            keys.consumer, keys.key, keys.reason, keys.attempts, keys.since, keys.next_attempt_at,
+            behind.scalar_subquery(),
+        ).order_by(sql.col(keys.since)).limit(limit)  # fmt: skip
+        return await rows(session, ParkedRow, found)
 
 
 async def release(store: Store, consumer: str, key: UUID, *, actor: str) -> bool:
     """Lets a key be tried at once. Audited. False when it is not parked."""
-    statement = """
-    UPDATE parked_keys SET next_attempt_at = clock_timestamp() WHERE consumer = $1 AND key = $2 RETURNING key
-    """
-    async with store.pool.acquire() as connection, connection.transaction():
-        if await connection.fetchval(statement, consumer, key) is None:
+    async with store.session() as session:
+        keys = tables.ParkedKeys
+        one = sql.update(keys).where(keys.consumer == consumer, keys.key == key)
+        if not (await session.exec(one.values(next_attempt_at=sql.func.clock_timestamp()))).rowcount:
             return False
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action="parked.release", subject=str(key), detail={"consumer": consumer})
-        await transaction.flush()
+        await audit(session, actor=actor, action="parked.release", subject=str(key), detail={"consumer": consumer})
+        await session.commit()
     return True

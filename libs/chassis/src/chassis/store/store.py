@@ -47,8 +47,7 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
 }
 """What order, durability and the timeouts here rest on, the same on every connection of a service."""
 
-_SERVING_SETTINGS: Final[Mapping[str, str]] = {
-    **SESSION_SETTINGS,
+_OF_A_SERVICE: Final[Mapping[str, str]] = {
     "application_name": "suite",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",  # one count may not take all processors
@@ -280,7 +279,7 @@ class Store:
                 max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
                 reset=_as_it_is,
                 connection_class=kind,
-                server_settings=_SERVING_SETTINGS,
+                server_settings={**SESSION_SETTINGS, **_OF_A_SERVICE},
             )
         except Exception as error:
             if not is_passing(error):
@@ -329,7 +328,8 @@ class Store:
                 await own.dispose()
 
     def _new_engine(self, statement_seconds: float, **options: Any) -> "AsyncEngine":
-        return sqlalchemy_engine(self.url, settings=_SERVING_SETTINGS, statement_seconds=statement_seconds, **options)
+        settings = {**SESSION_SETTINGS, **_OF_A_SERVICE}
+        return sqlalchemy_engine(self.url, settings=settings, statement_seconds=statement_seconds, **options)
 
     async def ping(self, timeout_seconds: float = 2) -> None:
         """Raises ``StoreUnavailable`` unless a query is answered in time."""

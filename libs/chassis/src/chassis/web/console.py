@@ -19,6 +19,7 @@ from chassis.hl7 import list_journal
 from chassis.hl7.journal import STATES
 from chassis.messaging import dead_letters, missed, parking
 from chassis.store import Store, asking
+from chassis.web import queries
 from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Page, changes, templates
@@ -26,35 +27,7 @@ from chassis.web.notice import Notice, back, notice
 
 ROWS: Final = 50
 JOURNAL_ROWS: Final = 100
-MOST_COUNTED: Final = 10_000
-
-_COUNTS: Final = f"""
-SELECT
-    (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE sent_at IS NULL LIMIT {MOST_COUNTED + 1}) AS few) AS unsent,
-    (SELECT extract(epoch FROM clock_timestamp() - created_at)::int FROM outbox WHERE sent_at IS NULL
-        ORDER BY id LIMIT 1) AS unsent_seconds,
-    (SELECT count(*) FROM dead_letters WHERE state = 'open') AS letters,
-    (SELECT count(*) FROM parked_keys) AS parked,
-    (SELECT count(*) FROM hl7_journal WHERE state IN ('needs_setup', 'failed')) AS needs_setup
-"""  # noqa: S608 (a constant)
-_DESTINATIONS: Final = f"""
-SELECT destination,
-    (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.destination = names.destination AND d.state = 'pending'
-        LIMIT {MOST_COUNTED + 1}) AS few) AS pending,
-    (SELECT extract(epoch FROM clock_timestamp() - created_at)::int FROM deliveries d
-        WHERE d.destination = names.destination AND d.state = 'pending' ORDER BY sequence LIMIT 1) AS pending_seconds,
-    (SELECT count(*) FROM deliveries d WHERE d.destination = names.destination AND d.state = 'dead') AS dead
-FROM unnest($1::text[]) AS names (destination)
-"""  # noqa: S608 (a constant)
-_TROUBLED: Final = """
-SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error FROM deliveries
-WHERE state = 'dead' OR (state = 'pending' AND attempts > 1) ORDER BY state, sequence LIMIT $1
-"""
-_NEWEST_HL7: Final = """
-SELECT max(received_at), max(processed_at), sum(repeats)
-FROM (SELECT * FROM hl7_journal ORDER BY received_at DESC LIMIT 100) AS newest
-"""
-_AUDIT: Final = "SELECT at, actor, action, subject FROM operator_audit ORDER BY id DESC LIMIT 20"
+AUDIT_ROWS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +51,7 @@ class Console:
 
     def __post_init__(self) -> None:
         self._templates = templates(self.service, self.pages)
+        self._templates.filters.update(place_of_missed=missed.place_of, words_of_missed=missed.words_of)
 
     def routes(self, health: Callable[[], Awaitable[Health]], *, stalled_seconds: float) -> list[BaseRoute]:
         async def show(request: Request) -> Response:
@@ -112,7 +86,7 @@ class Console:
 
     async def _journal_events(self, _request: Request) -> Response:
         async def look() -> tuple[object, ...]:
-            return tuple(await self.store.pool.fetchrow(_NEWEST_HL7))
+            return await queries.newest_hl7(self.store)
 
         return changes(look)
 
@@ -123,7 +97,7 @@ class Console:
         try:
             with asking():
                 found = await self._found()
-                told = await notice(self.store.pool, query)
+                told = await notice(self.store, query)
         except StoreUnavailable:
             found, told = None, Notice()  # the tile of the store says so
         page: str = self._templates.get_template("console.html").render(
@@ -135,29 +109,25 @@ class Console:
             loops=len(health.loops),
             found=found,
             hears_hl7=self.replay_hl7 is not None,
-            most=MOST_COUNTED,
+            most=queries.MOST_COUNTED,
             said=told.said,
             refused=told.refused,
         )
         return page
 
     async def _found(self) -> dict[str, Any]:
-        fetch = self.store.pool.fetch
         waiting: Sequence[Any] = ()
         if self.replay_hl7 is not None:
             waiting = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
         return {
-            "counts": (await fetch(_COUNTS))[0],
-            "destinations": await fetch(_DESTINATIONS, list(self.destinations)),
-            "troubled": await fetch(_TROUBLED, ROWS),
+            "counts": await queries.counts(self.store),
+            "destinations": await queries.destinations(self.store, self.destinations),
+            "troubled": await queries.troubled(self.store, limit=ROWS),
             "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
             "parked": await parking.list_parked(self.store, limit=ROWS),
-            "missed": [
-                {**row, "where": missed.place_of(row), "why": missed.words_of(row)}
-                for row in await missed.list_missed(self.store, limit=ROWS)
-            ],
+            "missed": await missed.list_missed(self.store, limit=ROWS),
             "needs_setup": waiting,
-            "audit": await fetch(_AUDIT),
+            "audit": await queries.newest_acts(self.store, limit=AUDIT_ROWS),
         }
 
     def store_away(self, request: Request, away: StoreUnavailable) -> Response:
