@@ -39,7 +39,7 @@ async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, 
     number = f"9{secrets.randbelow(10**8):08}"
     start = (datetime.now(UTC) + timedelta(days=40 + secrets.randbelow(300))).replace(hour=15, minute=0)
     times = {"start": f"{start:%Y%m%d%H%M}00", "end": f"{start + timedelta(minutes=30):%Y%m%d%H%M}00"}
-    sender = Client("127.0.0.1", suite.ports.scheduler_sync_mllp)
+    sender = Client("127.0.0.1", suite.ports["scheduler-sync.mllp"])
     answer = await sender.send(BOOKED.format(id=number, **times).encode(), control_id=number)
     await sender.close()
     assert answer.code == "AE"
@@ -95,6 +95,14 @@ async def test_a_mail_that_was_refused_is_sent_from_the_console_and_comes_once(s
     row = page.locator("tr").filter(has_text="please-confirm").filter(has_text="dead")
     await expect(row).to_contain_text("answered DATA with 550")
     assert who["email"] not in await page.content()
+    give_up = row.locator("summary").filter(has_text="Give up")
+    never = row.get_by_role("button", name="Never send it")
+    await give_up.focus()
+    await page.keyboard.press("Enter")
+    await expect(never).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(never).to_be_hidden()
+    await expect(give_up).to_be_focused()
     await row.get_by_role("button", name="Send now").click()
     await expect(page.get_by_role("status").filter(has_text="is sent now")).to_be_visible()
     await expect(row).to_have_count(0)  # without a reload
@@ -107,7 +115,7 @@ async def test_a_mail_that_was_refused_is_sent_from_the_console_and_comes_once(s
 
 
 async def test_poison_is_shown_handled_again_and_given_up(suite, open_page) -> None:
-    kafka = suite.environment.get("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{suite.ports.kafka}")
+    kafka = suite.environment.get("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{suite.ports['kafka']}")
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     await producer.start()
     await producer.send_and_wait("appointment.scheduled", b"Roe^Jane is no JSON", key=b"no-uuid")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from uuid import UUID
 
+from roster import roster
 from scheduler_sync.adapters.powerserver.sender import NOT_SENT
 from scheduler_sync.handlers import cause_of_task
 from tests.chaos.evidence import Evidence, Row
@@ -205,9 +206,9 @@ def _patients(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _events(evidence: Evidence) -> Iterator[Violation]:
-    """The outbox against the topics and the notifier's inbox: each event arrives, in the order of its revisions."""
+    """The outbox against the topics and the consumers' inboxes: each event arrives, in the order of its revisions."""
     placers = _placers(evidence)
-    heard = {row["message_id"] for row in evidence.notifier["inbox"] if row["consumer"] == "notifier"}
+    heard = {name: _heard(store, name) for name, store in _consumers(evidence).items()}
     revisions: dict[UUID, list[int]] = defaultdict(list)
     for row in evidence.sync["outbox"]:
         key, placer = row["aggregate_id"], placers.get(row["aggregate_id"], "")
@@ -215,14 +216,26 @@ def _events(evidence: Evidence) -> Iterator[Violation]:
         what = f"{row['topic']} revision {row['revision']}"
         if all(message_id != row["message_id"] for _, _, message_id in evidence.topics.get(key, [])):
             yield Violation("lost", placer, f"{what} is not on its topic")
-        elif row["message_id"] not in heard:
-            yield Violation("lost", placer, f"{what} was not heard by the notifier")
+            continue
+        for name, messages in heard.items():
+            if row["topic"] in roster().by_name[name].hears and row["message_id"] not in messages:
+                yield Violation("lost", placer, f"{what} was not heard by {name}")
     for key, found in revisions.items():
         if found != list(range(1, len(found) + 1)):
             yield Violation("reordered", placers.get(key, ""), f"revisions in the outbox: {found}")
     written = {row["message_id"] for row in evidence.sync["outbox"]}
     for key, records in evidence.topics.items():
         yield from _records(placers.get(key, ""), records, written)
+
+
+def _consumers(evidence: Evidence) -> dict[str, dict[str, list[Row]]]:
+    """The stores of all services that consume from Kafka, by the service's name."""
+    stores = {"notifier": evidence.notifier, **evidence.others}
+    return {name: store for name, store in stores.items() if roster().by_name[name].hears}
+
+
+def _heard(store: dict[str, list[Row]], consumer: str) -> set[UUID]:
+    return {row["message_id"] for row in store["inbox"] if row["consumer"] == consumer}
 
 
 def _records(placer: str, records: Sequence[tuple[str, int, UUID]], written: set[UUID]) -> Iterator[Violation]:
@@ -245,6 +258,8 @@ def _orphans(evidence: Evidence) -> Iterator[Violation]:
     placers = _placers(evidence)
     yield from _left_in(evidence.sync, "scheduler-sync", placers)
     yield from _left_in(evidence.notifier, "notifier", placers)
+    for name, store in evidence.others.items():
+        yield from _left_in(store, name, placers)
     for row in evidence.sync["journal"]:
         if row["state"] not in {"accepted", "replayed"}:
             yield Violation("orphan", "", f"journal: {row['control_id']} is {row['state']}: {row['reason']}")
@@ -257,9 +272,9 @@ def _orphans(evidence: Evidence) -> Iterator[Violation]:
         words = f"{len(tasks - claims)} completed without a claim, {len(claims - tasks)} claims without a Task"
         yield Violation("orphan", "", f"Tasks: {ready} ready, {words}")
     published = {row["message_id"] for row in evidence.sync["outbox"]}
-    strangers = [row for row in evidence.notifier["inbox"] if row["message_id"] not in published]
-    if strangers:
-        yield Violation("orphan", "", f"the notifier claimed {len(strangers)} events that nobody published")
+    for name, store in _consumers(evidence).items():
+        if strangers := _heard(store, name) - published:
+            yield Violation("orphan", "", f"{name} claimed {len(strangers)} events that nobody published")
     for row in evidence.notifier["notifications"]:
         if row["state"] in {"awaiting_recipient", "queued"}:
             placer = placers.get(row["appointment_id"], "")

@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 import contracts
 from demo_story.clients import Addresses, People
+from roster import Member, roster
 from tests.chaos.stack import ChaosStack
 
 Row = Mapping[str, Any]
@@ -57,6 +58,8 @@ class Evidence:
     unsent_hl7: int = 0
     sync: dict[str, list[Row]] = field(default_factory=dict)
     notifier: dict[str, list[Row]] = field(default_factory=dict)
+    others: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
+    """The chassis' tables of every other service, by its name."""
     topics: dict[UUID, list[tuple[str, int, UUID]]] = field(default_factory=dict)
     """What stands on the topics, by key: topic, revision, message id, in the order of each topic."""
 
@@ -84,15 +87,25 @@ class Reader:
                    (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending,
                    (SELECT count(*) FROM parked_keys) AS parked
         """
-        for database in ("scheduler_sync", "notifier"):
-            (row,) = await self._query(database, {"counts": counts}, "counts")
-            found += [f"{number} {name} in {database}" for name, number in dict(row).items() if number]
-        (events,) = await self._query("scheduler_sync", {"n": "SELECT count(*) AS n FROM outbox"}, "n")
-        heard = "SELECT count(*) AS n FROM inbox WHERE consumer = 'notifier'"
-        (claimed,) = await self._query("notifier", {"n": heard}, "n")
-        if events["n"] > claimed["n"]:
-            found.append(f"{events['n'] - claimed['n']} events not heard by the notifier")
+        for service in roster().services:
+            (row,) = await self._query(service.database, {"counts": counts}, "counts")
+            found += [f"{number} {name} in {service.name}" for name, number in dict(row).items() if number]
+            if unheard := await self._unheard(service):
+                found.append(f"{unheard} events not heard by {service.name}")
         return found
+
+    async def _unheard(self, service: Member) -> int:
+        """Events in the producers' outboxes that the service's consumer has not claimed yet."""
+        published = 0
+        for producer in roster().services:
+            if topics := [topic.name for topic in producer.produces if topic.name in service.hears]:
+                names = ", ".join(f"'{name}'" for name in topics)
+                sent = f"SELECT count(*) AS n FROM outbox WHERE topic IN ({names})"
+                (row,) = await self._query(producer.database, {"sent": sent}, "sent")
+                published += row["n"]
+        heard = f"SELECT count(*) AS n FROM inbox WHERE consumer = '{service.name}'"
+        (row,) = await self._query(service.database, {"heard": heard}, "heard")
+        return max(0, published - row["n"]) if service.hears else 0
 
     async def settle(self, seconds: float, say: Callable[[str], None]) -> tuple[float, list[str]]:
         """Waits until everything has come to its end. Returns how long it took and what has not."""
@@ -122,6 +135,11 @@ class Reader:
             sync={name: await self._query("scheduler_sync", {**_SYNC, **_CHASSIS}, name) for name in _SYNC | _CHASSIS},
             notifier={
                 name: await self._query("notifier", {**_NOTIFIER, **_CHASSIS}, name) for name in _NOTIFIER | _CHASSIS
+            },
+            others={
+                service.name: {name: await self._query(service.database, _CHASSIS, name) for name in _CHASSIS}
+                for service in roster().services
+                if service.name not in {"scheduler-sync", "notifier"}
             },
             topics=await self._topics(),
         )

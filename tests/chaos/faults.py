@@ -17,16 +17,21 @@ import aiohttp
 
 from chassis import failpoints
 from chassis.store.store import ERRORS
+from roster import Member as Service
+from roster import roster
 from tests.chaos.stack import SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
 from tests.chaos.store_faults import ROLE_SETTINGS, StoreFaults
 
 READY_SECONDS: Final = 12.0
+USUAL_WEIGHT: Final = 10
 FAIL_POINT_SECONDS: Final = 12.0
 """How long a life that is to end by itself is left in peace to come there."""
 RUTHLESS: Final = 0.25
 """How many of the kills do not wait until their victim serves again after the kill before."""
 
 _VICTIMS: Final = {
+    # How often each is chosen; a member without a number of its own gets the usual one.
+    **dict.fromkeys([*SERVICES, *SIMULATORS], USUAL_WEIGHT),
     "scheduler-sync": 32,
     "notifier": 22,
     "powerserver": 13,
@@ -35,11 +40,24 @@ _VICTIMS: Final = {
     "postgres": 7,
     "kafka": 3,
 }
-_FAIL_POINTS: Final = {
-    # Where a service really comes: scheduler-sync consumes nothing, the notifier publishes nothing.
-    "scheduler-sync": [name for name in failpoints.NAMES if not name.startswith(("consumer.", "smtp."))],
-    "notifier": [name for name in failpoints.NAMES if not name.startswith(("inbound.", "relay.", "tasks."))],
-}
+
+
+def reached_by(service: Service) -> list[failpoints.Name]:
+    """The fail points that a service comes to, as its file says what it hears, takes and talks to."""
+    talks_to = {str(target) for target in service.talks_to}
+    comes_to = {
+        "consumer.": bool(service.hears),
+        "relay.": bool(service.produces),
+        "inbound.": "mllp" in service.listens,
+        "tasks.": "omegaai" in talks_to,
+        "smtp.": "mailsink.smtp" in talks_to,
+        "delivery.": bool(talks_to),
+    }
+    left_out = tuple(place for place, comes in comes_to.items() if not comes)
+    return [name for name in failpoints.NAMES if not name.startswith(left_out)]
+
+
+_FAIL_POINTS: Final = {service.name: reached_by(service) for service in roster().services}
 _OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44, "store": 16, "standstill": 4}
 STANDSTILL_SECONDS: Final = 15.0
 _STORE: Final = ("cancel statements", "cancel statements", "lock tables", *ROLE_SETTINGS, "read-only")

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -23,16 +23,20 @@ from local_stack import kafka
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Process, module_command, postgres_data, processes
+from local_stack.processes import environment as environment_of
 from local_stack.provision import provision
 from local_stack.servers import JARS
 from local_stack.settings import Ports, Settings
 from local_stack.supervisor import last_line
+from roster import roster
 from tests.chaos import quick_java
 from tests.chaos.wires import Wire
 
-SERVICES = ("scheduler-sync", "notifier")
+SERVICES = tuple(one.name for one in roster().services)
 SERVERS = ("postgres", "kafka")
-SIMULATORS = ("powerserver", "omegaai", "mailsink")
+SIMULATORS = tuple(one.name for one in roster().simulators)
+WIRES = {"scheduler-sync.mllp": "hl7-in", "powerserver.mllp": "hl7-out", "omegaai": "fhir", "mailsink.smtp": "smtp"}
+"""Names of the wires by what they lead to; the wire to any other partner has that partner's name."""
 WATCH_SECONDS = 0.03
 ASK_SECONDS = 0.15
 """Between two questions whether a process serves again: each costs the process and this one time to answer."""
@@ -132,7 +136,7 @@ class ChaosStack:
         os.environ["KAFKA_JARS_DIR"] = str(jars)
         base.mkdir(parents=True, exist_ok=True)
         base.chmod(0o755)  # Postgres runs as nobody when the harness runs as root
-        self.ports = Ports(**{one.name: listening_port() for one in fields(Ports)})
+        self.ports = Ports.each(listening_port)
         self.settings = Settings(base, self.ports)
         for folder in (self.settings.logs, self.settings.data):
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,20 +147,16 @@ class ChaosStack:
         """When a server that others need was last known to be away."""
         self.bent: dict[str, float] = {}
         """Until when a wire was not as it should be, by name."""
-        self.wires = {
-            name: Wire(name, listening_port(), [port])
-            for name, port in {
-                "hl7-in": self.ports.scheduler_sync_mllp,
-                "hl7-out": self.ports.powerserver_mllp,
-                "fhir": self.ports.omegaai,
-                "smtp": self.ports.mailsink_smtp,
-                "postgres": self.ports.postgres,
-                "kafka": self.ports.kafka,
-            }.items()
-        }
-        self.postgres = EmbeddedPostgres(postgres_data(self.settings), self.ports.postgres)
+        targets = {str(target) for member in roster().members for target in member.talks_to}
+        self.wires, wired = {}, dict(self.ports.numbers)
+        for target in [*WIRES, *sorted(targets - WIRES.keys()), *SERVERS]:
+            name = WIRES.get(target, target)
+            self.wires[name] = Wire(name, listening_port(), [self.ports[target]])
+            wired[target] = self.wires[name].port
+        self.behind_wires = Settings(base, Ports(wired))
+        self.postgres = EmbeddedPostgres(postgres_data(self.settings), self.ports["postgres"])
         self.kafka = EmbeddedKafka(
-            self.settings.data / "kafka", self.ports.kafka, self.ports.kafka_controller, jars,
+            self.settings.data / "kafka", self.ports["kafka"], self.ports["kafka.controller"], jars,
             advertised_port=self.wires["kafka"].port, jvm_options=quick_java.options(jars),
         )  # fmt: skip
         self.members = {one.name: one for one in self._members(replicas, sabotage)}
@@ -170,9 +170,8 @@ class ChaosStack:
             elif process.name in SERVICES:
                 numbers = range(1, replicas + 1)
                 found += [self._member(self._replica(process, number, sabotage)) for number in numbers]
-            elif process.name == "powerserver":
-                peer = {"POWERSERVER_SIM_PEER_PORT": str(self.wires["hl7-in"].port), **_PATIENCE}
-                found.append(self._member(process.changed(environment=peer)))
+            elif process.name in SIMULATORS:
+                found.append(self._member(process.changed(environment=self._environment(process.name))))
             else:
                 found.append(self._member(process))
         return found
@@ -180,36 +179,31 @@ class ChaosStack:
     def _member(self, process: Process) -> Member:
         return Member(process, self.settings.logs / f"{process.name}.log")
 
+    def _environment(self, name: str) -> dict[str, str]:
+        """A member's settings: its partners, its store and Kafka behind their wires, and little patience."""
+        return {**environment_of(self.settings, roster().by_name[name], self.behind_wires), **_PATIENCE}
+
     def _replica(self, process: Process, number: int, sabotage: str) -> Process:
-        prefix = process.name.upper().replace("-", "_")
-        database = process.name.replace("-", "_")
-        store = self.settings.database_url(database).replace(
-            f":{self.ports.postgres}/", f":{self.wires['postgres'].port}/"
-        )
-        environment = {
-            **_PATIENCE,
-            f"{prefix}_STORE__URL": store,
-            f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{self.wires['kafka'].port}",
-            "SCHEDULER_SYNC_POWERSERVER__PORT": str(self.wires["hl7-out"].port),
-            "SCHEDULER_SYNC_OMEGAAI__BASE_URL": f"http://127.0.0.1:{self.wires['fhir'].port}",
-            "NOTIFIER_SMTP__PORT": str(self.wires["smtp"].port),
-        }
+        service = roster().by_name[process.name]
+        environment = self._environment(process.name)
         health = ""
         if number > 1:
             http = listening_port()
-            environment[f"{prefix}_HTTP__PORT"] = str(http)
+            environment[f"{service.prefix}_HTTP__PORT"] = str(http)
             health = f"http://127.0.0.1:{http}/readyz"
-            if process.name == "scheduler-sync":
-                mllp = listening_port()
-                environment["SCHEDULER_SYNC_MLLP__PORT"] = str(mllp)
-                self.wires["hl7-in"].targets.append(mllp)
+            for port in service.listens:
+                listening = listening_port()
+                environment[f"{service.prefix}_{port.upper()}__PORT"] = str(listening)
+                target = str(service.target(port))
+                if wire := self.wires.get(WIRES.get(target, target)):
+                    wire.targets.append(listening)
         arguments = ("tests.chaos.sabotage", sabotage, *process.arguments) if sabotage else process.arguments
         name = process.name if number == 1 else f"{process.name}-{number}"
         return process.changed(name=name, arguments=arguments, environment=environment, health=health)
 
     def addresses(self) -> dict[str, str]:
         """Of the simulators, straight: people do not go through the wires."""
-        return {name: f"http://127.0.0.1:{getattr(self.ports, name)}" for name in SIMULATORS}
+        return {name: f"http://127.0.0.1:{self.ports[name]}" for name in SIMULATORS}
 
     def replicas_of(self, service: str) -> list[Member]:
         return [one for one in self.members.values() if one.service == service]

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import fields
 
 import pytest
 
@@ -34,10 +33,10 @@ def composed(request, tmp_path_factory):
     except EngineError as error:
         pytest.skip(str(error))
     base = tmp_path_factory.mktemp("compose")
-    ports = Ports(**{field.name: free_port() for field in fields(Ports)})
+    ports = Ports.each(free_port)
     environment = {
         **os.environ,
-        **{f"SUITE_{field.name.upper()}_PORT": str(getattr(ports, field.name)) for field in fields(Ports)},
+        **ports.variables(),
         "SUITE_LOCAL_DIR": str(base), "SUITE_COMPOSE_PROJECT": PROJECT,
         "COMPOSE_PROFILES": "replicas", "STACK": "docker",
     }  # fmt: skip

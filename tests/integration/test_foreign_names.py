@@ -4,18 +4,18 @@ import http.client
 
 import pytest
 
+from roster import roster
+
 pytestmark = pytest.mark.stack
 PAGES = {
-    "scheduler-sync": "/console",
+    **{service.name: "/console" for service in roster().services},
     "notifier": "/messages",
-    "powerserver": "/ledger",
-    "omegaai": "/ledger",
-    "mailsink": "/ledger",
+    **{simulator.name: "/ledger" for simulator in roster().simulators},
 }
 
 
 def status(suite, name: str, host: str) -> int:
-    port = getattr(suite.ports, name.replace("-", "_"))
+    port = suite.ports[name]
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.putrequest("GET", PAGES[name], skip_host=True)

@@ -13,9 +13,11 @@ import asyncpg
 import pytest
 
 from demo_story.clients import STAFF
-from local_stack.settings import Settings
+from local_stack.settings import Settings, service_databases
+from roster import roster
 
 pytestmark = pytest.mark.stack
+SERVICES = [service.name for service in roster().services]
 PATIENT = {
     "family": "Kanariová",
     "given": "Wilhelmina",
@@ -61,9 +63,9 @@ async def every_statement_is_slow(suite, *, on: bool) -> None:
     """For the services' roles: what a role is set to counts for more than what the server was started with."""
     settings = Settings(suite.base, suite.ports)
     password = (settings.data / "postgres.password").read_text().strip()
-    admin = await asyncpg.connect(f"postgresql://postgres:{password}@127.0.0.1:{suite.ports.postgres}/postgres")
+    admin = await asyncpg.connect(f"postgresql://postgres:{password}@127.0.0.1:{suite.ports['postgres']}/postgres")
     try:
-        for role in ("scheduler_sync", "notifier"):
+        for role in service_databases():
             change = "SET log_min_duration_statement = 0" if on else "RESET log_min_duration_statement"
             await admin.execute(f"ALTER ROLE {role} {change}")
     finally:
@@ -96,12 +98,12 @@ async def break_rules(suite) -> list[str]:
 def restart_services(suite) -> None:
     """So that their pools have connections of the roles as they are set now."""
     before = suite.pids()
-    for name in ("scheduler-sync", "notifier"):
+    for name in SERVICES:
         os.kill(before[name], signal.SIGKILL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         now = suite.pids()
-        if all(now[name] not in {before[name], None, 0} for name in ("scheduler-sync", "notifier")) and all(
+        if all(now[name] not in {before[name], None, 0} for name in SERVICES) and all(
             is_ready(suite, name) for name in ("scheduler-sync", "notifier")
         ):
             return
@@ -138,14 +140,14 @@ def test_no_log_of_the_stack_names_a_patient(suite) -> None:
         while mails_to(suite, PATIENT["email"]) == 0:
             assert time.monotonic() < deadline, f"no mail about {placer} came within two minutes"
             time.sleep(0.1)
-        answers = [hand_over(suite.ports.scheduler_sync_mllp, message) for message in (UNKNOWN, BROKEN)]
+        answers = [hand_over(suite.ports["scheduler-sync.mllp"], message) for message in (UNKNOWN, BROKEN)]
         assert all(b"MSA|A" in answer and b"MSA|AA" not in answer for answer in answers)
         assert asyncio.run(break_rules(suite)) == ["23505", "23502", "22007"]
     finally:
         asyncio.run(every_statement_is_slow(suite, on=False))
     logs = sorted(path for path in Settings(suite.base, suite.ports).logs.rglob("*") if path.is_file())
     texts = {path.name: path.read_text(errors="replace") for path in logs}
-    assert {"postgres.log", "kafka.log", "scheduler-sync.log", "notifier.log", "mailsink.log"} <= texts.keys()
+    assert {"postgres.log", "kafka.log", "mailsink.log", *(f"{name}.log" for name in SERVICES)} <= texts.keys()
     assert "execute" in texts["postgres.log"], "no slow statement was logged"
     assert {name: found for name, text in texts.items() if (found := [one for one in CANARIES if one in text])} == {}
 

@@ -26,10 +26,10 @@ from notifier.adapters.smtp import without_addresses
 from notifier.domain.appointment import Appointment, Facility
 from notifier.domain.facility_time import is_known_zone
 from notifier.domain.recipient import Recipient
-from scheduler_sync.adapters.omegaai import elements
+from omegaai import elements
+from omegaai.client import Found
+from omegaai.feed import ChangeFeed
 from scheduler_sync.adapters.omegaai import reader as omegaai
-from scheduler_sync.adapters.omegaai.client import Found
-from scheduler_sync.adapters.omegaai.feed import ChangeFeed
 from scheduler_sync.adapters.powerserver import reader as powerserver
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import SiteFileError, load

@@ -12,10 +12,9 @@ from structures import VERSIONS, Checker
 
 from hl7v2 import AckError, Message, build_ack
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter, control_id
-from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
-from scheduler_sync.domain.link import State
+from scheduler_sync.domain.appointment import AppointmentLink, State, Study, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.site import SiteFile, load
 
 SITE = load(Path(__file__).resolve().parents[2] / "deploy" / "site" / "northside.yaml")

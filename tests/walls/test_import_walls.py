@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from roster import roster
+
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / ".importlinter"
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
@@ -24,7 +26,7 @@ PACKAGES = settings["importlinter"]["root_packages"].split()
 _LAYERS = settings["importlinter:contract:rooms"]["layers"]
 ROOMS = [room.strip() for layer in _LAYERS.split() for room in re.split(r"[|:]", layer) if room.strip()]
 WITH_MODULES = {"store", "messaging", "hl7", "deliveries"}
-SERVICES = ("scheduler_sync", "notifier")
+SERVICES = tuple(service.package for service in roster().services)
 
 REFUSED = {
     # what: (module, its text, the wall). Every module but the handlers' gets a number behind its name.
@@ -49,6 +51,9 @@ REFUSED = {
     ),
     "the chassis takes a service": ("chassis/store/extra", "import notifier", "libraries"),
     "the chassis takes the local stack": ("chassis/store/extra", "import local_stack", "libraries"),
+    "a partner's library takes a service": ("omegaai/extra", "import scheduler_sync.domain", "libraries"),
+    "the chassis takes a partner's library": ("chassis/store/extra", "import omegaai.extra", "floors"),
+    "the site file takes the chassis": ("site_file/extra", "import chassis.store.extra", "floors"),
     "a room takes one above it": ("chassis/store/extra", "import chassis.messaging.extra", "rooms"),
     "a room takes one beside it": ("chassis/hl7/extra", "import chassis.deliveries.extra", "rooms"),
     "a service takes another": ("notifier/extra", "from scheduler_sync import domain", "services"),
@@ -57,6 +62,12 @@ REFUSED = {
     "a simulator takes the chassis": ("powerserver_sim/extra", "import chassis", "simulators"),
     "a simulator takes the contracts": ("mailsink/extra", "import contracts", "simulators"),
     "a simulator takes a service's mapping": ("omegaai_sim/extra", "from scheduler_sync import domain", "simulators"),
+    "a service takes the simulators' kit": ("notifier/extra", "import simulator_kit", "services-outside"),
+    "the chassis takes the simulators' kit": ("chassis/store/extra", "import simulator_kit", "libraries"),
+    "the simulators' kit takes the chassis": ("simulator_kit/extra", "import chassis", "simulators"),
+    "the simulators' kit takes the contracts": ("simulator_kit/extra", "import contracts", "simulators"),
+    "the simulators' kit takes a simulator": ("simulator_kit/extra", "import mailsink", "simulator-kit"),
+    "the simulators' kit takes the codec": ("simulator_kit/extra", "import hl7v2", "simulator-kit"),
     "a simulator takes another": ("omegaai_sim/extra", "import powerserver_sim", "simulators-each"),
     "a handler takes the bus": ("notifier/handlers", "from faststream.kafka import KafkaBroker", "handlers"),
     "a handler takes a session": ("scheduler_sync/handlers", "from sqlmodel import Session", "handlers"),
@@ -68,8 +79,11 @@ ACCEPTED = {
     "pydantic in the contracts": ("contracts/extra", "from pydantic_core import core_schema\nimport pydantic"),
     "the domain in itself": ("notifier/domain/extra", "from notifier.domain import other\nimport zoneinfo"),
     "libraries in the chassis": ("chassis/store/extra", "import contracts, hl7v2, sqlalchemy"),
-    "libraries in a service": ("scheduler_sync/extra", "import chassis, contracts, hl7v2, aiohttp"),
+    "libraries in a service": ("scheduler_sync/extra", "import chassis, contracts, hl7v2, omegaai, site_file, aiohttp"),
+    "the chassis in a partner's library": ("omegaai/extra", "import chassis.store.extra"),
     "the codec in a simulator": ("powerserver_sim/extra", "import hl7v2, starlette"),
+    "the kit in a simulator": ("omegaai_sim/extra", "import simulator_kit, starlette"),
+    "libraries in the simulators' kit": ("simulator_kit/extra", "import starlette, jinja2"),
     "the chassis in a handler": (
         "notifier/handlers",
         "from chassis.messaging import extra\nfrom notifier import ports",

@@ -1,5 +1,6 @@
 """What production demands: each demand is broken on purpose and named, a good set-up starts, the page says them all."""
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 
@@ -8,11 +9,13 @@ import pytest
 from chassis import production
 from chassis.settings import ServiceSettings, SettingsError, load
 from local_stack.settings import ROOT
-from notifier.settings import NotifierSettings
-from scheduler_sync.settings import SchedulerSyncSettings
+from roster import roster
 
 PAGE = ROOT / "docs" / "operations" / "production.md"
-SERVICES: Mapping[str, type[ServiceSettings]] = {"scheduler-sync": SchedulerSyncSettings, "notifier": NotifierSettings}
+SERVICES: Mapping[str, type[ServiceSettings]] = {
+    service.name: importlib.import_module(f"{service.package}.__main__").DEFINITION.settings_type
+    for service in roster().services
+}
 URL = "postgresql://role:Xq7pL0vM2kR9@db.hospital.example:5432/name"
 VERIFIED = "sslmode=verify-full&sslrootcert=/ca.crt"
 EVERY = {
@@ -140,7 +143,7 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
     *[("scheduler-sync", "site_file", {"SITE_FILE": value}) for value in [None, "deploy/site/northside.yaml"]],
 ]  # fmt: skip
 PASSING: list[tuple[str, dict[str, str | None]]] = [
-    ("notifier", {}),
+    *[(service, {}) for service in SERVICES],
     ("scheduler-sync", {}),
     ("notifier", query("sslmode=verify-ca&sslrootcert=/ca.crt")),
     ("notifier", query(f"{VERIFIED}&ssl_min_protocol_version=TLSv1.3")),
@@ -162,14 +165,14 @@ _OWN_NAMES = {"FAILPOINTS", "SSLKEYLOGFILE", "PGSSLMINPROTOCOLVERSION"}
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch) -> None:
     for name in list(os.environ):
-        if name in _OWN_NAMES or name.startswith(("NOTIFIER_", "SCHEDULER_SYNC_")):
+        if name in _OWN_NAMES or name.startswith(tuple(f"{service.prefix}_" for service in roster().services)):
             monkeypatch.delenv(name)
 
 
 def started(monkeypatch, service: str, change: Mapping[str, str | None]) -> ServiceSettings:
     """The settings of a good production set-up with ``change``; None takes a variable away."""
     prefix = str(SERVICES[service].model_config["env_prefix"])
-    for name, value in {**GOOD[service], **change}.items():
+    for name, value in {**GOOD.get(service, EVERY), **change}.items():
         if value is not None:
             monkeypatch.setenv(name if name in _OWN_NAMES else prefix + name, value)
     return load(SERVICES[service])

@@ -14,7 +14,12 @@ from local_stack.containers import JOBS
 from local_stack.settings import ROOT
 
 SCRIPT = ROOT / "deploy" / "images" / "requirements_of.py"
-MEMBERS = sorted(path.parent for kind in ("services", "simulators") for path in ROOT.glob(f"{kind}/*/pyproject.toml"))
+MEMBERS = sorted(
+    path.parent
+    for kind in ("services", "simulators")
+    for path in ROOT.glob(f"{kind}/*/pyproject.toml")
+    if path.parent != ROOT / "simulators" / "kit"  # a library of the simulators
+)
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 

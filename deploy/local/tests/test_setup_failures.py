@@ -243,7 +243,13 @@ def test_a_read_only_folder(with_index) -> None:
 
 
 def test_no_repository_gives_the_jars(with_index) -> None:
-    nowhere, paths = f"http://127.0.0.1:{free_port()}/maven2", (with_index.python_path, ROOT / "deploy/local/src")
+    nowhere, paths = (
+        f"http://127.0.0.1:{free_port()}/maven2",
+        (
+            with_index.python_path,
+            *(ROOT / folder for folder in ("deploy/local/src", "deploy/roster/src", "libs/contracts/src")),
+        ),
+    )
     jars = with_index.root / ".local" / "kafka-jars"  # not this checkout's own, which may be there
     code, lines = with_index.set_up(
         "--force", SUITE_MAVEN_URL=nowhere, PYTHONPATH=os.pathsep.join(map(str, paths)), KAFKA_JARS_DIR=str(jars)

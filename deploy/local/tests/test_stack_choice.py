@@ -8,7 +8,7 @@ from rich.console import Console
 from local_stack import choice, images, offline, servers
 from local_stack.containers import ContainerStack, _container, _rows
 from local_stack.engine import Engine, EngineError
-from local_stack.settings import GivenServers, Ports, Settings, SettingsError
+from local_stack.settings import GivenServers, Ports, Settings, SettingsError, service_databases
 
 ENGINE = {"version": (0, json.dumps({"Version": "28.0", "Arch": "amd64"}), "")}
 COMPOSE = {"compose version": (0, "2.40.3\n", ""), "compose": (0, "", "")}
@@ -103,7 +103,7 @@ def test_a_missing_secret_of_data_that_is_there_is_named(settings, machine) -> N
     ContainerStack(Engine.find(), settings, Console())._secrets()
     made = {path.name: path.stat().st_mode & 0o777 for path in settings.secrets.iterdir()}
     assert made == dict.fromkeys(
-        ["postgres_password", "role_passwords", "scheduler_sync_store_url", "notifier_store_url"], 0o444
+        ["postgres_password", "role_passwords", *(f"{name}_store_url" for name in service_databases())], 0o444
     )
     assert settings.secrets.stat().st_mode & 0o777 == 0o700
     first = (settings.secrets / "postgres_password").read_text()

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from local_stack import cli, ports, supervisor
 from local_stack.settings import Ports, Settings
+from roster.members import port_variable
 
 SLEEPER = """
 import signal, sys, time
@@ -45,7 +45,7 @@ def said(monkeypatch) -> Iterator[Console]:
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
-    return Settings(tmp_path, Ports(**{field.name: ports.free_port() for field in fields(Ports)}))
+    return Settings(tmp_path, Ports.each(ports.free_port))
 
 
 @pytest.fixture
@@ -86,24 +86,24 @@ def killed_supervisor(settings: Settings, left: dict[str, "subprocess.Popen[byte
     settings.state_file.write_text(json.dumps(state))
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Ports)])
+@pytest.mark.parametrize("name", list(Ports().numbers))
 def test_a_taken_port_is_named_with_its_setting_and_nothing_starts(settings, said, name) -> None:
-    port = getattr(settings.ports, name)
+    port = settings.ports[name]
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
         assert cli.up(settings) == 2
     (line,) = said.export_text().splitlines()
-    assert line.startswith(f"Port {port} ({name.split('_')[0]}")
-    assert f"(pid {psutil.Process().pid}): stop that, or set SUITE_{name.upper()}_PORT to a free one." in line
+    assert line.startswith(f"Port {port} ({name.split('.')[0]}")
+    assert f"(pid {psutil.Process().pid}): stop that, or set {port_variable(name)} to a free one." in line
     assert [path.name for path in settings.base.iterdir()] == ["secrets.json"], "nothing is left half-started"
 
 
 def test_the_setting_that_is_named_moves_the_port(settings, monkeypatch) -> None:
-    for field in fields(Ports):
+    for name in Ports().numbers:
         free = ports.free_port()
-        monkeypatch.setenv(f"SUITE_{field.name.upper()}_PORT", str(free))
-        assert getattr(Ports.from_environment(), field.name) == free
+        monkeypatch.setenv(port_variable(name), str(free))
+        assert Ports.from_environment()[name] == free
 
 
 def test_status_names_what_a_killed_supervisor_left(settings, said, spawned) -> None:
@@ -129,7 +129,7 @@ def test_up_stops_it_before_anything_else_and_says_that_the_data_is_kept(setting
     kept.parent.mkdir(parents=True)
     kept.touch()
     with socket.socket() as other:  # so that this start ends where the next would begin
-        other.bind(("127.0.0.1", settings.ports.notifier))
+        other.bind(("127.0.0.1", settings.ports["notifier"]))
         other.listen()
         assert cli.up(settings) == 2
     assert signals(left) == "SIGTERM"

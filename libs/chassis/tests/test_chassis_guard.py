@@ -7,12 +7,12 @@ import socket
 import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
-from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from chassis.observe import Metrics
 from chassis.settings import HttpSettings
+from chassis.web import access
 from chassis.web.brake import (
     FIRST_SECONDS,
     FORGOTTEN_SECONDS,
@@ -45,17 +45,18 @@ def guarded(
     def broken(_request):
         raise LookupError("Kanariová^Wilhelmina")
 
+    def ok(*paths: str) -> list[Route]:
+        return [Route(path, lambda _request: PlainTextResponse("ok")) for path in paths]
+
     routes = [
-        Route("/console", lambda _request: PlainTextResponse("the page")),
-        Route("/console/act", lambda _request: PlainTextResponse("done"), methods=["POST"]),
-        Route("/broken", broken),
-        *(Route(path, lambda _request: PlainTextResponse("ok")) for path in ("/livez", "/readyz", "/metrics")),
+        *access.viewer(Route("/console", lambda _request: PlainTextResponse("the page")), Route("/broken", broken)),
+        *access.operator(Route("/console/act", lambda _request: PlainTextResponse("done"), methods=["POST"])),
+        *access.probe(*ok("/livez", "/readyz", "/metrics")),
     ]
     settings = HttpSettings(console_password=None if password is None else SecretStr(password), **http)
     return Guard(
-        Starlette(routes=routes), settings, service="scheduler-sync", metrics=metrics or Metrics(),
-        brake=Brake(clock or Clock()),
-    )  # fmt: skip
+        routes, settings, service="scheduler-sync", metrics=metrics or Metrics(), brake=Brake(clock or Clock())
+    )
 
 
 def browser(guard: Guard, address: str = "10.0.0.1") -> httpx.AsyncClient:

@@ -5,8 +5,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from notifier_examples import asked
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 
 from chassis.settings import HttpSettings
 from chassis.web.guard import Guard
@@ -17,8 +15,8 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-def app(pool: asyncpg.Pool) -> Starlette:
-    return Starlette(routes=MessagesPage(History(pool)).routes(), middleware=[Middleware(Guard, http=HttpSettings())])
+def app(pool: asyncpg.Pool) -> Guard:
+    return Guard(MessagesPage(History(pool)).routes(), HttpSettings())
 
 
 async def message(pool: asyncpg.Pool, state: str, *, minutes_ago: int = 0, reason: str | None = None) -> str:
@@ -37,16 +35,16 @@ async def message(pool: asyncpg.Pool, state: str, *, minutes_ago: int = 0, reaso
     return str(appointment_id)
 
 
-async def test_an_empty_history_says_how_it_fills(app: Starlette) -> None:
+async def test_an_empty_history_says_how_it_fills(app: Guard) -> None:
     status, page, headers = await asked(app, "/messages")
     assert status == 200
-    assert "No messages yet" in page
+    assert "No message yet." in page
     assert "unsafe-inline" not in headers["content-security-policy"]
     assert "style=" not in page
     assert "<script>" not in page
 
 
-async def test_messages_stand_newest_first_with_state_and_reason(app: Starlette, pool: asyncpg.Pool) -> None:
+async def test_messages_stand_newest_first_with_state_and_reason(app: Guard, pool: asyncpg.Pool) -> None:
     older = await message(pool, "undeliverable", minutes_ago=5, reason="no e-mail address")
     newer = await message(pool, "sent")
     _, page, _ = await asked(app, "/messages")
@@ -57,24 +55,24 @@ async def test_messages_stand_newest_first_with_state_and_reason(app: Starlette,
     assert "0 queued" in page
 
 
-async def test_the_filter_stands_in_the_address(app: Starlette, pool: asyncpg.Pool) -> None:
+async def test_the_filter_stands_in_the_address(app: Guard, pool: asyncpg.Pool) -> None:
     one, other = await message(pool, "sent"), await message(pool, "undeliverable")
     for query in ("state=sent", f"appointment={one}", f"appointment={one}&template=please-confirm"):
         _, page, _ = await asked(app, "/messages", query)
         assert one in page
         assert other not in page
     _, page, _ = await asked(app, "/messages", "template=confirmed")
-    assert "with this filter" in page
+    assert "No message fits the filter." in page
 
 
-async def test_an_address_that_cannot_be_used_is_explained(app: Starlette) -> None:
+async def test_an_address_that_cannot_be_used_is_explained(app: Guard) -> None:
     status, page, _ = await asked(app, "/messages", "state=lost&appointment=4711&before=yesterday")
     assert status == 400
     assert "state is one of" in page
     assert "appointment is a UUID" in page
 
 
-async def test_a_long_history_goes_on_at_the_next_page_without_a_gap(app: Starlette, pool: asyncpg.Pool) -> None:
+async def test_a_long_history_goes_on_at_the_next_page_without_a_gap(app: Guard, pool: asyncpg.Pool) -> None:
     made = [await message(pool, "sent", minutes_ago=minutes) for minutes in range(105)]
     _, first, _ = await asked(app, "/messages")
     link = first.split('rel="next" href="/messages?')[1].split('"')[0].replace("&amp;", "&")
@@ -83,7 +81,7 @@ async def test_a_long_history_goes_on_at_the_next_page_without_a_gap(app: Starle
     assert [one for one in made if one in second] == made[100:]
 
 
-async def test_a_queued_message_shows_what_its_last_try_failed_with(app: Starlette, pool: asyncpg.Pool) -> None:
+async def test_a_queued_message_shows_what_its_last_try_failed_with(app: Guard, pool: asyncpg.Pool) -> None:
     one = await message(pool, "queued")
     await pool.execute(
         "INSERT INTO deliveries (id, destination, key, kind, payload, idempotency_key, attempts, last_error)"

@@ -25,8 +25,7 @@ from scheduler_sync.adapters.omegaai.sender import APPOINTMENT_UPSERT, KnownIds,
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender, Shown
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
-from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.link import System
+from scheduler_sync.domain.appointment import AppointmentLink, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.feeds import PowerServerFeed, Settlement, TaskFeed
 from scheduler_sync.handlers import Handlers

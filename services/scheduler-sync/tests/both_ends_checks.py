@@ -11,8 +11,7 @@ import both_ends_partners as both_ends
 from both_ends import Suite
 from both_ends_partners import Booking, OmegaAI, PowerServer
 
-from scheduler_sync.domain import appointment
-from scheduler_sync.domain.link import System
+from scheduler_sync.domain.appointment import AppointmentLink, System
 
 STEPS_OF_STATE = {
     "L0": {"ordered"}, "L1": {"scheduled"}, "L2": {"confirmed"}, "L3": {"requested"},
@@ -60,7 +59,7 @@ class Watch:
         self.has_failed = self.asked_long_ago = False
         self.asked_for: list[str] = []
         """Appointments that began in Blume."""
-        self.seen_links: dict[UUID, appointment.AppointmentLink] = {}
+        self.seen_links: dict[UUID, AppointmentLink] = {}
         self.seen_events = self.seen_history = 0
         self.revisions: dict[UUID, int] = {}
         self.states: dict[UUID, str] = {}
@@ -91,7 +90,7 @@ class Watch:
             if open_items.isdisjoint({found.id, found.patient_id}):
                 self.check_booking(booking, found, by_placer.get(booking.placer))
 
-    def check_booking(self, booking: Booking, found: appointment.AppointmentLink, body: dict[str, Any] | None) -> None:
+    def check_booking(self, booking: Booking, found: AppointmentLink, body: dict[str, Any] | None) -> None:
         if body is None:
             never_shown = booking.status in {both_ends.ORDERED, both_ends.CANCELLED, both_ends.NO_SHOW}
             return self.check(never_shown, f"OmegaAI has no {booking.placer}")
@@ -137,9 +136,7 @@ class Watch:
             )
         self.seen_events = len(memory.events)
 
-    def check_link(
-        self, now: appointment.AppointmentLink, before: appointment.AppointmentLink | None, topics: list[str]
-    ) -> None:
+    def check_link(self, now: AppointmentLink, before: AppointmentLink | None, topics: list[str]) -> None:
         state, memory = str(now.state), self.suite.memory
         self.check(state == self.states.get(now.id), f"{now.placer_number} is in {state}, its history says otherwise")
         self.check(now.step in STEPS_OF_STATE[state], f"{now.placer_number} is {now.step} in {state}")

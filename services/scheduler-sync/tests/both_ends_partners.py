@@ -15,7 +15,7 @@ from sync_samples import PID, orm, siu
 from chassis.errors import Permanent, Transient
 from hl7v2 import Ack, Message
 from hl7v2.mllp import AckTimeout
-from scheduler_sync.adapters.omegaai.client import Found, NotFoundError, VersionMovedError
+from omegaai.client import Found, NotFoundError, VersionMovedError
 
 BEGIN = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
 Json = dict[str, Any]

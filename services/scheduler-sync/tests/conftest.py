@@ -10,6 +10,7 @@ import pytest
 from chassis.store import migrations
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[3] / "libs/omegaai/tests"))  # the stand-in for OmegaAI
 
 from sync_harness import Harness, open_harness
 

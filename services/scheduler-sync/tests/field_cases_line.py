@@ -16,12 +16,12 @@ from sync_harness import Harness, listening
 
 from chassis.clock import utc_now
 from hl7v2 import Ack, parse_ack
+from omegaai.client import FhirClient, Found
+from omegaai.token import TokenSource
 from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import FhirClient, Found
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.store.queries import StoredIds
 
 Json = dict[str, Any]

@@ -1,13 +1,9 @@
-"""What the tests of partners' answers share: a patient, and a client of OmegaAI."""
+"""The patient that the tests of partners' answers share."""
 
 from uuid import UUID
 
-import aiohttp
-
 from chassis.deliveries import Delivery
-from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.sender import KnownIds
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.messages import PatientSnapshot
 
 KEY = UUID(int=1)
@@ -29,8 +25,3 @@ class Ids:
 
     async def later(self, _: Delivery) -> None:
         return None
-
-
-def client_of(base_url: str, session: aiohttp.ClientSession) -> FhirClient:
-    values = {"client_id": "suite", "client_secret": "development-secret", "scope": "api"}
-    return FhirClient(session, base_url, TokenSource(session, f"{base_url}/auth/oauth2/v2.0/token", **values))

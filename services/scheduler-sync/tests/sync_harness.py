@@ -21,10 +21,10 @@ from chassis.messaging import BatchExecutor, Done, Failed
 from chassis.store import Exclusive, Store, Transaction
 from hl7v2 import Ack
 from hl7v2.mllp import Client
+from omegaai.client import FhirClient
+from omegaai.token import TokenSource
 from scheduler_sync import bootstrap
-from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.resource import Resource
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import SiteFile, load
 

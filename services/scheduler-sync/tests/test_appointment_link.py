@@ -4,9 +4,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from scheduler_sync.domain.appointment import AppointmentLink, Outcome, RemoteFacts, Slot, StaffFacts, Study
-from scheduler_sync.domain.link import Announcement, State, System, Trigger, WhoActs
-from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.domain.appointment import (
+    Announcement,
+    AppointmentLink,
+    FhirStatus,
+    Outcome,
+    RemoteFacts,
+    StaffFacts,
+    State,
+    Study,
+    System,
+    Trigger,
+    WhoActs,
+    WorkflowStep,
+)
+from scheduler_sync.domain.slots import Slot
 
 ZONE = "America/Toronto"
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)

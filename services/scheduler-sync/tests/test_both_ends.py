@@ -18,8 +18,17 @@ from hypothesis.stateful import run_state_machine_as_test
 from scheduler_sync import handlers
 from scheduler_sync.adapters.omegaai import sender
 from scheduler_sync.adapters.powerserver import sender as powerserver_sender
-from scheduler_sync.domain import appointment, link, patient
-from scheduler_sync.domain.link import Move, State, System, Trigger
+from scheduler_sync.domain.appointment import (
+    Announcement,
+    AppointmentLink,
+    Move,
+    State,
+    System,
+    Trigger,
+    WorkflowStep,
+    transitions,
+)
+from scheduler_sync.domain.patient import patient
 from scheduler_sync.store import repositories
 
 STEPS = int(os.environ.get("MODEL_STEPS", "50000"))
@@ -60,23 +69,26 @@ def writes_over_the_patient(patch: pytest.MonkeyPatch) -> None:
 
 
 def keeps_a_cancellation_to_itself(patch: pytest.MonkeyPatch) -> None:
-    moves = dict(link.TRANSITIONS[State.CONFIRMED])
-    moves[Trigger.PATIENT_CANCELLED] = Move(State.CANCELLED, link.Announcement.CANCELLED, None)
-    patch.setitem(link.TRANSITIONS, State.CONFIRMED, moves)  # type: ignore[arg-type]
+    moves = dict(transitions.TRANSITIONS[State.CONFIRMED])
+    moves[Trigger.PATIENT_CANCELLED] = Move(State.CANCELLED, WorkflowStep.CANCELLED, Announcement.CANCELLED)
+    patch.setitem(transitions.TRANSITIONS, State.CONFIRMED, moves)  # type: ignore[arg-type]
 
 
 def takes_what_is_old_for_news(patch: pytest.MonkeyPatch) -> None:
-    hear = appointment.AppointmentLink.hear_powerserver
+    hear = AppointmentLink.hear_powerserver
 
-    def hear_all(self: appointment.AppointmentLink, *values: Any, **more: Any) -> Any:
+    def hear_all(self: AppointmentLink, *values: Any, **more: Any) -> Any:
         return hear(replace(self, powerserver_heard_at=None), *values, **more)
 
-    patch.setattr(appointment.AppointmentLink, "hear_powerserver", hear_all)
+    patch.setattr(AppointmentLink, "hear_powerserver", hear_all)
 
 
 def brings_a_completed_exam_back(patch: pytest.MonkeyPatch) -> None:
-    moves = {**link.TRANSITIONS[State.DONE], Trigger.STAFF_UPDATED: Move(State.STAFF_BOOKED, None, System.OMEGAAI)}
-    patch.setitem(link.TRANSITIONS, State.DONE, moves)  # type: ignore[arg-type]
+    moves = {
+        **transitions.TRANSITIONS[State.DONE],
+        Trigger.STAFF_UPDATED: Move(State.STAFF_BOOKED, tells=frozenset({System.OMEGAAI})),
+    }
+    patch.setitem(transitions.TRANSITIONS, State.DONE, moves)  # type: ignore[arg-type]
 
 
 def sends_what_staff_have_moved_on_from(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from test_sync_on_postgres import LATER, omegaai_shows, taken_over
 
 from chassis.deliveries import Receipt
 from scheduler_sync.adapters.powerserver.sender import NOT_SENT, Shown
-from scheduler_sync.domain.statuses import WorkflowStep, sets_powerserver_back
+from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
 from scheduler_sync.store.queries import StoredIds, StoredSteps
 
 

@@ -12,7 +12,7 @@ from sync_samples import PID, siu
 
 from chassis.hl7 import replay_message
 from hl7v2 import Message
-from scheduler_sync.domain.studies import Study
+from scheduler_sync.domain.appointment import Study
 from scheduler_sync.store import columns
 
 pytestmark = pytest.mark.stack

@@ -10,9 +10,8 @@ from sync_samples import NOW, PID, directory, orm, siu
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import reader
-from scheduler_sync.domain.link import State
+from scheduler_sync.domain.appointment import State, WorkflowStep
 from scheduler_sync.domain.patient import UNSAID
-from scheduler_sync.domain.statuses import WorkflowStep
 
 # ---- whose message it is
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from fake_omegaai import FakeOmegaAI
-from partner_samples import PATIENT, Ids, client_of
+from fake_omegaai import FakeOmegaAI, client_of
+from partner_samples import PATIENT, Ids
 
 from chassis.deliveries import DeliveryWorker
 from chassis.observe import Metrics

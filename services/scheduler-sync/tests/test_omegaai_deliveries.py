@@ -13,9 +13,9 @@ from fake_omegaai import FakeOmegaAI
 
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
-from scheduler_sync.adapters.omegaai.client import FhirClient
+from omegaai.client import FhirClient
+from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.sender import APPOINTMENT_UPSERT, PATIENT_UPSERT, KnownIds, OmegaAISender
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 
 LINK, PATIENT = UUID(int=1), UUID(int=2)

@@ -5,14 +5,15 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from fake_omegaai import service
 from fhir.resources.R4B.appointment import Appointment
 from fhir.resources.R4B.patient import Patient
 from fhir.resources.R4B.task import Task
 
 from chassis.errors import Malformed
+from omegaai.client import Found
 from scheduler_sync.adapters.omegaai import reader, writer
-from scheduler_sync.adapters.omegaai.client import Found
-from scheduler_sync.domain.statuses import FhirStatus
+from scheduler_sync.domain.appointment import FhirStatus
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 
 LINK = UUID("0193608f-5f6c-7b3a-8f00-000000000001")
@@ -180,3 +181,11 @@ def test_a_completed_task_is_strict_whatever_dialect_it_was_read_in():
     assert Task.model_validate(written).status == "completed"
     assert written["focus"] == {"reference": "Appointment/12"}
     assert "enteredBy" not in written
+
+
+def test_a_service_is_read_with_what_the_suite_compares():
+    found = reader.healthcare_service(Found(service("hs-2", "BLUME MR", "2", "MR", 45), "1"))
+    assert (found.name, found.organization, found.modality, found.duration_minutes) == ("BLUME MR", "2", "MR", 45)
+    assert found.is_active
+    assert not found.allows_overbooking
+    assert found.available_time[0]["availableStartTime"] == "08:00:00"

@@ -11,10 +11,10 @@ from aiohttp import web
 from fake_omegaai import FakeOmegaAI, until
 
 from chassis.errors import NeedsSetup, Permanent, Transient
-from scheduler_sync.adapters.omegaai.client import FhirClient
-from scheduler_sync.adapters.omegaai.feed import ChangeFeed
+from omegaai.client import FhirClient
+from omegaai.feed import ChangeFeed
+from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
 
 LINK = UUID(int=1)
 

@@ -13,8 +13,8 @@ from uuid import UUID
 import aiohttp
 import pytest
 from aiohttp import web
-from fake_omegaai import FakeOmegaAI
-from partner_samples import KEY, PATIENT, Ids, client_of
+from fake_omegaai import FakeOmegaAI, client_of
+from partner_samples import KEY, PATIENT, Ids
 
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import AccessRefused, Permanent, Transient, UnusableAnswer

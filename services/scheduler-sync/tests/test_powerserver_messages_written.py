@@ -10,10 +10,9 @@ from sync_samples import site_file
 import contracts
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter, control_id
-from scheduler_sync.domain.appointment import AppointmentLink, Slot, Study
-from scheduler_sync.domain.link import State
+from scheduler_sync.domain.appointment import AppointmentLink, State, Study, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.site import SiteFile
 
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)

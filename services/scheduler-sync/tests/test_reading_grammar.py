@@ -16,8 +16,8 @@ from sync_samples import NOW, directory
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.domain.patient import UNSAID
-from scheduler_sync.domain.statuses import WorkflowStep
 
 OID = "2.16.840.1.113883.3.999"
 SITE = site_with(issuers={"NORTHSIDE": "http://n", "SOUTH": "http://s", OID: "http://n"})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sync_samples import SITE_FILE
 
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.site import Site, SiteFileError, load
 
 

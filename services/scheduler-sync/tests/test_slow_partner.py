@@ -19,12 +19,12 @@ from chassis.host import Service
 from chassis.loops import Loop
 from chassis.observe import Metrics
 from chassis.settings import HttpSettings
-from scheduler_sync.adapters.omegaai.client import FhirClient
-from scheduler_sync.adapters.omegaai.feed import ChangeFeed
+from omegaai.client import FhirClient
+from omegaai.feed import ChangeFeed
+from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
-from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.resource import Resource
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 
 STALLED_SECONDS = 1.0

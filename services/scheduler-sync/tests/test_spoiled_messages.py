@@ -26,14 +26,14 @@ from chassis.errors import Permanent, Transient
 from chassis.hl7 import InboundHl7
 from chassis.messaging import Failed
 from hl7v2 import parse_ack
+from omegaai.client import FhirClient
+from omegaai.token import TokenSource
 from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai import writer
-from scheduler_sync.adapters.omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
+from scheduler_sync.domain.appointment import FhirStatus, step_for_powerserver
 from scheduler_sync.domain.patient import PatientIdentifier
-from scheduler_sync.domain.statuses import FhirStatus, step_for_powerserver
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.resources import ResourceImport
 from scheduler_sync.site import Site

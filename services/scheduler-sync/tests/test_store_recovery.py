@@ -18,19 +18,20 @@ from fake_omegaai import FakeOmegaAI
 from sync_harness import Harness
 from sync_samples import PID, SITE_FILE, siu
 
+from chassis.host import RecoveryRefused
 from chassis.messaging import Relay, published, topics
 from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
 from chassis.testing import eventually
+from omegaai.client import Found
+from omegaai.connection import connect
 from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, Slot
-from scheduler_sync.domain.judging import Announced, Judgement, Remote, judge
-from scheduler_sync.domain.link import State
-from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, RemoteFacts, State, WorkflowStep
+from scheduler_sync.domain.reconciliation import Announced, Judgement, Remote, judge
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.settings import SchedulerSyncSettings
@@ -87,7 +88,7 @@ class World:
         await running
 
     async def deliver(self) -> None:
-        connection = bootstrap.connect_omegaai(self.settings)
+        connection = connect(self.settings.omegaai)
         sender = OmegaAISender(connection.client, StoredIds(self.harness.store.pool))
 
         async def still_ours() -> bool:
@@ -317,13 +318,13 @@ async def test_an_empty_store_without_topics_says_what_it_cannot_know(world: Wor
 @stack
 async def test_it_does_not_run_beside_a_service_or_on_anothers_store(world: World):
     running = await asyncpg.connect(world.settings.store.url, server_settings={"application_name": "suite-relay"})
-    with pytest.raises(bootstrap.RecoveryRefused, match="works on this store"):
+    with pytest.raises(RecoveryRefused, match="works on this store"):
         await world.recover()
     await running.close()
     await world.harness.store.pool.execute(
         "UPDATE store_identity SET belongs_to = replace(belongs_to, 'as suite', 'as another')"
     )
-    with pytest.raises(bootstrap.RecoveryRefused, match="as another"):
+    with pytest.raises(RecoveryRefused, match="as another"):
         await world.recover()
 
 

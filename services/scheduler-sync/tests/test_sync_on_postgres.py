@@ -15,9 +15,9 @@ from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, T
 from chassis.store import Transaction
 from chassis.testing import eventually
 from hl7v2 import Message
+from omegaai.client import Found
 from scheduler_sync import handlers
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import Found
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import Outcome

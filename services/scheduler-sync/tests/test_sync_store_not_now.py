@@ -11,9 +11,9 @@ from sync_harness import Harness, each_confirmed_once, patient_confirms, task_qu
 from chassis.errors import StoreUnavailable
 from chassis.testing import eventually
 from chassis.testing.refusals import COLLISIONS, NOT_NOW, refused, refusing
-from scheduler_sync.adapters.omegaai.client import FhirClient
+from omegaai.client import FhirClient
+from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.store.queries import StoredResources
 

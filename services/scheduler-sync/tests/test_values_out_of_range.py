@@ -15,12 +15,12 @@ from sync_samples import PID, SITE_FILE, directory, orm, site_file, siu
 from chassis.errors import Malformed, Permanent, UnusableAnswer
 from chassis.http import Answer, parse_json
 from hl7v2 import Hl7Error, Message
-from scheduler_sync.adapters.omegaai import answers, elements
+from omegaai import answers, elements
+from omegaai.client import FhirClient, Found
+from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai import reader as fhir
-from scheduler_sync.adapters.omegaai.client import FhirClient, Found
-from scheduler_sync.adapters.omegaai.token import TokenSource
 from scheduler_sync.adapters.powerserver import reader
-from scheduler_sync.domain import appointment
+from scheduler_sync.domain.appointment import link
 from scheduler_sync.domain.patient import UNSAID
 from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.resources import ResourceImport
@@ -161,8 +161,8 @@ def test_a_long_reason_of_a_patient_is_cut():
 def test_a_version_of_many_digits_is_refused_and_counts_for_nothing():
     with pytest.raises(Malformed, match=r"Appointment\.meta\.versionId"):
         fhir.appointment(Found(an_appointment(), "7" * 5000), "task")
-    assert not appointment._is_older("1", "7" * 5000)
-    assert appointment._is_older("9" * 63, "9" * 64)
+    assert not link._is_older("1", "7" * 5000)
+    assert link._is_older("9" * 63, "9" * 64)
 
 
 def a_service(**more: Any) -> dict[str, Any]:

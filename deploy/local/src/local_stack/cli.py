@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,8 +111,8 @@ def images_(settings: Settings, names: Sequence[str], *, offline_too: bool, fres
 
 
 def free_ports() -> int:
-    for field in fields(Ports):
-        print(f"export SUITE_{field.name.upper()}_PORT={ports.free_port()}")
+    for name, port in Ports.each(ports.free_port).variables().items():
+        print(f"export {name}={port}")
     return 0
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from local_stack import images, offline
 from local_stack.engine import Engine, EngineError
 from local_stack.ports import taken
 from local_stack.processes import processes
-from local_stack.settings import ROOT, SERVICE_DATABASES, Ports, Settings, write_secret
+from local_stack.settings import ROOT, Settings, service_databases, write_secret
+from roster import roster
 
 UP_SECONDS = 220
 PROJECT = "powerserver-blume"
-JOBS = ("databases", "topics", "scheduler-sync-migrate", "notifier-migrate")
+JOBS = ("databases", "topics", *(f"{service.name}-migrate" for service in roster().services))
 UNCHECKED = ("otel-collector", "jaeger", "prometheus", "grafana")
 """Public images without a health check that all of their versions have; the stack does not wait for them to answer."""
 _MARKS = {"healthy": "[green]●[/] healthy", "done": "[dim]✓ done[/]", "stopped": "[dim]○ stopped[/]"}
@@ -190,18 +191,14 @@ class ContainerStack:
 
     def environment(self) -> dict[str, str]:
         """What docker-compose.yml reads: ports, images, where the secrets are."""
-        ports = {
-            f"SUITE_{field.name.upper()}_PORT": str(getattr(self.settings.ports, field.name)) for field in fields(Ports)
-        }
         traces = {}
         if "observability" in os.environ.get("COMPOSE_PROFILES", ""):
-            services = [member.name for member in images.members() if member.is_service]
-            names = [f"{name.upper().replace('-', '_')}_TELEMETRY__OTLP_ENDPOINT" for name in services]
+            names = [f"{service.prefix}_TELEMETRY__OTLP_ENDPOINT" for service in roster().services]
             traces = dict.fromkeys(names, "http://otel-collector:4318")
         return {
             **traces,
             **self.engine.environment,
-            **ports,
+            **self.settings.ports.variables(),
             "SUITE_SECRETS_DIR": str(self.settings.secrets),
             images.KAFKA.variable: images.KAFKA.choose(self.engine),
             images.POSTGRES.variable: images.POSTGRES.choose(self.engine),
@@ -220,7 +217,7 @@ class ContainerStack:
         write_secret(admin)
         passwords = self.settings.passwords()
         write_secret(folder / "role_passwords", json.dumps(passwords))
-        for name in SERVICE_DATABASES:
+        for name in service_databases():
             url = f"postgresql://{name}:{passwords[name]}@postgres:5432/{name}"
             write_secret(folder / f"{name}_store_url", url)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import psutil
 
 from local_stack.processes import Process
+from roster.members import port_variable
 
 
 def free_port() -> int:
@@ -24,12 +25,11 @@ def taken(wanted: Iterable[Process]) -> Iterator[str]:
                 try:
                     probe.bind(("127.0.0.1", port))
                 except OSError:
-                    suffix = "" if role in {"", "HTTP"} else f"_{role}"
-                    name = process.name.replace("-", "_") + suffix
+                    name = process.name if role in {"", "HTTP"} else f"{process.name}.{role.lower()}"
                     whose = f"{process.name} {role}".strip()
                     yield (
                         f"Port {port} ({whose}) is taken{_listener(port)}: "
-                        f"stop that, or set SUITE_{name.upper()}_PORT to a free one."
+                        f"stop that, or set {port_variable(name)} to a free one."
                     )
 
 

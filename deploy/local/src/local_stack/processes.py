@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres, reachable
-from local_stack.settings import ROOT, Settings
+from local_stack.settings import ROOT, Ports, Settings
+from roster import Member, Place, roster
+
+SERVICE_HEALTH = "/readyz?exclude=deliveries"
+SIMULATOR_HEALTH = "/healthz"
+SESSION_TIMEOUT_SECONDS = "3"
+"""Of a service that consumes: so long a killed one's partitions wait. The stack's broker allows 2 s and more."""
 
 
 @dataclass(frozen=True)
@@ -99,97 +105,75 @@ def servers(settings: Settings) -> tuple[EmbeddedPostgres, EmbeddedKafka]:
     """The stack's own Postgres and Kafka; of no use where such are given."""
     ports = settings.ports
     return (
-        EmbeddedPostgres(postgres_data(settings), ports.postgres),
-        EmbeddedKafka(settings.data / "kafka", ports.kafka, ports.kafka_controller, settings.jars),
+        EmbeddedPostgres(postgres_data(settings), ports["postgres"]),
+        EmbeddedKafka(settings.data / "kafka", ports["kafka"], ports["kafka.controller"], settings.jars),
     )
 
 
-def _service_environment(settings: Settings, prefix: str, database: str, port: int) -> dict[str, str]:
-    return {
-        f"{prefix}_ENVIRONMENT": "development",
-        f"{prefix}_STORE__URL": settings.database_url(database),
-        f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": settings.kafka_bootstrap,
-        f"{prefix}_HTTP__PORT": str(port),
-    }
+def place_of(partners: Ports, browser: Ports) -> Place:
+    """Where members are as processes of this machine: for each other, and for a person's browser."""
+    return Place(
+        host=lambda _target: "127.0.0.1",
+        port=lambda target: str(partners[str(target)]),
+        browser_port=lambda target: str(browser[str(target)]),
+        site_file=os.environ.get("SUITE_SITE_FILE", str(ROOT / "deploy" / "site" / "northside.yaml")),
+    )
+
+
+def environment(settings: Settings, member: Member, others: Settings | None = None) -> dict[str, str]:
+    """The member's settings as a process. ``others`` has the ports where it finds Kafka, Postgres and partners."""
+    others = others or settings
+    own, prefix = settings.ports, member.prefix
+    if not member.is_service:
+        listening = {f"{prefix}_{name.upper()}_PORT": str(own[str(member.target(name))]) for name in member.ports}
+        where = {f"{prefix}_DATA_DIR": str(settings.data / member.name), **listening}
+    else:
+        where = {
+            f"{prefix}_ENVIRONMENT": "development",
+            f"{prefix}_STORE__URL": others.database_url(member.database),
+            f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": others.kafka_bootstrap,
+            f"{prefix}_HTTP__PORT": str(own[member.name]),
+        }
+        for name in member.listens:
+            where |= {
+                f"{prefix}_{name.upper()}__HOST": "127.0.0.1",
+                f"{prefix}_{name.upper()}__PORT": str(own[str(member.target(name))]),
+            }
+        if member.hears and not settings.given:  # our own broker allows it; of one that was given nobody knows
+            where[f"{prefix}_KAFKA__SESSION_TIMEOUT_SECONDS"] = SESSION_TIMEOUT_SECONDS
+    return {**where, **member.settings(place_of(others.ports, own))}
 
 
 def processes(settings: Settings) -> list[Process]:
     """Everything that ``make up`` starts, in an order in which it may be started."""
     ports = settings.ports
     postgres, kafka = servers(settings)
-    scheduler_sync = {
-        **_service_environment(settings, "SCHEDULER_SYNC", "scheduler_sync", ports.scheduler_sync),
-        "SCHEDULER_SYNC_SITE_FILE": os.environ.get("SUITE_SITE_FILE", str(ROOT / "deploy" / "site" / "northside.yaml")),
-        "SCHEDULER_SYNC_MLLP__HOST": "127.0.0.1",
-        "SCHEDULER_SYNC_MLLP__PORT": str(ports.scheduler_sync_mllp),
-        "SCHEDULER_SYNC_POWERSERVER__HOST": "127.0.0.1",
-        "SCHEDULER_SYNC_POWERSERVER__PORT": str(ports.powerserver_mllp),
-        "SCHEDULER_SYNC_OMEGAAI__BASE_URL": f"http://127.0.0.1:{ports.omegaai}",
-        "SCHEDULER_SYNC_OMEGAAI__CLIENT_ID": "suite",
-        "SCHEDULER_SYNC_OMEGAAI__CLIENT_SECRET": "development-secret",
-    }
-    notifier = {
-        **_service_environment(settings, "NOTIFIER", "notifier", ports.notifier),
-        "NOTIFIER_SMTP__HOST": "127.0.0.1",
-        "NOTIFIER_SMTP__PORT": str(ports.mailsink_smtp),
-        "NOTIFIER_PORTAL_URL": f"http://127.0.0.1:{ports.omegaai}/blume",
-        # Our own broker allows it; of one that was given nobody knows.
-        **({} if settings.given else {"NOTIFIER_KAFKA__SESSION_TIMEOUT_SECONDS": "3"}),
-    }
-    powerserver = {
-        "POWERSERVER_SIM_HTTP_PORT": str(ports.powerserver),
-        "POWERSERVER_SIM_MLLP_PORT": str(ports.powerserver_mllp),
-        "POWERSERVER_SIM_PEER_HOST": "127.0.0.1",
-        "POWERSERVER_SIM_PEER_PORT": str(ports.scheduler_sync_mllp),
-        "POWERSERVER_SIM_DATA_DIR": str(settings.data / "powerserver"),
-    }
-    omegaai = {
-        "OMEGAAI_SIM_HTTP_PORT": str(ports.omegaai),
-        "OMEGAAI_SIM_DATA_DIR": str(settings.data / "omegaai"),
-    }
-    mailsink = {
-        "MAILSINK_HTTP_PORT": str(ports.mailsink),
-        "MAILSINK_SMTP_PORT": str(ports.mailsink_smtp),
-        "MAILSINK_DATA_DIR": str(settings.data / "mailsink"),
-    }
-
-    def python(name: str, *arguments: str, environment: dict[str, str], health: str, **more: object) -> Process:
-        port = urlsplit(health).port
-        return Process(
-            name=name,
-            spawn=spawner(module_command(*arguments), environment),
-            healthy=answers(health),
-            environment=environment,
-            arguments=arguments,
-            **{"ports": {"HTTP": port}, **more},  # type: ignore[arg-type]  # the callers' keywords are Process's own
-        )
-
-    def local(port: int, path: str) -> str:
-        return f"http://127.0.0.1:{port}{path}"
-
     own_servers = [
-        Process("postgres", postgres.spawn, postgres.ready, {"": ports.postgres}, stop_signal=signal.SIGINT,
-                address=f"postgresql://127.0.0.1:{ports.postgres}"),
-        Process("kafka", kafka.spawn, kafka.ready, {"": ports.kafka, "controller": ports.kafka_controller},
-                address=f"127.0.0.1:{ports.kafka}"),
+        Process("postgres", postgres.spawn, postgres.ready, {"": ports["postgres"]}, stop_signal=signal.SIGINT,
+                address=f"postgresql://127.0.0.1:{ports['postgres']}"),
+        Process("kafka", kafka.spawn, kafka.ready, {"": ports["kafka"], "controller": ports["kafka.controller"]},
+                address=f"127.0.0.1:{ports['kafka']}"),
     ]  # fmt: skip
     after = ("databases",) if settings.given else ("postgres", "kafka")
     return [
         *([] if settings.given else own_servers),
-        python("mailsink", "mailsink", environment=mailsink, health=local(ports.mailsink, "/healthz"),
-               ports={"HTTP": ports.mailsink, "SMTP": ports.mailsink_smtp}, address=local(ports.mailsink, "/")),
-        python("omegaai", "omegaai_sim", environment=omegaai, health=local(ports.omegaai, "/healthz"),
-               address=local(ports.omegaai, "/")),
-        python("powerserver", "powerserver_sim", environment=powerserver, health=local(ports.powerserver, "/healthz"),
-               ports={"HTTP": ports.powerserver, "MLLP": ports.powerserver_mllp},
-               address=local(ports.powerserver, "/")),
-        python("scheduler-sync", "scheduler_sync", "run", environment=scheduler_sync,
-               health=local(ports.scheduler_sync, "/readyz?exclude=deliveries"), after=after,
-               jobs=(("scheduler_sync", "migrate"), ("scheduler_sync", "topics")),
-               ports={"HTTP": ports.scheduler_sync, "MLLP": ports.scheduler_sync_mllp},
-               address=local(ports.scheduler_sync, "/console")),
-        python("notifier", "notifier", "run", environment=notifier,
-               health=local(ports.notifier, "/readyz?exclude=deliveries"), after=after,
-               jobs=(("notifier", "migrate"), ("notifier", "topics")),
-               address=local(ports.notifier, "/console")),
-    ]  # fmt: skip
+        *(_process(settings, member) for member in roster().simulators),
+        *(_process(settings, member, after) for member in roster().services),
+    ]
+
+
+def _process(settings: Settings, member: Member, after: tuple[str, ...] = ()) -> Process:
+    http = f"http://127.0.0.1:{settings.ports[member.name]}"
+    values = environment(settings, member)
+    arguments = (member.package, "run") if member.is_service else (member.package,)
+    return Process(
+        name=member.name,
+        spawn=spawner(module_command(*arguments), values),
+        healthy=answers(http + (SERVICE_HEALTH if member.is_service else SIMULATOR_HEALTH)),
+        ports={name.upper(): settings.ports[str(member.target(name))] for name in member.ports},
+        after=after,
+        jobs=((member.package, "migrate"), (member.package, "topics")) if member.is_service else (),
+        environment=values,
+        address=http + ("/console" if member.is_service else "/"),
+        arguments=arguments,
+    )

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Suite:
 
     def address(self, name: str) -> str:
         """The HTTP address of a process, such as ``powerserver``."""
-        return f"http://127.0.0.1:{getattr(self.ports, name.replace('-', '_'))}"
+        return f"http://127.0.0.1:{self.ports[name]}"
 
     @property
     def site_file(self) -> Path:
@@ -69,7 +69,7 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
     with tempfile.TemporaryDirectory(prefix="suite-run-", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         base.chmod(0o755)
-        ports = Ports(**{field.name: free_port() for field in fields(Ports)})
+        ports = Ports.each(free_port)
         environment = {
             **os.environ,
             "SUITE_LOCAL_DIR": folder,
@@ -77,7 +77,7 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
             # What a killed notifier had in its hands waits until its lease, and so the mail server's patience, is over.
             "NOTIFIER_SMTP__TIMEOUT_SECONDS": "10",
             **_servers(request),
-            **{f"SUITE_{field.name.upper()}_PORT": str(getattr(ports, field.name)) for field in fields(Ports)},
+            **ports.variables(),
         }
         started = Suite(ports, base, environment)
         try:

@@ -3,56 +3,72 @@
 import json
 import os
 import secrets
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parents[4]
-SERVICE_DATABASES = ("scheduler_sync", "notifier")
-"""One database and one role of the same name per service; no role may connect to another's database."""
+from roster.members import ROOT, SERVERS, port_variable, roster
+
+__all__ = ["ROOT", "GivenServers", "Ports", "Settings", "SettingsError", "service_databases", "write_secret"]
 
 
 class SettingsError(ValueError):
     """A setting of the local stack cannot be used; the text names it and its value."""
 
 
+def default_ports() -> dict[str, int]:
+    """The servers' ports, then each member's."""
+    members = roster().members
+    own = {str(member.target(name)): port for member in members for name, port in member.ports.items()}
+    return {**SERVERS, **own}
+
+
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports on 127.0.0.1; each is set by ``SUITE_<NAME>_PORT``."""
+    """TCP ports on 127.0.0.1 by what listens: ``kafka``, ``scheduler-sync``, ``scheduler-sync.mllp``.
 
-    kafka: int = 29092
-    kafka_controller: int = 29093
-    postgres: int = 25432
-    scheduler_sync: int = 8101
-    scheduler_sync_mllp: int = 12575
-    notifier: int = 8102
-    powerserver: int = 8201
-    powerserver_mllp: int = 12576
-    omegaai: int = 8202
-    mailsink: int = 8203
-    mailsink_smtp: int = 11025
+    Each is set by ``SUITE_<NAME>_PORT`` (``roster.members.port_variable``); its default is the roster's.
+    """
+
+    numbers: Mapping[str, int] = field(default_factory=default_ports)
+
+    def __getitem__(self, name: str) -> int:
+        return self.numbers[name]
+
+    @classmethod
+    def each(cls, find: Callable[[], int]) -> Self:
+        """Every port as ``find`` gives it."""
+        return cls({name: find() for name in default_ports()})
 
     @classmethod
     def from_environment(cls) -> Self:
-        values = {}
-        for field in fields(cls):
-            name = f"SUITE_{field.name.upper()}_PORT"
-            text = os.environ.get(name)
+        """Raises ``SettingsError``."""
+        numbers = default_ports()
+        for name in numbers:
+            variable = port_variable(name)
+            text = os.environ.get(variable)
             if text is None:
                 continue
             if not text.isdigit() or not 1 <= int(text) <= 65535:
-                raise SettingsError(f"{name}={text!r} is not a port (1 to 65535)")
-            values[field.name] = int(text)
-        ports = cls(**values)
+                raise SettingsError(f"{variable}={text!r} is not a port (1 to 65535)")
+            numbers[name] = int(text)
         used: dict[int, str] = {}
-        for field in fields(cls):
-            port = getattr(ports, field.name)
-            if port in used:
-                names = f"SUITE_{field.name.upper()}_PORT and SUITE_{used[port].upper()}_PORT"
-                raise SettingsError(f"{names} are both {port}")
-            used[port] = field.name
-        return ports
+        for name, port in numbers.items():
+            other = used.setdefault(port, name)
+            if other != name:
+                raise SettingsError(f"{port_variable(name)} and {port_variable(other)} are both {port}")
+        return cls(numbers)
+
+    def variables(self) -> dict[str, str]:
+        """The environment that gives these ports."""
+        return {port_variable(name): str(port) for name, port in self.numbers.items()}
+
+
+def service_databases() -> list[str]:
+    """One database and one role of the same name per service; no role may connect to another's database."""
+    return [service.database for service in roster().services]
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,7 @@ class Settings:
         """The role passwords of the services' databases, made on first use and kept readable for the owner only."""
         path = self.base / "secrets.json"
         known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        missing = [name for name in SERVICE_DATABASES if name not in known]
+        missing = [name for name in service_databases() if name not in known]
         if missing:
             known |= {name: secrets.token_urlsafe(24) for name in missing}
             self.base.mkdir(parents=True, exist_ok=True)
@@ -126,12 +142,13 @@ class Settings:
         return known
 
     def database_url(self, name: str) -> str:
+        own = f"127.0.0.1:{self.ports['postgres']}"
         where = urlsplit(self.given.postgres_admin_url).netloc.rpartition("@")[2] if self.given else ""
-        return f"postgresql://{name}:{self.passwords()[name]}@{where or f'127.0.0.1:{self.ports.postgres}'}/{name}"
+        return f"postgresql://{name}:{self.passwords()[name]}@{where or own}/{name}"
 
     @property
     def kafka_bootstrap(self) -> str:
-        return self.given.kafka_bootstrap if self.given else f"127.0.0.1:{self.ports.kafka}"
+        return self.given.kafka_bootstrap if self.given else f"127.0.0.1:{self.ports['kafka']}"
 
 
 def write_secret(path: Path, value: str | None = None) -> None:

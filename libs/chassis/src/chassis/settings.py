@@ -11,7 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chassis import production
@@ -20,6 +29,8 @@ from contracts.topics import TOPICS
 
 EXIT_BAD_SETTING: Final = 2
 _BETWEEN: Final = "\n"
+ROLES: Final = ("viewer", "operator", "admin")
+"""What a person may do on the console's pages, from the least."""
 KAFKA_REQUEST_TIMEOUT_MS: Final = 6_500
 """So long a broker may be silent before its connection is given up.
 
@@ -92,17 +103,76 @@ def _none_if_blank(value: SecretStr | None) -> SecretStr | None:
     return value if value is not None and value.get_secret_value().strip() else None
 
 
-class HttpSettings(BaseModel):
-    """Where probes, metrics and the service's pages are served; in production only with a console password.
+def _people(value: SecretStr | None) -> SecretStr | None:
+    """Lines of ``name:role:password``; a role of the console's three."""
+    names = set()
+    for number, line in enumerate(_lines(value), 1):
+        name, role, password = [part.strip() for part in (*line.split(":", 2), "", "")][:3]
+        if not name or not password:
+            raise ValueError(f"line {number} is not name:role:password")
+        if role not in ROLES:
+            raise ValueError(f"line {number} names no role of {', '.join(ROLES)}")
+        if name in names:
+            raise ValueError(f"line {number} names somebody a second time")
+        names.add(name)
+    return value
 
-    ``allowed_hosts``: names of a proxy or an ingress that the pages answer to beside their own, separated by commas.
+
+def _tokens(value: SecretStr | None) -> SecretStr | None:
+    """Lines of ``service:token``."""
+    for number, line in enumerate(_lines(value), 1):
+        name, _, token = line.partition(":")
+        if not name.strip() or not token.strip():
+            raise ValueError(f"line {number} is not service:token")
+    return value
+
+
+def _lines(value: SecretStr | None) -> list[str]:
+    text = "" if value is None else value.get_secret_value()
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+Hosts = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_ \[\]-]*$")]
+"""Names of a proxy or an ingress, separated by commas."""
+
+
+class HttpSettings(BaseModel):
+    """Where probes, metrics and the console are served, and to whom; in production not without people.
+
+    ``public_port``: a second listener for the routes that the internet may reach; None: they are served nowhere.
+    ``allowed_hosts`` and ``public_hosts``: names that the two answer to beside their own. ``console_user`` is an admin;
+    ``people`` names more, a line each: ``name:role:password``. ``service_tokens``: other services, ``name:token``.
+    ``consoles``: the addresses of the suite's other consoles, by service, for the navigation.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8100
-    allowed_hosts: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_ \[\]-]*$")] = ""
+    allowed_hosts: Hosts = ""
+    public_host: str = "127.0.0.1"
+    public_port: Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value)] = None
+    public_hosts: Hosts = ""
+    consoles: dict[str, Annotated[str, Field(pattern=r"^https?://[^\s\"'<>]+$")]] = {}
     console_user: str = "operator"
     console_password: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = None
+    people: Annotated[SecretStr | None, AfterValidator(_people)] = None
+    service_tokens: Annotated[SecretStr | None, AfterValidator(_tokens)] = None
+    _environment: str = PrivateAttr("development")
+
+    @property
+    def is_development(self) -> bool:
+        return self._environment == "development"
+
+    def named(self) -> list[tuple[str, str, str]]:
+        """Name, role and password of each person that comes by password."""
+        found = [tuple(part.strip() for part in line.split(":", 2)) for line in _lines(self.people)]
+        if self.console_password is not None:
+            found.append((self.console_user, "admin", self.console_password.get_secret_value()))
+        return [(name, role, password) for name, role, password in found]
+
+    def services(self) -> list[tuple[str, str]]:
+        """Name and token of each service that may call this one."""
+        pairs = (line.partition(":") for line in _lines(self.service_tokens))
+        return [(name.strip(), token.strip()) for name, _, token in pairs]
 
 
 class TelemetrySettings(BaseModel):
@@ -207,6 +277,7 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_development_in_production(self) -> "ServiceSettings":
+        self.http._environment = self.environment  # noqa: SLF001 (its cookies depend on it)
         if self.environment == "production":
             problems = self.production_problems()
             if problems:

@@ -5,9 +5,9 @@
 import argparse
 import sys
 
+from chassis.host import RecoveryRefused
 from chassis.operate import ExtraCommand, ServiceDefinition, logged_in_user, main
 from notifier import bootstrap
-from notifier.recovery import RecoveryRefused
 from notifier.settings import NotifierSettings
 
 

@@ -5,16 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from chassis.deliveries import DeliveryWorker
-from chassis.host import Consumes, Service, StoreGuard
-from chassis.loops import Loop
-from chassis.messaging import Consumer, Relay, TopicsWatch
-from chassis.messaging.outbox import LOCK as RELAY_LOCK
-from chassis.messaging.outbox import NAME as RELAY
+from chassis.host import Consumes, Runtime, Service, StoreGuard
 from chassis.observe import Metrics
-from chassis.store import Exclusive, Housekeeping, Store, StoreClock
-from chassis.store import server as store_server
-from chassis.web.console import Console
+from chassis.store import Store
 from notifier import recovery
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
@@ -47,59 +40,27 @@ def store_guard(settings: NotifierSettings, store: Store, metrics: Metrics | Non
 
 async def build(settings: NotifierSettings) -> Service:
     """The whole service, ready to run. StoreUnavailable, SettingsError."""
-    store = await Store.open(settings.store)
-    await store_server.accept(store, settings.environment)
-    metrics = Metrics()
-    clock = StoreClock(store, settings.clock, metrics)
-    await clock.start()
-    meters = NotifierMetrics(metrics)
+    runtime = await Runtime.open(NAME, settings)
+    store = runtime.store
+    meters = NotifierMetrics(runtime.metrics)
     gateway = connect_smtp(settings)
-    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters, clock=clock)
-    consumer = Consumer(
-        store,
-        settings.kafka,
-        subscription(meters),
-        metrics=metrics,
-        dead_letter_limit=settings.dead_letters.limit,
-    )
-    topics = TopicsWatch(settings.kafka, TOPICS)
-    to_smtp = DeliveryWorker(
-        store,
+    sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters, clock=runtime.clock)
+    runtime.deliver(
         DESTINATION,
         sender.send,
         settled=sender.settled,
         concurrency=settings.smtp.connections * QUEUED_PER_CONNECTION,
         lease_seconds=gateway.longest_hand_over_seconds + LEASE_MARGIN_SECONDS,
-        breaker=settings.breaker,
-        retry=settings.retry,
-        metrics=metrics,
-        bugs_in_a_row=settings.deliveries.bugs_in_a_row,
     )
-    # In the order in which they stop: what brings work in, then what takes it out.
-    loops: dict[str, Loop] = {
-        "consumer": consumer,
-        "clock": clock,
-        "housekeeping": Housekeeping(store, settings.retention, metrics),
-        "relay": Relay(store, settings.kafka, metrics, now=clock.now),
-        "to-smtp": to_smtp,
-        "open-messages": OpenMessagesWatch(store, meters),
-        "store-server": store_server.StoreServerWatch(store, metrics),
-    }
-    return Service(
-        name=NAME,
-        http=settings.http,
-        metrics=metrics,
-        loops=loops,
-        checks={
-            "store": store.ping,
-            "kafka": topics.check,
-            "consumer": consumer.check,
-            "deliveries": to_smtp.check,
-        },
-        routes=MessagesPage(History(store.pool)).routes(),
-        console=Console(store, NAME, PAGES, destinations=DESTINATIONS),
-        guard=store_guard(settings, store, metrics),
-        closers=[gateway.close, topics.close, store.close],
+    consumer = runtime.consumer(subscription(meters))
+    return await runtime.service(
+        guard=store_guard(settings, store, runtime.metrics),
+        intakes={"consumer": consumer},
+        watches={"open-messages": OpenMessagesWatch(store, meters)},
+        checks={"consumer": consumer.check},
+        routes=MessagesPage(History(store.pool), settings.http.consoles).routes(),
+        pages=PAGES,
+        closers=[gateway.close],
     )
 
 
@@ -107,15 +68,13 @@ async def recover(
     settings: NotifierSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]
 ) -> recovery.Report:
     """Make a store whole again that was set back or is gone. RecoveryRefused, KafkaError, StoreUnavailable."""
-    store = await Store.open(settings.store)
+    runtime = await Runtime.open(NAME, settings)
     try:
-        async with Exclusive.held(store, lock=RELAY_LOCK, name=RELAY) as connection:
-            if connection is None:
-                raise recovery.RecoveryRefused("a notifier works on this store: stop it, or let a new start refuse it")
-            guard = store_guard(settings, store)
-            return await recovery.recover(store, settings.kafka, guard, actor=actor, dry_run=dry_run, tell=tell)
+        async with runtime.alone():
+            guard = store_guard(settings, runtime.store)
+            return await recovery.recover(runtime.store, settings.kafka, guard, actor=actor, dry_run=dry_run, tell=tell)
     finally:
-        await store.close()
+        await runtime.close()
 
 
 def connect_smtp(settings: NotifierSettings) -> SmtpGateway:

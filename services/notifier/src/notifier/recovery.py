@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chassis.errors import reason_of
-from chassis.host import StoreGuard
+from chassis.host import RecoveryRefused, StoreGuard
 from chassis.host.store_guard import LONGEST_LOOK_SECONDS
 from chassis.messaging import (
     BatchExecutor,
@@ -83,10 +83,6 @@ class Silenced:
     def enqueue(self, notification: Notification) -> None:
         self.report.silenced += 1
         self.notifications.put(notification.move("superseded", TOLD_BEFORE))
-
-
-class RecoveryRefused(Exception):  # noqa: N818 (it is no fault)
-    """A recovery may not run now; the text says why."""
 
 
 async def recover(

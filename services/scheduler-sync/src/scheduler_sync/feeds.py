@@ -22,7 +22,7 @@ from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.adapters.powerserver.sender import NOT_SENT, step_of
-from scheduler_sync.domain.link import System
+from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers import Handlers, cause_of_task
 from scheduler_sync.messages import AppointmentSnapshot, ChangeAppointmentByStaff, Origin
 from scheduler_sync.ports import Resources, Work

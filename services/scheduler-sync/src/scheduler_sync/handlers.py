@@ -13,12 +13,21 @@ from uuid import UUID, uuid5
 import contracts
 from chassis.errors import NeedsSetup, Permanent, Transient
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.domain.appointment import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
-from scheduler_sync.domain.facts import StaffFacts
-from scheduler_sync.domain.link import Announcement, State, System
+from scheduler_sync.domain.appointment import (
+    CLOCKS_DIFFER,
+    Announcement,
+    AppointmentLink,
+    Decision,
+    FhirStatus,
+    Outcome,
+    StaffFacts,
+    State,
+    System,
+    WorkflowStep,
+    step_for_powerserver,
+    unknown_removals,
+)
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep, step_for_powerserver
-from scheduler_sync.domain.studies import unknown_removals
 from scheduler_sync.messages import (
     AppointmentSnapshot,
     ChangeAppointmentByStaff,

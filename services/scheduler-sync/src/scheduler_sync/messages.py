@@ -13,9 +13,9 @@ from uuid import UUID
 import orjson
 
 from chassis.errors import NeedsSetup
-from scheduler_sync.domain.appointment import AppointmentLink, Resource
-from scheduler_sync.domain.facts import RemoteFacts, StaffFacts
+from scheduler_sync.domain.appointment import AppointmentLink, RemoteFacts, StaffFacts
 from scheduler_sync.domain.patient import Patient, PatientFacts
+from scheduler_sync.domain.resource import Resource
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import Protocol
 from uuid import UUID
 
 import contracts
-from scheduler_sync.domain.appointment import AppointmentLink, Outcome, Resource
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.domain.resource import Resource
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from chassis.backoff import pause_seconds
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.observe import Metrics, shown, words_of
+from omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
-from scheduler_sync.domain.appointment import Resource
+from scheduler_sync.domain.resource import Resource
 from scheduler_sync.site import Site, SiteFile
 
 _log = structlog.get_logger(__name__)

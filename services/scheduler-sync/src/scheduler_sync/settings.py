@@ -7,20 +7,20 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from chassis.hl7 import MllpLimits
-from chassis.http import LARGE_ANSWER_BYTES, allowed_origins
-from chassis.production import LEAST_CHARACTERS, Demand, is_https, is_secret
+from chassis.hl7 import MllpLimits, OutboundSettings
+from chassis.production import Demand
 from chassis.settings import ServiceSettings, SettingsError
 from hl7v2.mllp import (
     DEFAULT_MAX_BYTES_IN_FLIGHT,
     DEFAULT_MAX_FRAME_BYTES,
-    client_context,
     largest_frame_bytes,
     server_context,
 )
+from omegaai.settings import DEMANDS as OMEGAAI_DEMANDS
+from omegaai.settings import OmegaAISettings
 
 SITE_FILE: Final = Path("deploy/site/northside.yaml")
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -90,78 +90,17 @@ class MllpSettings(BaseModel):
             raise _unusable("MLLP", error) from error
 
 
-class PowerServerSettings(BaseModel):
-    """Where PowerServer listens; with ``tls`` its certificate is checked, and ours is shown where one is set."""
+class PowerServerSettings(OutboundSettings):
+    """Where PowerServer listens."""
 
-    host: str = "127.0.0.1"
-    port: Port = 12576
-    connections: Annotated[int, Field(ge=1, le=32)] = 2
-    ack_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
-    tls: bool = False
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-    allow_plaintext: bool = False
-
-    @model_validator(mode="after")
-    def _files_go_together(self) -> "PowerServerSettings":
-        _both_or_none(self.certificate_file, self.key_file)
-        if not self.tls and (self.ca_file or self.certificate_file):
-            raise ValueError("ca_file and certificate_file are of use only with tls=true")
-        return self
-
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """None: without TLS. Raises ``SettingsError`` when a file cannot be used."""
-        if not self.tls:
-            return None
-        try:
-            return client_context(authorities=self.ca_file, certificate=self.certificate_file, key=self.key_file)
-        except OSError as error:
-            raise _unusable("POWERSERVER", error) from error
+    def ssl_context(self, *, variable: str = "SCHEDULER_SYNC_POWERSERVER") -> ssl.SSLContext | None:
+        return super().ssl_context(variable=variable)
 
 
-def _between_commas(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+class SyncOmegaAISettings(OmegaAISettings):
+    """As every service's, and how often the resources are read."""
 
-
-class OmegaAISettings(BaseModel):
-    """OmegaAI's address and the client that the suite is registered as.
-
-    Nothing but ``base_url``'s scheme, host and port is asked, and what ``allowed_hosts`` adds (hosts, ``host:port`` or
-    origins, between commas): the change feed's hub lives with another service, where OmegaAI uses Azure SignalR.
-    """
-
-    base_url: str = "http://127.0.0.1:8202"
-    client_id: str = "suite"
-    client_secret: SecretStr = SecretStr("development-secret")
-    scope: str = "api/.default"
-    hub: str = "fhir"
-    timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
-    poll_seconds: Annotated[float, Field(gt=0)] = 5.0
     resource_import_seconds: Annotated[float, Field(gt=0)] = 300.0
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 8
-    allowed_hosts: str = ""
-    largest_answer_bytes: Annotated[int, Field(ge=64 * 2**10, le=256 * 2**20)] = LARGE_ANSWER_BYTES
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        try:
-            allowed_origins(value)
-        except ValueError:
-            raise ValueError("give scheme, host and path alone, without a login") from None
-        return value
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _are_hosts(cls, value: str) -> str:
-        allowed_origins("https://omegaai", _between_commas(value))
-        return value
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """``allowed_hosts``, one by one."""
-        return _between_commas(self.allowed_hosts)
 
 
 def _asks_senders_who_they_are(settings: "SchedulerSyncSettings") -> bool:
@@ -169,17 +108,7 @@ def _asks_senders_who_they_are(settings: "SchedulerSyncSettings") -> bool:
 
 
 _DEMANDS: Final = (
-    Demand("omegaai.base_url", "an https address without a user", lambda one: is_https(one.omegaai.base_url)),
-    Demand(
-        "omegaai.allowed_hosts", "https addresses",
-        lambda one: all(scheme == "https" for scheme, _, _ in allowed_origins("https://omegaai", one.omegaai.hosts)),
-    ),
-    Demand("omegaai.client_id", "a name", lambda one: bool(one.omegaai.client_id.strip())),
-    Demand(
-        "omegaai.client_secret",
-        f"one of {LEAST_CHARACTERS} characters or more that is no development default and not the client's id",
-        lambda one: is_secret(one.omegaai.client_secret, not_like=one.omegaai.client_id),
-    ),
+    *OMEGAAI_DEMANDS,
     Demand(
         "mllp.certificate_file", "TLS on the line from PowerServer", lambda one: one.mllp.certificate_file is not None,
         waived_by="mllp.allow_plaintext",
@@ -204,7 +133,7 @@ class SchedulerSyncSettings(ServiceSettings):
     site_file: Path = SITE_FILE
     mllp: MllpSettings = MllpSettings()
     powerserver: PowerServerSettings = PowerServerSettings()
-    omegaai: OmegaAISettings = OmegaAISettings()
+    omegaai: SyncOmegaAISettings = SyncOmegaAISettings()
 
     @classmethod
     def demands(cls) -> tuple[Demand, ...]:

@@ -1,6 +1,7 @@
-"""What runs a service: its loops, its HTTP surface, the look at its store before the start, its certificates."""
+"""What runs a service: what it stands on, its loops, its HTTP surface, the look at its store, its certificates."""
 
 from chassis.host.certificates import Certificate, CertificateWatch
+from chassis.host.runtime import RecoveryRefused, Runtime
 from chassis.host.service import Check, Service, collect_seldom
 from chassis.host.store_guard import Consumes, StoreGuard
 
@@ -9,6 +10,8 @@ __all__ = [
     "CertificateWatch",
     "Check",
     "Consumes",
+    "RecoveryRefused",
+    "Runtime",
     "Service",
     "StoreGuard",
     "collect_seldom",

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -26,8 +25,10 @@ from chassis.observe import Metrics
 from chassis.settings import HttpSettings
 from chassis.store import OneOfMany, is_passing, no_answer
 from chassis.store.store import ERRORS
+from chassis.web import access
+from chassis.web.access import FOR_THE_INTERNET, Access, UndeclaredRoute
 from chassis.web.console import Console, Health
-from chassis.web.guard import Guard
+from chassis.web.guard import Guard, PatientSession, Surface
 
 STALLED_SECONDS = 60.0
 SLOW_PARTNER_SECONDS = 5.0
@@ -60,27 +61,49 @@ class Service:
     console: Console | None = None
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     guard: StoreGuard | None = None
+    patient_session: PatientSession | None = None
+    """Whose session a request to a route for patients belongs to; of a service that has such routes."""
     _running: "dict[str, asyncio.Task[None]]" = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
     _has_given_up: bool = field(default=False, init=False)
     _waited_for: set[tuple[str, str]] = field(default_factory=set, init=False)
 
+    def __post_init__(self) -> None:
+        """``UndeclaredRoute`` unless every route says who may see it."""
+        needs = [one.path for one in access.declared(self.routes) if one.access is Access.PATIENT_SESSION]
+        if needs and self.patient_session is None:
+            raise UndeclaredRoute(
+                [f"the route {path} is for patients' sessions, which nothing here knows" for path in needs]
+            )
+
     def app(self) -> Guard:
-        """Probes and metrics beside the service's own pages and the console, behind the guard."""
+        """What the console's port serves: probes, metrics, the console and the service's pages for people."""
         routes: list[BaseRoute] = [
-            Route("/livez", self._livez),
-            Route("/readyz", self._readyz),
-            Route("/metrics", self._metrics),
+            *access.probe(
+                Route("/livez", self._livez), Route("/readyz", self._readyz), Route("/metrics", self._metrics)
+            ),
             *self.routes,
         ]
         if self.console is not None:
             routes += [
-                Route("/", lambda _request: RedirectResponse("/console")),
+                *access.viewer(Route("/", lambda _request: RedirectResponse("/console"))),
                 *self.console.routes(self._health, stalled_seconds=STALLED_SECONDS),
             ]
-        handlers = dict.fromkeys(ERRORS, self._store_away)
+        return self._guarded(routes, "console")
+
+    def public_app(self) -> Guard:
+        """What the public port serves: the routes that are declared for the internet, and nothing else."""
+        return self._guarded(self.routes, "public")
+
+    def _guarded(self, routes: Sequence[BaseRoute], surface: Surface) -> Guard:
         return Guard(
-            Starlette(routes=routes, exception_handlers=handlers), self.http, service=self.name, metrics=self.metrics
+            routes,
+            self.http,
+            service=self.name,
+            surface=surface,
+            metrics=self.metrics,
+            exception_handlers=dict.fromkeys(ERRORS, self._store_away),
+            patient_session=self.patient_session,
         )
 
     async def run(self) -> int:
@@ -91,29 +114,35 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        server = _Server(
-            uvicorn.Config(
-                self.app(), host=self.http.host, port=self.http.port, log_config=None, access_log=False,
-                lifespan="off", timeout_graceful_shutdown=2,
-            )
-        )  # fmt: skip
-        serving = asyncio.create_task(server.serve())
+        servers = self._servers()
+        serving = {asyncio.create_task(server.serve()) for server in servers}
         guarding = asyncio.create_task(self._start_when_the_store_fits(stop))
         stopped = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done() and not stop.is_set():
-            log.error("service.http-ended", port=self.http.port)
+        await asyncio.wait({stopped, *serving}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            log.error("service.http-ended", port=self.http.port, public_port=self.http.public_port)
         log.info("service.stopping")
         guarding.cancel()
         await asyncio.wait({guarding})
         await self._stop(self._running)
-        server.should_exit = True
-        await serving
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving)
         for close in self.closers:
             await close()
         collecting.cancel()
         log.info("service.stopped")
         return 1 if self._has_given_up else 0
+
+    def _servers(self) -> "list[_Server]":
+        """The console's, and that of the public port where one is set."""
+        found = [_server(self.app(), self.http.host, self.http.port)]
+        has_public = any(one.access in FOR_THE_INTERNET for one in access.declared(self.routes))
+        if self.http.public_port is not None:
+            found.append(_server(self.public_app(), self.http.public_host, self.http.public_port))
+        elif has_public:
+            log.warning("service.public-routes-not-served", setting="HTTP__PUBLIC_PORT")
+        return found
 
     async def _start_when_the_store_fits(self, stop: asyncio.Event) -> None:
         """Starts the loops; before that, and until the guard is sure, asks it again and again. Then watches the store.
@@ -278,6 +307,14 @@ async def _answer(check: Check) -> str | None:
     except Exception as error:  # noqa: BLE001 (whatever it is, it is why the service is not ready)
         return str(error) or type(error).__name__
     return None
+
+
+def _server(app: Guard, host: str, port: int) -> "_Server":
+    return _Server(
+        uvicorn.Config(
+            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        )
+    )
 
 
 class _Server(uvicorn.Server):

@@ -295,6 +295,8 @@ class Store:
         It raises what the pool raises: errors of asyncpg, and ``StoreUnavailable`` where all sessions are taken. A
         session with ``statement_seconds`` of its own has a connection of its own.
         """
+        if self.pool.is_closing():
+            raise StoreUnavailable("the store is closed")
         if self._engine is None:
             await asyncio.to_thread(load_all)
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 (see chassis.store.lazily)

@@ -3,8 +3,9 @@
 It shows opaque ids, kinds, states and reasons, never a message's content: that needs the command line and a decision.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,20 +15,22 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from chassis import deliveries
+from chassis.clock import utc_now
 from chassis.errors import StoreUnavailable
 from chassis.hl7 import list_journal
 from chassis.hl7.journal import STATES
 from chassis.messaging import dead_letters, missed, parking
 from chassis.store import Store, asking
-from chassis.web import queries
+from chassis.web import access, queries
 from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
-from chassis.web.layout import STATIC, Page, changes, templates
+from chassis.web.layout import STATIC, Changes, Page, templates
 from chassis.web.notice import Notice, back, notice
 
 ROWS: Final = 50
 JOURNAL_ROWS: Final = 100
 AUDIT_ROWS: Final = 20
+LONG_WAIT: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +43,44 @@ class Health:
 
 @dataclass
 class Console:
-    """What a composition root gives the console. ``replay_hl7`` only of a service that hears HL7."""
+    """What a composition root gives the console: ``replay_hl7`` only if the service hears HL7.
+
+    ``consoles``: the addresses of the suite's other consoles, by service.
+    """
 
     store: Store
     service: str
     pages: Sequence[Page] = ()
     destinations: Sequence[str] = ()
     replay_hl7: Callable[[UUID, str], Awaitable[str]] | None = None
+    consoles: Mapping[str, str] = field(default_factory=dict)
     _templates: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._templates = templates(self.service, self.pages)
+        self._templates = templates(self.service, self.pages, consoles=self.consoles)
         self._templates.filters.update(place_of_missed=missed.place_of, words_of_missed=missed.words_of)
 
     def routes(self, health: Callable[[], Awaitable[Health]], *, stalled_seconds: float) -> list[BaseRoute]:
         async def show(request: Request) -> Response:
             return await self._show(request, await health(), stalled_seconds)
 
-        async def events(_request: Request) -> Response:
-            async def look() -> str:
-                return await self._render({}, await health(), stalled_seconds)
+        async def look() -> Hashable:
+            return repr(await self._shown(await health(), stalled_seconds))
 
-            return changes(look)
+        async def newest_hl7() -> Hashable:
+            return tuple(await queries.newest_hl7(self.store))
 
-        journal = [Route("/console/hl7", self._journal), Route("/console/hl7/events", self._journal_events)]
-        acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
-        static = Mount("/console/static", StaticFiles(directory=STATIC))
-        dead = DeliveriesPage(self.store, self._templates, self.destinations).routes()
+        events = Changes(look).stream
         own = [Route("/console", show), Route("/console/events", events)]
-        return [*own, *dead, *(journal if self.replay_hl7 is not None else ()), *acts, static]
+        if self.replay_hl7 is not None:
+            own += [Route("/console/hl7", self._journal), Route("/console/hl7/events", Changes(newest_hl7).stream)]
+        acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
+        return [
+            *access.viewer(*own),
+            *access.operator(*acts),
+            *DeliveriesPage(self.store, self._templates, self.destinations).routes(),
+            *access.login(Mount("/console/static", StaticFiles(directory=STATIC))),  # the log-in page needs it
+        ]
 
     async def _journal(self, request: Request) -> Response:
         """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
@@ -80,48 +92,60 @@ class Console:
             events="/console/hl7/events",
             rows=rows,
             state=state,
-            states=STATES,
+            pairs=[(one, one.replace("_", " ")) for one in STATES],
         )
         return HTMLResponse(page)
-
-    async def _journal_events(self, _request: Request) -> Response:
-        async def look() -> tuple[object, ...]:
-            return await queries.newest_hl7(self.store)
-
-        return changes(look)
 
     async def _show(self, request: Request, health: Health, stalled_seconds: float) -> Response:
         return HTMLResponse(await self._render(dict(request.query_params), health, stalled_seconds))
 
     async def _render(self, query: Mapping[str, str], health: Health, stalled_seconds: float) -> str:
+        told = Notice()
         try:
             with asking():
-                found = await self._found()
                 told = await notice(self.store, query)
         except StoreUnavailable:
-            found, told = None, Notice()  # the tile of the store says so
+            pass  # the tile of the store says so
         page: str = self._templates.get_template("console.html").render(
             title="Console",
             here="/console",
             events="/console/events",
-            checks=health.checks,
-            stalled=[name for name, seconds in health.loops.items() if seconds > stalled_seconds],
-            loops=len(health.loops),
-            found=found,
             hears_hl7=self.replay_hl7 is not None,
             most=queries.MOST_COUNTED,
             said=told.said,
             refused=told.refused,
+            **await self._shown(health, stalled_seconds),
         )
         return page
+
+    async def _shown(self, health: Health, stalled_seconds: float) -> dict[str, Any]:
+        """What the page shows of the service and its store. It stays the same until something happens."""
+        found = None
+        try:
+            with asking():
+                found = await self._found()
+        except StoreUnavailable:
+            pass  # the tile of the store says so
+        return {
+            "checks": health.checks,
+            "stalled": [name for name, seconds in health.loops.items() if seconds > stalled_seconds],
+            "loops": len(health.loops),
+            "found": found,
+        }
 
     async def _found(self) -> dict[str, Any]:
         waiting: Sequence[Any] = ()
         if self.replay_hl7 is not None:
             waiting = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
+        counts = await queries.counts(self.store)
+        now = utc_now()
         return {
-            "counts": await queries.counts(self.store),
-            "destinations": await queries.destinations(self.store, self.destinations),
+            "counts": counts,
+            "unsent_level": _level(counts.unsent, counts.unsent_since, now),
+            "destinations": [
+                {**asdict(row), "level": "bad" if row.dead else _level(row.pending, row.pending_since, now)}
+                for row in await queries.destinations(self.store, self.destinations)
+            ],
             "troubled": await queries.troubled(self.store, limit=ROWS),
             "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
             "parked": await parking.list_parked(self.store, limit=ROWS),
@@ -172,3 +196,10 @@ class Console:
         except StoreUnavailable:
             return back(None, "store-away", identifier)
         return back("hl7.replay", "hl7", identifier)
+
+
+def _level(count: int, since: datetime | None, now: datetime) -> str:
+    """Good when nothing waits, bad when something has waited for long, else a warning."""
+    if count == 0:
+        return "good"
+    return "bad" if since is not None and now - since > LONG_WAIT else "warn"

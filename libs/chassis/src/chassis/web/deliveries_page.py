@@ -19,6 +19,7 @@ from chassis.clock import since_of
 from chassis.deliveries import Selection
 from chassis.errors import StoreUnavailable
 from chassis.store import Store, asking
+from chassis.web import access
 from chassis.web.guard import actor_of
 from chassis.web.queries import just_done
 
@@ -41,7 +42,10 @@ class DeliveriesPage:
     destinations: Sequence[str]
 
     def routes(self) -> list[BaseRoute]:
-        return [Route(PATH, self._show), Route(f"{PATH}/retry", self._retry, methods=["POST"])]
+        return [
+            *access.viewer(Route(PATH, self._show)),
+            *access.operator(Route(f"{PATH}/retry", self._retry, methods=["POST"])),
+        ]
 
     async def _show(self, request: Request) -> Response:
         return await self._page(dict(request.query_params))
@@ -65,7 +69,7 @@ class DeliveriesPage:
         page = self.templates.get_template("deliveries.html").render(
             title="Dead deliveries",
             here="/console",
-            destinations=self.destinations,
+            pairs=[(one, one) for one in self.destinations],
             query={name: query.get(name, "") for name in ("destination", "since", "reason")},
             selection=selection,
             count=count,

@@ -1,37 +1,56 @@
-"""In front of every page: who may see it, what a browser may do with it, and that a change comes from our own page.
+"""In front of every route: its declaration decides who passes; every answer tells the browser what it may do.
 
-Probes and metrics hold no patient's data and stay open, also to whoever comes by an address. Without a console
-password (development only: production refuses to start) the pages are open too, and what is done there is audited as
-``console``.
+Nothing is served that was not declared. Without any person set up (development only: production refuses to start) the
+console is open, and an act there is audited as ``console``.
 """
 
-import base64
-import binascii
-import hashlib
 import hmac
 import math
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Literal
+from urllib.parse import quote
 
 import structlog
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute
+from starlette.types import Message, Receive, Scope, Send
 
 from chassis.observe import Metrics
 from chassis.settings import HttpSettings
+from chassis.web.access import (
+    FOR_PEOPLE,
+    FOR_THE_INTERNET,
+    GATE,
+    Access,
+    Declared,
+    Person,
+    Role,
+    current_person,
+    declared,
+)
 from chassis.web.brake import Brake
 from chassis.web.hosts import OwnNames
+from chassis.web.passwords import Passwords, digest
 
-OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
-ANONYMOUS: Final = "console"
+Surface = Literal["console", "public"]
+PatientSession = Callable[[Request], Awaitable[object | None]]
+"""The patient's session that a request belongs to, or None. A service with such routes gives it."""
+PersonSession = Callable[[Request], Awaitable[Person | None]]
+"""Who is logged in by the request's cookie, or None."""
+
+ANONYMOUS: Final = Person("console", Role.ADMIN)
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_PAGE: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self';"
+    " base-uri 'none'; form-action 'self'{forms}; frame-ancestors 'none'"
+)
+_NO_PAGE: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_PUBLIC_PAGE: Final = _OWN_PAGE.format(forms="") + "; font-src 'self'; manifest-src 'self'"
 _HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self';"
-        " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
     "Strict-Transport-Security": "max-age=31536000",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -42,27 +61,46 @@ log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """ASGI middleware around the whole application; leaves the user's name in ``scope["state"]["actor"]``.
+    """An ASGI application of the declared ``routes`` that belong to ``surface``. ``UndeclaredRoute``.
 
-    It stands outside of what answers errors, so that those answers carry the headers too.
+    It stands outside of what answers errors, so that those answers carry the headers too. ``log_in``: the path of the
+    page that leads to the identity provider, where there is one; ``session`` then tells who is logged in.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
+        routes: Iterable[BaseRoute],
         http: HttpSettings,
         *,
         service: str = "",
+        surface: Surface = "console",
         metrics: Metrics | None = None,
         brake: Brake | None = None,
+        exception_handlers: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] | None = None,
+        session: PersonSession | None = None,
+        log_in: str | None = None,
+        patient_session: PatientSession | None = None,
+        forms_go_to: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        self._app = app
-        self._user = http.console_user
-        password = http.console_password
-        self._wanted = None if password is None else _digest(f"{self._user}:{password.get_secret_value()}".encode())
-        self._names = OwnNames(service, http.host, http.allowed_hosts)
+        self.routes = [one for one in declared(routes) if (one.access in FOR_THE_INTERNET) == (surface == "public")]
+        self._app = Starlette(routes=self.routes, exception_handlers=dict(exception_handlers or {}))
+        self._app.router.default = self._nowhere
+        self._app.router.redirect_slashes = False
+        is_public = surface == "public"
+        self._is_public = is_public
+        self._names = OwnNames(
+            service,
+            http.public_host if is_public else http.host,
+            http.public_hosts if is_public else http.allowed_hosts,
+        )
+        self._passwords = Passwords(http)
+        self._tokens = {digest(token.encode()): name for name, token in http.services()}
         self._metrics = metrics
         self._brake = Brake() if brake is None else brake
+        self._session = session
+        self._log_in = log_in
+        self._patient_session = patient_session
+        self._forms_go_to = forms_go_to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # no page of ours opens one
@@ -75,69 +113,135 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
+                answer.setdefault("Content-Security-Policy", self._policy(scope))
                 for name, value in _HEADERS.items():
                     answer.setdefault(name, value)
             await send(message)
 
-        if scope["path"] not in OPEN_PATHS:
-            refusal = self._refusal(scope)
-            if refusal is not None:
-                await refusal(scope, receive, send_guarded)
-                return
-            scope.setdefault("state", {})["actor"] = ANONYMOUS if self._wanted is None else self._user
+        scope[GATE] = self._admit
         await self._app(scope, receive, send_guarded)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        """Why the page is not for who asks; None when it is."""
+    def _policy(self, scope: Scope) -> str:
+        route = scope.get("route")
+        if isinstance(route, Declared) and route.access in (Access.PROBE, Access.SERVICE):
+            return _NO_PAGE
+        if self._is_public:
+            return _PUBLIC_PAGE
+        return _OWN_PAGE.format(forms="".join(f" {origin}" for origin in self._forms_go_to()))
+
+    async def _nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A path that no route has. Which ones there are is told to those alone who may see them."""
+        refusal = await self._admit(scope, Access.PUBLIC if self._is_public else Access.VIEWER)
+        if refusal is None:
+            raise HTTPException(404)
+        await refusal(scope, receive, send)
+
+    async def _admit(self, scope: Scope, access: Access) -> Response | None:
+        """Why the route is not for this request; None when it is. The person is left for the page and the audit."""
+        if access is Access.PROBE:  # open also to somebody who comes by an address
+            return None
+        current_person.set(None)
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.have(hosts[0]):
-            return self._refuse("host", 421, "These pages do not answer to that name. HTTP__ALLOWED_HOSTS lists more.")
-        refusal = self._password_refusal(scope, headers)
+            setting = "HTTP__PUBLIC_HOSTS" if self._is_public else "HTTP__ALLOWED_HOSTS"
+            return self._refuse("host", 421, f"These pages do not answer to that name. {setting} lists more.")
+        if access is Access.SERVICE:
+            return self._service_refusal(scope, headers)
+        refusal = await self._person_refusal(scope, headers, access)
         if refusal is not None:
             return refusal
         if scope["method"] not in _SAFE_METHODS and not _is_same_origin(headers):
-            return self._refuse("origin", 403, "A change has to come from this console's own page.")
+            return self._refuse("origin", 403, "A change has to come from this site's own page.")
         return None
 
-    def _password_refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        if self._wanted is None:
+    async def _person_refusal(self, scope: Scope, headers: Headers, access: Access) -> Response | None:
+        if access in FOR_PEOPLE:
+            person = await self._person(scope, headers)
+            if isinstance(person, Response):
+                return person
+            if not person.role.includes(access):
+                return self._refuse("role", 403, f"This needs the role {access}; {person.name} has {person.role}.")
+            current_person.set(person)
+            scope.setdefault("state", {}).update(person=person, actor=person.actor)
             return None
-        asks = {"WWW-Authenticate": 'Basic realm="console", charset="UTF-8"'}
+        if access is Access.PATIENT_SESSION:
+            session = None if self._patient_session is None else await self._patient_session(Request(scope))
+            if session is None:
+                return self._refuse("patient-session", 401, "This page has ended. Open it again by its link.")
+            scope.setdefault("state", {})["patient_session"] = session
+        return None  # PUBLIC and LOGIN: for everybody
+
+    async def _person(self, scope: Scope, headers: Headers) -> Person | Response:
+        """Who asks, or what is said to somebody who is not logged in."""
+        person = None if self._session is None else await self._session(Request(scope))
+        if person is not None:
+            return person
         given = headers.get("authorization")
-        if given is None:  # how a browser begins: it asks its user only after this answer
-            return PlainTextResponse("Log in as the console's user.", 401, headers=asks)
-        address = str((scope.get("client") or ("",))[0])
-        wait_seconds = self._brake.wait_seconds(address)
-        if wait_seconds > 0:
-            later = {"Retry-After": str(math.ceil(wait_seconds))}
-            return self._refuse("brake", 429, "Too many wrong passwords came from there. Try again later.", later)
-        if hmac.compare_digest(_digest(_credentials(given)), self._wanted):
+        if self._passwords and given is not None:
+            return self._by_password(scope, given)
+        if self._log_in is None:
+            # A browser asks its user only after this answer.
+            return self._ask_for_password() if self._passwords else ANONYMOUS
+        if scope["method"] in _SAFE_METHODS and headers.get("sec-fetch-mode", "navigate") == "navigate":
+            there = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
+            return RedirectResponse(f"{self._log_in}?next={quote(there, safe='/')}", 303)
+        return PlainTextResponse("Log in first.", 401)
+
+    def _by_password(self, scope: Scope, given: str) -> Person | Response:
+        waiting = self.braked(scope)
+        if waiting is not None:
+            return waiting
+        person = self._passwords.person(given)
+        if person is not None:
+            return person
+        self.tried_wrongly(scope, "password")
+        return self._ask_for_password()
+
+    def _service_refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return PlainTextResponse("Give a service's token.", 401, headers={"WWW-Authenticate": "Bearer"})
+        waiting = self.braked(scope)
+        if waiting is not None:
+            return waiting
+        given = digest(token.strip().encode())
+        for wanted, name in self._tokens.items():
+            if hmac.compare_digest(given, wanted):
+                scope.setdefault("state", {})["actor"] = name
+                return None
+        self.tried_wrongly(scope, "token")
+        return PlainTextResponse("That is no service's token.", 401, headers={"WWW-Authenticate": "Bearer"})
+
+    def braked(self, scope: Scope) -> Response | None:
+        """The answer to a source that guessed too often; None for any other."""
+        wait_seconds = self._brake.wait_seconds(_address(scope))
+        if wait_seconds <= 0:
             return None
-        self._brake.wrong(address)
-        log.warning("console.wrong-password", source=address)
-        return self._refuse("password", 401, "Log in as the console's user.", asks)
+        later = {"Retry-After": str(math.ceil(wait_seconds))}
+        return self._refuse("brake", 429, "Too many wrong tries came from there. Try again later.", later)
+
+    def tried_wrongly(self, scope: Scope, reason: str) -> None:
+        """Counts a wrong password, token or log-in against its source."""
+        self._brake.wrong(_address(scope))
+        self._count(reason)
+        log.warning("console.wrong-try", reason=reason, source=_address(scope))
+
+    def _ask_for_password(self) -> Response:
+        asks = {"WWW-Authenticate": 'Basic realm="console", charset="UTF-8"'}
+        return PlainTextResponse("Log in as one of the console's people.", 401, headers=asks)
 
     def _refuse(self, reason: str, status: int, words: str, headers: dict[str, str] | None = None) -> Response:
-        if self._metrics is not None:
-            self._metrics.count("console_refused_total", reason=reason)
+        self._count(reason)
         return PlainTextResponse(words, status, headers=headers)
 
-
-def _credentials(given: str) -> bytes:
-    """The user and password of an Authorization header; empty when it holds none."""
-    scheme, _, encoded = given.partition(" ")
-    if scheme.lower() != "basic":
-        return b""
-    try:
-        return base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+    def _count(self, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.count("console_refused_total", reason=reason)
 
 
-def _digest(text: bytes) -> bytes:
-    """Of one length, so that comparing takes as long whatever was given."""
-    return hashlib.sha256(text).digest()
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("",))[0])
 
 
 def _is_same_origin(headers: Headers) -> bool:
@@ -149,10 +253,10 @@ def _is_same_origin(headers: Headers) -> bool:
 
 
 def actor_of(request: Request) -> str:
-    """Who acts, for the audit."""
+    """Who acts, for the audit: on a route for people or services."""
     return str(request.state.actor)
 
 
 def header_names() -> Iterable[str]:
     """The headers that every answer carries."""
-    return _HEADERS.keys()
+    return ("Content-Security-Policy", *_HEADERS)

@@ -1,14 +1,15 @@
 """Templates on the shared layout, and the stream of server-sent events by which a page keeps itself up to date."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from starlette.responses import StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from chassis.errors import StoreUnavailable
 from chassis.store import asking
@@ -16,7 +17,7 @@ from chassis.store import asking
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
 _LOOK_SECONDS: Final = 1.0
-_LOOKS_PER_KEEP_ALIVE: Final = 10
+_KEEP_ALIVE_SECONDS: Final = 10.0
 
 
 class Page(NamedTuple):
@@ -26,8 +27,13 @@ class Page(NamedTuple):
     path: str
 
 
-def templates(service: str, pages: Sequence[Page], *folders: Path) -> Environment:
-    """Jinja2 on the service's own ``folders``, then on the shared ones; templates extend ``layout.html``."""
+def templates(
+    service: str, pages: Sequence[Page], *folders: Path, consoles: Mapping[str, str] | None = None
+) -> Environment:
+    """Jinja2 on the service's own ``folders``, then on the shared ones; templates extend ``layout.html``.
+
+    ``consoles``: the addresses of the suite's other consoles, by service.
+    """
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(folder) for folder in (*folders, _HERE / "templates")]),
         autoescape=select_autoescape(),
@@ -36,7 +42,7 @@ def templates(service: str, pages: Sequence[Page], *folders: Path) -> Environmen
         lstrip_blocks=True,
     )
     environment.filters["at"] = at
-    environment.globals.update(service=service, pages=pages)
+    environment.globals.update(service=service, pages=pages, consoles=consoles or {})
     return environment
 
 
@@ -48,32 +54,54 @@ def at(moment: datetime | None, zone: str | None = None) -> str:
     return f"{shown:%Y-%m-%d %H:%M:%S} {shown.tzname() or zone}"
 
 
-def changes(look: Callable[[], Awaitable[Hashable]]) -> StreamingResponse:
-    """Sends ``changed`` whenever what ``look`` returns is another than before; it is asked once a second.
+class Changes:
+    """A stream that tells every viewer of a page when what the page shows is another than before.
 
-    While the store is away nothing is sent: the page stays as it is, and is told once there is something new.
+    ``look`` returns something that changes with the page. It is asked once a second for all viewers together, and not
+    at all without one. While the store is away nothing is told: pages stay as they are until there is something new.
     """
-    return StreamingResponse(_changes(look), media_type="text/event-stream")
 
+    def __init__(self, look: Callable[[], Awaitable[Hashable]]) -> None:
+        self._look = look
+        self._viewers: dict[asyncio.Event, None] = {}
+        self._looking: asyncio.Task[None] | None = None
 
-async def _changes(look: Callable[[], Awaitable[Hashable]]) -> AsyncIterator[str]:
-    async def seen(before: Hashable) -> Hashable:
+    async def stream(self, _request: Request) -> Response:
+        """Server-sent events: ``changed`` at each change, and a comment every ten seconds without one."""
+        return StreamingResponse(self._events(), media_type="text/event-stream")
+
+    async def _events(self) -> AsyncIterator[str]:
+        has_changed = asyncio.Event()
+        self._viewers[has_changed] = None
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._keep_looking())
+        try:
+            yield "retry: 1000\n\n"
+            while True:
+                try:
+                    async with asyncio.timeout(_KEEP_ALIVE_SECONDS):
+                        await has_changed.wait()
+                except TimeoutError:
+                    yield ": still here\n\n"
+                else:
+                    has_changed.clear()
+                    yield "event: changed\ndata: page\n\n"
+        finally:
+            del self._viewers[has_changed]
+
+    async def _keep_looking(self) -> None:
+        told = await self._seen(None)
+        while self._viewers:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = await self._seen(told)
+            if now != told:
+                told = now
+                for has_changed in self._viewers:
+                    has_changed.set()
+
+    async def _seen(self, before: Hashable) -> Hashable:
         try:
             with asking():
-                return await look()
+                return await self._look()
         except StoreUnavailable:
             return before
-
-    told = await seen(None)
-    quiet = 0
-    yield "retry: 1000\n\n"
-    while True:
-        await asyncio.sleep(_LOOK_SECONDS)
-        now = await seen(told)
-        quiet += 1
-        if now != told:
-            told, quiet = now, 0
-            yield "event: changed\ndata: page\n\n"
-        elif quiet >= _LOOKS_PER_KEEP_ALIVE:
-            quiet = 0
-            yield ": still here\n\n"

@@ -21,10 +21,10 @@ JUST_NOW: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much waits. ``unsent_seconds``: the age of the oldest event that is not yet on Kafka."""
+    """How much waits. ``unsent_since``: when the first event was made that is not yet on Kafka."""
 
     unsent: int
-    unsent_seconds: int | None
+    unsent_since: datetime | None
     letters: int
     parked: int
     needs_setup: int
@@ -32,11 +32,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class DestinationCounts:
-    """The deliveries to one partner. ``pending_seconds``: the age of the oldest."""
+    """The deliveries to one partner. ``pending_since``: when the first that waits was made."""
 
     destination: str
     pending: int
-    pending_seconds: int | None
+    pending_since: datetime | None
     dead: int
 
 
@@ -73,7 +73,7 @@ async def counts(store: "Store") -> Counts:
         parked = sql.select(sql.func.count()).select_from(tables.ParkedKeys)
         found = sql.select(
             _few(unsent),
-            _age(tables.Outbox, unsent, tables.Outbox.id),
+            _since(tables.Outbox, unsent, tables.Outbox.id),
             *(one.scalar_subquery() for one in (letters, parked, waiting)),
         )
         return Counts(*(await session.exec(found)).one())
@@ -86,7 +86,7 @@ async def destinations(store: "Store", names: Sequence[str]) -> list[Destination
         for name in names:
             pending = sql.and_(deliveries.destination == name, deliveries.state == fixed("pending"))
             dead = sql.select(sql.func.count()).where(deliveries.destination == name, deliveries.state == fixed("dead"))
-            asked = sql.select(_few(pending), _age(deliveries, pending, deliveries.sequence), dead.scalar_subquery())
+            asked = sql.select(_few(pending), _since(deliveries, pending, deliveries.sequence), dead.scalar_subquery())
             found.append(DestinationCounts(name, *(await session.exec(asked)).one()))
     return found
 
@@ -137,7 +137,6 @@ def _few(condition: Any) -> Any:
     return sql.select(sql.func.count()).select_from(few).scalar_subquery()
 
 
-def _age(model: Any, condition: Any, order: Any) -> Any:
-    """Seconds since the first row that fits was made."""
-    age = sql.cast(sql.extract("epoch", sql.func.clock_timestamp() - sql.col(model.created_at)), sql.Integer)
-    return sql.select(age).where(condition).order_by(order).limit(1).scalar_subquery()
+def _since(model: Any, condition: Any, order: Any) -> Any:
+    """When the first row that fits was made."""
+    return sql.select(model.created_at).where(condition).order_by(order).limit(1).scalar_subquery()

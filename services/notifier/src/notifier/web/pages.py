@@ -1,24 +1,26 @@
 """``/messages``: every message by appointment, with its state and reason; live, and filtered in the address."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 
-from chassis.web.layout import Page, changes, templates
+from chassis.web import access
+from chassis.web.layout import Changes, Page, templates
 from notifier.domain.notification import STATES, TEMPLATES
 from notifier.web.history import Filter, History, read_filter
 
 PAGES: Final = (Page("Messages", "/messages"),)
 _HERE = Path(__file__).parent
 _PAGE_SIZE = 100
-# Colour, word and shape: no state is told by its colour alone.
-_SHAPES = {"awaiting_recipient": "◔", "queued": "○", "sent": "●", "superseded": "⊘", "undeliverable": "▲"}
+_LEVELS = {
+    "awaiting_recipient": "warn", "queued": "busy", "sent": "good", "superseded": "quiet", "undeliverable": "bad",
+}  # fmt: skip
 _WORDS = {
     "awaiting_recipient": "waits for its recipient",
     "queued": "queued",
@@ -31,16 +33,16 @@ _WORDS = {
 class MessagesPage:
     """The page and its stream of changes."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, consoles: Mapping[str, str] | None = None) -> None:
         self._history = history
-        self._templates = templates("notifier", PAGES, _HERE / "pages")
+        self._templates = templates("notifier", PAGES, _HERE / "pages", consoles=consoles)
 
     def routes(self) -> Sequence[BaseRoute]:
-        return [
+        return access.viewer(
             Route("/messages", self.show),
-            Route("/messages/events", self.events),
-            Mount("/messages/static", StaticFiles(directory=_HERE / "static")),
-        ]
+            # An index answers the question each second.
+            Route("/messages/events", Changes(self._history.last_change).stream),
+        )
 
     async def show(self, request: Request) -> Response:
         wanted, unknown = read_filter(dict(request.query_params))
@@ -52,18 +54,15 @@ class MessagesPage:
             wanted=wanted,
             unknown=unknown,
             states=STATES,
-            templates=TEMPLATES,
-            shapes=_SHAPES,
+            pairs=[(one, one) for one in TEMPLATES],
+            newest=_address(replace(wanted, before=None)) if wanted.before else None,
+            levels=_LEVELS,
             words=_WORDS,
             here="/messages",
             **({"events": "/messages/events"} if wanted.before is None else {}),
             older=_address(wanted, before=rows[_PAGE_SIZE - 1].cursor) if len(rows) > _PAGE_SIZE else None,
         )
         return HTMLResponse(page, status_code=400 if unknown else 200)
-
-    async def events(self, _request: Request) -> Response:
-        """A word whenever something changed; the page then asks for what. An index answers the question each second."""
-        return changes(self._history.last_change)
 
 
 def _address(wanted: Filter, **changes: str) -> str:

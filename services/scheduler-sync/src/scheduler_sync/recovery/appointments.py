@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from scheduler_sync.adapters.omegaai import elements, reader
-from scheduler_sync.adapters.omegaai.client import Found
-from scheduler_sync.domain.appointment import AppointmentLink, Resource
-from scheduler_sync.domain.facts import Slot
-from scheduler_sync.domain.judging import STATE_OF_UNANNOUNCED, Remote
-from scheduler_sync.domain.link import State
-from scheduler_sync.domain.statuses import FhirStatus, WorkflowStep
-from scheduler_sync.domain.studies import Study
+from omegaai import elements
+from omegaai.client import Found
+from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, State, Study, WorkflowStep
+from scheduler_sync.domain.reconciliation import STATE_OF_UNANNOUNCED, Remote
+from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
 from scheduler_sync.site import SiteFile
 

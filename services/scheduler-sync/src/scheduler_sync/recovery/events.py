@@ -7,12 +7,16 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 import contracts
-from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.facts import Slot
-from scheduler_sync.domain.link import State
+from scheduler_sync.domain.appointment import (
+    FHIR_STATUS_OF_STEP,
+    AppointmentLink,
+    FhirStatus,
+    State,
+    Study,
+    WorkflowStep,
+)
 from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
-from scheduler_sync.domain.statuses import FHIR_STATUS_OF_STEP, FhirStatus, WorkflowStep
-from scheduler_sync.domain.studies import Study
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.site import SiteFile
 
 PatientEvent: TypeAlias = contracts.PatientRegistered | contracts.PatientUpdated

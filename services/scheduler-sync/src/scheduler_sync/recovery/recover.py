@@ -17,14 +17,14 @@ from chassis.errors import Malformed, Permanent
 from chassis.messaging import Published, TopicReader
 from chassis.store import Store, Transaction
 from chassis.store.identity import ROOM_OF_AN_EPOCH
-from scheduler_sync.adapters.omegaai import elements
-from scheduler_sync.adapters.omegaai.client import FhirClient, NotFoundError
+from omegaai import elements
+from omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.domain.appointment import AppointmentLink, Resource
-from scheduler_sync.domain.judging import Announced, Judgement, judge, noted, taken_over
-from scheduler_sync.domain.link import State, System
+from scheduler_sync.domain.appointment import AppointmentLink, State, System
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.reconciliation import Announced, Judgement, judge, noted, taken_over
+from scheduler_sync.domain.resource import Resource
 from scheduler_sync.feeds import OpenWork, StoredWork, TaskFeed
 from scheduler_sync.handlers import PRODUCER, Handlers
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot

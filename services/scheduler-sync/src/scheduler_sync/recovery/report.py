@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from scheduler_sync.domain.judging import Judgement
+from scheduler_sync.domain.reconciliation import Judgement
 
 SHOWN: Final = 50
 

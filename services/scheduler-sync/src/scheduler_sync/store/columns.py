@@ -6,12 +6,9 @@ from typing import Any, Final
 
 import orjson
 
-from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.facts import Slot
-from scheduler_sync.domain.link import State
+from scheduler_sync.domain.appointment import AppointmentLink, State, Study, WorkflowStep
 from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
-from scheduler_sync.domain.statuses import WorkflowStep
-from scheduler_sync.domain.studies import Study
+from scheduler_sync.domain.slots import Slot
 
 PATIENT: Final = {
     "id": "uuid", "site": "text", "family": "text", "given": "text", "middle": "text", "birth_date": "date",

@@ -8,10 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
-from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.judging import Announced
-from scheduler_sync.domain.link import System
-from scheduler_sync.domain.statuses import FhirStatus
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
+from scheduler_sync.domain.reconciliation import Announced
 from scheduler_sync.store import columns
 
 SOURCE: Final = "recovery"

@@ -14,10 +14,8 @@ from uuid import UUID
 import asyncpg
 
 from chassis.store import Transaction
-from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.link import System
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.domain.statuses import FhirStatus
 from scheduler_sync.messages import AppointmentSnapshot
 from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask
 from scheduler_sync.store import columns

@@ -4,7 +4,7 @@ Server-rendered; the filter stands in the address, and a page redraws itself whe
 opaque ids and order numbers, never a patient's name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -15,13 +15,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.observe import listed
-from chassis.web.layout import Page, changes, templates
-from scheduler_sync.domain.link import WHO_ACTS_NEXT, State
-from scheduler_sync.domain.statuses import BLUME_LABEL_OF_FHIR_STATUS
+from chassis.web import access
+from chassis.web.layout import Changes, Page, templates
+from scheduler_sync.domain.appointment import BLUME_LABEL_OF_FHIR_STATUS, State
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import Site
-from scheduler_sync.store import columns
-from scheduler_sync.store.queries import LinkFilter, Row, Views
+from scheduler_sync.store.views import LinkFilter, LinkRow, Views
 
 PAGES: Final = (
     Page("Appointments", "/links"),
@@ -40,24 +39,42 @@ STATE_NAMES: Final[Mapping[str, str]] = {
     State.CANCELLED: "cancelled",
 }
 
+LEVELS: Final[Mapping[str, str]] = {
+    State.UNSCHEDULED: "warn",
+    State.STAFF_BOOKED: "busy",
+    State.CONFIRMED: "good",
+    State.MOVE_REQUESTED: "warn",
+    State.PATIENT_BOOKED: "busy",
+    State.ARRIVED: "busy",
+    State.DONE: "quiet",
+    State.CANCELLED: "quiet",
+}
+"""The colour and shape of each state on a page."""
+
 
 class Pages:
     """Renders the pages from the store."""
 
-    def __init__(self, views: Views, site: Site, resources: ResourceDirectory) -> None:
+    def __init__(
+        self,
+        views: Views,
+        site: Site,
+        resources: ResourceDirectory,
+        consoles: Mapping[str, str] | None = None,
+    ) -> None:
         self._views = views
         self._site = site
         self._resources = resources
-        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates")
-        self._templates.globals.update(state_names=STATE_NAMES)
+        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
+        self._templates.globals.update(state_names=STATE_NAMES, levels=LEVELS)
 
-    def routes(self) -> list[BaseRoute]:
-        return [
+    def routes(self) -> Sequence[BaseRoute]:
+        return access.viewer(
             Route("/links", self.links),
-            Route("/links/events", self.events),
+            Route("/links/events", Changes(self._views.version).stream),
             Route("/links/{link_id:uuid}", self.link),
             Route("/needs-setup", self.needs_setup),
-        ]
+        )
 
     async def links(self, request: Request) -> Response:
         query = request.query_params
@@ -69,34 +86,34 @@ class Pages:
             before=query.get("before", ""),
         )
         rows = await self._views.links(wanted)
+        counts = await self._views.counts()
         return self._page(
             "links.html",
             title="Appointments",
             here="/links",
             wanted=wanted,
             rows=rows,
-            counts=await self._views.counts(),
-            facilities=self._site.file.facilities,
+            states=[(state, f"{name} ({counts.get(state, 0)})") for state, name in STATE_NAMES.items()],
+            facilities=[(code, facility.name) for code, facility in self._site.file.facilities.items()],
             older=_older(request, rows),
+            newest=_newest(request),
         )
 
     async def link(self, request: Request) -> Response:
         link_id: UUID = request.path_params["link_id"]
-        row = await self._views.link(link_id)
-        if row is None:
+        link = await self._views.link(link_id)
+        if link is None:
             raise HTTPException(404, "There is no such appointment link.")
-        link = columns.link(row)
         history = await self._views.history(link_id)
-        deliveries = await self._views.deliveries([one for entry in history for one in entry["delivery_ids"]])
-        patient = await self._views.patient(link.patient_id)
+        deliveries = await self._views.deliveries([one for entry in history for one in entry.delivery_ids])
         return self._page(
             "link.html",
             here="/links",
             title=f"Appointment {link.placer_number}",
             link=link,
-            who=WHO_ACTS_NEXT[link.state],
+            who=link.state.who_acts_next,
             label=BLUME_LABEL_OF_FHIR_STATUS[link.fhir_status],
-            patient_fhir_id=None if patient is None else patient["fhir_id"],
+            patient_fhir_id=await self._views.fhir_id(link.patient_id),
             history=history,
             deliveries=deliveries,
             conflicts=await self._views.conflicts(link_id),
@@ -114,16 +131,19 @@ class Pages:
             resources=len(self._resources),
         )
 
-    async def events(self, _: Request) -> Response:
-        """A word whenever the store has changed; the page then draws itself anew."""
-        return changes(self._views.version)
-
     def _page(self, template: str, **values: Any) -> Response:
         return HTMLResponse(self._templates.get_template(template).render(events="/links/events", **values))
 
 
-def _older(request: Request, rows: list[Row]) -> str | None:
+def _older(request: Request, rows: list[LinkRow]) -> str | None:
     """The address of the next page, with the same filter; None on the last one."""
     if len(rows) < LinkFilter.ROWS:
         return None
-    return str(request.url.include_query_params(before=rows[-1]["updated_at"].isoformat()).query)
+    return str(request.url.include_query_params(before=rows[-1].updated_at.isoformat()).query)
+
+
+def _newest(request: Request) -> str | None:
+    """The address of the first page, with the same filter; None when it is the one that is shown."""
+    if "before" not in request.query_params:
+        return None
+    return str(request.url.remove_query_params("before").query).join(("/links?", ""))

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from scheduler_sync.adapters.omegaai import elements
-from scheduler_sync.adapters.omegaai.client import Found, TooDeep
-from scheduler_sync.adapters.omegaai.elements import Json, malformed
-from scheduler_sync.domain.facts import RemoteFacts
-from scheduler_sync.domain.statuses import FhirStatus
+from omegaai import elements
+from omegaai.client import Found, TooDeep
+from omegaai.elements import Json, malformed
+from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
 
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"

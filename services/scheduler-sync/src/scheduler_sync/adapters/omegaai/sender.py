@@ -12,10 +12,11 @@ from uuid import UUID
 
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
-from scheduler_sync.adapters.omegaai import elements, writer
-from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
-from scheduler_sync.adapters.omegaai.elements import Json
-from scheduler_sync.domain.statuses import FhirStatus, status_to_write
+from omegaai import elements
+from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
+from omegaai.elements import Json
+from scheduler_sync.adapters.omegaai import writer
+from scheduler_sync.domain.appointment import FhirStatus, status_to_write
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 
 PATIENT_UPSERT: Final = "patient.upsert"

@@ -25,8 +25,9 @@ from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Tran
 from chassis.loops import LoopBase
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Role
-from scheduler_sync.adapters.omegaai import elements, reader, writer
-from scheduler_sync.adapters.omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
+from omegaai import elements
+from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
+from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.reader import TaskFound
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
 from scheduler_sync.ports import ParkedTask

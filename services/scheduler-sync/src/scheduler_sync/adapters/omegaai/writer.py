@@ -8,9 +8,9 @@ from datetime import date, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from scheduler_sync.adapters.omegaai.elements import Json, child, code, items, reference, text
+from omegaai.elements import Json, child, code, items, reference, text
 from scheduler_sync.adapters.omegaai.reader import LINK_SYSTEM, PLACER_SYSTEM
-from scheduler_sync.domain.statuses import FhirStatus
+from scheduler_sync.domain.appointment import FhirStatus
 from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 
 _GENDER: Final = {"F": "female", "M": "male", "O": "other", "U": "unknown"}

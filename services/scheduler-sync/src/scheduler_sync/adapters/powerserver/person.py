@@ -5,12 +5,12 @@ from datetime import date
 from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
+from chassis.values import LAST_YEAR
 from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.identity import identifiers
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, Sex, Unsaid
-from scheduler_sync.domain.times import LAST_YEAR
 
 _SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U", "N": "U"}
 _DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)", re.ASCII)

@@ -13,7 +13,7 @@ from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.slots import whole_minutes
 from scheduler_sync.adapters.powerserver.values import Reading
-from scheduler_sync.domain.studies import Action, Study, StudyChange
+from scheduler_sync.domain.appointment import Action, Study, StudyChange
 
 _ACTIONS: Final = {"A": Action.SET, "U": Action.SET, "D": Action.REMOVE, "X": Action.KEEP}
 

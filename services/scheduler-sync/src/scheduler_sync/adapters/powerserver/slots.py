@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from chassis.errors import Malformed, NeedsSetup
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.values import Reading
-from scheduler_sync.domain.appointment import Resource
-from scheduler_sync.domain.facts import Slot
+from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.site import SiteFacility
 
 

@@ -5,7 +5,7 @@ from chassis.observe import shown, words_of
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.values import Reading
-from scheduler_sync.domain.statuses import WorkflowStep
+from scheduler_sync.domain.appointment import WorkflowStep
 
 
 def step(reading: Reading, segment: Segment, field: int, where: str) -> WorkflowStep | None:

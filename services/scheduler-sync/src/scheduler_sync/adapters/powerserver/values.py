@@ -10,10 +10,10 @@ from typing import ClassVar, Final
 
 from chassis.errors import Malformed, NeedsSetup
 from chassis.observe import shown, words_of
+from chassis.values import OUT_OF_RANGE, is_in_range
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from hl7v2.charsets import repaired
 from scheduler_sync.domain.patient import UNSAID, Unsaid
-from scheduler_sync.domain.times import OUT_OF_RANGE, is_in_range
 from scheduler_sync.site import SiteFacility, SiteFile
 
 OWN_CODES: Final = "99SUITE"

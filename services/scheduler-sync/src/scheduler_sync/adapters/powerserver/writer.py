@@ -11,15 +11,13 @@ from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from chassis.hl7 import control_id
 from hl7v2 import Message, format_timestamp
 from scheduler_sync.adapters.powerserver.values import OWN_CODES
-from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.appointment import AppointmentLink, Study, WorkflowStep
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.statuses import WorkflowStep
-from scheduler_sync.domain.studies import Study
 from scheduler_sync.site import SiteFile
 
-_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SIU_EVENT: Final = {WorkflowStep.CANCELLED: "S15", WorkflowStep.NO_SHOW: "S26"}
 _CHARSET: Final = "UNICODE UTF-8"
 _SCH_11_REQUIRED: Final = frozenset({"2.3", "2.3.1", "2.4"})
@@ -43,12 +41,6 @@ _UNKNOWN: Final = "not known"
 _NO_STUDY: Final = Study("", "")
 """What the one order of an appointment without studies is for: an ORM without an order would say no status."""
 _OID: Final = re.compile(r"[0-2](?:\.\d+)+", re.ASCII)
-
-
-def control_id(delivery_id: UUID) -> str:
-    """MSH-10 of a delivery: 20 characters, which is all that HL7 2.3.1 allows, of the id's 100 most varying bits."""
-    number = delivery_id.int & ((1 << 100) - 1)
-    return "".join(_DIGITS[number >> shift & 31] for shift in range(95, -1, -5))
 
 
 class Hl7StatusWriter:

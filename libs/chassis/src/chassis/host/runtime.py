@@ -1,0 +1,174 @@
+"""What every service runs on, opened once in its composition root; a service adds what is its own.
+
+A stop goes the way of the work: first what brings it in, then the watches, then the relay, then the deliveries.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from starlette.routing import BaseRoute
+
+from chassis.deliveries import DeliveryWorker, Send, Settled, check_all
+from chassis.host.certificates import Certificate, CertificateWatch
+from chassis.host.service import Check, Service
+from chassis.host.store_guard import StoreGuard
+from chassis.loops import Loop
+from chassis.messaging import Consumer, Relay, Subscription, TopicsWatch
+from chassis.messaging.outbox import LOCK as RELAY_LOCK
+from chassis.messaging.outbox import NAME as RELAY
+from chassis.observe import Metrics
+from chassis.settings import ServiceSettings
+from chassis.store import Exclusive, Housekeeping, Store, StoreClock
+from chassis.store import server as store_server
+from chassis.web.console import Console
+from chassis.web.guard import PatientSession
+from chassis.web.layout import Page
+
+if TYPE_CHECKING:
+    import asyncpg
+
+W = TypeVar("W")
+
+
+class RecoveryRefused(Exception):  # noqa: N818 (it is no fault)
+    """A recovery may not run now; the text says why."""
+
+
+@dataclass
+class Runtime:
+    """A service's store, metrics and clock. ``open`` makes it, and ``service`` what runs; a command calls ``close``."""
+
+    name: str
+    settings: ServiceSettings
+    store: Store
+    metrics: Metrics
+    clock: StoreClock
+    _workers: dict[str, DeliveryWorker] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    async def open(cls, name: str, settings: ServiceSettings) -> "Runtime":
+        """Connects to the store and reads its time. StoreUnavailable."""
+        store = await Store.open(settings.store)
+        metrics = Metrics()
+        clock = StoreClock(store, settings.clock, metrics)
+        try:
+            await clock.start()
+        except BaseException:
+            await store.close()
+            raise
+        return cls(name, settings, store, metrics, clock)
+
+    async def close(self) -> None:
+        """For a command; a service that runs closes by itself."""
+        await self.store.close()
+
+    def consumer(self, subscription: Subscription[W]) -> Consumer[W]:
+        """The service's consumer of Kafka's topics."""
+        return Consumer(
+            self.store,
+            self.settings.kafka,
+            subscription,
+            metrics=self.metrics,
+            dead_letter_limit=self.settings.dead_letters.limit,
+        )
+
+    def deliver(
+        self,
+        destination: str,
+        send: Send,
+        *,
+        settled: Settled,
+        concurrency: int,
+        lease_seconds: float | None = None,
+        gather_seconds: float = 0.0,
+    ) -> None:
+        """Has the service deliver to ``destination``. ``DeliveryWorker`` says what the values mean."""
+        given = {} if lease_seconds is None else {"lease_seconds": lease_seconds}
+        self._workers[destination] = DeliveryWorker(
+            self.store,
+            destination,
+            send,
+            settled=settled,
+            concurrency=concurrency,
+            gather_seconds=gather_seconds,
+            breaker=self.settings.breaker,
+            retry=self.settings.retry,
+            metrics=self.metrics,
+            bugs_in_a_row=self.settings.deliveries.bugs_in_a_row,
+            **given,
+        )
+
+    async def service(
+        self,
+        *,
+        guard: StoreGuard,
+        intakes: Mapping[str, Loop],
+        watches: Mapping[str, Loop] | None = None,
+        checks: Mapping[str, Check],
+        routes: Sequence[BaseRoute] = (),
+        pages: Sequence[Page] = (),
+        patient_session: PatientSession | None = None,
+        certificates: Sequence[Certificate] = (),
+        replay_hl7: Callable[[UUID, str], Awaitable[str]] | None = None,
+        closers: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> Service:
+        """The whole service, ready to run. Everything is closed again when it cannot be. SettingsError.
+
+        ``intakes`` bring work in and stop first, in their order; ``watches`` are the service's own. ``closers`` run
+        before the store is closed.
+        """
+        topics = TopicsWatch(self.settings.kafka, guard.topics)
+        closing = [*closers, topics.close, self.store.close]
+        try:
+            await store_server.accept(self.store, self.settings.environment)
+        except BaseException:
+            for close in closing:
+                await close()
+            raise
+        certificate_watch = CertificateWatch(certificates, self.metrics, now=self.clock.now)
+        loops: dict[str, Loop] = {
+            **intakes,
+            **(watches or {}),
+            **({"certificates": certificate_watch} if certificates else {}),
+            "clock": self.clock,
+            "housekeeping": Housekeeping(self.store, self.settings.retention, self.metrics),
+            "store-server": store_server.StoreServerWatch(self.store, self.metrics),
+            "relay": Relay(self.store, self.settings.kafka, self.metrics, now=self.clock.now, may_send=guard.is_sure),
+            **{f"to-{destination}": worker for destination, worker in self._workers.items()},
+        }
+        return Service(
+            name=self.name,
+            http=self.settings.http,
+            metrics=self.metrics,
+            loops=loops,
+            checks={
+                "store": self.store.ping,
+                "kafka": topics.check,
+                **checks,
+                "deliveries": partial(check_all, list(self._workers.values())),
+            },
+            routes=routes,
+            console=Console(
+                self.store,
+                self.name,
+                pages,
+                destinations=list(self._workers),
+                replay_hl7=replay_hl7,
+                consoles=self.settings.http.consoles,
+            ),
+            guard=guard,
+            patient_session=patient_session,
+            closers=closing,
+        )
+
+    @asynccontextmanager
+    async def alone(self) -> "AsyncIterator[asyncpg.Connection]":
+        """For a command that may not meet the running service. RecoveryRefused where one works on the store."""
+        async with Exclusive.held(self.store, lock=RELAY_LOCK, name=RELAY) as connection:
+            if connection is None:
+                raise RecoveryRefused(f"a {self.name} works on this store: stop it, or let a new start refuse it")
+            yield connection

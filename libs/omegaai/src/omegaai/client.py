@@ -1,0 +1,213 @@
+"""FHIR R4 over HTTP: conditional create and update, reading, paging; each answer becomes a value or one of our errors.
+
+401 fetches a new token, once. 412 is the caller's (another version, re-read). What every other answer means stands in
+``answers``.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from chassis.errors import Malformed, NeedsSetup, Permanent, UnusableAnswer
+from chassis.http import LARGE_ANSWER_BYTES, TIMEOUT_SECONDS, HttpPartner
+from omegaai.answers import (
+    NotFoundError,
+    Resource,
+    TooDeep,
+    VersionMovedError,
+    dicts,
+    resource_of,
+    same_type,
+)
+from omegaai.token import TokenSource
+
+__all__ = ["FhirClient", "Found", "NotFoundError", "Resource", "TooDeep", "VersionMovedError"]
+
+FHIR_JSON: Final = "application/fhir+json"
+MOST_PAGES: Final = 1_000
+MOST_FOUND: Final = 50_000
+_PAGES_WITHOUT_NEWS: Final = 3
+_REQUESTS_OF_ONE: Final = 4
+"""A call asks twice at most, each time for a token before."""
+_VERSION: Final = re.compile(r"[!#-~]{1,64}")
+"""What may stand in If-Match between quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A resource as the server has it; ``version`` is its ETag's, or meta.versionId."""
+
+    resource: Resource
+    version: str
+    was_created: bool = False
+
+    @property
+    def id(self) -> str:
+        return str(self.resource.get("id") or "")
+
+
+class FhirClient:
+    """OmegaAI's FHIR endpoint."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        tokens: TokenSource,
+        *,
+        allowed_hosts: Iterable[str] = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        largest_answer_bytes: int = LARGE_ANSWER_BYTES,
+    ) -> None:
+        self._base = base_url.rstrip("/") + "/fhir/"
+        self._partner = HttpPartner(
+            session,
+            "OmegaAI",
+            self._base,
+            setting="omegaai.base_url",
+            allowed_hosts=allowed_hosts,
+            timeout_seconds=timeout_seconds,
+        )
+        self._tokens = tokens
+        self._largest_answer_bytes = largest_answer_bytes
+
+    @property
+    def longest_call_seconds(self) -> float:
+        """A call has ended by then, one way or the other; of a search each page."""
+        return _REQUESTS_OF_ONE * self._partner.timeout_seconds
+
+    async def read(self, resource_type: str, resource_id: str) -> Found:
+        """The resource as it is now. NotFoundError, Transient, Permanent."""
+        return await self._request("GET", resource_type, resource_id)
+
+    async def create(self, resource_type: str, resource: Resource, *, if_none_exist: str) -> Found:
+        """Create unless one matches the query; then that one as it is. Permanent where several match."""
+        headers = {"If-None-Exist": if_none_exist}
+        try:
+            return await self._request("POST", resource_type, body=resource, headers=headers)
+        except VersionMovedError:
+            raise Permanent(f"OmegaAI has several {resource_type} resources that match {_key(if_none_exist)}") from None
+
+    async def update(self, resource_type: str, resource_id: str, resource: Resource, *, version: str) -> Found:
+        """Replace the resource if it still has ``version``; VersionMovedError otherwise."""
+        if _VERSION.fullmatch(version) is None:
+            raise Malformed(
+                f"{resource_type}.meta.versionId: is no version", location=f"{resource_type}.meta.versionId"
+            )
+        headers = {"If-Match": f'W/"{version}"'}
+        return await self._request("PUT", resource_type, resource_id, body=resource, headers=headers)
+
+    async def search(self, resource_type: str, query: Mapping[str, str]) -> AsyncIterator[Found]:
+        """All matches over all pages, each once. UnusableAnswer when the pages repeat themselves or have no end."""
+        bundle = await self._search(resource_type, query)
+        asked: set[URL] = set()
+        known: set[str] = set()
+        without_news = 0
+        for _ in range(MOST_PAGES):
+            news = 0
+            for found in _matches(bundle, resource_type):
+                if found.id in known:
+                    continue
+                if found.id:
+                    known.add(found.id)
+                news += 1
+                yield found
+            following = next(
+                (one.get("url") for one in dicts(bundle.get("link")) if one.get("relation") == "next"), None
+            )
+            if not isinstance(following, str) or not following:
+                return
+            without_news = 0 if news else without_news + 1
+            address = self._next(following)
+            if address in asked or without_news >= _PAGES_WITHOUT_NEWS or len(known) > MOST_FOUND:
+                raise UnusableAnswer(f"OmegaAI: the pages of {resource_type} repeat themselves or have no end")
+            asked.add(address)
+            bundle = (await self._request("GET", resource_type, address=address, of_type="Bundle")).resource
+        raise UnusableAnswer(f"OmegaAI: {resource_type} has more than {MOST_PAGES} pages")
+
+    async def page(self, resource_type: str, query: Mapping[str, str]) -> list[Found]:
+        """The first page of a search."""
+        return _matches(await self._search(resource_type, query), resource_type)
+
+    async def _search(self, resource_type: str, query: Mapping[str, str]) -> Resource:
+        return (await self._request("GET", resource_type, query=query, of_type="Bundle")).resource
+
+    def _next(self, url: str) -> URL:
+        """A link of the server's, which must lead to a host that may be asked: the token goes with it."""
+        try:
+            return self._partner.address(url)
+        except NeedsSetup as error:
+            raise NeedsSetup(f"Bundle.link: {error.reason}", setting=error.setting) from None
+
+    async def _request(
+        self,
+        method: str,
+        resource_type: str,
+        resource_id: str | None = None,
+        *,
+        address: URL | None = None,
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        of_type: str | None = None,
+    ) -> Found:
+        """``of_type``: what is answered, where it is not a ``resource_type``."""
+        url = address or self._partner.address(self._base + _path(resource_type, resource_id))
+        what = f"{method} {resource_type}"
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        for is_last in (False, True):
+            token = await self._tokens.token()
+            sent = {"Authorization": f"Bearer {token}", "Accept": FHIR_JSON, **(headers or {})}
+            if data is not None:
+                sent["Content-Type"] = FHIR_JSON
+            answer = await self._partner.ask(
+                method, url, what=what, largest_bytes=self._largest_answer_bytes, headers=sent, data=data, query=query
+            )
+            if answer.status == 401 and not is_last:
+                self._tokens.reject(token)
+                continue
+            resource = await resource_of(
+                answer, what, of_type=of_type or resource_type, names_one=resource_id is not None,
+                is_read=method == "GET",
+            )  # fmt: skip
+            return Found(resource, _version(resource, answer.headers.get("ETag")), was_created=answer.status == 201)
+        raise AssertionError("unreachable")
+
+
+def _path(resource_type: str, resource_id: str | None) -> str:
+    """Below the base. An id is one step of the path, whatever it holds."""
+    if resource_id is None:
+        return resource_type
+    if resource_id in ("", ".", ".."):
+        raise Malformed(f"{resource_type}.id: is none", location=f"{resource_type}.id")
+    try:
+        return f"{resource_type}/{quote(resource_id, safe='')}"
+    except UnicodeEncodeError:
+        where = f"{resource_type}.id"
+        raise Malformed(f"{where}: holds a character that cannot be written", location=where) from None
+
+
+def _matches(bundle: Resource, resource_type: str) -> list[Found]:
+    found = (entry.get("resource") for entry in dicts(bundle.get("entry")))
+    return [
+        Found(one, _version(one, None))
+        for one in found
+        if isinstance(one, dict) and same_type(one.get("resourceType"), resource_type)
+    ]
+
+
+def _version(resource: Resource, etag: str | None) -> str:
+    if etag:
+        return etag.removeprefix("W/").strip('"')
+    meta = resource.get("meta")
+    return str(meta.get("versionId") or "") if isinstance(meta, dict) else ""
+
+
+def _key(query: str) -> str:
+    return query.partition("=")[0]

@@ -1,0 +1,101 @@
+"""What every service reads of the site file; the keys are those of the YAML file."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Text = Annotated[str, Field(min_length=1)]
+Person = Annotated[str, Field(min_length=1, max_length=15)]
+"""A person's id number (XCN-1)."""
+
+
+class SiteSection(BaseModel):
+    """A part of the site file; an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class SiteOrganization(SiteSection):
+    """OmegaAI's tree for this customer."""
+
+    master: Text
+
+
+class SiteFacility(SiteSection):
+    """A PowerServer facility: its organisation in OmegaAI, and what patients read of it."""
+
+    organization: Text
+    name: Text
+    time_zone: Text
+    phone: str | None = None
+    address: str | None = None
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_an_iana_name(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("is not an IANA time zone name such as America/Toronto")
+        return value
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+class SiteHl7(SiteSection):
+    """How PowerServer is spoken to."""
+
+    version: Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1"] = "2.3.1"
+    send: Literal["siu", "orm"] = "siu"
+    orm_resource_field: Annotated[str, Field(pattern=r"^[A-Z0-9]{3}-\d+(\.\d+)?$")] = "OBR-19"
+    sending_application: Text = "SUITE"
+    sending_facility: str | None = None
+    receiving_application: Text = "RAMSOFT"
+    filler_contact: Person | None = None
+    """SCH-16, which HL7 requires: the person to ask on PowerServer's side. Without it, the receiving application."""
+    entered_by: Person | None = None
+    """SCH-20, which HL7 requires: the person who enters what the suite says. Without it, the sending application."""
+    acknowledgement: Literal["as-asked", "original"] = "as-asked"
+    """``as-asked``: MSH-15 and MSH-16 say how a message is answered. ``original``: always AA, AE or AR."""
+    processing_ids: Annotated[tuple[Text, ...], Field(min_length=1)] = ("P",)
+    """MSH-11 of the messages that are taken: P is production, T training, D debugging."""
+    identifier_types: Annotated[tuple[Text, ...], Field(min_length=1)] = ("MR", "PI")
+    """CX-5 of the numbers that identify a patient. No other number does: accounts, visits, licences, insurances."""
+    untyped_identifiers: bool = True
+    """Whether a number without CX-5 identifies a patient."""
+    default_zone: Literal["message", "facility"] = "message"
+    """Zone of a time without an offset. ``message``: MSH-7's offset, else the facility's. ``facility``: always its."""
+    duration_units: dict[str, Literal["seconds", "minutes", "hours", "days"]] = {}
+    """This sender's units beside the usual ones, such as a slot of its own."""
+    services: Literal["whole", "changes"] = "whole"
+    """An SIU without D, U or X among its AIS-2. ``whole``: the whole list of services. ``changes``: services to add."""
+    order_statuses: Mapping[str, str] = {"CM": "completed", "CA": "cancelled", "DC": "cancelled"}
+    """The workflow step that ORC-5 means where ORC-16 is empty."""
+
+    @cached_property
+    def identifying_types(self) -> frozenset[str]:
+        """CX-5 in upper case."""
+        return frozenset(one.upper() for one in self.identifier_types)
+
+
+class SharedSite(SiteSection):
+    """One customer's mapping. A service extends it by keys of its own; keys of other services it never sees."""
+
+    site: Text
+    organization: SiteOrganization
+    facilities: Annotated[dict[str, SiteFacility], Field(min_length=1)]
+    issuers: Annotated[dict[str, str], Field(min_length=1)]
+    hl7: SiteHl7 = SiteHl7()
+
+    @cached_property
+    def authorities(self) -> Mapping[str, str]:
+        """The issuer that each key of ``issuers`` stands for: keys of one system are names of one authority."""
+        first: dict[str, str] = {}
+        return {issuer: first.setdefault(system, issuer) for issuer, system in self.issuers.items()}
+
+    @cached_property
+    def facility_of_organization(self) -> Mapping[str, str]:
+        return {facility.organization: code for code, facility in self.facilities.items()}

@@ -1,0 +1,56 @@
+"""The appointment link: its states, its moves, and the decisions that keep both systems in step."""
+
+from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
+from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
+from scheduler_sync.domain.appointment.states import State, System, WhoActs
+from scheduler_sync.domain.appointment.statuses import (
+    BLUME_LABEL_OF_FHIR_STATUS,
+    FHIR_STATUS_OF_STEP,
+    PATIENTS_ACTS,
+    FhirStatus,
+    WorkflowStep,
+    sets_powerserver_back,
+    status_to_write,
+    step_for_powerserver,
+)
+from scheduler_sync.domain.appointment.studies import Action, Study, StudyChange, unknown_removals
+from scheduler_sync.domain.appointment.transitions import (
+    TRANSITIONS,
+    Announcement,
+    Move,
+    Refusal,
+    Trigger,
+    report_of,
+    transition,
+)
+
+__all__ = [
+    "BLUME_LABEL_OF_FHIR_STATUS",
+    "CLOCKS_DIFFER",
+    "FHIR_STATUS_OF_STEP",
+    "PATIENTS_ACTS",
+    "TRANSITIONS",
+    "Action",
+    "Announcement",
+    "AppointmentLink",
+    "Decision",
+    "FhirStatus",
+    "Move",
+    "Outcome",
+    "Refusal",
+    "RemoteFacts",
+    "StaffFacts",
+    "State",
+    "Study",
+    "StudyChange",
+    "System",
+    "Trigger",
+    "WhoActs",
+    "WorkflowStep",
+    "report_of",
+    "sets_powerserver_back",
+    "status_to_write",
+    "step_for_powerserver",
+    "transition",
+    "unknown_removals",
+]

@@ -1,0 +1,50 @@
+"""What a message of either side says of an appointment."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduler_sync.domain.appointment.statuses import FhirStatus, WorkflowStep
+from scheduler_sync.domain.appointment.studies import Study, StudyChange
+from scheduler_sync.domain.slots import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class StaffFacts:
+    """What one PowerServer message says of an appointment.
+
+    ``step`` is None when the message gives no status. What is None or empty is not said, so it changes nothing;
+    ``deleted`` names what the message takes away (the HL7 null). ``studies`` is the whole list, ``study_changes`` what
+    is different. ``is_of_orders``: each change is of an order of its own, and what none of them names stays as it is.
+    ``has_times_of_studies``: the slot follows from the studies. ``has_no_end``: the slot's length is the resource's
+    usual one. ``is_booking``: the message announces a booking (SIU^S12, ORM NW), not a change.
+    """
+
+    step: WorkflowStep | None
+    facility: str
+    resource: str | None
+    modality: str | None
+    slot: Slot | None
+    studies: tuple[Study, ...]
+    filler_id: str | None = None
+    accession_numbers: tuple[str, ...] = ()
+    reason: str | None = None
+    deleted: frozenset[str] = frozenset()
+    study_changes: tuple[StudyChange, ...] = ()
+    is_of_orders: bool = False
+    has_times_of_studies: bool = False
+    has_no_end: bool = False
+    is_booking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """What OmegaAI's Appointment says: its status, its times, its version."""
+
+    fhir_id: str
+    version: str
+    status: FhirStatus
+    start: datetime | None
+    end: datetime | None
+    requested_start: datetime | None = None
+    requested_end: datetime | None = None
+    reason: str | None = None

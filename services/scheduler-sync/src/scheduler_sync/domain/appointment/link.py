@@ -1,0 +1,404 @@
+"""The appointment link: one appointment, as both systems know it, with the decisions that keep them in step.
+
+A link never does anything itself: ``hear_powerserver`` and ``hear_omegaai`` return the link as it is afterwards and
+what follows from it; the caller saves, publishes and tells.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from scheduler_sync.domain.appointment import studies as studies_of
+from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
+from scheduler_sync.domain.appointment.states import State, System, WhoActs
+from scheduler_sync.domain.appointment.statuses import (
+    FHIR_STATUS_OF_STEP,
+    FhirStatus,
+    WorkflowStep,
+    step_for_powerserver,
+)
+from scheduler_sync.domain.appointment.studies import Study
+from scheduler_sync.domain.appointment.transitions import Announcement, Refusal, Trigger, report_of, transition
+from scheduler_sync.domain.slots import Slot
+
+
+class Outcome(StrEnum):
+    """What an input came to."""
+
+    APPLIED = "applied"
+    DETAIL = "detail"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+    ECHO = "echo"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The link after an input, and what follows.
+
+    ``conflict`` is a sentence for the conflict log: the input was refused, or one side was overruled.
+    ``changed`` names the facts that are different now.
+    """
+
+    link: "AppointmentLink"
+    outcome: Outcome
+    trigger: Trigger | None = None
+    announces: Announcement | None = None
+    tells: frozenset[System] = frozenset()
+    changed: tuple[str, ...] = ()
+    conflict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentLink:
+    """PowerServer's and OmegaAI's appointment as one. ``revision`` counts the published events."""
+
+    id: UUID
+    site: str
+    placer_number: str
+    patient_id: UUID
+    facility: str
+    resource: str
+    modality: str | None
+    slot: Slot | None
+    studies: tuple[Study, ...]
+    state: State = State.NEW
+    step: WorkflowStep = WorkflowStep.ORDERED
+    filler_id: str | None = None
+    accession_numbers: tuple[str, ...] = ()
+    requested_slot: Slot | None = None
+    reason: str | None = None
+    """Why it was cancelled; empty when PowerServer took away what it had said."""
+    powerserver_step: WorkflowStep | None = None
+    """The status that PowerServer is known to show: by its own word, or because it acknowledged ours."""
+    powerserver_heard_at: datetime | None = None
+    """PowerServer's own time (MSH-7) of the newest message that was applied."""
+    powerserver_told_at: datetime | None = None
+    """When PowerServer acknowledged a status of ours that it has not said itself since."""
+    omegaai_id: str | None = None
+    omegaai_version: str | None = None
+    """Newest version that is known, heard or written."""
+    omegaai_written_version: str | None = None
+    """Newest version that is our own write."""
+    revision: int = 0
+
+    @property
+    def order_numbers(self) -> tuple[str, ...]:
+        """The accession numbers of its studies, as far as they are known."""
+        numbers = tuple(dict.fromkeys(one.order_number for one in self.studies if one.order_number))
+        return numbers or self.accession_numbers
+
+    @property
+    def who_acts_next(self) -> WhoActs:
+        return self.state.who_acts_next
+
+    @property
+    def fhir_status(self) -> FhirStatus:
+        """What OmegaAI should show. A time that was taken away again is a cancelled Appointment, not a request."""
+        return FhirStatus.CANCELLED if self.state is State.UNSCHEDULED else FHIR_STATUS_OF_STEP[self.step]
+
+    def hear_powerserver(self, facts: StaffFacts, *, said_at: datetime, latest: datetime | None = None) -> Decision:
+        """Apply a message of PowerServer that it made at ``said_at`` (MSH-7), or between that and ``latest``.
+
+        It is old only when it cannot have been made after what is known. What an old one would have changed of what
+        patients see is a conflict: a sender's clock that was set right looks the same.
+        """
+        known_at = self.powerserver_heard_at
+        if known_at is not None and (latest or said_at) < known_at:
+            filled = self._with_missing_details(facts)
+            return Decision(
+                filled, Outcome.STALE, changed=_differences(self, filled), conflict=self._said_by_an_old(facts)
+            )
+        heard_at = said_at if known_at is None else max(said_at, known_at)
+        step, studies = self._step_and_studies(facts)
+        is_off = step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+        facts = replace(
+            facts,
+            step=step,
+            slot=self._slot_said(facts, studies),
+            reason=facts.reason if is_off or not facts.is_of_orders else None,
+        )
+        is_booked_again = self._is_booked_again(facts, said_at)
+        trigger, overruled = self._staff_trigger(facts, latest or said_at, is_booked_again=is_booked_again)
+        step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
+        # PowerServer's messages come in the order in which it made them: once it says a status itself, nothing that is
+        # older than what it took from us can follow.
+        told_at = self.powerserver_told_at if overruled or facts.step is None else None
+        gone = {name: _EMPTY[name] for name in facts.deleted & _EMPTY.keys()}
+        kept = replace(self, **gone) if gone else self
+        heard = replace(
+            self,
+            facility=facts.facility,
+            resource=facts.resource or kept.resource,
+            modality=facts.modality or kept.modality,
+            slot=facts.slot or self.slot,
+            studies=studies,
+            filler_id=facts.filler_id or kept.filler_id,
+            accession_numbers=_joined(self.accession_numbers, facts.accession_numbers),
+            reason=None if is_booked_again else facts.reason or kept.reason,
+            powerserver_step=step_shown,
+            powerserver_heard_at=heard_at,
+            powerserver_told_at=told_at,
+        )
+        changed = _differences(self, heard)
+        decision = self._moved(heard, trigger, changed, state=State.NEW if is_booked_again else self.state)
+        return replace(decision, conflict=overruled) if overruled and decision.conflict is None else decision
+
+    def hear_omegaai(self, facts: RemoteFacts) -> Decision:
+        """Apply what OmegaAI's Appointment says now. Our own writes come back as events too: they end here."""
+        no_news = self._no_news(facts)
+        if no_news is not None:
+            return Decision(self, no_news)
+        heard = self._with_remote(facts)
+        if facts.status is self.fhir_status and heard.requested_slot == self.requested_slot:
+            return self._same_status(heard, facts)
+        trigger = _TRIGGER_OF_FHIR_STATUS.get(facts.status)
+        if trigger is None:
+            why = f"OmegaAI shows {facts.status}, which no act of a patient brings about; PowerServer owns the status"
+            return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+        decision = self._moved(heard, trigger, _differences(self, heard))
+        if decision.outcome is Outcome.REFUSED:
+            return replace(decision, tells=_OMEGAAI)
+        if trigger is not Trigger.PATIENT_ASKED_TO_MOVE and self._times_differ(facts):
+            why = "the patient acted on a time that is not PowerServer's; PowerServer's time holds"
+            return replace(decision, tells=decision.tells | _OMEGAAI, conflict=why)
+        return decision
+
+    def told_omegaai(
+        self, fhir_id: str, version: str, *, as_sent: bool = True, over: str | None = None
+    ) -> "AppointmentLink":
+        """After OmegaAI took a write of ours; not ``as_sent`` when an act of the patient was left standing in it.
+
+        Then its version is no ground for the writes that wait behind it: they would not see the act, and wipe it out.
+        What is older than that version is known, though: it may be our own write, whose answer was lost. The act itself
+        is known when it was heard before the write replaced its version (``over``; None when nothing was written).
+        """
+        is_act_known = (
+            over is not None and self.omegaai_version is not None and not _is_older(self.omegaai_version, over)
+        )
+        if not as_sent and not is_act_known:
+            number = _number(version)
+            before = self.omegaai_version if number is None else str(number - 1)
+            is_news = before is not None and not _is_older(before, self.omegaai_version)
+            return replace(self, omegaai_id=fhir_id, omegaai_version=before if is_news else self.omegaai_version)
+        newest = self.omegaai_version if _is_older(version, self.omegaai_version) else version
+        return replace(self, omegaai_id=fhir_id, omegaai_version=newest, omegaai_written_version=version)
+
+    def told_powerserver(self, step: WorkflowStep, at: datetime) -> "AppointmentLink":
+        """After PowerServer acknowledged a status of ours.
+
+        No news when PowerServer has said that status itself by now, or when the appointment has moved on since: then
+        its own words count, and the acknowledgement's time must not make them look old.
+        """
+        if step is self.powerserver_step or step is not step_for_powerserver(self.step):
+            return self
+        return replace(self, powerserver_step=step, powerserver_told_at=at)
+
+    def _step_and_studies(self, facts: StaffFacts) -> tuple[WorkflowStep | None, tuple[Study, ...]]:
+        """The step that the message comes to, and the studies after it. The last order taken off is the whole."""
+        if facts.studies:
+            return facts.step, studies_of.whole(self.studies, facts.studies)
+        if not facts.study_changes:
+            has_moved = facts.slot is not None and facts.slot != self.slot
+            return facts.step, tuple(map(_without_time, self.studies)) if has_moved else self.studies
+        after = studies_of.changed(self.studies, facts.study_changes)
+        if not facts.is_of_orders:
+            return facts.step, after
+        if not after:
+            removed = tuple(one.study for one in facts.study_changes if one.study.code)
+            return facts.step or WorkflowStep.CANCELLED, self.studies or removed
+        are_all_done = all(study.is_done for study in after)
+        if facts.step is None and self.state is not State.NEW and are_all_done:
+            return WorkflowStep.COMPLETED, after
+        # What ends one order of several ends not the appointment.
+        ends_one = facts.step in {WorkflowStep.COMPLETED, WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+        return None if ends_one and not are_all_done else facts.step, after
+
+    def _slot_said(self, facts: StaffFacts, studies: tuple[Study, ...]) -> Slot | None:
+        """The slot by the message: its own, or from the studies that are left; None when it says none."""
+        said, known = facts.slot, self.slot
+        takes_off_alone = facts.is_of_orders and all(one.action in studies_of.TAKES_OFF for one in facts.study_changes)
+        if takes_off_alone and facts.study_changes:
+            if not studies_of.changed(self.studies, facts.study_changes):
+                return said  # all of it is off: the time that the appointment had
+            said = None
+        if said is not None and facts.has_no_end and known is not None:
+            return replace(said, end=said.start + (known.end - known.start))
+        if facts.has_times_of_studies and (found := studies_of.span(studies)) is not None:
+            zone = said or known
+            return None if zone is None else Slot(*found, zone.zone)
+        return said
+
+    def _said_by_an_old(self, facts: StaffFacts) -> str | None:
+        """What patients would see differently if the message were news; None when nothing."""
+        if self.state in {State.DONE, State.CANCELLED}:
+            return None
+        step, studies = self._step_and_studies(facts)
+        slot = self._slot_said(facts, studies)
+        other = {
+            "slot": slot is not None and slot != self.slot,
+            "resource": facts.resource is not None and facts.resource != self.resource,
+            "studies": _shown(studies) != _shown(self.studies),
+            "status": step is not None and step is not self.powerserver_step,
+        }
+        names = ", ".join(name for name, is_other in other.items() if is_other)
+        return f"an older message by PowerServer's time (MSH-7) says otherwise, and is left: {names}" if names else None
+
+    def _staff_trigger(
+        self, facts: StaffFacts, said_at: datetime, *, is_booked_again: bool
+    ) -> tuple[Trigger, str | None]:
+        step, slot = facts.step, facts.slot or (None if "slot" in facts.deleted else self.slot)
+        if "slot" in facts.deleted and slot is None and step not in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}:
+            return Trigger.STAFF_ORDERED, None
+        if is_booked_again or self.state in {State.NEW, State.UNSCHEDULED}:
+            if step is None:
+                trigger = Trigger.STAFF_ORDERED if slot is None else Trigger.STAFF_SCHEDULED
+            else:
+                trigger = report_of(step)
+            needs_a_time = trigger not in {Trigger.STAFF_CANCELLED, Trigger.STAFF_NO_SHOW}
+            return (Trigger.STAFF_ORDERED if slot is None and needs_a_time else trigger), None
+        if step is None or step is self.powerserver_step:
+            return Trigger.STAFF_UPDATED, None
+        trigger, told_at = report_of(step), self.powerserver_told_at
+        if trigger is Trigger.STAFF_SCHEDULED and told_at is not None and said_at <= told_at:
+            return Trigger.STAFF_UPDATED, "PowerServer's SCHEDULED is older than the status that it took from us"
+        return trigger, None
+
+    def _is_booked_again(self, facts: StaffFacts, said_at: datetime) -> bool:
+        """A booking after the cancellation that PowerServer itself shows; one that crossed a patient's is none.
+
+        What it took from us has our clock's time, so that only a time beyond what clocks differ by is later.
+        """
+        if self.state is not State.CANCELLED or not facts.is_booking or facts.slot is None:
+            return False
+        if self.powerserver_told_at is not None and said_at <= self.powerserver_told_at + CLOCKS_DIFFER:
+            return False
+        return self._is_off_there() and facts.step not in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+
+    def _is_off_there(self) -> bool:
+        """Whether PowerServer has cancelled it: what it says since and what is refused does not book it again."""
+        return self.powerserver_step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
+
+    def _no_news(self, facts: RemoteFacts) -> Outcome | None:
+        if facts.fhir_id != self.omegaai_id:
+            return None
+        if facts.version == self.omegaai_version:
+            return Outcome.ECHO
+        return Outcome.STALE if _is_older(facts.version, self.omegaai_version) else None
+
+    def _same_status(self, heard: "AppointmentLink", facts: RemoteFacts) -> Decision:
+        is_request = facts.status is FhirStatus.PROPOSED
+        if is_request or self.omegaai_id is None or not self._times_differ(facts):
+            return Decision(heard, Outcome.ECHO)
+        why = "OmegaAI shows another time; PowerServer owns the time"
+        return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+
+    def _times_differ(self, facts: RemoteFacts) -> bool:
+        return self.slot is not None and facts.start is not None and facts.start != self.slot.start
+
+    def _with_remote(self, facts: RemoteFacts) -> "AppointmentLink":
+        heard = replace(self, omegaai_id=facts.fhir_id, omegaai_version=facts.version)
+        if facts.status is FhirStatus.CANCELLED:
+            return replace(heard, reason=facts.reason or self.reason)
+        if facts.status is not FhirStatus.PROPOSED or self.slot is None:
+            return heard
+        start, end = facts.requested_start, facts.requested_end
+        if start is None and self._times_differ(facts):
+            start, end = facts.start, facts.end
+        if start is None:
+            return heard
+        asked = Slot(start, end or start + (self.slot.end - self.slot.start), self.slot.zone)
+        return replace(heard, requested_slot=asked)
+
+    def _moved(
+        self, heard: "AppointmentLink", trigger: Trigger, changed: tuple[str, ...], *, state: State | None = None
+    ) -> Decision:
+        """``state``: where the move begins; NEW for what is booked again after it was cancelled."""
+        move = transition(state or self.state, trigger)
+        if isinstance(move, Refusal):
+            # What was heard of versions and times counts, the facts do not.
+            shows = self if self._is_off_there() else heard
+            kept = replace(
+                self,
+                omegaai_id=heard.omegaai_id,
+                omegaai_version=heard.omegaai_version,
+                powerserver_step=shows.powerserver_step,
+                powerserver_heard_at=heard.powerserver_heard_at,
+                powerserver_told_at=shows.powerserver_told_at,
+            )
+            why = f"{trigger} refused in state {self.state}: {move.why}"
+            return Decision(kept, Outcome.REFUSED, trigger, conflict=why)
+        step = self.step if move.step is None else move.step
+        if step is not self.step:
+            changed = (*changed, "step")
+        has_no_effect = move.only_if_changed and _SHOWN.isdisjoint(changed)
+        after = replace(
+            heard,
+            state=move.to,
+            step=step,
+            requested_slot=heard.requested_slot if move.has_open_request else None,
+            revision=heard.revision + (0 if has_no_effect or move.announces is None else 1),
+        )
+        if has_no_effect:
+            outcome = Outcome.DETAIL if changed else Outcome.UNCHANGED
+            return Decision(after, outcome, trigger, changed=changed)
+        is_unheard_of = after.state is State.CANCELLED and after.revision == 0
+        tells = frozenset[System]() if is_unheard_of else move.tells
+        return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
+
+    def _with_missing_details(self, facts: StaffFacts) -> "AppointmentLink":
+        return replace(
+            self,
+            filler_id=self.filler_id or facts.filler_id,
+            accession_numbers=self.accession_numbers or facts.accession_numbers,
+        )
+
+
+CLOCKS_DIFFER: Final = timedelta(minutes=2)
+"""So far may PowerServer's clock be ahead of ours."""
+_OMEGAAI = frozenset({System.OMEGAAI})
+_TRIGGER_OF_FHIR_STATUS = {
+    FhirStatus.BOOKED: Trigger.PATIENT_CONFIRMED,
+    FhirStatus.PROPOSED: Trigger.PATIENT_ASKED_TO_MOVE,
+    FhirStatus.CANCELLED: Trigger.PATIENT_CANCELLED,
+}
+_SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
+"""What both sides show: a change of these is told and published; other changes are kept only."""
+_COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")
+_LONGEST_VERSION: Final = 64
+_EMPTY: Final[dict[str, Any]] = {"resource": "", "modality": None, "filler_id": None, "reason": ""}
+"""What the null of a fact leaves. A slot that is taken away stays, for the card that is cancelled then."""
+
+
+def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, ...]:
+    found = [name for name in _COMPARED if getattr(before, name) != getattr(after, name)]
+    if before.studies != after.studies:
+        found.append("studies" if _shown(before.studies) != _shown(after.studies) else "study details")
+    return tuple(found)
+
+
+def _shown(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
+    """What both sides show of them."""
+    return [(study.code, study.description) for study in studies]
+
+
+def _without_time(study: Study) -> Study:
+    """A study of an appointment that was moved as a whole: where in it the study is now, nobody has said."""
+    return study if study.start is None else replace(study, start=None)
+
+
+def _joined(known: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:
+    return known + tuple(one for one in said if one not in known)
+
+
+def _is_older(version: str, than: str | None) -> bool:
+    number, other = _number(version), None if than is None else _number(than)
+    return number is not None and other is not None and number < other
+
+
+def _number(version: str) -> int | None:
+    """A version that counts; FHIR allows 64 characters, and Python does not read numbers of any length."""
+    return int(version) if len(version) <= _LONGEST_VERSION and version.isdecimal() else None

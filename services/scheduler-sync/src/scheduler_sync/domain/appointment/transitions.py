@@ -1,0 +1,233 @@
+"""The moves of an appointment link as ONE table: what each trigger does in each state."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from scheduler_sync.domain.appointment.states import State, System
+from scheduler_sync.domain.appointment.statuses import WorkflowStep
+
+
+class Trigger(StrEnum):
+    """What can happen to an appointment. STAFF_UPDATED is a message whose status is no news."""
+
+    STAFF_ORDERED = "staff-ordered"
+    STAFF_SCHEDULED = "staff-scheduled"
+    STAFF_UPDATED = "staff-updated"
+    STAFF_CONFIRMED = "staff-confirmed"
+    STAFF_ARRIVED = "staff-arrived"
+    STAFF_READY = "staff-ready"
+    STAFF_COMPLETED = "staff-completed"
+    STAFF_CANCELLED = "staff-cancelled"
+    STAFF_NO_SHOW = "staff-no-show"
+    PATIENT_CONFIRMED = "patient-confirmed"
+    PATIENT_ASKED_TO_MOVE = "patient-asked-to-move"
+    PATIENT_BOOKED = "patient-booked"
+    PATIENT_CANCELLED = "patient-cancelled"
+
+    @property
+    def is_patients(self) -> bool:
+        return self.value.startswith("patient-")
+
+
+class Announcement(StrEnum):
+    """The event that a move publishes."""
+
+    SCHEDULED = "appointment.scheduled"
+    REQUESTED = "appointment.requested"
+    CONFIRMED = "appointment.confirmed"
+    CANCELLED = "appointment.cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A legal move: one cell of the table.
+
+    ``step`` is where the appointment stands afterwards; None leaves it where it is. ``has_open_request``: afterwards a
+    wish of the patient's waits for staff; every other move ends it. ``only_if_changed``: the state stays, so the move
+    publishes and tells only when a fact that both sides show has changed.
+    """
+
+    to: State
+    step: WorkflowStep | None = None
+    announces: Announcement | None = None
+    tells: frozenset[System] = frozenset()
+    has_open_request: bool = False
+    only_if_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An illegal move and the reason for the conflict log."""
+
+    why: str
+
+
+Row: TypeAlias = Mapping[Trigger, Move | Refusal]
+
+_OMEGAAI: Final = frozenset({System.OMEGAAI})
+_POWERSERVER: Final = frozenset({System.POWERSERVER})
+_STAFFS_TURN: Final = Refusal("it is the staff's turn: the patient's request is still open")
+_NOT_OFFERED: Final = Refusal("the appointment has no time yet that a patient could act on")
+_UNKNOWN: Final = Refusal("there is no appointment to act on")
+_ALREADY_BOOKED: Final = Refusal("the appointment exists already")
+_UNDER_WAY: Final = Refusal("the patient is here already")
+_IS_DONE: Final = Refusal("the exam is completed")
+_IS_CANCELLED: Final = Refusal("the appointment is cancelled; a cancelled one is booked anew, not brought back")
+
+# fmt: off
+_STAFF: Final[Mapping[Trigger, Move]] = {
+    Trigger.STAFF_ORDERED:   Move(State.UNSCHEDULED,  WorkflowStep.ORDERED,   Announcement.CANCELLED, _OMEGAAI),
+    Trigger.STAFF_SCHEDULED: Move(State.STAFF_BOOKED, WorkflowStep.SCHEDULED, Announcement.SCHEDULED, _OMEGAAI),
+    Trigger.STAFF_CONFIRMED: Move(State.CONFIRMED,    WorkflowStep.CONFIRMED, Announcement.CONFIRMED, _OMEGAAI),
+    Trigger.STAFF_ARRIVED:   Move(State.ARRIVED,      WorkflowStep.ARRIVED,   None,                   _OMEGAAI),
+    Trigger.STAFF_READY:     Move(State.ARRIVED, WorkflowStep.READY_FOR_SCAN, None,                   _OMEGAAI),
+    Trigger.STAFF_COMPLETED: Move(State.DONE,         WorkflowStep.COMPLETED, None,                   _OMEGAAI),
+    Trigger.STAFF_CANCELLED: Move(State.CANCELLED,    WorkflowStep.CANCELLED, Announcement.CANCELLED, _OMEGAAI),
+    Trigger.STAFF_NO_SHOW:   Move(State.CANCELLED,    WorkflowStep.NO_SHOW,   Announcement.CANCELLED, _OMEGAAI),
+}
+"""What PowerServer's report of a step does, where a row says nothing else."""
+
+_PATIENT: Final[Row] = {
+    Trigger.PATIENT_CONFIRMED: Move(State.CONFIRMED, WorkflowStep.CONFIRMED, Announcement.CONFIRMED, _POWERSERVER),
+    Trigger.PATIENT_ASKED_TO_MOVE: Move(
+        State.MOVE_REQUESTED, WorkflowStep.REQUESTED, Announcement.REQUESTED, _POWERSERVER, has_open_request=True
+    ),
+    Trigger.PATIENT_BOOKED: _ALREADY_BOOKED,
+    Trigger.PATIENT_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED, Announcement.CANCELLED, _POWERSERVER),
+}
+"""What the patient's acts do, where a row says nothing else."""
+# fmt: on
+
+
+def _refused(why: Refusal, triggers: Iterable[Trigger]) -> Row:
+    """All of ``triggers`` refused; a second booking for its own reason."""
+    return {trigger: _ALREADY_BOOKED if trigger is Trigger.PATIENT_BOOKED else why for trigger in triggers}
+
+
+def _row(state: State, *parts: Row) -> Row:
+    """The row of ``state``; a later part overrides an earlier one. A move that stays tells of changes alone."""
+    row = {trigger: cell for part in parts for trigger, cell in part.items()}
+    return {
+        trigger: replace(cell, only_if_changed=True) if isinstance(cell, Move) and cell.to is state else cell
+        for trigger, cell in row.items()
+    }
+
+
+def _with_request(state: State) -> Row:
+    """The row of an open request. PowerServer shows a request as ORDERED or SCHEDULED: neither answers it."""
+    stays = Move(state, tells=_OMEGAAI, has_open_request=True)
+    asks_again = Move(state, WorkflowStep.REQUESTED, Announcement.REQUESTED, _POWERSERVER, has_open_request=True)
+    return _row(
+        state,
+        _STAFF,
+        _PATIENT,
+        {
+            Trigger.STAFF_ORDERED: replace(stays, tells=frozenset()),
+            Trigger.STAFF_SCHEDULED: stays,
+            Trigger.STAFF_UPDATED: stays,
+            Trigger.PATIENT_CONFIRMED: _STAFFS_TURN,
+            Trigger.PATIENT_ASKED_TO_MOVE: asks_again,
+        },
+        {Trigger.PATIENT_BOOKED: asks_again} if state is State.PATIENT_BOOKED else {},
+    )
+
+
+TRANSITIONS: Final[Mapping[State, Row]] = {
+    State.NEW: _row(
+        State.NEW,
+        _STAFF,
+        _refused(_UNKNOWN, _PATIENT),
+        {
+            Trigger.STAFF_ORDERED: Move(State.UNSCHEDULED, WorkflowStep.ORDERED),
+            # A change that overtook its booking: the message carries the whole appointment.
+            Trigger.STAFF_UPDATED: _STAFF[Trigger.STAFF_SCHEDULED],
+            # Kept, so that the booking it overtook finds it; nobody knows of the appointment, so nobody is told.
+            Trigger.STAFF_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED),
+            Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, WorkflowStep.NO_SHOW),
+            Trigger.PATIENT_BOOKED: Move(
+                State.PATIENT_BOOKED,
+                WorkflowStep.REQUESTED,
+                Announcement.REQUESTED,
+                _POWERSERVER,
+                has_open_request=True,
+            ),
+        },
+    ),
+    State.UNSCHEDULED: _row(
+        State.UNSCHEDULED,
+        _STAFF,
+        _refused(_NOT_OFFERED, _PATIENT),
+        {
+            Trigger.STAFF_ORDERED: Move(State.UNSCHEDULED, WorkflowStep.ORDERED),
+            Trigger.STAFF_UPDATED: Move(State.UNSCHEDULED),
+            # The card is cancelled already, but perhaps at a time that is past.
+            Trigger.STAFF_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED, tells=_OMEGAAI),
+            Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, WorkflowStep.NO_SHOW, tells=_OMEGAAI),
+        },
+    ),
+    State.STAFF_BOOKED: _row(
+        State.STAFF_BOOKED,
+        _STAFF,
+        _PATIENT,
+        {Trigger.STAFF_UPDATED: Move(State.STAFF_BOOKED, announces=Announcement.SCHEDULED, tells=_OMEGAAI)},
+    ),
+    State.CONFIRMED: _row(
+        State.CONFIRMED,
+        _STAFF,
+        _PATIENT,
+        {
+            Trigger.STAFF_UPDATED: Move(State.CONFIRMED, announces=Announcement.CONFIRMED, tells=_OMEGAAI),
+            Trigger.PATIENT_CONFIRMED: Move(State.CONFIRMED, WorkflowStep.CONFIRMED),
+        },
+    ),
+    State.MOVE_REQUESTED: _with_request(State.MOVE_REQUESTED),
+    State.PATIENT_BOOKED: _with_request(State.PATIENT_BOOKED),
+    # Staff correct a mistaken arrival; the bounds on manual status changes do not bind appointment sync.
+    # From here that takes two steps of staff's, of which the second may be heard first.
+    State.ARRIVED: _row(
+        State.ARRIVED,
+        _STAFF,
+        _refused(_UNDER_WAY, _PATIENT),
+        {Trigger.STAFF_UPDATED: Move(State.ARRIVED, tells=_OMEGAAI)},
+    ),
+    State.DONE: _row(
+        State.DONE,
+        _refused(_IS_DONE, Trigger),
+        {
+            Trigger.STAFF_UPDATED: Move(State.DONE),
+            Trigger.STAFF_COMPLETED: Move(State.DONE, WorkflowStep.COMPLETED),
+        },
+    ),
+    State.CANCELLED: _row(
+        State.CANCELLED,
+        _refused(_IS_CANCELLED, Trigger),
+        {
+            # Both sides moved at once: the patient cancelled, PowerServer's time holds, and both show it.
+            Trigger.STAFF_UPDATED: Move(State.CANCELLED, tells=_OMEGAAI),
+            # The exam was over before the patient's cancellation reached PowerServer, which keeps what is closed.
+            Trigger.STAFF_COMPLETED: _STAFF[Trigger.STAFF_COMPLETED],
+            # A cancellation that turns out to be a no-show, or the reverse, is told to OmegaAI: it shows which.
+            Trigger.STAFF_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED, tells=_OMEGAAI),
+            Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, WorkflowStep.NO_SHOW, tells=_OMEGAAI),
+        },
+    ),
+}
+
+_REPORTS: Final[Mapping[WorkflowStep, Trigger]] = {
+    **{move.step: trigger for trigger, move in _STAFF.items() if move.step is not None},
+    # PowerServer has no word for a request. A site that maps one of its own to it means a booking.
+    WorkflowStep.REQUESTED: Trigger.STAFF_SCHEDULED,
+    WorkflowStep.WAITLIST: Trigger.STAFF_SCHEDULED,
+}
+
+
+def transition(state: State, trigger: Trigger) -> Move | Refusal:
+    """What ``trigger`` does in ``state``; every pair stands in the table."""
+    return TRANSITIONS[state][trigger]
+
+
+def report_of(step: WorkflowStep) -> Trigger:
+    """What PowerServer's report of ``step`` is, when that is news."""
+    return _REPORTS[step]

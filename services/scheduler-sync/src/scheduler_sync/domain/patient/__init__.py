@@ -1,0 +1,14 @@
+"""Who an appointment is for."""
+
+from scheduler_sync.domain.patient.patient import (
+    DETAILS,
+    UNSAID,
+    Address,
+    Patient,
+    PatientFacts,
+    PatientIdentifier,
+    Sex,
+    Unsaid,
+)
+
+__all__ = ["DETAILS", "UNSAID", "Address", "Patient", "PatientFacts", "PatientIdentifier", "Sex", "Unsaid"]

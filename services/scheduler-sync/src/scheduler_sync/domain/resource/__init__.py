@@ -1,0 +1,5 @@
+"""What can be booked: a device or a room of a facility."""
+
+from scheduler_sync.domain.resource.resource import Resource
+
+__all__ = ["Resource"]

@@ -1,0 +1,19 @@
+"""What can be booked."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A bookable resource of a facility, as OmegaAI's HealthcareService describes it."""
+
+    id: UUID
+    facility: str
+    name: str
+    modality: str | None
+    healthcare_service_id: str
+    duration_minutes: int | None = None
+    overbooking: bool = False
+    active: bool = True
+    aliases: tuple[str, ...] = ()

@@ -1,0 +1,43 @@
+"""A simulator is a list of features. A feature is a folder: its pages, its tables, its static files, its hooks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from starlette.routing import BaseRoute
+
+from simulator_kit.store import Store, Work
+
+Services = TypeVar("Services")
+
+
+@dataclass(frozen=True, slots=True)
+class Feature(Generic[Services]):
+    """One folder of a simulator.
+
+    `routes` gives its pages and interfaces. `hooks` maps a kind of `Work.changed` to what the feature does then, in
+    the transaction of the change. `tables.sql` and `static/` are found in the folder.
+    """
+
+    folder: Path
+    routes: Callable[[Services], Sequence[BaseRoute]] = lambda _: ()
+    hooks: Mapping[str, Callable[[Work, Any], None]] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> str:
+        script = self.folder / "tables.sql"
+        return script.read_text(encoding="utf-8") if script.exists() else ""
+
+
+async def open_store(path: Path, features: Sequence[Feature[Any]]) -> Store:
+    """A store with the tables of all features, in the order of the list, and their hooks."""
+    store = await Store.open(path, [feature.tables for feature in features])
+    for feature in features:
+        for kind, hook in feature.hooks.items():
+            store.hook(kind, hook)
+    return store
+
+
+def routes_of(features: Sequence[Feature[Services]], services: Services) -> list[BaseRoute]:
+    return [route for feature in features for route in feature.routes(services)]
