@@ -1,54 +1,68 @@
-"""What the service counts of its inputs."""
+"""The service's own metrics, and what counts its inputs."""
 
-from collections import Counter
+import collections
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from chassis.observe import Metrics
-from scheduler_sync.domain.appointment import Outcome
-from scheduler_sync.feeds import ReadingCounter
-from scheduler_sync.ports import Counter as OutcomeCounter
+from chassis.observe import Counter, Gauge, Metrics
+from scheduler_sync.domain.appointment import Outcome, System
+
+HL7_IGNORED: Final = Counter(
+    "hl7_ignored_total", "Filled fields of inbound HL7 messages that nobody reads", "segment", "field"
+)
+HL7_TEXTS_REPAIRED: Final = Counter(
+    "hl7_texts_repaired_total", "Texts of inbound HL7 messages with control characters in them"
+)
+CONFLICTS: Final = Counter(
+    "conflicts_total",
+    "Inputs that were refused or overruled, kept for a person to look at",
+    "source",
+    "outcome",
+)
+STALE: Final = Counter("stale_total", "Inputs without effect: older than what is known, or the same", "kind")
+SENDER_CLOCK_AHEAD: Final = Counter(
+    "sender_clock_ahead_total", "Messages made, by the sender's clock, later than they can have been"
+)
+TASK_READER_ACTIVE: Final = Gauge("task_reader_active", "1 in the process that reads OmegaAI's Task queue")
+NEEDS_SETUP: Final = Gauge("needs_setup", "Inbound messages and Tasks that wait for a setting or a person")
 
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
 
 _log = structlog.get_logger(__name__)
 
 
-def clock_ahead(metrics: Metrics) -> Callable[[timedelta], None]:
-    """Counts and says that a sender's clock is ahead of ours."""
+class InputMeters:
+    """Counts on the service's metrics, and logs what an operator looks for."""
 
-    def count(lead: timedelta) -> None:
-        metrics.count("sender_clock_ahead_total")
-        _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._fields: dict[tuple[str, str], Callable[[float], None]] = {}
+        # An alarm that compares with the time before sees the first one.
+        metrics.count(CONFLICTS, 0, source=System.POWERSERVER, outcome=Outcome.STALE)
 
-    return count
-
-
-def not_read(metrics: Metrics) -> ReadingCounter:
-    """Counts what of a batch of messages is not read, and texts that were repaired. Labels are looked up once each."""
-    known: dict[tuple[str, str], Callable[[float], None]] = {}
-
-    def count(keys: Iterable[tuple[str, str]], repairs: int) -> None:
-        for key, number in Counter(keys).items():
-            add = known.get(key)
-            if add is None:
-                add = known[key] = metrics.counter("hl7_ignored_total", segment=key[0], field=key[1])
-            add(number)
-        if repairs:
-            metrics.count("hl7_texts_repaired_total", repairs)
-
-    return count
-
-
-def without_effect(metrics: Metrics) -> OutcomeCounter:
-    """Counts, and says, what had no effect and why."""
-
-    def count(source: str, outcome: Outcome) -> None:
+    def outcome(self, source: str, outcome: Outcome) -> None:
+        """Counts, and says, what had no effect and why."""
         if outcome in _WITHOUT_EFFECT:
-            metrics.count("stale_total", kind=f"{source}.{outcome}")
+            self._metrics.count(STALE, kind=f"{source}.{outcome}")
             _log.info("input.without-effect", source=source, outcome=str(outcome))
 
-    return count
+    def conflict(self, source: str, outcome: Outcome) -> None:
+        self._metrics.count(CONFLICTS, source=source, outcome=outcome)
+
+    def clock_ahead(self, lead: timedelta) -> None:
+        self._metrics.count(SENDER_CLOCK_AHEAD)
+        _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
+
+    def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None:
+        """Labels are looked up once each."""
+        for field, number in collections.Counter(fields).items():
+            add = self._fields.get(field)
+            if add is None:
+                add = self._metrics.counter(HL7_IGNORED, segment=field[0], field=field[1])
+                self._fields[field] = add
+            add(number)
+        if repairs:
+            self._metrics.count(HL7_TEXTS_REPAIRED, repairs)

@@ -17,7 +17,7 @@ import structlog
 import contracts
 from chassis.messaging import statements
 from chassis.messaging.records import Record
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Store, Transaction
 
 Kind = Literal["expired", "made-anew", "set-back"]
@@ -125,7 +125,7 @@ class Positions:
                 statements.KEEP_MISSED, identifier, *where, kind, position.next_offset, number, position.moved_at
             )
         if number is not None:
-            self._metrics.count("records_missed_total", number, consumer=self._consumer, topic=partition.topic)
+            self._metrics.count(meters.RECORDS_MISSED, number, consumer=self._consumer, topic=partition.topic)
         log.critical(
             "consumer.missed-records",
             consumer=self._consumer,

@@ -10,7 +10,7 @@ import structlog
 
 from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import RetentionSettings
 from chassis.store import statements
 from chassis.store.store import Store, asking
@@ -34,6 +34,7 @@ class Housekeeping(LoopBase):
             "inbox": retention.inbox_days,
             "hl7_journal": retention.hl7_journal_days,
             "dead_letters": retention.dead_letters_days,
+            "timers": retention.timers_days,
         }
         self._metrics = metrics
 
@@ -55,6 +56,6 @@ class Housekeeping(LoopBase):
         for table, statement in statements.DELETE_OLD.items():
             answer = await self._store.pool.execute(statement, self._days[table], ROWS_A_TURN)
             deleted[table] = int(answer.rpartition(" ")[2])
-            self._metrics.count("rows_deleted_total", deleted[table], table=table)
+            self._metrics.count(meters.ROWS_DELETED, deleted[table], table=table)
             self.beat()
         return deleted

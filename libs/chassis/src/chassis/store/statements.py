@@ -11,6 +11,7 @@ identity = CHASSIS.StoreIdentity
 inbox = CHASSIS.Inbox
 journal = CHASSIS.Hl7Journal
 letters = CHASSIS.DeadLetters
+timers = CHASSIS.Timers
 
 WRITE_OUTBOX: Final = f"""
 INSERT INTO {outbox} ({outbox.topic}, {outbox.aggregate_id}, {outbox.revision}, {outbox.message_id},
@@ -54,6 +55,42 @@ BEGIN_RECOVERY: Final = f"""
 UPDATE {identity} SET {identity.recovery_began_at} = coalesce({identity.recovery_began_at}, clock_timestamp())
 """
 
+# A word that is not newer than what the store knows of the timer is late, also of one that has fired or was cancelled.
+# By a subquery with LIMIT, which the primary key answers; a join might read the whole table.
+WRITE_TIMERS: Final = f"""
+INSERT INTO {timers} ({timers.kind}, {timers.key}, {timers.name}, {timers.revision}, {timers.state},
+    {timers.due_at}, {timers.next_attempt_at}, {timers.payload}, {timers.traceparent}, {timers.settled_at})
+SELECT {timers.kind}, {timers.key}, {timers.name}, {timers.revision},
+    CASE WHEN {timers.due_at} IS NULL THEN 'cancelled' ELSE 'waiting' END,
+    coalesce({timers.due_at}, clock_timestamp()), coalesce({timers.due_at}, clock_timestamp()), {timers.payload},
+        {timers.traceparent},
+    CASE WHEN {timers.due_at} IS NULL THEN clock_timestamp() END
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::timestamptz[], $6::text[], $7::text[])
+    AS word ({timers.kind}, {timers.key}, {timers.name}, {timers.revision}, {timers.due_at}, {timers.payload},
+        {timers.traceparent})
+WHERE coalesce((
+    SELECT known.{timers.revision} FROM {timers} known WHERE (known.{timers.kind}, known.{timers.key},
+        known.{timers.name}) = (word.{timers.kind}, word.{timers.key}, word.{timers.name})
+    ORDER BY known.{timers.revision} DESC LIMIT 1
+), -1) < word.{timers.revision}
+ON CONFLICT DO NOTHING
+"""
+
+# A row that a worker holds is left to the worker: a handler waits for no worker, which may be waiting for the aggregate
+# that the handler has locked.
+FORGET_OLDER_TIMERS: Final = f"""
+DELETE FROM {timers} WHERE ctid = ANY (ARRAY(
+    SELECT older.ctid FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[]) AS word ({timers.kind},
+        {timers.key}, {timers.name}, {timers.revision})
+    CROSS JOIN LATERAL (
+        SELECT known.ctid FROM {timers} known
+        WHERE (known.{timers.kind}, known.{timers.key}, known.{timers.name}) = (word.{timers.kind},
+            word.{timers.key}, word.{timers.name}) AND known.{timers.revision} < word.{timers.revision}
+        FOR UPDATE SKIP LOCKED
+    ) AS older
+))
+"""
+
 # Each finds by an index what may go, oldest first, whatever else stands in the table: a turn costs the same however
 # much there is, and what waits for somebody hides nothing. now() and not clock_timestamp(), which differs from row to
 # row and so cannot be looked up in an index. By ctid: a join could read the whole table to find what was selected.
@@ -86,5 +123,25 @@ DELETE_OLD: Final = {
             SELECT ctid FROM {letters}
             WHERE {letters.state} <> 'open' AND {letters.settled_at} < now() - $1 * interval '1 day'
             ORDER BY {letters.settled_at} LIMIT $2
+        ))""",
+    # An older row that is left of the timer goes first: alone it would count again. A dead row with a newer one waits
+    # for nobody.
+    str(timers): f"""
+        DELETE FROM {timers} WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM {timers} t
+            WHERE {timers.state} IN ('fired', 'cancelled')
+                AND {timers.settled_at} < now() - $1 * interval '1 day' AND {timers.revision} = (
+                SELECT known.{timers.revision} FROM {timers} known
+                WHERE (known.{timers.kind}, known.{timers.key}, known.{timers.name}) = (t.{timers.kind},
+                    t.{timers.key}, t.{timers.name}) ORDER BY known.{timers.revision} LIMIT 1
+            )
+            ORDER BY {timers.settled_at} LIMIT $2
+        )) OR ctid = ANY (ARRAY(
+            SELECT ctid FROM {timers} t WHERE {timers.state} = 'dead' AND {timers.revision} < (
+                SELECT known.{timers.revision} FROM {timers} known
+                WHERE (known.{timers.kind}, known.{timers.key}, known.{timers.name}) = (t.{timers.kind},
+                    t.{timers.key}, t.{timers.name})
+                ORDER BY known.{timers.revision} DESC LIMIT 1
+            )
         ))""",
 }

@@ -230,3 +230,23 @@ class RevisionGaps(Base, table=True):
     type: str
     noticed_at: datetime
     counted_at: datetime | None
+
+
+class Timers(Base, table=True):
+    """What is due later: each row a word about the timer (kind, key, name)."""
+
+    __tablename__: ClassVar[Any] = "timers"
+
+    kind: str = Field(primary_key=True)
+    key: UUID = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    revision: int = Field(primary_key=True, sa_type=BigInteger)
+    state: str
+    due_at: datetime
+    next_attempt_at: datetime
+    payload: str
+    attempts: int
+    last_error: str | None
+    traceparent: str | None
+    set_at: datetime
+    settled_at: datetime | None

@@ -1,6 +1,7 @@
 """What the pages and the commands ask: opaque ids, order numbers and reasons; of a patient only the FHIR id."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -8,10 +9,11 @@ from uuid import UUID
 
 from chassis.store import Store
 from chassis.store.lazily import lazily
-from chassis.store.rows import columns, fixed, rows, sql
+from chassis.store.rows import columns as columns_of
+from chassis.store.rows import fixed, rows, sql
 from chassis.store.rows import tables as chassis_tables
-from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.store.columns import link
+from scheduler_sync.domain.appointment import AppointmentLink, State
+from scheduler_sync.store import columns
 
 if TYPE_CHECKING:
     from scheduler_sync.store import tables
@@ -151,7 +153,7 @@ class Views:
             ]  # fmt: skip
             found = sql.select(*shown).order_by(sql.col(links.updated_at).desc()).limit(wanted.ROWS)
             if wanted.state:
-                found = found.where(links.state == wanted.state)
+                found = found.where(sql.col(links.state).in_(columns.spellings(wanted.state)))
             if wanted.facility:
                 found = found.where(links.facility == wanted.facility)
             if wanted.placer_number:
@@ -165,7 +167,7 @@ class Views:
     async def link(self, link_id: UUID) -> AppointmentLink | None:
         async with self._store.session() as session:
             found = await session.get(tables.AppointmentLinks, link_id)
-            return None if found is None else link(found.model_dump())
+            return None if found is None else columns.link(found.model_dump())
 
     async def fhir_id(self, patient_id: UUID) -> str | None:
         """What OmegaAI calls the patient; None while it is not known there."""
@@ -189,25 +191,25 @@ class Views:
     async def deliveries(self, delivery_ids: Sequence[UUID]) -> dict[UUID, DeliveryOfLink]:
         async with self._store.session() as session:
             deliveries = chassis_tables.Deliveries
-            found = sql.select(*columns(deliveries, DeliveryOfLink)).where(sql.col(deliveries.id).in_(delivery_ids))
+            found = sql.select(*columns_of(deliveries, DeliveryOfLink)).where(sql.col(deliveries.id).in_(delivery_ids))
             return {row.id: row for row in await rows(session, DeliveryOfLink, found)}
 
     async def conflicts(self, link_id: UUID) -> list[ConflictRow]:
         async with self._store.session() as session:
             conflicts = tables.Conflicts
-            found = sql.select(*columns(conflicts, ConflictRow)).where(conflicts.link_id == link_id)
+            found = sql.select(*columns_of(conflicts, ConflictRow)).where(conflicts.link_id == link_id)
             return await rows(session, ConflictRow, found.order_by(conflicts.id))
 
     async def needs_setup(self) -> list[WaitingMessage]:
         async with self._store.session() as session:
             journal = chassis_tables.Hl7Journal
-            found = sql.select(*columns(journal, WaitingMessage)).where(journal.state == fixed("needs_setup"))
+            found = sql.select(*columns_of(journal, WaitingMessage)).where(journal.state == fixed("needs_setup"))
             return await rows(session, WaitingMessage, found.order_by(journal.received_at).limit(_MOST_WAITING))
 
     async def parked_tasks(self) -> list[ParkedTaskRow]:
         async with self._store.session() as session:
             parked = tables.ParkedTasks
-            found = sql.select(*columns(parked, ParkedTaskRow)).where(sql.col(parked.replayed_at).is_(None))
+            found = sql.select(*columns_of(parked, ParkedTaskRow)).where(sql.col(parked.replayed_at).is_(None))
             return await rows(session, ParkedTaskRow, found.order_by(parked.parked_at).limit(_MOST_WAITING))
 
     async def version(self) -> str:
@@ -226,14 +228,17 @@ class Views:
     async def cursors(self) -> list[CursorRow]:
         async with self._store.session() as session:
             cursors = tables.FeedCursor
-            found = sql.select(*columns(cursors, CursorRow)).order_by(cursors.feed)
+            found = sql.select(*columns_of(cursors, CursorRow)).order_by(cursors.feed)
             return await rows(session, CursorRow, found)
 
-    async def counts(self) -> dict[str, int]:
+    async def counts(self) -> Mapping[str, int]:
         """How many links are in which state."""
         async with self._store.session() as session:
             state = tables.AppointmentLinks.state
-            return dict((await session.exec(sql.select(state, sql.func.count()).group_by(state))).all())
+            counts: Counter[str] = Counter()
+            for spelling, number in await session.exec(sql.select(state, sql.func.count()).group_by(state)):
+                counts[State(spelling)] += number
+            return counts
 
 
 def _number(condition: Any) -> Any:

@@ -23,13 +23,14 @@ from chassis.backoff import pause_seconds
 from chassis.clock import Clock, utc_now
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, UnusableAnswer, reason_of
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Exclusive, Role
 from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.reader import TaskFound
-from scheduler_sync.messages import TakeOverOmegaAIAppointment
+from scheduler_sync.commands import TakeOverOmegaAIAppointment
+from scheduler_sync.failpoints import TASKS_AFTER_COMMIT_BEFORE_COMPLETE
 from scheduler_sync.ports import ParkedTask
 
 _log = structlog.get_logger(__name__)
@@ -143,7 +144,7 @@ class TaskQueue(LoopBase):
 
     def _tell(self, error: Exception | None) -> None:
         self._metrics.set(
-            "partner_access_refused", float(isinstance(error, AccessRefused)), destination="omegaai-tasks"
+            meters.PARTNER_ACCESS_REFUSED, float(isinstance(error, AccessRefused)), destination="omegaai-tasks"
         )
 
     async def read_once(self) -> bool:
@@ -177,7 +178,7 @@ class TaskQueue(LoopBase):
             errors = [error if error is None or isinstance(error, Transient) else next(again) for error in errors]
         waiting = next((error for error in errors if error is not None), None)
         finished = [task for task, error in zip(tasks, errors, strict=True) if error is None]
-        failpoints.hit("tasks.after-commit-before-complete")
+        failpoints.hit(TASKS_AFTER_COMMIT_BEFORE_COMPLETE)
         with self._asking():
             refused = await asyncio.gather(*(self._complete(task) for task in finished))
         self._put_off_those(list(zip(finished, refused, strict=True)))
