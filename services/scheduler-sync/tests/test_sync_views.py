@@ -5,9 +5,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
+from chassis.settings import HttpSettings
 from chassis.store import Store
+from chassis.web.guard import Guard
 from scheduler_sync.domain.appointment.states import State
 from scheduler_sync.domain.appointment.statuses import WorkflowStep
 from scheduler_sync.store.views import LinkFilter, Views
@@ -90,8 +91,8 @@ async def test_what_waits_for_a_person_is_listed_and_changes_the_version(store: 
 
 async def test_the_pages_show_it(store: Store):
     site = SimpleNamespace(file=SimpleNamespace(facilities={}), problem="")
-    app = Starlette(routes=[*Pages(Views(store), site, []).routes()])
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as browser:
+    app = Guard(Pages(Views(store), site, []).routes(), HttpSettings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
         for path, words in (("/links", "P-1"), (f"/links/{LINK}", "late"), ("/needs-setup", "Appointment.start")):
             page = await browser.get(path)
             assert (page.status_code, words in page.text) == (200, True), path
