@@ -1,6 +1,6 @@
 """Kafka: the outbox and its relay, the inbox and its batches, parking, dead letters, topics and positions."""
 
-from chassis.messaging.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
+from chassis.messaging.batch import BatchExecutor, Done, Duplicate, Failed, Held, Intake, Outcome
 from chassis.messaging.consumer import Consumer, InboxIntake, Subscription
 from chassis.messaging.evidence import Revisions, Unknown
 from chassis.messaging.outbox import Relay
@@ -17,6 +17,7 @@ __all__ = [
     "Failed",
     "Held",
     "InboxIntake",
+    "Intake",
     "Item",
     "Outcome",
     "Published",
