@@ -94,7 +94,11 @@ async def list_dead_letters(store: Store, *, state: str = "open", limit: int = 5
 async def show_dead_letter(store: Store, identifier: UUID) -> "tables.DeadLetters | None":
     """One, with its content in ``value``; None when there is none."""
     async with store.session() as session:
-        return await session.get(tables.DeadLetters, identifier)
+        letters = tables.DeadLetters
+        found: tables.DeadLetters | None = (
+            await session.exec(sql.select(letters).where(letters.id == identifier))
+        ).first()
+        return found
 
 
 async def replay_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:

@@ -166,7 +166,8 @@ class Views:
 
     async def link(self, link_id: UUID) -> AppointmentLink | None:
         async with self._store.session() as session:
-            found = await session.get(tables.AppointmentLinks, link_id)
+            links = tables.AppointmentLinks
+            found = (await session.exec(sql.select(links).where(links.id == link_id))).first()
             return None if found is None else columns.link(found.model_dump())
 
     async def fhir_id(self, patient_id: UUID) -> str | None:
