@@ -3,13 +3,13 @@ PYTHON ?= python3
 STACK  ?= auto
 WORKERS ?= 2
 PY     := .venv/bin/python
-export STACK
+export STACK NAME
 SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check roster-check generate check audit lock clean
+.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check roster-check generate new-service check audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,11 @@ roster-check: ## the members' files are good, what is generated from them is cur
 generate: ## write what follows from the members' service.toml and simulator.toml
 	@test -x $(PY) || $(PYTHON) deploy/local/setup_workspace.py --no-jars
 	@$(PY) -m roster generate # before the set-up: uv refuses a new member that pyproject.toml does not name yet
+	$(SETUP) --no-jars
+
+new-service: ## make a service that passes every check (NAME=form-router): CONTRIBUTING.md says what to change in it
+	$(SETUP) --no-jars
+	@$(PY) -m roster new "$$NAME"
 	$(SETUP) --no-jars
 
 check: lint types walls contracts-check roster-check ## all static checks

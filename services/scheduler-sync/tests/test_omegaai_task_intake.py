@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from scheduler_sync.feeds import TaskIntake
 
 from chassis.settings import StoreSettings
 from chassis.store import Store
 from chassis.testing.intakes import IntakeContract
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
+from scheduler_sync.inbound import TaskIntake
 
 pytestmark = pytest.mark.stack
 
