@@ -40,9 +40,9 @@ async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Names
     if options.action == "list":
         return listing.show(rows, _line, one="parked Task", many="parked Tasks", as_json=options.json)
     outcomes = await bootstrap.replay_tasks(settings, options.id or [row.task_id for row in rows], options.actor)
-    for task_id, words in outcomes.items():
-        print(task_id, words)
-    failed = sum(words != "processed" for words in outcomes.values())
+    for task_id, replayed in outcomes.items():
+        print(task_id, replayed)
+    failed = sum(not replayed.is_processed for replayed in outcomes.values())
     print(f"{len(outcomes) - failed} processed, {failed} still parked")
     return 1 if failed else 0
 

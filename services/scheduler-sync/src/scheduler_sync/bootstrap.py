@@ -11,6 +11,7 @@ from uuid import UUID
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
+from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
@@ -203,8 +204,8 @@ async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory 
     return directory
 
 
-async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> str:
-    """Process a kept HL7 message again; what came of it in words."""
+async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> Replayed:
+    """Process a kept HL7 message again."""
     core = await open_core(settings)
     try:
         core.directory.fill(await core.resources.all())
@@ -213,7 +214,7 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
         await core.runtime.close()
 
 
-async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, str]:
+async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, Replayed]:
     """Read the Appointments of parked Tasks again; what came of each, by Task id."""
     core = await open_core(settings)
     omegaai = connect(settings.omegaai)

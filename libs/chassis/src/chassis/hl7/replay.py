@@ -8,7 +8,7 @@ from uuid import UUID
 
 from chassis.errors import StoreUnavailable, reason_of
 from chassis.hl7.journal import OPEN_STATES, InboundHl7
-from chassis.messaging import BatchExecutor, Failed
+from chassis.messaging import PROCESSED, BatchExecutor, Failed, Replayed, ReplayOutcome
 from chassis.observe import masking
 from chassis.store import Store
 from chassis.store.rows import audit, columns, fixed, rows, sql, tables
@@ -65,8 +65,8 @@ async def kept_message(store: Store, journal_id: UUID) -> KeptMessage | None:
 
 async def replay_message(
     store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str
-) -> str:
-    """Processes a kept message again. Returns what came of it in words. Audited.
+) -> Replayed:
+    """Processes a kept message again. Audited.
 
     Raises ``KeyError`` when there is no such message, or none that waits.
     """
@@ -78,8 +78,10 @@ async def replay_message(
         (outcome,) = await executor.run([item])
     except StoreUnavailable as error:
         outcome = Failed(error)
-    words = f"failed: {reason_of(outcome.error)}" if isinstance(outcome, Failed) else "processed"
+    replayed = PROCESSED
+    if isinstance(outcome, Failed):
+        replayed = Replayed(ReplayOutcome.FAILED, reason_of(outcome.error))
     async with store.session() as session:
-        await audit(session, actor=actor, action="hl7.replay", subject=str(journal_id), detail={"outcome": words})
+        await audit(session, actor=actor, action="hl7.replay", subject=str(journal_id), detail=replayed.detail())
         await session.commit()
-    return words
+    return replayed

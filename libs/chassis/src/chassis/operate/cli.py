@@ -23,7 +23,7 @@ from chassis.clock import moment
 from chassis.errors import StoreUnavailable
 from chassis.hl7 import JournalRow, kept_message, list_journal
 from chassis.hl7.journal import STATES
-from chassis.messaging import dead_letters, missed, parking, topics
+from chassis.messaging import Replayed, ReplayOutcome, dead_letters, missed, parking, topics
 from chassis.observe import telemetry
 from chassis.operate import listing
 from chassis.operate import resend as cli_resend
@@ -72,7 +72,7 @@ class ServiceDefinition(Generic[S]):
     migrations: Path
     destinations: Sequence[str] = ()
     """The partners that it delivers to."""
-    replay_hl7: Callable[[S, Store, UUID, str], Awaitable[str]] | None = None
+    replay_hl7: Callable[[S, Store, UUID, str], Awaitable[Replayed]] | None = None
     """Processes a kept HL7 message again; only of a service that hears HL7."""
     guard: Callable[[S, Store], "StoreGuard"] | None = None
     """Compares the store with the topics; of every service that has a store of its own to lose."""
@@ -385,6 +385,9 @@ async def _setup_show(_d: ServiceDefinition[Any], settings: ServiceSettings, opt
     return 0
 
 
+_NOT_OFFERED = Replayed(ReplayOutcome.FAILED, "not offered")
+
+
 async def _setup_replay(
     definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace
 ) -> int:
@@ -400,11 +403,11 @@ async def _setup_replay(
             wanted = [row.id for row in reversed(rows)]
         for identifier in wanted:
             try:
-                words = await replay(settings, store, identifier, options.actor) if replay else "failed: not offered"
+                replayed = await replay(settings, store, identifier, options.actor) if replay else _NOT_OFFERED
             except KeyError:
                 return _missing("waiting message", identifier)
-            failed += words.startswith("failed")
-            print(f"{identifier} {words}")
+            failed += not replayed.is_processed
+            print(f"{identifier} {replayed}")
     print(f"{definition.name}: {len(wanted) - failed} processed, {failed} still wait")
     return 1 if failed else 0
 

@@ -250,3 +250,17 @@ class Timers(Base, table=True):
     traceparent: str | None
     set_at: datetime
     settled_at: datetime | None
+
+
+class WebSessions(Base, table=True):
+    """Who is logged in, by the hash of a cookie's word."""
+
+    __tablename__: ClassVar[Any] = "web_sessions"
+
+    token_hash: bytes = Field(primary_key=True)
+    subject: str
+    name: str
+    role: str
+    began_at: datetime
+    seen_at: datetime
+    ends_at: datetime

@@ -19,7 +19,7 @@ from chassis.clock import utc_now
 from chassis.errors import StoreUnavailable
 from chassis.hl7 import list_journal
 from chassis.hl7.journal import STATES
-from chassis.messaging import dead_letters, missed, parking
+from chassis.messaging import Replayed, dead_letters, missed, parking
 from chassis.store import Store, asking
 from chassis.web import access, queries
 from chassis.web.deliveries_page import DeliveriesPage
@@ -52,7 +52,7 @@ class Console:
     service: str
     pages: Sequence[Page] = ()
     destinations: Sequence[str] = ()
-    replay_hl7: Callable[[UUID, str], Awaitable[str]] | None = None
+    replay_hl7: Callable[[UUID, str], Awaitable[Replayed]] | None = None
     consoles: Mapping[str, str] = field(default_factory=dict)
     _templates: Any = field(init=False, repr=False)
 

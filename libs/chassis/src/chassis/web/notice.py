@@ -11,11 +11,13 @@ from uuid import UUID
 
 from starlette.responses import RedirectResponse
 
+from chassis.messaging import ReplayOutcome
 from chassis.web.queries import just_done
 
 if TYPE_CHECKING:
     from chassis.store import Store
 
+_REPLAY: Final = "hl7.replay"
 _DONE: Final[Mapping[str, str]] = {
     "delivery.retry": "delivery {id} is sent now.",
     "delivery.drop": "delivery {id} is given up.",
@@ -23,7 +25,7 @@ _DONE: Final[Mapping[str, str]] = {
     "dead-letter.drop": "dead letter {id} is given up.",
     "missed.acknowledge": "Entry {id} is acknowledged.",
     "parked.release": "Key {id} is tried now.",
-    "hl7.replay": "Message {id}: {outcome}.",
+    _REPLAY: "Message {id}: {outcome}.",
 }
 """By the action's name in the audit."""
 _REFUSED: Final[Mapping[str, str]] = {
@@ -67,6 +69,7 @@ async def notice(store: "Store", query: Mapping[str, str]) -> Notice:
     detail = await just_done(store, done, str(subject))
     if detail is None:
         return Notice()
-    outcome = str(detail.get("outcome", "processed"))
-    words = _DONE[done].format(id=subject, outcome=outcome)
-    return Notice(refused=words) if outcome.startswith("failed") else Notice(said=words)
+    outcome = detail.get("outcome", ReplayOutcome.PROCESSED)
+    said = f"{outcome}: {detail['reason']}" if "reason" in detail and done == _REPLAY else outcome
+    words = _DONE[done].format(id=subject, outcome=said)
+    return Notice(said=words) if outcome == ReplayOutcome.PROCESSED else Notice(refused=words)
