@@ -93,6 +93,7 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         traceparent: str | None
         created_at: datetime
         done_at: datetime | None
+        subject: UUID | None
 
     class DeliveryBugs(base, table=True):  # type: ignore[valid-type,misc,call-arg]
         __tablename__ = "delivery_bugs"

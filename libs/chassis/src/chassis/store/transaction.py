@@ -55,6 +55,7 @@ class _DeliveryRow(NamedTuple):
     headers: str
     idempotency_key: str
     traceparent: str | None
+    subject: UUID
 
 
 class _AuditRow(NamedTuple):
@@ -119,8 +120,10 @@ INSERT INTO outbox (topic, aggregate_id, revision, message_id, value, headers, t
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
 """
 _WRITE_DELIVERIES = """
-INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[])
+INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent, subject)
+SELECT * FROM unnest(
+    $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::uuid[]
+)
 ON CONFLICT (destination, idempotency_key) DO NOTHING
 """
 _WRITE_AUDIT = """
@@ -211,13 +214,15 @@ class Transaction:
         kind: str,
         payload: bytes,
         idempotency_key: str,
+        subject: UUID | None = None,
         delivery_id: UUID | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
         """Stages a delivery to a partner; those of one (destination, key) arrive in the order of their staging.
 
         ``idempotency_key`` is what the partner sees; a second delivery with the same one to the same destination is
-        not written. Returns the delivery's id.
+        not written. ``subject`` is what the delivery is about, where one key's deliveries are about several things.
+        Returns the delivery's id.
         """
         identifier = delivery_id or contracts.uuid7()
         self._deliveries.append(
@@ -230,6 +235,7 @@ class Transaction:
                 json.dumps(dict(headers)) if headers else "{}",
                 idempotency_key,
                 current_traceparent(),
+                subject or key,
             )
         )
         return identifier
