@@ -10,9 +10,11 @@ from typing import Any
 import asyncpg
 from simulated_postgres import Row, Session, Statement
 
-from chassis.deliveries import lines
-from chassis.messaging import consumer, dead_letters, outbox, parking
+from chassis.deliveries import statements as lines
+from chassis.messaging import outbox
+from chassis.messaging import statements as messaging_sql
 from chassis.store import exclusive, transaction
+from chassis.store import statements as store_sql
 from chassis.timers import statements as timers
 
 LOAD_THINGS = "SELECT id, applied FROM things WHERE id = ANY($1) ORDER BY id FOR UPDATE"
@@ -43,7 +45,7 @@ async def _nothing_changes(session: Session, values: tuple[Any, ...]) -> list[Ro
     return []
 
 
-@answers(outbox._SELECT)
+@answers(messaging_sql.UNSENT)
 async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = [row for row in session.rows("outbox") if row["sent_at"] is None]
     earlier = sum(row["id"] <= values[0] for row in rows)
@@ -65,7 +67,7 @@ async def _one(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return [{"?column?": 1}]
 
 
-@answers(outbox._MARK_NOTHING)
+@answers(messaging_sql.MARK_NOTHING)
 async def _mark_nothing(session: Session, values: tuple[Any, ...]) -> list[Row]:
     unsent = [row["id"] for row in session.rows("outbox") if row["sent_at"] is None]
     if unsent:
@@ -73,7 +75,7 @@ async def _mark_nothing(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return []
 
 
-@answers(outbox._MARK_LATE)
+@answers(messaging_sql.MARK_SENT_LATE)
 async def _mark_late(session: Session, values: tuple[Any, ...]) -> list[Row]:
     marked = []
     for identifier, created_at in zip(*values, strict=True):
@@ -86,14 +88,14 @@ async def _mark_late(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return marked
 
 
-@answers(outbox._MARK)
+@answers(messaging_sql.MARK_SENT)
 async def _mark(session: Session, values: tuple[Any, ...]) -> list[Row]:
     for identifier in sorted(values[0]):
         await session.change("outbox", identifier, lambda _: True, sent_at=session.database.now())
     return []
 
 
-@answers(outbox._WAITING)
+@answers(messaging_sql.WAITING_IN_OUTBOX)
 async def _outbox_waiting(session: Session, values: tuple[Any, ...]) -> list[Row]:
     since = [row["created_at"].timestamp() for row in session.rows("outbox") if row["sent_at"] is None]
     return [{"unsent": len(since), "age": session.database.now() - min(since) if since else 0.0}]
@@ -264,7 +266,7 @@ async def _held_back(session: Session, values: tuple[Any, ...]) -> list[Row]:
 # ---- the inbox and parking
 
 
-@answers(parking._HOLD)
+@answers(messaging_sql.HOLD_KEYS)
 async def _hold(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, keys = values
     found = []
@@ -277,7 +279,7 @@ async def _hold(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return found
 
 
-@answers(consumer._CLAIM)
+@answers(messaging_sql.CLAIM)
 async def _claim_messages(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, ids = values
     dead = {
@@ -299,7 +301,7 @@ async def _release(session: Session, values: Sequence[Any]) -> None:
             await session.delete("inbox", (name, one))
 
 
-@answers(parking._PARK_KEYS)
+@answers(messaging_sql.PARK_KEYS)
 async def _park_keys(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, keys, reasons, pauses = values
     parked = []
@@ -322,7 +324,7 @@ async def _park_messages(session: Session, values: Sequence[Any]) -> None:
         await session.insert("parked_messages", sequence, row, (name, message_id))
 
 
-@answers(parking._TAKE)
+@answers(messaging_sql.TAKE_KEY)
 async def _take(session: Session, values: tuple[Any, ...]) -> list[Row]:
     now = session.database.now()
     due = [row for row in session.rows("parked_keys") if row["consumer"] == values[0] and row["next_attempt_at"] <= now]
@@ -337,19 +339,19 @@ def _line_of(session: Session, name: str, key: Any) -> list[Row]:
     return sorted(line, key=lambda row: row["sequence"])
 
 
-@answers(parking._LINE)
+@answers(messaging_sql.LINE_OF_KEY)
 async def _line(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    return _line_of(session, *values)[: parking.LARGEST_TURN]
+    return _line_of(session, *values)[: messaging_sql.LARGEST_TURN]
 
 
-@answers("DELETE FROM parked_messages WHERE sequence = $1")
+@answers(messaging_sql.FORGET_PARKED)
 async def _unpark_message(session: Session, values: tuple[Any, ...]) -> list[Row]:
     if session.row("parked_messages", values[0]) is not None:
         await session.delete("parked_messages", values[0])
     return []
 
 
-@answers(parking._LATER)
+@answers(messaging_sql.TRY_KEY_LATER)
 async def _later(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, key, failures, reason, pause = values
     row = session.row("parked_keys", (name, key))
@@ -363,7 +365,7 @@ async def _later(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return []
 
 
-@answers(parking._HAVE_ALONE)
+@answers(messaging_sql.HAVE_KEY_ALONE)
 async def _have_alone(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, key = values
     if session.row("parked_keys", (name, key)) is None:
@@ -371,7 +373,7 @@ async def _have_alone(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return [{"key": key}] if await session.lock(("parked_keys", (name, key)), "u", skip=True) else []
 
 
-@answers(parking._UNPARK)
+@answers(messaging_sql.UNPARK)
 async def _unpark(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, key = values
     if session.row("parked_keys", (name, key)) is not None and not _line_of(session, name, key):
@@ -379,7 +381,7 @@ async def _unpark(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return []
 
 
-@answers(parking._STANDING)
+@answers(messaging_sql.PARKED_KEYS)
 async def _standing(session: Session, values: tuple[Any, ...]) -> list[Row]:
     due = [row["next_attempt_at"] for row in session.rows("parked_keys") if row["consumer"] == values[0]]
     return [{"parked": len(due), "due_in_seconds": min(due) - session.database.now() if due else None}]
@@ -388,7 +390,7 @@ async def _standing(session: Session, values: tuple[Any, ...]) -> list[Row]:
 # ---- dead letters
 
 
-@answers("SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'")
+@answers(messaging_sql.COUNT_DEAD_LETTERS)
 async def _count_dead(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = session.rows("dead_letters")
     return [{"count": sum(row["consumer"] == values[0] and row["state"] == "open" for row in rows)}]
@@ -503,17 +505,17 @@ async def _forget_older_timers(session: Session, values: Sequence[Any]) -> None:
 # ---- the flush: what is staged, in the order of its staging, as one statement
 
 _STAGED: dict[str, Any] = {
-    consumer._RELEASE: _release,
-    dead_letters._INSERT: _keep,
-    parking._PARK_MESSAGES: _park_messages,
+    messaging_sql.RELEASE: _release,
+    messaging_sql.KEEP_DEAD_LETTERS: _keep,
+    messaging_sql.PARK_MESSAGES: _park_messages,
     timers.MARK: _mark_timers,
-    transaction.FORGET_OLDER_TIMERS: _forget_older_timers,
-    transaction._WRITE_OUTBOX: _write_outbox,
-    transaction._WRITE_DELIVERIES: _write_deliveries,
-    transaction._WRITE_TIMERS: _write_timers,
+    store_sql.FORGET_OLDER_TIMERS: _forget_older_timers,
+    store_sql.WRITE_OUTBOX: _write_outbox,
+    store_sql.WRITE_DELIVERIES: _write_deliveries,
+    store_sql.WRITE_TIMERS: _write_timers,
 }
 # A batch of timers may forget the words that were overtaken, and later those that its own words overtake.
-_IN_ORDER = (*_STAGED, transaction.FORGET_OLDER_TIMERS)
+_IN_ORDER = (*_STAGED, store_sql.FORGET_OLDER_TIMERS)
 
 
 def _flush_of(texts: tuple[str, ...]) -> Statement:

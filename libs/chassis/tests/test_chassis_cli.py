@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from test_chassis_batch import executor, item
 from test_chassis_console import delivery, state_of
 
+from chassis.messaging import PROCESSED, Replayed, ReplayOutcome
 from chassis.operate import ServiceDefinition, logged_in_user, main
 from chassis.operate.listing import WIDTH
 from chassis.settings import ServiceSettings
@@ -39,11 +40,13 @@ class CommandLine:
         self.replayed: list[tuple[UUID, str]] = []
         self.errors = ""
 
-    async def _replay(self, _settings, _store, identifier: UUID, actor: str) -> str:
+    async def _replay(self, _settings, _store, identifier: UUID, actor: str) -> Replayed:
         if identifier.int == 0:
             raise KeyError(str(identifier))
         self.replayed.append((identifier, actor))
-        return "failed: facility 'FAC09' is not in the site file" if len(self.replayed) == 1 else "processed"
+        if len(self.replayed) == 1:
+            return Replayed(ReplayOutcome.FAILED, "facility 'FAC09' is not in the site file")
+        return PROCESSED
 
     async def __call__(self, *words: object) -> tuple[int, list[str]]:
         definition = ServiceDefinition("demo", DemoSettings, never, Path(), ("partner",), self._replay)

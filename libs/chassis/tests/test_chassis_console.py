@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from test_chassis_batch import executor, item
 
 from chassis.host import Service
+from chassis.messaging import PROCESSED, Replayed, ReplayOutcome
 from chassis.observe import Metrics
 from chassis.settings import HttpSettings
 from chassis.store import Transaction
@@ -165,18 +166,40 @@ async def test_timers_are_counted_and_those_that_failed_listed_and_settled(store
 
 
 @pytest.mark.stack
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        (Replayed(ReplayOutcome.FAILED, "processed is not what it is").detail(), "failed: processed is not what it is"),
+        ({"outcome": "failed: as a former version wrote it"}, "failed: as a former version wrote it"),
+        (Replayed(ReplayOutcome.UNREADABLE, "SCH-2 is empty").detail(), "still unreadable: SCH-2 is empty"),
+    ],
+)
+async def test_only_an_outcome_that_is_processed_is_said_as_done(store, detail, said) -> None:
+    async def replay(identifier: UUID, actor: str) -> Replayed:
+        async with store.pool.acquire() as connection, connection.transaction():
+            transaction = Transaction(connection)
+            transaction.audit(actor=actor, action="hl7.replay", subject=str(identifier), detail=detail)
+            await transaction.flush()
+        return PROCESSED
+
+    async with client(store, replay_hl7=replay) as browser:
+        done = await browser.post(f"/console/needs-setup/{uuid4()}/replay", headers=OURS)
+        page = (await browser.get(done.headers["location"])).text
+    assert f"{said}." in page
+    assert 'role="alert"' in page[: page.index(said)]
+
+
+@pytest.mark.stack
 async def test_a_message_that_needs_set_up_is_processed_again(store) -> None:
     asked: list[tuple[UUID, str]] = []
 
-    async def replay(identifier: UUID, actor: str) -> str:
+    async def replay(identifier: UUID, actor: str) -> Replayed:
         asked.append((identifier, actor))
         async with store.pool.acquire() as connection, connection.transaction():
             transaction = Transaction(connection)
-            transaction.audit(
-                actor=actor, action="hl7.replay", subject=str(identifier), detail={"outcome": "processed"}
-            )
+            transaction.audit(actor=actor, action="hl7.replay", subject=str(identifier), detail=PROCESSED.detail())
             await transaction.flush()
-        return "processed"
+        return PROCESSED
 
     identifier = uuid4()
     await store.pool.execute(

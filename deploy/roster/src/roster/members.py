@@ -1,6 +1,7 @@
 """Reads and checks ``service.toml`` and ``simulator.toml``. Every mistake is one line: file, key, what to do."""
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -149,6 +150,12 @@ class Roster:
     def partners_of(self, target: Target) -> tuple[Member, ...]:
         """The members that talk to ``target``."""
         return tuple(member for member in self.members if target in member.talks_to)
+
+
+def consoles(member: Member, ports: Mapping[str, int | str]) -> str:
+    """The setting ``HTTP__CONSOLES`` of a service: the other services' consoles by name; ``ports`` on this machine."""
+    others = {name: f"http://127.0.0.1:{port}/console" for name, port in ports.items() if name != member.name}
+    return json.dumps(others) if others else ""
 
 
 @cache

@@ -13,6 +13,7 @@ from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
 from chassis.deliveries.operate import (
     ROWS_A_STEP,
     Count,
+    DeliveryRow,
     Selection,
     count_dead,
     drop_delivery,
@@ -27,6 +28,7 @@ __all__ = [
     "ROWS_A_STEP",
     "Count",
     "Delivery",
+    "DeliveryRow",
     "DeliveryWorker",
     "Receipt",
     "Selection",

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -78,8 +78,8 @@ def _did(done: bool, named: tuple[str, UUID, str], words: str, other: str) -> in
     return 0
 
 
-def _line(row: Mapping[str, Any]) -> listing.Line:
-    why = row["last_error"] or ""
-    if row["state"] == "waiting" and row["attempts"]:
-        why = f"{why}; tried {row['attempts']} times, next {moment(row['next_attempt_at'])} UTC"
-    return listing.Line(row["key"], row["due_at"], row["state"], f"{row['kind']} {row['name']}", why)
+def _line(row: timers.TimerRow) -> listing.Line:
+    why = row.last_error or ""
+    if row.state == "waiting" and row.attempts:
+        why = f"{why}; tried {row.attempts} times, next {moment(row.next_attempt_at)} UTC"
+    return listing.Line(row.key, row.due_at, row.state, f"{row.kind} {row.name}", why)

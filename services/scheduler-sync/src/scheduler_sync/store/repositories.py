@@ -16,8 +16,8 @@ import asyncpg
 from chassis.store import Transaction
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.messages import AppointmentSnapshot
 from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask
+from scheduler_sync.snapshots import AppointmentSnapshot
 from scheduler_sync.store import columns
 
 A = TypeVar("A")

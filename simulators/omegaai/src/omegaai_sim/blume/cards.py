@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from omegaai_sim.store import Work
+from simulator_kit.store import Work
 
 Resource = dict[str, Any]
 ZONE_EXTENSION: Final = "http://www.ramsoft.com/fhir/StructureDefinition/timezoneIANA"

@@ -17,10 +17,8 @@ from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import writer
 from scheduler_sync.domain.appointment import FhirStatus, status_to_write
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
 
-PATIENT_UPSERT: Final = "patient.upsert"
-APPOINTMENT_UPSERT: Final = "appointment.upsert"
 _TRIES: Final = 4
 
 

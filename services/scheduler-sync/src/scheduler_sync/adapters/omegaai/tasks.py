@@ -29,8 +29,8 @@ from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.adapters.omegaai.reader import TaskFound
+from scheduler_sync.commands import TakeOverOmegaAIAppointment
 from scheduler_sync.failpoints import TASKS_AFTER_COMMIT_BEFORE_COMPLETE
-from scheduler_sync.messages import TakeOverOmegaAIAppointment
 from scheduler_sync.ports import ParkedTask
 
 _log = structlog.get_logger(__name__)
