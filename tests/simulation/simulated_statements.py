@@ -119,13 +119,15 @@ async def _write_outbox(session: Session, values: Sequence[Any]) -> None:
 
 async def _write_deliveries(session: Session, values: Sequence[Any]) -> None:
     database = session.database
-    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent in zip(*values, strict=True):
+    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent, subject in zip(
+        *values, strict=True
+    ):
         row = {
             "id": identifier, "sequence": next(database.sequences["deliveries"]), "destination": destination,
             "key": key, "kind": kind, "payload": payload, "headers": headers, "idempotency_key": idempotency_key,
             "state": "pending", "attempts": 0, "next_attempt_at": database.now(), "lease_token": None,
             "lease_until": None, "last_error": None, "receipt": None, "traceparent": traceparent,
-            "created_at": database.time(), "done_at": None,
+            "created_at": database.time(), "done_at": None, "subject": subject,
         }  # fmt: skip
         await session.insert("deliveries", identifier, row, (destination, idempotency_key))
 
