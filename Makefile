@@ -38,7 +38,7 @@ logs: ## follow the logs (NAME=scheduler-sync for one)
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack logs $(NAME)
 
-operate: ## a service's own command on the stack (CMD="scheduler-sync needs-setup list"; CMD="notifier --help")
+operate: ## a service's own command on the stack (CMD="scheduler-sync needs-setup list"; CMD="scheduler-sync --help")
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack operate $(or $(CMD),--help)
 
@@ -51,7 +51,7 @@ test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some; WORK
 	$(SETUP)
 	@$(PY) -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile)
 
-images: ## build the images of services and simulators (IMAGES=notifier for one; BASE_IMAGE=… for a base of your own)
+images: ## build the images of services and simulators (IMAGES=<name> for one; BASE_IMAGE=… for a base of your own)
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack images $(IMAGES)
 

@@ -12,7 +12,7 @@ import contracts
 from chassis.deliveries import Delivery
 from chassis.store import asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
-from scheduler_sync.adapters.omegaai.sender import KnownIds
+from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.domain.resource import Resource
@@ -41,16 +41,17 @@ class StoredIds:
         return await self._links.of(link_id) or KnownIds(None)
 
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
-        about = delivery.idempotency_key.rpartition(":")[0] + ":"
-        asked = delivery.id, delivery.key, delivery.destination, about
+        asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)
         with asking():
             is_done: bool | None = await self._pool.fetchval(_IS_LATER_DONE, *asked)
         return None if is_done is None else "done" if is_done else "under way"
 
 
+# A row without a subject is of former code, which had the subject in the idempotency key.
 _IS_LATER_DONE: Final = """
 SELECT bool_or(state = 'done') FROM deliveries
-WHERE key = $2 AND destination = $3 AND starts_with(idempotency_key, $4)
+WHERE key = $2 AND destination = $3
+  AND (subject = $4 OR (subject IS NULL AND strpos(idempotency_key, $4::text) > 0))
   AND sequence > (SELECT sequence FROM deliveries WHERE id = $1)
   AND (state = 'done' OR (state = 'pending' AND lease_until > clock_timestamp()))"""
 
