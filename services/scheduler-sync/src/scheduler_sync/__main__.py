@@ -10,7 +10,7 @@ from pathlib import Path
 from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
 from chassis.host import RecoveryRefused
-from chassis.operate import ExtraCommand, ServiceDefinition, listing, logged_in_user, main
+from chassis.operate import ExtraCommand, ServiceDefinition, hl7, listing, logged_in_user, main
 from chassis.store import Store
 from hl7v2 import Hl7Error
 from scheduler_sync import bootstrap, explain
@@ -108,7 +108,7 @@ DEFINITION = ServiceDefinition(
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
     destinations=bootstrap.DESTINATIONS,
-    replay_hl7=bootstrap.replay_hl7,
+    intakes=[hl7.commands(bootstrap.replay_hl7)],
     guard=bootstrap.store_guard,
     extra={
         "recover": ExtraCommand(

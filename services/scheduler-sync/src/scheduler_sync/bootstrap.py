@@ -15,6 +15,7 @@ from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
+from chassis.web.hl7_desk import Hl7Desk
 from omegaai.connection import connect
 from scheduler_sync import metrics as meters
 from scheduler_sync import replay
@@ -170,7 +171,11 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
-        replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),
+        desks=[
+            Hl7Desk(
+                store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
+            )
+        ],
         closers=[powerserver.close, omegaai.close],
     )
 
