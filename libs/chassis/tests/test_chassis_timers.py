@@ -376,7 +376,7 @@ async def test_a_failing_timer_costs_the_others_nothing_and_is_tried_again(store
     good = {key: [1] for key in keys if key not in {keys[7], keys[9], keys[11]}}
     assert await applied(store) == good
     assert await store.pool.fetchval("SELECT count(*) FROM outbox") == len(good)
-    dead = {row["key"]: row["last_error"] for row in await list_timers(store, state="dead")}
+    dead = {row.key: row.last_error for row in await list_timers(store, state="dead")}
     assert dead == {keys[7]: "told so", keys[9]: "bug: ZeroDivisionError", keys[11]: "bug: CheckViolationError"}
     assert metrics.value("timers_due_total", kind=KIND, outcome="again") >= 1
     assert metrics.value("timers_due_total", kind=KIND, outcome="failed") == 3
@@ -514,8 +514,8 @@ async def test_an_operator_lists_retries_and_cancels(store) -> None:
     desk = Desk(permanent={dead, given_up})
     one = worker(store, desk)
     await turns(one)
-    assert [row["key"] for row in await list_timers(store, state="waiting")] == [UUID(int=3)]
-    assert {row["key"] for row in await list_timers(store, state="dead", kind=KIND)} == {dead, given_up}
+    assert [row.key for row in await list_timers(store, state="waiting")] == [UUID(int=3)]
+    assert {row.key for row in await list_timers(store, state="dead", kind=KIND)} == {dead, given_up}
     assert await list_timers(store, state="dead", kind="other") == []
     assert not await retry_timer(store, KIND, uuid4(), "-", actor="me")
     assert await cancel_timer(store, KIND, given_up, "-", actor="me")

@@ -10,7 +10,7 @@ import asyncpg
 
 from chassis.store import Store
 from chassis.store.lazily import lazily
-from chassis.store.rows import postgresql, rows, sql
+from chassis.store.rows import is_any, rows, sql
 from chassis.store.rows import tables as chassis_tables
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.reconciliation import Announced
@@ -73,7 +73,7 @@ class RecoveryQueries:
         """The events of these aggregates that stand in the outbox."""
         async with self._store.session() as session:
             outbox = chassis_tables.Outbox
-            found = sql.select(outbox.message_id).where(_is_any(outbox.aggregate_id, aggregate_ids))
+            found = sql.select(outbox.message_id).where(is_any(outbox.aggregate_id, aggregate_ids))
             return set((await session.exec(found)).all())
 
     async def renumber(self, changes: Sequence[tuple[int, UUID, int, bytes]]) -> None:
@@ -101,8 +101,8 @@ class RecoveryQueries:
     async def links(self, ids: Sequence[UUID], placer_numbers: Sequence[str]) -> list[AppointmentLink]:
         async with self._store.session() as session:
             links = tables.AppointmentLinks
-            is_placer = sql.and_(links.site == self._site, _is_any(links.placer_number, placer_numbers))
-            found = sql.select(links).where(sql.or_(_is_any(links.id, ids), is_placer))
+            is_placer = sql.and_(links.site == self._site, is_any(links.placer_number, placer_numbers))
+            found = sql.select(links).where(sql.or_(is_any(links.id, ids), is_placer))
             return [columns.link(row.model_dump()) for row in await session.exec(found)]
 
     async def announced(self, link_ids: Sequence[UUID]) -> Mapping[UUID, Announced]:
@@ -112,7 +112,7 @@ class RecoveryQueries:
             history = tables.LinkHistory
             is_noted = sql.and_(history.source == SOURCE, sql.col(history.trigger).is_not(None))
             noted = sql.select(history.link_id, history.at, history.trigger)
-            for link_id, at, trigger in await session.exec(noted.where(_is_any(history.link_id, link_ids), is_noted)):
+            for link_id, at, trigger in await session.exec(noted.where(is_any(history.link_id, link_ids), is_noted)):
                 found.setdefault(link_id, []).append((at, FhirStatus(trigger.rpartition(" ")[2])))
         return {
             link_id: Announced(max(at for at, _ in events), frozenset(status for _, status in events))
@@ -122,7 +122,7 @@ class RecoveryQueries:
     async def patients_of_fhir_ids(self, fhir_ids: Sequence[str]) -> Mapping[str, UUID]:
         async with self._store.session() as session:
             patients = tables.Patients
-            found = sql.select(patients.fhir_id, patients.id).where(_is_any(patients.fhir_id, fhir_ids))
+            found = sql.select(patients.fhir_id, patients.id).where(is_any(patients.fhir_id, fhir_ids))
             return dict((await session.exec(found)).all())
 
     async def owners(self, identifiers: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], UUID]:
@@ -133,15 +133,10 @@ class RecoveryQueries:
             known = tables.PatientIdentifiers
             issuers, values = zip(*identifiers, strict=True)
             # The two lists fit every issuer with every value; pairs that were not asked for are left out below.
-            fits = sql.and_(known.site == self._site, _is_any(known.issuer, issuers), _is_any(known.value, values))
+            fits = sql.and_(known.site == self._site, is_any(known.issuer, issuers), is_any(known.value, values))
             found = await session.exec(sql.select(known.issuer, known.value, known.patient_id).where(fits))
             asked = set(identifiers)
             return {(issuer, value): owner for issuer, value, owner in found if (issuer, value) in asked}
-
-
-def _is_any(column: Any, values: Sequence[Any]) -> Any:
-    """By one parameter, however many ``values``."""
-    return sql.col(column) == sql.func.any(sql.cast(list(values), postgresql.ARRAY(sql.col(column).type)))
 
 
 async def pending_to_omegaai(connection: asyncpg.Connection) -> Sequence[Mapping[str, Any]]:
