@@ -254,3 +254,16 @@ async def test_a_store_that_cannot_do_it_now_says_why_in_one_line(store, operato
     assert await operator("deliveries", "list") == (1, [])
     assert operator.errors.startswith("demo: the store's tables are not this version's: UndefinedTableError")
     assert len(operator.errors.splitlines()) == 1
+
+
+@pytest.mark.stack
+async def test_migrate_says_where_the_tables_are_not_the_models(store, operator) -> None:
+    assert await operator("migrate", "--check") == (
+        1,
+        ["remove_table things", "demo: 1 differences between the store's tables and the models"],
+    )
+    await store.pool.execute("DROP TABLE things")
+    assert await operator("migrate", "--check") == (
+        0,
+        ["demo: 0 differences between the store's tables and the models"],
+    )
