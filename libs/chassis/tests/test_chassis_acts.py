@@ -32,8 +32,9 @@ async def dead_delivery(store: Store) -> UUID:
 
 async def dead_letter(store: Store) -> UUID:
     return await store.pool.fetchval(
-        "INSERT INTO dead_letters (id, consumer, kind, reason, topic, headers, attempts)"
-        " VALUES (gen_random_uuid(), 'demo', 'permanent', 'why', 't', '[]', 1) RETURNING id"
+        "INSERT INTO dead_letters (id, consumer, kind, reason, topic, partition, kafka_offset, key, value, headers,"
+        " attempts) VALUES (gen_random_uuid(), 'demo', 'permanent', 'why', 't', 0, 1, '\\x01', '\\x01', '[]', 1)"
+        " RETURNING id"
     )
 
 
