@@ -4,12 +4,13 @@ STACK  ?= auto
 WORKERS ?= 2
 PY     := .venv/bin/python
 export STACK NAME
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml simulators/*/pyproject.toml deploy/*/pyproject.toml))
 SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check roster-check generate new-service check audit lock clean
+.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls dependencies contracts-check roster-check generate new-service check audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,13 +121,18 @@ generate: ## write what follows from the members' service.toml and simulator.tom
 	@$(PY) -m roster generate # before the set-up: uv refuses a new member that pyproject.toml does not name yet
 	$(SETUP) --no-jars
 
+dependencies: ## deptry: each member declares what it imports, and imports what it declares
+	$(SETUP) --no-jars
+	@for member in $(MEMBERS); do \
+		said=$$(cd $$member && deptry src 2>&1) || { echo "$$member: $$said"; exit 1; }; done
+
 new-service: ## make a service that passes every check (NAME=form-router): CONTRIBUTING.md says what to change in it
 	$(SETUP) --no-jars
 	@$(PY) -m roster new "$$NAME"
 	$(SETUP) --no-jars
 	@$(PY) -m roster generate # docs/operations/access.md follows from the new routes
 
-check: lint types walls contracts-check roster-check ## all static checks
+check: lint types walls dependencies contracts-check roster-check ## all static checks
 
 audit: ## known vulnerabilities of what is locked; fails as well where the index cannot say
 	$(SETUP) --no-jars

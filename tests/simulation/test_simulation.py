@@ -9,8 +9,9 @@ import simulate
 from simulated_statements import claim
 from simulated_world import Mutations
 
-from chassis.deliveries import lines
-from chassis.messaging import Held, consumer, outbox, parking
+from chassis.deliveries import statements as lines
+from chassis.messaging import Held, consumer, outbox
+from chassis.messaging import statements as messaging_sql
 
 SEEDS = 2000
 LONGEST_SECONDS = 100
@@ -72,7 +73,7 @@ class MarksFirst(outbox.Relay):
     """Marks rows before they are sent."""
 
     async def _send(self, connection: Any, producer: Any, rows: Any) -> tuple[int, int]:
-        await connection.execute(outbox._MARK, [row["id"] for row in rows])
+        await connection.execute(messaging_sql.MARK_SENT, [row["id"] for row in rows])
         return await super()._send(connection, producer, rows)
 
 
@@ -123,7 +124,7 @@ def test_unparking_a_key_that_a_consumer_holds_is_caught() -> None:
     async def never_asks(_session: Any, values: Any) -> list[Any]:
         return [{"key": values[1]}]
 
-    text = " ".join(parking._HAVE_ALONE.split())
+    text = " ".join(messaging_sql.HAVE_KEY_ALONE.split())
     noticed = first_violation(Mutations(statements={text: never_asks}))
     assert " after " in noticed or "'parked messages'" in noticed
 
@@ -132,7 +133,7 @@ def test_a_consumer_without_an_inbox_is_caught() -> None:
     async def claims_all(_session: Any, values: Any) -> list[Any]:
         return [{"message_id": one} for one in values[1]]
 
-    text = " ".join(consumer._CLAIM.split())
+    text = " ".join(messaging_sql.CLAIM.split())
     assert "applied to" in first_violation(Mutations(statements={text: claims_all}))
 
 

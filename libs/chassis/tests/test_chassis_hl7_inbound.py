@@ -109,13 +109,13 @@ async def test_needs_setup_gets_ae_is_kept_and_goes_through_after_the_fix(bench)
     assert await bench.journal() == [("needs_setup", "facility FAC09 is not mapped", "facilities.FAC09")]
     assert await bench.effects() == {}
     (waiting,) = await list_journal(bench.store, states=["needs_setup"], limit=10)
-    again = await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+    again = await replay_message(bench.store, bench.listener.executor, waiting.id, actor="tester")
     assert again.outcome is ReplayOutcome.FAILED
     bench.desk.raises.clear()
-    assert await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester") == PROCESSED
+    assert await replay_message(bench.store, bench.listener.executor, waiting.id, actor="tester") == PROCESSED
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
     with pytest.raises(KeyError):
-        await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+        await replay_message(bench.store, bench.listener.executor, waiting.id, actor="tester")
     assert (await bench.send(siu("C1", "P1"), "C1")).code == "AA", "the sender's own repeat comes too late"
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
 

@@ -565,14 +565,14 @@ async def test_what_is_due_is_found_by_the_index_among_what_is_not(store) -> Non
     columns = ([KIND] * 100, keys, ["-"] * 100, [1] * 100)
     words = (*columns, [LATER] * 100, ["{}"] * 100, [None] * 100)
     marks = (*columns, ["fired"] * 100, [None] * 100, [0.0] * 100)
-    from chassis.store import transaction as words_of  # noqa: PLC0415
+    from chassis.store import statements as words_of  # noqa: PLC0415
 
     asked = [
         (statements.CLAIM, ([KIND], now, timers_intake.LARGEST_BATCH)),
         (statements.NEXT, ([KIND],)),
         (statements.SUPERSEDED, columns),
         (statements.MARK, marks),
-        (words_of._WRITE_TIMERS, words),
+        (words_of.WRITE_TIMERS, words),
         (words_of.FORGET_OLDER_TIMERS, columns),
     ]
     for is_analysed in (False, True):

@@ -32,7 +32,8 @@ from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views, revisions
+from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, revisions
+from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.pages import PAGES, Pages
@@ -166,7 +167,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
         watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
-        routes=Pages(Views(store.pool), core.site, core.directory, settings.http.consoles).routes(),
+        routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
         replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),

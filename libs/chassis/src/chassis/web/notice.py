@@ -4,7 +4,6 @@ Of an act that was done the address gives its name, and the audit is asked wheth
 that somebody sends can have the console say what never happened, and any process of the service can answer.
 """
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
@@ -13,9 +12,10 @@ from uuid import UUID
 from starlette.responses import RedirectResponse
 
 from chassis.messaging import ReplayOutcome
+from chassis.web.queries import just_done
 
 if TYPE_CHECKING:
-    import asyncpg
+    from chassis.store import Store
 
 _REPLAY: Final = "hl7.replay"
 _DONE: Final[Mapping[str, str]] = {
@@ -37,10 +37,6 @@ _REFUSED: Final[Mapping[str, str]] = {
     "hears-no-hl7": "This service hears no HL7.",
     "store-away": "The store did not answer: nothing was done about {id}.",
 }
-_JUST_DONE: Final = """
-SELECT detail FROM (SELECT * FROM operator_audit ORDER BY id DESC LIMIT 200) AS newest
-WHERE action = $1 AND subject = $2 AND at > clock_timestamp() - interval '10 minutes' ORDER BY id DESC LIMIT 1
-"""
 
 
 class Notice(NamedTuple):
@@ -59,7 +55,7 @@ def back(done: str | None, refused: str, subject: UUID) -> RedirectResponse:
     return RedirectResponse(f"/console?{urlencode({**words, 'on': str(subject)})}", 303)
 
 
-async def notice(pool: "asyncpg.Pool", query: Mapping[str, str]) -> Notice:
+async def notice(store: "Store", query: Mapping[str, str]) -> Notice:
     """What ``query`` asks to be said, as far as it is one of our sentences and true."""
     done, refused = query.get("done", ""), query.get("refused", "")
     if done not in _DONE and refused not in _REFUSED:
@@ -70,11 +66,10 @@ async def notice(pool: "asyncpg.Pool", query: Mapping[str, str]) -> Notice:
         return Notice()
     if refused in _REFUSED:
         return Notice(refused=_REFUSED[refused].format(id=subject))
-    detail = await pool.fetchval(_JUST_DONE, done, str(subject))
+    detail = await just_done(store, done, str(subject))
     if detail is None:
         return Notice()
-    found = json.loads(detail)
-    outcome = found.get("outcome", ReplayOutcome.PROCESSED)
-    said = f"{outcome}: {found['reason']}" if "reason" in found and done == _REPLAY else outcome
+    outcome = detail.get("outcome", ReplayOutcome.PROCESSED)
+    said = f"{outcome}: {detail['reason']}" if "reason" in detail and done == _REPLAY else outcome
     words = _DONE[done].format(id=subject, outcome=said)
     return Notice(said=words) if outcome == ReplayOutcome.PROCESSED else Notice(refused=words)

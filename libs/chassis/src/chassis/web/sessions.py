@@ -15,6 +15,7 @@ from typing import Final
 from chassis.errors import StoreUnavailable
 from chassis.settings import SessionSettings
 from chassis.store import Store, Transaction, asking
+from chassis.web import statements
 from chassis.web.access import Person, Role
 
 TOKEN_BYTES: Final = 32
@@ -22,21 +23,6 @@ WITHOUT_STORE_SECONDS: Final = 900.0
 MOST_REMEMBERED: Final = 1000
 _SEEN_AGAIN_SHARE: Final = 0.1
 """Of the idle time: a page within it writes nothing."""
-
-_BEGIN: Final = """
-INSERT INTO web_sessions (token_hash, subject, name, role, ends_at)
-VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 second')
-"""
-_CLEAN: Final = """
-DELETE FROM web_sessions
-WHERE token_hash = $1 OR ends_at < clock_timestamp() OR seen_at < clock_timestamp() - $2 * interval '1 second'
-"""
-_FIND: Final = """
-SELECT subject, name, role, seen_at < clock_timestamp() - $3 * interval '1 second' AS is_long_ago FROM web_sessions
-WHERE token_hash = $1 AND ends_at > clock_timestamp() AND seen_at > clock_timestamp() - $2 * interval '1 second'
-"""
-_SEEN: Final = "UPDATE web_sessions SET seen_at = clock_timestamp() WHERE token_hash = $1"
-_END: Final = "DELETE FROM web_sessions WHERE token_hash = $1 RETURNING subject, name, role"
 
 
 @dataclass
@@ -56,9 +42,11 @@ class Sessions:
             async with self.store.pool.acquire() as connection, connection.transaction():
                 transaction = Transaction(connection)
                 transaction.audit(actor=person.actor, action="person.log-in", subject=person.role)
-                await connection.execute(_CLEAN, _hash(instead_of or ""), self._idle_seconds)
+                await connection.execute(statements.CLEAN, _hash(instead_of or ""), self._idle_seconds)
                 lasts_seconds = self.settings.longest_hours * 3600
-                await connection.execute(_BEGIN, _hash(token), person.subject, person.name, person.role, lasts_seconds)
+                await connection.execute(
+                    statements.BEGIN, _hash(token), person.subject, person.name, person.role, lasts_seconds
+                )
                 await transaction.flush()
         if instead_of:
             self._remembered.pop(_hash(instead_of), None)
@@ -70,10 +58,10 @@ class Sessions:
         try:
             with asking():
                 row = await self.store.pool.fetchrow(
-                    _FIND, key, self._idle_seconds, self._idle_seconds * _SEEN_AGAIN_SHARE
+                    statements.FIND, key, self._idle_seconds, self._idle_seconds * _SEEN_AGAIN_SHARE
                 )
                 if row is not None and row["is_long_ago"] and is_use:
-                    await self.store.pool.execute(_SEEN, key)
+                    await self.store.pool.execute(statements.SEEN, key)
         except StoreUnavailable:
             known = self._remembered.get(key)
             if is_act or known is None or self.now() - known[1] > min(WITHOUT_STORE_SECONDS, self._idle_seconds):
@@ -94,7 +82,7 @@ class Sessions:
         self._remembered.pop(key, None)
         with asking():
             async with self.store.pool.acquire() as connection, connection.transaction():
-                row = await connection.fetchrow(_END, key)
+                row = await connection.fetchrow(statements.END, key)
                 if row is not None:
                     person = Person(row["name"], Role(row["role"]), row["subject"])
                     transaction = Transaction(connection)
