@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("fetch", help="fetch and check Kafka's jars")
     commands.add_parser("free-ports", help="print settings that move the stack to ports that are free now")
     building = commands.add_parser("images", help="build the images of services and simulators")
-    building.add_argument("names", nargs="*", help="only these, such as notifier")
+    building.add_argument("names", nargs="*", help="only these: names of services and simulators")
     building.add_argument("--offline", action="store_true", help="with all that they stand on, from packages alone")
     building.add_argument("--fresh", action="store_true", help="what they stand on is built again as well")
     return parser

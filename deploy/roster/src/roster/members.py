@@ -100,7 +100,7 @@ class Member:
 
     @property
     def place(self) -> str:
-        """Its folder from the workspace's root, such as ``services/notifier``."""
+        """Its folder from the workspace's root, such as ``services/form-router``."""
         return f"{_FOLDERS[self.kind]}/{self.name}"
 
     @property
