@@ -110,7 +110,7 @@ def _project(path: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--member", type=Path, help="what a member needs: its folder, such as services/notifier")
+    wanted.add_argument("--member", type=Path, help="what a member needs: its folder, such as services/<name>")
     wanted.add_argument("--members-of", type=Path, help="the workspace's own packages that a member needs, in order")
     wanted.add_argument("--tools", nargs="+", help="what these packages need, such as hatchling")
     options = parser.parse_args()

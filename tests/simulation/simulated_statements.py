@@ -15,6 +15,7 @@ from chassis.messaging import outbox
 from chassis.messaging import statements as messaging_sql
 from chassis.store import exclusive, transaction
 from chassis.store import statements as store_sql
+from chassis.timers import statements as timers
 
 LOAD_THINGS = "SELECT id, applied FROM things WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 SAVE_THING = "INSERT INTO things VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET revision = $2, applied = $3"
@@ -118,13 +119,15 @@ async def _write_outbox(session: Session, values: Sequence[Any]) -> None:
 
 async def _write_deliveries(session: Session, values: Sequence[Any]) -> None:
     database = session.database
-    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent in zip(*values, strict=True):
+    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent, subject in zip(
+        *values, strict=True
+    ):
         row = {
             "id": identifier, "sequence": next(database.sequences["deliveries"]), "destination": destination,
             "key": key, "kind": kind, "payload": payload, "headers": headers, "idempotency_key": idempotency_key,
             "state": "pending", "attempts": 0, "next_attempt_at": database.now(), "lease_token": None,
             "lease_until": None, "last_error": None, "receipt": None, "traceparent": traceparent,
-            "created_at": database.time(), "done_at": None,
+            "created_at": database.time(), "done_at": None, "subject": subject,
         }  # fmt: skip
         await session.insert("deliveries", identifier, row, (destination, idempotency_key))
 
@@ -409,15 +412,112 @@ async def _keep(session: Session, values: Sequence[Any]) -> None:
         )
 
 
+# ---- timers: rows by (kind, key, name, revision)
+
+
+def _words_about(session: Session, kind: str, key: Any, name: str) -> list[Row]:
+    return [row for row in session.rows("timers") if (row["kind"], row["key"], row["name"]) == (kind, key, name)]
+
+
+def _waiting(session: Session, kinds: Sequence[str]) -> list[Row]:
+    return [row for row in session.rows("timers") if row["kind"] in kinds and row["state"] == "waiting"]
+
+
+@answers(timers.CLAIM)
+async def claim_timers(session: Session, values: tuple[Any, ...], *, is_early: bool = False) -> list[Row]:
+    """``is_early`` is a mutation: the earliest time that it may be is not asked."""
+    kinds, earliest, limit = values
+    now, waiting, claimed = session.database.now(), _waiting(session, kinds), []
+    for row in sorted(waiting, key=lambda row: row["next_attempt_at"]):
+        is_due = row["next_attempt_at"] <= now and (is_early or row["due_at"] <= earliest)
+        is_first = row["due_at"] == min(one["due_at"] for one in waiting if one["key"] == row["key"])
+        if len(claimed) < limit and is_due and is_first and await session.lock(_place(row), "u", skip=True):
+            claimed.append(row)
+    return sorted(claimed, key=lambda row: (row["due_at"], row["kind"], row["name"]))
+
+
+def _identity(row: Row) -> tuple[Any, ...]:
+    return row["kind"], row["key"], row["name"], row["revision"]
+
+
+def _place(row: Row) -> tuple[str, Any]:
+    return "timers", _identity(row)
+
+
+@answers(timers.NEXT)
+async def _next_timer(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    at = [row["next_attempt_at"] for row in _waiting(session, values[0])]
+    return [{"due_in_seconds": min(at) - session.database.now() if at else None}]
+
+
+@answers(timers.SUPERSEDED)
+async def _superseded(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [
+        {"place": place}
+        for place, (*timer, revision) in enumerate(zip(*values, strict=True), 1)
+        if max(row["revision"] for row in _words_about(session, *timer)) > revision
+    ]
+
+
+@answers(timers.DEAD)
+async def _count_dead_timers(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"count": sum(row["state"] == "dead" for row in session.rows("timers"))}]
+
+
+@answers(timers.COUNTS)
+async def _count_timers(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"waiting": 0, "overdue": 0, "age": 0.0, "unknown": 0, "dead": 0}]  # a gauge's; nothing here asks for it
+
+
+async def _mark_timers(session: Session, values: Sequence[Any]) -> None:
+    now = session.database.now()
+    for kind, key, name, revision, state, reason, pause in zip(*values, strict=True):
+        row = session.row("timers", (kind, key, name, revision))
+        if row is None:
+            continue
+        changed = {
+            "state": state, "attempts": row["attempts"] + 1, "last_error": reason,
+            "next_attempt_at": now + pause if state == "waiting" else row["next_attempt_at"],
+        }  # fmt: skip
+        await session.change("timers", (kind, key, name, revision), lambda _: True, **changed)
+
+
+async def _write_timers(session: Session, values: Sequence[Any]) -> None:
+    now = session.database.time()
+    for kind, key, name, revision, due_at, payload, traceparent in zip(*values, strict=True):
+        known = max((row["revision"] for row in _words_about(session, kind, key, name)), default=-1)
+        if known >= revision:
+            continue
+        due = due_at or now
+        row = {
+            "kind": kind, "key": key, "name": name, "revision": revision, "payload": payload,
+            "state": "waiting" if due_at else "cancelled", "due_at": due, "next_attempt_at": due.timestamp(),
+            "attempts": 0, "last_error": None, "traceparent": traceparent,
+        }  # fmt: skip
+        await session.insert("timers", (kind, key, name, revision), row)
+
+
+async def _forget_older_timers(session: Session, values: Sequence[Any]) -> None:
+    for kind, key, name, revision in zip(*values, strict=True):
+        for row in _words_about(session, kind, key, name):
+            if row["revision"] < revision and await session.lock(_place(row), "u", skip=True):
+                session.write("timers", _identity(row), None)
+
+
 # ---- the flush: what is staged, in the order of its staging, as one statement
 
 _STAGED: dict[str, Any] = {
     messaging_sql.RELEASE: _release,
     messaging_sql.KEEP_DEAD_LETTERS: _keep,
     messaging_sql.PARK_MESSAGES: _park_messages,
+    timers.MARK: _mark_timers,
+    store_sql.FORGET_OLDER_TIMERS: _forget_older_timers,
     store_sql.WRITE_OUTBOX: _write_outbox,
     store_sql.WRITE_DELIVERIES: _write_deliveries,
+    store_sql.WRITE_TIMERS: _write_timers,
 }
+# A batch of timers may forget the words that were overtaken, and later those that its own words overtake.
+_IN_ORDER = (*_STAGED, store_sql.FORGET_OLDER_TIMERS)
 
 
 def _flush_of(texts: tuple[str, ...]) -> Statement:
@@ -434,8 +534,8 @@ def _flush_of(texts: tuple[str, ...]) -> Statement:
     return flush
 
 
-for _number in range(1, len(_STAGED) + 1):
-    for _texts in itertools.combinations(_STAGED, _number):
+for _number in range(1, len(_IN_ORDER) + 1):
+    for _texts in set(itertools.combinations(_IN_ORDER, _number)):
         answers(transaction._as_one(_texts))(_flush_of(_texts))
 
 

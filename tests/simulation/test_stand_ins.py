@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +19,9 @@ from chassis.errors import Transient
 from chassis.messaging import Record, outbox, parking
 from chassis.messaging import statements as messaging_sql
 from chassis.store import Transaction, exclusive, schema
+from chassis.store import statements as store_sql
 from chassis.testing import eventually
+from chassis.timers import statements as timers
 from contracts.examples import EXAMPLES
 
 KEY, OTHER = UUID(int=1), UUID(int=2)
@@ -422,3 +424,105 @@ async def test_what_is_not_committed_is_seen_by_nobody_else_and_ends_with_its_se
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
         await one.fetchrow(lines.WAITING, "partner")
     assert await claim(two) == []
+
+
+# ---- timers
+
+DUE = datetime(2026, 1, 1, tzinfo=UTC)
+NEVER_BEFORE = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+async def say(connection: Any, *words: tuple[str, UUID, int, float]) -> None:
+    """Words (set or cancel, key, revision, minutes after ``DUE``), each in a transaction of its own."""
+    for what, key, revision, minutes in words:
+        async with connection.transaction():
+            transaction = Transaction(connection)
+            if what == "set":
+                due_at = DUE + timedelta(minutes=minutes)
+                transaction.set_timer("ring", key=key, due_at=due_at, revision=revision, name=f"n{minutes}")
+            else:
+                transaction.cancel_timer("ring", key=key, revision=revision, name=f"n{minutes}")
+            await transaction.flush()
+
+
+async def due(connection: Any, *, limit: int = 10, earliest: datetime = NEVER_BEFORE) -> list[tuple[UUID, int]]:
+    rows = await connection.fetch(timers.CLAIM, ["ring"], earliest, limit)
+    return [(row["key"], row["revision"]) for row in rows]
+
+
+def columns(*rows: tuple[UUID, int, str]) -> list[list[Any]]:
+    return [["ring"] * len(rows), [row[0] for row in rows], [row[2] for row in rows], [row[1] for row in rows]]
+
+
+async def mark(connection: Any, *rows: tuple[UUID, int, str], state: str = "fired", pause: float = 0.0) -> None:
+    async with connection.transaction():
+        transaction = Transaction(connection)
+        states = [[state] * len(rows), ["told so"] * len(rows), [pause] * len(rows)]
+        transaction.write(timers.MARK, *columns(*rows), *states)
+        await transaction.flush()
+
+
+async def test_due_timers_are_claimed_earliest_first_and_one_of_a_key(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 1, 1), ("set", KEY, 2, 0), ("set", OTHER, 3, 0.5), ("set", IDS[0], 4, 60 * 24 * 36500))
+    assert await due(one) == [(KEY, 2), (OTHER, 3)]
+    assert await due(one, limit=1) == [(KEY, 2)]
+    assert await due(one, earliest=DUE) == [(KEY, 2)]
+    assert await due(one, earliest=DUE - timedelta(seconds=1)) == []
+    await mark(one, (KEY, 2, "n0"))
+    assert await due(one) == [(OTHER, 3), (KEY, 1)]
+    await mark(one, (OTHER, 3, "n0.5"), (KEY, 1, "n1"), state="dead")
+    assert await due(one) == []
+    assert await one.fetchval(timers.DEAD) == 2
+    assert await one.fetchval(timers.NEXT, ["ring"]) > 0
+    assert await one.fetchval(timers.NEXT, ["other"]) is None
+
+
+async def test_a_timer_that_waits_for_another_try_holds_the_later_ones_of_its_key(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 1, 0), ("set", KEY, 2, 1))
+    await mark(one, (KEY, 1, "n0"), state="waiting", pause=1000.0)
+    assert await due(one) == []
+    await mark(one, (KEY, 1, "n0"), state="waiting", pause=0.0)
+    (row,) = await one.fetch(timers.CLAIM, ["ring"], NEVER_BEFORE, 5)
+    assert (row["key"], row["revision"], row["attempts"], row["payload"]) == (KEY, 1, 2, "{}")
+
+
+async def test_a_newer_word_counts_and_a_late_one_does_not(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 3, 0), ("cancel", KEY, 2, 0), ("set", KEY, 3, 0), ("set", OTHER, 1, 0))
+    assert await due(one) == [(KEY, 3), (OTHER, 1)]
+    await say(one, ("cancel", KEY, 4, 0), ("set", KEY, 4, 0), ("set", OTHER, 2, 0))
+    assert await due(one) == [(OTHER, 2)]
+    await mark(one, (OTHER, 2, "n0"))
+    await say(one, ("set", OTHER, 2, 0))
+    assert await due(one) == []
+
+
+async def test_a_claimed_timer_is_passed_over_and_a_newer_word_about_it_waits_for_nobody(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    await say(one, ("set", KEY, 1, 0))
+    async with one.transaction():
+        assert await due(one) == [(KEY, 1)]
+        assert await due(two) == []
+        assert await one.fetch(timers.SUPERSEDED, *columns((KEY, 1, "n0"))) == []
+        await say(two, ("cancel", KEY, 2, 0))
+        (row,) = await one.fetch(timers.SUPERSEDED, *columns((KEY, 1, "n0")))
+        assert row["place"] == 1
+        transaction = Transaction(one)
+        transaction.write(store_sql.FORGET_OLDER_TIMERS, *columns((KEY, 2, "n0")))
+        await transaction.flush()
+    await say(two, ("set", KEY, 1, 0))
+    assert await due(two) == []
+
+
+async def test_a_batch_marks_forgets_and_says_new_words_in_one_statement(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 1, 0), ("set", OTHER, 1, 0))
+    async with one.transaction():
+        transaction = Transaction(one)
+        transaction.write(timers.MARK, *columns((OTHER, 1, "n0")), ["fired"], [None], [0.0])
+        transaction.write(store_sql.FORGET_OLDER_TIMERS, *columns((OTHER, 1, "n0")))
+        transaction.set_timer("ring", key=KEY, due_at=DUE, revision=2, name="n0")
+        await transaction.flush()
+    assert await due(one) == [(KEY, 2)]

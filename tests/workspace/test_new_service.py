@@ -88,10 +88,11 @@ def test_a_service_is_made_checked_tested_started_and_removed(stack: Stack, tmp_
 
     copy.run("make", "-s", "new-service", f"NAME={NAME}", "SETUP=@true", f"PY={sys.executable}")
     copy.python("-m", "roster", "generate", "--check")
-    copy.tool("ruff", "check", ".")
-    copy.tool("ruff", "format", "--check", ".")
+    copy.tool("ruff", "check", f"services/{NAME}")
+    copy.tool("ruff", "format", "--check", f"services/{NAME}")
     copy.tool("mypy", f"services/{NAME}/src")
     copy.tool("lint-imports", "--no-logo")
+    copy.run("make", "-s", "dependencies", "SETUP=@true", f"MEMBERS=services/{NAME}")
     copy.python("-m", "pytest", "-q", "-x", f"services/{NAME}", "tests/walls/test_roster_is_current.py",
                 "tests/walls/test_production_demands.py", "deploy/local/tests/test_image_files.py")  # fmt: skip
     if shutil.which("kubectl") or shutil.which("kustomize"):

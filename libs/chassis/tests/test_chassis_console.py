@@ -136,6 +136,36 @@ async def test_dead_letters_and_parked_keys_are_listed_and_settled(store) -> Non
 
 
 @pytest.mark.stack
+async def test_timers_are_counted_and_those_that_failed_listed_and_settled(store) -> None:
+    dead, failing, kind = uuid4(), uuid4(), "remind"
+    insert = (
+        "INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, attempts, last_error)"
+        " VALUES ($1, $2, 'n', 1, $3, clock_timestamp() + $4 * interval '1 minute',"
+        " clock_timestamp() + $4 * interval '1 minute', $5, $6)"
+    )
+    async with client(store) as browser:
+        assert "timers</span>" not in (await browser.get("/console")).text, "a service without timers shows none"
+        await store.pool.execute(insert, kind, dead, "dead", -5.0, 1, "no such form")
+        await store.pool.execute(insert, kind, failing, "waiting", -5.0, 3, "not yet")
+        await store.pool.execute(insert, "another", uuid4(), "waiting", -1.0, 0, None)
+        await store.pool.execute(insert, "another", uuid4(), "waiting", 60.0, 0, None)
+        page = (await browser.get("/console")).text
+        assert "3 waiting" in page
+        assert "2 overdue" in page
+        assert "1 dead" in page
+        assert "no such form" in page
+        assert "not yet" in page
+        retried = await browser.post(f"/console/timers/{kind}/{dead}/n/retry", headers=OURS)
+        assert f"Timer of {dead} is tried now." in (await browser.get(retried.headers["location"])).text
+        gone = await browser.post(f"/console/timers/{kind}/{failing}/n/cancel", headers=OURS)
+        assert f"Timer of {failing} is cancelled." in (await browser.get(gone.headers["location"])).text
+        again = await browser.post(f"/console/timers/{kind}/{failing}/n/cancel", headers=OURS)
+        assert "There is no such timer" in (await browser.get(again.headers["location"])).text
+    states = await store.pool.fetch("SELECT key, state FROM timers WHERE kind = $1", kind)
+    assert {row["key"]: row["state"] for row in states} == {dead: "waiting", failing: "cancelled"}
+
+
+@pytest.mark.stack
 @pytest.mark.parametrize(
     ("detail", "said"),
     [

@@ -9,7 +9,7 @@ time.
 """
 
 from chassis.deliveries.bugs import StoppedByBugsError
-from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
+from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken, UnreadableReceiptError
 from chassis.deliveries.operate import (
     ROWS_A_STEP,
     Count,
@@ -36,6 +36,7 @@ __all__ = [
     "Settled",
     "StoppedByBugsError",
     "Taken",
+    "UnreadableReceiptError",
     "check_all",
     "count_dead",
     "drop_delivery",

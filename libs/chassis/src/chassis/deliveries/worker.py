@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from chassis.deliveries.breaker import Breaker
 from chassis.deliveries.bugs import DEFAULT_IN_A_ROW, BugLimit, StoppedByBugsError
 from chassis.deliveries.keeping import Keeping
 from chassis.deliveries.marking import Marking
-from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
+from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken, UnreadableReceiptError
 from chassis.errors import AccessRefused, Permanent, StoreUnavailable, Transient, Withheld, reason_of
 from chassis.loops import LoopBase
 from chassis.observe import Metrics, meters, tracing
@@ -185,8 +184,7 @@ class DeliveryWorker(LoopBase):
                 self._bugs.tried()
         for row in sorted(rows, key=lambda row: row["sequence"]):
             delivery = Delivery.of_row(row, partial(self._holds, row["id"], token))
-            taken_before = None if row["receipt"] is None else Receipt(json.loads(row["receipt"]))
-            task = asyncio.create_task(self._deliver(delivery, token, taken_before))
+            task = asyncio.create_task(self._deliver(delivery, token, row["receipt"]))
             self._underway[task] = token
             task.add_done_callback(self._ended)
 
@@ -200,10 +198,9 @@ class DeliveryWorker(LoopBase):
         if not task.cancelled() and task.exception() is not None:
             log.error("deliveries.not-marked", destination=self._destination, reason=type(task.exception()).__name__)
 
-    async def _deliver(self, delivery: Delivery, token: UUID, taken_before: Receipt | None) -> None:
-        """``taken_before``: the partner took it at an earlier try; only keeping its answer failed."""
-        if taken_before is not None:
-            await self._mark_done(delivery, token, taken_before)
+    async def _deliver(self, delivery: Delivery, token: UUID, kept: str | None) -> None:
+        """``kept``: the partner's answer to an earlier try, of which only settling failed."""
+        if kept is not None and await self._settled_before(delivery, token, kept):
             return
         started = time.monotonic()
         attributes: dict[str, str | int] = {
@@ -241,13 +238,23 @@ class DeliveryWorker(LoopBase):
             await self._mark_done(delivery, token, receipt)
         self._metrics.observe(meters.DELIVERY_SECONDS, time.monotonic() - started, destination=self._destination)
 
-    async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt) -> None:
+    async def _settled_before(self, delivery: Delivery, token: UUID, kept: str) -> bool:
+        """False for an answer that this version cannot read: then the delivery goes again, as after a lost answer."""
+        try:
+            await self._mark_done(delivery, token, Receipt.of_json(kept), is_fresh=False)
+        except UnreadableReceiptError as error:
+            log.warning("deliveries.receipt-unreadable", destination=self._destination, delivery_id=str(delivery.id),
+                        reason=str(error))  # fmt: skip
+            return False
+        return True
+
+    async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt, *, is_fresh: bool = True) -> None:
         try:
             was_ours = await self._marking.done(Taken(delivery, receipt), token)
         except Transient:
             raise  # the lease ends, and the same key goes out once more
         except Exception as error:
-            if is_passing(error):
+            if is_passing(error) or (isinstance(error, UnreadableReceiptError) and not is_fresh):
                 raise  # told to stop: as above
             # Sent again it would fail again, for ever and at full speed: a person has to look at it.
             log.exception("deliveries.not-settled", destination=self._destination, delivery_id=str(delivery.id))

@@ -1,4 +1,4 @@
-"""The command line of a service: `python -m <service> run|migrate|topics|dead-letters|parked|deliveries|…`.
+"""The command line of a service: `python -m <service> run|migrate|topics|dead-letters|parked|deliveries|timers|…`.
 
 Every command says in its last line what happened. Exit codes: 0 done; 1 not done; 2 misused, or a setting is wrong.
 """
@@ -30,6 +30,7 @@ from chassis.operate import listing
 from chassis.operate import resend as cli_resend
 from chassis.operate import retry as cli_retry
 from chassis.operate import store as cli_store
+from chassis.operate import timers as cli_timers
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
 from chassis.store import Store, is_passing, no_answer
 from chassis.store.rows import audit
@@ -160,6 +161,9 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     words = "send a dead or waiting one now, or all dead ones to a partner; with the same idempotency keys"
     cli_retry.arguments(_acting(add("retry", words, cli_retry.run, outgoing)))
     _acting(_identified(add("drop", "give it up", _deliveries_drop, outgoing)))
+
+    words = "what becomes due in the future, and what of it failed"
+    cli_timers.commands(_group(commands, "timers", words), add, _listing, _acting)
 
     outbox = _group(commands, "outbox", "events on their way to Kafka")
     words = "send events again that Kafka has lost; readers drop what they know"

@@ -21,9 +21,10 @@ SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[],
 
 WRITE_DELIVERIES: Final = f"""
 INSERT INTO {deliveries} ({deliveries.id}, {deliveries.destination}, {deliveries.key}, {deliveries.kind},
-    {deliveries.payload}, {deliveries.headers}, {deliveries.idempotency_key}, {deliveries.traceparent})
+    {deliveries.payload}, {deliveries.headers}, {deliveries.idempotency_key}, {deliveries.traceparent},
+    {deliveries.subject})
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[],
-    $8::text[])
+    $8::text[], $9::uuid[])
 ON CONFLICT ({deliveries.destination}, {deliveries.idempotency_key}) DO NOTHING
 """
 

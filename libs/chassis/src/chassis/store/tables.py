@@ -90,6 +90,7 @@ class Deliveries(Base, table=True):
     traceparent: str | None
     created_at: datetime
     done_at: datetime | None
+    subject: UUID | None
 
 
 class DeliveryBugs(Base, table=True):

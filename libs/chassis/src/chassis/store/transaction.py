@@ -56,6 +56,7 @@ class _DeliveryRow(NamedTuple):
     headers: str
     idempotency_key: str
     traceparent: str | None
+    subject: UUID
 
 
 class _AuditRow(NamedTuple):
@@ -172,13 +173,15 @@ class Transaction:
         kind: str,
         payload: bytes,
         idempotency_key: str,
+        subject: UUID | None = None,
         delivery_id: UUID | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
         """Stages a delivery to a partner; those of one (destination, key) arrive in the order of their staging.
 
         ``idempotency_key`` is what the partner sees; a second delivery with the same one to the same destination is
-        not written. Returns the delivery's id.
+        not written. ``subject`` is what the delivery is about, where one key's deliveries are about several things.
+        Returns the delivery's id.
         """
         identifier = delivery_id or contracts.uuid7()
         self._deliveries.append(
@@ -191,6 +194,7 @@ class Transaction:
                 json.dumps(dict(headers)) if headers else "{}",
                 idempotency_key,
                 current_traceparent(),
+                subject or key,
             )
         )
         return identifier

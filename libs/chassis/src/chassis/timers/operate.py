@@ -1,25 +1,22 @@
-"""The operator's hand on timers: list them, run one that failed again, cancel one. Every act is audited."""
+"""The operator's hand on timers: count and list them, have one that failed tried at once, cancel one.
 
-from collections.abc import Mapping, Sequence
+Every act is audited. Commands and pages ask here; none of it stands in the way of what is due.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from chassis.store import Store
-from chassis.store.lazily import lazily
-from chassis.store.rows import audit, fixed, notify, rows, sql, tables
+from chassis.store.rows import audit, columns, fixed, notify, rows, sql, tables
 from chassis.store.transaction import TIMERS_CHANNEL
 from chassis.timers import statements
 
-if TYPE_CHECKING:
-    from sqlmodel.ext.asyncio.session import AsyncSession
-
-orm: Any
-(orm,) = lazily("sqlalchemy.orm")
-
-State = Literal["waiting", "overdue", "dead", "fired", "cancelled"]
-STATES: Final[tuple[State, ...]] = ("waiting", "overdue", "dead", "fired", "cancelled")
+State = Literal["waiting", "overdue", "troubled", "dead", "fired", "cancelled"]
+"""overdue: waiting, and due. troubled: dead, or waiting for another try."""
+STATES: Final[tuple[State, ...]] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,84 +34,103 @@ class TimerRow:
     last_error: str | None
     set_at: datetime
     settled_at: datetime | None
-    is_overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many wait, are overdue (and since when), and are dead; each up to one above ``MOST_COUNTED``."""
+
+    waiting: int
+    overdue: int
+    overdue_since: datetime | None
+    dead: int
+
+
+def _is(state: State) -> Any:
+    timers = tables.Timers
+    waits = timers.state == fixed("waiting")
+    match state:
+        case "overdue":
+            return sql.and_(waits, timers.due_at <= sql.func.now())
+        case "troubled":
+            # As the index says it, so that it is used.
+            tried = sql.and_(waits, timers.attempts > sql.literal_column("0"))
+            return sql.or_(timers.state == fixed("dead"), tried)
+        case _:
+            return timers.state == fixed(state)
+
+
+def _is_newest() -> Any:
+    """Of a timer one row counts. A worker may have left an older one beside it."""
+    timers = tables.Timers
+    table: Any = timers.metadata.tables["timers"]
+    known = table.alias("known")
+    same = (known.c.kind == timers.kind, known.c.key == timers.key, known.c.name == timers.name)
+    newest = sql.select(known.c.revision).where(*same).order_by(known.c.revision.desc()).limit(1)
+    return timers.revision == newest.correlate(table).scalar_subquery()
 
 
 async def list_timers(store: Store, *, state: State, kind: str | None = None, limit: int = 50) -> list[TimerRow]:
-    """Those that wait by when they are due, the others newest first."""
+    """By when they are due; those that fired or were cancelled the newest first."""
     async with store.session() as session:
         timers = tables.Timers
-        is_overdue = sql.and_(timers.state == fixed("waiting"), timers.due_at <= sql.func.now())
-        shown = [
-            timers.kind, timers.key, timers.name, timers.revision, timers.state, timers.due_at,
-            timers.next_attempt_at, timers.attempts, timers.last_error, timers.set_at, timers.settled_at, is_overdue,
-        ]  # fmt: skip
-        is_it = is_overdue if state == "overdue" else timers.state == fixed(state)
-        found = sql.select(*shown).where(is_it, _is_newest())
+        found = sql.select(*columns(timers, TimerRow)).where(_is(state), _is_newest())
         if kind is not None:
             found = found.where(timers.kind == kind)
-        by_due = sql.case((timers.state == fixed("waiting"), timers.due_at), else_=sql.null())
-        return await rows(session, TimerRow, found.order_by(by_due, sql.col(timers.settled_at).desc()).limit(limit))
+        is_settled = state in {"fired", "cancelled"}
+        order = sql.col(timers.settled_at).desc() if is_settled else sql.col(timers.due_at)
+        return await rows(session, TimerRow, found.order_by(order, timers.kind, timers.key, timers.name).limit(limit))
 
 
-async def count_timers(store: Store, kinds: Sequence[str]) -> Mapping[str, Any]:
-    """``waiting``; ``overdue``, the oldest's ``age`` in seconds; ``unknown``: not of ``kinds``; ``dead``."""
-    row: Mapping[str, Any] = await store.pool.fetchrow(statements.COUNTS, list(kinds))
-    return row
+async def count_timers(store: Store) -> Counts:
+    """Quickly, whatever is still to come: a page asks each second."""
+    return Counts(**dict(await store.pool.fetchrow(statements.OVERVIEW)))
 
 
 async def retry_timer(store: Store, kind: str, key: UUID, name: str, *, actor: str) -> bool:
     """Has a timer that failed tried at once. Audited. False when there is none."""
-    async with store.session() as session:
-        timers = tables.Timers
-        has_failed = sql.and_(timers.state == fixed("waiting"), timers.attempts > 0)
-        can_be = sql.or_(timers.state == fixed("dead"), has_failed)
-        again = sql.update(timers).where(*_is(kind, key, name), can_be, _is_newest()).values(_again())
-        return await _done(session, again, action="timer.retry", subject=f"{kind} {key} {name}", actor=actor) > 0
+    return await _act(store, (kind, key, name), _is("troubled"), _again(), actor=actor, action="timer.retry")
 
 
 async def retry_timers(store: Store, kind: str | None, *, actor: str) -> int:
     """Has all dead timers, or those of ``kind``, tried at once; one row of the audit. Returns how many."""
     async with store.session() as session:
-        again = sql.update(tables.Timers).where(tables.Timers.state == fixed("dead"), _is_newest()).values(_again())
-        if kind is not None:
-            again = again.where(tables.Timers.kind == kind)
-        return await _done(session, again, action="timer.retry-all", subject=kind or "all", actor=actor)
-
-
-async def cancel_timer(store: Store, kind: str, key: UUID, name: str, *, actor: str) -> bool:
-    """Gives a timer up that waits or is dead; the state that it belongs to stays. Audited. False when there is none."""
-    async with store.session() as session:
         timers = tables.Timers
-        can_be = sql.col(timers.state).in_(["waiting", "dead"])
-        cancelled = {"state": "cancelled", "settled_at": sql.func.clock_timestamp()}
-        given_up = sql.update(timers).where(*_is(kind, key, name), can_be, _is_newest()).values(cancelled)
-        return await _done(session, given_up, action="timer.cancel", subject=f"{kind} {key} {name}", actor=actor) > 0
-
-
-async def _done(session: "AsyncSession", change: Any, *, action: str, subject: str, actor: str) -> int:
-    """Changes, audits and wakes the workers. Returns how many timers it was."""
-    number: int = (await session.exec(change.execution_options(synchronize_session=False))).rowcount
-    if number:
-        detail = {"number": number} if action == "timer.retry-all" else None
-        await audit(session, actor=actor, action=action, subject=subject, detail=detail)
-        await notify(session, TIMERS_CHANNEL)
+        again = sql.update(timers).where(_is("dead"), _is_newest()).values(_again())
+        if kind is not None:
+            again = again.where(timers.kind == kind)
+        number: int = (await session.exec(again)).rowcount
+        if number:
+            detail = {"number": number}
+            await audit(session, actor=actor, action="timer.retry-all", subject=kind or "all", detail=detail)
+            await notify(session, TIMERS_CHANNEL)
         await session.commit()
     return number
 
 
-def _is(kind: str, key: UUID, name: str) -> list[Any]:
-    return [tables.Timers.kind == kind, tables.Timers.key == key, tables.Timers.name == name]
-
-
-def _is_newest() -> Any:
-    """Whether a row is the last word about its timer; the primary key answers."""
-    timers, known = tables.Timers, orm.aliased(tables.Timers)
-    same = sql.and_(known.kind == timers.kind, known.key == timers.key, known.name == timers.name)
-    newest = sql.select(known.revision).where(same).order_by(sql.col(known.revision).desc()).limit(1)
-    return timers.revision == newest.correlate(timers).scalar_subquery()
+async def cancel_timer(store: Store, kind: str, key: UUID, name: str, *, actor: str) -> bool:
+    """Gives a timer up that waits or is dead; the state that it belongs to stays. Audited. False when there is none."""
+    open_ = sql.col(tables.Timers.state).in_(["waiting", "dead"])
+    gone = {"state": "cancelled", "settled_at": sql.func.clock_timestamp()}
+    return await _act(store, (kind, key, name), open_, gone, actor=actor, action="timer.cancel")
 
 
 def _again() -> Mapping[str, Any]:
-    """From its own time on: so the retried one is first in its key's line again, and no clock makes it early."""
+    """From its own time on: so it is the first of its key's line again, and no clock makes it early."""
     return {"state": "waiting", "next_attempt_at": tables.Timers.due_at, "settled_at": None, "attempts": 0}
+
+
+async def _act(
+    store: Store, identity: tuple[str, UUID, str], which: Any, values: Mapping[str, Any], *, actor: str, action: str
+) -> bool:
+    kind, key, name = identity
+    async with store.session() as session:
+        timers = tables.Timers
+        is_it = (timers.kind == kind, timers.key == key, timers.name == name)
+        changed = sql.update(timers).where(*is_it, which, _is_newest()).values(values)
+        if not (await session.exec(changed)).rowcount:
+            return False
+        await audit(session, actor=actor, action=action, subject=str(key), detail={"kind": kind, "name": name})
+        await notify(session, TIMERS_CHANNEL)
+        await session.commit()
+    return True

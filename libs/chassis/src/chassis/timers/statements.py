@@ -77,3 +77,35 @@ SELECT count(*) AS waiting, count(*) FILTER (WHERE {timers.due_at} <= now()) AS 
     )) AS dead
 FROM {timers} WHERE {timers.state} = 'waiting'
 """
+
+MOST_COUNTED: Final = 10_000
+
+# Kind by kind along the index, so that a million timers to come are not read.
+OVERVIEW: Final = f"""
+WITH RECURSIVE kinds AS (
+    (SELECT {timers.kind} AS kind FROM {timers} WHERE {timers.state} = 'waiting' ORDER BY {timers.kind} LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT t.{timers.kind} FROM {timers} t WHERE t.{timers.state} = 'waiting' AND t.{timers.kind} > kinds.kind
+        ORDER BY t.{timers.kind} LIMIT 1
+    ) FROM kinds WHERE kinds.kind IS NOT NULL
+)
+SELECT
+    (SELECT count(*) FROM (
+        SELECT 1 FROM {timers} WHERE {timers.state} = 'waiting' LIMIT {MOST_COUNTED + 1}
+    ) AS few) AS waiting,
+    coalesce(sum(due.number), 0)::int AS overdue, min(due.since) AS overdue_since,
+    (SELECT count(*) FROM {timers} d WHERE d.{timers.state} = 'dead' AND d.{timers.revision} = (
+        SELECT known.{timers.revision} FROM {timers} known
+        WHERE (known.{timers.kind}, known.{timers.key}, known.{timers.name})
+            = (d.{timers.kind}, d.{timers.key}, d.{timers.name})
+        ORDER BY known.{timers.revision} DESC LIMIT 1
+    )) AS dead
+FROM kinds CROSS JOIN LATERAL (
+    SELECT count(*) AS number, min(few.at) AS since FROM (
+        SELECT t.{timers.next_attempt_at} AS at FROM {timers} t
+        WHERE t.{timers.kind} = kinds.kind AND t.{timers.state} = 'waiting' AND t.{timers.next_attempt_at} <= now()
+        ORDER BY t.{timers.next_attempt_at} LIMIT {MOST_COUNTED + 1}
+    ) AS few
+) AS due
+"""

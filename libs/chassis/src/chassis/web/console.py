@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from chassis import deliveries
+from chassis import deliveries, timers
 from chassis.clock import utc_now
 from chassis.errors import StoreUnavailable
 from chassis.hl7 import list_journal
@@ -149,10 +149,17 @@ class Console:
             "troubled": await queries.troubled(self.store, limit=ROWS),
             "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
             "parked": await parking.list_parked(self.store, limit=ROWS),
+            "timers": await self._timers(now),
             "missed": await missed.list_missed(self.store, limit=ROWS),
             "needs_setup": waiting,
             "audit": await queries.newest_acts(self.store, limit=AUDIT_ROWS),
         }
+
+    async def _timers(self, now: datetime) -> dict[str, Any]:
+        counts = await timers.count_timers(self.store)
+        level = "bad" if counts.dead else _level(counts.overdue, counts.overdue_since, now)
+        troubled = await timers.list_timers(self.store, state="troubled", limit=ROWS)
+        return {**asdict(counts), "level": level, "troubled": troubled}
 
     def store_away(self, request: Request, away: StoreUnavailable) -> Response:
         """The page in place of one that the store does not give now, or of an act's answer."""
@@ -177,8 +184,18 @@ class Console:
             "dead-letters/{id:uuid}/drop": on(dead_letters.drop_dead_letter, "dead-letter.drop"),
             "missed/{id:uuid}/acknowledge": on(missed.acknowledge_one, "missed.acknowledge"),
             "parked/{consumer}/{id:uuid}/release": self._release,
+            "timers/{kind}/{id:uuid}/{name}/retry": self._on_timer(timers.retry_timer, "timer.retry"),
+            "timers/{kind}/{id:uuid}/{name}/cancel": self._on_timer(timers.cancel_timer, "timer.cancel"),
             "needs-setup/{id:uuid}/replay": self._replay,
         }
+
+    def _on_timer(self, act: Callable[..., Awaitable[bool]], action: str) -> Callable[[Request], Awaitable[Response]]:
+        async def run(request: Request) -> Response:
+            kind, key, name = (request.path_params[part] for part in ("kind", "id", "name"))
+            is_done = await act(self.store, kind, key, name, actor=actor_of(request))
+            return back(action if is_done else None, "timer", key)
+
+        return run
 
     async def _release(self, request: Request) -> Response:
         consumer, key = request.path_params["consumer"], request.path_params["id"]

@@ -25,6 +25,8 @@ _DONE: Final[Mapping[str, str]] = {
     "dead-letter.drop": "dead letter {id} is given up.",
     "missed.acknowledge": "Entry {id} is acknowledged.",
     "parked.release": "Key {id} is tried now.",
+    "timer.retry": "Timer of {id} is tried now.",
+    "timer.cancel": "Timer of {id} is cancelled.",
     _REPLAY: "Message {id}: {outcome}.",
 }
 """By the action's name in the audit."""
@@ -33,6 +35,7 @@ _REFUSED: Final[Mapping[str, str]] = {
     "dead-letter": "There is no open dead letter {id}.",
     "missed": "There is no open entry {id}.",
     "parked": "Key {id} is not parked.",
+    "timer": "There is no such timer of {id}.",
     "hl7": "Message {id} does not wait.",
     "hears-no-hl7": "This service hears no HL7.",
     "store-away": "The store did not answer: nothing was done about {id}.",

@@ -12,7 +12,7 @@ import contracts
 from chassis.deliveries import Delivery
 from chassis.store import asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
-from scheduler_sync.adapters.omegaai.sender import KnownIds
+from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.domain.resource import Resource
@@ -37,8 +37,7 @@ class StoredIds:
         return await self._links.of(link_id) or KnownIds(None)
 
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
-        about = delivery.idempotency_key.rpartition(":")[0] + ":"
-        asked = delivery.id, delivery.key, delivery.destination, about
+        asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)
         with asking():
             is_done: bool | None = await self._pool.fetchval(statements.IS_LATER_DONE, *asked)
         return None if is_done is None else "done" if is_done else "under way"

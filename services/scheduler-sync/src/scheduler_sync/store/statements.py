@@ -82,12 +82,16 @@ WHERE {deliveries.destination} = $1 AND {deliveries.kind} = 'appointment.upsert'
     AND {deliveries.state} = 'pending' AND {deliveries.attempts} > 0 AND {deliveries.key} = ANY($2::uuid[])
 """
 
+# A row without a subject is of former code, which had the subject in the idempotency key.
 IS_LATER_DONE: Final = f"""
 SELECT bool_or({deliveries.state} = 'done') FROM {deliveries}
-WHERE {deliveries.key} = $2 AND {deliveries.destination} = $3 AND starts_with({deliveries.idempotency_key}, $4)
+WHERE {deliveries.key} = $2 AND {deliveries.destination} = $3 AND (
+    {deliveries.subject} = $4
+    OR ({deliveries.subject} IS NULL AND strpos({deliveries.idempotency_key}, $4::text) > 0)
+  )
   AND {deliveries.sequence} > (SELECT {deliveries.sequence} FROM {deliveries} WHERE {deliveries.id} = $1)
-  AND ({deliveries.state} = 'done' OR ({deliveries.state} = 'pending'
-      AND {deliveries.lease_until} > clock_timestamp()))
+  AND ({deliveries.state} = 'done'
+    OR ({deliveries.state} = 'pending' AND {deliveries.lease_until} > clock_timestamp()))
 """
 
 REVISIONS: Final = f"""
