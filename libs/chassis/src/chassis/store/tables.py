@@ -289,7 +289,11 @@ class Timers(Base, table=True):
     __table_args__: ClassVar[Any] = (
         Index("ix_timers_due", "kind", "next_attempt_at", postgresql_where=text("state = 'waiting'")),
         Index("ix_timers_line", "key", "due_at", postgresql_where=text("state = 'waiting'")),
-        Index("ix_timers_dead", "settled_at", postgresql_where=text("state = 'dead'")),
+        Index(
+            "ix_timers_troubled",
+            "due_at",
+            postgresql_where=text("state = 'dead' OR (state = 'waiting' AND attempts > 0)"),
+        ),
         Index("ix_timers_settled", "settled_at", postgresql_where=text("state IN ('fired', 'cancelled')")),
     )
 
