@@ -90,10 +90,10 @@ class Memory:
         return KnownIds(self.patients[link.patient_id].fhir_id, link.omegaai_id, link.omegaai_written_version)
 
     async def later(self, delivery: Delivery) -> str | None:
-        line, about = (delivery.destination, delivery.key), delivery.idempotency_key.rpartition(":")[0]
+        line = delivery.destination, delivery.key
         number = next(one.number for one in self.lines[line] if one.delivery.id == delivery.id)
         behind = [one for one in self.done[line] if one.number > number]
-        return "done" if any(one.delivery.idempotency_key.startswith(about) for one in behind) else None
+        return "done" if any(one.delivery.subject == delivery.subject for one in behind) else None
 
 
 class Steps:
@@ -225,7 +225,16 @@ class Leaving:
         for row in transaction._deliveries:
             memory.deliveries += 1
             delivery = Delivery(
-                row.id, row.destination, row.key, row.kind, row.payload, row.idempotency_key, {}, 1, self._clock.now
+                row.id,
+                row.destination,
+                row.key,
+                row.kind,
+                row.payload,
+                row.idempotency_key,
+                {},
+                1,
+                self._clock.now,
+                subject=row.subject,
             )
             memory.lines[row.destination, row.key].append(Pending(memory.deliveries, delivery))
 

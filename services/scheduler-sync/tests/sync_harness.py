@@ -147,7 +147,7 @@ class Harness:
             Delivery(
                 id=row["id"], destination=row["destination"], key=row["key"], kind=row["kind"],
                 payload=row["payload"], idempotency_key=row["idempotency_key"], headers={}, attempt=1,
-                created_at=row["created_at"], traceparent=None,
+                created_at=row["created_at"], subject=row["subject"],
             )
             for row in rows
         ]  # fmt: skip

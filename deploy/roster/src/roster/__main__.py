@@ -1,4 +1,7 @@
-"""``python -m roster``: generate what follows from the members' files. Exit codes: 0 done; 1 something is wrong."""
+"""``python -m roster``: generate what follows from the members' files; make a new service.
+
+Exit codes: 0 done; 1 something is wrong; 2 misused.
+"""
 
 import argparse
 import os
@@ -9,19 +12,26 @@ from roster.members import ROOT, RosterError, read
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m roster", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m roster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     generate = commands.add_parser("generate", help="write every file that follows from the members' files")
     generate.add_argument("--check", action="store_true", help="write nothing; fail when a file is not up to date")
+    new = commands.add_parser("new", help="make a service: a folder with its tests that passes every check")
+    new.add_argument("name", help="such as form-router: small letters, digits and single hyphens")
     options = parser.parse_args(arguments)
     from roster.generated import PartError
+    from roster.new_service import NewServiceError
 
     try:
+        if options.command == "new":
+            return make(ROOT, options.name)
         return check(ROOT) if options.check else write(ROOT)
     except RosterError as error:
         for line in error.problems:
             print(f"roster: {line}", file=sys.stderr)
-    except PartError as error:
+    except (PartError, NewServiceError) as error:
         print(f"roster: {error}", file=sys.stderr)
     return 1
 
@@ -33,6 +43,16 @@ def write(root: Path) -> int:
     for path in changed:
         print(f"wrote {os.path.relpath(path)}")
     print(f"roster: {len(changed)} files written")
+    return 0
+
+
+def make(root: Path, name: str) -> int:
+    from roster import new_service
+
+    written = new_service.make(root, name)
+    for path in written:
+        print(f"wrote {path.relative_to(root)}")
+    print(f"roster: services/{name} is there; next: make check, make test ARGS=services/{name}, make up")
     return 0
 
 

@@ -5,9 +5,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
@@ -18,7 +16,7 @@ from hl7v2 import Hl7Error
 from scheduler_sync import bootstrap, explain
 from scheduler_sync.settings import SchedulerSyncSettings
 from scheduler_sync.site import SiteFileError, load
-from scheduler_sync.store.queries import Views
+from scheduler_sync.store.views import ParkedTaskRow, Views
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,23 +26,23 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actor", default=logged_in_user(), help="who does it, for the audit")
 
 
-def _line(row: Mapping[str, Any]) -> listing.Line:
-    where = f"{row['expression']}: " if row["expression"] else ""
-    return listing.Line(row["task_id"], row["parked_at"], "parked", row["focus"], f"{where}{row['reason']}")
+def _line(row: ParkedTaskRow) -> listing.Line:
+    where = f"{row.expression}: " if row.expression else ""
+    return listing.Line(row.task_id, row.parked_at, "parked", row.focus, f"{where}{row.reason}")
 
 
 async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
     store = await Store.open(settings.store)
     try:
-        rows = await Views(store.pool).parked_tasks()
+        rows = await Views(store).parked_tasks()
     finally:
         await store.close()
     if options.action == "list":
         return listing.show(rows, _line, one="parked Task", many="parked Tasks", as_json=options.json)
-    outcomes = await bootstrap.replay_tasks(settings, options.id or [row["task_id"] for row in rows], options.actor)
-    for task_id, words in outcomes.items():
-        print(task_id, words)
-    failed = sum(words != "processed" for words in outcomes.values())
+    outcomes = await bootstrap.replay_tasks(settings, options.id or [row.task_id for row in rows], options.actor)
+    for task_id, replayed in outcomes.items():
+        print(task_id, replayed)
+    failed = sum(not replayed.is_processed for replayed in outcomes.values())
     print(f"{len(outcomes) - failed} processed, {failed} still parked")
     return 1 if failed else 0
 

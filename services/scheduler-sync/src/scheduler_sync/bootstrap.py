@@ -11,6 +11,7 @@ from uuid import UUID
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
+from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
@@ -31,7 +32,8 @@ from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views, revisions
+from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, revisions
+from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.pages import PAGES, Pages
@@ -165,7 +167,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
         watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
-        routes=Pages(Views(store.pool), core.site, core.directory, settings.http.consoles).routes(),
+        routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
         replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),
@@ -202,8 +204,8 @@ async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory 
     return directory
 
 
-async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> str:
-    """Process a kept HL7 message again; what came of it in words."""
+async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> Replayed:
+    """Process a kept HL7 message again."""
     core = await open_core(settings)
     try:
         core.directory.fill(await core.resources.all())
@@ -212,7 +214,7 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
         await core.runtime.close()
 
 
-async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, str]:
+async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, Replayed]:
     """Read the Appointments of parked Tasks again; what came of each, by Task id."""
     core = await open_core(settings)
     omegaai = connect(settings.omegaai)

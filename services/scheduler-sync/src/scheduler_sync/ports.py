@@ -84,6 +84,7 @@ class Outgoing(Protocol):
         kind: str,
         payload: bytes,
         idempotency_key: str,
+        subject: UUID | None = None,
         delivery_id: UUID | None = None,
         headers: Mapping[str, str] = ...,
     ) -> UUID: ...

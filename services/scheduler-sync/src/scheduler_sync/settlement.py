@@ -5,13 +5,14 @@ from datetime import datetime
 
 from chassis.deliveries import Taken
 from chassis.store import Transaction
-from scheduler_sync.adapters.powerserver.sender import NOT_SENT, step_of
+from scheduler_sync.adapters.powerserver.sender import step_of
 from scheduler_sync.commands import Origin
 from scheduler_sync.handlers.settlements import (
     omegaai_took_appointment,
     omegaai_took_patient,
     powerserver_took_status,
 )
+from scheduler_sync.receipts import AppointmentTaken, PatientTaken, StatusAnswered
 from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.work import OpenWork
 
@@ -24,7 +25,7 @@ class Settlement:
         self._now = now
 
     async def omegaai(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        """Keep the FHIR ids and versions that OmegaAI gave."""
+        """Keep the FHIR ids and versions that OmegaAI gave. UnreadableReceiptError."""
         work = self._open_work(transaction)
         patients = [taken for taken in all_taken if taken.delivery.kind == PATIENT_UPSERT]
         appointments = [
@@ -35,27 +36,20 @@ class Settlement:
         await work.patients.load_by_id(taken.delivery.key for taken in patients)
         await work.links.load_by_id(snapshot.link_id for snapshot, _ in appointments)
         for delivery, receipt in patients:
-            given = receipt.detail
-            await omegaai_took_patient(delivery.key, given["id"], given["version_id"], work=work)
+            await omegaai_took_patient(delivery.key, PatientTaken.of(receipt), work=work)
         for snapshot, (delivery, receipt) in appointments:
-            given = receipt.detail
-            message = f"Appointment version {given['version_id']}: {given['status']}"
-            await omegaai_took_appointment(
-                snapshot.link_id,
-                given["id"],
-                given["version_id"],
-                as_sent=given["status"] == snapshot.status,
-                over=given.get("over"),
-                work=work,
-                origin=Origin("delivery", message, delivery.id, self._now()),
-            )
+            taken = AppointmentTaken.of(receipt)
+            message = f"Appointment version {taken.version}: {taken.status}"
+            origin = Origin("delivery", message, delivery.id, self._now())
+            await omegaai_took_appointment(snapshot.link_id, taken, sent=snapshot.status, work=work, origin=origin)
 
     async def powerserver(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        """Keep that PowerServer has taken our statuses."""
+        """Keep that PowerServer has taken our statuses. UnreadableReceiptError."""
         work = self._open_work(transaction)
         await work.links.load_by_id(taken.delivery.key for taken in all_taken)
         for delivery, receipt in all_taken:
-            ack = receipt.detail["ack"]
-            answer = "not sent: it shows what came later" if ack == NOT_SENT else f"PowerServer answered {ack}"
+            answered = StatusAnswered.of(receipt)
+            code = f"PowerServer answered {answered.code}"
+            answer = code if answered.was_sent else "not sent: it shows what came later"
             origin = Origin("delivery", answer, delivery.id, self._now())
             await powerserver_took_status(delivery.key, step_of(delivery), work=work, origin=origin)

@@ -6,10 +6,12 @@ from chassis.messaging.evidence import Revisions, Unknown
 from chassis.messaging.outbox import Relay
 from chassis.messaging.published import Published, TopicReader
 from chassis.messaging.records import Item, Record
+from chassis.messaging.replayed import PROCESSED, Replayed, ReplayOutcome
 from chassis.messaging.revisions import RevisionGaps
 from chassis.messaging.topics import TopicsWatch, produced_by
 
 __all__ = [
+    "PROCESSED",
     "BatchExecutor",
     "Consumer",
     "Done",
@@ -23,6 +25,8 @@ __all__ = [
     "Published",
     "Record",
     "Relay",
+    "ReplayOutcome",
+    "Replayed",
     "RevisionGaps",
     "Revisions",
     "Subscription",

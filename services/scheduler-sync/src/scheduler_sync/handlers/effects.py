@@ -103,6 +103,7 @@ class Effects:
             kind=APPOINTMENT_UPSERT,
             payload=AppointmentSnapshot.of(link, start, end, service_id).to_bytes(),
             idempotency_key=f"appointment:{link.id}:{delivery_id}",
+            subject=link.id,
             delivery_id=delivery_id,
         )
 

@@ -6,28 +6,29 @@ from scheduler_sync.commands import Origin
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.handlers.effects import note_answer
 from scheduler_sync.ports import Work
+from scheduler_sync.receipts import AppointmentTaken, PatientTaken
 
 
-async def omegaai_took_patient(patient_id: UUID, fhir_id: str, version: str, *, work: Work) -> None:
+async def omegaai_took_patient(patient_id: UUID, taken: PatientTaken, *, work: Work) -> None:
     """A delivery put the patient into OmegaAI. Idempotent: the same id and version again change nothing."""
     patient = work.patients.by_id(patient_id)
-    if patient is not None and (patient.fhir_id, patient.fhir_version) != (fhir_id, version):
-        work.patients.save(patient.told_omegaai(fhir_id, version))
+    if patient is not None and (patient.fhir_id, patient.fhir_version) != (taken.fhir_id, taken.version):
+        work.patients.save(patient.told_omegaai(taken.fhir_id, taken.version))
 
 
 async def omegaai_took_appointment(
-    link_id: UUID, fhir_id: str, version: str, *, as_sent: bool, over: str | None = None, work: Work, origin: Origin
+    link_id: UUID, taken: AppointmentTaken, *, sent: str, work: Work, origin: Origin
 ) -> None:
-    """A delivery put the appointment into OmegaAI; not ``as_sent`` when an act of the patient was left standing.
+    """A delivery put the appointment into OmegaAI. Idempotent: the same version again changes nothing.
 
-    Then the version is not taken for known, so that the act's own event is not mistaken for an echo; unless the
-    act was, in the version that the write replaced (``over``).
-    Idempotent: the same version again changes nothing.
+    Where OmegaAI has another status than was ``sent``, an act of the patient was left standing. Then the version is not
+    taken for known, so that the act's own event is not mistaken for an echo; unless the act was known already, in the
+    version that the write replaced.
     """
     link = work.links.by_id(link_id)
     if link is None:
         return
-    after = link.told_omegaai(fhir_id, version, as_sent=as_sent, over=over)
+    after = link.told_omegaai(taken.fhir_id, taken.version, as_sent=taken.status == sent, over=taken.over)
     if after != link:
         note_answer(link, after, "taken over", work=work, origin=origin)
 
