@@ -116,12 +116,10 @@ class AppointmentLink:
         heard_at = said_at if known_at is None else max(said_at, known_at)
         step, studies = self._step_and_studies(facts)
         is_off = step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
-        facts = replace(
-            facts,
-            step=step,
-            slot=self._slot_said(facts, studies),
-            reason=facts.reason if is_off or not facts.is_of_orders else None,
-        )
+        slot = self._slot_said(facts, studies)
+        reason = facts.reason if is_off or not facts.is_of_orders else None
+        if not (step is facts.step and slot is facts.slot and reason is facts.reason):
+            facts = replace(facts, step=step, slot=slot, reason=reason)
         is_booked_again = self._is_booked_again(facts, said_at)
         trigger, overruled = self._staff_trigger(facts, latest or said_at, is_booked_again=is_booked_again)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
