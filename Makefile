@@ -129,8 +129,9 @@ dependencies: ## deptry: each member declares what it imports, and imports what 
 
 new-service: ## make a service that passes every check (NAME=form-router): CONTRIBUTING.md says what to change in it
 	$(SETUP) --no-jars
-	@$(PY) -m roster new "$$NAME"
+	@$(PY) -m roster new -- "$$NAME"
 	$(SETUP) --no-jars
+	@$(PY) -m roster generate # docs/operations/access.md follows from the new routes
 
 check: lint types walls dependencies contracts-check roster-check ## all static checks
 

@@ -299,3 +299,16 @@ def test_a_service_without_the_intake_has_none_of_its_commands(group, capsys) ->
         main(definition, [group, "list"])
     assert ended.value.code == 2
     assert f"invalid choice: '{group}'" in capsys.readouterr().err
+
+
+@pytest.mark.stack
+async def test_migrate_says_where_the_tables_are_not_the_models(store, operator) -> None:
+    assert await operator("migrate", "--check") == (
+        1,
+        ["remove_table things", "demo: 1 differences between the store's tables and the models"],
+    )
+    await store.pool.execute("DROP TABLE things")
+    assert await operator("migrate", "--check") == (
+        0,
+        ["demo: 0 differences between the store's tables and the models"],
+    )
