@@ -47,9 +47,10 @@ demo: ## play the guide's story on the stack, then in volume, and count at both 
 	@$(PY) -m local_stack up
 	@$(PY) -m demo_story $(DEMO)
 
-test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some; WORKERS=1 for one after another)
+test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some; AFFECTED=main for what a change reaches; SUITE_DEPTH=full before a release)
 	$(SETUP)
-	@$(PY) -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile)
+	@$(PY) -m $(if $(AFFECTED),tests.affected $(AFFECTED),pytest) $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile) \
+		$(if $(filter full,$(SUITE_DEPTH)),--depth-report docs/operations/full-report.json)
 
 images: ## build the images of services and simulators (IMAGES=<name> for one; BASE_IMAGE=… for a base of your own)
 	$(SETUP) --no-jars
@@ -128,7 +129,7 @@ dependencies: ## deptry: each member declares what it imports, and imports what 
 
 new-service: ## make a service that passes every check (NAME=form-router): CONTRIBUTING.md says what to change in it
 	$(SETUP) --no-jars
-	@$(PY) -m roster new "$$NAME"
+	@$(PY) -m roster new -- "$$NAME"
 	$(SETUP) --no-jars
 
 check: lint types walls dependencies contracts-check roster-check ## all static checks

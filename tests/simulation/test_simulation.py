@@ -13,10 +13,9 @@ from simulated_world import Mutations
 from chassis.deliveries import statements as lines
 from chassis.messaging import Done, Failed, Held, consumer, outbox
 from chassis.messaging import statements as messaging_sql
+from chassis.testing.depth import DEPTH
 from chassis.timers import TimerWorker, statements
 
-SEEDS = 2000
-LONGEST_SECONDS = 100
 FOUND = {
     4: "a store that went away while the worker looked for what falls due ended its loop",
     11: "a producer that a partition had refused was kept, and everything after it was out of sequence for ever",
@@ -36,10 +35,14 @@ def stand_ins() -> Iterator[None]:
 
 
 @pytest.mark.timeout(300)
-def test_two_thousand_seeds_keep_every_promise() -> None:
+def test_thousands_of_seeds_keep_every_promise() -> None:
     """As many of them as a slow machine can do in the time: each has the same chance to show a fault."""
     total = simulate.run_many(
-        0, SEEDS, processes=os.cpu_count() or 1, shows_progress=False, most_seconds=LONGEST_SECONDS
+        0,
+        DEPTH.simulation_seeds,
+        processes=os.cpu_count() or 1,
+        shows_progress=False,
+        most_seconds=DEPTH.simulation_seconds,
     )
     told = [f"make simulate SEED={result.seed}: {result.violations[0]}" for result in total.failed]
     assert not told, "\n".join(told[:10])

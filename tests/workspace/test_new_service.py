@@ -88,8 +88,8 @@ def test_a_service_is_made_checked_tested_started_and_removed(stack: Stack, tmp_
 
     copy.run("make", "-s", "new-service", f"NAME={NAME}", "SETUP=@true", f"PY={sys.executable}")
     copy.python("-m", "roster", "generate", "--check")
-    copy.tool("ruff", "check", ".")
-    copy.tool("ruff", "format", "--check", ".")
+    copy.tool("ruff", "check", f"services/{NAME}")
+    copy.tool("ruff", "format", "--check", f"services/{NAME}")
     copy.tool("mypy", f"services/{NAME}/src")
     copy.tool("lint-imports", "--no-logo")
     copy.run("make", "-s", "dependencies", "SETUP=@true", f"MEMBERS=services/{NAME}")

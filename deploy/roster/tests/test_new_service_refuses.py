@@ -25,6 +25,9 @@ REFUSED = {
     "notifier": "services/notifier is there already: choose another name, or remove the folder",
     "omegaai": "'omegaai' is taken by the stack or one of its members",
     "kafka": "'kafka' is taken by the stack or one of its members",
+    "public": "'public' is taken by the stack or one of its members",
+    "pg-forms": "'pg-forms' cannot name a service: Postgres keeps names with pg_ for itself",
+    "notifier-2": "'notifier-2' is taken by the stack or one of its members",
     "class": "'class' is the name of another Python package",
     "json": "'json' is the name of another Python package",
     "powerserver-sim": "'powerserver_sim' is the name of another Python package",
@@ -48,7 +51,9 @@ def test_the_command_says_it_in_one_line_and_ends_with_1() -> None:
     assert line.startswith("roster: 'Not A Name' cannot name a service: ")
 
 
-@pytest.mark.parametrize("name", ["it's", '"; touch made-by-a-name; "', "$(touch made-by-a-name)", "a`touch x`b"])
+@pytest.mark.parametrize(
+    "name", ["-form", "--help", "it's", '"; touch made-by-a-name; "', "$(touch made-by-a-name)", "a`touch x`b"]
+)
 def test_make_hands_a_name_on_as_it_is(name, tmp_path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = subprocess.run(

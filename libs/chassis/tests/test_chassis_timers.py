@@ -18,6 +18,7 @@ from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
 from chassis.observe import Metrics
 from chassis.store import Store, Transaction
 from chassis.testing import ClockAsTold, eventually
+from chassis.testing.depth import DEPTH
 from chassis.timers import (
     Timer,
     TimerHandlers,
@@ -238,7 +239,7 @@ WORDS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=DEPTH.examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=WORDS)
 async def test_any_order_of_words_and_work_leaves_what_the_newest_word_says(store, words) -> None:
     """The model: of each key the newest revision and what it said; work fires what waits."""

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import run_state_machine_as_test
 
+from chassis.testing.depth import DEPTH
 from scheduler_sync.adapters.omegaai import sender
 from scheduler_sync.adapters.powerserver import sender as powerserver_sender
 from scheduler_sync.domain.appointment import (
@@ -31,7 +32,7 @@ from scheduler_sync.domain.patient import patient
 from scheduler_sync.handlers import patient_acts
 from scheduler_sync.store import repositories
 
-STEPS = int(os.environ.get("MODEL_STEPS", "50000"))
+STEPS = int(os.environ.get("MODEL_STEPS", DEPTH.model_steps))
 SEED = int(os.environ.get("MODEL_SEED", "1"))
 PHASES = (Phase.generate, Phase.shrink) if "MODEL_SHRINK" in os.environ else (Phase.generate,)
 STEPS_PER_STORY = 100

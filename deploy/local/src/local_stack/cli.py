@@ -27,11 +27,12 @@ from local_stack.arguments import at_least
 from local_stack.engine import Engine, EngineError
 from local_stack.processes import module_command, postgres_data, processes
 from local_stack.settings import Ports, Settings, SettingsError
+from roster import RosterError
 
 UP_SECONDS = 600
 """The longest that a start may take; each process has a deadline of its own, which the supervisor holds."""
 _MARKS = {"healthy": "[green]●[/] healthy", "stopped": "[dim]○ stopped[/]", "waiting": "[dim]○ waiting[/]"}
-_EXIT_CODES: Mapping[type[Exception], int] = {SettingsError: 2, kafka.JarsError: 3, EngineError: 4}
+_EXIT_CODES: Mapping[type[Exception], int] = {SettingsError: 2, RosterError: 2, kafka.JarsError: 3, EngineError: 4}
 _KILLED = "The stack's supervisor was killed and left servers running."
 console = Console()
 

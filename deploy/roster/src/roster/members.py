@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
@@ -19,9 +19,14 @@ SERVERS: Final[Mapping[str, int]] = {"kafka": 29092, "kafka.controller": 29093, 
 """Default local ports of what the stack runs besides members."""
 RESERVED: Final = frozenset(
     {"kafka", "postgres", "databases", "topics", "otel-collector", "jaeger", "prometheus", "grafana", "all"}
+    | {"public", "none", "template0", "template1"}  # of Postgres
 )
 """Names that the stacks use for something else."""
+OF_POSTGRES: Final = "pg-"
+"""A role may not begin so, with ``_`` for ``-``."""
 LONGEST_NAME: Final = 40
+_MADE_OF_A_NAME: Final = ("", "-2", "-migrate", "-store", "-settings", "-kafka")
+"""What follows a service's name in names of containers and secrets."""
 LEAST_MEMORY_MB: Final = 64
 SESSION_TIMEOUT_SECONDS: Final = 3
 """Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
@@ -181,6 +186,12 @@ def read(root: Path, topics: Mapping[str, Topic] = TOPICS) -> Roster:
     return Roster(tuple(one for one in members if one.is_service), tuple(one for one in members if not one.is_service))
 
 
+def names_taken(members: Iterable[Member]) -> set[str]:
+    """Names that no further member can have."""
+    made = {member.name + suffix for member in members if member.is_service for suffix in _MADE_OF_A_NAME}
+    return {*RESERVED, *made, *(member.name for member in members)}
+
+
 def file_of(member: Member) -> Path:
     return member.folder / f"{member.kind}.toml"
 
@@ -279,6 +290,8 @@ def _wrong_values(kind: Kind, folder: Path, values: Mapping[str, Any], topics: M
 def _wrong_names(folder: Path, name: str, package: str) -> Iterator[str]:
     if name != folder.name:
         yield f"name: {name!r} is not the folder's name, {folder.name!r}"
+    if name.startswith(OF_POSTGRES):
+        yield f"name: {name!r} begins with {OF_POSTGRES}, which Postgres keeps for itself"
     if not is_name(name):
         yield f"name: {name!r} is not small letters, digits and single hyphens, a letter first"
     if not _PACKAGE.fullmatch(package):
@@ -333,6 +346,8 @@ def _taken_twice(members: Sequence[Member], places: Mapping[str, Path]) -> Itera
             ("package", "package", member.package),
             ("package", "prefix of settings", member.prefix),
         ]
+        made = [member.name + suffix for suffix in (_MADE_OF_A_NAME if member.is_service else ("",))]
+        claims += [("name", "name of a container or secret", name) for name in made]
         for name, port in member.ports.items():
             key = name if name == "http" else f"listens.{name}"
             claims += [(key, "port", port), (key, "variable", port_variable(member.target(name)))]

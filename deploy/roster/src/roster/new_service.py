@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from roster import generated
-from roster.members import RESERVED, Roster, is_name, read
+from roster.members import OF_POSTGRES, Roster, is_name, names_taken, read
 
 TEMPLATE: Final = Path(__file__).parent / "template"
 SUFFIX: Final = ".in"
@@ -60,16 +60,24 @@ def why_not(root: Path, roster: Roster, name: str) -> str | None:
             f"{name!r} cannot name a service: small letters, digits and single hyphens, a letter first, "
             f"at most {LONGEST_NAME} characters"
         )
-    if (root / "services" / name).exists():
-        return f"services/{name} is there already: choose another name, or remove the folder"
-    if name in roster.by_name or name in RESERVED:
-        return f"{name!r} is taken by the stack or one of its members: choose another name"
-    is_taken = any(package.upper() == one.prefix or package == one.package for one in roster.members)
-    if is_taken or keyword.iskeyword(package) or importlib.util.find_spec(package) is not None:
-        return f"{package!r} is the name of another Python package: choose another name"
-    if _free_port(roster) is None:
-        return f"no port from {PORTS.start} to {PORTS.stop - 1} is free: widen PORTS in {Path(__file__).name}"
-    return None
+    if name.startswith(OF_POSTGRES):
+        return f"{name!r} cannot name a service: Postgres keeps names with {OF_POSTGRES.replace('-', '_')} for itself"
+    is_package = any(package.upper() == one.prefix or package == one.package for one in roster.members)
+    reasons = {
+        f"services/{name} is there already: choose another name, or remove the folder": (
+            root / "services" / name
+        ).exists(),
+        f"{name!r} is taken by the stack or one of its members: choose another name": (
+            name in names_taken(roster.members)
+        ),
+        f"{package!r} is the name of another Python package: choose another name": (
+            is_package or keyword.iskeyword(package) or importlib.util.find_spec(package) is not None
+        ),
+        f"no port from {PORTS.start} to {PORTS.stop - 1} is free: widen PORTS in {Path(__file__).name}": (
+            _free_port(roster) is None
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def words(roster: Roster, name: str) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""What the features share: built once in `app.py`."""
+"""Shared by the features: the running parts, built once in `app.py`, and the templates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ templates: Final = web.templates(PACKAGE)
 
 @dataclass
 class Services:
-    """One simulator's parts. A feature adds to `streams` what has to end before the server can stop."""
+    """One simulator's parts. A feature adds to `streams` the functions that end its streams before the server stops."""
 
     settings: Settings
     store: Store

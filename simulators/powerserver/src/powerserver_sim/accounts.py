@@ -12,7 +12,7 @@ from simulator_kit.store import Store, Work
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `facility` is None for one who is not restricted to a facility."""
+    """A user. `facility` is None without a restriction to one."""
 
     name: str
     full_name: str

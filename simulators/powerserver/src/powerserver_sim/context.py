@@ -1,4 +1,4 @@
-"""What the features share: the running parts, the templates, and what a request brings along."""
+"""Shared by the features: the running parts, the templates, and readers of a request."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The guards, pure: what PowerServer refuses, and with which words.
+"""The guards of PowerServer as plain functions, with the words of their refusals.
 
 Rules compare order values, never status names: a site may rename every status.
 """

@@ -31,7 +31,8 @@ UPDATE {deliveries} d SET {deliveries.lease_token} = $3,
 FROM heads WHERE d.{deliveries.id} = heads.{deliveries.id}
 RETURNING d.{deliveries.id}, d.{deliveries.sequence}, d.{deliveries.destination}, d.{deliveries.key},
     d.{deliveries.kind}, d.{deliveries.payload}, d.{deliveries.headers}, d.{deliveries.idempotency_key},
-    d.{deliveries.attempts}, d.{deliveries.receipt}, d.{deliveries.traceparent}, d.{deliveries.created_at}
+    d.{deliveries.attempts}, d.{deliveries.receipt}, d.{deliveries.traceparent}, d.{deliveries.created_at},
+    d.{deliveries.subject}
 """
 
 # What another transaction holds is being marked, or is an operator's. Neither is waited for, so that nobody waits in a

@@ -15,7 +15,7 @@ from simulator_kit.store import Work
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """An appointment with the names of what it refers to."""
+    """An appointment with the names of its service and patient."""
 
     card: cards.Card
     service: str

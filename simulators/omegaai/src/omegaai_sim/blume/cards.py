@@ -1,4 +1,4 @@
-"""Appointments as a patient sees them: label, study, facility and times, read from what the store keeps.
+"""Appointments as a patient sees them: label, study, facility and times, read from the stored resources.
 
 An appointment belongs to an account when its patient's primary e-mail (the one of lowest rank) is the account's.
 """

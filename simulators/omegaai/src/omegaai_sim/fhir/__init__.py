@@ -27,11 +27,11 @@ TARGETS: Final = (
         "fhir",
         "A FHIR request.",
         [
-            misbehaviour.status(503, _STATUSES, "Answers with status (429, 503: Retry-After: 1). Nothing is done."),
+            misbehaviour.status(503, _STATUSES, "Answers with `status` (429, 503: Retry-After: 1). Nothing is done."),
             misbehaviour.slow(2.0),
             Mode(
                 "accept-then-timeout",
-                "Does the work, is silent for seconds, then cuts the connection.",
+                "Does the work, is silent for `seconds`, then cuts the connection.",
                 seconds=2.0,
             ),
             misbehaviour.CUT,

@@ -147,7 +147,7 @@ class Api:
         return _answer(bundle, 200)
 
     async def metadata(self, request: Request) -> Response:
-        """The CapabilityStatement: what this stand-in keeps and answers."""
+        """The CapabilityStatement."""
         interactions = ("read", "search-type", "create", "update")
         resources = [
             {

@@ -99,7 +99,7 @@ def _put_on_one(value: Any, element: Element) -> Any:
 
 
 def to_strict(resource: Mapping[str, Any], resource_type: str) -> Json:
-    """What a client sent in the vendor dialect, as R4; what cannot be mended is left for the validation to refuse."""
+    """A resource in the vendor dialect as R4. Parts that cannot be mended stay, and the validation refuses them."""
     mended = _take_off(resource, resource_type)
     return {"resourceType": resource.get("resourceType"), **mended}
 

@@ -1,4 +1,4 @@
-"""HealthcareServices: what can be booked. They come with the store and are only read."""
+"""HealthcareServices, the resources that are booked. They come with the store and are only read."""
 
 from collections.abc import Sequence
 from pathlib import Path

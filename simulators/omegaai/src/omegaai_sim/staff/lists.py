@@ -1,4 +1,4 @@
-"""Lists of what the store keeps: the newest first, a page at a time, counted by status."""
+"""Lists of stored resources: the newest first, a page at a time, counted by status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""HL7 v2 over MLLP, both directions: what goes out and comes in, the message log, and the interface's settings."""
+"""HL7 v2 over MLLP in both directions, the message log, and the interface's settings."""
 
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ TARGETS: Final = (
             misbehaviour.slow(1.0),
             misbehaviour.CUT,
             misbehaviour.ACCEPT_THEN_CUT,
-            Mode("late-ack", "Does the work, and answers seconds later.", seconds=1.0),
+            Mode("late-ack", "Does the work, and answers `seconds` later.", seconds=1.0),
             Mode("wrong-ack", "Does the work, and answers with another message's control id."),
             Mode("no-ack", "Does the work, and never answers; the connection stays."),
         ],

@@ -36,7 +36,7 @@ class Malformed(Exception):  # noqa: N818 - the name is the decision
 
 
 class NotProcessed(Exception):  # noqa: N818 - the name is the decision
-    """Answered AE: well-formed, yet it names what this site does not know or cannot do now."""
+    """Answered AE: the message is well-formed, but this site does not know something in it or cannot do it now."""
 
     def __init__(self, code: str, location: str, text: str) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""The message log: questions about what went out and came in."""
+"""Questions about the message log."""
 
 import sqlite3
 from typing import Final

@@ -1,4 +1,4 @@
-"""The home page: today's figures and what is to be done."""
+"""The home page: today's figures and open tasks."""
 
 from pathlib import Path
 from typing import Final

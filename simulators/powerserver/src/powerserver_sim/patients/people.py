@@ -35,7 +35,7 @@ class Demographics:
 
 @dataclass(frozen=True, slots=True)
 class PatientChange:
-    """What hooks of the kind `patient` get."""
+    """A change of a patient, for hooks of the kind `patient`."""
 
     key: int
     is_new: bool

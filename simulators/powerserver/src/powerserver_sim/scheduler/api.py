@@ -1,4 +1,4 @@
-"""The JSON API of appointments and free slots: what the scheduler's users do, for programs."""
+"""The JSON API of appointments and free slots: the scheduler for programs."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Users: login, rights, and what every page of a user shares."""
+"""Users: login, rights, and the guards of all other pages."""
 
 from pathlib import Path
 from typing import Final

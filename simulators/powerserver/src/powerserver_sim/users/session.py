@@ -1,4 +1,4 @@
-"""What every page shares: its user, the guards of pages and of the JSON API, and how a page is rendered."""
+"""The guards of pages and of the JSON API, and the rendering of a page for its user."""
 
 import base64
 import binascii

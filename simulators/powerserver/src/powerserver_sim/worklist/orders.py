@@ -20,7 +20,7 @@ MOST_STUDIES: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class OrderChange:
-    """What hooks of the kind `order` get. They add the control ids of the messages that tell of it."""
+    """A change of an order, for hooks of the kind `order`. They add the control ids of their messages."""
 
     number: int
     event: Event
@@ -43,7 +43,7 @@ def placer_of(number: int) -> str:
 
 
 def number_of(placer: str) -> int:
-    """The order's number in a placer number; refuses what this site never gave out."""
+    """The order's number in a placer number; refuses a number that this site never gave out."""
     digits = placer[1:]
     if placer[:1] != "P" or not digits.isascii() or not digits.isdecimal() or len(digits) > 15:
         raise Refused("unknown", "There is no such appointment.", field="placer")

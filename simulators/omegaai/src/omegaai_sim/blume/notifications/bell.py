@@ -1,4 +1,4 @@
-"""The bell: what a patient should read about each change of an appointment."""
+"""The bell: notifications for the patient about each change of an appointment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Notification:
 
 
 def appointment_changed(work: Work, change: Change) -> None:
-    """Add what the patient should read, and tell the open pages of the old and the new patient."""
+    """Add a notification, and tell the open pages of the old and the new patient."""
     body, before = change.body, change.before
     emails = {email for one in (body, before) if one is not None and (email := cards.email_of(work, one))}
     tell_pages(work, "Appointment", body["id"], emails)
@@ -81,5 +81,5 @@ def notifications(work: Work, account: Account) -> list[Notification]:
 
 
 def read_notifications(work: Work, account: Account, up_to: int) -> None:
-    """Marks those that were shown as read; what came since stays unread."""
+    """Mark the notifications up to `up_to` as read; newer ones stay unread."""
     work.run("UPDATE notification SET is_read = 1 WHERE email = ? AND id <= ? AND is_read = 0", account.email, up_to)

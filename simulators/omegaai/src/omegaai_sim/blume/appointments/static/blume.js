@@ -32,7 +32,7 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
-/* Looking at the list makes it read; the dots stay until it is closed, so that one sees what is new. */
+/* Opening the list marks it as read. The dots stay until it is closed, so that the reader sees the new entries. */
 const bell = document.getElementById("bell");
 const readForm = document.getElementById("read-form");
 let reading = Promise.resolve();
