@@ -206,9 +206,9 @@ class Mischief:
             wire.heal()
         for name in SERVICES:
             await self._store_faults.reset_role(name.replace("-", "_"))
-        for name in SIMULATORS:
+        for address in self._stack.addresses().values():
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
-                await self._http.delete(f"{self._stack.addresses()[name]}/control/misbehave")
+                await self._http.delete(f"{address}/control/misbehave")
 
     async def _do(self, fault: Fault) -> None:
         ways: dict[str, Callable[[Fault], Coroutine[Any, Any, bool]]] = {

@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import psutil
 
+from demo_story.clients import Addresses
 from local_stack import kafka
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
@@ -225,8 +226,8 @@ class ChaosStack:
         return process.changed(name=name, arguments=arguments, environment=environment, health=health)
 
     def addresses(self) -> dict[str, str]:
-        """Of the simulators, straight: people do not go through the wires."""
-        return {name: f"http://127.0.0.1:{self.ports[name]}" for name in SIMULATORS}
+        """Of the simulators that people go to, straight: people do not go through the wires."""
+        return {one.name: f"http://127.0.0.1:{self.ports[one.name]}" for one in fields(Addresses)}
 
     def replicas_of(self, service: str) -> list[Member]:
         return [one for one in self.members.values() if one.service == service]
