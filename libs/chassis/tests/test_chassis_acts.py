@@ -112,3 +112,16 @@ async def test_an_act_carries_the_persons_name_into_the_audit(store: Store, path
         assert (await browser.post(url, data=form, auth=("olga", "olga's words"))).status_code == 303
     rows = await store.pool.fetch("SELECT actor, action FROM operator_audit")
     assert [row["actor"] for row in rows] == ["olga"], "no act, or nobody's"
+
+
+@pytest.mark.parametrize(("name", "offers"), [("vera", False), ("olga", True)])
+async def test_a_page_offers_acts_to_those_alone_who_may_do_them(store: Store, name, offers) -> None:
+    await dead_letter(store)
+    await dead_delivery(store)
+    transport = httpx.ASGITransport(service(store).app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://demo", auth=(name, f"{name}'s words")) as browser:
+        pages = [await browser.get(path) for path in ("/console", "/console/deliveries?destination=partner")]
+    for page in pages:
+        assert page.status_code == 200
+        assert f"{name} · " in page.text
+        assert ('method="post"' in page.text) is offers
