@@ -119,7 +119,8 @@ async def test_a_page_offers_acts_to_those_alone_who_may_do_them(store: Store, n
     await dead_letter(store)
     await dead_delivery(store)
     transport = httpx.ASGITransport(service(store).app())
-    async with httpx.AsyncClient(transport=transport, base_url="http://demo", auth=(name, f"{name}'s words")) as browser:
+    auth = (name, f"{name}'s words")
+    async with httpx.AsyncClient(transport=transport, base_url="http://demo", auth=auth) as browser:
         pages = [await browser.get(path) for path in ("/console", "/console/deliveries?destination=partner")]
     for page in pages:
         assert page.status_code == 200
