@@ -131,6 +131,7 @@ new-service: ## make a service that passes every check (NAME=form-router): CONTR
 	$(SETUP) --no-jars
 	@$(PY) -m roster new -- "$$NAME"
 	$(SETUP) --no-jars
+	@$(PY) -m roster generate # docs/operations/access.md follows from the new routes
 
 check: lint types walls dependencies contracts-check roster-check ## all static checks
 

@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     new = commands.add_parser("new", help="make a service: a folder with its tests that passes every check")
     new.add_argument("name", help="such as form-router: small letters, digits and single hyphens")
     options = parser.parse_args(arguments)
+    from chassis.settings import SettingsError
     from roster.generated import PartError
     from roster.new_service import NewServiceError
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "new":
             return make(ROOT, options.name)
         return check(ROOT) if options.check else write(ROOT)
-    except RosterError as error:
+    except (RosterError, SettingsError) as error:  # a route that declares nothing is one of the latter
         for line in error.problems:
             print(f"roster: {line}", file=sys.stderr)
     except (PartError, NewServiceError) as error:
@@ -42,8 +43,20 @@ def write(root: Path) -> int:
     changed = generated.write(read(root), root)
     for path in changed:
         print(f"wrote {os.path.relpath(path)}")
+    if root == ROOT:
+        _write_access()
     print(f"roster: {len(changed)} files written")
     return 0
+
+
+def _write_access() -> None:
+    from roster import access
+
+    try:
+        if access.write(read(ROOT)):
+            print(f"wrote {access.PAGE}")
+    except ImportError as error:
+        print(f"roster: {access.PAGE} is left as it is: {error}: run make setup, then make generate")
 
 
 def make(root: Path, name: str) -> int:
@@ -57,7 +70,7 @@ def make(root: Path, name: str) -> int:
 
 
 def check(root: Path) -> int:
-    from roster import generated
+    from roster import access, generated
     from roster.subscriptions import problems
 
     roster = read(root)
@@ -66,6 +79,8 @@ def check(root: Path) -> int:
         for path in generated.drifted(roster, root)
     ]
     found += problems(roster)
+    if root == ROOT and not access.is_current(roster):
+        found.append(f"{access.PAGE}: is not what the services' routes declare: {generated.COMMAND}")
     for line in found:
         print(f"roster: {line}", file=sys.stderr)
     print(f"roster: {len(roster.services)} services, {len(roster.simulators)} simulators, {len(found)} problems")

@@ -30,8 +30,12 @@ _MADE_OF_A_NAME: Final = ("", "-2", "-migrate", "-store", "-settings", "-kafka")
 LEAST_MEMORY_MB: Final = 64
 SESSION_TIMEOUT_SECONDS: Final = 3
 """Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
+PUBLIC: Final = "public"
+"""The name, among what a service ``listens`` on, of its port for the internet (HTTP__PUBLIC_PORT)."""
 _LIBRARIES: Final = ("simulators/kit",)
 """Workspace members in those folders that are no members of the roster: nothing runs there."""
+IDENTITY: Final = "identity"
+"""The simulator by which people log in to every service's pages."""
 _FOLDERS: Final[Mapping[Kind, str]] = {"service": "services", "simulator": "simulators"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PACKAGE: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -211,6 +215,7 @@ def _read(root: Path, kind: Kind, folder: Path, topics: Mapping[str, Topic], pro
     problems += found
     if found:
         return None
+    logs_in = kind == "service" and (root / _FOLDERS["simulator"] / IDENTITY / "simulator.toml").exists()
     hears = [name for pattern in values.get("hears", []) for name in topics if fnmatchcase(name, pattern)]
     return Member(
         kind=kind,
@@ -221,9 +226,19 @@ def _read(root: Path, kind: Kind, folder: Path, topics: Mapping[str, Topic], pro
         memory_mb=values["memory_mb"],
         listens=values.get("listens", {}),
         hears=tuple(name for name in topics if name in hears),
-        talks_to=tuple(Target.of(text) for text in values.get("talks_to", [])),
-        local=values.get("local", {}),
+        talks_to=(*(Target.of(text) for text in values.get("talks_to", [])), *([Target(IDENTITY)] if logs_in else [])),
+        local={**(_log_in(values["name"]) if logs_in else {}), **values.get("local", {})},
     )
+
+
+def _log_in(service: str) -> dict[str, str]:
+    """How every service's people log in on the local stacks; the secret is the default of development."""
+    prefix = f"{service.replace('-', '_').upper()}_HTTP__OIDC__"
+    return {
+        f"{prefix}ISSUER": f"http://{{{IDENTITY}.browser}}",
+        f"{prefix}INTERNAL_URL": f"http://{{{IDENTITY}}}",
+        f"{prefix}CLIENT_ID": service,
+    }
 
 
 _KEYS: Final[Mapping[str, tuple[type, str]]] = {
