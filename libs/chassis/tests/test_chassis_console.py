@@ -294,7 +294,7 @@ async def test_a_service_shows_the_tiles_and_takes_the_acts_of_its_own_intakes_a
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8100") as browser:
             page = (await browser.get("/console")).text
             for name in ("inbox", "hl7"):
-                assert {tile for tile in tiles[name] if f"<span>{tile}</span>" in page} == (
+                assert {tile for tile in tiles[name] if f">{tile}<" in page} == (
                     tiles[name] if name in given else set()
                 )
                 for act in acts[name]:

@@ -24,6 +24,7 @@ from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.desks import Desk
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Changes, Page, templates
+from chassis.web.lists import ListPages
 from chassis.web.notice import Notice, back, notice
 
 ROWS: Final = 50
@@ -67,6 +68,7 @@ class Console:
 
         events = Changes(look).stream
         own: list[BaseRoute] = [Route("/console", show), Route("/console/events", events)]
+        own += ListPages(self.store, self._templates, ("timers", "acts")).routes()
         own += [route for desk in self.desks for route in desk.routes(self._templates)]
         acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
         return [

@@ -16,11 +16,12 @@ Act = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number on the console: so many wait for a person. ``level`` colours it while any does."""
+    """A number on the console: so many wait for a person. ``level`` colours it while any does; ``link`` lists them."""
 
     name: str
     waiting: int
     level: str = "bad"
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)

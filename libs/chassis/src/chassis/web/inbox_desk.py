@@ -14,6 +14,7 @@ from chassis.store import Store
 from chassis.web import queries
 from chassis.web.desks import Act, Look, Tile
 from chassis.web.guard import actor_of
+from chassis.web.lists import ListPages
 from chassis.web.notice import back
 
 ROWS: Final = 50
@@ -30,9 +31,9 @@ class InboxDesk:
         counts = await queries.inbox_counts(self.store)
         gone = await missed.list_missed(self.store, limit=ROWS)
         tiles = [
-            Tile("dead letters", counts.letters),
-            Tile("missed", len(gone)),
-            Tile("parked keys", counts.parked, level="warn"),
+            Tile("dead letters", counts.letters, link="/console/dead-letters?state=open"),
+            Tile("missed", len(gone), link="/console/missed"),
+            Tile("parked keys", counts.parked, level="warn", link="/console/parked"),
         ]
         shown = {
             "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
@@ -50,8 +51,7 @@ class InboxDesk:
         }
 
     def routes(self, templates: Any) -> Sequence[BaseRoute]:
-        del templates
-        return ()
+        return ListPages(self.store, templates, ("dead-letters", "parked", "missed")).routes()
 
     def _on(self, act: Callable[..., Awaitable[bool]], action: str) -> Act:
         async def run(request: Request) -> Response:
