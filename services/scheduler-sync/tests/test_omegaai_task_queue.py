@@ -30,7 +30,9 @@ def an_appointment(number: str = "12", **more) -> dict:
 class Reading:
     """A queue reader whose commits a test can look at and make fail."""
 
-    def __init__(self, server: FakeOmegaAI, session: aiohttp.ClientSession, page_size: int = 50) -> None:
+    def __init__(
+        self, server: FakeOmegaAI, session: aiohttp.ClientSession, page_size: int = 50, most_at_once: int = 1_000
+    ) -> None:
         self.server = server
         self.committed: list[TaskItem] = []
         self.fail: list[Exception] = []
@@ -40,7 +42,7 @@ class Reading:
             client_id="suite", client_secret="development-secret", scope="api",
         )  # fmt: skip
         client = FhirClient(session, server.base_url, self.tokens)
-        self.queue = TaskQueue(client, self.apply, poll_seconds=60, page_size=page_size)
+        self.queue = TaskQueue(client, self.apply, poll_seconds=60, page_size=page_size, most_at_once=most_at_once)
 
     async def apply(self, items: Sequence[TaskItem]) -> list[Exception | None]:
         open_ids = {task["id"] for task in self.server.open_tasks()}
@@ -55,9 +57,9 @@ class Reading:
 
 
 @asynccontextmanager
-async def reading(page_size: int = 50) -> AsyncIterator[Reading]:
+async def reading(page_size: int = 50, most_at_once: int = 1_000) -> AsyncIterator[Reading]:
     async with FakeOmegaAI().serving() as server, aiohttp.ClientSession() as session:
-        yield Reading(server, session, page_size)
+        yield Reading(server, session, page_size, most_at_once)
 
 
 async def test_a_task_is_completed_after_its_focus_was_committed():
@@ -126,8 +128,8 @@ async def test_a_focus_that_is_gone_and_one_that_is_not_ours_are_completed():
         assert it.server.open_tasks() == []
 
 
-async def test_a_full_page_says_that_there_may_be_more():
-    async with reading(page_size=2) as it:
+async def test_a_reader_that_has_its_hands_full_says_that_there_may_be_more():
+    async with reading(page_size=2, most_at_once=2) as it:
         for number in range(3):
             it.server.put_directly(an_appointment(str(number)))
         assert await it.queue.read_once() is True

@@ -4,10 +4,12 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
@@ -15,6 +17,7 @@ from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
 from omegaai.connection import connect
+from omegaai.tasks import StoredCursor, UnclaimedTask, unclaimed_tasks
 from scheduler_sync import metrics as counters
 from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
@@ -22,7 +25,7 @@ from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome, System
-from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, StoredWork, TaskFeed
+from scheduler_sync.feeds import TASK_CONSUMER, OpenWork, PowerServerFeed, Settlement, StoredWork, TaskFeed
 from scheduler_sync.handlers import Handlers
 from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Healing, Recovery
@@ -131,11 +134,14 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     queue = TaskQueue(
         omegaai.client,
         TaskFeed(store, core.open_work, core.handlers).apply,
+        cursor=StoredCursor(store, TASK_CONSUMER),
         exclusive=Exclusive(
             store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
         ),
         now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,
+        look_seconds=settings.omegaai.look_seconds,
+        unclaimed_after=timedelta(seconds=settings.omegaai.unclaimed_after_seconds),
         metrics=metrics,
     )
     importing = ResourceImport(
@@ -227,6 +233,16 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     finally:
         await omegaai.close()
         await core.runtime.close()
+
+
+async def unclaimed(settings: SchedulerSyncSettings, *, most: int) -> list[UnclaimedTask]:
+    """OmegaAI's open Tasks that no service of the suite handles, as it has them now. Transient, Permanent."""
+    omegaai = connect(settings.omegaai)
+    after = timedelta(seconds=settings.omegaai.unclaimed_after_seconds)
+    try:
+        return await unclaimed_tasks(omegaai.client, now=utc_now(), after=after, most=most)
+    finally:
+        await omegaai.close()
 
 
 async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]) -> Report:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 import contracts
 from chassis.errors import NeedsSetup, Permanent, Transient
+from omegaai.tasks import ParkedTask
 from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.domain.appointment import (
     CLOCKS_DIFFER,
@@ -35,7 +36,7 @@ from scheduler_sync.messages import (
     PatientSnapshot,
     TakeOverOmegaAIAppointment,
 )
-from scheduler_sync.ports import Conflict, Counter, HistoryEntry, ParkedTask, PowerServerWriter, Resources, Work
+from scheduler_sync.ports import Conflict, Counter, HistoryEntry, PowerServerWriter, Resources, Work
 from scheduler_sync.site import SiteFile
 
 PRODUCER: Final = "scheduler-sync"

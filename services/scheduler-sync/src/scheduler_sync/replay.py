@@ -34,7 +34,7 @@ async def replay_tasks(
 async def _replay(queue: TaskQueue, feed: TaskFeed, appointment_id: str) -> str:
     try:
         # An id of its own: the Task's claim says that it was parked, which is no effect.
-        item = await queue.read_appointment(appointment_id, f"replay-{contracts.uuid7()}")
+        item = await queue.read_focus("Appointment", appointment_id, f"replay-{contracts.uuid7()}")
         if item.parked is not None:
             return f"still unreadable: {item.parked.reason}"
         (error,) = await feed.apply([item])

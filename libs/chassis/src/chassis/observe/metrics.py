@@ -23,6 +23,7 @@ CounterName = Literal[
     "records_missed_total",  # records that expired before a consumer read them, by consumer and topic
     "revision_gaps_total",  # revisions that had not come a minute after a later one, by the later one's type
     "console_refused_total",  # requests for pages that were refused; reason: host, password, brake, origin
+    "omegaai_tasks_found_late_total",  # OmegaAI's Tasks that only a look from the queue's start has found
     "offset_commits_failed_total",  # Kafka refused an offset commit; the inbox makes the repeat harmless
 ]
 GaugeName = Literal[
@@ -30,6 +31,7 @@ GaugeName = Literal[
     "outbox_unsent",  # how many wait
     "outbox_relay_active",  # 1 in the process whose relay holds the lock
     "task_reader_active",  # 1 in the process that reads OmegaAI's Task queue
+    "omegaai_tasks_open",  # OmegaAI's open Tasks by the service that handles them; nobody: unclaimed for 15 minutes
     "dead_letters_open",  # by consumer; at the limit the consumer stops
     "missed_records_open",  # by consumer: places where it missed records, waiting for a person
     "revision_gaps_open",  # by consumer: revisions that were passed over for a minute and have not come since
@@ -78,6 +80,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "missed_records_open": ("consumer",),
     "revision_gaps_open": ("consumer",),
     "console_refused_total": ("reason",),
+    "omegaai_tasks_open": ("claimed_by",),
     "dead_letters_open": ("consumer",),
     "parked_keys": ("consumer",),
     "deliveries_pending": ("destination",),

@@ -14,6 +14,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from chassis.store.tables import NAMING, declare
+from omegaai.tasks import cursor
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
@@ -177,3 +178,4 @@ class FeedCursor(Base, table=True):
 
 
 CHASSIS = declare(Base)
+TASK_CURSOR = cursor.declare(Base)
