@@ -9,7 +9,7 @@ SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check check audit lock clean
+.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check roster-check generate check audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,7 +111,16 @@ contracts-check: ## generated schemas are current, and no released message was b
 	@$(PY) -m contracts generate --check
 	@$(PY) -m contracts check
 
-check: lint types walls contracts-check ## all static checks
+roster-check: ## the members' files are good, what is generated from them is current, and the code hears what they say
+	$(SETUP) --no-jars
+	@$(PY) -m roster generate --check
+
+generate: ## write what follows from the members' service.toml and simulator.toml
+	@test -x $(PY) || $(PYTHON) deploy/local/setup_workspace.py --no-jars
+	@$(PY) -m roster generate # before the set-up: uv refuses a new member that pyproject.toml does not name yet
+	$(SETUP) --no-jars
+
+check: lint types walls contracts-check roster-check ## all static checks
 
 audit: ## known vulnerabilities of what is locked; fails as well where the index cannot say
 	$(SETUP) --no-jars

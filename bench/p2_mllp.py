@@ -79,7 +79,7 @@ async def serve_listener(url: str) -> None:
 async def serve_sync(url: str) -> None:
     from chassis.store import migrations
     from scheduler_sync import bootstrap
-    from scheduler_sync.domain.appointment import Resource
+    from scheduler_sync.domain.resource import Resource
     from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
 
     await migrations.run(bootstrap.MIGRATIONS, url)

@@ -77,6 +77,8 @@ def explain(output: str) -> str:
             "the package index does not answer: check the network, set HTTPS_PROXY, "
             "or UV_DEFAULT_INDEX and PIP_INDEX_URL for a mirror"
         )
+    if "tool.uv.sources" in text:
+        return "a member is missing in pyproject.toml: run make generate"
     if "hash" in text:
         return "a package does not match its hash in requirements.lock: check the mirror that served it"
     return f"the installer said: {last_line(output)}"

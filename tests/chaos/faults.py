@@ -5,6 +5,7 @@ back), the fault waits for it a while: the plan says what is tried, the report w
 """
 
 import asyncio
+import importlib.util
 import random
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 
+import omegaai.failpoints
 from chassis import failpoints
 from chassis.store.store import ERRORS
 from roster import Member as Service
@@ -42,19 +44,21 @@ _VICTIMS: Final = {
 }
 
 
-def reached_by(service: Service) -> list[failpoints.Name]:
-    """The fail points that a service comes to, as its file says what it hears, takes and talks to."""
-    talks_to = {str(target) for target in service.talks_to}
+def reached_by(service: Service) -> list[str]:
+    """The fail points that a service comes to: its own, and the libraries' by what its file says of it."""
     comes_to = {
         "consumer.": bool(service.hears),
         "relay.": bool(service.produces),
         "inbound.": "mllp" in service.listens,
-        "tasks.": "omegaai" in talks_to,
-        "smtp.": "mailsink.smtp" in talks_to,
-        "delivery.": bool(talks_to),
+        "delivery.": bool(service.talks_to),
     }
     left_out = tuple(place for place, comes in comes_to.items() if not comes)
-    return [name for name in failpoints.NAMES if not name.startswith(left_out)]
+    own = f"{service.package}.failpoints"
+    return [
+        *(name for name in failpoints.names_in(failpoints) if not name.startswith(left_out)),
+        *(failpoints.names_in(importlib.import_module(own)) if importlib.util.find_spec(own) else ()),
+        *(failpoints.names_in(omegaai.failpoints) if "omegaai" in service.talks_to else ()),
+    ]
 
 
 _FAIL_POINTS: Final = {service.name: reached_by(service) for service in roster().services}
@@ -131,7 +135,7 @@ def _times(rng: random.Random, number: int, seconds: float) -> list[float]:
     return [round(rng.uniform(0.0, seconds), 2) for _ in range(number)]
 
 
-def _in_turn(rng: random.Random, names: list[failpoints.Name]) -> Iterator[failpoints.Name]:
+def _in_turn(rng: random.Random, names: list[str]) -> Iterator[str]:
     """Each of them once, in another order each time: a run of some length leaves none out."""
     while True:
         yield from rng.sample(names, len(names))
@@ -142,9 +146,7 @@ def _victim(rng: random.Random, name: str, replicas: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _kill(
-    rng: random.Random, at: float, replicas: int, burst: int, points: dict[str, Iterator[failpoints.Name]]
-) -> Fault:
+def _kill(rng: random.Random, at: float, replicas: int, burst: int, points: dict[str, Iterator[str]]) -> Fault:
     (name,) = rng.choices(list(_VICTIMS), list(_VICTIMS.values()))
     mode, number = "", 0
     if name in SERVICES and rng.random() < 0.7:

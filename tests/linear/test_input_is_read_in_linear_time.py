@@ -13,8 +13,9 @@ import pytest
 import yaml
 from measuring import MOST_TIMES, Work, growth
 
-from chassis.errors import Permanent
+from chassis.errors import Permanent, UnusableAnswer
 from chassis.hl7 import InboundHl7
+from chassis.http import parse_json
 from chassis.observe.redaction import redact, redact_text
 from contracts.catalogue import parse
 from contracts.errors import ContractError
@@ -48,7 +49,7 @@ def refusing(work: Callable[[], object]) -> Work:
     def refused() -> object:
         try:
             return work()
-        except (Hl7Error, Permanent, ContractError, SiteFileError, ValueError) as error:
+        except (Hl7Error, Permanent, UnusableAnswer, ContractError, SiteFileError, ValueError) as error:
             return error
 
     return refused
@@ -56,6 +57,10 @@ def refusing(work: Callable[[], object]) -> Work:
 
 def times(unit: bytes, n: int) -> bytes:
     return unit * max(n // len(unit), 1)
+
+
+def json_of(text: str) -> object:
+    return parse_json(text.encode(), if_deep=lambda value: value)
 
 
 # ---- HL7 -----------------------------------------------------------------------------------------------------------
@@ -315,6 +320,10 @@ ENTRIES: dict[str, Callable[[int], Work]] = {
     "FHIR: a long reference": appointment(participant=lambda n: [{"actor": {"reference": "a/" * n}}]),
     "FHIR: a long instant": appointment(start=lambda n: "2" * n),
     "FHIR: a long number": over(elements.integer, "9"),
+    "JSON: lists in lists": over(json_of, "["),
+    "JSON: objects in objects": over(json_of, '{"a":'),
+    "JSON: strings in lists": over(json_of, '["a"'),
+    "JSON: a string without an end": over(lambda text: json_of("[" * 100_000 + '"' + text), '\\"'),
     "feed: records": fed('{"type":1}\x1e'),
     "feed: empty records": fed("\x1e"),
     "mail: words": letter("word "),

@@ -25,7 +25,7 @@ settings.read(CONFIGURATION, encoding="utf-8")
 PACKAGES = settings["importlinter"]["root_packages"].split()
 _LAYERS = settings["importlinter:contract:rooms"]["layers"]
 ROOMS = [room.strip() for layer in _LAYERS.split() for room in re.split(r"[|:]", layer) if room.strip()]
-WITH_MODULES = {"store", "messaging", "hl7", "deliveries"}
+WITH_MODULES = {"store", "messaging", "hl7", "deliveries", "timers"}
 SERVICES = tuple(service.package for service in roster().services)
 
 REFUSED = {
@@ -56,6 +56,7 @@ REFUSED = {
     "the site file takes the chassis": ("site_file/extra", "import chassis.store.extra", "floors"),
     "a room takes one above it": ("chassis/store/extra", "import chassis.messaging.extra", "rooms"),
     "a room takes one beside it": ("chassis/hl7/extra", "import chassis.deliveries.extra", "rooms"),
+    "timers take deliveries": ("chassis/timers/extra", "import chassis.deliveries.extra", "rooms"),
     "a service takes another": ("notifier/extra", "from scheduler_sync import domain", "services"),
     "the other takes the one": ("scheduler_sync/extra", "import notifier.domain", "services"),
     "a service takes a simulator": ("scheduler_sync/extra", "import omegaai_sim", "services-outside"),

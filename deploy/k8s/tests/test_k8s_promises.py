@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from k8s_deploy import kafka_resources, policy, rendering, schemas, service_settings
+from k8s_deploy import policy, rendering, schemas, service_settings
 from k8s_deploy.rendering import Rendered, RenderError, pod, render
+from roster import kafka, roster
 
 try:
     rendering.renderer()
@@ -106,6 +107,14 @@ PRODUCTION_BROKEN: list[tuple[str, str, Break]] = [
         "watches the groups",
         lambda m: one(m, "ScaledObject", "notifier")["spec"]["triggers"][0]["metadata"].update(consumerGroup="other"),
     ),
+    (
+        "as-the-roster-says",
+        "listens on",
+        lambda m: container(m).update(ports=[{"name": "http", "containerPort": 8199}]),
+    ),
+    ("as-the-roster-says", "memory", lambda m: container(m)["resources"]["limits"].update(memory="1Gi")),
+    ("as-the-roster-says", "is not deployed", lambda m: drop(m, "Deployment", "notifier")),
+    ("as-the-roster-says", "is no service of the roster", lambda m: notifier(m)["metadata"].update(name="other")),
     ("scaled-on-lag", "stand idle", lambda m: one(m, "ScaledObject", "notifier")["spec"].update(maxReplicaCount=7)),
 ]
 
@@ -155,12 +164,6 @@ def test_a_field_that_kubernetes_does_not_know_is_named_for_each_version(overlay
     assert [version for version in schemas.VERSIONS if any(version in line for line in found)] == list(schemas.VERSIONS)
 
 
-def test_kafkas_resources_are_what_the_contracts_say(monkeypatch) -> None:
-    assert kafka_resources.drifted() == []
-    monkeypatch.setattr(kafka_resources, "REPLICAS", 5)
-    assert [path.name for path in kafka_resources.drifted()] == ["topics.yaml"]
-
-
 def test_a_user_may_do_what_its_service_does_and_nothing_else() -> None:
     rights = {
         user["metadata"]["name"]: {
@@ -168,7 +171,7 @@ def test_a_user_may_do_what_its_service_does_and_nothing_else() -> None:
             for rule in user["spec"]["authorization"]["acls"]
             for operation in rule["operations"]
         }
-        for user in kafka_resources.users()
+        for user in kafka.users(roster())
     }
     assert ("topic", "appointment.scheduled", "Write") in rights["scheduler-sync"]
     assert {operation for _, _, operation in rights["notifier"]} == {"Read", "Describe"}
@@ -178,6 +181,6 @@ def test_a_user_may_do_what_its_service_does_and_nothing_else() -> None:
 
 def test_every_service_is_deployed_and_known(overlays) -> None:
     folders = {path.parent.name for path in (rendering.ROOT / "services").glob("*/pyproject.toml")}
-    assert folders == set(kafka_resources.SERVICES)
+    assert folders == {one.name for one in roster().services}
     for name in ("local", "production"):
         assert folders == {service["metadata"]["name"] for service in overlays[name].services}

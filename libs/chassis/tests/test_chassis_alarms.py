@@ -1,12 +1,13 @@
 """Alarms mean something: each rule names metrics that exist, says what is wrong and where to look."""
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from chassis.observe.metrics import COUNTER_NAMES, GAUGE_NAMES, HISTOGRAM_NAMES
+from chassis.observe import declared_in, meters
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = [ROOT / "libs/chassis/alarms.yaml", *sorted(ROOT.glob("services/*/alarms.yaml"))]
@@ -16,10 +17,8 @@ LABELS = {"job", "consumer", "destination", "kind", "use", "instance", "reason",
 
 def declared(path: Path) -> set[str]:
     """The chassis' metrics, and those that the file's own service declares."""
-    names = set(COUNTER_NAMES) | set(GAUGE_NAMES) | set(HISTOGRAM_NAMES)
-    for source in path.parent.glob("src/**/metrics.py"):
-        names |= set(re.findall(r'^\s+"([a-z_]+)",$', source.read_text(), re.MULTILINE))
-    return names
+    own = [importlib.import_module(f"{one.parent.name}.metrics") for one in path.parent.glob("src/*/metrics.py")]
+    return {one.name for module in (meters, *own) for one in declared_in(module)}
 
 
 def rules() -> list:

@@ -16,7 +16,7 @@ from test_chassis_batch import executor, item
 
 from chassis import deliveries
 from chassis.messaging import dead_letters
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.observe.redaction import redact_text
 
 CANARIES = ("Kanariová", "Wilhelmina", "MRN-777123", "wilhelmina@canary.example", "(416)555-9931", "19561103")
@@ -100,7 +100,7 @@ async def test_nothing_that_an_operator_lists_or_measures_holds_a_patient(store)
         HL7.encode(),
     )
     metrics = Metrics()
-    metrics.count("stale_total", kind="x")
+    metrics.count(meters.REVISION_GAPS, type="x")
     shown = [
         str(letters),
         str([dict(row) for row in await deliveries.list_deliveries(store, state=None, destination=None, limit=9)]),

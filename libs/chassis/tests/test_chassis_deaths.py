@@ -1,4 +1,4 @@
-"""R3: a hundred deaths at each fail point of listener, relay, consumer and deliveries, at moments that a seed chooses.
+"""R3: a hundred deaths at each fail point of listener, relay, consumer, deliveries and timers, from a seed.
 
 Each time a new incarnation goes on while messages keep coming; a few components die side by side. At rest nothing is
 lost, nothing has a second effect, and each key's order is kept. The batch executor's points are in
@@ -7,14 +7,14 @@ lost, nothing has a second effect, and each key's order is kept. The batch execu
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from itertools import count
 from uuid import UUID, uuid4, uuid5
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from chassis_bench_domain import SPACE, Behaviour, Desk, applied, event, kafka_settings, open_store, siu
+from chassis_bench_domain import SPACE, Behaviour, Desk, Things, Work, applied, event, kafka_settings, open_store, siu
 
 import contracts
 from chassis import failpoints
@@ -26,7 +26,8 @@ from chassis.messaging import Consumer, Relay, Subscription, topics
 from chassis.observe import Metrics
 from chassis.settings import RetrySettings
 from chassis.store import Store, Transaction, exclusive
-from chassis.testing import DEATHS_AT_EACH_POINT, Deaths, eventually
+from chassis.testing import DEATHS_AT_EACH_POINT, ClockAsTold, Deaths, eventually
+from chassis.timers import Timer, TimerHandlers, TimerWorker
 from contracts.topics import TOPICS
 from hl7v2.mllp import Client, MllpError
 from local_stack.fixtures import Stack, a_database, free_port
@@ -92,9 +93,9 @@ def all_of(feeds: list[Feed]) -> dict[UUID, list[int]]:
 
 
 async def die_and_go_on(
-    points: tuple[failpoints.Name, ...],
-    born: list[Callable[[], Loop]],
-    feeds: list[Feed],
+    points: tuple[str, ...],
+    born: Sequence[Callable[[], Loop]],
+    feeds: Sequence[Callable[[], Awaitable[None]]],
     at_rest: Callable[[], Awaitable[bool]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -285,3 +286,73 @@ async def test_deaths_of_the_deliveries(store, monkeypatch) -> None:
     )
     assert effects == all_of(feeds)
     assert sum(seen.values()) - len(seen) >= DEATHS_AT_EACH_POINT, "what was sent before a death was sent again"
+
+
+async def test_deaths_of_the_timers(store, monkeypatch) -> None:
+    """Several workers side by side; each timer is set anew by its handler once, and others are cancelled."""
+    started = await store.now()
+    wanted: dict[UUID, list[int]] = defaultdict(list)
+    partner: dict[str, int] = defaultdict(int)
+
+    def open_work(transaction: Transaction) -> Work:
+        things = Things(transaction)
+        transaction.join(things)
+        return Work(transaction, things)
+
+    async def prefetch(work: Work, timers: Sequence[Timer]) -> None:
+        await work.things.load([timer.key for timer in timers])
+
+    async def remind(timer: Timer, /, *, work: Work) -> None:
+        work.things.apply(timer.key, timer.revision)
+        work.transaction.publish(event(timer.key, timer.revision))
+        work.transaction.deliver(
+            "partner", key=timer.key, kind="k", payload=b"p", idempotency_key=timer.idempotency_key
+        )
+        if timer.revision == 1:
+            work.transaction.set_timer("remind", key=timer.key, due_at=started, revision=timer.revision + 1)
+
+    def sets() -> Callable[[], Awaitable[None]]:
+        turns = count()
+        key, gone = uuid4(), uuid4()
+
+        async def feed() -> None:
+            """One that its handler sets anew, and one that is cancelled with the word that set it."""
+            turn = next(turns)
+            async with store.pool.acquire() as connection, connection.transaction():
+                one = uuid5(key, str(turn))
+                transaction = Transaction(connection)
+                transaction.set_timer("remind", key=one, due_at=started, revision=1)
+                transaction.set_timer("remind", key=gone, due_at=started, revision=2 * turn, name=f"n{turn}")
+                transaction.cancel_timer("remind", key=gone, revision=2 * turn + 1, name=f"n{turn}")
+                await transaction.flush()
+            wanted[one] = [1, 2]
+
+        return feed
+
+    def worker() -> TimerWorker[Work]:
+        handlers = TimerHandlers(open_work, prefetch, {"remind": remind})
+        return TimerWorker(store, handlers, clock=ClockAsTold(), metrics=Metrics())
+
+    async def all_fired() -> bool:
+        return await store.pool.fetchval("SELECT count(*) FROM timers WHERE state = 'waiting'") == 0
+
+    workers = 4
+    await die_and_go_on(
+        (
+            "timer.after-due-before-claim",
+            "timer.after-claim-before-effect",
+            "timer.after-effect-before-mark",
+            "timer.after-commit",
+        ),
+        [worker for _ in range(workers)],
+        [sets() for _ in range(workers)],
+        all_fired,
+        monkeypatch,
+    )
+    assert await applied(store) == wanted
+    for row in await store.pool.fetch("SELECT idempotency_key FROM deliveries"):
+        partner[row["idempotency_key"]] += 1
+    assert set(partner.values()) == {1}
+    assert len(partner) == await store.pool.fetchval("SELECT count(*) FROM outbox") == 2 * len(wanted)
+    early = "SELECT count(*) FROM timers WHERE state = 'fired' AND settled_at < due_at"
+    assert await store.pool.fetchval(early) == 0

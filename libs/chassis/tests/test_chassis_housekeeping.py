@@ -3,7 +3,7 @@
 import json
 import re
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from chassis_bench_domain import event
@@ -16,7 +16,7 @@ from chassis.store import Housekeeping, Transaction, housekeeping
 pytestmark = pytest.mark.stack
 OLD, FRESH = 40.0, 3.0
 RETENTION = RetentionSettings(
-    outbox_days=7, deliveries_days=30, inbox_days=35, hl7_journal_days=30, dead_letters_days=35
+    outbox_days=7, deliveries_days=30, inbox_days=35, hl7_journal_days=30, dead_letters_days=35, timers_days=35
 )
 
 
@@ -52,6 +52,16 @@ async def add(store, days: float) -> None:
                 f" VALUES ($1, 'c', 'bug', 'r', 't', $3, 1, $2, {ago})",
                 uuid4(), state, json.dumps({}),
             )  # fmt: skip
+        for state in ("waiting", "dead", "fired", "cancelled"):
+            await timer(connection, uuid4(), 1, state, ago)
+
+
+async def timer(connection: Any, key: UUID, revision: int, state: str, at: str) -> None:
+    await connection.execute(
+        "INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, settled_at)"
+        f" VALUES ('k', $1, '-', $2, $3, {at}, {at}, {at})",
+        key, revision, state,
+    )  # fmt: skip
 
 
 async def states(store, table: str, column: str) -> list[str]:
@@ -63,15 +73,36 @@ async def test_what_has_served_goes_after_its_time_and_the_rest_stays(store) -> 
     await add(store, FRESH)
     metrics = Metrics()
     deleted = await Housekeeping(store, RETENTION, metrics).turn()
-    assert deleted == {"outbox": 1, "deliveries": 2, "inbox": 1, "hl7_journal": 4, "dead_letters": 2}
+    assert deleted == {"outbox": 1, "deliveries": 2, "inbox": 1, "hl7_journal": 4, "dead_letters": 2, "timers": 2}
     assert metrics.value("rows_deleted_total", table="hl7_journal") == 4
     assert await states(store, "outbox", "sent_at IS NULL") == ["false", "true", "true"]
     assert await states(store, "deliveries", "state") == ["dead", "dead", "done", "dropped", "pending", "pending"]
     journal = ["accepted", "dropped", "failed", "failed", "needs_setup", "needs_setup", "rejected", "replayed"]
     assert await states(store, "hl7_journal", "state") == journal
     assert await states(store, "dead_letters", "state") == ["dropped", "open", "open", "replayed"]
+    timers = ["cancelled", "dead", "dead", "fired", "waiting", "waiting"]
+    assert await states(store, "timers", "state") == timers
     assert len(await states(store, "inbox", "message_id")) == 1
     assert sum((await Housekeeping(store, RETENTION, metrics).turn()).values()) == 0
+
+
+async def test_a_cancelled_timer_is_remembered_for_as_long_as_an_older_word_could_count(store) -> None:
+    """Two that set one timer without its aggregate's lock may leave the older word beside the newer one."""
+    key, ago = uuid4(), f"clock_timestamp() - {OLD} * interval '1 day'"
+    await timer(store.pool, key, 1, "waiting", ago)
+    await timer(store.pool, key, 2, "cancelled", ago)
+    keeper = Housekeeping(store, RETENTION, Metrics())
+    assert (await keeper.turn())["timers"] == 0
+    await store.pool.execute("DELETE FROM timers WHERE revision = 1")
+    assert (await keeper.turn())["timers"] == 1
+
+
+async def test_a_dead_timer_that_a_newer_word_overtook_waits_for_nobody(store) -> None:
+    key, now = uuid4(), "clock_timestamp()"
+    await timer(store.pool, key, 1, "dead", now)
+    await timer(store.pool, key, 2, "waiting", now)
+    assert (await Housekeeping(store, RETENTION, Metrics()).turn())["timers"] == 1
+    assert await states(store, "timers", "state") == ["waiting"]
 
 
 async def test_a_turn_is_bounded_and_the_next_goes_on(store, monkeypatch) -> None:
@@ -103,6 +134,10 @@ HEADS = {
         INSERT INTO dead_letters (id, consumer, kind, reason, topic, headers, attempts, state, settled_at)
         SELECT ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'c', 'bug', 'r', 't', '{}', 1, 'open',
             NULL FROM generate_series(1, $1::int) AS n""",
+    "timers": """
+        INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, settled_at)
+        SELECT 'head', gen_random_uuid(), '-', 1, 'waiting', now(), now(), now() - interval '90 days'
+        FROM generate_series(1, $1::int)""",
 }
 SERVED = {
     "outbox": """
@@ -123,6 +158,10 @@ SERVED = {
     "dead_letters": """
         INSERT INTO dead_letters (id, consumer, kind, reason, topic, headers, attempts, state, settled_at)
         SELECT gen_random_uuid(), 'c', 'bug', 'r', 't', '{}', 1, 'dropped', now() - $2::float8 * interval '1 day'
+        FROM generate_series(1, $1::int)""",
+    "timers": """
+        INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, settled_at)
+        SELECT 'k', gen_random_uuid(), '-', 1, 'fired', now(), now(), now() - $2::float8 * interval '1 day'
         FROM generate_series(1, $1::int)""",
 }
 
@@ -154,7 +193,7 @@ async def test_a_turn_reads_what_it_deletes_and_not_the_table(store, table) -> N
 
 
 async def explained(connection: Any, statement: str, table: str) -> str:
-    days = {"outbox": 7, "dead_letters": 35, "inbox": 35}.get(table, 30)
+    days = {"outbox": 7, "dead_letters": 35, "inbox": 35, "timers": 35}.get(table, 30)
     rows = await connection.fetch(
         "EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off) " + statement, days, 5000, timeout=60
     )
@@ -182,6 +221,7 @@ async def test_the_inbox_is_looked_through_by_its_index_also_when_the_space_of_o
     assert buffers(text) < 100, text
 
 
-def test_an_inbox_that_forgets_before_kafka_does_is_refused() -> None:
-    with pytest.raises(ValidationError, match="inbox_days must be more than the 31 days"):
-        RetentionSettings(inbox_days=30)
+@pytest.mark.parametrize("setting", ["inbox_days", "timers_days"])
+def test_an_inbox_that_forgets_before_kafka_does_is_refused(setting) -> None:
+    with pytest.raises(ValidationError, match=f"{setting} must be more than the 31 days"):
+        RetentionSettings(**{setting: 30})

@@ -202,6 +202,26 @@ def test_retry_after_is_a_pause_or_nothing(given: str, seconds: float | None) ->
     assert Answer(503, {"Retry-After": given}, b"").retry_after_seconds == seconds
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    "deep", ["[" * 100_000 + "]" * 100_000, '{"a":' * 5000 + '"}]"' + "}" * 5000, '[{"a":[' * 3000 + "]}]" * 3000]
+)
+def test_json_beyond_the_parsers_depth_leaves_the_rest_readable(deep: str, encoding: str) -> None:
+    """Whoever reads a list of resources loses the one that nests too deeply, and not the others."""
+    seen: list[object] = []
+
+    def cut(value: dict[str, object]) -> object:
+        seen.append(value)
+        return {**value, "deep": None}
+
+    text = '{"before": ["[{", 1], "deep": ' + deep + ', "after": "\\"]é"}'
+    value = parse_json(text.encode(encoding), if_deep=cut)
+    assert value == {"before": ["[{", 1], "deep": None, "after": '"]é'}
+    assert len(seen) == 1
+    with pytest.raises(ValueError, match=r".+"):
+        parse_json(text[:-1].encode(encoding), if_deep=cut)
+
+
 def test_json_is_bounded_in_values_and_depth() -> None:
     def nested(depth: int) -> bytes:
         return b"[" * depth + b"]" * depth
@@ -214,7 +234,7 @@ def test_json_is_bounded_in_values_and_depth() -> None:
     assert len(parse_json(wide)) == 1001, "many beside each other are not deep"
     with pytest.raises(UnusableAnswer, match="values"):
         parse_json(b"[" + b"1," * MOST_JSON_VALUES + b"1]")
-    for broken in (b"", b"<html>", b"\xff\xfe", b'{"a":'):
+    for broken in (b"", b"<html>", b"\xff\xfe", b'{"a":', b"[" * 100_000, b"[" * 100_000 + b'"\\"'):
         with pytest.raises(ValueError, match=r".+"):
             parse_json(broken)
 

@@ -15,7 +15,7 @@ import pytest
 from chassis.host import Service
 from chassis.host.service import STALLED_SECONDS
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import HttpSettings
 from chassis.testing import eventually
 
@@ -86,7 +86,7 @@ async def test_a_loop_that_does_not_turn_is_not_live() -> None:
 
 async def test_metrics_are_shown() -> None:
     one = service()
-    one.metrics.set("outbox_unsent", 7)
+    one.metrics.set(meters.OUTBOX_UNSENT, 7)
     assert "outbox_unsent 7.0" in (await get(one, "/metrics")).text
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -216,6 +217,7 @@ async def written(transaction) -> dict[str, list]:
             "events": [(message.aggregate_id, message.revision) for message in transaction.events],
             "deliveries": [(row["idempotency_key"], row["payload"]) for row in transaction.deliveries],
             "audits": [(row["action"], row["detail"]) for row in transaction.audits],
+            "timers": sorted((word.kind, word.revision, word.due_at) for word in transaction.timers),
         }
     fetch = transaction.connection.fetch
     return {
@@ -225,6 +227,12 @@ async def written(transaction) -> dict[str, list]:
             for row in await fetch("SELECT idempotency_key, payload FROM deliveries ORDER BY sequence")
         ],
         "audits": [(row[0], json.loads(row[1])) for row in await fetch("SELECT action, detail FROM operator_audit")],
+        "timers": [
+            tuple(row)
+            for row in await fetch(
+                "SELECT kind, revision, CASE WHEN state = 'waiting' THEN due_at END FROM timers ORDER BY kind"
+            )
+        ],
     }
 
 
@@ -239,6 +247,7 @@ async def test_contract_what_is_staged_is_written_in_order(transaction) -> None:
         "events": [(key, 1), (key, 2), (key, 3)],
         "deliveries": [("i1", b"\x01"), ("i2", b"\x02"), ("i3", b"\x03")],
         "audits": [("b", {"d": 1})],
+        "timers": [],
     }
 
 
@@ -251,7 +260,22 @@ async def test_contract_rolled_back_to_a_mark_nothing_later_is_written(transacti
     transaction.audit(actor="a", action="b", subject="c")
     transaction.rollback_to(mark)
     await transaction.flush()
-    assert await written(transaction) == {"events": [(key, 1)], "deliveries": [], "audits": []}
+    assert await written(transaction) == {"events": [(key, 1)], "deliveries": [], "audits": [], "timers": []}
+
+
+async def test_contract_of_several_words_about_a_timer_the_newest_is_written(transaction) -> None:
+    key, due, later = uuid4(), datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    transaction.set_timer("a", key=key, due_at=due, revision=1)
+    transaction.set_timer("b", key=key, due_at=later, revision=2)
+    transaction.cancel_timer("a", key=key, revision=2)
+    transaction.set_timer("b", key=key, due_at=due, revision=1)
+    transaction.set_timer("a", key=key, due_at=later, revision=3)
+    mark = transaction.mark()
+    transaction.cancel_timer("b", key=key, revision=9)
+    transaction.rollback_to(mark)
+    transaction.cancel_timer("c", key=key, revision=1)
+    await transaction.flush()
+    assert (await written(transaction))["timers"] == [("a", 3, later), ("b", 2, later), ("c", 1, None)]
 
 
 async def test_contract_one_idempotency_key_is_one_delivery(transaction) -> None:

@@ -22,7 +22,6 @@ from chassis.settings import BreakerSettings, RetrySettings
 from chassis.store import Store, Transaction
 from chassis.testing import DEATHS_AT_EACH_POINT, ClockAsTold, Deaths, eventually
 from mailsink.app import Sink
-from mailsink.misbehaviour import Misbehaviour
 from notifier.adapters.letters import LetterWriter
 from notifier.adapters.sender import DESTINATION, TWICE, UNCONFIRMED, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
@@ -65,7 +64,7 @@ class Mailing(LoopBase):
 async def test_deaths_of_the_smtp_hand_over(
     pool: asyncpg.Pool, migrated_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points: tuple[failpoints.Name, ...] = (
+    points: tuple[str, ...] = (
         "smtp.after-count-before-hand-over",
         "smtp.after-hand-over-before-receipt",
         "smtp.after-refusal-before-note",
@@ -94,7 +93,7 @@ async def test_deaths_of_the_smtp_hand_over(
     await hear(patient)
     writer = LetterWriter(letterhead())  # it compiles its templates once
     async with Sink(tmp_path) as sink:
-        sink.orders.add(Misbehaviour("status", 451, count=None, probability=0.5))
+        sink.misbehaviour.order("status", status=451, count=None, probability=0.5)
         await asyncio.gather(
             *(deaths.lives(lambda: Mailing(store, sink.smtp_port, writer), feed) for _ in range(WORKERS)),
         )
@@ -104,7 +103,7 @@ async def test_deaths_of_the_smtp_hand_over(
         await eventually(all_settled, what="every delivery done")
         await last.stop()
         await asyncio.wait_for(running, 60)
-        copies = Counter(UUID(row["appointment"]) for row in await sink._store.mails(limit=100_000))
+        copies = Counter(UUID(row["appointment"]) for row in await sink.mails(limit=100_000))
     rows = await pool.fetch("SELECT appointment_id, state, reason FROM notifications")
     assert sorted(row["appointment_id"] for row in rows) == sorted(asked)
     told: Counter[tuple[int, str | None]] = Counter()

@@ -24,7 +24,6 @@ from chassis.messaging import topics
 from chassis.testing import eventually
 from local_stack.fixtures import Stack, free_port
 from mailsink.app import Sink
-from mailsink.misbehaviour import Misbehaviour
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="module")]
 
@@ -92,7 +91,7 @@ class Notifier:
     async def mails(self, *appointments: contracts.Message) -> list[tuple[str, str]]:
         """Template and appointment of each mail about these appointments, in the order in which they came."""
         wanted = {str(one.aggregate_id) for one in appointments}
-        rows = await self.sink._store.mails(limit=10_000)
+        rows = await self.sink.mails(limit=10_000)
         return [(row["template"], row["appointment"]) for row in rows if row["appointment"] in wanted]
 
     async def states(self) -> dict[tuple[str, str], str]:
@@ -158,7 +157,7 @@ async def process(
 @pytest_asyncio.fixture(loop_scope="module")
 async def notifier(process: Notifier) -> AsyncIterator[Notifier]:
     yield process
-    process.sink.orders.clear()
+    process.sink.misbehaviour.clear()
 
 
 async def test_the_flow_each_mail_once_in_any_order_and_however_often_it_is_told(notifier: Notifier) -> None:
@@ -213,30 +212,30 @@ async def test_a_mail_server_that_misbehaves(notifier: Notifier) -> None:
     await notifier.publish(patient)
     await notifier.handled(patient)
 
-    async def booked_while(*orders: Misbehaviour) -> contracts.Message:
-        for order in orders:
-            notifier.sink.orders.add(order)
+    async def booked_while(*faults: dict[str, object]) -> contracts.Message:
+        for fault in faults:
+            notifier.sink.misbehaviour.add(fault)
         one = appointment_event(patient.aggregate_id)
         await notifier.publish(one)
         return one
 
-    later = await booked_while(Misbehaviour("status", 451), Misbehaviour("status", 421))
+    later = await booked_while({"mode": "status", "status": 451}, {"mode": "status", "status": 421})
     await notifier.settled("please-confirm", later.aggregate_id, "sent")
     assert len(await notifier.mails(later)) == 1
 
-    cut = await booked_while(Misbehaviour("accept-then-cut"))
+    cut = await booked_while({"mode": "accept-then-cut"})
     await notifier.settled("please-confirm", cut.aggregate_id, "sent")
-    rows = [row for row in await notifier.sink._store.mails() if row["appointment"] == str(cut.aggregate_id)]
+    rows = [row for row in await notifier.sink.mails() if row["appointment"] == str(cut.aggregate_id)]
     assert len(rows) == 2
     assert len({row["message_id"] for row in rows}) == 1
     assert "notification.unanswered" in notifier.log()
 
-    always_cut = await booked_while(Misbehaviour("accept-then-cut", count=2))
+    always_cut = await booked_while({"mode": "accept-then-cut", "count": 2})
     await notifier.settled("please-confirm", always_cut.aggregate_id, "sent")
     assert len(await notifier.mails(always_cut)) == 2
     assert "notification.unconfirmed" in notifier.log()
 
-    refused = await booked_while(Misbehaviour("status", 550))
+    refused = await booked_while({"mode": "status", "status": 550})
     await notifier.settled("please-confirm", refused.aggregate_id, "undeliverable")
     assert await notifier.mails(refused) == []
     status, page = await notifier.get(f"/messages?appointment={refused.aggregate_id}")
@@ -252,7 +251,7 @@ async def test_a_mail_server_that_misbehaves(notifier: Notifier) -> None:
 async def test_a_confirmation_overtakes_the_request_that_waits_for_the_mail_server(notifier: Notifier) -> None:
     patient = patient_event()
     booked = appointment_event(patient.aggregate_id)
-    notifier.sink.orders.add(Misbehaviour("status", 451, count=None))
+    notifier.sink.misbehaviour.order("status", status=451, count=None)
     await notifier.publish(patient, booked)
     refusals = "SELECT attempts FROM deliveries WHERE key = $1"
 
@@ -263,7 +262,7 @@ async def test_a_confirmation_overtakes_the_request_that_waits_for_the_mail_serv
     confirmed = appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=booked.aggregate_id)
     await notifier.publish(confirmed)
     await notifier.settled("please-confirm", booked.aggregate_id, "superseded")
-    notifier.sink.orders.clear()
+    notifier.sink.misbehaviour.clear()
     await notifier.settled("confirmed", booked.aggregate_id, "sent")
     assert await notifier.mails(booked) == [("confirmed", str(booked.aggregate_id))]
 

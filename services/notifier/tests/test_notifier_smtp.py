@@ -13,7 +13,6 @@ import pytest
 from chassis.errors import AccessRefused, Permanent, Transient
 from chassis.testing.certificates import Authority
 from mailsink.app import Sink
-from mailsink.misbehaviour import Misbehaviour
 from notifier.adapters.smtp import MailServer, SmtpGateway, Unanswered, without_addresses
 
 TO = "jane.roe@example.org"
@@ -88,7 +87,7 @@ async def test_many_mails_go_over_one_connection_and_arrive_byte_for_byte(sink: 
     async with gateway(sink.smtp_port, connections=1) as smtp:
         for number in range(5):
             assert (await smtp.hand_over(a_mail(str(number)), TO)).startswith("250")
-    rows = await sink._store.mails()
+    rows = await sink.mails()
     assert [row["message_id"] for row in rows] == [f"<{number}@example.org>" for number in range(5)]
     assert b"\r\n.a line that starts with a dot\r\n" in rows[0]["raw"]
 
@@ -105,21 +104,21 @@ async def test_a_connection_is_used_again(sink: Sink) -> None:
 async def test_a_refusal_is_told_by_its_kind_and_the_next_mail_goes_through(
     sink: Sink, status: int, error: type[Exception]
 ) -> None:
-    sink.orders.add(Misbehaviour("status", status))
+    sink.misbehaviour.order("status", status=status)
     async with gateway(sink.smtp_port) as smtp:
         with pytest.raises(error, match=str(status)) as refused:
             await smtp.hand_over(a_mail(), TO)
         assert not isinstance(refused.value, Unanswered)
         await smtp.hand_over(a_mail(), TO)
-    assert len(await sink._store.mails()) == 1
+    assert len(await sink.mails()) == 1
 
 
 async def test_a_cut_after_the_data_is_the_case_nobody_can_tell(sink: Sink) -> None:
-    sink.orders.add(Misbehaviour("accept-then-cut"))
+    sink.misbehaviour.order("accept-then-cut")
     async with gateway(sink.smtp_port) as smtp:
         with pytest.raises(Unanswered):
             await smtp.hand_over(a_mail(), TO)
-    assert len(await sink._store.mails()) == 1
+    assert len(await sink.mails()) == 1
 
 
 async def test_silence_after_the_data_is_the_same_case() -> None:
@@ -175,7 +174,7 @@ async def test_a_server_without_starttls_is_refused_where_it_is_asked_for(sink: 
     async with gateway(sink.smtp_port, tls="starttls") as smtp:
         with pytest.raises(Transient, match=r"smtp\.tls"):
             await smtp.hand_over(a_mail(), TO)
-    assert await sink._store.mails() == []
+    assert await sink.mails() == []
 
 
 def test_replies_are_cut_and_cleaned() -> None:

@@ -12,7 +12,7 @@ from notifier_examples import FakeStale, appointment_event, patient_event
 from chassis.observe import Metrics
 from chassis.store import Store
 from contracts import Message
-from notifier.metrics import NotifierMetrics, OpenMessagesWatch
+from notifier.metrics import OpenMessagesWatch
 from notifier.store.tables import AggregateRow, AppointmentRow, NotificationRow, RecipientRow
 from notifier.subscribers import Work, handle, prefetch, subscription
 
@@ -191,8 +191,8 @@ async def test_the_open_messages_are_counted_for_the_alarms(pool: asyncpg.Pool) 
     patient = patient_event()
     await run(pool, appointment_event(patient.aggregate_id))
     await pool.execute("UPDATE notifications SET created_at = now() - interval '1 hour'")
-    chassis = Metrics()
-    await OpenMessagesWatch(Store(pool, ""), NotifierMetrics(chassis)).look()
-    age = chassis.registry.get_sample_value("notifier_oldest_open_age_seconds", {"state": "awaiting_recipient"})
+    metrics = Metrics()
+    await OpenMessagesWatch(Store(pool, ""), metrics).look()
+    age = metrics.registry.get_sample_value("notifier_oldest_open_age_seconds", {"state": "awaiting_recipient"})
     assert 3600 <= age < 3700
-    assert chassis.registry.get_sample_value("notifier_open_messages", {"state": "queued"}) == 0
+    assert metrics.registry.get_sample_value("notifier_open_messages", {"state": "queued"}) == 0

@@ -14,19 +14,24 @@ from both_ends_partners import Booking, OmegaAI, PowerServer
 from scheduler_sync.domain.appointment import AppointmentLink, System
 
 STEPS_OF_STATE = {
-    "L0": {"ordered"}, "L1": {"scheduled"}, "L2": {"confirmed"}, "L3": {"requested"},
-    "L5": {"arrived", "ready-for-scan"}, "L6": {"completed"}, "L7": {"cancelled", "no-show"},
+    "unscheduled": {"ordered"}, "staff-booked": {"scheduled"}, "confirmed": {"confirmed"},
+    "move-requested": {"requested"}, "arrived": {"arrived", "ready-for-scan"}, "done": {"completed"},
+    "cancelled": {"cancelled", "no-show"},
 }  # fmt: skip
 """The states that an appointment can be in while nobody books in Blume, and the steps that each may show."""
-OPEN = {"L0", "L1", "L2", "L5", "L6", "L7"}
+OPEN = {"unscheduled", "staff-booked", "confirmed", "arrived", "done", "cancelled"}
 NEXT_STATES = {
-    "new": OPEN, "L0": OPEN, "L1": OPEN | {"L3"}, "L2": OPEN | {"L3"}, "L3": {"L2", "L3", "L5", "L6", "L7"},
-    "L5": {"L0", "L1", "L2", "L5", "L6", "L7"}, "L6": {"L6"}, "L7": {"L6", "L7"},
+    "new": OPEN, "unscheduled": OPEN, "staff-booked": OPEN | {"move-requested"},
+    "confirmed": OPEN | {"move-requested"},
+    "move-requested": {"confirmed", "move-requested", "arrived", "done", "cancelled"},
+    "arrived": {"unscheduled", "staff-booked", "confirmed", "arrived", "done", "cancelled"},
+    "done": {"done"}, "cancelled": {"done", "cancelled"},
 }  # fmt: skip
-"""From L7 to L6: the exam was completed before the patient's cancellation reached PowerServer."""
+"""From cancelled to done: the exam was completed before the patient's cancellation reached PowerServer."""
 EVENT_OF_STATE = {
-    "L0": "appointment.cancelled", "L1": "appointment.scheduled", "L2": "appointment.confirmed",
-    "L3": "appointment.requested", "L7": "appointment.cancelled",
+    "unscheduled": "appointment.cancelled", "staff-booked": "appointment.scheduled",
+    "confirmed": "appointment.confirmed", "move-requested": "appointment.requested",
+    "cancelled": "appointment.cancelled",
 }  # fmt: skip
 STEP_OF_STATUS = {
     both_ends.ORDERED: "ordered", both_ends.SCHEDULED: "scheduled", both_ends.CONFIRMED: "confirmed",
@@ -94,10 +99,11 @@ class Watch:
         if body is None:
             never_shown = booking.status in {both_ends.ORDERED, both_ends.CANCELLED, both_ends.NO_SHOW}
             return self.check(never_shown, f"OmegaAI has no {booking.placer}")
-        wanted = FHIR_OF_STATUS[booking.status] - ({"proposed"} if found.state != "L3" else {"pending", "cancelled"})
+        not_then = {"pending", "cancelled"} if found.state == "move-requested" else {"proposed"}
+        wanted = FHIR_OF_STATUS[booking.status] - not_then
         shows = f"{booking.placer} is {both_ends.NAMES[booking.status]}"
         self.check(body["status"] in wanted, f"{shows}, OmegaAI's is {body['status']} ({found.state})")
-        if booking.has_no_time or found.state == "L3":
+        if booking.has_no_time or found.state == "move-requested":
             return None  # an open wish may stand as the start: no vendor says which of the two times shows meanwhile
         start = datetime.fromisoformat(body["start"])
         self.check(start == booking.start, f"{shows} at {booking.start}, OmegaAI's is at {start}")
@@ -143,7 +149,8 @@ class Watch:
         self.check(
             now.revision == self.revisions.get(now.id, 0), f"{now.placer_number} has a revision without its event"
         )
-        is_news = before is not None and (str(before.state), state) not in {(state, state), ("L0", "L7")}
+        no_news = {(state, state), ("unscheduled", "cancelled")}
+        is_news = before is not None and (str(before.state), state) not in no_news
         if is_news and state in EVENT_OF_STATE and now.revision:
             self.check(EVENT_OF_STATE[state] in topics, f"{now.placer_number} came to {state}, published: {topics}")
         acts = self.omegaai.acts[now.omegaai_id or ""]

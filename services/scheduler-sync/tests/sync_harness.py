@@ -171,7 +171,9 @@ async def patient_confirms(harness: Harness, server: FakeOmegaAI, placer: str) -
 async def each_confirmed_once(harness: Harness, placers: Sequence[str]) -> None:
     """Whatever died or stood still: every patient's act has one effect."""
     links = await harness.rows("SELECT placer_number, state, revision FROM appointment_links")
-    assert {row["placer_number"]: (row["state"], row["revision"]) for row in links} == dict.fromkeys(placers, ("L2", 2))
+    assert {row["placer_number"]: (row["state"], row["revision"]) for row in links} == dict.fromkeys(
+        placers, ("confirmed", 2)
+    )
     events = [topic for topic, _ in await harness.events()]
     assert events.count("appointment.confirmed") == len(placers)
     to_powerserver = [one for one in await harness.deliveries() if one.destination == "powerserver"]

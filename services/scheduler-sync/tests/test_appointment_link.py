@@ -45,12 +45,12 @@ def shows(status: FhirStatus, version: str = "2", start: datetime | None = START
 
 
 def booked() -> AppointmentLink:
-    """L1, taken over by OmegaAI as version 1."""
+    """Booked by staff, taken over by OmegaAI as version 1."""
     return new().hear_powerserver(says(), said_at=T0).link.told_omegaai("12", "1")
 
 
 def confirmed() -> AppointmentLink:
-    """L2 by the patient, acknowledged by PowerServer."""
+    """Confirmed by the patient, acknowledged by PowerServer."""
     link = booked().hear_omegaai(shows(FhirStatus.BOOKED)).link
     return link.told_powerserver(WorkflowStep.CONFIRMED, T1)
 
@@ -272,7 +272,7 @@ def test_a_cancelled_appointment_is_not_brought_back_and_the_refusal_says_why():
     assert decision.link.state is State.CANCELLED
     assert decision.link.slot == SLOT
     assert decision.conflict is not None
-    assert "L7" in decision.conflict
+    assert "cancelled" in decision.conflict
     by_patient = gone.hear_omegaai(shows(FhirStatus.BOOKED, "9"))
     assert (by_patient.outcome, by_patient.tells) == (Outcome.REFUSED, TO_OMEGAAI)
 

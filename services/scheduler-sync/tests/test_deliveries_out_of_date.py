@@ -142,5 +142,5 @@ async def test_where_an_appointment_stands_is_read_for_the_sender(harness: Harne
     assert await steps.of_link(told.key) == Shown(WorkflowStep.ARRIVED, WorkflowStep.ARRIVED)
     await harness.settle(told, Receipt({"ack": NOT_SENT}))
     link = await harness.row("SELECT * FROM appointment_links")
-    assert (link["state"], link["powerserver_step"]) == ("L5", "arrived")
+    assert (link["state"], link["powerserver_step"]) == ("arrived", "arrived")
     assert await steps.of_link(UUID(int=1)) is None

@@ -20,23 +20,26 @@ from scheduler_sync.domain.appointment import (
     transition,
 )
 
-# Rows: states; columns: triggers. A state's number is where the move leads, "." refuses. After it: what is published
-# (s, r, c, x for scheduled, requested, confirmed, cancelled) and who is told (O OmegaAI, P PowerServer).
+# Rows: states; columns: triggers. A number is the place in STATES where the move leads, "." refuses. After it: what is
+# published (s, r, c, x for scheduled, requested, confirmed, cancelled) and who is told (O OmegaAI, P PowerServer).
+STATES = [
+    "unscheduled", "staff-booked", "confirmed", "move-requested", "patient-booked", "arrived", "done", "cancelled",
+]  # fmt: skip
 COLUMNS = [
     "staff-ordered", "staff-scheduled", "staff-updated", "staff-confirmed", "staff-arrived", "staff-ready",
     "staff-completed", "staff-cancelled", "staff-no-show", "patient-confirmed", "patient-asked-to-move",
     "patient-booked", "patient-cancelled",
 ]  # fmt: skip
 EXPECTED = {
-    "new": "0    1sO 1sO 2cO 5O 5O 6O 7   7   .   .   4rP .",
-    "L0":  "0    1sO 0   2cO 5O 5O 6O 7O  7O  .   .   .   .",
-    "L1":  "0xO  1sO 1sO 2cO 5O 5O 6O 7xO 7xO 2cP 3rP .   7xP",
-    "L2":  "0xO  1sO 2cO 2cO 5O 5O 6O 7xO 7xO 2   3rP .   7xP",
-    "L3":  "3    3O  3O  2cO 5O 5O 6O 7xO 7xO .   3rP .   7xP",
-    "L4":  "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP",
-    "L5":  "0xO  1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .",
-    "L6":  ".    .   6   .   .  .  6  .   .   .   .   .   .",
-    "L7":  ".    .   7O  .   .  .  6O 7O  7O  .   .   .   .",
+    "new":            "0    1sO 1sO 2cO 5O 5O 6O 7   7   .   .   4rP .",
+    "unscheduled": "   0    1sO 0   2cO 5O 5O 6O 7O  7O  .   .   .   .",
+    "staff-booked": "  0xO  1sO 1sO 2cO 5O 5O 6O 7xO 7xO 2cP 3rP .   7xP",
+    "confirmed": "     0xO  1sO 2cO 2cO 5O 5O 6O 7xO 7xO 2   3rP .   7xP",
+    "move-requested": "3    3O  3O  2cO 5O 5O 6O 7xO 7xO .   3rP .   7xP",
+    "patient-booked": "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP",
+    "arrived": "       0xO  1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .",
+    "done": "          .    .   6   .   .  .  6  .   .   .   .   .   .",
+    "cancelled": "     .    .   7O  .   .  .  6O 7O  7O  .   .   .   .",
 }  # fmt: skip
 PUBLISHED = {
     "s": Announcement.SCHEDULED, "r": Announcement.REQUESTED, "c": Announcement.CONFIRMED, "x": Announcement.CANCELLED,
@@ -55,7 +58,7 @@ def test_every_pair_of_state_and_trigger_does_what_the_table_of_the_domain_says(
         assert found.why
         return
     assert isinstance(found, Move)
-    assert found.to == State(f"L{cell[0]}")
+    assert found.to == State(STATES[int(cell[0])])
     assert found.announces == next((PUBLISHED[mark] for mark in cell[1:] if mark in PUBLISHED), None)
     assert found.tells == {TOLD[mark] for mark in cell[1:] if mark in TOLD}
 
@@ -91,8 +94,9 @@ def test_a_scheduled_of_powerserver_does_not_turn_a_requested_card_into_pending(
 
 def test_who_acts_next_is_known_of_every_state():
     assert {state.value: state.who_acts_next.value for state in State} == {
-        "new": "staff", "L0": "staff", "L1": "patient", "L2": "nobody", "L3": "staff", "L4": "staff", "L5": "nobody",
-        "L6": "nobody", "L7": "nobody",
+        "new": "staff", "unscheduled": "staff", "staff-booked": "patient", "confirmed": "nobody",
+        "move-requested": "staff", "patient-booked": "staff", "arrived": "nobody", "done": "nobody",
+        "cancelled": "nobody",
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 async def test_deaths_between_the_commit_and_the_tasks_completion(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point: failpoints.Name = "tasks.after-commit-before-complete"
+    point = "tasks.after-commit-before-complete"
     deaths = Deaths(point)
     monkeypatch.setattr(failpoints, "hit", deaths.hit)
     async with FakeOmegaAI().serving() as server, aiohttp.ClientSession() as session:

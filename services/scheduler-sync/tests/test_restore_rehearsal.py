@@ -210,7 +210,7 @@ async def test_a_restored_store_is_refused_recovered_and_both_ends_are_equal(hos
     await hospital.until(**{placer: (status,) for placer, status in hour.items()})
 
     async def is_arrived() -> bool:
-        return (await hospital.links())[third][1] == "L5"
+        return (await hospital.links())[third][1] == "arrived"
 
     await eventually(is_arrived)
     mails_before = await hospital.until_mails(5 + 2 + 3)

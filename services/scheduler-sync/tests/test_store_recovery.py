@@ -269,9 +269,9 @@ async def test_what_was_heard_after_the_restore_comes_after_what_was_published(w
     report = await world.recover()
     assert (report.renumbered, report.links) == (1, 0)
     assert report.judged[Judgement.WRITTEN] == 1
-    assert (await world.links())["P01"][1:4] == ("L2", "confirmed", 3)
+    assert (await world.links())["P01"][1:4] == ("confirmed", "confirmed", 3)
     await world.recover()
-    assert (await world.links())["P01"][1:4] == ("L2", "confirmed", 3)
+    assert (await world.links())["P01"][1:4] == ("confirmed", "confirmed", 3)
     await world.settle()
     assert world.omegaai.all("Appointment")[0]["status"] == "booked"
     assert set((await world.published()).values()) == {1}
@@ -292,7 +292,7 @@ async def test_without_its_topics_revisions_begin_above_all_that_can_have_been_p
     links = await world.links()
     assert report.floor == 1_000_000
     assert links["P01"][3] >= 1_000_000
-    assert links["P02"][1:4] == ("L1", "scheduled", 1_000_000), "rebuilt from OmegaAI alone"
+    assert links["P02"][1:4] == ("staff-booked", "scheduled", 1_000_000), "rebuilt from OmegaAI alone"
     assert report.from_omegaai == 1
     await world.hear("P02", "S14", CONFIRMED)
     assert (await world.links())["P02"][3] == 1_000_001

@@ -50,7 +50,7 @@ async def omegaai_shows(harness: Harness, status: str, version: str, task_id: st
 async def test_a_booking_leaves_patient_link_history_events_and_deliveries(harness: Harness):
     assert await harness.hear(siu()) == [None]
     link = await harness.row("SELECT * FROM appointment_links")
-    assert (link["state"], link["who_acts_next"], link["placer_number"]) == ("L1", "patient", "P100045")
+    assert (link["state"], link["who_acts_next"], link["placer_number"]) == ("staff-booked", "patient", "P100045")
     assert link["slot_start"] == datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
     assert (link["slot_zone"], link["resource"], link["revision"]) == ("America/Toronto", "BLUME CT", 1)
     assert await harness.events() == [("patient.registered", 1), ("appointment.scheduled", 1)]
@@ -63,7 +63,7 @@ async def test_a_booking_leaves_patient_link_history_events_and_deliveries(harne
     assert (snapshot.status, snapshot.minutes, snapshot.healthcare_service_id) == ("pending", 30, "hs-1")
     assert snapshot.start.isoformat() == "2026-12-01T14:30:00-05:00"
     history = await harness.row("SELECT * FROM link_history")
-    assert (history["message"], history["outcome"], history["state_after"]) == ("SIU^S12", "applied", "L1")
+    assert (history["message"], history["outcome"], history["state_after"]) == ("SIU^S12", "applied", "staff-booked")
     assert history["delivery_ids"] == [patient.id, appointment.id]
     event = await harness.event("appointment.scheduled")
     assert event["aggregate_id"] == str(link["id"])
@@ -231,7 +231,7 @@ async def test_the_patient_confirms_and_powerserver_is_told_once(harness: Harnes
     await harness.hear(siu("S14", status="50^CONFIRMED^99PS", made="20261125093500-0500"))
     assert len(await harness.events()) == 3
     assert await harness.deliveries() == []
-    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "L2"
+    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "confirmed"
 
 
 async def test_our_own_write_comes_back_and_ends_here(harness: Harness):
@@ -266,7 +266,7 @@ async def test_a_refused_move_is_in_the_conflict_log(harness: Harness):
     await harness.hear(siu(), siu("S15", made="20261125093200-0500"))
     await harness.hear(siu("S14", made="20261125093300-0500"))
     conflict = await harness.row("SELECT * FROM conflicts")
-    assert "L7" in conflict["why"]
+    assert "cancelled" in conflict["why"]
     assert harness.counts[-1] == ("powerserver", Outcome.REFUSED)
 
 
@@ -302,7 +302,7 @@ async def test_an_act_that_our_write_left_standing_is_still_heard(harness: Harne
     (delivery,) = await harness.deliveries()
     await harness.settle(delivery, Receipt({"id": "7", "version_id": "3", "status": "booked"}))
     assert await omegaai_shows(harness, "booked", "3", "task-3") is None
-    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "L2"
+    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "confirmed"
 
 
 async def test_nothing_of_a_patient_is_in_keys_or_idempotency_keys(harness: Harness):
@@ -404,7 +404,7 @@ async def test_our_own_write_is_not_taken_for_the_patients_while_staff_have_move
     await harness.settle(pending, Receipt({"id": "7", "version_id": "3", "status": "pending"}))
     assert await omegaai_shows(harness, "pending", "3", "t2") is None
     link = await harness.row("SELECT * FROM appointment_links")
-    assert (link["state"], link["step"], await harness.deliveries()) == ("L1", "scheduled", [])
+    assert (link["state"], link["step"], await harness.deliveries()) == ("staff-booked", "scheduled", [])
 
 
 async def test_a_request_that_began_in_blume_is_for_a_person_to_see_and_what_is_not_ours_is_not(harness: Harness):
@@ -428,7 +428,7 @@ async def test_an_act_of_the_patient_does_not_wait_for_a_write_of_another_status
     await harness.hear(siu())
     await harness.rows("UPDATE deliveries SET attempts = 1")
     assert await omegaai_shows(harness, "booked", "2", "t1") is None
-    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "L2"
+    assert (await harness.row("SELECT state FROM appointment_links"))["state"] == "confirmed"
 
 
 async def test_who_waited_for_a_patient_knows_the_identifiers_that_came_meanwhile(harness: Harness):

@@ -103,7 +103,7 @@ async def test_the_ledger_refuses_to_be_changed(sink: Sink, tmp_path: Path) -> N
 @pytest.mark.parametrize("status", [421, 451, 550])
 async def test_a_refusal_is_answered_once_and_leaves_no_mail(sink: Sink, status: int) -> None:
     order = {"target": "smtp", "mode": "status", "status": status, "count": 1}
-    assert (await http(sink, "/control/misbehave", order))[0] == 200
+    assert (await http(sink, "/control/misbehave", order))[0] == 201
     with pytest.raises(smtplib.SMTPException) as refused:
         await asyncio.to_thread(send, sink.smtp_port, a_mail())
     assert getattr(refused.value, "smtp_code", None) == status
@@ -125,13 +125,20 @@ async def test_slow_answers_later(sink: Sink) -> None:
     assert asyncio.get_running_loop().time() - started >= 0.3
 
 
-async def test_orders_are_listed_and_cleared_and_bad_ones_explained(sink: Sink) -> None:
+async def test_faults_are_listed_and_cleared_and_bad_ones_explained(sink: Sink) -> None:
     assert (await http(sink, "/control/misbehave", {"mode": "status", "status": 200}))[0] == 422
     assert (await http(sink, "/control/misbehave", {"mode": "dance"}))[0] == 422
     await http(sink, "/control/misbehave", {"mode": "slow", "seconds": 60, "count": None})
-    assert len(json.loads((await http(sink, "/control/misbehave"))[1])["orders"]) == 1
-    cleared = await http(sink, "/control/misbehave", method="DELETE")
-    assert json.loads(cleared[1]) == {"orders": []}
+    assert len(json.loads((await http(sink, "/control/misbehave"))[1])["faults"]) == 1
+    assert (await http(sink, "/control/misbehave", method="DELETE"))[0] == 204
+    assert json.loads((await http(sink, "/control/misbehave"))[1]) == {"faults": []}
+
+
+async def test_one_page_lists_what_it_does_on_command(sink: Sink) -> None:
+    page = (await http(sink, "/control"))[1]
+    for mode in ("status", "accept-then-cut", "slow"):
+        assert f"<code>{mode}</code>" in page
+    assert "421, 451, 530, 550" in page
 
 
 async def test_pages_show_the_mail_without_running_it(sink: Sink) -> None:
@@ -159,11 +166,10 @@ async def test_an_open_page_is_told_of_a_new_mail(sink: Sink) -> None:
     writer.write(b"GET /events HTTP/1.1\r\nHost: mailsink\r\n\r\n")
     await asyncio.wait_for(reader.readuntil(b"retry: 1000\n\n"), 60)
     await asyncio.to_thread(send, sink.smtp_port, a_mail())
-    told = await asyncio.wait_for(reader.readuntil(b"data: 1\n\n"), 60)
-    assert b"event: mail" in told
+    await asyncio.wait_for(reader.readuntil(b'data: {"kind": "mail", "id": 1}\n\n'), 60)
     writer.close()
     await writer.wait_closed()
-    assert "<tr data-id" in (await http(sink, "/rows?after=0"))[1]
+    assert 'data-key="mail-1"' in (await http(sink, "/"))[1]
 
 
 async def test_a_mail_that_is_no_mail_is_kept_and_shown(sink: Sink) -> None:

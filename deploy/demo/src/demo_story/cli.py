@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from demo_story.clients import Addresses, People, StoryError
 from demo_story.counting import Tally
 from demo_story.story import play
 from demo_story.volume import VolumeRun
+from roster.members import port_variable, roster
 
 console = Console()
 
@@ -33,8 +35,8 @@ def main() -> int:
     parser.add_argument(
         "--report", type=Path, default=Path(os.environ.get("SUITE_LOCAL_DIR", ".local")) / "demo-report.json"
     )
-    for name, port in (("powerserver", 8201), ("omegaai", 8202), ("mailsink", 8203)):
-        default = f"http://127.0.0.1:{os.environ.get(f'SUITE_{name.upper()}_PORT', port)}"
+    for name in (one.name for one in fields(Addresses)):
+        default = f"http://127.0.0.1:{os.environ.get(port_variable(name), roster().by_name[name].http)}"
         parser.add_argument(f"--{name}", default=default, help=f"address of the simulator ({default})")
     options = parser.parse_args()
     if options.appointments < 0:

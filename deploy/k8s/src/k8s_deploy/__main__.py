@@ -1,4 +1,4 @@
-"""``python -m k8s_deploy``: render, check, kafka, up, down. Exit codes: 0 done; 1 something is wrong; 2 misused."""
+"""``python -m k8s_deploy``: render, check, up, down. Exit codes: 0 done; 1 something is wrong; 2 misused."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 import time
 
 from k8s_deploy.errors import ClusterError
-from k8s_deploy.rendering import OVERLAYS, RenderError, render, render_text
+from k8s_deploy.rendering import OVERLAYS, ROOT, RenderError, render, render_text
 
 
 def main() -> int:
@@ -14,8 +14,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("render", help="print an overlay's manifests")
     one.add_argument("overlay", choices=OVERLAYS, nargs="?", default="local", help="which (local)")
-    commands.add_parser("check", help="schemas, promises, settings and Kafka's resources of every overlay")
-    commands.add_parser("kafka", help="write deploy/k8s/kafka anew")
+    commands.add_parser("check", help="schemas, promises, settings and generated files of every overlay")
     up = commands.add_parser("up", help="apply the local overlay to the current context, wait, play the demo")
     up.add_argument("--demo", default="--appointments 50", help="arguments of the demo (--appointments 50)")
     commands.add_parser("down", help="delete the suite from the current context")
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if options.command == "render":
         sys.stdout.write(render_text_of(options.overlay))
         return 0
-    commands = {"check": check, "kafka": write_kafka, "up": lambda: cluster.up(options.demo), "down": cluster.down}
+    commands = {"check": check, "up": lambda: cluster.up(options.demo), "down": cluster.down}
     return commands[options.command]()
 
 
@@ -47,12 +46,13 @@ def render_text_of(overlay: str) -> str:
 
 
 def check() -> int:
-    from k8s_deploy import kafka_resources, policy, schemas, service_settings
+    from k8s_deploy import policy, schemas, service_settings
+    from roster import generated, read
 
     started = time.monotonic()
     found = [
-        f"{os.path.relpath(path)} is not what the contracts say: python -m k8s_deploy kafka"
-        for path in kafka_resources.drifted()
+        f"{os.path.relpath(path)} is not what the roster says: {generated.COMMAND}"
+        for path in generated.drifted(read(ROOT), ROOT)
     ]
     looked_at, custom = 0, 0
     for name in OVERLAYS:
@@ -69,19 +69,9 @@ def check() -> int:
     print(
         f"k8s: {len(found)} problems in {looked_at} manifests of {len(OVERLAYS)} overlays "
         f"({custom} of operators' kinds have no schema here): Kubernetes {versions}, {len(policy.RULES)} promises, "
-        f"settings, Kafka's resources ({time.monotonic() - started:.0f} s)"
+        f"settings, generated files ({time.monotonic() - started:.0f} s)"
     )
     return 1 if found else 0
-
-
-def write_kafka() -> int:
-    from k8s_deploy import kafka_resources
-
-    changed = kafka_resources.write()
-    for path in changed:
-        print(f"wrote {os.path.relpath(path)}")
-    print(f"k8s: {len(changed)} files written")
-    return 0
 
 
 if __name__ == "__main__":

@@ -24,9 +24,11 @@ import yaml
 from k8s_deploy.errors import ClusterError
 from k8s_deploy.rendering import Manifest, Rendered, named, pod, render
 from local_stack.ports import free_port
+from roster import roster
 
 NAMESPACE: Final = "powerserver-blume"
-SIMULATORS: Final = {"powerserver": 8201, "omegaai": 8202, "mailsink": 8203}
+DEMONSTRATED: Final = ("powerserver", "omegaai", "mailsink")
+"""The simulators whose pages the demo opens."""
 WAIT_SECONDS: Final = 300
 _LOOKS_LIVE: Final = re.compile(r"prod|live|hospital", re.IGNORECASE)
 
@@ -73,7 +75,8 @@ def down() -> int:
 def play(demo: str) -> int:
     """The demo against the cluster's simulators, through forwarded ports. Returns its exit code."""
     with ExitStack() as forwards:
-        addresses = [f"--{name}={forwards.enter_context(_forwarded(name, port))}" for name, port in SIMULATORS.items()]
+        simulators = [roster().by_name[name] for name in DEMONSTRATED]
+        addresses = [f"--{one.name}={forwards.enter_context(_forwarded(one.name, one.http))}" for one in simulators]
         command = [sys.executable, "-m", "demo_story", *addresses, *shlex.split(demo)]
         return subprocess.run(command, check=False).returncode
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from chassis.host.service import CHECK_TIMEOUT_SECONDS, STOP_SECONDS
 from contracts.topics import TOPICS
-from k8s_deploy.kafka_resources import SERVICES
 from k8s_deploy.rendering import Manifest, Rendered, named, pod, pod_labels, selects
+from roster import roster
 
 MARGIN_SECONDS: Final = 10
 PART_OF: Final = {"app.kubernetes.io/part-of": "powerserver-blume"}
@@ -239,17 +239,35 @@ def scaled_on_lag(rendered: Rendered) -> Iterator[str]:
         return
     for service in rendered.services:
         name = service["metadata"]["name"]
-        hears, found = SERVICES.get(name), objects.get(name)
+        member, found = roster().by_name.get(name), objects.get(name)
         if found is None:
             yield f"{named(service)}: has no ScaledObject"
             continue
         groups = [one["metadata"]["consumerGroup"] for one in found["triggers"] if one["type"] == "kafka"]
-        wanted = [hears.group] if hears else []
+        wanted = [name] if member is not None and member.hears else []
         if groups != wanted:
             yield f"ScaledObject/{name}: watches the groups {groups}, the service's are {wanted}"
         partitions = min(topic.partitions for topic in TOPICS.values())
         if found.get("maxReplicaCount", 100) > partitions:
             yield f"ScaledObject/{name}: more pods than a topic has partitions ({partitions}) would stand idle"
+
+
+def as_the_roster_says(rendered: Rendered) -> Iterator[str]:
+    known = {service.name: service for service in roster().services}
+    deployed = {service["metadata"]["name"]: service for service in rendered.services}
+    for name in known.keys() - deployed.keys():
+        yield f"services/{name} is not deployed"
+    for name, service in deployed.items():
+        if name not in known:
+            yield f"{named(service)}: is no service of the roster"
+            continue
+        container = pod(service)["containers"][0]
+        ports = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
+        if ports != known[name].ports:
+            yield f"{named(service)}: listens on {ports}, its service.toml says {dict(known[name].ports)}"
+        memory = container.get("resources", {}).get("limits", {}).get("memory")
+        if memory != f"{known[name].memory_mb}Mi":
+            yield f"{named(service)}: memory is limited to {memory}, its service.toml says {known[name].memory_mb} MiB"
 
 
 RULES: Final[dict[str, Rule]] = {
@@ -264,6 +282,7 @@ RULES: Final[dict[str, Rule]] = {
     "drained": Rule("a stop has the time that it takes, and no pod goes before the new one is ready", drained),
     "available": Rule("two pods at least, spread over nodes and zones, one lost at a time", available),
     "migrated": Rule("migrations run before and after the code, as the service would", migrated),
+    "as-the-roster-says": Rule("services, ports and memory are those of the service.toml files", as_the_roster_says),
     "scaled-on-lag": Rule("the autoscaler watches the group that the service reads with", scaled_on_lag),
 }
 

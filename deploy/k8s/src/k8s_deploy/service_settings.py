@@ -10,6 +10,7 @@ from typing import Any
 
 from chassis.settings import ServiceSettings, SettingsError, load
 from k8s_deploy.rendering import Rendered, pod
+from roster import roster
 
 STAND_INS: Mapping[str, str] = {
     "store-url": "postgresql://role:Xq7pL0vM2kR9@suite-postgres-rw:5432/db?sslmode=verify-full&sslrootcert=/ca.crt",
@@ -21,7 +22,7 @@ def problems(rendered: Rendered) -> Iterator[str]:
     """A line for each setting that its service would not know or would refuse."""
     for service in rendered.services:
         name = service["metadata"]["name"]
-        settings_type = importlib.import_module(f"{name.replace('-', '_')}.__main__").DEFINITION.settings_type
+        settings_type = importlib.import_module(f"{roster().by_name[name].package}.__main__").DEFINITION.settings_type
         prefix = str(settings_type.model_config["env_prefix"])
         container = pod(service)["containers"][0]
         values: dict[str, str] = {}

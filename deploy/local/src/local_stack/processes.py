@@ -15,11 +15,10 @@ from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres, reachable
 from local_stack.settings import ROOT, Ports, Settings
 from roster import Member, Place, roster
+from roster.members import SESSION_TIMEOUT_SECONDS
 
 SERVICE_HEALTH = "/readyz?exclude=deliveries"
 SIMULATOR_HEALTH = "/healthz"
-SESSION_TIMEOUT_SECONDS = "3"
-"""Of a service that consumes: so long a killed one's partitions wait. The stack's broker allows 2 s and more."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def environment(settings: Settings, member: Member, others: Settings | None = No
                 f"{prefix}_{name.upper()}__PORT": str(own[str(member.target(name))]),
             }
         if member.hears and not settings.given:  # our own broker allows it; of one that was given nobody knows
-            where[f"{prefix}_KAFKA__SESSION_TIMEOUT_SECONDS"] = SESSION_TIMEOUT_SECONDS
+            where[f"{prefix}_KAFKA__SESSION_TIMEOUT_SECONDS"] = str(SESSION_TIMEOUT_SECONDS)
     return {**where, **member.settings(place_of(others.ports, own))}
 
 

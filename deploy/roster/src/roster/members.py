@@ -22,6 +22,8 @@ RESERVED: Final = frozenset(
 """Names that the stacks use for something else."""
 LONGEST_NAME: Final = 40
 LEAST_MEMORY_MB: Final = 64
+SESSION_TIMEOUT_SECONDS: Final = 3
+"""Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
 _LIBRARIES: Final = ("simulators/kit",)
 """Workspace members in those folders that are no members of the roster: nothing runs there."""
 _FOLDERS: Final[Mapping[Kind, str]] = {"service": "services", "simulator": "simulators"}
@@ -92,6 +94,11 @@ class Member:
     @property
     def is_service(self) -> bool:
         return self.kind == "service"
+
+    @property
+    def place(self) -> str:
+        """Its folder from the workspace's root, such as ``services/notifier``."""
+        return f"{_FOLDERS[self.kind]}/{self.name}"
 
     @property
     def prefix(self) -> str:

@@ -7,6 +7,7 @@ partner gives (a next page, a hub) has to be of the list. Every answer has an en
 import asyncio
 import json
 import math
+import re
 import ssl
 import weakref
 import zlib
@@ -35,6 +36,8 @@ PARSED_BESIDE_BYTES: Final = 256 * 2**10
 MOST_JSON_VALUES: Final = 250_000
 """An empty list of two bytes takes seventy in memory: bytes alone bound nothing."""
 DEEPEST_JSON: Final = 64
+_CUT_AT_LEVEL: Final = DEEPEST_JSON + 16
+_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _MOST_DIGITS: Final = 1000
 LONGEST_RETRY_AFTER_SECONDS: Final = 600.0
 
@@ -103,17 +106,39 @@ def parse_json(body: bytes, *, if_deep: Callable[[Any], Any] | None = None) -> A
     containers = body.count(b"{") + body.count(b"[")
     if body.count(b",") + containers > MOST_JSON_VALUES:
         raise UnusableAnswer(f"the answer holds more than {MOST_JSON_VALUES} values")
-    is_large = len(body) > PARSED_BESIDE_BYTES
+    hook = _object if len(body) > PARSED_BESIDE_BYTES else None
     try:
-        value = _loaded(body, _object if is_large else None)
-        if containers > DEEPEST_JSON and if_deep is not None and is_deep(value):
-            value = if_deep(value)
-        is_too_deep = containers > DEEPEST_JSON and is_deep(value)
+        value = _loaded(body, hook)
     except RecursionError:
-        is_too_deep = True
-    if is_too_deep:
-        raise UnusableAnswer(f"the answer nests more than {DEEPEST_JSON} levels deep")
+        value = _loaded(_without_the_deepest(body), hook)
+    if containers > DEEPEST_JSON:
+        if if_deep is not None and is_deep(value):
+            value = if_deep(value)
+        if is_deep(value):
+            raise UnusableAnswer(f"the answer nests more than {DEEPEST_JSON} levels deep")
     return value
+
+
+def _without_the_deepest(body: bytes) -> bytes:
+    """``body`` without what nests deeper than Python's parser can go.
+
+    What remains still nests too deeply: ``is_deep`` finds the place, and the rest of the answer can be read.
+    """
+    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    kept: list[str] = []
+    depth = start = 0
+    for token in _TOKENS.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _CUT_AT_LEVEL + 1:
+                kept.append(text[start : token.end()])
+        elif token[0] in "]}":
+            if depth == _CUT_AT_LEVEL + 1:
+                start = token.start()
+            depth -= 1
+    if depth <= _CUT_AT_LEVEL:
+        kept.append(text[start:])
+    return "".join(kept).encode("utf-8", "surrogatepass")
 
 
 def _loaded(body: bytes, hook: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:

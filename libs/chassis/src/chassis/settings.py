@@ -233,6 +233,7 @@ class RetentionSettings(BaseModel):
     inbox_days: Annotated[float, Field(gt=0)] = 35
     hl7_journal_days: Annotated[float, Field(gt=0)] = 30
     dead_letters_days: Annotated[float, Field(gt=0)] = 90
+    timers_days: Annotated[float, Field(gt=0)] = 90
 
     @model_validator(mode="after")
     def _outlive_the_topics(self) -> "RetentionSettings":
@@ -241,6 +242,11 @@ class RetentionSettings(BaseModel):
             raise ValueError(
                 f"inbox_days must be more than the {kept_days:g} days that Kafka keeps a record, or a record that is "
                 "read again has a second effect"
+            )
+        if self.timers_days <= kept_days:
+            raise ValueError(
+                f"timers_days must be more than the {kept_days:g} days that Kafka keeps a record, or a record that is "
+                "read late sets a timer again that has fired or was cancelled"
             )
         return self
 

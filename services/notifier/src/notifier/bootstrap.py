@@ -8,18 +8,18 @@ from typing import Final
 from chassis.host import Consumes, Runtime, Service, StoreGuard
 from chassis.observe import Metrics
 from chassis.store import Store
-from notifier import recovery
+from notifier import metrics, recovery
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
 from notifier.messages import TOPICS
-from notifier.metrics import NotifierMetrics, OpenMessagesWatch
 from notifier.settings import NotifierSettings
 from notifier.subscribers import CONSUMER, subscription
 from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 
 NAME: Final = "notifier"
+CONSUMES: Final = Consumes(CONSUMER, TOPICS)
 DESTINATIONS: Final = (DESTINATION,)
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE_MARGIN_SECONDS: Final = 10.0
@@ -34,15 +34,15 @@ def store_guard(settings: NotifierSettings, store: Store, metrics: Metrics | Non
         service=NAME,
         belongs_to={"portal": settings.portal_url, "mail server": f"{settings.smtp.host}:{settings.smtp.port}"},
         metrics=metrics or Metrics(),
-        consumes=Consumes(CONSUMER, TOPICS),
+        consumes=CONSUMES,
     )
 
 
 async def build(settings: NotifierSettings) -> Service:
     """The whole service, ready to run. StoreUnavailable, SettingsError."""
-    runtime = await Runtime.open(NAME, settings)
+    runtime = await Runtime.open(NAME, settings, metrics)
     store = runtime.store
-    meters = NotifierMetrics(runtime.metrics)
+    meters = metrics.NotifierMetrics(runtime.metrics)
     gateway = connect_smtp(settings)
     sender = NotificationSender(store, gateway, LetterWriter(letterhead(settings)), meters, clock=runtime.clock)
     runtime.deliver(
@@ -56,7 +56,7 @@ async def build(settings: NotifierSettings) -> Service:
     return await runtime.service(
         guard=store_guard(settings, store, runtime.metrics),
         intakes={"consumer": consumer},
-        watches={"open-messages": OpenMessagesWatch(store, meters)},
+        watches={"open-messages": metrics.OpenMessagesWatch(store, runtime.metrics)},
         checks={"consumer": consumer.check},
         routes=MessagesPage(History(store.pool), settings.http.consoles).routes(),
         pages=PAGES,

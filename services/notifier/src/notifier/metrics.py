@@ -1,14 +1,33 @@
-"""The notifier's own metrics, beside the chassis' on the same registry; an undeclared one does not type-check."""
+"""The notifier's own metrics, and what counts with them."""
+
+from typing import Final
 
 import structlog
-from prometheus_client import Counter, Gauge
 
 from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Counter, Gauge, Metrics
 from chassis.store import Store, asking
 from notifier.domain.notification import OPEN, Template
 
+STALE: Final = Counter("stale_total", "Events older than what is known; ignored on purpose", "kind")
+MAILS_UNANSWERED: Final = Counter(
+    "notifier_mails_unanswered_total",
+    "Mails handed over that the mail server did not answer: tried once more, the patient may get two",
+    "template",
+)
+MAILS_UNCONFIRMED: Final = Counter(
+    "notifier_mails_unconfirmed_total",
+    "Mails given up after two tries without an answer: they arrived once, twice or not at all",
+    "template",
+)
+MAILS_REFUSED: Final = Counter(
+    "notifier_mails_refused_total", "Mails that the mail server refused for good", "template"
+)
+OPEN_MESSAGES: Final = Gauge("notifier_open_messages", "Messages that are neither sent nor given up, by state", "state")
+OLDEST_OPEN_AGE: Final = Gauge(
+    "notifier_oldest_open_age_seconds", "Age of the oldest message in a state that it should leave", "state"
+)
 _WATCH_SECONDS = 15.0
 _OPEN = """
 SELECT state, count(*), extract(epoch FROM now() - min(created_at))::float8 FROM notifications
@@ -21,57 +40,27 @@ log = structlog.get_logger(__name__)
 class NotifierMetrics:
     """Counts for the handlers and the sender; the ports ``StaleRevisions`` and ``MailMeters``."""
 
-    def __init__(self, chassis: Metrics) -> None:
-        self._chassis = chassis
-        self._unanswered = Counter(
-            "notifier_mails_unanswered_total",
-            "Mails handed over that the mail server did not answer: tried once more, the patient may get two",
-            ["template"],
-            registry=chassis.registry,
-        )
-        self._unconfirmed = Counter(
-            "notifier_mails_unconfirmed_total",
-            "Mails given up after two tries without an answer: they arrived once, twice or not at all",
-            ["template"],
-            registry=chassis.registry,
-        )
-        self._refused = Counter(
-            "notifier_mails_refused_total",
-            "Mails that the mail server refused for good",
-            ["template"],
-            registry=chassis.registry,
-        )
-        self.open_messages = Gauge(
-            "notifier_open_messages",
-            "Messages that are neither sent nor given up, by state",
-            ["state"],
-            registry=chassis.registry,
-        )
-        self.oldest_open_age = Gauge(
-            "notifier_oldest_open_age_seconds",
-            "Age of the oldest message in a state that it should leave",
-            ["state"],
-            registry=chassis.registry,
-        )
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     def count(self, message_type: str) -> None:
         """An event that was older than what is known."""
-        self._chassis.count("stale_total", kind=message_type)
+        self._metrics.count(STALE, kind=message_type)
 
     def unanswered(self, template: Template) -> None:
-        self._unanswered.labels(template).inc()
+        self._metrics.count(MAILS_UNANSWERED, template=template)
 
     def unconfirmed(self, template: Template) -> None:
-        self._unconfirmed.labels(template).inc()
+        self._metrics.count(MAILS_UNCONFIRMED, template=template)
 
     def refused(self, template: Template) -> None:
-        self._refused.labels(template).inc()
+        self._metrics.count(MAILS_REFUSED, template=template)
 
 
 class OpenMessagesWatch(LoopBase):
     """Keeps the gauges of open messages true; the alarms stand on them."""
 
-    def __init__(self, store: Store, metrics: NotifierMetrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
         super().__init__()
         self._store = store
         self._metrics = metrics
@@ -90,5 +79,5 @@ class OpenMessagesWatch(LoopBase):
         found = {row[0]: (row[1], row[2]) for row in await self._store.pool.fetch(_OPEN)}
         for state in OPEN:
             number, age = found.get(state, (0, 0.0))
-            self._metrics.open_messages.labels(state).set(number)
-            self._metrics.oldest_open_age.labels(state).set(age)
+            self._metrics.set(OPEN_MESSAGES, number, state=state)
+            self._metrics.set(OLDEST_OPEN_AGE, age, state=state)

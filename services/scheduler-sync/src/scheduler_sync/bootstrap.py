@@ -16,9 +16,10 @@ from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
+from omegaai import meters as omegaai_meters
 from omegaai.connection import connect
 from omegaai.tasks import StoredCursor, UnclaimedTask, unclaimed_tasks
-from scheduler_sync import metrics as counters
+from scheduler_sync import metrics as meters
 from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
@@ -73,23 +74,23 @@ class Core:
 async def open_core(settings: SchedulerSyncSettings) -> Core:
     """Open the store and put the use cases together. SiteFileError, StoreUnavailable."""
     site = Site(settings.site_file)
-    runtime = await Runtime.open(NAME, settings)
+    runtime = await Runtime.open(NAME, settings, meters, omegaai_meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
-    metrics.count("conflicts_total", 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
+    metrics.count(meters.CONFLICTS, 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
     directory = ResourceDirectory(lambda: site.file)
     resources = StoredResources(store.pool, site)
     handlers = Handlers(
         site=lambda: site.file,
         resources=directory,
         powerserver=Hl7StatusWriter(lambda: site.file),
-        count=counters.without_effect(metrics),
+        count=meters.without_effect(metrics),
         now=clock.now,
         doubt=clock.doubt,
-        clock_ahead=counters.clock_ahead(metrics),
-        count_conflict=lambda source, outcome: metrics.count("conflicts_total", source=source, outcome=outcome),
+        clock_ahead=meters.clock_ahead(metrics),
+        count_conflict=lambda source, outcome: metrics.count(meters.CONFLICTS, source=source, outcome=outcome),
     )
     open_work = OpenWork(site)
-    feed = PowerServerFeed(handlers, site, directory, counters.not_read(metrics))
+    feed = PowerServerFeed(handlers, site, directory, meters.not_read(metrics))
     listener = Hl7Listener(
         store,
         host=settings.mllp.host,
@@ -136,7 +137,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         TaskFeed(store, core.open_work, core.handlers).apply,
         cursor=StoredCursor(store, TASK_CONSUMER),
         exclusive=Exclusive(
-            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
+            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge=omegaai_meters.TASK_READER_ACTIVE
         ),
         now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,
@@ -266,7 +267,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
                 site=lambda: core.site.file,
                 resources=core.directory,
                 powerserver=Hl7StatusWriter(lambda: core.site.file),
-                count=counters.without_effect(core.metrics),
+                count=meters.without_effect(core.metrics),
                 now=core.clock.now,
             ),
             tell=tell,

@@ -1,16 +1,34 @@
-"""What the service counts of its inputs."""
+"""The service's own metrics, and what counts its inputs."""
 
-from collections import Counter
+import collections
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from chassis.observe import Metrics
+from chassis.observe import Counter, Gauge, Metrics
 from scheduler_sync.domain.appointment import Outcome
 from scheduler_sync.feeds import ReadingCounter
 from scheduler_sync.ports import Counter as OutcomeCounter
+
+HL7_IGNORED: Final = Counter(
+    "hl7_ignored_total", "Filled fields of inbound HL7 messages that nobody reads", "segment", "field"
+)
+HL7_TEXTS_REPAIRED: Final = Counter(
+    "hl7_texts_repaired_total", "Texts of inbound HL7 messages with control characters in them"
+)
+CONFLICTS: Final = Counter(
+    "conflicts_total",
+    "Inputs that were refused or overruled, kept for a person to look at",
+    "source",
+    "outcome",
+)
+STALE: Final = Counter("stale_total", "Inputs without effect: older than what is known, or the same", "kind")
+SENDER_CLOCK_AHEAD: Final = Counter(
+    "sender_clock_ahead_total", "Messages made, by the sender's clock, later than they can have been"
+)
+NEEDS_SETUP: Final = Gauge("needs_setup", "Inbound messages and Tasks that wait for a setting or a person")
 
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
 
@@ -21,7 +39,7 @@ def clock_ahead(metrics: Metrics) -> Callable[[timedelta], None]:
     """Counts and says that a sender's clock is ahead of ours."""
 
     def count(lead: timedelta) -> None:
-        metrics.count("sender_clock_ahead_total")
+        metrics.count(SENDER_CLOCK_AHEAD)
         _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
 
     return count
@@ -32,13 +50,13 @@ def not_read(metrics: Metrics) -> ReadingCounter:
     known: dict[tuple[str, str], Callable[[float], None]] = {}
 
     def count(keys: Iterable[tuple[str, str]], repairs: int) -> None:
-        for key, number in Counter(keys).items():
+        for key, number in collections.Counter(keys).items():
             add = known.get(key)
             if add is None:
-                add = known[key] = metrics.counter("hl7_ignored_total", segment=key[0], field=key[1])
+                add = known[key] = metrics.counter(HL7_IGNORED, segment=key[0], field=key[1])
             add(number)
         if repairs:
-            metrics.count("hl7_texts_repaired_total", repairs)
+            metrics.count(HL7_TEXTS_REPAIRED, repairs)
 
     return count
 
@@ -48,7 +66,7 @@ def without_effect(metrics: Metrics) -> OutcomeCounter:
 
     def count(source: str, outcome: Outcome) -> None:
         if outcome in _WITHOUT_EFFECT:
-            metrics.count("stale_total", kind=f"{source}.{outcome}")
+            metrics.count(STALE, kind=f"{source}.{outcome}")
             _log.info("input.without-effect", source=source, outcome=str(outcome))
 
     return count

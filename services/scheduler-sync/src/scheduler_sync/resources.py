@@ -14,7 +14,7 @@ import structlog
 from chassis.backoff import pause_seconds
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
-from chassis.observe import Metrics, shown, words_of
+from chassis.observe import Metrics, meters, shown, words_of
 from omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
@@ -139,7 +139,7 @@ class ResourceImport(LoopBase):
                 failed.append(error)
         self._directory.fill(await self._store.all())
         self._metrics.set(
-            "partner_access_refused",
+            meters.PARTNER_ACCESS_REFUSED,
             float(any(isinstance(error, AccessRefused) for error in failed)),
             destination="omegaai-resources",
         )

@@ -8,6 +8,7 @@ from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
 from chassis.observe import Metrics
 from chassis.store import Store, asking
+from scheduler_sync.metrics import NEEDS_SETUP
 
 _log = structlog.get_logger(__name__)
 _INTERVAL_SECONDS: Final = 5.0
@@ -29,7 +30,7 @@ class WaitingGauge(LoopBase):
             self.beat()
             try:
                 with asking():
-                    self._metrics.set("needs_setup", await self._store.pool.fetchval(_WAITING))
+                    self._metrics.set(NEEDS_SETUP, await self._store.pool.fetchval(_WAITING))
             except StoreUnavailable as error:
                 _log.warning("waiting.store-away", reason=error.reason)
             await self.pause(_INTERVAL_SECONDS)

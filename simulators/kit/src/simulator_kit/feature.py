@@ -12,7 +12,7 @@ from simulator_kit.store import Store, Work
 Services = TypeVar("Services")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Feature(Generic[Services]):
     """One folder of a simulator.
 

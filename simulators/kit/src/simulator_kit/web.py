@@ -16,6 +16,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from simulator_kit.feature import Feature
+
 _KIT: Final = Path(__file__).parent
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -63,9 +65,9 @@ def middleware(container: str) -> list[Middleware]:
     ]
 
 
-def static(package: Path, features: Iterable[str] = ()) -> Mount:
+def static(package: Path, features: Iterable[Feature[Any]] = ()) -> Mount:
     """`/static`: the kit's files, the package's, and those of its features. The first file of a name is served."""
-    folders = [package, *(package / name for name in features), _KIT]
+    folders = [package, *(feature.folder for feature in features), _KIT]
     files = StaticFiles(directory=_KIT / "static")
     files.all_directories = [folder / "static" for folder in folders if (folder / "static").is_dir()]
     return Mount("/static", files, name="static")

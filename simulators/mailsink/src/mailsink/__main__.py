@@ -1,60 +1,42 @@
-"""``python -m mailsink``: one process, an SMTP port and an inbox page."""
+"""`python -m mailsink`: serve until SIGTERM or SIGINT."""
 
-import argparse
 import asyncio
 import os
-import signal
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mailsink.app import Sink
+from simulator_kit.options import Options
+from simulator_kit.serving import until_stopped
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="mailsink",
-        description="Accepts every mail on an SMTP port, keeps it, and shows it on a page. For development only.",
+def load(arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Settings from the arguments over the environment."""
+    options = Options(
+        "mailsink",
+        "MAILSINK_",
+        "Accepts every mail on an SMTP port, keeps it, and shows it on a page. For development only.",
+        environment,
     )
-    environment = os.environ
-    parser.add_argument(
-        "--host",
-        default=environment.get("MAILSINK_HOST", "127.0.0.1"),
-        help="address to listen on (MAILSINK_HOST, default 127.0.0.1)",
-    )
-    parser.add_argument(
-        "--http-port",
-        type=int,
-        default=int(environment.get("MAILSINK_HTTP_PORT", "8203")),
-        help="port of the inbox page (MAILSINK_HTTP_PORT, default 8203)",
-    )
-    parser.add_argument(
-        "--smtp-port",
-        type=int,
-        default=int(environment.get("MAILSINK_SMTP_PORT", "11025")),
-        help="port that takes mail (MAILSINK_SMTP_PORT, default 11025)",
-    )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=Path(environment.get("MAILSINK_DATA_DIR", ".local/mailsink")),
-        help="folder of the store (MAILSINK_DATA_DIR, default .local/mailsink)",
-    )
-    return parser.parse_args()
+    options.add("host", "127.0.0.1", "address of both ports")
+    options.add("http_port", 8203, "port of the inbox, JSON and control", int)
+    options.add("smtp_port", 11025, "port that takes mail", int)
+    options.add("data_dir", ".local/mailsink", "folder of the SQLite store", Path)
+    return options.read(arguments)
 
 
-async def _serve(arguments: argparse.Namespace) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with Sink(arguments.data_dir, arguments.host, arguments.http_port, arguments.smtp_port) as sink:
-        print(f"mailsink: inbox http://{arguments.host}:{sink.http_port}  smtp {arguments.host}:{sink.smtp_port}")
-        await stop.wait()
+async def serve(settings: Mapping[str, Any]) -> None:
+    host = settings["host"]
+    async with Sink(settings["data_dir"], host, settings["http_port"], settings["smtp_port"]) as sink:
+        print(f"mailsink: inbox http://{host}:{sink.http_port}  smtp {host}:{sink.smtp_port}", flush=True)
+        await until_stopped()
 
 
 def main() -> int:
-    arguments = _arguments()
     try:
-        asyncio.run(_serve(arguments))
+        asyncio.run(serve(load(sys.argv[1:], os.environ)))
     except OSError as error:
         print(f"mailsink: cannot start: {error}")
         return 1

@@ -1,61 +1,62 @@
-"""The sink as one object: store, SMTP server and HTTP server, started and stopped together."""
+"""Puts one sink together and takes it down again; nothing else constructs its parts."""
 
-import asyncio
-import contextlib
-import socket
-from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
-import uvicorn
+from starlette.applications import Starlette
 
-from mailsink.live import Announcements
-from mailsink.misbehaviour import Orders
-from mailsink.smtp import SinkHandler, start_smtp
-from mailsink.store import SinkStore
-from mailsink.web import build_app
+from mailsink import inbox, smtp
+from mailsink.context import PACKAGE, Services, templates
+from mailsink.inbox import mails
+from mailsink.smtp.listener import SinkHandler, start_smtp
+from simulator_kit import web
+from simulator_kit.control import Control
+from simulator_kit.feature import Feature, open_store, routes_of
+from simulator_kit.live import Live
+from simulator_kit.misbehaviour import Misbehaviour
+from simulator_kit.serving import serving
 
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the process has one place that listens to SIGTERM."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+FEATURES: Final[tuple[Feature[Services], ...]] = (inbox.FEATURE, smtp.FEATURE)
 
 
 class Sink:
-    """``async with Sink(folder) as sink``: serves until the block ends. Port 0 takes a free one."""
+    """`async with Sink(folder) as sink` serves until the block ends. Port 0 takes a free one."""
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", http_port: int = 0, smtp_port: int = 0) -> None:
         self._folder = folder
         self._host = host
         self.http_port = http_port
         self.smtp_port = smtp_port
+        self.misbehaviour = Misbehaviour([smtp.TARGET])
 
     async def __aenter__(self) -> Self:
-        listener = socket.create_server((self._host, self.http_port))
-        self.http_port = listener.getsockname()[1]
-        self._store = SinkStore(self._folder)
-        self._announcements = Announcements()
-        self.orders = Orders()
-        handler = SinkHandler(self._store, self.orders, self._announcements.announce)
-        try:
-            self._smtp = await start_smtp(handler, self._host, self.smtp_port)
-        except OSError:
-            listener.close()
-            self._store.close()
-            raise
-        self.smtp_port = self._smtp.sockets[0].getsockname()[1]
-        app = build_app(self._store, self.orders, self._announcements)
-        config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=3, ws="none")
-        self._http = _Server(config)
-        self._serving = asyncio.create_task(self._http.serve(sockets=[listener]))
+        async with AsyncExitStack() as stack:
+            store = await open_store(self._folder / "mailsink.sqlite3", FEATURES)
+            stack.push_async_callback(store.close)
+            self._store = store
+            services = Services(store, self.misbehaviour, Live(store))
+            self.http_port = await stack.enter_async_context(
+                serving(build(services), self._host, self.http_port, close_streams=services.live.close)
+            )
+            listener = await start_smtp(SinkHandler(services), self._host, self.smtp_port)
+            stack.callback(listener.close)
+            self.smtp_port = listener.sockets[0].getsockname()[1]
+            self._running = stack.pop_all()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self._smtp.close()
-        self._announcements.close()
-        self._http.should_exit = True
-        await self._serving
-        self._store.close()
+        await self._running.aclose()
+
+    async def mails(self, limit: int = 1000) -> list[mails.Row]:
+        """All mails, oldest first."""
+        return await self._store.read(lambda work: mails.above(work, limit=limit))
+
+
+def build(services: Services) -> Starlette:
+    """The web application."""
+    control = Control(services.store, services.misbehaviour, templates, frame="base.html", health=mails.count)
+    return Starlette(
+        routes=[*control.routes(), *routes_of(FEATURES, services), web.static(PACKAGE, FEATURES)],
+        middleware=web.middleware("mailsink"),
+    )

@@ -1,6 +1,6 @@
 """Orders and appointments: booking, moving, status changes. Each function is one write; messages join its transaction.
 
-An order without a start stands at ORDERED on the worklist (link state L0); with one it is an appointment.
+An order without a start stands at ORDERED on the worklist (link state `unscheduled`); with one it is an appointment.
 """
 
 import sqlite3

@@ -22,7 +22,7 @@ from chassis.deliveries.marking import Marking
 from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
 from chassis.errors import AccessRefused, Permanent, StoreUnavailable, Transient, Withheld, reason_of
 from chassis.loops import LoopBase
-from chassis.observe import Metrics, tracing
+from chassis.observe import Metrics, meters, tracing
 from chassis.settings import BreakerSettings, RetrySettings
 from chassis.store import Backlog, Store, asking, is_passing, no_answer
 from chassis.store.store import COMMAND_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS, SESSION_SETTINGS
@@ -72,7 +72,7 @@ class DeliveryWorker(LoopBase):
         self._breaker = Breaker(breaking)
         self._bugs = BugLimit(bugs_in_a_row, breaking.open_seconds)
         self._refused_because: str | None = None
-        self._metrics.set("partner_access_refused", 0, destination=destination)
+        self._metrics.set(meters.PARTNER_ACCESS_REFUSED, 0, destination=destination)
         self._wake = asyncio.Event()
         self._backlog = Backlog(store, lines.WAITING, destination, told=self._tell)
         self._underway: dict[asyncio.Task[None], UUID] = {}
@@ -173,14 +173,14 @@ class DeliveryWorker(LoopBase):
             return  # else what its marks are about might be claimed, and sent once more
         room = self._breaker.allowance(self._concurrency - len(self._underway))
         room = self._bugs.allowance(room, underway=bool(self._underway))
-        self._metrics.set("breaker_open", float(self._breaker.is_open), destination=self._destination)
-        self._metrics.set("deliveries_stopped", float(self._bugs.is_reached), destination=self._destination)
+        self._metrics.set(meters.BREAKER_OPEN, float(self._breaker.is_open), destination=self._destination)
+        self._metrics.set(meters.DELIVERIES_STOPPED, float(self._bugs.is_reached), destination=self._destination)
         if room <= 0 or (self._breaker.is_open and self._underway):
             return
         token = uuid4()
         rows = await self._store.pool.fetch(lines.CLAIM, self._destination, room, token, self._lease_seconds)
         if rows:
-            failpoints.hit("delivery.after-claim-before-send")
+            failpoints.hit(failpoints.DELIVERY_AFTER_CLAIM_BEFORE_SEND)
             if self._bugs.is_reached:
                 self._bugs.tried()
         for row in sorted(rows, key=lambda row: row["sequence"]):
@@ -237,9 +237,9 @@ class DeliveryWorker(LoopBase):
                 await self._bug(delivery, token, error)
         else:
             self._answered()
-            failpoints.hit("delivery.after-send-before-mark")
+            failpoints.hit(failpoints.DELIVERY_AFTER_SEND_BEFORE_MARK)
             await self._mark_done(delivery, token, receipt)
-        self._metrics.observe("delivery_seconds", time.monotonic() - started, destination=self._destination)
+        self._metrics.observe(meters.DELIVERY_SECONDS, time.monotonic() - started, destination=self._destination)
 
     async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt) -> None:
         try:
@@ -262,7 +262,7 @@ class DeliveryWorker(LoopBase):
             is_news = error.reason != self._refused_because
             self._refused_because = error.reason
             self._breaker.refused()
-            self._metrics.set("partner_access_refused", 1, destination=self._destination)
+            self._metrics.set(meters.PARTNER_ACCESS_REFUSED, 1, destination=self._destination)
         elif partner_failed:
             self._breaker.failed()
         pause = error.retry_after_seconds
@@ -312,16 +312,16 @@ class DeliveryWorker(LoopBase):
         if self._refused_because is not None:
             log.info("deliveries.access-granted", destination=self._destination)
         self._refused_because = None
-        self._metrics.set("partner_access_refused", 0, destination=self._destination)
+        self._metrics.set(meters.PARTNER_ACCESS_REFUSED, 0, destination=self._destination)
 
     def _count(self, outcome: str) -> None:
-        self._metrics.count("deliveries_total", destination=self._destination, outcome=outcome)
+        self._metrics.count(meters.DELIVERIES, destination=self._destination, outcome=outcome)
 
     def _tell(self, waiting: Mapping[str, Any]) -> None:
         self._bugs.told(waiting["bugs"])
-        self._metrics.set("deliveries_pending", waiting["pending"], destination=self._destination)
-        self._metrics.set("deliveries_dead", waiting["dead"], destination=self._destination)
-        self._metrics.set("deliveries_oldest_pending_age_seconds", waiting["age"], destination=self._destination)
+        self._metrics.set(meters.DELIVERIES_PENDING, waiting["pending"], destination=self._destination)
+        self._metrics.set(meters.DELIVERIES_DEAD, waiting["dead"], destination=self._destination)
+        self._metrics.set(meters.DELIVERIES_OLDEST_PENDING_AGE_SECONDS, waiting["age"], destination=self._destination)
 
 
 async def check_all(workers: Sequence[DeliveryWorker]) -> None:

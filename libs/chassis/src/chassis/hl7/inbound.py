@@ -30,7 +30,7 @@ from chassis.hl7 import answers as hl7_answers
 from chassis.hl7.journal import LARGE_BYTES, InboundHl7, JournalIntake, keep_rejected
 from chassis.loops import LoopBase
 from chassis.messaging import BatchExecutor, Failed, Held, Outcome
-from chassis.observe import Metrics, tracing
+from chassis.observe import Metrics, meters, tracing
 from chassis.store import Store, Transaction
 from hl7v2 import AckCode, AckError, Hl7Error, Message, build_ack, readable_part
 from hl7v2.mllp import (
@@ -118,9 +118,9 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._told_at: dict[EventName, float] = {}
         self._now = now
         for code in ("AA", "AE", "AR"):
-            metrics.count("hl7_received_total", 0, code=code)  # an alarm sees the first one only if it was 0 before
+            metrics.count(meters.HL7_RECEIVED, 0, code=code)  # an alarm sees the first one only if it was 0 before
         for reason in _REFUSALS.values():
-            metrics.count("mllp_refused_total", 0, reason=reason)
+            metrics.count(meters.MLLP_REFUSED, 0, reason=reason)
         self.executor: BatchExecutor[InboundHl7, W, R] = BatchExecutor(
             store, intake=JournalIntake(metrics), open_work=open_work, prefetch=prefetch, handle=handle
         )
@@ -198,7 +198,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             outcome = await waiting.outcome
             if isinstance(outcome, Failed):
                 tracing.failed(item.span, outcome.error)
-            failpoints.hit("inbound.after-commit-before-ack")
+            failpoints.hit(failpoints.INBOUND_AFTER_COMMIT_BEFORE_ACK)
             return self._answer(item.message, outcome)
         finally:
             if item.span is not None:
@@ -209,9 +209,9 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         reason = _REFUSALS.get(event.name)
         if reason is None:
             return
-        self._metrics.count("mllp_refused_total", reason=reason)
+        self._metrics.count(meters.MLLP_REFUSED, reason=reason)
         if code := _REFUSAL_CODES.get(event.name):
-            self._metrics.count("hl7_received_total", code=code)
+            self._metrics.count(meters.HL7_RECEIVED, code=code)
         now = time.monotonic()
         if now - self._told_at.get(event.name, -REFUSALS_SECONDS) >= REFUSALS_SECONDS:
             self._told_at[event.name] = now
@@ -219,8 +219,8 @@ class Hl7Listener(LoopBase, Generic[W, R]):
 
     def _show_load(self) -> None:
         if self._server is not None:
-            self._metrics.set("mllp_connections", self._server.connections)
-            self._metrics.set("mllp_bytes_in_flight", self._server.bytes_in_flight)
+            self._metrics.set(meters.MLLP_CONNECTIONS, self._server.connections)
+            self._metrics.set(meters.MLLP_BYTES_IN_FLIGHT, self._server.bytes_in_flight)
 
     async def _commit_groups(self) -> None:
         while True:
@@ -234,7 +234,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
                     continue
             group = self._next_group()
             try:
-                failpoints.hit("inbound.before-commit")
+                failpoints.hit(failpoints.INBOUND_BEFORE_COMMIT)
                 outcomes: Sequence[Outcome[R]] = await self.executor.run([waiting.item for waiting in group])
                 self._refused = None
             except Transient as error:
@@ -245,7 +245,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
                 log.exception("hl7.batch-failed")
                 outcomes = [Failed(error)] * len(group)
             self.beat()
-            self._metrics.observe("batch_messages", len(group))
+            self._metrics.observe(meters.BATCH_MESSAGES, len(group))
             for waiting, outcome in zip(group, outcomes, strict=True):
                 if not waiting.outcome.done():
                     waiting.outcome.set_result(outcome)
@@ -279,7 +279,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             code, text, errors = refusal(outcome.error)
         elif isinstance(outcome, Held):
             code, text = "AE", "an earlier message of the same key waits"
-        self._metrics.count("hl7_received_total", code=code)
+        self._metrics.count(meters.HL7_RECEIVED, code=code)
         wanted = hl7_answers.wanted(request, code) if self._honours_wishes() else code
         if wanted is None:
             return None
@@ -292,7 +292,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             await keep_rejected(self._store, raw, error, received_at)
         except StoreUnavailable:
             code = "AE"
-        self._metrics.count("hl7_received_total", code=code)
+        self._metrics.count(meters.HL7_RECEIVED, code=code)
         errors = [error.as_ack_error()]
         answer = build_ack(readable_part(error), code, control_id=_control_id(), text=str(error), errors=errors)
         return answer.to_bytes()

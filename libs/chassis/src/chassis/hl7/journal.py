@@ -18,7 +18,7 @@ from opentelemetry.trace import Span
 import contracts
 from chassis.errors import Malformed, NeedsSetup, Transient, reason_of
 from chassis.messaging import Done, Duplicate, Failed, Held, Outcome
-from chassis.observe import Metrics, tracing
+from chassis.observe import Metrics, meters, tracing
 from chassis.store import Store, Transaction, asking
 from hl7v2 import Hl7Error, Message, readable_part, unwrapped
 
@@ -139,11 +139,11 @@ class JournalIntake:
             if len(item.raw) > LARGE_BYTES and not item.was_known:
                 await _write_large(connection, item.journal_id, item.raw)
             if row["other_content"] and not row["known"]:
-                self._metrics.count("hl7_repeats_total", kind="other-content")
+                self._metrics.count(meters.HL7_REPEATS, kind="other-content")
                 log.warning("hl7.control-id-used-again", journal_id=str(row["id"]))
             is_repeat = row["known"] and row["state"] not in OPEN_STATES
             if is_repeat:
-                self._metrics.count("hl7_repeats_total", kind="same-content")
+                self._metrics.count(meters.HL7_REPEATS, kind="same-content")
             claims.append(Duplicate() if is_repeat else None)
         return claims
 

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from chassis.clock import utc_now
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 
 LOOK_SECONDS: Final = 10.0
 
@@ -68,7 +68,7 @@ class CertificateWatch(LoopBase):
                 self._problem.pop(one.use, None)
             expires_at = self._expires_at.get(one.use)
             left = 0.0 if expires_at is None else (expires_at - self._now()).total_seconds()
-            self._metrics.set("tls_certificate_expires_in_seconds", left, use=one.use)
+            self._metrics.set(meters.TLS_CERTIFICATE_EXPIRES_IN_SECONDS, left, use=one.use)
 
     def _read(self, one: Certificate) -> None:
         content = one.file.read_bytes()

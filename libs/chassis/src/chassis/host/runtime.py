@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from chassis.observe import Metrics
 from chassis.settings import ServiceSettings
 from chassis.store import Exclusive, Housekeeping, Store, StoreClock
 from chassis.store import server as store_server
+from chassis.timers import TimerHandlers, TimerWorker
 from chassis.web.console import Console
 from chassis.web.guard import PatientSession
 from chassis.web.layout import Page
@@ -48,12 +50,13 @@ class Runtime:
     metrics: Metrics
     clock: StoreClock
     _workers: dict[str, DeliveryWorker] = field(default_factory=dict, init=False, repr=False)
+    _timers: dict[str, Loop] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    async def open(cls, name: str, settings: ServiceSettings) -> "Runtime":
-        """Connects to the store and reads its time. StoreUnavailable."""
+    async def open(cls, name: str, settings: ServiceSettings, *declaring: ModuleType) -> "Runtime":
+        """Connects to the store and reads its time. ``declaring`` hold the service's metrics. StoreUnavailable."""
         store = await Store.open(settings.store)
-        metrics = Metrics()
+        metrics = Metrics(*declaring)
         clock = StoreClock(store, settings.clock, metrics)
         try:
             await clock.start()
@@ -102,6 +105,16 @@ class Runtime:
             **given,
         )
 
+    def timers(self, handlers: TimerHandlers[W]) -> None:
+        """Has the service run its timers. Call once, with the handlers of all kinds."""
+        self._timers["timers"] = TimerWorker(
+            self.store,
+            handlers,
+            clock=self.clock,
+            metrics=self.metrics,
+            dead_limit=self.settings.dead_letters.limit,
+        )
+
     async def service(
         self,
         *,
@@ -132,6 +145,7 @@ class Runtime:
         certificate_watch = CertificateWatch(certificates, self.metrics, now=self.clock.now)
         loops: dict[str, Loop] = {
             **intakes,
+            **self._timers,
             **(watches or {}),
             **({"certificates": certificate_watch} if certificates else {}),
             "clock": self.clock,

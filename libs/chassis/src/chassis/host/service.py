@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.host.store_guard import AGAIN_SECONDS, StoreGuard
 from chassis.loops import Loop, Waiting, standing_seconds
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import HttpSettings
 from chassis.store import OneOfMany, is_passing, no_answer
 from chassis.store.store import ERRORS
@@ -270,7 +270,7 @@ class Service:
     async def _metrics(self, _request: Request) -> Response:
         waits = self._waits()
         for name, partner in self._waited_for | waits.keys():
-            self.metrics.set("partner_wait_seconds", waits.get((name, partner), 0.0), loop=name, partner=partner)
+            self.metrics.set(meters.PARTNER_WAIT_SECONDS, waits.get((name, partner), 0.0), loop=name, partner=partner)
         self._waited_for |= waits.keys()
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

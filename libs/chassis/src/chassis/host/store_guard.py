@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from chassis.errors import StoreUnavailable
 from chassis.messaging import Published, Revisions, TopicReader, Unknown, evidence, published
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import KafkaSettings
 from chassis.store import Identity, Store, asking, identity, is_of_the_schema, is_passing
 from contracts.topics import TOPICS
@@ -138,7 +138,7 @@ class StoreGuard:
         return None
 
     def _tell(self, verdict: Verdict) -> None:
-        self._metrics.set("store_refused", float(verdict.is_refusal))
+        self._metrics.set(meters.STORE_REFUSED, float(verdict.is_refusal))
         is_news, self.problem = self.problem != verdict.why, verdict.why or None
         if verdict.kind == "fits":
             self.is_sure.set()
@@ -269,7 +269,7 @@ class StoreGuard:
         if self._revisions is None:
             return
         lost = await evidence.lost_by_kafka(self._store.pool, reader, records)
-        self._metrics.set("kafka_behind", len(lost))
+        self._metrics.set(meters.KAFKA_BEHIND, len(lost))
         if lost:
             log.critical(
                 "store.kafka-behind",

@@ -31,6 +31,8 @@ MOST_COLLISIONS = 5
 COLLISION_PAUSE_SECONDS = 0.05
 
 M = TypeVar("M")
+Take = Callable[["asyncpg.Connection"], Awaitable[Sequence[M]]]
+"""Inside the batch's transaction: locks and returns what the batch works on. Called again when the batch runs again."""
 M_contra = TypeVar("M_contra", contravariant=True)
 W = TypeVar("W")
 R = TypeVar("R")
@@ -110,37 +112,49 @@ class BatchExecutor(Generic[M, W, R]):
 
         Raises ``StoreUnavailable`` when the store did not take the batch: nothing of it is known to be kept.
         """
+
+        async def take(_connection: "asyncpg.Connection") -> Sequence[M]:
+            return items
+
+        _, outcomes = await self.run_taken(take)
+        return outcomes
+
+    async def run_taken(self, take: Take[M]) -> tuple[Sequence[M], list[Outcome[R]]]:
+        """As ``run``, of items that ``take`` finds in the batch's own transaction. Returns them with their outcomes."""
         collisions = 0
         while True:
             try:
                 with asking():
-                    return await self._run_once(items)
+                    return await self._run_once(take)
             except StoreUnavailable as error:
                 collisions += 1
                 if error.__cause__ is None or meaning_of(error.__cause__) != "again" or collisions == MOST_COLLISIONS:
                     raise
             await asyncio.sleep(pause_seconds(collisions, first_seconds=COLLISION_PAUSE_SECONDS))
 
-    async def _run_once(self, items: Sequence[M]) -> list[Outcome[R]]:
+    async def _run_once(self, take: Take[M]) -> tuple[Sequence[M], list[Outcome[R]]]:
         async with self._store.pool.acquire() as connection:
             try:
-                return await self._together(connection, items)
+                return await self._together(connection, take)
             except Exception as error:
                 # Data that the store refuses, or a bug while loading or writing: find out whose it is.
                 if is_passing(error) or isinstance(error, StopTheBatch):
                     raise
-                return await self._one_by_one(connection, items)
+                return await self._one_by_one(connection, take)
 
-    async def _together(self, connection: "asyncpg.Connection", items: Sequence[M]) -> list[Outcome[R]]:
+    async def _together(self, connection: "asyncpg.Connection", take: Take[M]) -> tuple[Sequence[M], list[Outcome[R]]]:
         async with connection.transaction():
+            items = await take(connection)
+            if not items:
+                return items, []
             transaction = Transaction(connection)
             work = self._open_work(transaction)
             outcomes = await self._handle_all(connection, transaction, work, items)
             await self._intake.settle(transaction, items, outcomes)
             await transaction.flush()
-            failpoints.hit("batch.before-commit")
-        failpoints.hit("batch.after-commit")
-        return outcomes
+            failpoints.hit(failpoints.BATCH_BEFORE_COMMIT)
+        failpoints.hit(failpoints.BATCH_AFTER_COMMIT)
+        return items, outcomes
 
     async def _handle_all(
         self,
@@ -181,20 +195,23 @@ class BatchExecutor(Generic[M, W, R]):
             transaction.rollback_to(mark)
             return Failed(error)
 
-    async def _one_by_one(self, connection: "asyncpg.Connection", items: Sequence[M]) -> list[Outcome[R]]:
+    async def _one_by_one(
+        self, connection: "asyncpg.Connection", take: Take[M]
+    ) -> tuple[Sequence[M], list[Outcome[R]]]:
         """The slow and careful way, taken when writing the batch at once failed on somebody's data."""
         outcomes: list[Outcome[R]] = []
         held: set[Hashable] = set()
         async with connection.transaction():
+            items = await take(connection)
             for item in items:
                 outcome = await self.run_alone(connection, item, keys_held=held)
                 key = self._intake.key(item)
                 if isinstance(outcome, Failed) and isinstance(outcome.error, Transient) and key is not None:
                     held.add(key)
                 outcomes.append(outcome)
-            failpoints.hit("batch.before-commit")
-        failpoints.hit("batch.after-commit")
-        return outcomes
+            failpoints.hit(failpoints.BATCH_BEFORE_COMMIT)
+        failpoints.hit(failpoints.BATCH_AFTER_COMMIT)
+        return items, outcomes
 
     async def run_alone(
         self, connection: "asyncpg.Connection", item: M, *, keys_held: Collection[Hashable] = ()

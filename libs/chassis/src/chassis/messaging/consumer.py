@@ -34,7 +34,7 @@ from chassis.messaging.batch import BatchExecutor, Duplicate, Failed, Held, Outc
 from chassis.messaging.dead_letters import DeadLetterLimitError
 from chassis.messaging.positions import Positions
 from chassis.messaging.records import Item, Record
-from chassis.observe import Metrics, tracing
+from chassis.observe import Metrics, meters, tracing
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS, KafkaSettings, SettingsError
 from chassis.store import Store, Transaction, asking
 from chassis.store.store import ERRORS
@@ -350,12 +350,12 @@ class Consumer(LoopBase, Generic[W]):
             await message.nack()
             return
         self.stopped_by_limit = False
-        failpoints.hit("consumer.after-commit-before-offsets")
+        failpoints.hit(failpoints.CONSUMER_AFTER_COMMIT_BEFORE_OFFSETS)
         try:
             await message.ack()
         except KafkaError as error:
             # A rebalance took the partitions: their new owner reads the records again and the inbox drops them.
-            self._metrics.count("offset_commits_failed_total")
+            self._metrics.count(meters.OFFSET_COMMITS_FAILED)
             log.warning("consumer.offsets-not-committed", consumer=self._name, reason=type(error).__name__)
 
     async def _process_up_to_the_limit(self, records: Sequence[Record]) -> None:
@@ -373,7 +373,7 @@ class Consumer(LoopBase, Generic[W]):
         """Everything of ``records`` is committed on return: as an effect, a dead letter or a parked message."""
         outcomes = await self._executor.run([Item.of(record) for record in records])
         for word, number in Counter(parking.word_of(outcome) for outcome in outcomes).items():
-            self._metrics.count("messages_consumed_total", number, consumer=self._name, outcome=word)
+            self._metrics.count(meters.MESSAGES_CONSUMED, number, consumer=self._name, outcome=word)
         errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
         passing = [error for error in errors if isinstance(error, Transient)]
         if passing:
@@ -387,9 +387,9 @@ class Consumer(LoopBase, Generic[W]):
                 counts = await self._store.pool.fetchrow(_COUNTS, self._name)
         except StoreUnavailable:
             return  # readiness says it
-        self._metrics.set("dead_letters_open", counts["dead_letters"], consumer=self._name)
-        self._metrics.set("missed_records_open", counts["missed_records"], consumer=self._name)
-        self._metrics.set("revision_gaps_open", counts["revision_gaps"], consumer=self._name)
+        self._metrics.set(meters.DEAD_LETTERS_OPEN, counts["dead_letters"], consumer=self._name)
+        self._metrics.set(meters.MISSED_RECORDS_OPEN, counts["missed_records"], consumer=self._name)
+        self._metrics.set(meters.REVISION_GAPS_OPEN, counts["revision_gaps"], consumer=self._name)
 
 
 def request_timeout_ms(session_ms: int) -> int:

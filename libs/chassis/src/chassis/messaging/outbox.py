@@ -29,7 +29,7 @@ from chassis import failpoints
 from chassis.clock import Clock, utc_now
 from chassis.loops import LoopBase
 from chassis.messaging.topics import METADATA_MAX_AGE_MS, KafkaConnection, TopicsError
-from chassis.observe import Metrics, tracing
+from chassis.observe import Metrics, meters, tracing
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
 from chassis.store import Backlog, Exclusive, Role, Store
 from chassis.store.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
@@ -111,7 +111,7 @@ class Relay(LoopBase):
         """Rows that are on the bus and that the store did not take the mark of, with the time of each."""
         self._missing_topic: str | None = None
         self._backlog = Backlog(store, _WAITING, told=self._tell)
-        self._exclusive = Exclusive(store, lock=LOCK, name=NAME, metrics=metrics, gauge="outbox_relay_active")
+        self._exclusive = Exclusive(store, lock=LOCK, name=NAME, metrics=metrics, gauge=meters.OUTBOX_RELAY_ACTIVE)
 
     @property
     def active(self) -> bool:
@@ -212,7 +212,9 @@ class Relay(LoopBase):
                     turn = await self._hand_over(producer, following)
                 finally:
                     await marking
-            self._metrics.observe("outbox_lag_seconds", max(0.0, (self._now() - rows[0]["due_at"]).total_seconds()))
+            self._metrics.observe(
+                meters.OUTBOX_LAG_SECONDS, max(0.0, (self._now() - rows[0]["due_at"]).total_seconds())
+            )
             if not following:
                 return len(rows) == BATCH_ROWS or len(acknowledged) < len(rows), refused
             rows = following
@@ -233,7 +235,7 @@ class Relay(LoopBase):
     async def _acknowledged(self, turn: _Turn) -> tuple[list[Any], int]:
         """Waits for Kafka. Returns the rows that it took, and how many batches it did not take."""
         await asyncio.wait([send for send, _ in turn], timeout=SEND_TIMEOUT_SECONDS)
-        failpoints.hit("relay.after-send-before-mark")
+        failpoints.hit(failpoints.RELAY_AFTER_SEND_BEFORE_MARK)
         acknowledged: list[Any] = []
         refused = 0
         for send, sent in turn:
@@ -252,13 +254,13 @@ class Relay(LoopBase):
             except BaseException:
                 self._not_marked.update((row["id"], row["created_at"]) for row in acknowledged)
                 raise
-            self._metrics.count("messages_published_total", len(acknowledged))
+            self._metrics.count(meters.MESSAGES_PUBLISHED, len(acknowledged))
 
     async def _mark_first(self, connection: "asyncpg.Connection") -> None:
         """Marks what the store did not take the mark of, if anything. Raises while the store takes no writes."""
         if self._not_marked:
             answer = await connection.execute(_MARK_LATE, list(self._not_marked), list(self._not_marked.values()))
-            self._metrics.count("messages_published_total", int(answer.rpartition(" ")[2]))
+            self._metrics.count(meters.MESSAGES_PUBLISHED, int(answer.rpartition(" ")[2]))
             self._not_marked.clear()
         else:
             await connection.execute(_MARK_NOTHING)
@@ -269,7 +271,7 @@ class Relay(LoopBase):
         One Kafka batch per partition and turn: were two on their way, the second could be taken after the first
         failed, and a key's events would reach the bus in the wrong order. What did not fit goes with the next turn.
         """
-        failpoints.hit("relay.before-send")
+        failpoints.hit(failpoints.RELAY_BEFORE_SEND)
         found = (await self._by_partition(producer, rows)).items()
         return [await self._hand_over_batch(producer, topic, partition, lot) for (topic, partition), lot in found]
 
@@ -311,8 +313,8 @@ class Relay(LoopBase):
 
     def _tell(self, waiting: Mapping[str, Any]) -> None:
         """How much waits and how long, whether or not Kafka answers."""
-        self._metrics.set("outbox_unsent", waiting["unsent"])
-        self._metrics.set("outbox_oldest_unsent_age_seconds", max(0.0, waiting["age"]))
+        self._metrics.set(meters.OUTBOX_UNSENT, waiting["unsent"])
+        self._metrics.set(meters.OUTBOX_OLDEST_UNSENT_AGE_SECONDS, max(0.0, waiting["age"]))
 
 
 def murmur2(key: bytes) -> int:

@@ -23,7 +23,7 @@ from chassis.loops import LoopBase
 from chassis.messaging import dead_letters
 from chassis.messaging.batch import Done, Duplicate, Failed, Outcome
 from chassis.messaging.records import Item, Record
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Store, Transaction
 from chassis.store.store import ERRORS
 
@@ -201,7 +201,7 @@ class Unparker(LoopBase):
             else:
                 await self._unpark(connection, key)
         for word, number in words.items():
-            self._metrics.count("messages_consumed_total", number, consumer=self._consumer, outcome=word)
+            self._metrics.count(meters.MESSAGES_CONSUMED, number, consumer=self._consumer, outcome=word)
         return 0.0
 
     async def _put_off(self, connection: "asyncpg.Connection", key: UUID, failures: int, error: Transient) -> None:
@@ -219,7 +219,7 @@ class Unparker(LoopBase):
 
     async def _look_ahead(self, connection: "asyncpg.Connection") -> float:
         row = await connection.fetchrow(_STANDING, self._consumer)
-        self._metrics.set("parked_keys", row["parked"], consumer=self._consumer)
+        self._metrics.set(meters.PARKED_KEYS, row["parked"], consumer=self._consumer)
         due_in_seconds: float | None = row["due_in_seconds"]
         if due_in_seconds is None:
             return POLL_SECONDS

@@ -16,7 +16,7 @@ import structlog
 
 import contracts
 from chassis.messaging.records import Record
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Store, Transaction
 
 Kind = Literal["expired", "made-anew", "set-back"]
@@ -147,7 +147,7 @@ class Positions:
                 _KEEP_MISSED, identifier, *where, kind, position.next_offset, number, position.moved_at
             )
         if number is not None:
-            self._metrics.count("records_missed_total", number, consumer=self._consumer, topic=partition.topic)
+            self._metrics.count(meters.RECORDS_MISSED, number, consumer=self._consumer, topic=partition.topic)
         log.critical(
             "consumer.missed-records",
             consumer=self._consumer,

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 import contracts
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Store, Transaction
 
 REVISIONS_PER_EPOCH: Final = 1_000_000
@@ -102,7 +102,7 @@ def made_at_of(aggregate_id: UUID) -> datetime | None:
 async def count_gaps(store: Store, consumer: str, metrics: Metrics) -> None:
     """Counts and says each gap that has stood for a minute; once, whichever process does it."""
     for row in await store.pool.fetch(_COUNT, consumer):
-        metrics.count("revision_gaps_total", type=row["type"])
+        metrics.count(meters.REVISION_GAPS, type=row["type"])
         log.error(
             "consumer.revision-gap",
             consumer=consumer,

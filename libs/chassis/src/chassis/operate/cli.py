@@ -18,7 +18,7 @@ import structlog
 import uvloop
 from aiokafka.errors import KafkaError
 
-from chassis import deliveries
+from chassis import deliveries, failpoints
 from chassis.clock import moment
 from chassis.errors import StoreUnavailable
 from chassis.hl7 import list_journal
@@ -227,6 +227,10 @@ def _extra(extra: ExtraCommand) -> Callable[..., Awaitable[int]]:
 
 async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _options: argparse.Namespace) -> int:
     telemetry.configure(definition.name, settings.telemetry)
+    try:
+        failpoints.check()
+    except ValueError as error:
+        raise SettingsError([str(error)]) from error
     for demand in settings.waived():
         log.warning("production.waived", setting=demand.setting, by=demand.waived_by)
     service = await definition.build(settings)

@@ -12,7 +12,7 @@ import structlog
 from chassis.clock import Clock, Span, utc_now
 from chassis.errors import StoreUnavailable, Withheld
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import ClockSettings
 from chassis.store.store import Store, asking
 
@@ -115,8 +115,8 @@ class StoreClock(LoopBase):
         self._line = line
         offset = (self._wall() - line.now(self._monotonic())).total_seconds()
         width = max(self._times(line)) - min(self._times(line))
-        self._metrics.set("clock_offset_seconds", offset)
-        self._metrics.set("clock_uncertain", float(width > self._limit))
+        self._metrics.set(meters.CLOCK_OFFSET_SECONDS, offset)
+        self._metrics.set(meters.CLOCK_UNCERTAIN, float(width > self._limit))
         is_off = abs(offset) > self._limit.total_seconds()
         if is_off and not self._is_off:
             log.critical("clock.off", offset_seconds=round(offset, 1), limit_seconds=self._limit.total_seconds())
@@ -151,7 +151,7 @@ class StoreClock(LoopBase):
             return
         jump = line.at - self._line.now(monotonic)
         if abs(jump) > self._limit:
-            self._metrics.count("clock_jumps_total")
+            self._metrics.count(meters.CLOCK_JUMPS)
             log.critical("clock.store-jumped", seconds=round(jump.total_seconds(), 1), held_seconds=self._hold_seconds)
             if self._former is None:
                 self._former = (self._line, monotonic + self._hold_seconds)

@@ -21,7 +21,7 @@ import structlog
 
 from chassis.backoff import server_pause_seconds
 from chassis.loops import LoopBase
-from chassis.observe import GaugeName, Metrics
+from chassis.observe import Gauge, Metrics
 from chassis.store.store import (
     COMMAND_TIMEOUT_SECONDS,
     CONNECT_TIMEOUT_SECONDS,
@@ -94,12 +94,12 @@ class _Held(asyncpg.Connection):  # type: ignore[misc]
 class Exclusive:
     """The right to one kind of work on one store. ``lock`` is the work's number, the same in every process."""
 
-    def __init__(self, store: Store, *, lock: int, name: str, metrics: Metrics, gauge: GaugeName) -> None:
+    def __init__(self, store: Store, *, lock: int, name: str, metrics: Metrics, gauge: Gauge) -> None:
         self._store = store
         self._lock = lock
         self._name = name
         self._metrics = metrics
-        self._gauge: GaugeName = gauge
+        self._gauge = gauge
         self._seen: tuple[int, datetime] | None = None
         """The session that was found to stand still at the last look, and since when."""
         self.is_active = False

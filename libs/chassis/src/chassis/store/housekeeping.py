@@ -10,7 +10,7 @@ import structlog
 
 from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import RetentionSettings
 from chassis.store.store import Store, asking
 
@@ -48,6 +48,23 @@ _STATEMENTS: Final = {
             WHERE state <> 'open' AND settled_at < now() - $1 * interval '1 day'
             ORDER BY settled_at LIMIT $2
         ))""",
+    # An older row that is left of the timer goes first: alone it would count again. A dead row with a newer one waits
+    # for nobody.
+    "timers": """
+        DELETE FROM timers WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM timers t
+            WHERE state IN ('fired', 'cancelled') AND settled_at < now() - $1 * interval '1 day' AND revision = (
+                SELECT known.revision FROM timers known
+                WHERE (known.kind, known.key, known.name) = (t.kind, t.key, t.name) ORDER BY known.revision LIMIT 1
+            )
+            ORDER BY settled_at LIMIT $2
+        )) OR ctid = ANY (ARRAY(
+            SELECT ctid FROM timers t WHERE state = 'dead' AND revision < (
+                SELECT known.revision FROM timers known
+                WHERE (known.kind, known.key, known.name) = (t.kind, t.key, t.name)
+                ORDER BY known.revision DESC LIMIT 1
+            )
+        ))""",
 }
 
 log = structlog.get_logger(__name__)
@@ -65,6 +82,7 @@ class Housekeeping(LoopBase):
             "inbox": retention.inbox_days,
             "hl7_journal": retention.hl7_journal_days,
             "dead_letters": retention.dead_letters_days,
+            "timers": retention.timers_days,
         }
         self._metrics = metrics
 
@@ -86,6 +104,6 @@ class Housekeeping(LoopBase):
         for table, statement in _STATEMENTS.items():
             answer = await self._store.pool.execute(statement, self._days[table], ROWS_A_TURN)
             deleted[table] = int(answer.rpartition(" ")[2])
-            self._metrics.count("rows_deleted_total", deleted[table], table=table)
+            self._metrics.count(meters.ROWS_DELETED, deleted[table], table=table)
             self.beat()
         return deleted

@@ -14,7 +14,7 @@ import structlog
 
 from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import SettingsError
 from chassis.store.store import Store, asking
 
@@ -158,8 +158,8 @@ class StoreServerWatch(LoopBase):
     async def turn(self) -> Findings:
         """Looks once."""
         findings = await look(self._store)
-        self._metrics.set("store_unfit", len(findings.unfit))
-        self._metrics.set("store_logs_patients", len(findings.logged))
+        self._metrics.set(meters.STORE_UNFIT, len(findings.unfit))
+        self._metrics.set(meters.STORE_LOGS_PATIENTS, len(findings.logged))
         if self._known is not None and findings != self._known:
             _say(findings)
         self._known = findings

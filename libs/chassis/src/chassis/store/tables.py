@@ -47,6 +47,7 @@ class ChassisTables:
     missed_records: type[Any]
     revision_gaps: type[Any]
     store_identity: type[Any]
+    timers: type[Any]
 
 
 def declare(base: type[SQLModel]) -> ChassisTables:
@@ -208,7 +209,23 @@ def declare(base: type[SQLModel]) -> ChassisTables:
         noticed_at: datetime
         counted_at: datetime | None
 
+    class Timers(base, table=True):  # type: ignore[valid-type,misc,call-arg]
+        __tablename__ = "timers"
+        kind: str = Field(primary_key=True)
+        key: UUID = Field(primary_key=True)
+        name: str = Field(primary_key=True)
+        revision: int = Field(primary_key=True)
+        state: str
+        due_at: datetime
+        next_attempt_at: datetime
+        payload: str
+        attempts: int
+        last_error: str | None
+        traceparent: str | None
+        set_at: datetime
+        settled_at: datetime | None
+
     return ChassisTables(
         Inbox, Outbox, Deliveries, DeliveryBugs, DeadLetters, ParkedKeys, ParkedMessages, Hl7Journal, OperatorAudit,
-        ConsumerPositions, MissedRecords, RevisionGaps, StoreIdentity,
+        ConsumerPositions, MissedRecords, RevisionGaps, StoreIdentity, Timers,
     )  # fmt: skip

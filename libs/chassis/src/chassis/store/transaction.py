@@ -7,14 +7,16 @@ everything of the batch has been written. A savepoint is a mark of lengths, so t
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
 import orjson
 
 import contracts
+from chassis.clock import utc_now
 from chassis.errors import Permanent
 from chassis.observe import current_traceparent
 
@@ -62,10 +64,53 @@ class _AuditRow(NamedTuple):
     detail: str
 
 
+class TimerWord(NamedTuple):
+    """What is said of the timer (kind, key, name): that it is due at ``due_at``; None: that it is cancelled."""
+
+    kind: str
+    key: UUID
+    name: str
+    revision: int
+    due_at: datetime | None
+    payload: str
+    traceparent: str | None
+
+
+def timer_word(
+    kind: str,
+    key: UUID,
+    name: str,
+    revision: int,
+    *,
+    due_at: datetime | None = None,
+    payload: Mapping[str, object] | None = None,
+) -> TimerWord:
+    """A word in the current trace. Raises ``ValueError`` for one that no store may keep."""
+    if _CODE.fullmatch(kind) is None or _CODE.fullmatch(name) is None:
+        raise ValueError("a timer's kind and name are codes: small letters, digits, and . _ : -, at most 100")
+    if due_at is not None and due_at.tzinfo is None:
+        raise ValueError(f"timer {kind}: due_at has no time zone")
+    text = json.dumps(dict(payload)) if payload else "{}"
+    if len(text) > LARGEST_TIMER_BYTES:
+        raise ValueError(f"timer {kind}: {len(text)} bytes of payload, of at most {LARGEST_TIMER_BYTES}")
+    return TimerWord(kind, key, name, revision, due_at, text, current_traceparent())
+
+
+def newest_of(words: Sequence[TimerWord]) -> list[TimerWord]:
+    """Of several words about one timer the newest; of one revision the last. In the order of kind, key and name."""
+    newest: dict[tuple[object, ...], TimerWord] = {}
+    for word in words:
+        known = newest.get(word[:3])
+        if known is None or known.revision <= word.revision:
+            newest[word[:3]] = word
+    return sorted(newest.values(), key=lambda word: word[:3])
+
+
 class _Mark(NamedTuple):
     outbox: int
     deliveries: int
     audit: int
+    timers: int
     participants: tuple[object, ...]
 
 
@@ -82,11 +127,43 @@ _WRITE_AUDIT = """
 INSERT INTO operator_audit (actor, action, subject, detail)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
 """
+# A word that is not newer than what the store knows of the timer is late, also of one that has fired or was cancelled.
+# By a subquery with LIMIT, which the primary key answers; a join might read the whole table.
+_WRITE_TIMERS = """
+INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, payload, traceparent, settled_at)
+SELECT kind, key, name, revision, CASE WHEN due_at IS NULL THEN 'cancelled' ELSE 'waiting' END,
+    coalesce(due_at, clock_timestamp()), coalesce(due_at, clock_timestamp()), payload, traceparent,
+    CASE WHEN due_at IS NULL THEN clock_timestamp() END
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::timestamptz[], $6::text[], $7::text[])
+    AS word (kind, key, name, revision, due_at, payload, traceparent)
+WHERE coalesce((
+    SELECT known.revision FROM timers known WHERE (known.kind, known.key, known.name) = (word.kind, word.key, word.name)
+    ORDER BY known.revision DESC LIMIT 1
+), -1) < word.revision
+ON CONFLICT DO NOTHING
+"""
+# A row that a worker holds is left to the worker: a handler waits for no worker, which may be waiting for the aggregate
+# that the handler has locked.
+FORGET_OLDER_TIMERS = """
+DELETE FROM timers WHERE ctid = ANY (ARRAY(
+    SELECT older.ctid FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[]) AS word (kind, key, name, revision)
+    CROSS JOIN LATERAL (
+        SELECT known.ctid FROM timers known
+        WHERE (known.kind, known.key, known.name) = (word.kind, word.key, word.name) AND known.revision < word.revision
+        FOR UPDATE SKIP LOCKED
+    ) AS older
+))
+"""
 _PARAMETER = re.compile(r"\$(\d+)")
 
 LARGEST_EVENT_BYTES = 256 * 1024
 OUTBOX_CHANNEL = "outbox"
 DELIVERIES_CHANNEL = "deliveries"
+TIMERS_CHANNEL = "timers"
+LARGEST_TIMER_BYTES: Final = 8 * 1024
+SOON: Final = timedelta(seconds=2)
+"""A worker looks every second; only for a timer that is due before that it is woken."""
+_CODE: Final = re.compile(r"[a-z0-9-][a-z0-9._:-]{0,99}")
 
 
 class Transaction:
@@ -98,6 +175,7 @@ class Transaction:
         self._outbox: list[_OutboxRow] = []
         self._deliveries: list[_DeliveryRow] = []
         self._audit: list[_AuditRow] = []
+        self._timers: list[TimerWord] = []
         self._writes: list[tuple[str, Sequence[object]]] = []
 
     def join(self, participant: Participant) -> None:
@@ -156,6 +234,38 @@ class Transaction:
         )
         return identifier
 
+    def set_timer(
+        self,
+        kind: str,
+        *,
+        key: UUID,
+        due_at: datetime,
+        revision: int,
+        name: str = "-",
+        payload: Mapping[str, object] | None = None,
+    ) -> None:
+        """Sets the timer (kind, key, name), or moves it: the service's handler of ``kind`` runs once it is due.
+
+        ``revision`` is the one of the state that the timer belongs to. Each word needs a newer one: a word that is not
+        newer than the store's has no effect, also when the timer has fired or was cancelled. ``name`` tells timers of
+        one kind and key apart. ``payload`` is JSON without a patient's data.
+
+        Raises ``ValueError`` for a kind or name that is no code, and for a time without zone.
+        """
+        self._timers.append(timer_word(kind, key, name, revision, due_at=due_at, payload=payload))
+
+    def cancel_timer(self, kind: str, *, key: UUID, revision: int, name: str = "-") -> None:
+        """Cancels the timer, whether it was set or not: an older word that comes later does not set it.
+
+        Raises ``ValueError`` for a kind or name that is no code.
+        """
+        self._timers.append(timer_word(kind, key, name, revision))
+
+    @property
+    def timer_words(self) -> Sequence[TimerWord]:
+        """What was staged of timers, in order."""
+        return self._timers
+
     def audit(self, *, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
         """Stages a row of the operator's audit: opaque ids only, no patient's data."""
         self._audit.append(_AuditRow(actor, action, subject, json.dumps(dict(detail or {}), default=str)))
@@ -163,13 +273,14 @@ class Transaction:
     def mark(self) -> _Mark:
         """A savepoint."""
         participants = tuple([participant.mark() for participant in self._participants])
-        return _Mark(len(self._outbox), len(self._deliveries), len(self._audit), participants)
+        return _Mark(len(self._outbox), len(self._deliveries), len(self._audit), len(self._timers), participants)
 
     def rollback_to(self, mark: _Mark) -> None:
         """Forgets what was staged since ``mark``, here and in every participant."""
         del self._outbox[mark.outbox :]
         del self._deliveries[mark.deliveries :]
         del self._audit[mark.audit :]
+        del self._timers[mark.timers :]
         for participant, inner in zip(self._participants, mark.participants, strict=True):
             participant.rollback_to(inner)
 
@@ -197,6 +308,8 @@ class Transaction:
         if self._deliveries:
             channels.append(DELIVERIES_CHANNEL)
             self.write(_WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
+        if self._timers:
+            self._write_timers(channels)
         if self._audit:
             self.write(_WRITE_AUDIT, *zip(*self._audit, strict=True))
         if not self._writes:
@@ -207,7 +320,17 @@ class Transaction:
         self._outbox.clear()
         self._deliveries.clear()
         self._audit.clear()
+        self._timers.clear()
         self._writes.clear()
+
+    def _write_timers(self, channels: list[str]) -> None:
+        words = newest_of(self._timers)
+        columns = list(zip(*words, strict=True))
+        self.write(_WRITE_TIMERS, *columns)
+        self.write(FORGET_OLDER_TIMERS, *columns[:4])
+        soon = utc_now() + SOON
+        if any(word.due_at is not None and word.due_at <= soon for word in words):
+            channels.append(TIMERS_CHANNEL)
 
 
 @lru_cache(maxsize=256)

@@ -18,6 +18,7 @@ from chassis import failpoints
 from chassis.clock import Span, utc_now
 from chassis.loops import Loop
 from chassis.store import Participant
+from chassis.store.transaction import TimerWord, newest_of, timer_word
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Deaths:
     acknowledge anything.
     """
 
-    def __init__(self, *points: failpoints.Name, number: int = DEATHS_AT_EACH_POINT) -> None:
+    def __init__(self, *points: str, number: int = DEATHS_AT_EACH_POINT) -> None:
         self.at: Counter[str] = Counter()
         self._points = points
         self._number = number
@@ -70,7 +71,7 @@ class Deaths:
     def are_over(self) -> bool:
         return self._all_had.is_set()
 
-    def hit(self, name: failpoints.Name) -> None:
+    def hit(self, name: str) -> None:
         life = _LIFE.get(None)
         if life is None:
             return
@@ -142,16 +143,17 @@ class RevisionTakenError(Exception):
 class RecordingTransaction:
     """Stands for ``Transaction`` in tests of handlers. One contract suite holds it to the real one.
 
-    ``events``, ``deliveries`` and ``audits`` are what a commit would have written; ``writes`` what participants staged.
+    ``events``, ``deliveries``, ``audits`` and ``timers`` are what a commit would have written; ``writes`` what
+    participants staged. A timer's word with ``due_at`` None cancels it.
     """
 
     connection: Any = None
     events: list[contracts.Message] = field(default_factory=list)
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     audits: list[dict[str, Any]] = field(default_factory=list)
+    timers: list[TimerWord] = field(default_factory=list)
     writes: list[tuple[str, tuple[object, ...]]] = field(default_factory=list)
     _participants: list[Participant] = field(default_factory=list)
-    _written: tuple[int, int] = (0, 0)
 
     def join(self, participant: Participant) -> None:
         self._participants.append(participant)
@@ -179,6 +181,21 @@ class RecordingTransaction:
         )  # fmt: skip
         return identifier
 
+    def set_timer(
+        self,
+        kind: str,
+        *,
+        key: UUID,
+        due_at: datetime,
+        revision: int,
+        name: str = "-",
+        payload: Mapping[str, object] | None = None,
+    ) -> None:
+        self.timers.append(timer_word(kind, key, name, revision, due_at=due_at, payload=payload))
+
+    def cancel_timer(self, kind: str, *, key: UUID, revision: int, name: str = "-") -> None:
+        self.timers.append(timer_word(kind, key, name, revision))
+
     def audit(self, *, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
         self.audits.append({"actor": actor, "action": action, "subject": subject, "detail": dict(detail or {})})
 
@@ -187,18 +204,21 @@ class RecordingTransaction:
 
     def mark(self) -> Any:
         inner = tuple(participant.mark() for participant in self._participants)
-        return (len(self.events), len(self.deliveries), len(self.audits), inner)
+        return (len(self.events), len(self.deliveries), len(self.audits), len(self.timers), inner)
 
     def rollback_to(self, mark: Any) -> None:
-        events, deliveries, audits, inner = mark
+        events, deliveries, audits, timers, inner = mark
         del self.events[events:]
         del self.deliveries[deliveries:]
         del self.audits[audits:]
+        del self.timers[timers:]
         for participant, one in zip(self._participants, inner, strict=True):
             participant.rollback_to(one)
 
     async def flush(self) -> None:
-        """Raises ``RevisionTakenError``; of deliveries with one idempotency key the first stays."""
+        """Raises ``RevisionTakenError``; of deliveries with one idempotency key the first stays, of a timer's words the
+        newest.
+        """
         for participant in self._participants:
             await participant.flush(self.connection)
         revisions = [(event.aggregate_id, event.revision) for event in self.events]
@@ -208,3 +228,4 @@ class RecordingTransaction:
         for delivery in self.deliveries:
             kept.setdefault((delivery["destination"], delivery["idempotency_key"]), delivery)
         self.deliveries[:] = kept.values()
+        self.timers[:] = newest_of(self.timers)

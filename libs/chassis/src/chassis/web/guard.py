@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import HttpSettings
 from chassis.web.access import (
     FOR_PEOPLE,
@@ -237,7 +237,7 @@ class Guard:
 
     def _count(self, reason: str) -> None:
         if self._metrics is not None:
-            self._metrics.count("console_refused_total", reason=reason)
+            self._metrics.count(meters.CONSOLE_REFUSED, reason=reason)
 
 
 def _address(scope: Scope) -> str:

@@ -26,9 +26,11 @@ from chassis.clock import Clock, utc_now
 from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, UnusableAnswer, reason_of
 from chassis.loops import LoopBase
 from chassis.observe import Metrics
+from chassis.observe import meters as chassis_meters
 from chassis.store import Exclusive, Role
-from omegaai import elements
+from omegaai import elements, meters
 from omegaai.client import FhirClient, Found, NotFoundError, Page, VersionMovedError
+from omegaai.failpoints import TASKS_AFTER_COMMIT_BEFORE_COMPLETE
 from omegaai.tasks import listing
 from omegaai.tasks.claims import CLAIMS
 from omegaai.tasks.cursor import Cursor
@@ -168,7 +170,7 @@ class TaskReader(LoopBase, Generic[C]):
 
     def _tell(self, error: Exception | None) -> None:
         self._metrics.set(
-            "partner_access_refused", float(isinstance(error, AccessRefused)), destination="omegaai-tasks"
+            chassis_meters.PARTNER_ACCESS_REFUSED, float(isinstance(error, AccessRefused)), destination="omegaai-tasks"
         )
 
     async def read_once(self) -> bool:
@@ -192,7 +194,7 @@ class TaskReader(LoopBase, Generic[C]):
         if gathered.is_whole:
             self._look_at = time.monotonic() + max(self._look_seconds, _LOOK_SHARE * (time.monotonic() - began))
             for service, number in gathered.census.counts.items():
-                self._metrics.set("omegaai_tasks_open", number, claimed_by=service)
+                self._metrics.set(meters.TASKS_OPEN, number, claimed_by=service)
         await self._place.keep(self._put_off.oldest_change)
         self._goes_on = not gathered.is_complete
         return self._goes_on
@@ -257,7 +259,7 @@ class TaskReader(LoopBase, Generic[C]):
         passed = self._place.since(goes_on=False)
         late = [task for task in tasks if passed and task.updated_at and task.updated_at < passed]
         if late:
-            self._metrics.count("omegaai_tasks_found_late_total", len(late))
+            self._metrics.count(meters.TASKS_FOUND_LATE, len(late))
             _log.warning("task-queue.found-late", tasks=len(late))
 
     def _ours(self, found: Found) -> Task | None:
@@ -299,7 +301,7 @@ class TaskReader(LoopBase, Generic[C]):
             errors = [error if error is None or isinstance(error, Transient) else next(again) for error in errors]
         waiting = next((error for error in errors if error is not None), None)
         finished = [task for task, error in zip(tasks, errors, strict=True) if error is None]
-        failpoints.hit("tasks.after-commit-before-complete")
+        failpoints.hit(TASKS_AFTER_COMMIT_BEFORE_COMPLETE)
         with self._asking():
             refused = await asyncio.gather(*(self._complete(task) for task in finished))
         self._put_off.note(list(zip(finished, refused, strict=True)))

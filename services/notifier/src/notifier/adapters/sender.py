@@ -27,6 +27,11 @@ from notifier.domain import planning
 from notifier.domain.appointment import Appointment
 from notifier.domain.notification import Notification
 from notifier.domain.recipient import Recipient
+from notifier.failpoints import (
+    SMTP_AFTER_COUNT_BEFORE_HAND_OVER,
+    SMTP_AFTER_HAND_OVER_BEFORE_RECEIPT,
+    SMTP_AFTER_REFUSAL_BEFORE_NOTE,
+)
 from notifier.ports import MailMeters
 from notifier.store.repositories import AppointmentRepository, appointment_of_row, notification_of_row
 
@@ -135,7 +140,7 @@ class NotificationSender:
             ),
             self._clock.now(),
         )
-        failpoints.hit("smtp.after-count-before-hand-over")
+        failpoints.hit(SMTP_AFTER_COUNT_BEFORE_HAND_OVER)
         try:
             reply = await self._gateway.hand_over(content, to)
         except Unanswered:
@@ -143,15 +148,15 @@ class NotificationSender:
             self._meters.unanswered(notification.template)
             raise
         except Transient:
-            failpoints.hit("smtp.after-refusal-before-note")
+            failpoints.hit(SMTP_AFTER_REFUSAL_BEFORE_NOTE)
             await self._note(_TAKE_BACK_HANDOVER, delivery.id)
             raise
         except Permanent as error:
-            failpoints.hit("smtp.after-refusal-before-note")
+            failpoints.hit(SMTP_AFTER_REFUSAL_BEFORE_NOTE)
             await self._note(_REFUSED, delivery.id, error.reason)
             self._meters.refused(notification.template)
             raise
-        failpoints.hit("smtp.after-hand-over-before-receipt")
+        failpoints.hit(SMTP_AFTER_HAND_OVER_BEFORE_RECEIPT)
         doubt = {"reason": TWICE} if handovers > 1 else {}
         return Receipt({"outcome": "sent", "reply": reply, **doubt})
 

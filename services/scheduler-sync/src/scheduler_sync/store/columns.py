@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from scheduler_sync.domain.appointment import AppointmentLink, State, Study, WorkflowStep
+from scheduler_sync.domain.appointment import FORMER, AppointmentLink, State, Study, WorkflowStep
 from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
 
@@ -37,6 +37,16 @@ PARKED: Final = {
 }  # fmt: skip
 ARRAYS: Final = {"accession_numbers": "text", "changed": "text", "delivery_ids": "uuid"}
 """Array columns: several lists of different lengths cannot go through unnest, so they travel as JSON."""
+
+
+def spellings(state: str) -> list[str]:
+    """What stands in the store for a state; none for what is no state.
+
+    A store that a former version wrote has numbers until the migration after the code has run.
+    """
+    if state not in set(State):
+        return []
+    return [state, *(number for number, former in FORMER.items() if former == state)]
 
 
 def patient_row(patient: Patient) -> tuple[Any, ...]:

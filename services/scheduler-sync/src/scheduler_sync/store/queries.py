@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +17,10 @@ from chassis.store import asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.powerserver.sender import Shown
-from scheduler_sync.domain.appointment import WorkflowStep
+from scheduler_sync.domain.appointment import State, WorkflowStep
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.site import Site
+from scheduler_sync.store import columns
 
 Row: TypeAlias = Mapping[str, Any]
 A = TypeVar("A")
@@ -186,10 +188,12 @@ class Views:
             "SELECT l.*, EXISTS (SELECT 1 FROM conflicts WHERE link_id = l.id) AS has_conflicts, "
             "EXISTS (SELECT 1 FROM deliveries WHERE (key = l.id OR key = l.patient_id) AND state = 'dead') AS has_dead "
             "FROM appointment_links l "
-            "WHERE ($1 = '' OR state = $1) AND ($2 = '' OR facility = $2) AND ($3 = '' OR placer_number = $3) "
+            "WHERE ($1 = '' OR state = ANY($7::text[])) AND ($2 = '' OR facility = $2) "
+            "AND ($3 = '' OR placer_number = $3) "
             "AND (NOT $4 OR EXISTS (SELECT 1 FROM conflicts WHERE link_id = l.id)) "
             "AND ($5::timestamptz IS NULL OR updated_at < $5) ORDER BY updated_at DESC LIMIT $6",
             wanted.state, wanted.facility, wanted.placer_number, wanted.conflicts_only, before, wanted.ROWS,
+            columns.spellings(wanted.state),
         )  # fmt: skip
 
     async def link(self, link_id: UUID) -> Row | None:
@@ -248,6 +252,9 @@ class Views:
     async def cursors(self) -> list[Row]:
         return await self._pool.fetch("SELECT * FROM feed_cursor ORDER BY feed")  # type: ignore[no-any-return]  # asyncpg is untyped
 
-    async def counts(self) -> dict[str, Any]:
+    async def counts(self) -> Mapping[str, int]:
         rows = await self._pool.fetch("SELECT state, count(*) AS links FROM appointment_links GROUP BY state")
-        return {row["state"]: row["links"] for row in rows}
+        found: Counter[str] = Counter()
+        for row in rows:
+            found[State(row["state"])] += row["links"]
+        return found

@@ -67,7 +67,7 @@ class Pages:
         self._site = site
         self._resources = resources
         self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
-        self._templates.globals.update(state_names=STATE_NAMES, levels=LEVELS)
+        self._templates.globals.update(state_names=STATE_NAMES, levels=LEVELS, state_of=State)
 
     def routes(self) -> Sequence[BaseRoute]:
         return access.viewer(

@@ -2,7 +2,7 @@
 
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
 from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
-from scheduler_sync.domain.appointment.states import State, System, WhoActs
+from scheduler_sync.domain.appointment.states import FORMER, State, System, WhoActs
 from scheduler_sync.domain.appointment.statuses import (
     BLUME_LABEL_OF_FHIR_STATUS,
     FHIR_STATUS_OF_STEP,
@@ -28,6 +28,7 @@ __all__ = [
     "BLUME_LABEL_OF_FHIR_STATUS",
     "CLOCKS_DIFFER",
     "FHIR_STATUS_OF_STEP",
+    "FORMER",
     "PATIENTS_ACTS",
     "TRANSITIONS",
     "Action",

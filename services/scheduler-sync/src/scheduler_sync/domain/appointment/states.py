@@ -1,6 +1,8 @@
 """The states of an appointment link, and whose move each of them waits for."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 
 class WhoActs(StrEnum):
@@ -26,14 +28,14 @@ class State(StrEnum):
     """
 
     NEW = "new"
-    UNSCHEDULED = "L0"
-    STAFF_BOOKED = "L1"
-    CONFIRMED = "L2"
-    MOVE_REQUESTED = "L3"
-    PATIENT_BOOKED = "L4"
-    ARRIVED = "L5"
-    DONE = "L6"
-    CANCELLED = "L7"
+    UNSCHEDULED = "unscheduled"
+    STAFF_BOOKED = "staff-booked"
+    CONFIRMED = "confirmed"
+    MOVE_REQUESTED = "move-requested"
+    PATIENT_BOOKED = "patient-booked"
+    ARRIVED = "arrived"
+    DONE = "done"
+    CANCELLED = "cancelled"
 
     @property
     def who_acts_next(self) -> WhoActs:
@@ -44,3 +46,20 @@ class State(StrEnum):
                 return WhoActs.STAFF
             case State.CONFIRMED | State.ARRIVED | State.DONE | State.CANCELLED:
                 return WhoActs.NOBODY
+
+    @classmethod
+    def _missing_(cls, value: object) -> "State | None":
+        """The state that a former version wrote as a number, until a store holds words alone."""
+        return FORMER.get(value) if isinstance(value, str) else None
+
+
+FORMER: Final[Mapping[str, State]] = {
+    "L0": State.UNSCHEDULED,
+    "L1": State.STAFF_BOOKED,
+    "L2": State.CONFIRMED,
+    "L3": State.MOVE_REQUESTED,
+    "L4": State.PATIENT_BOOKED,
+    "L5": State.ARRIVED,
+    "L6": State.DONE,
+    "L7": State.CANCELLED,
+}

@@ -1,0 +1,21 @@
+"""Durable timers: what becomes due in the future, set and cancelled in the transaction of the state it belongs to.
+
+``Transaction.set_timer`` and ``cancel_timer`` say the word. A ``TimerWorker`` runs the handler of the kind once the
+timer is due, in one transaction with its effects. An older word about a timer never counts against a newer one.
+"""
+
+from chassis.timers.model import Handler, Timer, TimerHandlers
+from chassis.timers.operate import cancel_timer, count_timers, list_timers, retry_timer, retry_timers
+from chassis.timers.worker import TimerWorker
+
+__all__ = [
+    "Handler",
+    "Timer",
+    "TimerHandlers",
+    "TimerWorker",
+    "cancel_timer",
+    "count_timers",
+    "list_timers",
+    "retry_timer",
+    "retry_timers",
+]

@@ -1,0 +1,12 @@
+"""What is generated from the members' files is current, and each service hears what its file says."""
+
+from local_stack.settings import ROOT
+from roster import generated, roster, subscriptions
+
+
+def test_every_generated_file_is_what_the_members_files_say() -> None:
+    assert list(generated.drifted(roster(), ROOT)) == [], "make generate writes them"
+
+
+def test_every_service_hears_what_its_file_says() -> None:
+    assert list(subscriptions.problems(roster())) == []
