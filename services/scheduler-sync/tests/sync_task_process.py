@@ -2,8 +2,12 @@
 
 import asyncio
 import sys
+from pathlib import Path
 
 import aiohttp
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "libs/omegaai/tests"))
+
 from sync_harness import open_harness, task_queue
 
 from chassis.observe import Metrics
