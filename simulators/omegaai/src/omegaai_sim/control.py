@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -9,21 +10,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from omegaai_sim.context import Services
+from omegaai_sim.fhir import records
 from omegaai_sim.misbehave import FaultError
 from omegaai_sim.settings import DIALECTS
-from omegaai_sim.store import Work
+from omegaai_sim.store import Work, stamp
 
 _MOST_ROWS = 10_000
 
 
 def routes(services: Services) -> list[Route]:
-    """``/healthz``, ``/ledger``, ``/control/misbehave``, ``/control/dialect``; no login: development only."""
+    """``/healthz``, ``/ledger``, ``/control/{misbehave,dialect,tasks}``; no login: development only."""
     control = Control(services)
     return [
         Route("/healthz", control.healthz),
         Route("/ledger", control.ledger),
         Route("/control/misbehave", control.misbehave, methods=["GET", "POST", "DELETE"]),
         Route("/control/dialect", control.dialect, methods=["GET", "POST"]),
+        Route("/control/tasks", control.tasks, methods=["POST"]),
     ]
 
 
@@ -64,6 +67,27 @@ class Control:
                 return JSONResponse({"error": f"dialect is one of {', '.join(DIALECTS)}"}, 400)
             self._services.dialect.current = wanted
         return JSONResponse({"dialect": self._services.dialect.current})
+
+    async def tasks(self, request: Request) -> Response:
+        """Makes ``number`` Tasks about resources of a type that this stand-in does not keep: ``{"type", "number"}``.
+
+        ``updated``: what they say of their last change, an instant; without it now.
+        """
+        wanted = await _object(request)
+        kind, number, updated = wanted.get("type"), wanted.get("number", 1), wanted.get("updated")
+        if not isinstance(kind, str) or not kind.isalpha() or type(number) is not int or not 1 <= number <= _MOST_ROWS:
+            return JSONResponse(
+                {"error": f"type is a resource type, number a whole number from 1 to {_MOST_ROWS}"}, 400
+            )
+        try:
+            at = None if updated is None else stamp(datetime.fromisoformat(updated))
+        except (TypeError, ValueError):
+            return JSONResponse({"error": "updated is an instant"}, 400)
+
+        def make(work: Work) -> list[str]:
+            return [records.queue_task(work, f"{kind}/{one}", updated=at) for one in range(number)]
+
+        return JSONResponse(await self._services.store.write(make), 201)
 
 
 async def _object(request: Request) -> dict[str, Any]:
