@@ -79,7 +79,7 @@ async def test_a_reader_takes_all_of_its_own_behind_those_of_another_service(
     service = Service(name, store, omegaai)
     foreign = await omegaai.make_tasks(OTHER[name], in_front, updated=LONG_AGO) if in_front else []
     await make_own(service, 3)
-    reader = service.reader()
+    reader = service.reader(poll_seconds=60)  # so soon after the start it looks through the whole queue
     cold = await seconds_of(reader)
     first, omegaai.searches[:] = len(omegaai.searches), []
     await make_own(service, 1, first=3)
@@ -119,6 +119,7 @@ async def test_a_place_that_is_kept_skips_nothing_whatever_dies(
     deaths = Deaths(point)
     monkeypatch.setattr(failpoints, "hit", deaths.hit)
     monkeypatch.setattr("omegaai.tasks.place._KEEP_SECONDS", 0.0)
+    monkeypatch.setattr("omegaai.tasks.place.OVERLAP", timedelta())
     service = Service("studies", store, omegaai)
     made: list[str] = []
     await StoredCursor(store, "studies").move(datetime.now(UTC) - timedelta(minutes=1))
@@ -147,7 +148,7 @@ async def test_a_place_that_is_kept_skips_nothing_whatever_dies(
 
 async def test_a_task_from_before_the_place_is_found_by_a_look_from_the_start(store: Store, omegaai: OmegaAI) -> None:
     service = Service("studies", store, omegaai)
-    reader = service.reader()
+    reader = service.reader(poll_seconds=60)
     await omegaai.make_tasks("ImagingStudy")
     await reader.read_once()
     (late,) = await omegaai.make_tasks("ImagingStudy", updated=LONG_AGO)
@@ -161,7 +162,7 @@ async def test_a_task_from_before_the_place_is_found_by_a_look_from_the_start(st
 
 async def test_a_task_from_the_future_hides_none(store: Store, omegaai: OmegaAI) -> None:
     service = Service("studies", store, omegaai)
-    reader = service.reader()
+    reader = service.reader(poll_seconds=60)
     await omegaai.make_tasks("Patient", updated=(datetime.now(UTC) + timedelta(days=400)).isoformat())
     await reader.read_once()
     (task_id,) = await omegaai.make_tasks("ImagingStudy")
@@ -181,7 +182,9 @@ async def test_what_no_service_claims_is_counted_and_shown_and_stays(store: Stor
     old = await omegaai.make_tasks("DocumentReference", 3, updated=LONG_AGO)
     new = await omegaai.make_tasks("DocumentReference", 2)
     await omegaai.make_tasks("Patient", 4, updated=LONG_AGO)
-    await service.reader().read_once()
+    reader = service.reader()
+    reader._look_at = 0.0
+    await reader.read_once()
     assert service.metrics.value(meters.TASKS_OPEN, claimed_by="nobody") == 3
     assert service.metrics.value(meters.TASKS_OPEN, claimed_by="patients") == 4
     after = timedelta(minutes=15)
@@ -197,7 +200,7 @@ async def test_tasks_that_are_completed_meanwhile_shift_none_out_of_the_list(sto
     for _ in range(12):
         made += await omegaai.make_tasks("ImagingStudy")
     client, seen = omegaai.client(), []
-    async for page in listing.in_order(client, None, page_size=3):
+    async for page in listing.by_time(client, None, page_size=3):
         for found in page.news:
             seen.append(found.id)
             done = {**found.resource, "status": "completed"}

@@ -1,6 +1,6 @@
-"""OmegaAI need not sort by the last change, nor know the parameter: the whole queue is read instead."""
+"""OmegaAI need not search or sort by the last change, nor know the parameters: the whole queue is read instead."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aiohttp
 import pytest
@@ -10,6 +10,15 @@ from fake_omegaai import FakeOmegaAI, client_of
 from omegaai.tasks import TaskItem, TaskReader
 
 CLAIMS = {"Patient": "patients", "Appointment": "appointments"}
+
+
+class FiltersOnly(FakeOmegaAI):
+    """Searches by the last change, and does not sort by it."""
+
+    @staticmethod
+    def _matches(resource: dict, query: Mapping[str, str]) -> bool:
+        since = query.get("_lastUpdated", "ge")[2:]
+        return FakeOmegaAI._matches(resource, query) and resource["meta"].get("lastUpdated", "") >= since
 
 
 def stamp(server: FakeOmegaAI, task_id: str, at: str | None) -> None:
@@ -29,14 +38,15 @@ def stamp(server: FakeOmegaAI, task_id: str, at: str | None) -> None:
     ],
     ids=["without", "unsorted", "unreadable", "some"],
 )
-async def test_the_readers_own_are_found_wherever_they_stand(times: list[str | None]) -> None:
+@pytest.mark.parametrize("kind", [FakeOmegaAI, FiltersOnly])
+async def test_the_readers_own_are_found_wherever_they_stand(times: list[str | None], kind: type[FakeOmegaAI]) -> None:
     taken: list[str] = []
 
     async def take(items: Sequence[TaskItem[str]]) -> list[None]:
         taken.extend(item.focus for item in items)
         return [None for _ in items]
 
-    async with FakeOmegaAI().serving() as server, aiohttp.ClientSession() as session:
+    async with kind().serving() as server, aiohttp.ClientSession() as session:
         server.page_size = 2
         for number in range(3):
             server.put_directly({"resourceType": "Appointment", "id": f"{number}"})
@@ -49,9 +59,13 @@ async def test_the_readers_own_are_found_wherever_they_stand(times: list[str | N
         )  # fmt: skip
         while await reader.read_once():
             pass
+        reader._look_at = 0.0  # a server that searches by the change without sorting by it may hide one until then
+        while await reader.read_once():
+            pass
         assert sorted(taken) == ["Patient/0", "Patient/1", "Patient/2"]
         server.put_directly({"resourceType": "Patient", "id": "3"})
         stamp(server, server.open_tasks()[-1]["id"], "2026-11-25T14:30:00Z")
+        reader._look_at = 0.0
         await reader.read_once()
         assert max(taken) == "Patient/3"
         assert {task["focus"]["reference"] for task in server.open_tasks()} == {f"Appointment/{n}" for n in range(3)}
@@ -77,3 +91,20 @@ async def test_a_server_that_refuses_the_order_is_asked_without_it() -> None:
         )
         await reader.read_once()
     assert taken == ["Patient/1"]
+
+
+async def test_a_server_that_ignores_the_time_is_not_asked_for_each_page_again() -> None:
+    async def take(items: Sequence[TaskItem[str]]) -> list[None]:
+        return [None for _ in items]
+
+    async with FakeOmegaAI().serving() as server, aiohttp.ClientSession() as session:
+        for number in range(20):
+            server.put_directly({"resourceType": "Appointment", "id": f"{number}"})
+            stamp(server, server.open_tasks()[-1]["id"], f"2026-11-25T14:{10 + number}:00Z")
+        reader = TaskReader(
+            client_of(server.base_url, session), take, service="patients", reads={"Patient": None}, claims=CLAIMS,
+            page_size=2,
+        )  # fmt: skip
+        await reader.read_once()
+        pages = server.requests.count(("GET", "/fhir/Task"))
+    assert 10 <= pages <= 14

@@ -15,6 +15,7 @@ from omegaai.client import FhirClient
 from omegaai.feed import ChangeFeed
 from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
+from scheduler_sync.settings import SyncOmegaAISettings
 
 LINK = UUID(int=1)
 
@@ -162,3 +163,21 @@ async def test_the_queue_goes_on_after_omegaai_was_away():
         await until(lambda: it.committed)
         await it.queue.stop()
         await asyncio.wait_for(running, 60)
+
+
+async def test_tasks_about_other_types_stay_unless_the_site_wants_them_completed():
+    async with reading() as it:
+        it.server.put_directly({"resourceType": "Patient", "id": "7"})
+        it.server.open_tasks()[0]["focus"]["reference"] = "imagingstudy/7"
+        await it.queue.read_once()
+        assert len(it.server.open_tasks()) == 1
+        wanting = TaskQueue(it.queue._client, it.apply, unread_types=["ImagingStudy"])
+        await wanting.read_once()
+        assert it.server.open_tasks() == []
+        assert [item.command for item in it.committed] == [None]
+
+
+@pytest.mark.parametrize("types", ["Appointment", "ImagingStudy, patient", "Imaging/Study"])
+def test_a_type_that_a_service_handles_cannot_be_completed_unread(types: str):
+    with pytest.raises(ValueError, match="no service handles"):
+        SyncOmegaAISettings(complete_unread=types)

@@ -1,4 +1,4 @@
-"""The library's metrics. A service that reads the Task queue names this module to its ``Metrics``."""
+"""The library's metrics. A service that reads the Task queue names them in its own ``metrics`` as well."""
 
 from typing import Final
 

@@ -8,7 +8,8 @@ from chassis.http import LARGE_ANSWER_BYTES, allowed_origins
 from chassis.production import LEAST_CHARACTERS, Demand, is_https, is_secret
 
 
-def _between_commas(value: str) -> tuple[str, ...]:
+def between_commas(value: str) -> tuple[str, ...]:
+    """The parts of a setting that holds several."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
@@ -47,13 +48,13 @@ class OmegaAISettings(BaseModel):
     @field_validator("allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: str) -> str:
-        allowed_origins("https://omegaai", _between_commas(value))
+        allowed_origins("https://omegaai", between_commas(value))
         return value
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """``allowed_hosts``, one by one."""
-        return _between_commas(self.allowed_hosts)
+        return between_commas(self.allowed_hosts)
 
 
 DEMANDS: Final = (

@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from chassis.clock import utc_now
-from chassis.errors import Permanent, Transient
+from chassis.errors import Permanent, Transient, reason_of
 from chassis.host import RecoveryRefused
 from chassis.operate import ExtraCommand, ServiceDefinition, listing, logged_in_user, main
 from chassis.store import Store
@@ -47,6 +48,28 @@ async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Names
     failed = sum(words != "processed" for words in outcomes.values())
     print(f"{len(outcomes) - failed} processed, {failed} still parked")
     return 1 if failed else 0
+
+
+def _unclaimed_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=100, help="show at most so many")
+    parser.add_argument("--json", action="store_true", help="every column of the list, a JSON object a line")
+    parser.epilog = "Exit codes: 0 the list is shown; 1 OmegaAI does not answer. The Tasks stay as they are."
+
+
+def _unclaimed_line(row: Mapping[str, Any]) -> listing.Line:
+    return listing.Line(row["task_id"], row["since"], "unclaimed", row["focus"] or "names no resource")
+
+
+async def _unclaimed_tasks(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
+    try:
+        found = await bootstrap.unclaimed(settings, most=options.limit)
+    except (Transient, Permanent) as error:
+        print(f"{bootstrap.NAME}: {reason_of(error)}", file=sys.stderr)
+        return 1
+    rows = [asdict(one) for one in found]
+    return listing.show(
+        rows, _unclaimed_line, one="unclaimed Task", many="unclaimed Tasks", limit=options.limit, as_json=options.json
+    )
 
 
 def _recover_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +145,9 @@ DEFINITION = ServiceDefinition(
             "what an HL7 message in a file would do and why; it shows the patient's data that the file holds",
             _explain_arguments,
             _explain,
+        ),
+        "unclaimed-tasks": ExtraCommand(
+            "OmegaAI's open Tasks that no service of the suite handles", _unclaimed_arguments, _unclaimed_tasks
         ),
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
     },

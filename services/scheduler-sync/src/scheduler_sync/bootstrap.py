@@ -16,13 +16,12 @@ from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
-from omegaai import meters as omegaai_meters
 from omegaai.connection import connect
 from omegaai.tasks import StoredCursor, UnclaimedTask, unclaimed_tasks
 from scheduler_sync import metrics as meters
 from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
-from scheduler_sync.adapters.omegaai.tasks import TaskQueue
+from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome, System
@@ -74,7 +73,7 @@ class Core:
 async def open_core(settings: SchedulerSyncSettings) -> Core:
     """Open the store and put the use cases together. SiteFileError, StoreUnavailable."""
     site = Site(settings.site_file)
-    runtime = await Runtime.open(NAME, settings, meters, omegaai_meters)
+    runtime = await Runtime.open(NAME, settings, meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
     metrics.count(meters.CONFLICTS, 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
     directory = ResourceDirectory(lambda: site.file)
@@ -135,9 +134,10 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     queue = TaskQueue(
         omegaai.client,
         TaskFeed(store, core.open_work, core.handlers).apply,
+        unread_types=settings.omegaai.unread_types,
         cursor=StoredCursor(store, TASK_CONSUMER),
         exclusive=Exclusive(
-            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge=omegaai_meters.TASK_READER_ACTIVE
+            store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge=meters.TASK_READER_ACTIVE
         ),
         now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,
@@ -241,7 +241,9 @@ async def unclaimed(settings: SchedulerSyncSettings, *, most: int) -> list[Uncla
     omegaai = connect(settings.omegaai)
     after = timedelta(seconds=settings.omegaai.unclaimed_after_seconds)
     try:
-        return await unclaimed_tasks(omegaai.client, now=utc_now(), after=after, most=most)
+        return await unclaimed_tasks(
+            omegaai.client, now=utc_now(), after=after, most=most, claims=claims(settings.omegaai.unread_types)
+        )
     finally:
         await omegaai.close()
 

@@ -1,7 +1,7 @@
-"""Listing the open Tasks of the queue, in order of their last change where OmegaAI sorts.
+"""Listing the open Tasks of the queue: by the time of their last change, or as they come.
 
-OmegaAI's documents name neither ``_sort`` nor ``_lastUpdated``. ``in_order`` therefore checks what it is given, and
-``as_it_comes`` needs only what is known: the search by reason code and status, and pages.
+OmegaAI's documents name neither ``_sort`` nor ``_lastUpdated``. So ``by_time`` is quick where OmegaAI knows both, and
+proves nothing; ``as_it_comes`` needs only the search by reason code and status, and pages.
 """
 
 from collections.abc import AsyncGenerator
@@ -19,8 +19,8 @@ _COARSENESS: Final = timedelta(seconds=1)
 """A server that keeps whole seconds answers a search by time so much more widely."""
 
 
-class OutOfOrderError(Exception):
-    """The answer is not sorted by the last change, or holds Tasks from before the time that was asked for."""
+class NotByTimeError(Exception):
+    """OmegaAI does not search by the time of the last change."""
 
 
 async def as_it_comes(client: FhirClient, *, page_size: int) -> AsyncGenerator[Page, None]:
@@ -30,10 +30,10 @@ async def as_it_comes(client: FhirClient, *, page_size: int) -> AsyncGenerator[P
             yield page
 
 
-async def in_order(client: FhirClient, since: datetime | None, *, page_size: int) -> AsyncGenerator[Page, None]:
-    """The open Tasks that were changed at ``since`` or later, oldest change first. OutOfOrderError.
+async def by_time(client: FhirClient, since: datetime | None, *, page_size: int) -> AsyncGenerator[Page, None]:
+    """The open Tasks that were changed at ``since`` or later, oldest change first. NotByTimeError, Transient, Permanent.
 
-    Each request asks anew from the last time that was seen: a next page by number would pass over Tasks, because
+    Each request asks anew from the latest time that was seen: a next page by number would pass over Tasks, because
     Tasks before it are completed meanwhile. Next pages are followed only within one time.
     """
     known: set[str] = set()
@@ -63,14 +63,10 @@ def _query(since: datetime | None, page_size: int) -> dict[str, str]:
 
 
 def _last_time(news: list[Found], start: datetime | None, last: datetime | None) -> datetime | None:
-    """The time of the page's last Task. A Task without a readable time counts for nothing, unless all are so."""
+    """The latest time on the page, or ``last``. A Task without a readable time counts for nothing, unless all are so."""
     times = [at for one in news if (at := updated_at(one)) is not None]
     if news and not times:
-        raise OutOfOrderError("no Task says when it was changed")
-    for at in times:
-        if start is not None and at < start - _COARSENESS:
-            raise OutOfOrderError("a Task is older than what was asked for")
-        if last is not None and last != start and at < last:
-            raise OutOfOrderError("the Tasks are not sorted by their last change")
-        last = at if last is None or last == start else max(last, at)
-    return last
+        raise NotByTimeError("no Task says when it was changed")
+    if start is not None and times and min(times) < start - _COARSENESS:
+        raise NotByTimeError("a Task is older than what was asked for")
+    return max(times if last is None else [last, *times], default=None)

@@ -67,8 +67,8 @@ class _Gathered:
     """The latest change that was seen, of any service's Task."""
     is_complete: bool = False
     """Whether the pass came to the end of the queue."""
-    is_whole: bool = False
-    """Whether it also began at the start."""
+    is_by_time: bool = False
+    """Whether it went on from the last change that was seen. Else it began at the start."""
 
 
 class TaskReader(LoopBase, Generic[C]):
@@ -118,7 +118,7 @@ class TaskReader(LoopBase, Generic[C]):
         self._metrics = metrics or Metrics()
         self._place = Place(cursor, now)
         self._put_off = PutOff()
-        self._is_sorted = True
+        self._goes_by_time, self._has_said = True, False
         self._goes_on = False
         self._look_at: float | None = None
         self._woken = asyncio.Event()
@@ -180,18 +180,19 @@ class TaskReader(LoopBase, Generic[C]):
         """
         await self._place.load()
         began = time.monotonic()
-        if self._look_at is None:  # first what is new since the former process, then the whole queue
-            self._look_at = began if self._place.read_until is None else began + self._poll_seconds
+        if self._look_at is None:
+            self._look_at = began + self._poll_seconds
+        is_look = began >= self._look_at
         goes_on, self._goes_on = self._goes_on, False
         with self._asking():
             tasks = await self._put_off_again()
-            gathered = await self._gather(is_look=began >= self._look_at, goes_on=goes_on)
+            gathered = await (self._look() if is_look else self._gather(goes_on=goes_on))
         tasks += gathered.ours
         for start in range(0, len(tasks), self._batch_size):
             await self._take_over(tasks[start : start + self._batch_size])
-        if self._is_sorted and not self._put_off.is_full:
+        if gathered.is_by_time and not self._put_off.is_full:
             self._place.move(gathered.last)
-        if gathered.is_whole:
+        if gathered.is_complete and not gathered.is_by_time:
             self._look_at = time.monotonic() + max(self._look_seconds, _LOOK_SHARE * (time.monotonic() - began))
             for service, number in gathered.census.counts.items():
                 self._metrics.set(meters.TASKS_OPEN, number, claimed_by=service)
@@ -223,21 +224,30 @@ class TaskReader(LoopBase, Generic[C]):
             return None
         return task
 
-    async def _gather(self, *, is_look: bool, goes_on: bool) -> _Gathered:
-        """The service's own Tasks: those from the place on where the last pass ended, or of the whole queue."""
-        if is_look:
-            self._is_sorted = True  # OmegaAI may sort by now
-        if self._is_sorted:
-            since = None if is_look else self._place.since(goes_on=goes_on)
-            try:
-                return await self._gathered(listing.in_order(self._client, since, page_size=self._page_size), since)
-            except (listing.OutOfOrderError, Permanent) as error:
-                why = str(error) if isinstance(error, listing.OutOfOrderError) else reason_of(error)
-                _log.warning("task-queue.unsorted", reason=why, instead="the whole queue is read each time")
-                self._is_sorted = False
-        return await self._gathered(listing.as_it_comes(self._client, page_size=self._page_size), None)
+    async def _look(self) -> _Gathered:
+        """The service's own Tasks of the whole queue, found without trust in times."""
+        found = await self._gathered(listing.as_it_comes(self._client, page_size=self._page_size))
+        if self._goes_by_time:
+            self._count_late(found.ours)
+        self._goes_by_time = True  # OmegaAI may know it by now
+        return found
 
-    async def _gathered(self, pages: AsyncGenerator[Page, None], since: datetime | None) -> _Gathered:
+    async def _gather(self, *, goes_on: bool) -> _Gathered:
+        """The service's own Tasks from the place on where the last pass ended, or of the whole queue."""
+        if self._goes_by_time:
+            since = self._place.since(goes_on=goes_on)
+            try:
+                found = await self._gathered(listing.by_time(self._client, since, page_size=self._page_size))
+            except (listing.NotByTimeError, Permanent) as error:
+                why = str(error) if isinstance(error, listing.NotByTimeError) else reason_of(error)
+                if not self._has_said:
+                    _log.warning("task-queue.not-by-time", reason=why, instead="the whole queue is read each time")
+                self._goes_by_time, self._has_said = False, True
+            else:
+                return replace(found, is_by_time=True)
+        return await self._gathered(listing.as_it_comes(self._client, page_size=self._page_size))
+
+    async def _gathered(self, pages: AsyncGenerator[Page, None]) -> _Gathered:
         found = _Gathered(Census(self._claims, now=self._now(), after=self._unclaimed_after))
         async with aclosing(pages):
             async for page in pages:
@@ -249,9 +259,6 @@ class TaskReader(LoopBase, Generic[C]):
                 found.is_complete = page.is_last
                 if found.is_complete or len(found.ours) >= self._most_at_once:
                     break
-        found.is_whole = since is None and found.is_complete
-        if since is None and self._is_sorted:
-            self._count_late(found.ours)
         return found
 
     def _count_late(self, tasks: Sequence[Task]) -> None:

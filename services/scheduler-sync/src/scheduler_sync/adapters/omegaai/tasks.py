@@ -1,6 +1,8 @@
 """scheduler-sync's reader of OmegaAI's Task queue."""
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Final
 
 from chassis.clock import Clock, utc_now
 from chassis.observe import Metrics
@@ -11,8 +13,13 @@ from omegaai.tasks.reader import UNCLAIMED_AFTER, Apply
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.messages import TakeOverOmegaAIAppointment
 
-SERVICE = "scheduler-sync"
+SERVICE: Final = "scheduler-sync"
 TaskItem = tasks.TaskItem[TakeOverOmegaAIAppointment]
+
+
+def claims(unread_types: Iterable[str] = ()) -> Mapping[str, str]:
+    """Which service handles which type, where scheduler-sync completes the Tasks about ``unread_types`` as well."""
+    return {**tasks.CLAIMS, **dict.fromkeys(unread_types, SERVICE)}
 
 
 class TaskQueue(tasks.TaskReader[TakeOverOmegaAIAppointment]):
@@ -23,6 +30,7 @@ class TaskQueue(tasks.TaskReader[TakeOverOmegaAIAppointment]):
         client: FhirClient,
         apply: Apply[TakeOverOmegaAIAppointment],
         *,
+        unread_types: Iterable[str] = (),
         cursor: tasks.Cursor | None = None,
         exclusive: Exclusive | None = None,
         now: Clock = utc_now,
@@ -37,7 +45,8 @@ class TaskQueue(tasks.TaskReader[TakeOverOmegaAIAppointment]):
             client,
             apply,
             service=SERVICE,
-            reads={"Appointment": reader.appointment, "Patient": None},
+            reads={"Appointment": reader.appointment, "Patient": None, **dict.fromkeys(unread_types, None)},
+            claims=claims(unread_types),
             cursor=cursor,
             exclusive=exclusive,
             now=now,
