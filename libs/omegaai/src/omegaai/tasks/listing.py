@@ -31,7 +31,7 @@ async def as_it_comes(client: FhirClient, *, page_size: int) -> AsyncGenerator[P
 
 
 async def by_time(client: FhirClient, since: datetime | None, *, page_size: int) -> AsyncGenerator[Page, None]:
-    """The open Tasks that were changed at ``since`` or later, oldest change first. NotByTimeError, Transient, Permanent.
+    """The open Tasks changed at ``since`` or later, oldest change first. NotByTimeError, Transient, Permanent.
 
     Each request asks anew from the latest time that was seen: a next page by number would pass over Tasks, because
     Tasks before it are completed meanwhile. Next pages are followed only within one time.
@@ -63,7 +63,7 @@ def _query(since: datetime | None, page_size: int) -> dict[str, str]:
 
 
 def _last_time(news: list[Found], start: datetime | None, last: datetime | None) -> datetime | None:
-    """The latest time on the page, or ``last``. A Task without a readable time counts for nothing, unless all are so."""
+    """The latest time on the page, or ``last``. A Task without a readable time counts for nothing, unless all are."""
     times = [at for one in news if (at := updated_at(one)) is not None]
     if news and not times:
         raise NotByTimeError("no Task says when it was changed")
