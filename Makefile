@@ -3,13 +3,14 @@ PYTHON ?= python3
 STACK  ?= auto
 WORKERS ?= 2
 PY     := .venv/bin/python
-export STACK
+export STACK NAME
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml simulators/*/pyproject.toml deploy/*/pyproject.toml))
 SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls contracts-check roster-check generate check audit lock clean
+.PHONY: help setup up down roll status logs operate demo test images images-offline simulate k8s-render k8s-check k8s-up k8s-down bench chaos chaos-proof lint format types walls dependencies contracts-check roster-check generate new-service check audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +38,7 @@ logs: ## follow the logs (NAME=scheduler-sync for one)
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack logs $(NAME)
 
-operate: ## a service's own command on the stack (CMD="scheduler-sync needs-setup list"; CMD="notifier --help")
+operate: ## a service's own command on the stack (CMD="scheduler-sync needs-setup list"; CMD="scheduler-sync --help")
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack operate $(or $(CMD),--help)
 
@@ -46,11 +47,12 @@ demo: ## play the guide's story on the stack, then in volume, and count at both 
 	@$(PY) -m local_stack up
 	@$(PY) -m demo_story $(DEMO)
 
-test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some; WORKERS=1 for one after another)
+test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some; AFFECTED=main for what a change reaches; SUITE_DEPTH=full before a release)
 	$(SETUP)
-	@$(PY) -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile)
+	@$(PY) -m $(if $(AFFECTED),tests.affected $(AFFECTED),pytest) $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile) \
+		$(if $(filter full,$(SUITE_DEPTH)),--depth-report docs/operations/full-report.json)
 
-images: ## build the images of services and simulators (IMAGES=notifier for one; BASE_IMAGE=… for a base of your own)
+images: ## build the images of services and simulators (IMAGES=<name> for one; BASE_IMAGE=… for a base of your own)
 	$(SETUP) --no-jars
 	@$(PY) -m local_stack images $(IMAGES)
 
@@ -120,7 +122,18 @@ generate: ## write what follows from the members' service.toml and simulator.tom
 	@$(PY) -m roster generate # before the set-up: uv refuses a new member that pyproject.toml does not name yet
 	$(SETUP) --no-jars
 
-check: lint types walls contracts-check roster-check ## all static checks
+dependencies: ## deptry: each member declares what it imports, and imports what it declares
+	$(SETUP) --no-jars
+	@for member in $(MEMBERS); do \
+		said=$$(cd $$member && deptry src 2>&1) || { echo "$$member: $$said"; exit 1; }; done
+
+new-service: ## make a service that passes every check (NAME=form-router): CONTRIBUTING.md says what to change in it
+	$(SETUP) --no-jars
+	@$(PY) -m roster new -- "$$NAME"
+	$(SETUP) --no-jars
+	@$(PY) -m roster generate # docs/operations/access.md follows from the new routes
+
+check: lint types walls dependencies contracts-check roster-check ## all static checks
 
 audit: ## known vulnerabilities of what is locked; fails as well where the index cannot say
 	$(SETUP) --no-jars

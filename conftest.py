@@ -1,9 +1,59 @@
-"""The fixtures that every member's tests share."""
+"""The fixtures that every member's tests share, and how deep the suite looks."""
 
+import json
+import platform
+import time
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
+from chassis.testing.depth import DEPTH
+
 # How long one example takes says how busy the machine is: pytest's own time limit is what ends a test that hangs.
-settings.register_profile("suite", deadline=None)
+settings.register_profile("suite", deadline=None, max_examples=DEPTH.examples(100))
 settings.load_profile("suite")
 
 pytest_plugins = ["local_stack.fixtures", "local_stack.running"]
+_USUAL_SECONDS = 180
+_started_at = time.time()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--depth-report", type=Path, help="write what ran, how deep, and what came of it, as JSON")
+
+
+def pytest_report_header() -> str:
+    return f"suite depth: {DEPTH.name}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A deeper look takes longer: each test's own time limit grows with it."""
+    if DEPTH.patience == 1:
+        return
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = marker.args[0] if marker is not None and marker.args else _USUAL_SECONDS
+        item.add_marker(pytest.mark.timeout(seconds * DEPTH.patience), append=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    path = config.getoption("--depth-report")
+    if path is None:
+        return
+    counted = {
+        outcome: len([one for one in found if one.when == "call" or outcome != "passed"])
+        for outcome in ("passed", "failed", "error", "skipped")
+        if (found := terminalreporter.getreports(outcome))
+    }
+    report = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.time() - _started_at),
+        "python": platform.python_version(),
+        "exit_status": int(exitstatus),
+        "depth": DEPTH.as_json(),
+        "tests": counted,
+        "failed": sorted(one.nodeid for one in terminalreporter.getreports("failed")),
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -51,7 +51,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rows", nargs="*", metavar="row", help=f"which marks to measure: {' '.join(known)} (all)")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        metavar="row",
+        help=f"which marks to measure: {' '.join(known)}, or what is measured: timers (all)",
+    )
     parser.add_argument(
         "--long", nargs="?", type=above_zero, const=LONG_MINUTES, metavar="MINUTES",
         help=f"hold P3's load, too, for so many minutes ({LONG_MINUTES:g})",
@@ -60,7 +65,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.prepare:
         return prepare()
-    wanted = [row.lower() for row in options.rows] or list(known)
+    subjects = {path.stem.partition("_")[2]: mark for mark, path in known.items()}
+    wanted = [subjects.get(row.lower(), row.lower()) for row in options.rows] or list(known)
     unknown = [row for row in wanted if row not in known]
     if unknown:
         console.print(f"[red]There is no row {', '.join(unknown)}; there are: {' '.join(known)}[/]")

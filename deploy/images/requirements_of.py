@@ -1,7 +1,8 @@
 """Prints the part of requirements.lock that one workspace member, or a tool, needs, with its hashes.
 
-The lock says of every package what asked for it (``# via``), so a member's part is what can be reached from it along
-those lines: derived, never stored a second time. Standard library only; it runs in the build stage of an image.
+A member's part is what it and the workspace's own packages below it declare, and what can be reached from there along
+the lock's own lines (``# via``: what asked for a package). So a new member needs no new lock as long as it adds no
+package. Standard library only; it runs in the build stage of an image.
 """
 
 import argparse
@@ -60,15 +61,18 @@ def requirements_of(root: Path, member: Path) -> str:
     folders = members_of(root, member)
     own = {normalized(_project(folder / "pyproject.toml")["name"]) for folder in folders}
     packages = _packages(root)
-    needed = _reached(packages, own) - own
+    declared: set[str] = set()
     for folder in folders:
         for requirement in _project(folder / "pyproject.toml").get("dependencies", []):
             found = _NAME.match(requirement)
-            if found and normalized(found.group()) not in needed | own:
+            if found is None or normalized(found.group()) in own:
+                continue
+            if normalized(found.group()) not in packages:
                 raise LockError(
                     f"requirements.lock has no {found.group()}, which {folder.name} asks for: run make lock"
                 )
-    return _written(packages, needed)
+            declared.add(normalized(found.group()))
+    return _written(packages, _reached(packages, declared))
 
 
 def requirements_for(root: Path, tools: list[str]) -> str:
@@ -106,7 +110,7 @@ def _project(path: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--member", type=Path, help="what a member needs: its folder, such as services/notifier")
+    wanted.add_argument("--member", type=Path, help="what a member needs: its folder, such as services/<name>")
     wanted.add_argument("--members-of", type=Path, help="the workspace's own packages that a member needs, in order")
     wanted.add_argument("--tools", nargs="+", help="what these packages need, such as hatchling")
     options = parser.parse_args()

@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 STEP_MILLISECONDS = 60_000
 OpenPage = Callable[[], Awaitable[Page]]
+LogIn = Callable[..., Awaitable[None]]
 
 
 def chromium() -> str | None:
@@ -52,3 +53,16 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
+
+
+@pytest.fixture
+def log_in() -> LogIn:
+    """Opens a page of a console, and comes in by the development identity provider with two clicks."""
+
+    async def come_in(page: Page, address: str, role: str = "operator") -> None:
+        await page.goto(address)
+        await page.get_by_role("link", name="Log in").click()
+        await page.get_by_test_id(f"as-{role}").click()
+        await page.wait_for_url(address)
+
+    return come_in

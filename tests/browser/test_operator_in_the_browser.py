@@ -29,12 +29,12 @@ def at(suite, http) -> People:
     return People(Addresses(*(suite.address(name) for name in ("powerserver", "omegaai", "mailsink"))), http)
 
 
-async def console(page: Page, address: str) -> None:
-    await page.goto(f"{address}/console")
+async def console(log_in, page: Page, address: str) -> None:
+    await log_in(page, f"{address}/console")
     await expect(page.locator("#live")).to_have_attribute("data-state", "on")
 
 
-async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, open_page, http) -> None:
+async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, open_page, http, log_in) -> None:
     after = await at(suite, http).last_of_ledger(suite.address("omegaai"))
     number = f"9{secrets.randbelow(10**8):08}"
     start = (datetime.now(UTC) + timedelta(days=40 + secrets.randbelow(300))).replace(hour=15, minute=0)
@@ -46,7 +46,7 @@ async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, 
     assert "resource_aliases.FAC01" in answer.text
 
     page = await open_page()
-    await console(page, suite.address("scheduler-sync"))
+    await console(log_in, page, suite.address("scheduler-sync"))
     row = page.locator("tr").filter(has_text=number)
     await expect(row).to_contain_text("resource 'GHOST CT' of FAC01 is not a HealthcareService")
     await expect(row).to_contain_text("resource_aliases.FAC01 in the site file")
@@ -81,7 +81,7 @@ async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, 
         suite.site_file.write_text(before)
 
 
-async def test_a_mail_that_was_refused_is_sent_from_the_console_and_comes_once(suite, open_page, http) -> None:
+async def test_a_mail_that_was_refused_is_sent_from_the_console_and_comes_once(suite, open_page, http, log_in) -> None:
     people = at(suite, http)
     who = patient(secrets.randbelow(10**6))
     mailsink = suite.address("mailsink")
@@ -91,7 +91,7 @@ async def test_a_mail_that_was_refused_is_sent_from_the_console_and_comes_once(s
     await people.book(who, (await people.free_slots(1))[0])
 
     page = await open_page()
-    await console(page, suite.address("notifier"))
+    await console(log_in, page, suite.address("notifier"))
     row = page.locator("tr").filter(has_text="please-confirm").filter(has_text="dead")
     await expect(row).to_contain_text("answered DATA with 550")
     assert who["email"] not in await page.content()
@@ -114,7 +114,7 @@ async def test_a_mail_that_was_refused_is_sent_from_the_console_and_comes_once(s
     assert len([one for one in received if who["email"] in one["detail"]["to"]]) == 1
 
 
-async def test_poison_is_shown_handled_again_and_given_up(suite, open_page) -> None:
+async def test_poison_is_shown_handled_again_and_given_up(suite, open_page, log_in) -> None:
     kafka = suite.environment.get("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{suite.ports['kafka']}")
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     await producer.start()
@@ -122,7 +122,7 @@ async def test_poison_is_shown_handled_again_and_given_up(suite, open_page) -> N
     await producer.stop()
 
     page = await open_page()
-    await console(page, suite.address("notifier"))
+    await console(log_in, page, suite.address("notifier"))
     row = page.locator("tr").filter(has_text="Invalid JSON")
     await expect(row).to_have_count(1)
     assert "Roe" not in await page.content()

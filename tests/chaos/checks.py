@@ -12,8 +12,8 @@ from typing import Final, Literal
 from uuid import UUID
 
 from roster import roster
-from scheduler_sync.adapters.powerserver.sender import NOT_SENT
-from scheduler_sync.handlers import cause_of_task
+from scheduler_sync.inbound import cause_of_task
+from scheduler_sync.receipts import NOT_SENT
 from tests.chaos.evidence import Evidence, Row
 from tests.chaos.load import Answered
 from tests.chaos.stories import FHIR_OF_POWERSERVER, Story, difference, moment, stories

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from chassis.hl7 import InboundHl7, inbound, journal
 from chassis.messaging import Duplicate, Held, consumer, outbox
+from chassis.messaging import statements as messaging_sql
 
 WINDOW_SECONDS: Final = 0.5
 """How long what was marked is on its way: a short run must hit it."""
@@ -41,7 +42,7 @@ def mark_before_send() -> None:
     send = outbox.Relay._send
 
     async def marks_first(self: Any, connection: Any, producer: Any, rows: Sequence[Any]) -> bool:
-        await connection.execute(outbox._MARK, [row["id"] for row in rows])
+        await connection.execute(messaging_sql.MARK_SENT, [row["id"] for row in rows])
         await asyncio.sleep(WINDOW_SECONDS)
         return await send(self, connection, producer, rows)
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,12 +34,14 @@ from simulated_world import (
 )
 
 from chassis import loops
-from chassis.deliveries import DeliveryWorker, bugs
+from chassis.deliveries import DeliveryWorker, bugs, keeping
 from chassis.deliveries import worker as delivery_worker
 from chassis.messaging import consumer, outbox, parking
 from chassis.store import Transaction, exclusive
+from chassis.timers import worker as timers_worker
 from local_stack.arguments import above_zero, at_least
 
+LOGGING = (outbox, exclusive, delivery_worker, keeping, consumer, parking, timers_worker)
 UPSTREAM = ("upstream-1", "upstream-2")
 DOWNSTREAM = ("downstream-1", "downstream-2")
 ROWS_PER_TURN = 3
@@ -99,7 +102,10 @@ def on_stand_ins() -> Iterator[None]:
         mock.patch.object(outbox, "AIOKafkaProducer", producer),
         mock.patch.object(outbox, "BATCH_ROWS", ROWS_PER_TURN),
         *(mock.patch.object(module, "time", _Clock()) for module in (delivery_worker, bugs, loops)),
-        *(mock.patch.object(module, "log", LOG) for module in (outbox, exclusive, delivery_worker, consumer, parking)),
+        *(
+            mock.patch.object(module, "log", LOG)
+            for module in (outbox, exclusive, delivery_worker, consumer, parking, timers_worker)
+        ),
     ]
     for patch in patches:
         patch.start()
@@ -185,6 +191,11 @@ async def _go_wrong(world: World, faults: Counter[str]) -> None:
             faults["clock jump"] += 1
             world.disturbed_at = world.loop.time() + 5
             database.offset += chance.uniform(-4, 4)
+        if world.chance_of_apart.random() < rates.away * 0.3:
+            faults["clocks apart"] += 1
+            world.clock.apart = timedelta(seconds=world.chance_of_apart.random() * 3)
+            world.note(f"the clocks are apart by {world.clock.apart}")
+            world.loop.call_later(world.chance_of_apart.random() * 2, setattr, world.clock, "apart", timedelta())
         _disturb_the_broker(world, faults)
 
 
@@ -213,6 +224,7 @@ def _heal(world: World) -> None:
     world.is_cancelling = False
     world.broker.is_away = False
     world.broker.refuses.clear()
+    world.clock.apart = timedelta()
     for database in world.databases.values():
         database.is_away = False
 
@@ -229,6 +241,7 @@ def _is_at_rest(world: World) -> bool:
         and not down["parked_messages"]
         and not down["parked_keys"]
         and all(row["state"] != "pending" for row in down["deliveries"].values())
+        and all(row["state"] != "waiting" for row in down["timers"].values())
     )
 
 
@@ -240,6 +253,7 @@ def _what_is_left(world: World) -> dict[str, Any]:
         "parked keys": len(down["parked_keys"]),
         "parked messages": len(down["parked_messages"]),
         "pending": sum(row["state"] == "pending" for row in down["deliveries"].values()),
+        "timers": sum(row["state"] == "waiting" for row in down["timers"].values()),
     }
 
 
@@ -255,7 +269,9 @@ def _check_the_end(world: World) -> None:
         if world.seen_on_the_bus.get(key, 0) != REVISIONS:
             world.violated(f"{world.seen_on_the_bus.get(key, 0)} revisions of {key.int} on the bus, not {REVISIONS}")
         wanted = [revision for revision in range(1, REVISIONS + 1) if (key, revision) not in world.refused]
-        applied = list(down["things"][key]["applied"]) if key in down["things"] else []
+        happened = list(down["things"][key]["applied"]) if key in down["things"] else []
+        _check_timers(world, key, happened)
+        applied = [revision for revision in happened if revision > 0]
         if applied != wanted:
             world.violated(f"applied to {key.int}: {applied}, not {wanted}")
         refused = {MESSAGES[key, one].message_id for one in range(1, REVISIONS + 1) if (key, one) in world.refused}
@@ -265,6 +281,21 @@ def _check_the_end(world: World) -> None:
             _check_delivery(world, settled, MESSAGES[key, revision].message_id)
     if len(world.partner.effects) != len(set(world.partner.effects)):
         world.violated("the partner took something twice")
+
+
+def _check_timers(world: World, key: UUID, happened: list[int]) -> None:
+    """A timer fires once, and only while the word that set it is the newest. At the end the newest has come true."""
+    newest, fired = 0, set[int]()
+    for revision in happened:
+        if revision > 0:
+            newest = revision if world.words[key, revision] else newest
+        elif -revision != newest or world.words[key, -revision] != "set":
+            world.violated(f"the timer of {key.int} rang for revision {-revision}, and {newest} was the newest word")
+        elif -revision in fired:
+            world.violated(f"the timer of {key.int} rang twice for revision {-revision}")
+        fired.add(-revision)
+    if newest and world.words[key, newest] == "set" and newest not in fired:
+        world.violated(f"the timer of {key.int} did not ring for revision {newest}")
 
 
 def _check_delivery(world: World, settled: dict[str, Any], message_id: UUID) -> None:

@@ -21,7 +21,8 @@ Statement = Callable[["Session", tuple[Any, ...]], Awaitable[list[Row]]]
 # Lock modes that cannot be held together: FOR UPDATE (u), FOR NO KEY UPDATE (n), FOR KEY SHARE (k).
 _CONFLICTS = {("u", "u"), ("u", "n"), ("u", "k"), ("n", "u"), ("n", "n"), ("k", "u")}
 _IN_TABLES = (
-    "outbox", "deliveries", "delivery_bugs", "inbox", "parked_keys", "parked_messages", "dead_letters", "things",
+    "outbox", "deliveries", "delivery_bugs", "inbox", "parked_keys", "parked_messages", "dead_letters", "timers",
+    "things",
 )  # fmt: skip
 
 

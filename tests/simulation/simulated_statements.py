@@ -10,9 +10,12 @@ from typing import Any
 import asyncpg
 from simulated_postgres import Row, Session, Statement
 
-from chassis.deliveries import lines
-from chassis.messaging import consumer, dead_letters, outbox, parking
+from chassis.deliveries import statements as lines
+from chassis.messaging import outbox
+from chassis.messaging import statements as messaging_sql
 from chassis.store import exclusive, transaction
+from chassis.store import statements as store_sql
+from chassis.timers import statements as timers
 
 LOAD_THINGS = "SELECT id, applied FROM things WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 SAVE_THING = "INSERT INTO things VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET revision = $2, applied = $3"
@@ -42,7 +45,7 @@ async def _nothing_changes(session: Session, values: tuple[Any, ...]) -> list[Ro
     return []
 
 
-@answers(outbox._SELECT)
+@answers(messaging_sql.UNSENT)
 async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = [row for row in session.rows("outbox") if row["sent_at"] is None]
     earlier = sum(row["id"] <= values[0] for row in rows)
@@ -64,7 +67,7 @@ async def _one(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return [{"?column?": 1}]
 
 
-@answers(outbox._MARK_NOTHING)
+@answers(messaging_sql.MARK_NOTHING)
 async def _mark_nothing(session: Session, values: tuple[Any, ...]) -> list[Row]:
     unsent = [row["id"] for row in session.rows("outbox") if row["sent_at"] is None]
     if unsent:
@@ -72,7 +75,7 @@ async def _mark_nothing(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return []
 
 
-@answers(outbox._MARK_LATE)
+@answers(messaging_sql.MARK_SENT_LATE)
 async def _mark_late(session: Session, values: tuple[Any, ...]) -> list[Row]:
     marked = []
     for identifier, created_at in zip(*values, strict=True):
@@ -85,14 +88,14 @@ async def _mark_late(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return marked
 
 
-@answers(outbox._MARK)
+@answers(messaging_sql.MARK_SENT)
 async def _mark(session: Session, values: tuple[Any, ...]) -> list[Row]:
     for identifier in sorted(values[0]):
         await session.change("outbox", identifier, lambda _: True, sent_at=session.database.now())
     return []
 
 
-@answers(outbox._WAITING)
+@answers(messaging_sql.WAITING_IN_OUTBOX)
 async def _outbox_waiting(session: Session, values: tuple[Any, ...]) -> list[Row]:
     since = [row["created_at"].timestamp() for row in session.rows("outbox") if row["sent_at"] is None]
     return [{"unsent": len(since), "age": session.database.now() - min(since) if since else 0.0}]
@@ -116,13 +119,15 @@ async def _write_outbox(session: Session, values: Sequence[Any]) -> None:
 
 async def _write_deliveries(session: Session, values: Sequence[Any]) -> None:
     database = session.database
-    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent in zip(*values, strict=True):
+    for identifier, destination, key, kind, payload, headers, idempotency_key, traceparent, subject in zip(
+        *values, strict=True
+    ):
         row = {
             "id": identifier, "sequence": next(database.sequences["deliveries"]), "destination": destination,
             "key": key, "kind": kind, "payload": payload, "headers": headers, "idempotency_key": idempotency_key,
             "state": "pending", "attempts": 0, "next_attempt_at": database.now(), "lease_token": None,
             "lease_until": None, "last_error": None, "receipt": None, "traceparent": traceparent,
-            "created_at": database.time(), "done_at": None,
+            "created_at": database.time(), "done_at": None, "subject": subject,
         }  # fmt: skip
         await session.insert("deliveries", identifier, row, (destination, idempotency_key))
 
@@ -263,7 +268,7 @@ async def _held_back(session: Session, values: tuple[Any, ...]) -> list[Row]:
 # ---- the inbox and parking
 
 
-@answers(parking._HOLD)
+@answers(messaging_sql.HOLD_KEYS)
 async def _hold(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, keys = values
     found = []
@@ -276,7 +281,7 @@ async def _hold(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return found
 
 
-@answers(consumer._CLAIM)
+@answers(messaging_sql.CLAIM)
 async def _claim_messages(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, ids = values
     dead = {
@@ -298,7 +303,7 @@ async def _release(session: Session, values: Sequence[Any]) -> None:
             await session.delete("inbox", (name, one))
 
 
-@answers(parking._PARK_KEYS)
+@answers(messaging_sql.PARK_KEYS)
 async def _park_keys(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, keys, reasons, pauses = values
     parked = []
@@ -321,7 +326,7 @@ async def _park_messages(session: Session, values: Sequence[Any]) -> None:
         await session.insert("parked_messages", sequence, row, (name, message_id))
 
 
-@answers(parking._TAKE)
+@answers(messaging_sql.TAKE_KEY)
 async def _take(session: Session, values: tuple[Any, ...]) -> list[Row]:
     now = session.database.now()
     due = [row for row in session.rows("parked_keys") if row["consumer"] == values[0] and row["next_attempt_at"] <= now]
@@ -336,19 +341,19 @@ def _line_of(session: Session, name: str, key: Any) -> list[Row]:
     return sorted(line, key=lambda row: row["sequence"])
 
 
-@answers(parking._LINE)
+@answers(messaging_sql.LINE_OF_KEY)
 async def _line(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    return _line_of(session, *values)[: parking.LARGEST_TURN]
+    return _line_of(session, *values)[: messaging_sql.LARGEST_TURN]
 
 
-@answers("DELETE FROM parked_messages WHERE sequence = $1")
+@answers(messaging_sql.FORGET_PARKED)
 async def _unpark_message(session: Session, values: tuple[Any, ...]) -> list[Row]:
     if session.row("parked_messages", values[0]) is not None:
         await session.delete("parked_messages", values[0])
     return []
 
 
-@answers(parking._LATER)
+@answers(messaging_sql.TRY_KEY_LATER)
 async def _later(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, key, failures, reason, pause = values
     row = session.row("parked_keys", (name, key))
@@ -362,7 +367,7 @@ async def _later(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return []
 
 
-@answers(parking._HAVE_ALONE)
+@answers(messaging_sql.HAVE_KEY_ALONE)
 async def _have_alone(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, key = values
     if session.row("parked_keys", (name, key)) is None:
@@ -370,7 +375,7 @@ async def _have_alone(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return [{"key": key}] if await session.lock(("parked_keys", (name, key)), "u", skip=True) else []
 
 
-@answers(parking._UNPARK)
+@answers(messaging_sql.UNPARK)
 async def _unpark(session: Session, values: tuple[Any, ...]) -> list[Row]:
     name, key = values
     if session.row("parked_keys", (name, key)) is not None and not _line_of(session, name, key):
@@ -378,7 +383,7 @@ async def _unpark(session: Session, values: tuple[Any, ...]) -> list[Row]:
     return []
 
 
-@answers(parking._STANDING)
+@answers(messaging_sql.PARKED_KEYS)
 async def _standing(session: Session, values: tuple[Any, ...]) -> list[Row]:
     due = [row["next_attempt_at"] for row in session.rows("parked_keys") if row["consumer"] == values[0]]
     return [{"parked": len(due), "due_in_seconds": min(due) - session.database.now() if due else None}]
@@ -387,7 +392,7 @@ async def _standing(session: Session, values: tuple[Any, ...]) -> list[Row]:
 # ---- dead letters
 
 
-@answers("SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'")
+@answers(messaging_sql.COUNT_DEAD_LETTERS)
 async def _count_dead(session: Session, values: tuple[Any, ...]) -> list[Row]:
     rows = session.rows("dead_letters")
     return [{"count": sum(row["consumer"] == values[0] and row["state"] == "open" for row in rows)}]
@@ -407,15 +412,112 @@ async def _keep(session: Session, values: Sequence[Any]) -> None:
         )
 
 
+# ---- timers: rows by (kind, key, name, revision)
+
+
+def _words_about(session: Session, kind: str, key: Any, name: str) -> list[Row]:
+    return [row for row in session.rows("timers") if (row["kind"], row["key"], row["name"]) == (kind, key, name)]
+
+
+def _waiting(session: Session, kinds: Sequence[str]) -> list[Row]:
+    return [row for row in session.rows("timers") if row["kind"] in kinds and row["state"] == "waiting"]
+
+
+@answers(timers.CLAIM)
+async def claim_timers(session: Session, values: tuple[Any, ...], *, is_early: bool = False) -> list[Row]:
+    """``is_early`` is a mutation: the earliest time that it may be is not asked."""
+    kinds, earliest, limit = values
+    now, waiting, claimed = session.database.now(), _waiting(session, kinds), []
+    for row in sorted(waiting, key=lambda row: row["next_attempt_at"]):
+        is_due = row["next_attempt_at"] <= now and (is_early or row["due_at"] <= earliest)
+        is_first = row["due_at"] == min(one["due_at"] for one in waiting if one["key"] == row["key"])
+        if len(claimed) < limit and is_due and is_first and await session.lock(_place(row), "u", skip=True):
+            claimed.append(row)
+    return sorted(claimed, key=lambda row: (row["due_at"], row["kind"], row["name"]))
+
+
+def _identity(row: Row) -> tuple[Any, ...]:
+    return row["kind"], row["key"], row["name"], row["revision"]
+
+
+def _place(row: Row) -> tuple[str, Any]:
+    return "timers", _identity(row)
+
+
+@answers(timers.NEXT)
+async def _next_timer(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    at = [row["next_attempt_at"] for row in _waiting(session, values[0])]
+    return [{"due_in_seconds": min(at) - session.database.now() if at else None}]
+
+
+@answers(timers.SUPERSEDED)
+async def _superseded(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [
+        {"place": place}
+        for place, (*timer, revision) in enumerate(zip(*values, strict=True), 1)
+        if max(row["revision"] for row in _words_about(session, *timer)) > revision
+    ]
+
+
+@answers(timers.DEAD)
+async def _count_dead_timers(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"count": sum(row["state"] == "dead" for row in session.rows("timers"))}]
+
+
+@answers(timers.COUNTS)
+async def _count_timers(session: Session, values: tuple[Any, ...]) -> list[Row]:
+    return [{"waiting": 0, "overdue": 0, "age": 0.0, "unknown": 0, "dead": 0}]  # a gauge's; nothing here asks for it
+
+
+async def _mark_timers(session: Session, values: Sequence[Any]) -> None:
+    now = session.database.now()
+    for kind, key, name, revision, state, reason, pause in zip(*values, strict=True):
+        row = session.row("timers", (kind, key, name, revision))
+        if row is None:
+            continue
+        changed = {
+            "state": state, "attempts": row["attempts"] + 1, "last_error": reason,
+            "next_attempt_at": now + pause if state == "waiting" else row["next_attempt_at"],
+        }  # fmt: skip
+        await session.change("timers", (kind, key, name, revision), lambda _: True, **changed)
+
+
+async def _write_timers(session: Session, values: Sequence[Any]) -> None:
+    now = session.database.time()
+    for kind, key, name, revision, due_at, payload, traceparent in zip(*values, strict=True):
+        known = max((row["revision"] for row in _words_about(session, kind, key, name)), default=-1)
+        if known >= revision:
+            continue
+        due = due_at or now
+        row = {
+            "kind": kind, "key": key, "name": name, "revision": revision, "payload": payload,
+            "state": "waiting" if due_at else "cancelled", "due_at": due, "next_attempt_at": due.timestamp(),
+            "attempts": 0, "last_error": None, "traceparent": traceparent,
+        }  # fmt: skip
+        await session.insert("timers", (kind, key, name, revision), row)
+
+
+async def _forget_older_timers(session: Session, values: Sequence[Any]) -> None:
+    for kind, key, name, revision in zip(*values, strict=True):
+        for row in _words_about(session, kind, key, name):
+            if row["revision"] < revision and await session.lock(_place(row), "u", skip=True):
+                session.write("timers", _identity(row), None)
+
+
 # ---- the flush: what is staged, in the order of its staging, as one statement
 
 _STAGED: dict[str, Any] = {
-    consumer._RELEASE: _release,
-    dead_letters._INSERT: _keep,
-    parking._PARK_MESSAGES: _park_messages,
-    transaction._WRITE_OUTBOX: _write_outbox,
-    transaction._WRITE_DELIVERIES: _write_deliveries,
+    messaging_sql.RELEASE: _release,
+    messaging_sql.KEEP_DEAD_LETTERS: _keep,
+    messaging_sql.PARK_MESSAGES: _park_messages,
+    timers.MARK: _mark_timers,
+    store_sql.FORGET_OLDER_TIMERS: _forget_older_timers,
+    store_sql.WRITE_OUTBOX: _write_outbox,
+    store_sql.WRITE_DELIVERIES: _write_deliveries,
+    store_sql.WRITE_TIMERS: _write_timers,
 }
+# A batch of timers may forget the words that were overtaken, and later those that its own words overtake.
+_IN_ORDER = (*_STAGED, store_sql.FORGET_OLDER_TIMERS)
 
 
 def _flush_of(texts: tuple[str, ...]) -> Statement:
@@ -432,8 +534,8 @@ def _flush_of(texts: tuple[str, ...]) -> Statement:
     return flush
 
 
-for _number in range(1, len(_STAGED) + 1):
-    for _texts in itertools.combinations(_STAGED, _number):
+for _number in range(1, len(_IN_ORDER) + 1):
+    for _texts in set(itertools.combinations(_IN_ORDER, _number)):
         answers(transaction._as_one(_texts))(_flush_of(_texts))
 
 

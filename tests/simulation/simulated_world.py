@@ -10,7 +10,7 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from simulated_postgres import Connection, Database, Pool, Statement
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
+from chassis.clock import Span
 from chassis.deliveries import Delivery, DeliveryWorker, Receipt
 from chassis.deliveries.breaker import Breaker
 from chassis.errors import Permanent, StoreUnavailable, Transient
@@ -28,6 +29,7 @@ from chassis.messaging import Consumer, Relay, Subscription
 from chassis.settings import BreakerSettings, KafkaSettings, RetrySettings
 from chassis.store import Transaction
 from chassis.store.store import ERRORS
+from chassis.timers import Timer, TimerHandlers, TimerWorker
 from contracts.examples import EXAMPLES
 
 CONSUMER = "test"
@@ -89,6 +91,7 @@ class Mutations:
     statements: dict[str, Statement] = field(default_factory=dict)
     renews_leases: bool = True
     on_consumer: Callable[[Any], None] = lambda _: None
+    on_timers: Callable[[Any], None] = lambda _: None
 
 
 class NoMetrics:
@@ -106,7 +109,7 @@ class Work:
 
 
 class Things:
-    """Downstream's repository: which revisions were applied."""
+    """Downstream's repository: which revisions were applied; and as negative numbers, which ones' timers fired."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -165,6 +168,13 @@ class World:
         self.parts: dict[str, Any] = {}
         self.disturbed_at = 0.0
         self.refused = {key for key in MESSAGES if self.chance.random() < 0.03}
+        chance = random.Random(seed * 7919 + 3)  # of its own, as above
+        self.words = {key: chance.choice(("set", "set", "cancel", None)) for key in MESSAGES}
+        """What a message's handler says of its aggregate's timer."""
+        self.delays = {key: chance.random() * 3 for key in MESSAGES}
+        self.dues: dict[tuple[UUID, int], datetime] = {}
+        self.clock = WorldClock(self.databases["downstream"])
+        self.chance_of_apart = chance
 
     # ---- chance
 
@@ -269,6 +279,12 @@ class World:
         if (key, revision) in self.refused:
             raise Permanent("told so")
         work.things.apply(key, revision)
+        if self.words[key, revision] == "set":
+            due_at = self.databases["downstream"].time() + timedelta(seconds=self.delays[key, revision])
+            due_at = self.dues.setdefault((key, revision), due_at)
+            work.transaction.set_timer("ring", key=key, due_at=due_at, revision=revision)
+        elif self.words[key, revision] == "cancel":
+            work.transaction.cancel_timer("ring", key=key, revision=revision)
         work.transaction.deliver(
             "partner",
             key=key,
@@ -277,6 +293,16 @@ class World:
             idempotency_key=message.message_id.hex,
             delivery_id=UUID(int=message.message_id.int + 1_000_000),
         )
+
+    async def lock_for_timers(self, work: Work, timers: Sequence[Timer]) -> None:
+        await work.things.load([timer.key for timer in timers])
+
+    async def ring(self, timer: Timer, /, *, work: Work) -> None:
+        if timer.due_at > min(self.clock.latest, self.clock.latest_earliest):
+            self.violated(f"the timer of {timer.key.int} revision {timer.revision} rang early")
+        if self.happens(self.rates.handler):
+            raise Transient("told so", retry_after_seconds=0.2)
+        work.things.apply(timer.key, -timer.revision)
 
     # ---- processes
 
@@ -305,8 +331,12 @@ class World:
         if not self.mutations.renews_leases:
             worker._renew_leases = _never  # type: ignore[method-assign]
         reader = Reader(self.broker, consumer._on_batch, lambda: self.chance.randrange(1, 6))
-        self.parts[name] = (consumer, consumer.unparker, worker, reader)
+        handlers = TimerHandlers(self.open_work, self.lock_for_timers, {"ring": self.ring})
+        timers = TimerWorker(store, handlers, clock=self.clock, metrics=NoMetrics())  # type: ignore[arg-type]
+        self.mutations.on_timers(timers)
+        self.parts[name] = (consumer, consumer.unparker, worker, reader, timers)
         self._keep(consumer.unparker.run)
+        self._keep(timers.run)
         self._keep(worker.run)
         self._keep(reader.run)
 
@@ -328,6 +358,25 @@ class World:
                 self.loop.call_later(self.chance.random() * 2, part.leave)
         process.kill()
         self.loop.call_later(self.chance.random() * 2, self.start, name)
+
+
+class WorldClock:
+    """Stands for downstream's ``StoreClock``. While the clocks are ``apart`` the other one is behind by so much."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.apart = timedelta()
+        self.latest = self.latest_earliest = database.time()
+        """By the store's clock, and by the earliest that was told: how late it has been, before any jump back."""
+
+    def now(self) -> datetime:
+        self.latest = max(self.latest, self._database.time())
+        return self._database.time()
+
+    def span(self) -> Span:
+        now = self.now()
+        self.latest_earliest = max(self.latest_earliest, now - self.apart)
+        return Span(now - self.apart, now)
 
 
 @dataclass

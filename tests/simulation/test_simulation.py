@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
 import simulate
-from simulated_statements import claim
+from simulated_statements import claim, claim_timers
 from simulated_world import Mutations
 
-from chassis.deliveries import lines
-from chassis.messaging import Held, consumer, outbox, parking
+from chassis.deliveries import statements as lines
+from chassis.messaging import Done, Failed, Held, consumer, outbox
+from chassis.messaging import statements as messaging_sql
+from chassis.testing.depth import DEPTH
+from chassis.timers import TimerWorker, statements
 
-SEEDS = 2000
-LONGEST_SECONDS = 100
 FOUND = {
     4: "a store that went away while the worker looked for what falls due ended its loop",
     11: "a producer that a partition had refused was kept, and everything after it was out of sequence for ever",
@@ -33,10 +35,14 @@ def stand_ins() -> Iterator[None]:
 
 
 @pytest.mark.timeout(300)
-def test_two_thousand_seeds_keep_every_promise() -> None:
+def test_thousands_of_seeds_keep_every_promise() -> None:
     """As many of them as a slow machine can do in the time: each has the same chance to show a fault."""
     total = simulate.run_many(
-        0, SEEDS, processes=os.cpu_count() or 1, shows_progress=False, most_seconds=LONGEST_SECONDS
+        0,
+        DEPTH.simulation_seeds,
+        processes=os.cpu_count() or 1,
+        shows_progress=False,
+        most_seconds=DEPTH.simulation_seconds,
     )
     told = [f"make simulate SEED={result.seed}: {result.violations[0]}" for result in total.failed]
     assert not told, "\n".join(told[:10])
@@ -44,7 +50,7 @@ def test_two_thousand_seeds_keep_every_promise() -> None:
     assert total.seeds >= 200, "too few seeds for the run to say anything"
     assert total.steps > total.seeds * 500
     store = {"store away", "session cut", "statements cancelled"}
-    kinds = {"kill", "clock jump", "broker away", "partition refuses", "rebalance"} | store
+    kinds = {"kill", "clock jump", "clocks apart", "broker away", "partition refuses", "rebalance"} | store
     assert set(total.faults) == kinds
 
 
@@ -72,7 +78,7 @@ class MarksFirst(outbox.Relay):
     """Marks rows before they are sent."""
 
     async def _send(self, connection: Any, producer: Any, rows: Any) -> tuple[int, int]:
-        await connection.execute(outbox._MARK, [row["id"] for row in rows])
+        await connection.execute(messaging_sql.MARK_SENT, [row["id"] for row in rows])
         return await super()._send(connection, producer, rows)
 
 
@@ -123,7 +129,7 @@ def test_unparking_a_key_that_a_consumer_holds_is_caught() -> None:
     async def never_asks(_session: Any, values: Any) -> list[Any]:
         return [{"key": values[1]}]
 
-    text = " ".join(parking._HAVE_ALONE.split())
+    text = " ".join(messaging_sql.HAVE_KEY_ALONE.split())
     noticed = first_violation(Mutations(statements={text: never_asks}))
     assert " after " in noticed or "'parked messages'" in noticed
 
@@ -132,7 +138,7 @@ def test_a_consumer_without_an_inbox_is_caught() -> None:
     async def claims_all(_session: Any, values: Any) -> list[Any]:
         return [{"message_id": one} for one in values[1]]
 
-    text = " ".join(consumer._CLAIM.split())
+    text = " ".join(messaging_sql.CLAIM.split())
     assert "applied to" in first_violation(Mutations(statements={text: claims_all}))
 
 
@@ -147,3 +153,45 @@ def test_offsets_that_move_before_the_commit_are_caught() -> None:
         one._on_batch = on_batch
 
     assert first_violation(Mutations(on_consumer=acknowledges_first))
+
+
+def test_a_timer_that_fires_past_a_newer_word_is_caught() -> None:
+    async def knows_none(_session: Any, _values: Any) -> list[Any]:
+        return []
+
+    text = " ".join(statements.SUPERSEDED.split())
+    assert "was the newest word" in first_violation(Mutations(statements={text: knows_none}))
+
+
+def test_a_timer_that_is_not_always_marked_is_caught() -> None:
+    def settles_every_other(one: TimerWorker[Any]) -> None:
+        settle, turn = one._executor._intake.settle, count()
+
+        async def settles(*given: Any) -> None:
+            if next(turn) % 2:
+                await settle(*given)
+
+        one._executor._intake.settle = settles  # type: ignore[method-assign]
+
+    assert "rang twice" in first_violation(Mutations(on_timers=settles_every_other))
+
+
+async def at_any_time(session: Any, values: Any) -> list[Any]:
+    return await claim_timers(session, values, is_early=True)
+
+
+def test_a_timer_that_is_due_by_one_clock_alone_is_caught() -> None:
+    text = " ".join(statements.CLAIM.split())
+    assert "rang early" in first_violation(Mutations(statements={text: at_any_time}))
+
+
+def test_a_failed_timer_that_counts_as_fired_is_caught() -> None:
+    def takes_all_as_fired(one: TimerWorker[Any]) -> None:
+        settle = one._executor._intake.settle
+
+        async def settles(transaction: Any, items: Any, outcomes: Any) -> None:
+            await settle(transaction, items, [Done("fired") if isinstance(one, Failed) else one for one in outcomes])
+
+        one._executor._intake.settle = settles  # type: ignore[method-assign]
+
+    assert "did not ring" in first_violation(Mutations(on_timers=takes_all_as_fired))

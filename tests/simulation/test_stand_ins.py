@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,11 +14,14 @@ from simulated_postgres import Connection, Database, Immediate
 from simulated_statements import LOAD_THINGS, SAVE_THING, STATEMENTS
 
 import contracts
-from chassis.deliveries import lines
+from chassis.deliveries import statements as lines
 from chassis.errors import Transient
-from chassis.messaging import Record, consumer, outbox, parking
+from chassis.messaging import Record, outbox, parking
+from chassis.messaging import statements as messaging_sql
 from chassis.store import Transaction, exclusive, schema
+from chassis.store import statements as store_sql
 from chassis.testing import eventually
+from chassis.timers import statements as timers
 from contracts.examples import EXAMPLES
 
 KEY, OTHER = UUID(int=1), UUID(int=2)
@@ -112,7 +115,7 @@ async def test_the_heads_of_the_lines_are_claimed_in_order_and_nothing_behind_th
     assert await claim(one) == []
     assert await done(one, IDS[0]) == [IDS[0]]
     (row,) = await one.fetch(lines.CLAIM, "partner", 5, TOKEN, LEASE)
-    assert (row["id"], row["attempts"], row["state"], row["idempotency_key"]) == (IDS[1], 1, "pending", IDS[1].hex)
+    assert (row["id"], row["attempts"], row["idempotency_key"]) == (IDS[1], 1, IDS[1].hex)
 
 
 async def test_a_lease_that_has_run_out_is_anybodys_and_its_old_token_settles_nothing(connect: Connect) -> None:
@@ -209,15 +212,15 @@ async def test_a_message_is_claimed_once_and_again_after_a_rollback_or_release(c
     one, two = await connect(), await connect()
     with suppress(ZeroDivisionError):
         async with one.transaction():
-            assert len(await one.fetch(consumer._CLAIM, "c", IDS[:2])) == 2
+            assert len(await one.fetch(messaging_sql.CLAIM, "c", IDS[:2])) == 2
             raise ZeroDivisionError
-    assert len(await one.fetch(consumer._CLAIM, "c", IDS[:2])) == 2
-    assert [row["message_id"] for row in await two.fetch(consumer._CLAIM, "c", IDS[1:3])] == [IDS[2]]
-    assert len(await one.fetch(consumer._CLAIM, "another", [IDS[0], IDS[0]])) == 1
+    assert len(await one.fetch(messaging_sql.CLAIM, "c", IDS[:2])) == 2
+    assert [row["message_id"] for row in await two.fetch(messaging_sql.CLAIM, "c", IDS[1:3])] == [IDS[2]]
+    assert len(await one.fetch(messaging_sql.CLAIM, "another", [IDS[0], IDS[0]])) == 1
     transaction = Transaction(one)
-    transaction.write(consumer._RELEASE, "c", IDS[:1])
+    transaction.write(messaging_sql.RELEASE, "c", IDS[:1])
     await transaction.flush()
-    assert [row["message_id"] for row in await two.fetch(consumer._CLAIM, "c", IDS[:2])] == [IDS[0]]
+    assert [row["message_id"] for row in await two.fetch(messaging_sql.CLAIM, "c", IDS[:2])] == [IDS[0]]
 
 
 @pytest.mark.parametrize("commits", [True, False])
@@ -225,8 +228,8 @@ async def test_who_claims_the_same_message_waits_for_the_first_to_end(connect: C
     one, two = await connect(), await connect()
     transaction = one.transaction()
     await transaction.__aenter__()
-    await one.fetch(consumer._CLAIM, "c", IDS[:1])
-    async with blocked(two.fetch(consumer._CLAIM, "c", IDS[:1])) as second:
+    await one.fetch(messaging_sql.CLAIM, "c", IDS[:1])
+    async with blocked(two.fetch(messaging_sql.CLAIM, "c", IDS[:1])) as second:
         error = None if commits else ZeroDivisionError
         await transaction.__aexit__(error, None, None)
     assert len(second.result()) == (0 if commits else 1)
@@ -235,41 +238,48 @@ async def test_who_claims_the_same_message_waits_for_the_first_to_end(connect: C
 async def test_a_savepoint_takes_back_its_own_rows_alone(connect: Connect) -> None:
     one = await connect()
     async with one.transaction():
-        await one.fetch(consumer._CLAIM, "c", IDS[:1])
+        await one.fetch(messaging_sql.CLAIM, "c", IDS[:1])
         with suppress(ZeroDivisionError):
             async with one.transaction():
-                await one.fetch(consumer._CLAIM, "c", IDS[1:2])
+                await one.fetch(messaging_sql.CLAIM, "c", IDS[1:2])
                 raise ZeroDivisionError
-    assert [row["message_id"] for row in await one.fetch(consumer._CLAIM, "c", IDS[:2])] == [IDS[1]]
+    assert [row["message_id"] for row in await one.fetch(messaging_sql.CLAIM, "c", IDS[:2])] == [IDS[1]]
 
 
 async def test_parked_messages_keep_their_order_and_their_key_waits(connect: Connect) -> None:
     one = await connect()
     await park(one, (KEY, IDS[1]), (OTHER, IDS[2]), (KEY, IDS[0]), failed=(KEY, OTHER), pause=1000)
     await park(one, (KEY, IDS[0]), (KEY, IDS[3]), failed=(KEY,))
-    assert [row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)] == [IDS[1], IDS[0], IDS[3]]
-    assert await one.fetchrow(parking._TAKE, "c") is None
+    assert [row["message_id"] for row in await one.fetch(messaging_sql.LINE_OF_KEY, "c", KEY)] == [
+        IDS[1],
+        IDS[0],
+        IDS[3],
+    ]
+    assert await one.fetchrow(messaging_sql.TAKE_KEY, "c") is None
     assert await parking.hold(one, "c", [OTHER, KEY, IDS[0]]) == {KEY, OTHER}
-    standing = await one.fetchrow(parking._STANDING, "c")
+    standing = await one.fetchrow(messaging_sql.PARKED_KEYS, "c")
     assert (standing["parked"], 900 < standing["due_in_seconds"] <= 1000) == (2, True)
-    assert dict(await one.fetchrow(parking._STANDING, "another")) == {"parked": 0, "due_in_seconds": None}
+    assert dict(await one.fetchrow(messaging_sql.PARKED_KEYS, "another")) == {
+        "parked": 0,
+        "due_in_seconds": None,
+    }
 
 
 async def test_a_line_that_is_empty_unparks_its_key_and_no_other(connect: Connect) -> None:
     one = await connect()
     await park(one, (KEY, IDS[0]), failed=(KEY,))
-    row = await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the key falls due")
+    row = await eventually(lambda: one.fetchrow(messaging_sql.TAKE_KEY, "c"), what="the key falls due")
     assert (row["key"], row["attempts"]) == (KEY, 1)
-    await one.execute(parking._UNPARK, "c", KEY)
-    assert await one.fetchrow(parking._TAKE, "c") is not None
-    (line,) = await one.fetch(parking._LINE, "c", KEY)
+    await one.execute(messaging_sql.UNPARK, "c", KEY)
+    assert await one.fetchrow(messaging_sql.TAKE_KEY, "c") is not None
+    (line,) = await one.fetch(messaging_sql.LINE_OF_KEY, "c", KEY)
     await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
-    await one.execute(parking._LATER, "c", KEY, 1, "busy", -1.0)
-    await one.execute(parking._LATER, "c", KEY, 0, None, -1.0)
-    assert (await one.fetchrow(parking._TAKE, "c"))["attempts"] == 2
-    assert await one.fetchrow(parking._HAVE_ALONE, "c", OTHER) is None
-    await one.execute(parking._UNPARK, "c", KEY)
-    assert await one.fetchrow(parking._TAKE, "c") is None
+    await one.execute(messaging_sql.TRY_KEY_LATER, "c", KEY, 1, "busy", -1.0)
+    await one.execute(messaging_sql.TRY_KEY_LATER, "c", KEY, 0, None, -1.0)
+    assert (await one.fetchrow(messaging_sql.TAKE_KEY, "c"))["attempts"] == 2
+    assert await one.fetchrow(messaging_sql.HAVE_KEY_ALONE, "c", OTHER) is None
+    await one.execute(messaging_sql.UNPARK, "c", KEY)
+    assert await one.fetchrow(messaging_sql.TAKE_KEY, "c") is None
 
 
 async def test_nobody_waits_for_a_line_that_is_worked_on_and_what_comes_then_stands_behind_it(
@@ -277,21 +287,23 @@ async def test_nobody_waits_for_a_line_that_is_worked_on_and_what_comes_then_sta
 ) -> None:
     one, two, three = await connect(), await connect(), await connect()
     await park(one, (KEY, IDS[0]), failed=(KEY,))
-    await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the key falls due")
+    await eventually(lambda: one.fetchrow(messaging_sql.TAKE_KEY, "c"), what="the key falls due")
     async with one.transaction():
-        assert await one.fetchrow(parking._TAKE, "c") is not None
-        assert await two.fetchrow(parking._TAKE, "c") is None, "another does not work on it too"
-        (line,) = await one.fetch(parking._LINE, "c", KEY)
+        assert await one.fetchrow(messaging_sql.TAKE_KEY, "c") is not None
+        assert await two.fetchrow(messaging_sql.TAKE_KEY, "c") is None, "another does not work on it too"
+        (line,) = await one.fetch(messaging_sql.LINE_OF_KEY, "c", KEY)
         await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
         async with two.transaction():
             assert await asyncio.wait_for(parking.hold(two, "c", [KEY]), 5) == {KEY}
-            assert await one.fetchrow(parking._HAVE_ALONE, "c", KEY) is None, "its message is not in the line yet"
+            assert await one.fetchrow(messaging_sql.HAVE_KEY_ALONE, "c", KEY) is None, (
+                "its message is not in the line yet"
+            )
             await asyncio.wait_for(park(two, (KEY, IDS[1])), 5)
             await asyncio.wait_for(park(three, (KEY, IDS[2]), failed=(KEY,)), 5)
-        assert await one.fetchrow(parking._HAVE_ALONE, "c", KEY) is not None
-        await one.execute(parking._UNPARK, "c", KEY)
-    assert {row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)} == set(IDS[1:3])
-    assert (await one.fetchrow(parking._TAKE, "c"))["key"] == KEY, "it is tried again for those behind"
+        assert await one.fetchrow(messaging_sql.HAVE_KEY_ALONE, "c", KEY) is not None
+        await one.execute(messaging_sql.UNPARK, "c", KEY)
+    assert {row["message_id"] for row in await one.fetch(messaging_sql.LINE_OF_KEY, "c", KEY)} == set(IDS[1:3])
+    assert (await one.fetchrow(messaging_sql.TAKE_KEY, "c"))["key"] == KEY, "it is tried again for those behind"
 
 
 async def test_who_meets_a_key_that_is_about_to_be_unparked_waits_and_finds_it_free(connect: Connect) -> None:
@@ -299,17 +311,17 @@ async def test_who_meets_a_key_that_is_about_to_be_unparked_waits_and_finds_it_f
     await park(one, (KEY, IDS[0]), failed=(KEY,))
     transaction = one.transaction()
     await transaction.__aenter__()
-    assert await one.fetchrow(parking._HAVE_ALONE, "c", KEY) is not None
+    assert await one.fetchrow(messaging_sql.HAVE_KEY_ALONE, "c", KEY) is not None
     parks_it_anew = park(three, (KEY, IDS[1]), failed=(KEY,))
     async with blocked(parking.hold(two, "c", [KEY])) as held, blocked(parks_it_anew):
-        (line,) = await one.fetch(parking._LINE, "c", KEY)
+        (line,) = await one.fetch(messaging_sql.LINE_OF_KEY, "c", KEY)
         await one.execute("DELETE FROM parked_messages WHERE sequence = $1", line["sequence"])
-        await one.execute(parking._UNPARK, "c", KEY)
+        await one.execute(messaging_sql.UNPARK, "c", KEY)
         await transaction.__aexit__(None, None, None)
         await asyncio.wait({held}, timeout=5)
     assert held.result() in (set(), {KEY}), "the third may have parked it before the second looked"
-    assert [row["message_id"] for row in await one.fetch(parking._LINE, "c", KEY)] == [IDS[1]]
-    assert (await eventually(lambda: one.fetchrow(parking._TAKE, "c"), what="the new key"))["key"] == KEY
+    assert [row["message_id"] for row in await one.fetch(messaging_sql.LINE_OF_KEY, "c", KEY)] == [IDS[1]]
+    assert (await eventually(lambda: one.fetchrow(messaging_sql.TAKE_KEY, "c"), what="the new key"))["key"] == KEY
 
 
 async def test_a_circle_of_waiting_is_broken(connect: Connect) -> None:
@@ -347,24 +359,27 @@ async def test_unsent_rows_come_in_order_and_say_what_lies_before_them(connect: 
     async with one.transaction():
         await publish(one, (KEY, 1))  # draws the first id and commits last
         await publish(two, (OTHER, 1), (OTHER, 2))
-        second, third = await two.fetch(outbox._SELECT, 0)
+        second, third = await two.fetch(messaging_sql.UNSENT, 0)
         assert (second["key"], second["earlier"], third["id"]) == (str(OTHER).encode(), 0, second["id"] + 1)
-        assert [row["earlier"] for row in await two.fetch(outbox._SELECT, second["id"])] == [1]
-    assert [row["earlier"] for row in await two.fetch(outbox._SELECT, second["id"])] == [2]
-    await two.execute(outbox._MARK, [second["id"]])
-    assert [row["key"] for row in await two.fetch(outbox._SELECT, 0)] == [str(KEY).encode(), str(OTHER).encode()]
+        assert [row["earlier"] for row in await two.fetch(messaging_sql.UNSENT, second["id"])] == [1]
+    assert [row["earlier"] for row in await two.fetch(messaging_sql.UNSENT, second["id"])] == [2]
+    await two.execute(messaging_sql.MARK_SENT, [second["id"]])
+    assert [row["key"] for row in await two.fetch(messaging_sql.UNSENT, 0)] == [
+        str(KEY).encode(),
+        str(OTHER).encode(),
+    ]
 
 
 async def test_a_late_mark_is_of_the_row_that_was_sent_and_a_mark_of_nothing_changes_nothing(connect: Connect) -> None:
     one = await connect()
     await publish(one, (KEY, 1), (OTHER, 1), (OTHER, 2))
-    first, second, third = await one.fetch(outbox._SELECT, 0)
-    await one.execute(outbox._MARK_NOTHING)
-    assert len(await one.fetch(outbox._SELECT, 0)) == 3
+    first, second, third = await one.fetch(messaging_sql.UNSENT, 0)
+    await one.execute(messaging_sql.MARK_NOTHING)
+    assert len(await one.fetch(messaging_sql.UNSENT, 0)) == 3
     moments = [first["created_at"], second["created_at"] - timedelta(seconds=1)]
-    answer = await one.execute(outbox._MARK_LATE, [first["id"], second["id"]], moments)
+    answer = await one.execute(messaging_sql.MARK_SENT_LATE, [first["id"], second["id"]], moments)
     assert answer.rpartition(" ")[2] == "1"
-    assert [row["id"] for row in await one.fetch(outbox._SELECT, 0)] == [second["id"], third["id"]]
+    assert [row["id"] for row in await one.fetch(messaging_sql.UNSENT, 0)] == [second["id"], third["id"]]
     assert await one.fetch(exclusive._STANDING_STILL, outbox.LOCK, 0.0) == []
 
 
@@ -409,3 +424,105 @@ async def test_what_is_not_committed_is_seen_by_nobody_else_and_ends_with_its_se
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
         await one.fetchrow(lines.WAITING, "partner")
     assert await claim(two) == []
+
+
+# ---- timers
+
+DUE = datetime(2026, 1, 1, tzinfo=UTC)
+NEVER_BEFORE = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+async def say(connection: Any, *words: tuple[str, UUID, int, float]) -> None:
+    """Words (set or cancel, key, revision, minutes after ``DUE``), each in a transaction of its own."""
+    for what, key, revision, minutes in words:
+        async with connection.transaction():
+            transaction = Transaction(connection)
+            if what == "set":
+                due_at = DUE + timedelta(minutes=minutes)
+                transaction.set_timer("ring", key=key, due_at=due_at, revision=revision, name=f"n{minutes}")
+            else:
+                transaction.cancel_timer("ring", key=key, revision=revision, name=f"n{minutes}")
+            await transaction.flush()
+
+
+async def due(connection: Any, *, limit: int = 10, earliest: datetime = NEVER_BEFORE) -> list[tuple[UUID, int]]:
+    rows = await connection.fetch(timers.CLAIM, ["ring"], earliest, limit)
+    return [(row["key"], row["revision"]) for row in rows]
+
+
+def columns(*rows: tuple[UUID, int, str]) -> list[list[Any]]:
+    return [["ring"] * len(rows), [row[0] for row in rows], [row[2] for row in rows], [row[1] for row in rows]]
+
+
+async def mark(connection: Any, *rows: tuple[UUID, int, str], state: str = "fired", pause: float = 0.0) -> None:
+    async with connection.transaction():
+        transaction = Transaction(connection)
+        states = [[state] * len(rows), ["told so"] * len(rows), [pause] * len(rows)]
+        transaction.write(timers.MARK, *columns(*rows), *states)
+        await transaction.flush()
+
+
+async def test_due_timers_are_claimed_earliest_first_and_one_of_a_key(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 1, 1), ("set", KEY, 2, 0), ("set", OTHER, 3, 0.5), ("set", IDS[0], 4, 60 * 24 * 36500))
+    assert await due(one) == [(KEY, 2), (OTHER, 3)]
+    assert await due(one, limit=1) == [(KEY, 2)]
+    assert await due(one, earliest=DUE) == [(KEY, 2)]
+    assert await due(one, earliest=DUE - timedelta(seconds=1)) == []
+    await mark(one, (KEY, 2, "n0"))
+    assert await due(one) == [(OTHER, 3), (KEY, 1)]
+    await mark(one, (OTHER, 3, "n0.5"), (KEY, 1, "n1"), state="dead")
+    assert await due(one) == []
+    assert await one.fetchval(timers.DEAD) == 2
+    assert await one.fetchval(timers.NEXT, ["ring"]) > 0
+    assert await one.fetchval(timers.NEXT, ["other"]) is None
+
+
+async def test_a_timer_that_waits_for_another_try_holds_the_later_ones_of_its_key(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 1, 0), ("set", KEY, 2, 1))
+    await mark(one, (KEY, 1, "n0"), state="waiting", pause=1000.0)
+    assert await due(one) == []
+    await mark(one, (KEY, 1, "n0"), state="waiting", pause=0.0)
+    (row,) = await one.fetch(timers.CLAIM, ["ring"], NEVER_BEFORE, 5)
+    assert (row["key"], row["revision"], row["attempts"], row["payload"]) == (KEY, 1, 2, "{}")
+
+
+async def test_a_newer_word_counts_and_a_late_one_does_not(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 3, 0), ("cancel", KEY, 2, 0), ("set", KEY, 3, 0), ("set", OTHER, 1, 0))
+    assert await due(one) == [(KEY, 3), (OTHER, 1)]
+    await say(one, ("cancel", KEY, 4, 0), ("set", KEY, 4, 0), ("set", OTHER, 2, 0))
+    assert await due(one) == [(OTHER, 2)]
+    await mark(one, (OTHER, 2, "n0"))
+    await say(one, ("set", OTHER, 2, 0))
+    assert await due(one) == []
+
+
+async def test_a_claimed_timer_is_passed_over_and_a_newer_word_about_it_waits_for_nobody(connect: Connect) -> None:
+    one, two = await connect(), await connect()
+    await say(one, ("set", KEY, 1, 0))
+    async with one.transaction():
+        assert await due(one) == [(KEY, 1)]
+        assert await due(two) == []
+        assert await one.fetch(timers.SUPERSEDED, *columns((KEY, 1, "n0"))) == []
+        await say(two, ("cancel", KEY, 2, 0))
+        (row,) = await one.fetch(timers.SUPERSEDED, *columns((KEY, 1, "n0")))
+        assert row["place"] == 1
+        transaction = Transaction(one)
+        transaction.write(store_sql.FORGET_OLDER_TIMERS, *columns((KEY, 2, "n0")))
+        await transaction.flush()
+    await say(two, ("set", KEY, 1, 0))
+    assert await due(two) == []
+
+
+async def test_a_batch_marks_forgets_and_says_new_words_in_one_statement(connect: Connect) -> None:
+    one = await connect()
+    await say(one, ("set", KEY, 1, 0), ("set", OTHER, 1, 0))
+    async with one.transaction():
+        transaction = Transaction(one)
+        transaction.write(timers.MARK, *columns((OTHER, 1, "n0")), ["fired"], [None], [0.0])
+        transaction.write(store_sql.FORGET_OLDER_TIMERS, *columns((OTHER, 1, "n0")))
+        transaction.set_timer("ring", key=KEY, due_at=DUE, revision=2, name="n0")
+        await transaction.flush()
+    assert await due(one) == [(KEY, 2)]

@@ -26,6 +26,12 @@ PACKAGES = settings["importlinter"]["root_packages"].split()
 _LAYERS = settings["importlinter:contract:rooms"]["layers"]
 ROOMS = [room.strip() for layer in _LAYERS.split() for room in re.split(r"[|:]", layer) if room.strip()]
 WITH_MODULES = {"store", "messaging", "hl7", "deliveries", "timers"}
+FEATURES = [
+    (settings[section]["containers"].strip(), feature)
+    for section in settings.sections()
+    if section.startswith("importlinter:contract:features-of-")
+    for feature in settings[section]["layers"].replace("|", " ").split()
+]
 SERVICES = tuple(service.package for service in roster().services)
 
 REFUSED = {
@@ -70,6 +76,16 @@ REFUSED = {
     "the simulators' kit takes a simulator": ("simulator_kit/extra", "import mailsink", "simulator-kit"),
     "the simulators' kit takes the codec": ("simulator_kit/extra", "import hl7v2", "simulator-kit"),
     "a simulator takes another": ("omegaai_sim/extra", "import powerserver_sim", "simulators-each"),
+    "OmegaAI's FHIR calls a feature": (
+        "omegaai_sim/fhir/extra",
+        "import omegaai_sim.blume.extra",
+        "features-of-omegaai",
+    ),
+    "PowerServer's orders call HL7": (
+        "powerserver_sim/worklist/extra",
+        "import powerserver_sim.hl7.extra",
+        "features-of-powerserver",
+    ),
     "a handler takes the bus": ("notifier/handlers", "from faststream.kafka import KafkaBroker", "handlers"),
     "a handler takes a session": ("scheduler_sync/handlers", "from sqlmodel import Session", "handlers"),
     "a handler takes an adapter": ("notifier/handlers", "from notifier import adapters", "handlers"),
@@ -82,6 +98,8 @@ ACCEPTED = {
     "libraries in the chassis": ("chassis/store/extra", "import contracts, hl7v2, sqlalchemy"),
     "libraries in a service": ("scheduler_sync/extra", "import chassis, contracts, hl7v2, omegaai, site_file, aiohttp"),
     "the chassis in a partner's library": ("omegaai/extra", "import chassis.store.extra"),
+    "a feature on FHIR": ("omegaai_sim/blume/extra", "import omegaai_sim.fhir.extra"),
+    "HL7 on the scheduler": ("powerserver_sim/hl7/extra", "import powerserver_sim.scheduler.extra"),
     "the codec in a simulator": ("powerserver_sim/extra", "import hl7v2, starlette"),
     "the kit in a simulator": ("omegaai_sim/extra", "import simulator_kit, starlette"),
     "libraries in the simulators' kit": ("simulator_kit/extra", "import starlette, jinja2"),
@@ -104,6 +122,9 @@ def make(workspace: Path) -> Path:
     for package in PACKAGES:
         write(workspace, f"{package}/__init__", "")
         write(workspace, f"{package}/extra", "")
+    for simulator, feature in FEATURES:
+        write(workspace, f"{simulator}/{feature}/__init__", "")
+        write(workspace, f"{simulator}/{feature}/extra", "")
     for service in SERVICES:
         for module in ("domain/__init__", "domain/other", "handlers", "ports", "store/__init__", "adapters/__init__"):
             write(workspace, f"{service}/{module}", "")
@@ -152,6 +173,8 @@ def broken(tmp_path_factory) -> dict[str, str]:
         write(workspace, place(number, module), text)
     write(workspace, "contracts/there", "import contracts.back")
     write(workspace, "contracts/back", "import contracts.there")
+    write(workspace, "omegaai_sim/there", "import omegaai_sim.back")
+    write(workspace, "omegaai_sim/back", "import omegaai_sim.there")
     code, said = lint(workspace)
     assert code == 1
     return said
@@ -164,8 +187,9 @@ def test_a_wall_refuses(broken, what):
     assert re.search(rf"{re.escape(where)} (imports|->) {re.escape(target(text))}\b", broken.get(wall, "")), broken
 
 
-def test_a_circle_is_refused(broken):
-    assert "No cycles are allowed in contracts." in broken["circles"]
+@pytest.mark.parametrize("package", ["contracts", "omegaai_sim"])
+def test_a_circle_is_refused(broken, package):
+    assert f"No cycles are allowed in {package}." in broken["circles"]
 
 
 def test_a_wall_lets_through_what_it_should(tmp_path):

@@ -72,6 +72,11 @@ WEAK = [
     "Qwertyuiop-12",
     "x1234567890-y",
 ]
+PROVIDER: dict[str, str | None] = {
+    "HTTP__OIDC__ISSUER": "https://login.hospital.example/realm",
+    "HTTP__OIDC__CLIENT_ID": "notifier",
+    "HTTP__OIDC__CLIENT_SECRET": "Zt4nB8wQ1yH6",
+}
 BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
     # TLS to the store
     *[("notifier", "store.url", change) for change in [
@@ -113,6 +118,15 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
     *[("notifier", "http.console_password", {"HTTP__CONSOLE_PASSWORD": value}) for value in [None, "Zt4nB8wQ", *WEAK]],
     ("notifier", "http.console_password", {"HTTP__CONSOLE_PASSWORD": "Operator-2026"}),
     *[("notifier", "http.console_user", {"HTTP__CONSOLE_USER": value}) for value in ["", " ", "a:b"]],
+    *[("notifier", "http.people", {"HTTP__PEOPLE": f"v:viewer:{value}"}) for value in ["Zt4nB8wQ", "changeme-12345"]],
+    ("notifier", "http.people", {"HTTP__PEOPLE": "vera:viewer:Zt4nB8wQ1yH7\nOperator:admin:operator-2026"}),
+    ("notifier", "http.service_tokens", {"HTTP__SERVICE_TOKENS": "forms:Zt4nB8wQ1yH6Zt4nB8wQ1yH6"}),
+    *[("notifier", "http.oidc.issuer", {**PROVIDER, "HTTP__OIDC__ISSUER": value}) for value in [
+        "http://login.example", "https://localhost:8204", "https://127.0.0.1:8204",
+    ]],
+    ("notifier", "http.oidc.internal_url", {**PROVIDER, "HTTP__OIDC__INTERNAL_URL": "http://identity:8204"}),
+    *[("notifier", "http.oidc.client_secret", {**PROVIDER, "HTTP__OIDC__CLIENT_SECRET": value})
+      for value in [None, "development-secret", *WEAK]],
     ("notifier", "telemetry.log_level", {"TELEMETRY__LOG_LEVEL": "DEBUG"}),
     ("notifier", "FAILPOINTS", {"FAILPOINTS": "relay.before-send=kill"}),
     ("notifier", "SSLKEYLOGFILE", {"SSLKEYLOGFILE": "/nowhere/keys"}),
@@ -152,6 +166,10 @@ PASSING: list[tuple[str, dict[str, str | None]]] = [
     ("notifier", {"KAFKA__SECURITY_PROTOCOL": "SSL", "KAFKA__CERTIFICATE_FILE": "/c.crt", "KAFKA__KEY_FILE": "/c.key",
                   "KAFKA__SASL_USERNAME": None, "KAFKA__SASL_PASSWORD": None}),
     ("notifier", {"KAFKA__SASL_MECHANISM": "PLAIN"}),
+    ("notifier", PROVIDER),
+    ("notifier", {**PROVIDER, "HTTP__CONSOLE_PASSWORD": None}),
+    ("notifier", {"HTTP__CONSOLE_PASSWORD": None, "HTTP__PEOPLE": "vera:viewer:Zt4nB8wQ1yH7"}),
+    ("notifier", {"HTTP__SERVICE_TOKENS": "forms:" + "Zt4nB8wQ1yH6" * 3}),
     ("notifier", {"SMTP__USERNAME": None, "SMTP__PASSWORD": None}),
     ("notifier", {"HTTP__HOST": "0.0.0.0", "TELEMETRY__OTLP_ENDPOINT": "http://collector:4318"}),
     ("scheduler-sync", {"MLLP__CERTIFICATE_FILE": None, "MLLP__KEY_FILE": None, "MLLP__CLIENT_CA_FILE": None,

@@ -1,7 +1,7 @@
 """What is generated from the members' files is current, and each service hears what its file says."""
 
 from local_stack.settings import ROOT
-from roster import generated, roster, subscriptions
+from roster import access, generated, roster, subscriptions
 
 
 def test_every_generated_file_is_what_the_members_files_say() -> None:
@@ -10,3 +10,7 @@ def test_every_generated_file_is_what_the_members_files_say() -> None:
 
 def test_every_service_hears_what_its_file_says() -> None:
     assert list(subscriptions.problems(roster())) == []
+
+
+def test_the_page_of_who_may_see_what_is_what_the_services_declare() -> None:
+    assert access.is_current(roster()), f"{access.PAGE} is out of date: make generate writes it"

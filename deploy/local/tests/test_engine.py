@@ -1,6 +1,8 @@
 """What is said of a machine whose containers cannot be used: one line, which thing, and what to do."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -80,11 +82,19 @@ def test_compose_of_the_client_is_used(fake_command, tmp_path) -> None:
     assert engine.compose(tmp_path / "none")[-1] == "compose"
 
 
-def test_an_old_compose_is_named_with_its_version(fake_command, tmp_path) -> None:
-    fake_command("docker-compose", {"version": (0, "1.29.2\n", "")})
+@pytest.mark.parametrize("version", ["1.29.2", "2.3.3", "2.19.1"])
+def test_an_old_compose_is_named_with_its_version(fake_command, tmp_path, version) -> None:
+    fake_command("docker-compose", {"version": (0, f"v{version}\n", "")})
     engine = Engine.find(fake_command("docker", ENGINE))
-    with pytest.raises(EngineError, match=r"docker-compose 1\.29\.2 is the old Compose: install Compose v2, or make"):
+    words = f"docker-compose {version} is too old: install Compose 2.20 or later, or make images-offline"
+    with pytest.raises(EngineError, match=re.escape(words)):
         engine.compose(tmp_path / "none")
+
+
+def test_an_old_compose_of_the_client_gives_way_to_a_newer_one(fake_command, tmp_path) -> None:
+    fake_command("docker-compose", {"version": (0, "v2.20.0\n", "")})
+    engine = Engine.find(fake_command("docker", {**ENGINE, "compose version": (0, "2.19.1\n", "")}))
+    assert Path(engine.compose(tmp_path / "none")[-1]).name == "docker-compose"
 
 
 def test_no_compose_at_all(fake_command, tmp_path) -> None:

@@ -70,3 +70,14 @@ async def test_a_roles_statements_leave_no_values_in_the_log_of_any_server(stack
         "log_error_verbosity": "terse",
         "log_min_messages": "log",
     }
+
+
+async def test_a_name_that_is_a_word_of_sql_is_taken_as_a_name(stack) -> None:
+    connection = await asyncpg.connect(stack.postgres_admin_url)
+    try:
+        await provision(stack.postgres_admin_url, {"order": secrets.token_urlsafe(12)})
+        assert await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = 'order'") == 1
+    finally:
+        await connection.execute('DROP DATABASE IF EXISTS "order"')
+        await connection.execute('DROP ROLE IF EXISTS "order"')
+        await connection.close()

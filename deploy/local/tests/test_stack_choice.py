@@ -73,7 +73,7 @@ def test_containers_that_were_asked_for_are_not_quietly_replaced(settings, machi
 def test_an_old_compose_leaves_the_embedded_stack(settings, machine, fake_command) -> None:
     fake_command("docker-compose", {"version": (0, "1.29.2", "")})
     machine({**ENGINE, **all_images()})
-    assert "docker-compose 1.29.2 is the old Compose" in choice.to_start("auto", settings, Console()).why
+    assert "docker-compose 1.29.2 is too old" in choice.to_start("auto", settings, Console()).why
 
 
 def test_embedded_asks_no_engine(settings, machine) -> None:

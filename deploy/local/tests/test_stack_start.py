@@ -1,6 +1,8 @@
 """What stands in the way of a start: ports that are taken, and what a supervisor that was killed left running."""
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from local_stack import cli, ports, supervisor
-from local_stack.settings import Ports, Settings
+from local_stack.settings import ROOT, Ports, Settings
 from roster.members import port_variable
 
 SLEEPER = """
@@ -161,3 +163,25 @@ def test_a_row_of_the_state_file_knows_its_process(settings, spawned) -> None:
     child.kill()
     child.wait()
     assert running.row()["pid"] is None
+
+
+def test_a_mistake_in_a_members_file_is_said_at_the_start_in_one_line(tmp_path) -> None:
+    """In a copy of what the roster and the stack are made of."""
+    for name in ("deploy/roster/src", "deploy/local/src"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    service = tmp_path / "services" / "forms"
+    service.mkdir(parents=True)
+    (service / "pyproject.toml").touch()
+    (service / "service.toml").write_text('name = "forms"\npackage = "forms"\nhttp = 8101\nmemory = 64\n')
+    sources = os.pathsep.join(str(tmp_path / name) for name in ("deploy/roster/src", "deploy/local/src"))
+    for words in (["up"], ["status"], ["down"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "local_stack", *words], cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": sources, "SUITE_LOCAL_DIR": str(tmp_path / "local")},
+        )  # fmt: skip
+        assert done.returncode == 2
+        said = (done.stdout + done.stderr).splitlines()
+        assert said == [
+            "services/forms/service.toml: memory: unknown key: did you mean memory_mb?",
+            "services/forms/service.toml: memory_mb: is missing",
+        ]

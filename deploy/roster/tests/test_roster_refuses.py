@@ -129,6 +129,24 @@ def test_a_name_of_the_stack_itself_and_a_twin_are_refused(root) -> None:
     assert any("the name partner is taken by service partner" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("forms-2", "the name of a container or secret forms-2 is taken by service forms"),
+        ("forms-migrate", "the name of a container or secret forms-migrate is taken by service forms"),
+        ("forms-store", "the name of a container or secret forms-store is taken by service forms"),
+        ("partner-mllp", "the variable SUITE_PARTNER_MLLP_PORT is taken by"),
+        ("public", "the name public is taken by the stack itself"),
+        ("template1", "the name template1 is taken by the stack itself"),
+        ("pg-forms", "name: 'pg-forms' begins with pg-, which Postgres keeps for itself"),
+    ],
+)
+def test_a_name_that_something_made_of_another_has_is_refused(root, name, said) -> None:
+    package = name.replace("-", "_")
+    member(root, "service", {**OTHER, "name": f'"{name}"', "package": f'"{package}"'})
+    assert any(said in line for line in refused(root)), refused(root)
+
+
 def test_several_mistakes_are_all_named_at_once(root) -> None:
     member(root, "service", {**OTHER, "http": '"x"', "colour": '"red"', "memory_mb": "[]"}, folder="other")
     assert len(refused(root)) == 3

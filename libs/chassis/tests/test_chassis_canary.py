@@ -92,7 +92,7 @@ async def test_nothing_that_an_operator_lists_or_measures_holds_a_patient(store)
         await executor(store, Leaks()).run([item(message)])
     assert trace.get_current_span().get_span_context().is_valid is False
     letters = await dead_letters.list_dead_letters(store)
-    assert letters[0]["reason"] == "bug: LookupError"
+    assert letters[0].reason == "bug: LookupError"
     await store.pool.execute(
         "INSERT INTO deliveries (id, destination, key, kind, payload, idempotency_key, last_error)"
         " VALUES ($1, 'partner', $1, 'k', $2, 'i', 'bug: ValueError')",
@@ -103,7 +103,7 @@ async def test_nothing_that_an_operator_lists_or_measures_holds_a_patient(store)
     metrics.count(meters.REVISION_GAPS, type="x")
     shown = [
         str(letters),
-        str([dict(row) for row in await deliveries.list_deliveries(store, state=None, destination=None, limit=9)]),
+        str(await deliveries.list_deliveries(store, state=None, destination=None, limit=9)),
         str([span.to_json() for span in exporter.get_finished_spans()]),
         generate_latest(metrics.registry).decode(),
     ]

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from test_chassis_batch import executor, item
 from test_chassis_console import delivery, state_of
 
+from chassis.messaging import PROCESSED, Replayed, ReplayOutcome
 from chassis.operate import ServiceDefinition, logged_in_user, main
 from chassis.operate.listing import WIDTH
 from chassis.settings import ServiceSettings
@@ -39,11 +40,13 @@ class CommandLine:
         self.replayed: list[tuple[UUID, str]] = []
         self.errors = ""
 
-    async def _replay(self, _settings, _store, identifier: UUID, actor: str) -> str:
+    async def _replay(self, _settings, _store, identifier: UUID, actor: str) -> Replayed:
         if identifier.int == 0:
             raise KeyError(str(identifier))
         self.replayed.append((identifier, actor))
-        return "failed: facility 'FAC09' is not in the site file" if len(self.replayed) == 1 else "processed"
+        if len(self.replayed) == 1:
+            return Replayed(ReplayOutcome.FAILED, "facility 'FAC09' is not in the site file")
+        return PROCESSED
 
     async def __call__(self, *words: object) -> tuple[int, list[str]]:
         definition = ServiceDefinition("demo", DemoSettings, never, Path(), ("partner",), self._replay)
@@ -100,6 +103,16 @@ async def waiting(store, *, state: str = "needs_setup", reason: str = LONG) -> U
     return identifier
 
 
+async def timer(store, *, state: str = "dead", error: str = "told so", name: str = "-") -> UUID:
+    key = uuid4()
+    await store.pool.execute(
+        "INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, attempts, last_error)"
+        " VALUES ('remind', $1, $2, 1, $3, clock_timestamp(), clock_timestamp(), 1, $4)",
+        key, name, state, error,
+    )  # fmt: skip
+    return key
+
+
 async def audit(store) -> list[tuple[str, str, str]]:
     return [tuple(row) for row in await store.pool.fetch("SELECT actor, action, subject FROM operator_audit")]
 
@@ -113,6 +126,7 @@ async def test_every_list_has_the_same_columns_within_the_width_and_no_patient(s
         "dead-letters list": (await letter(store), "open", "1 dead letter"),
         "parked list": (key, "parked", "1 parked key"),
         "deliveries list": (await delivery(store, error=LONG), "dead", "1 delivery"),
+        "timers list": (await timer(store, error=LONG), "dead", "1 timer"),
         "needs-setup list": (await waiting(store), "needs_setup", "1 message waits"),
         "journal list": (await store.pool.fetchval("SELECT id FROM hl7_journal"), "needs_setup", "1 message"),
     }
@@ -251,3 +265,26 @@ async def test_a_store_that_cannot_do_it_now_says_why_in_one_line(store, operato
     assert await operator("deliveries", "list") == (1, [])
     assert operator.errors.startswith("demo: the store's tables are not this version's: UndefinedTableError")
     assert len(operator.errors.splitlines()) == 1
+
+
+async def test_a_timer_is_retried_or_cancelled(store, operator) -> None:
+    dead, other = await timer(store, name="day-before"), await timer(store)
+    assert await operator("timers", "retry", "remind", dead, "day-before") == (
+        0, [f"timer remind {dead} day-before is tried now"],
+    )  # fmt: skip
+    assert await operator("timers", "cancel", "remind", other) == (0, [f"timer remind {other} - is cancelled"])
+    assert (await operator("timers", "retry", "remind", other))[0] == 1
+    assert (await operator("timers", "cancel", "remind", uuid4()))[0] == 1
+    states = await store.pool.fetch("SELECT key, state FROM timers")
+    assert {row["key"]: row["state"] for row in states} == {dead: "waiting", other: "cancelled"}
+    assert await audit(store) == [("ops", "timer.retry", str(dead)), ("ops", "timer.cancel", str(other))]
+
+
+async def test_all_dead_timers_of_a_kind_are_retried(store, operator) -> None:
+    for _ in range(3):
+        await timer(store)
+    assert await operator("timers", "retry", "other", "--all") == (0, ["0 dead timers are tried now"])
+    assert await operator("timers", "retry", "--all") == (0, ["3 dead timers are tried now"])
+    assert (await operator("timers", "retry"))[0] == 2
+    assert (await operator("timers", "retry", "remind", uuid4(), "--all"))[0] == 2
+    assert await operator("timers", "list", "--state", "waiting", "--kind", "other") == (0, ["0 timers"])

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from test_chassis_batch import executor, item
 
 from chassis.host import Service
+from chassis.messaging import PROCESSED, Replayed, ReplayOutcome
 from chassis.observe import Metrics
 from chassis.settings import HttpSettings
 from chassis.store import Transaction
@@ -135,18 +136,70 @@ async def test_dead_letters_and_parked_keys_are_listed_and_settled(store) -> Non
 
 
 @pytest.mark.stack
+async def test_timers_are_counted_and_those_that_failed_listed_and_settled(store) -> None:
+    dead, failing, kind = uuid4(), uuid4(), "remind"
+    insert = (
+        "INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, attempts, last_error)"
+        " VALUES ($1, $2, 'n', 1, $3, clock_timestamp() + $4 * interval '1 minute',"
+        " clock_timestamp() + $4 * interval '1 minute', $5, $6)"
+    )
+    async with client(store) as browser:
+        assert "timers</span>" not in (await browser.get("/console")).text, "a service without timers shows none"
+        await store.pool.execute(insert, kind, dead, "dead", -5.0, 1, "no such form")
+        await store.pool.execute(insert, kind, failing, "waiting", -5.0, 3, "not yet")
+        await store.pool.execute(insert, "another", uuid4(), "waiting", -1.0, 0, None)
+        await store.pool.execute(insert, "another", uuid4(), "waiting", 60.0, 0, None)
+        page = (await browser.get("/console")).text
+        assert "3 waiting" in page
+        assert "2 overdue" in page
+        assert "1 dead" in page
+        assert "no such form" in page
+        assert "not yet" in page
+        retried = await browser.post(f"/console/timers/{kind}/{dead}/n/retry", headers=OURS)
+        assert f"Timer of {dead} is tried now." in (await browser.get(retried.headers["location"])).text
+        gone = await browser.post(f"/console/timers/{kind}/{failing}/n/cancel", headers=OURS)
+        assert f"Timer of {failing} is cancelled." in (await browser.get(gone.headers["location"])).text
+        again = await browser.post(f"/console/timers/{kind}/{failing}/n/cancel", headers=OURS)
+        assert "There is no such timer" in (await browser.get(again.headers["location"])).text
+    states = await store.pool.fetch("SELECT key, state FROM timers WHERE kind = $1", kind)
+    assert {row["key"]: row["state"] for row in states} == {dead: "waiting", failing: "cancelled"}
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        (Replayed(ReplayOutcome.FAILED, "processed is not what it is").detail(), "failed: processed is not what it is"),
+        ({"outcome": "failed: as a former version wrote it"}, "failed: as a former version wrote it"),
+        (Replayed(ReplayOutcome.UNREADABLE, "SCH-2 is empty").detail(), "still unreadable: SCH-2 is empty"),
+    ],
+)
+async def test_only_an_outcome_that_is_processed_is_said_as_done(store, detail, said) -> None:
+    async def replay(identifier: UUID, actor: str) -> Replayed:
+        async with store.pool.acquire() as connection, connection.transaction():
+            transaction = Transaction(connection)
+            transaction.audit(actor=actor, action="hl7.replay", subject=str(identifier), detail=detail)
+            await transaction.flush()
+        return PROCESSED
+
+    async with client(store, replay_hl7=replay) as browser:
+        done = await browser.post(f"/console/needs-setup/{uuid4()}/replay", headers=OURS)
+        page = (await browser.get(done.headers["location"])).text
+    assert f"{said}." in page
+    assert 'role="alert"' in page[: page.index(said)]
+
+
+@pytest.mark.stack
 async def test_a_message_that_needs_set_up_is_processed_again(store) -> None:
     asked: list[tuple[UUID, str]] = []
 
-    async def replay(identifier: UUID, actor: str) -> str:
+    async def replay(identifier: UUID, actor: str) -> Replayed:
         asked.append((identifier, actor))
         async with store.pool.acquire() as connection, connection.transaction():
             transaction = Transaction(connection)
-            transaction.audit(
-                actor=actor, action="hl7.replay", subject=str(identifier), detail={"outcome": "processed"}
-            )
+            transaction.audit(actor=actor, action="hl7.replay", subject=str(identifier), detail=PROCESSED.detail())
             await transaction.flush()
-        return "processed"
+        return PROCESSED
 
     identifier = uuid4()
     await store.pool.execute(

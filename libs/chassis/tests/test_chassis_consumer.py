@@ -136,7 +136,7 @@ async def test_a_key_parks_while_others_flow_and_goes_on_in_order(
         await send(producer, topic_prefix, event(sick, 1), event(well, 1))
 
         async def is_parked() -> bool:
-            return [row["key"] for row in await parking.list_parked(store)] == [sick]
+            return [row.key for row in await parking.list_parked(store)] == [sick]
 
         await eventually(is_parked, what="the parked key")
         await send(producer, topic_prefix, event(sick, 2), event(well, 2), event(sick, 3))
@@ -144,7 +144,7 @@ async def test_a_key_parks_while_others_flow_and_goes_on_in_order(
 
         async def three_wait() -> bool:
             rows = await parking.list_parked(store)
-            return bool(rows) and rows[0]["waiting"] == 3
+            return bool(rows) and rows[0].waiting == 3
 
         await eventually(three_wait, what="three parked messages")
         behaviour.transient[sick] = 0
@@ -167,9 +167,9 @@ async def test_a_mended_dead_letter_is_replayed_once(store, producer, kafka_boot
 
         (letter,) = await eventually(kept, what="the dead letter")
         behaviour.permanent.clear()
-        assert await dead_letters.replay_dead_letter(store, letter["id"], actor="tester")
+        assert await dead_letters.replay_dead_letter(store, letter.id, actor="tester")
         await has(store, {message.aggregate_id: [1]})
-        assert not await dead_letters.replay_dead_letter(store, letter["id"], actor="tester")
+        assert not await dead_letters.replay_dead_letter(store, letter.id, actor="tester")
 
 
 async def test_at_the_limit_the_consumer_stops_and_drops_nothing(
@@ -189,7 +189,7 @@ async def test_at_the_limit_the_consumer_stops_and_drops_nothing(
             await consumer.check()
         letters = await dead_letters.list_dead_letters(store)
         assert len(letters) == 2
-        assert await dead_letters.drop_dead_letter(store, letters[0]["id"], actor="tester")
+        assert await dead_letters.drop_dead_letter(store, letters[0].id, actor="tester")
 
         async def third_is_kept() -> bool:
             return await store.pool.fetchval("SELECT count(*) FROM dead_letters") == 3

@@ -111,8 +111,8 @@ async def test_a_refusal_for_good_is_kept_with_the_answer_and_the_key_goes_on(st
 
         await eventually(is_settled, what="one dead, one done")
         (dead,) = await deliveries.list_deliveries(store, state="dead", destination=None, limit=10)
-        assert dead["last_error"] == "422: Appointment.start"
-        assert await deliveries.retry_delivery(store, dead["id"], actor="tester")
+        assert dead.last_error == "422: Appointment.start"
+        assert await deliveries.retry_delivery(store, dead.id, actor="tester")
         await all_are(store, "done")
     assert await store.pool.fetchval("SELECT action FROM operator_audit") == "delivery.retry"
 

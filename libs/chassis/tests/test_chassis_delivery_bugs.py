@@ -7,7 +7,15 @@ from uuid import uuid4
 import pytest
 from test_chassis_deliveries import QUICK, Partner, stage, states, working
 
-from chassis.deliveries import Delivery, DeliveryWorker, Receipt, StoppedByBugsError, Taken, check_all
+from chassis.deliveries import (
+    Delivery,
+    DeliveryWorker,
+    Receipt,
+    StoppedByBugsError,
+    Taken,
+    UnreadableReceiptError,
+    check_all,
+)
 from chassis.observe import Metrics
 from chassis.settings import BreakerSettings
 from chassis.store import Transaction
@@ -187,6 +195,45 @@ async def test_what_the_partner_took_is_not_sent_again_while_only_keeping_its_an
         await eventually(is_done)
     assert len(partner.keys_seen) == len(set(partner.keys_seen)) == 6
     assert kept == ["42"] * 4
+
+
+@pytest.mark.parametrize("kept", ['{"name": "of former code"}', "[]", '{"id": 42}', "no JSON"])
+async def test_a_kept_answer_that_this_version_cannot_read_has_the_delivery_sent_again(store, kept: str) -> None:
+    """The former code kept the partner's answer; the present code needs another word of it."""
+    await stage(store, (uuid4(), b"1"))
+    await store.pool.execute("UPDATE deliveries SET receipt = $1, attempts = 1", kept)
+    partner, settled_with = Partner(), []
+
+    async def settled(_transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        for taken in all_taken:
+            if "id" not in taken.receipt.detail:
+                raise UnreadableReceiptError("it has no id")
+            settled_with.append(dict(taken.receipt.detail))
+
+    async with working(store, partner, settled=settled):
+
+        async def is_done() -> bool:
+            return await states(store) == ["done"]
+
+        await eventually(is_done)
+    assert settled_with == [{"id": "42"}]
+    assert len(partner.keys_seen) == 1
+
+
+async def test_a_fresh_answer_that_cannot_be_read_is_a_bug_and_not_sent_for_ever(store) -> None:
+    await stage(store, (uuid4(), b"1"))
+    partner = Partner()
+
+    async def settled(_transaction: Transaction, _all_taken: Sequence[Taken]) -> None:
+        raise UnreadableReceiptError("it has no id")
+
+    async with working(store, partner, settled=settled):
+
+        async def is_dead() -> bool:
+            return await states(store) == ["dead"]
+
+        await eventually(is_dead)
+    assert len(partner.keys_seen) == 1
 
 
 async def test_a_destination_that_stands_still_holds_no_other_up(store) -> None:

@@ -15,6 +15,7 @@ from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
 from chassis.hl7 import Hl7Listener, InboundHl7, list_journal, replay_message
 from chassis.hl7 import inbound as hl7_inbound
 from chassis.hl7.journal import LARGE_BYTES
+from chassis.messaging import PROCESSED, ReplayOutcome
 from chassis.observe import Metrics
 from chassis.testing import eventually
 from hl7v2 import Ack, parse_ack
@@ -108,14 +109,13 @@ async def test_needs_setup_gets_ae_is_kept_and_goes_through_after_the_fix(bench)
     assert await bench.journal() == [("needs_setup", "facility FAC09 is not mapped", "facilities.FAC09")]
     assert await bench.effects() == {}
     (waiting,) = await list_journal(bench.store, states=["needs_setup"], limit=10)
-    again = await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
-    assert again.startswith("failed")
+    again = await replay_message(bench.store, bench.listener.executor, waiting.id, actor="tester")
+    assert again.outcome is ReplayOutcome.FAILED
     bench.desk.raises.clear()
-    words = await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
-    assert words == "processed"
+    assert await replay_message(bench.store, bench.listener.executor, waiting.id, actor="tester") == PROCESSED
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
     with pytest.raises(KeyError):
-        await replay_message(bench.store, bench.listener.executor, waiting["id"], actor="tester")
+        await replay_message(bench.store, bench.listener.executor, waiting.id, actor="tester")
     assert (await bench.send(siu("C1", "P1"), "C1")).code == "AA", "the sender's own repeat comes too late"
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
 
@@ -217,7 +217,7 @@ async def test_a_large_message_that_waits_for_a_setting_goes_through_after_the_f
     assert (await bench.send(raw, "C1")).code == "AE"
     bench.desk.raises.clear()
     journal_id = await bench.store.pool.fetchval("SELECT id FROM hl7_journal")
-    assert await replay_message(bench.store, bench.listener.executor, journal_id, actor="tester") == "processed"
+    assert await replay_message(bench.store, bench.listener.executor, journal_id, actor="tester") == PROCESSED
     assert await bench.effects() == {uuid5(SPACE, "P1"): [1]}
     assert bytes(await bench.store.pool.fetchval("SELECT raw FROM hl7_journal")) == raw
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from chassis.observe import Metrics
 from chassis.settings import RetentionSettings
 from chassis.store import Housekeeping, Transaction, housekeeping
+from chassis.store import statements as store_sql
 
 pytestmark = pytest.mark.stack
 OLD, FRESH = 40.0, 3.0
@@ -180,7 +181,7 @@ async def test_a_turn_reads_what_it_deletes_and_not_the_table(store, table) -> N
     """200,000 rows that stay, 6,000 of them at the head; also when the planner knows nothing of the table yet."""
     await store.pool.execute(HEADS[table], 6000, timeout=60)
     await store.pool.execute(SERVED[table], 194_000, FRESH, timeout=60)
-    statement = housekeeping._STATEMENTS[table]
+    statement = store_sql.DELETE_OLD[table]
     for prepare in ("SELECT 1", f"VACUUM ANALYZE {table}"):
         await store.pool.execute(prepare, timeout=60)
         for old in (0, 100):
@@ -217,7 +218,7 @@ async def test_the_inbox_is_looked_through_by_its_index_also_when_the_space_of_o
         await store.pool.execute("VACUUM ANALYZE inbox", timeout=60)
         await store.pool.execute(f"{spread} FROM generate_series(20000, 1, -1) AS n", timeout=60)
     async with store.pool.acquire() as connection:
-        text = await explained(connection, housekeeping._STATEMENTS["inbox"], "inbox")
+        text = await explained(connection, store_sql.DELETE_OLD["inbox"], "inbox")
     assert buffers(text) < 100, text
 
 

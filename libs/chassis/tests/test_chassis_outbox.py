@@ -16,6 +16,7 @@ import contracts
 from chassis import failpoints
 from chassis.errors import Permanent
 from chassis.messaging import Relay, outbox, topics
+from chassis.messaging import statements as messaging_sql
 from chassis.observe import Metrics
 from chassis.store import Transaction
 from chassis.testing import eventually
@@ -102,13 +103,13 @@ async def test_the_relay_reads_ahead_only_while_nothing_before_was_committed_lat
         await transaction.flush()  # the first id, committed last
         await commit(store, *(event(uuid4(), 1) for _ in range(outbox.BATCH_ROWS + 1)))
         async with store.pool.acquire() as relaying:
-            turn = await relaying.fetch(outbox._SELECT, 0)
+            turn = await relaying.fetch(messaging_sql.UNSENT, 0)
             assert len(await relay._following(relaying, turn)) == 1
     await commit(store, event(late, 2))
     async with store.pool.acquire() as relaying:
         assert await relay._following(relaying, turn) == []
-        await relaying.execute(outbox._MARK, [row["id"] for row in turn])
-        keys = [row["key"] for row in await relaying.fetch(outbox._SELECT, 0)]
+        await relaying.execute(messaging_sql.MARK_SENT, [row["id"] for row in turn])
+        keys = [row["key"] for row in await relaying.fetch(messaging_sql.UNSENT, 0)]
     assert [number for number, key in enumerate(keys) if key == str(late).encode()] == [0, 2]
 
 

@@ -194,8 +194,8 @@ async def test_a_replayed_letter_that_still_cannot_be_read_is_a_dead_letter_agai
     consumer = consumer_of(store, Behaviour())
     await consumer._process([Record("t", 0, 0, b"k", b"not json", [])])
     (letter,) = await dead_letters.list_dead_letters(store)
-    assert await dead_letters.replay_dead_letter(store, letter["id"], actor="tester")
+    assert await dead_letters.replay_dead_letter(store, letter.id, actor="tester")
     assert await consumer.unparker.turn() == 0
     assert await parking.list_parked(store) == []
     (again,) = await dead_letters.list_dead_letters(store)
-    assert again["id"] != letter["id"]
+    assert again.id != letter.id

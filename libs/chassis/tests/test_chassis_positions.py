@@ -202,9 +202,9 @@ async def test_records_that_expired_before_they_were_read_are_said_and_counted(s
             await eventually(alarmed, what="the alarm's gauge")
             assert consumer._metrics.value("records_missed_total", consumer="test", topic=kafka.topic) == 3
             (gap,) = await missed.list_missed(store)
-            assert (gap["kind"], gap["first"], gap["number"]) == ("expired", 2, 3)
-            assert await missed.acknowledge_one(store, gap["id"], actor="tester")
-            assert not await missed.acknowledge_one(store, gap["id"], actor="tester")
+            assert (gap.kind, gap.first, gap.number) == ("expired", 2, 3)
+            assert await missed.acknowledge_one(store, gap.id, actor="tester")
+            assert not await missed.acknowledge_one(store, gap.id, actor="tester")
 
             async def silent() -> bool:
                 return consumer._metrics.value("missed_records_open", consumer="test") == 0
@@ -235,9 +235,9 @@ async def test_records_that_expire_under_a_running_consumer_are_said(store, kafk
 
         await eventually(late_ones_came, what="what is still there")
     (gap,) = await missed.list_missed(store)
-    fetched = gap["first"] - 2  # ahead of their expiry
-    assert gap["kind"] == "expired"
-    assert gap["first"] + gap["number"] == 5
+    fetched = gap.first - 2  # ahead of their expiry
+    assert gap.kind == "expired"
+    assert gap.first + gap.number == 5
     assert await has(store, [*early, *lost[:fetched], *late])()
 
 
@@ -251,7 +251,7 @@ async def test_a_topic_made_anew_while_the_consumer_was_down_is_read_from_its_be
     await kafka.make()
     await kafka.send(*late)
     await consumed(store, kafka, early + late)
-    assert [one["kind"] for one in await missed.list_missed(store)] == ["made-anew"]
+    assert [one.kind for one in await missed.list_missed(store)] == ["made-anew"]
 
 
 @pytest.mark.stack
@@ -275,7 +275,7 @@ async def test_a_topic_made_anew_under_a_running_consumer_is_read_within_ten_sec
         await kafka.send(*late)
         await eventually(has(store, early + late), what="what the new topic holds", timeout_seconds=10)
         await consumer.check()
-    assert [one["kind"] for one in await missed.list_missed(store)] == ["made-anew"]
+    assert [one.kind for one in await missed.list_missed(store)] == ["made-anew"]
 
 
 @pytest.mark.stack
@@ -289,7 +289,7 @@ async def test_a_topic_that_is_gone_for_a_moment_only_is_read_from_its_beginning
         await kafka.make()
         await kafka.send(*late)
         await eventually(has(store, early + late), what="what the new topic holds", timeout_seconds=30)
-    assert [one["kind"] for one in await missed.list_missed(store)] == ["made-anew"]
+    assert [one.kind for one in await missed.list_missed(store)] == ["made-anew"]
 
 
 @pytest.mark.stack
@@ -303,7 +303,7 @@ async def test_a_kafka_that_was_set_back_is_read_from_its_beginning(store, kafka
     await store.pool.execute(f"UPDATE consumer_positions SET {change}")
     await kafka.send(*unknown)
     await consumed(store, kafka, known + unknown)
-    assert [one["kind"] for one in await missed.list_missed(store)] == ["set-back"]
+    assert [one.kind for one in await missed.list_missed(store)] == ["set-back"]
 
 
 @pytest.mark.stack
@@ -365,7 +365,7 @@ async def test_poison_from_the_place_of_a_former_topics_letter_is_kept_too(store
     await consumed(store, kafka, good)
     assert await letters(store) == [("open", b"former"), ("open", b"later")]
     for letter in await dead_letters.list_dead_letters(store):
-        assert await dead_letters.replay_dead_letter(store, letter["id"], actor="tester")
+        assert await dead_letters.replay_dead_letter(store, letter.id, actor="tester")
     async with consuming(store, kafka, Behaviour()):
 
         async def both_came_back() -> bool:

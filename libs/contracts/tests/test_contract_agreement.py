@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import contracts
+from chassis.testing.depth import DEPTH
 from contracts import ContractError
 from contracts.examples import EXAMPLES
 from contracts.schemas import json_schema
 
 BODIES = {type(example): json.loads(example.to_bytes()) for example in EXAMPLES.values()}
 VALIDATORS = {message: Draft202012Validator(json_schema(message)) for message in BODIES}
-MANY = settings(deadline=None, max_examples=100)  # a busy machine is no failure
+MANY = settings(deadline=None, max_examples=DEPTH.examples(100))  # a busy machine is no failure
 ODD_VALUES = st.one_of(
     st.none(),
     st.booleans(),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from chassis.testing.depth import DEPTH
 from hl7v2 import Hl7Error, Message, build_ack, parse_ack, readable_part
 
 SAMPLES = [path.read_bytes() for path in sorted((Path(__file__).parent / "data").glob("*.hl7"))]
@@ -62,7 +63,7 @@ def test_any_bytes_after_a_header(tail: bytes, more: list[bytes]):
 @given(
     st.sampled_from(SAMPLES), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 2), st.binary(max_size=6)), max_size=8)
 )
-@settings(max_examples=200)
+@settings(max_examples=DEPTH.examples(200))
 def test_mutated_samples(sample: bytes, changes: list[tuple[float, int, bytes]]):
     data = bytearray(sample)
     for where, removed, inserted in changes:

@@ -25,8 +25,8 @@ from mailsink.app import Sink
 from notifier.adapters.letters import LetterWriter
 from notifier.adapters.sender import DESTINATION, TWICE, UNCONFIRMED, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
+from notifier.inbound import handle, prefetch, subscription
 from notifier.metrics import NotifierMetrics
-from notifier.subscribers import handle, prefetch, subscription
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 WORKERS = 3

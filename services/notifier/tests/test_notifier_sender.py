@@ -24,7 +24,7 @@ from contracts import Message
 from notifier.adapters.letters import LetterWriter
 from notifier.adapters.sender import UNCONFIRMED, NotificationSender
 from notifier.adapters.smtp import Unanswered
-from notifier.subscribers import handle, prefetch, subscription
+from notifier.inbound import handle, prefetch, subscription
 
 pytestmark = pytest.mark.stack
 

@@ -12,9 +12,9 @@ from notifier_examples import FakeStale, appointment_event, patient_event
 from chassis.observe import Metrics
 from chassis.store import Store
 from contracts import Message
+from notifier.inbound import Work, handle, prefetch, subscription
 from notifier.metrics import OpenMessagesWatch
 from notifier.store.tables import AggregateRow, AppointmentRow, NotificationRow, RecipientRow
-from notifier.subscribers import Work, handle, prefetch, subscription
 
 pytestmark = pytest.mark.stack
 

@@ -8,6 +8,7 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -21,16 +22,17 @@ from chassis.hl7.journal import JournalIntake
 from chassis.messaging import BatchExecutor, Failed
 from chassis.store import Transaction
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.adapters.omegaai.sender import APPOINTMENT_UPSERT, KnownIds, OmegaAISender
+from scheduler_sync.adapters.omegaai.sender import KnownIds, OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender, Shown
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
-from scheduler_sync.domain.appointment import AppointmentLink, System
+from scheduler_sync.domain.appointment import AppointmentLink, Outcome, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.feeds import PowerServerFeed, Settlement, TaskFeed
-from scheduler_sync.handlers import Handlers
-from scheduler_sync.messages import AppointmentSnapshot
+from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.inbound import PowerServerInbound, TaskInbound
 from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask, Work
+from scheduler_sync.settlement import Settlement
+from scheduler_sync.snapshots import APPOINTMENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
 SITE = site_file()
@@ -88,10 +90,10 @@ class Memory:
         return KnownIds(self.patients[link.patient_id].fhir_id, link.omegaai_id, link.omegaai_written_version)
 
     async def later(self, delivery: Delivery) -> str | None:
-        line, about = (delivery.destination, delivery.key), delivery.idempotency_key.rpartition(":")[0]
+        line = delivery.destination, delivery.key
         number = next(one.number for one in self.lines[line] if one.delivery.id == delivery.id)
         behind = [one for one in self.done[line] if one.number > number]
-        return "done" if any(one.delivery.idempotency_key.startswith(about) for one in behind) else None
+        return "done" if any(one.delivery.subject == delivery.subject for one in behind) else None
 
 
 class Steps:
@@ -223,7 +225,16 @@ class Leaving:
         for row in transaction._deliveries:
             memory.deliveries += 1
             delivery = Delivery(
-                row.id, row.destination, row.key, row.kind, row.payload, row.idempotency_key, {}, 1, self._clock.now
+                row.id,
+                row.destination,
+                row.key,
+                row.kind,
+                row.payload,
+                row.idempotency_key,
+                {},
+                1,
+                self._clock.now,
+                subject=row.subject,
             )
             memory.lines[row.destination, row.key].append(Pending(memory.deliveries, delivery))
 
@@ -236,6 +247,31 @@ class MemoryWork(Work):
 
 
 # ---- the suite
+
+
+class Certain:
+    """The story's clock, of which nothing is in doubt."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now
+
+    def doubt(self) -> timedelta:
+        return timedelta()
+
+
+class NoMeters:
+    """Counts nothing."""
+
+    def outcome(self, source: str, outcome: Outcome) -> None: ...
+
+    def conflict(self, source: str, outcome: Outcome) -> None: ...
+
+    def clock_ahead(self, lead: timedelta) -> None: ...
+
+    def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None: ...
 
 
 @dataclass(eq=False)
@@ -253,24 +289,23 @@ class Suite:
 
     def __init__(self, clock: Clock, powerserver: PowerServer, omegaai: OmegaAI) -> None:
         self.clock, self.powerserver, self.omegaai, self.memory = clock, powerserver, omegaai, Memory()
-        resources = directory(SITE)
-        handlers = Handlers(
+        effects = Effects(
             site=lambda: SITE,
-            resources=resources,
+            resources=directory(SITE),
             powerserver=Hl7StatusWriter(lambda: SITE),
-            count=lambda *_: None,
-            now=lambda: clock.now,
+            clock=Certain(clock),
+            meters=NoMeters(),
         )
         self._connection = Connection(self.memory)
         store: Any = type("Store", (), {"pool": self._connection})()
         site: Any = type("Held", (), {"file": SITE})()
         metrics: Any = type("Metrics", (), {"count": lambda *_, **__: None})()
-        feed: Any = PowerServerFeed(handlers, site, resources)
+        inbound: Any = PowerServerInbound(site, effects)
         self._listener: BatchExecutor[InboundHl7, MemoryWork, None] = BatchExecutor(
-            store, intake=JournalIntake(metrics), open_work=self._open, prefetch=feed.prefetch, handle=feed.handle
+            store, intake=JournalIntake(metrics), open_work=self._open, prefetch=inbound.prefetch, handle=inbound.handle
         )
-        self._tasks = TaskFeed(store, self._open, handlers)  # type: ignore[arg-type]
-        self._settlement = Settlement(self._open, handlers, lambda: clock.now)  # type: ignore[arg-type]
+        self._tasks = TaskInbound(store, self._open, effects)  # type: ignore[arg-type]
+        self._settlement = Settlement(self._open, lambda: clock.now)  # type: ignore[arg-type]
         self._to_omegaai = OmegaAISender(omegaai, self.memory)  # type: ignore[arg-type]
         self._to_powerserver = PowerServerSender([powerserver], Steps(self.memory))
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sync_samples import PID, orm
 
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.messages import AppointmentSnapshot
+from scheduler_sync.snapshots import AppointmentSnapshot
 
 STEPS_TO_REST = 20
 MOST_BOOKINGS, MOST_STANDING, MOST_ROUNDS = 3, 2, 30

@@ -10,7 +10,7 @@ from sync_samples import NOW, directory, orm
 
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import reader
-from scheduler_sync.messages import ChangeAppointmentByStaff
+from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.site import SiteFile
 
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)

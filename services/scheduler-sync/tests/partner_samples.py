@@ -4,7 +4,7 @@ from uuid import UUID
 
 from chassis.deliveries import Delivery
 from scheduler_sync.adapters.omegaai.sender import KnownIds
-from scheduler_sync.messages import PatientSnapshot
+from scheduler_sync.snapshots import PatientSnapshot
 
 KEY = UUID(int=1)
 PATIENT = PatientSnapshot(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl as tls
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,11 +27,13 @@ from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
-from scheduler_sync.feeds import OpenWork, PowerServerFeed, Settlement, TaskFeed
-from scheduler_sync.handlers import Handlers
+from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.inbound import PowerServerInbound, TaskInbound
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
+from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
+from scheduler_sync.store.work import OpenWork
 
 RECEIVED_AT = datetime(2026, 11, 25, 15, 30, tzinfo=UTC)
 """After what the samples say of when they were made."""
@@ -59,6 +61,36 @@ class NoIntake:
         return nullcontext()
 
 
+class ClockInDoubt:
+    """The machine's clock, in as much doubt as the harness says."""
+
+    def __init__(self, harness: "Harness") -> None:
+        self._harness = harness
+
+    def now(self) -> datetime:
+        return utc_now()
+
+    def doubt(self) -> timedelta:
+        return self._harness.doubt
+
+
+class NotedMeters:
+    """Keeps in the harness what is counted."""
+
+    def __init__(self, harness: "Harness") -> None:
+        self._harness = harness
+
+    def outcome(self, source: str, outcome: Outcome) -> None:
+        self._harness.counts.append((source, outcome))
+
+    def clock_ahead(self, lead: timedelta) -> None:
+        self._harness.leads.append(lead)
+
+    def conflict(self, source: str, outcome: Outcome) -> None: ...
+
+    def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None: ...
+
+
 @dataclass
 class Harness:
     store: Store
@@ -69,25 +101,23 @@ class Harness:
     doubt: timedelta = timedelta()
 
     def __post_init__(self) -> None:
-        self.handlers = Handlers(
+        self.effects = Effects(
             site=lambda: self.site.file,
             resources=self.resources,
             powerserver=Hl7StatusWriter(lambda: self.site.file),
-            count=lambda source, outcome: self.counts.append((source, outcome)),
-            now=utc_now,
-            doubt=lambda: self.doubt,
-            clock_ahead=self.leads.append,
+            clock=ClockInDoubt(self),
+            meters=NotedMeters(self),
         )
         self.open_work = OpenWork(self.site)
-        self.feed = PowerServerFeed(self.handlers, self.site, self.resources)
-        self.tasks = TaskFeed(self.store, self.open_work, self.handlers)
-        self.settlement = Settlement(self.open_work, self.handlers, utc_now)
+        self.inbound = PowerServerInbound(self.site, self.effects)
+        self.tasks = TaskInbound(self.store, self.open_work, self.effects)
+        self.settlement = Settlement(self.open_work, utc_now)
         self.executor = BatchExecutor(
             self.store,
             intake=NoIntake(),
             open_work=self.open_work,
-            prefetch=self.feed.prefetch,
-            handle=self.feed.handle,
+            prefetch=self.inbound.prefetch,
+            handle=self.inbound.handle,
         )
 
     async def hear(self, *raws: bytes, received_at: datetime = RECEIVED_AT) -> list[BaseException | None]:
@@ -117,7 +147,7 @@ class Harness:
             Delivery(
                 id=row["id"], destination=row["destination"], key=row["key"], kind=row["kind"],
                 payload=row["payload"], idempotency_key=row["idempotency_key"], headers={}, attempt=1,
-                created_at=row["created_at"], traceparent=None,
+                created_at=row["created_at"], subject=row["subject"],
             )
             for row in rows
         ]  # fmt: skip

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.stateful import run_state_machine_as_test
 
-from scheduler_sync import handlers
+from chassis.testing.depth import DEPTH
 from scheduler_sync.adapters.omegaai import sender
 from scheduler_sync.adapters.powerserver import sender as powerserver_sender
 from scheduler_sync.domain.appointment import (
@@ -29,9 +29,10 @@ from scheduler_sync.domain.appointment import (
     transitions,
 )
 from scheduler_sync.domain.patient import patient
+from scheduler_sync.handlers import patient_acts
 from scheduler_sync.store import repositories
 
-STEPS = int(os.environ.get("MODEL_STEPS", "50000"))
+STEPS = int(os.environ.get("MODEL_STEPS", DEPTH.model_steps))
 SEED = int(os.environ.get("MODEL_SEED", "1"))
 PHASES = (Phase.generate, Phase.shrink) if "MODEL_SHRINK" in os.environ else (Phase.generate,)
 STEPS_PER_STORY = 100
@@ -113,7 +114,7 @@ def gives_all_details_one_time(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_who_asks_in_blume(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(handlers.Handlers, "_is_asked_for_in_blume", lambda *_: False)
+    patch.setattr(patient_acts, "is_asked_for_in_blume", lambda *_: False)
 
 
 def keeps_half_of_what_failed_in_a_batch(patch: pytest.MonkeyPatch) -> None:

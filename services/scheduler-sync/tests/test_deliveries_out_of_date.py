@@ -11,8 +11,9 @@ from sync_samples import siu
 from test_sync_on_postgres import LATER, omegaai_shows, taken_over
 
 from chassis.deliveries import Receipt
-from scheduler_sync.adapters.powerserver.sender import NOT_SENT, Shown
+from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
+from scheduler_sync.receipts import NOT_SENT
 from scheduler_sync.store.queries import StoredIds, StoredSteps
 
 

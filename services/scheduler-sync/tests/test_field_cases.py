@@ -11,6 +11,7 @@ from sync_harness import Harness
 from sync_samples import PID, siu
 
 from chassis.hl7 import replay_message
+from chassis.messaging import PROCESSED
 from hl7v2 import Message
 from scheduler_sync.domain.appointment import Study
 from scheduler_sync.store import columns
@@ -120,7 +121,7 @@ async def test_a_word_that_waits_for_set_up_is_heard_when_it_is_set(migrated_url
         site.file = site.file.model_validate(site.file.model_dump() | {"status_names": names})
         assert (
             await replay_message(powerserver.core.store, powerserver.core.listener.executor, row["id"], actor="me")
-            == "processed"
+            == PROCESSED
         )
         await powerserver.deliver()
         assert powerserver.shown("P100045")["status"] == "booked"

@@ -119,7 +119,7 @@ async def test_partners_that_misbehave_lose_and_double_nothing(start: Start):
         placers = [await running.book({**ROE, "id": f"MRN9100{n}"}, start=next_week_at(8 + n)) for n in range(1, 4)]
         for placer in placers:
             card = await label(running, placer, "Pending")
-            await running.misbehave(running.powerserver, target="mllp-in", mode="nack", status="AE", count=1)
+            await running.misbehave(running.powerserver, target="mllp-in", mode="status", status="AE", count=1)
             await running.press(EMAIL, card, "confirm")
         for placer in placers:
 

@@ -16,7 +16,7 @@ from chassis.errors import Permanent, Transient
 from omegaai.client import FhirClient
 from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.sender import APPOINTMENT_UPSERT, PATIENT_UPSERT, KnownIds, OmegaAISender
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 
 LINK, PATIENT = UUID(int=1), UUID(int=2)
 ZONE = ZoneInfo("America/Toronto")

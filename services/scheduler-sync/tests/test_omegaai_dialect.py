@@ -15,7 +15,7 @@ from omegaai.client import Found
 from omegaai.tasks.model import completed
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.domain.appointment import FhirStatus
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 
 LINK = UUID("0193608f-5f6c-7b3a-8f00-000000000001")
 STRICT = {

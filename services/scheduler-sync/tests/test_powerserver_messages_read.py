@@ -10,10 +10,10 @@ from sync_samples import NOW, PID, directory, orm, site_file, siu
 from chassis.errors import Malformed, NeedsSetup, Transient
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import reader, schedule
+from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import Action, Study, StudyChange, WorkflowStep
 from scheduler_sync.domain.patient import UNSAID, Address, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
-from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.resources import ResourceDirectory
 
 TORONTO = ZoneInfo("America/Toronto")

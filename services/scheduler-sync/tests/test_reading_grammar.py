@@ -14,6 +14,7 @@ from kinds_line import Line, order, orders, site_with
 from sync_samples import NOW, directory
 
 from chassis.errors import Malformed, NeedsSetup
+from chassis.testing.depth import DEPTH
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.domain.appointment import WorkflowStep
@@ -94,7 +95,7 @@ def stamp(at: datetime) -> str:
     return at.strftime("%Y%m%d%H%M%S+0000")
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=DEPTH.examples(400), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     who=st.lists(st.one_of(st.none(), numbers), min_size=1, max_size=4), booked=services,
     event=st.sampled_from(sorted(EVENTS)),
@@ -167,7 +168,7 @@ def meant(booked: list[Service], overall: str, length: Length) -> tuple[datetime
     return start, end
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=DEPTH.examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.lists(

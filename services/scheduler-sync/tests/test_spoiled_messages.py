@@ -25,6 +25,7 @@ from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient
 from chassis.hl7 import InboundHl7
 from chassis.messaging import Failed
+from chassis.testing.depth import DEPTH
 from hl7v2 import parse_ack
 from omegaai.client import FhirClient
 from omegaai.token import TokenSource
@@ -34,14 +35,14 @@ from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import FhirStatus, step_for_powerserver
 from scheduler_sync.domain.patient import PatientIdentifier
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.resources import ResourceImport
 from scheduler_sync.site import Site
+from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.store import columns
 from scheduler_sync.store.queries import StoredResources
 
 pytestmark = pytest.mark.stack
-SECONDS = float(os.environ.get("MUTATION_SECONDS", "10")) / 2
+SECONDS = float(os.environ.get("MUTATION_SECONDS", DEPTH.mutation_seconds)) / 2
 SEED = int(os.environ.get("MUTATION_SEED", "0")) or random.SystemRandom().getrandbits(32)
 AT_ONCE = 20
 _IDENTIFIER = PatientIdentifier("NORTHSIDE", "4711")

@@ -16,12 +16,12 @@ from chassis.store import Transaction
 from chassis.testing import eventually
 from hl7v2 import Message
 from omegaai.client import Found
-from scheduler_sync import handlers
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import Outcome
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.handlers.staff_changes import LARGEST_LEAD
+from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.store.queries import StoredIds
 
 pytestmark = pytest.mark.stack
@@ -127,7 +127,7 @@ async def test_a_clock_that_is_ahead_freezes_neither_patient_nor_link(harness: H
     ahead = (received_at + lead).strftime("%Y%m%d%H%M%S+0000")
     assert await harness.hear(siu(made=ahead), received_at=received_at) == [None]
     assert harness.leads == [lead]
-    set_right = received_at + handlers.LARGEST_LEAD + timedelta(seconds=1)
+    set_right = received_at + LARGEST_LEAD + timedelta(seconds=1)
     true = set_right.strftime("%Y%m%d%H%M%S+0000")
     moved = siu("S13", control_id="PS2", made=true, start=LATER["start"], end=LATER["end"],
                 pid=PID.replace("jane.roe@", "jane@"))  # fmt: skip

@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 
+from chassis.store import tables as chassis_tables
 from scheduler_sync.store import columns
 from scheduler_sync.store.tables import Base
 
@@ -26,7 +27,8 @@ async def test_classes_and_live_catalogue_agree(migrated_url: str):
         live.setdefault(row["table_name"], {})[row["column_name"]] = row["nullable"]
     described = {
         name: {column.name: bool(column.nullable) for column in table.columns}
-        for name, table in Base.metadata.tables.items()
+        for metadata in (Base.metadata, chassis_tables.Base.metadata)
+        for name, table in metadata.tables.items()
     }
     assert described == live
     known = {row["indexname"] for row in indexes}

@@ -20,9 +20,9 @@ from omegaai.client import FhirClient, Found
 from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai import reader as fhir
 from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import link
 from scheduler_sync.domain.patient import UNSAID
-from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.resources import ResourceImport
 from scheduler_sync.site import Site
 from scheduler_sync.store.queries import StoredResources

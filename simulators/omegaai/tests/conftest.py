@@ -15,6 +15,7 @@ import pytest
 
 from omegaai_sim.app import Simulator, running
 from omegaai_sim.settings import Settings
+from simulator_kit.serving import serving
 
 FHIR = "application/fhir+json"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -164,19 +165,15 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def omegaai(settings: Settings) -> AsyncIterator[Bench]:
     async with running(settings) as simulator, AsyncExitStack() as stack:
-        server = simulator.server("127.0.0.1", 0)
-        serving = asyncio.create_task(server.serve())
-        async with asyncio.timeout(60):
-            while not server.started:
-                await asyncio.sleep(0.005)
-        base = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        port = await stack.enter_async_context(
+            serving(
+                simulator.app, "127.0.0.1", 0, close_streams=simulator.close_streams, grace_seconds=1, websockets=True
+            )
+        )
+        base = f"http://127.0.0.1:{port}"
         api = await stack.enter_async_context(
             httpx.AsyncClient(base_url=base, trust_env=False, timeout=10, verify=NO_TLS)
         )
         bench = Bench(simulator, base, stack, api)
         await bench.authorize()
         yield bench
-        await stack.aclose()
-        simulator.close_streams()
-        server.should_exit = True
-        await serving

@@ -83,12 +83,13 @@ async def test_what_stands_before_omegaai_can_answer_in_its_place(omegaai, mode)
     assert await omegaai.ledger("Patient.created") == []
 
 
-async def test_orders_are_listed_and_cleared(omegaai):
+async def test_faults_are_listed_and_cleared(omegaai):
     await omegaai.misbehave(target="fhir", mode="cut", count=None, probability=0)
     listed = (await omegaai.api.get("/control/misbehave")).json()
-    assert [(order["target"], order["mode"], order["count"]) for order in listed] == [("fhir", "cut", None)]
+    assert [(order["target"], order["mode"], order["count"]) for order in listed["faults"]] == [("fhir", "cut", None)]
     await omegaai.get("Patient")  # probability 0 hits nobody
-    assert (await omegaai.api.delete("/control/misbehave")).json() == []
+    assert (await omegaai.api.delete("/control/misbehave")).status_code == 204
+    assert (await omegaai.api.get("/control/misbehave")).json() == {"faults": []}
 
 
 NOT_UNDERSTOOD = (
@@ -100,8 +101,14 @@ NOT_UNDERSTOOD = (
 )
 
 
-async def test_an_order_that_is_not_understood_names_its_field(omegaai):
+async def test_a_fault_that_is_not_understood_names_its_field(omegaai):
     for order, named in NOT_UNDERSTOOD:
         answer = await omegaai.api.post("/control/misbehave", json=order)
-        assert answer.status_code == 400
-        assert answer.json()["error"].startswith(named)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["field"] == named
+
+
+async def test_one_page_lists_what_it_does_on_command(omegaai):
+    page = (await omegaai.api.get("/control")).text
+    for words in ("fhir", "token", "feed", "accept-then-timeout", "refuse", "reorder", "endless"):
+        assert f"<code>{words}</code>" in page

@@ -10,8 +10,8 @@ import pytest
 
 from hl7v2 import Ack, Message, build_ack
 from hl7v2.mllp import Client, Peer, start_server
-from powerserver_sim.bootstrap import Simulator, running
-from powerserver_sim.settings import Settings
+from powerserver_sim.app import Simulator, running
+from powerserver_sim.options import Settings
 
 
 async def eventually(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from powerserver_sim.bootstrap import running
+from powerserver_sim.app import running
 
 
 async def test_a_booking_answers_with_its_numbers(bench) -> None:

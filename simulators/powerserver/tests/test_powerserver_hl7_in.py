@@ -6,8 +6,8 @@ import pytest
 
 from hl7v2 import Message
 from hl7v2.mllp import AckMismatch, AckTimeout, Client, ConnectionLost
-from powerserver_sim import orders
 from powerserver_sim.rules import Refused
+from powerserver_sim.scheduler import appointments
 
 HEADER = (
     "MSH|^~\\&|{application}|NORTHSIDE|RAMSOFT|FAC01|20261125093000-0500||{type}|{control_id}|P|2.3.1||||||"
@@ -135,7 +135,7 @@ async def test_a_message_that_fails_half_way_leaves_nothing_behind(bench, monkey
     def refuse(*_: object, **__: object) -> bool:
         raise Refused("status", "not now")
 
-    monkeypatch.setattr(orders, "set_status", refuse)
+    monkeypatch.setattr(appointments, "set_status", refuse)
     message = confirmation(placer, type="SIU^S13", start="20261202100000-0500")
     assert (await bench.hl7(message, "SUITE-1")).code == "AE"
     assert (await bench.api.get(f"/api/appointments/{placer}")).json()["start"] == "2026-12-01T14:30:00-05:00"
@@ -179,10 +179,13 @@ async def test_receiving_misbehaves_on_request(bench) -> None:
         body = {"target": "mllp-in", "mode": mode, "count": 1, **more}
         assert (await bench.api.post("/control/misbehave", json=body)).status_code == 201
 
-    await spoiled("nack", status="AR")
+    await spoiled("status", status="AR")
     assert (await bench.hl7(confirmation(placer), "SUITE-1")).code == "AR"
     await spoiled("wrong-ack")
     with pytest.raises(AckMismatch):
+        await bench.hl7(confirmation(placer), "SUITE-1")
+    await spoiled("accept-then-cut")
+    with pytest.raises(ConnectionLost):
         await bench.hl7(confirmation(placer), "SUITE-1")
     await spoiled("cut")
     with pytest.raises(ConnectionLost):
@@ -199,7 +202,7 @@ async def test_receiving_misbehaves_on_request(bench) -> None:
 async def test_a_fault_hits_one_message_or_all_until_cleared(bench) -> None:
     placer = await bench.book()
     for count, answers in (({}, ["AE", "AA", "AA"]), ({"count": 2}, ["AE", "AE", "AA"]), ({"count": None}, ["AE"] * 3)):
-        await bench.api.post("/control/misbehave", json={"target": "mllp-in", "mode": "nack", **count})
+        await bench.api.post("/control/misbehave", json={"target": "mllp-in", "mode": "status", **count})
         assert [(await bench.hl7(confirmation(placer), "SUITE-1")).code for _ in range(3)] == answers
     assert (await bench.api.delete("/control/misbehave")).status_code == 204
     assert (await bench.hl7(confirmation(placer), "SUITE-1")).code == "AA"
@@ -209,6 +212,6 @@ async def test_unknown_faults_are_refused(bench) -> None:
     for body in (
         {"target": "x"},
         {"target": "mllp-in", "mode": "drop"},
-        {"target": "mllp-in", "mode": "nack", "count": 0},
+        {"target": "mllp-in", "mode": "status", "count": 0},
     ):
         assert (await bench.api.post("/control/misbehave", json=body)).status_code == 422

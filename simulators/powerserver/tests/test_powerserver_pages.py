@@ -7,6 +7,8 @@ from html import unescape
 import httpx
 import pytest
 
+from powerserver_sim.users.pages import seen_by
+
 DAY = "2026-12-01"
 
 
@@ -204,7 +206,7 @@ async def test_the_log_shows_why_a_message_was_refused(bench, answer, shown) -> 
 async def test_notices_reach_open_pages_of_users_who_may_see_them(bench) -> None:
     live, accounts = bench.simulator.services.live, bench.simulator.services.accounts
     frontdesk = await accounts.named("frontdesk")
-    stream = live.stream(frontdesk)
+    stream = live.stream(seen_by(frontdesk))
     assert b"open" in await anext(stream)
     await bench.book(resource="LAKE CT", start=f"{DAY}T12:00:00-08:00")
     await bench.book()
@@ -212,3 +214,9 @@ async def test_notices_reach_open_pages_of_users_who_may_see_them(bench) -> None
     told = b"".join([piece async for piece in stream])
     assert b'"placer": "P100009", "facility": "FAC01"' in told
     assert b"FAC02" not in told
+
+
+async def test_one_page_lists_what_it_does_on_command(bench) -> None:
+    page = (await bench.api.get("/control")).text
+    for words in ("mllp-in", "mllp-out", "status", "accept-then-cut", "late-ack", "no-ack", "reorder"):
+        assert f"<code>{words}</code>" in page

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from powerserver_sim.settings import load
+from powerserver_sim.options import load
 
 
 def free_port() -> int:

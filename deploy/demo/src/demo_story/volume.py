@@ -14,7 +14,7 @@ from demo_story.people_made_up import patient as made_up
 STAFF_AT_WORK = 8
 PATIENTS_AT_ONCE = 8
 STALLED_SECONDS = 90
-"""Longer than the lease of a mail (55 s): what a killed notifier held in its hands goes on only after it."""
+"""Longer than the lease of a mail (55 s): what a killed sender of mails held in its hands goes on only after it."""
 
 
 class VolumeRun:

@@ -84,7 +84,7 @@ def render(name: str, folder: Path | None = None) -> Rendered:
 
 
 def named(manifest: Manifest) -> str:
-    """``Deployment/notifier``, as kubectl writes it."""
+    """``Deployment/<name>``, as kubectl writes it."""
     return f"{manifest['kind']}/{manifest['metadata']['name']}"
 
 

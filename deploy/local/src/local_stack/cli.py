@@ -27,11 +27,12 @@ from local_stack.arguments import at_least
 from local_stack.engine import Engine, EngineError
 from local_stack.processes import module_command, postgres_data, processes
 from local_stack.settings import Ports, Settings, SettingsError
+from roster import RosterError
 
 UP_SECONDS = 600
 """The longest that a start may take; each process has a deadline of its own, which the supervisor holds."""
 _MARKS = {"healthy": "[green]●[/] healthy", "stopped": "[dim]○ stopped[/]", "waiting": "[dim]○ waiting[/]"}
-_EXIT_CODES: Mapping[type[Exception], int] = {SettingsError: 2, kafka.JarsError: 3, EngineError: 4}
+_EXIT_CODES: Mapping[type[Exception], int] = {SettingsError: 2, RosterError: 2, kafka.JarsError: 3, EngineError: 4}
 _KILLED = "The stack's supervisor was killed and left servers running."
 console = Console()
 
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("fetch", help="fetch and check Kafka's jars")
     commands.add_parser("free-ports", help="print settings that move the stack to ports that are free now")
     building = commands.add_parser("images", help="build the images of services and simulators")
-    building.add_argument("names", nargs="*", help="only these, such as notifier")
+    building.add_argument("names", nargs="*", help="only these: names of services and simulators")
     building.add_argument("--offline", action="store_true", help="with all that they stand on, from packages alone")
     building.add_argument("--fresh", action="store_true", help="what they stand on is built again as well")
     return parser

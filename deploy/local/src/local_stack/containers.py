@@ -23,10 +23,14 @@ from roster import roster
 
 UP_SECONDS = 220
 PROJECT = "powerserver-blume"
-JOBS = ("databases", "topics", *(f"{service.name}-migrate" for service in roster().services))
 UNCHECKED = ("otel-collector", "jaeger", "prometheus", "grafana")
 """Public images without a health check that all of their versions have; the stack does not wait for them to answer."""
 _MARKS = {"healthy": "[green]●[/] healthy", "done": "[dim]✓ done[/]", "stopped": "[dim]○ stopped[/]"}
+
+
+def jobs() -> set[str]:
+    """The containers that end by themselves."""
+    return {"databases", "topics", *(f"{service.name}-migrate" for service in roster().services)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Container:
         """Whether it is as it should be: a job ended well, anything else healthy."""
         if self.service in UNCHECKED:
             return self.status == "running"
-        return self.status == ("done" if self.service in JOBS else "healthy")
+        return self.status == ("done" if self.service in jobs() else "healthy")
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,7 @@ def _container(row: dict[str, Any], addresses: dict[str, str]) -> Container:
     state, health, code = row.get("State", ""), row.get("Health", ""), int(row.get("ExitCode") or 0)
     if state == "running":
         status = health or "running"
-    elif state == "exited" and row["Service"] in JOBS:
+    elif state == "exited" and row["Service"] in jobs():
         status = "done" if code == 0 else f"failed with {code}"
     elif state == "exited":
         status = f"failed with {code}" if code else "stopped"

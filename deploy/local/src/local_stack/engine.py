@@ -17,6 +17,8 @@ from pathlib import Path
 ANSWER_SECONDS = 10
 PULL_SECONDS = 600
 OFFLINE = "make images-offline"
+LEAST_COMPOSE = (2, 20)
+"""The first that includes files."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -121,7 +123,7 @@ class Engine:
         raise EngineError("this docker has no BuildKit to build images with: install its buildx plugin")
 
     def compose(self, built_here: Path) -> list[str]:
-        """The Compose command, version 2 or later: the client's own, one built here, or one on the path.
+        """The Compose command, ``LEAST_COMPOSE`` or later: the client's own, one built here, or one on the path.
 
         Raises ``EngineError``.
         """
@@ -129,12 +131,16 @@ class Engine:
         wanted: list[Sequence[str]] = [[self.client, "compose"]]
         wanted += [[str(built_here)]] if built_here.exists() else []
         wanted += [[standalone]] if standalone else []
+        too_old = ""
         for command in wanted:
-            if _major([*command, "version", "--short"], self.environment) >= 2:
+            version = _version([*command, "version", "--short"], self.environment)
+            if version and tuple(map(int, version.split(".")[:2])) >= LEAST_COMPOSE:
                 return list(command)
-        if standalone:
-            old = _version([standalone, "version", "--short"], self.environment)
-            raise EngineError(f"docker-compose {old} is the old Compose: install Compose v2, or {OFFLINE} builds it")
+            if version:
+                too_old = too_old or " ".join([Path(command[0]).name, *command[1:], version])
+        if too_old:
+            least = ".".join(map(str, LEAST_COMPOSE))
+            raise EngineError(f"{too_old} is too old: install Compose {least} or later, or {OFFLINE} builds it")
         raise EngineError(f"there is no docker compose here: install Compose v2, or {OFFLINE} builds it")
 
 

@@ -15,7 +15,7 @@ from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres, reachable
 from local_stack.settings import ROOT, Ports, Settings
 from roster import Member, Place, roster
-from roster.members import SESSION_TIMEOUT_SECONDS
+from roster.members import SESSION_TIMEOUT_SECONDS, consoles
 
 SERVICE_HEALTH = "/readyz?exclude=deliveries"
 SIMULATOR_HEALTH = "/healthz"
@@ -133,6 +133,8 @@ def environment(settings: Settings, member: Member, others: Settings | None = No
             f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": others.kafka_bootstrap,
             f"{prefix}_HTTP__PORT": str(own[member.name]),
         }
+        if others_consoles := consoles(member, {one.name: own[one.name] for one in roster().services}):
+            where[f"{prefix}_HTTP__CONSOLES"] = others_consoles
         for name in member.listens:
             where |= {
                 f"{prefix}_{name.upper()}__HOST": "127.0.0.1",

@@ -37,13 +37,14 @@ async def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
         for name, password in passwords.items():
             known = await connection.fetchval("select 1 from pg_roles where rolname = $1", name)
             verb = "ALTER" if known else "CREATE"
-            await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD '{password}'")
+            quoted = f'"{name}"'  # a name such as order is a word of SQL
+            await connection.execute(f"{verb} ROLE {quoted} LOGIN PASSWORD '{password}'")
             if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
-                await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
-            await connection.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+                await connection.execute(f"CREATE DATABASE {quoted} OWNER {quoted}")
+            await connection.execute(f"REVOKE CONNECT ON DATABASE {quoted} FROM PUBLIC")
             if is_superuser:
                 for setting, value in _NO_VALUES_IN_THE_LOG.items():
-                    await connection.execute(f"ALTER ROLE {name} SET {setting} = '{value}'")
+                    await connection.execute(f"ALTER ROLE {quoted} SET {setting} = '{value}'")
     finally:
         await connection.close()
 

@@ -1,9 +1,10 @@
 """Compose: a file in each member's folder, and what ``docker-compose.yml`` says of all of them."""
 
+import json
 from collections.abc import Iterator
 from typing import Final
 
-from roster.members import SESSION_TIMEOUT_SECONDS, Member, Place, Roster, port_variable
+from roster.members import SESSION_TIMEOUT_SECONDS, Member, Place, Roster, consoles, port_variable
 
 SITE_FILE: Final = "/etc/suite/northside.yaml"
 JOB_MEMORY_MB: Final = 192
@@ -40,7 +41,9 @@ def _common(member: Member, environment: dict[str, str]) -> Iterator[str]:
     yield '  logging: {driver: json-file, options: {max-size: 10m, max-file: "3"}}'
     if environment:
         yield "  environment:"
-        yield from (f'    {name}: "{value}"' if value else f"    {name}:" for name, value in environment.items())
+        yield from (
+            f"    {name}: {json.dumps(value)}" if value else f"    {name}:" for name, value in environment.items()
+        )
 
 
 def _ports(member: Member) -> Iterator[str]:
@@ -55,6 +58,7 @@ def _service(member: Member, roster: Roster) -> Iterator[str]:
         f"{prefix}_STORE__URL_FILE": f"/run/secrets/{secret}",
         f"{prefix}_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
         **({f"{prefix}_KAFKA__SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS)} if member.hears else {}),
+        f"{prefix}_HTTP__CONSOLES": consoles(member, {one.name: published(one, "http") for one in roster.services}),
         **member.settings(place(roster)),
         f"{prefix}_TELEMETRY__OTLP_ENDPOINT": "",  # of the environment of `docker compose`, where it is set
     }

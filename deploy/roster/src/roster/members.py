@@ -1,9 +1,10 @@
 """Reads and checks ``service.toml`` and ``simulator.toml``. Every mistake is one line: file, key, what to do."""
 
 import difflib
+import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
@@ -18,14 +19,21 @@ SERVERS: Final[Mapping[str, int]] = {"kafka": 29092, "kafka.controller": 29093, 
 """Default local ports of what the stack runs besides members."""
 RESERVED: Final = frozenset(
     {"kafka", "postgres", "databases", "topics", "otel-collector", "jaeger", "prometheus", "grafana", "all"}
+    | {"public", "none", "template0", "template1"}  # of Postgres
 )
 """Names that the stacks use for something else."""
+OF_POSTGRES: Final = "pg-"
+"""A role may not begin so, with ``_`` for ``-``."""
 LONGEST_NAME: Final = 40
+_MADE_OF_A_NAME: Final = ("", "-2", "-migrate", "-store", "-settings", "-kafka")
+"""What follows a service's name in names of containers and secrets."""
 LEAST_MEMORY_MB: Final = 64
 SESSION_TIMEOUT_SECONDS: Final = 3
 """Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
 _LIBRARIES: Final = ("simulators/kit",)
 """Workspace members in those folders that are no members of the roster: nothing runs there."""
+IDENTITY: Final = "identity"
+"""The simulator by which people log in to every service's pages."""
 _FOLDERS: Final[Mapping[Kind, str]] = {"service": "services", "simulator": "simulators"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PACKAGE: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -97,7 +105,7 @@ class Member:
 
     @property
     def place(self) -> str:
-        """Its folder from the workspace's root, such as ``services/notifier``."""
+        """Its folder from the workspace's root, such as ``services/form-router``."""
         return f"{_FOLDERS[self.kind]}/{self.name}"
 
     @property
@@ -151,6 +159,12 @@ class Roster:
         return tuple(member for member in self.members if target in member.talks_to)
 
 
+def consoles(member: Member, ports: Mapping[str, int | str]) -> str:
+    """The setting ``HTTP__CONSOLES`` of a service: the other services' consoles by name; ``ports`` on this machine."""
+    others = {name: f"http://127.0.0.1:{port}/console" for name, port in ports.items() if name != member.name}
+    return json.dumps(others) if others else ""
+
+
 @cache
 def roster() -> Roster:
     """The workspace's own. Raises ``RosterError``."""
@@ -174,6 +188,12 @@ def read(root: Path, topics: Mapping[str, Topic] = TOPICS) -> Roster:
     return Roster(tuple(one for one in members if one.is_service), tuple(one for one in members if not one.is_service))
 
 
+def names_taken(members: Iterable[Member]) -> set[str]:
+    """Names that no further member can have."""
+    made = {member.name + suffix for member in members if member.is_service for suffix in _MADE_OF_A_NAME}
+    return {*RESERVED, *made, *(member.name for member in members)}
+
+
 def file_of(member: Member) -> Path:
     return member.folder / f"{member.kind}.toml"
 
@@ -193,6 +213,7 @@ def _read(root: Path, kind: Kind, folder: Path, topics: Mapping[str, Topic], pro
     problems += found
     if found:
         return None
+    logs_in = kind == "service" and (root / _FOLDERS["simulator"] / IDENTITY / "simulator.toml").exists()
     hears = [name for pattern in values.get("hears", []) for name in topics if fnmatchcase(name, pattern)]
     return Member(
         kind=kind,
@@ -203,9 +224,19 @@ def _read(root: Path, kind: Kind, folder: Path, topics: Mapping[str, Topic], pro
         memory_mb=values["memory_mb"],
         listens=values.get("listens", {}),
         hears=tuple(name for name in topics if name in hears),
-        talks_to=tuple(Target.of(text) for text in values.get("talks_to", [])),
-        local=values.get("local", {}),
+        talks_to=(*(Target.of(text) for text in values.get("talks_to", [])), *([Target(IDENTITY)] if logs_in else [])),
+        local={**(_log_in(values["name"]) if logs_in else {}), **values.get("local", {})},
     )
+
+
+def _log_in(service: str) -> dict[str, str]:
+    """How every service's people log in on the local stacks; the secret is the default of development."""
+    prefix = f"{service.replace('-', '_').upper()}_HTTP__OIDC__"
+    return {
+        f"{prefix}ISSUER": f"http://{{{IDENTITY}.browser}}",
+        f"{prefix}INTERNAL_URL": f"http://{{{IDENTITY}}}",
+        f"{prefix}CLIENT_ID": service,
+    }
 
 
 _KEYS: Final[Mapping[str, tuple[type, str]]] = {
@@ -272,6 +303,8 @@ def _wrong_values(kind: Kind, folder: Path, values: Mapping[str, Any], topics: M
 def _wrong_names(folder: Path, name: str, package: str) -> Iterator[str]:
     if name != folder.name:
         yield f"name: {name!r} is not the folder's name, {folder.name!r}"
+    if name.startswith(OF_POSTGRES):
+        yield f"name: {name!r} begins with {OF_POSTGRES}, which Postgres keeps for itself"
     if not is_name(name):
         yield f"name: {name!r} is not small letters, digits and single hyphens, a letter first"
     if not _PACKAGE.fullmatch(package):
@@ -326,6 +359,8 @@ def _taken_twice(members: Sequence[Member], places: Mapping[str, Path]) -> Itera
             ("package", "package", member.package),
             ("package", "prefix of settings", member.prefix),
         ]
+        made = [member.name + suffix for suffix in (_MADE_OF_A_NAME if member.is_service else ("",))]
+        claims += [("name", "name of a container or secret", name) for name in made]
         for name, port in member.ports.items():
             key = name if name == "http" else f"listens.{name}"
             claims += [(key, "port", port), (key, "variable", port_variable(member.target(name)))]

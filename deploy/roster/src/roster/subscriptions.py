@@ -9,7 +9,12 @@ from roster.members import Roster, file_of
 def problems(roster: Roster) -> Iterator[str]:
     """A line for each service whose ``bootstrap.CONSUMES`` and ``hears`` differ."""
     for service in roster.services:
-        consumes = getattr(importlib.import_module(f"{service.package}.bootstrap"), "CONSUMES", None)
+        try:
+            bootstrap = importlib.import_module(f"{service.package}.bootstrap")
+        except ImportError as error:
+            yield f"{service.place}: {service.package}.bootstrap cannot be imported: {error}"
+            continue
+        consumes = getattr(bootstrap, "CONSUMES", None)
         code = set(consumes.topics) if consumes is not None else set()
         place = f"{service.place}/{file_of(service).name}: hears"
         for topic in sorted(code - set(service.hears)):

@@ -21,6 +21,9 @@ LEAST_CHARACTERS: Final = 12
 """Of a password that stands between a network and patients' data."""
 LEAST_GIVEN_CHARACTERS: Final = 8
 """Of a password that a partner hands out."""
+LEAST_TOKEN_CHARACTERS: Final = 32
+"""Of a token that a machine presents."""
+_THIS_MACHINE: Final = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})
 _LEAST_DIFFERENT: Final = 5
 _LEAST_OF_A_NAME: Final = 4
 _TLS_VERSIONS: Final = ("TLSv1.2", "TLSv1.3")
@@ -175,6 +178,28 @@ def _has_a_console_user(settings: Any) -> bool:
     return bool(user.strip()) and ":" not in user
 
 
+def _has_people(settings: Any) -> bool:
+    http = settings.http
+    if http.console_password is None:
+        return bool(http.listed() or http.oidc.issuer)
+    return is_secret(http.console_password, not_like=http.console_user)
+
+
+def _knows_its_provider(settings: Any) -> bool:
+    issuer = settings.http.oidc.issuer
+    return not issuer or (is_https(issuer) and urlsplit(issuer).hostname not in _THIS_MACHINE)
+
+
+def _reaches_its_provider(settings: Any) -> bool:
+    url = settings.http.oidc.internal_url
+    return not url or is_https(url)
+
+
+def _is_known_to_its_provider(settings: Any) -> bool:
+    oidc = settings.http.oidc
+    return not oidc.issuer or is_secret(oidc.client_secret, not_like=oidc.client_id)
+
+
 EVERY_SERVICE: Final = (
     Demand(
         "store.url", "the server's host name in its place, no `host`, `port` or `service` after `?`", _names_its_server
@@ -209,8 +234,26 @@ EVERY_SERVICE: Final = (
     Demand("http.console_user", "a name, without a colon", _has_a_console_user),
     Demand(
         "http.console_password",
-        f"one of {LEAST_CHARACTERS} characters or more that is no development default and not the user's name",
-        lambda one: is_secret(one.http.console_password, not_like=one.http.console_user),
+        f"one of {LEAST_CHARACTERS} characters or more that is no development default and not the user's name; none at "
+        "all only where `http.oidc.issuer` or `http.people` says who people are",
+        _has_people,
+    ),
+    Demand(
+        "http.people",
+        f"passwords of {LEAST_CHARACTERS} characters or more that are no development default and not the person's name",
+        lambda one: all(is_secret(password, not_like=name) for name, _, password in one.http.listed()),
+    ),
+    Demand(
+        "http.service_tokens", f"tokens of {LEAST_TOKEN_CHARACTERS} characters or more",
+        lambda one: all(is_secret(token, least=LEAST_TOKEN_CHARACTERS) for _, token in one.http.services()),
+    ),
+    Demand("http.oidc.issuer", "an https address, not of this machine, without a user, or none", _knows_its_provider),
+    Demand("http.oidc.internal_url", "an https address without a user, or none", _reaches_its_provider),
+    Demand(
+        "http.oidc.client_secret",
+        f"one of {LEAST_CHARACTERS} characters or more that is no development default and not the client's id, where "
+        "an issuer is set",
+        _is_known_to_its_provider,
     ),
     Demand(
         "telemetry.log_level", "`INFO` or less talkative: libraries log contents at `DEBUG`",

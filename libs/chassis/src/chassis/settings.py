@@ -136,6 +136,52 @@ Hosts = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_ \[\]-]*$")]
 """Names of a proxy or an ingress, separated by commas."""
 
 
+def _role_pairs(value: str) -> str:
+    for pair in filter(None, (one.strip() for one in value.split(","))):
+        said, _, role = pair.rpartition("=")
+        if not said.strip() or role.strip() not in ROLES:
+            raise ValueError(f"write value=role, …, each role one of {', '.join(ROLES)}")
+    return value
+
+
+class OidcSettings(BaseModel):
+    """The identity provider by which people log in; an empty ``issuer`` is none. It is what the provider calls itself.
+
+    ``roles``: which value of ``role_claim`` (a name, or a path of names between dots) stands for which role.
+    ``allowed_hosts``: hosts beside the issuer's own that its discovery document may name. ``internal_url``: where this
+    service reaches the issuer, when that is another address than a browser's.
+    """
+
+    issuer: Annotated[str, Field(pattern=r"^(https?://[^\s@?#]+)?$")] = ""
+    internal_url: Annotated[str, Field(pattern=r"^(https?://[^\s@?#]+)?$")] = ""
+    client_id: str = ""
+    client_secret: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = SecretStr("development-secret")
+    scope: Annotated[str, Field(pattern=r"^([!-~]+ )*openid( [!-~]+)*$")] = "openid profile"
+    role_claim: Annotated[str, Field(min_length=1, max_length=100)] = "roles"
+    roles: Annotated[str, AfterValidator(_role_pairs)] = "viewer=viewer,operator=operator,admin=admin"
+    allowed_hosts: Hosts = ""
+    leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 60.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0
+
+    @model_validator(mode="after")
+    def _name_the_client(self) -> "OidcSettings":
+        if self.issuer and not self.client_id.strip():
+            raise ValueError("an issuer needs a client_id: this service's name at the identity provider")
+        return self
+
+    def roles_by_value(self) -> dict[str, str]:
+        """The role for each value of the claim."""
+        pairs = (pair.rpartition("=") for pair in self.roles.split(",") if pair.strip())
+        return {said.strip(): role.strip() for said, _, role in pairs}
+
+
+class SessionSettings(BaseModel):
+    """When a person who is logged in has to log in again: after so long without a use, and in any case."""
+
+    idle_minutes: Annotated[float, Field(gt=0)] = 30
+    longest_hours: Annotated[float, Field(gt=0, le=24 * 7)] = 12
+
+
 class HttpSettings(BaseModel):
     """Where probes, metrics and the console are served, and to whom; in production not without people.
 
@@ -156,18 +202,24 @@ class HttpSettings(BaseModel):
     console_password: Annotated[SecretStr | None, AfterValidator(_none_if_blank)] = None
     people: Annotated[SecretStr | None, AfterValidator(_people)] = None
     service_tokens: Annotated[SecretStr | None, AfterValidator(_tokens)] = None
+    oidc: OidcSettings = OidcSettings()
+    session: SessionSettings = SessionSettings()
     _environment: str = PrivateAttr("development")
 
     @property
     def is_development(self) -> bool:
         return self._environment == "development"
 
+    def listed(self) -> list[tuple[str, str, str]]:
+        """Name, role and password of each of ``people``."""
+        found = (line.split(":", 2) for line in _lines(self.people))
+        return [(name.strip(), role.strip(), password.strip()) for name, role, password in found]
+
     def named(self) -> list[tuple[str, str, str]]:
-        """Name, role and password of each person that comes by password."""
-        found = [tuple(part.strip() for part in line.split(":", 2)) for line in _lines(self.people)]
-        if self.console_password is not None:
-            found.append((self.console_user, "admin", self.console_password.get_secret_value()))
-        return [(name, role, password) for name, role, password in found]
+        """Name, role and password of everybody who comes by password."""
+        if self.console_password is None:
+            return self.listed()
+        return [*self.listed(), (self.console_user, "admin", self.console_password.get_secret_value())]
 
     def services(self) -> list[tuple[str, str]]:
         """Name and token of each service that may call this one."""

@@ -12,9 +12,9 @@ from notifier import metrics, recovery
 from notifier.adapters.letters import Letterhead, LetterWriter
 from notifier.adapters.sender import DESTINATION, NotificationSender
 from notifier.adapters.smtp import MailServer, SmtpGateway
-from notifier.messages import TOPICS
+from notifier.events import TOPICS
+from notifier.inbound import CONSUMER, subscription
 from notifier.settings import NotifierSettings
-from notifier.subscribers import CONSUMER, subscription
 from notifier.web.history import History
 from notifier.web.pages import PAGES, MessagesPage
 

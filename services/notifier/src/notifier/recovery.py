@@ -29,9 +29,9 @@ from chassis.settings import KafkaSettings
 from chassis.store import Offsets, Store, Transaction, identity
 from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
+from notifier.inbound import CONSUMER, Work, subscription
 from notifier.metrics import NotifierMetrics
 from notifier.ports import Notifications
-from notifier.subscribers import CONSUMER, Work, subscription
 
 TOLD_BEFORE: Final = "rebuilt by a recovery: told before the store was set back, as far as anybody knows"
 AT_ONCE: Final = 200

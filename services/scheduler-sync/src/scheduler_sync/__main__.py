@@ -5,10 +5,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from chassis.clock import utc_now
 from chassis.errors import Permanent, Transient, reason_of
@@ -16,10 +13,11 @@ from chassis.host import RecoveryRefused
 from chassis.operate import ExtraCommand, ServiceDefinition, listing, logged_in_user, main
 from chassis.store import Store
 from hl7v2 import Hl7Error
+from omegaai.tasks import UnclaimedTask
 from scheduler_sync import bootstrap, explain
 from scheduler_sync.settings import SchedulerSyncSettings
 from scheduler_sync.site import SiteFileError, load
-from scheduler_sync.store.queries import Views
+from scheduler_sync.store.views import ParkedTaskRow, Views
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,23 +27,23 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actor", default=logged_in_user(), help="who does it, for the audit")
 
 
-def _line(row: Mapping[str, Any]) -> listing.Line:
-    where = f"{row['expression']}: " if row["expression"] else ""
-    return listing.Line(row["task_id"], row["parked_at"], "parked", row["focus"], f"{where}{row['reason']}")
+def _line(row: ParkedTaskRow) -> listing.Line:
+    where = f"{row.expression}: " if row.expression else ""
+    return listing.Line(row.task_id, row.parked_at, "parked", row.focus, f"{where}{row.reason}")
 
 
 async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
     store = await Store.open(settings.store)
     try:
-        rows = await Views(store.pool).parked_tasks()
+        rows = await Views(store).parked_tasks()
     finally:
         await store.close()
     if options.action == "list":
         return listing.show(rows, _line, one="parked Task", many="parked Tasks", as_json=options.json)
-    outcomes = await bootstrap.replay_tasks(settings, options.id or [row["task_id"] for row in rows], options.actor)
-    for task_id, words in outcomes.items():
-        print(task_id, words)
-    failed = sum(words != "processed" for words in outcomes.values())
+    outcomes = await bootstrap.replay_tasks(settings, options.id or [row.task_id for row in rows], options.actor)
+    for task_id, replayed in outcomes.items():
+        print(task_id, replayed)
+    failed = sum(not replayed.is_processed for replayed in outcomes.values())
     print(f"{len(outcomes) - failed} processed, {failed} still parked")
     return 1 if failed else 0
 
@@ -56,8 +54,8 @@ def _unclaimed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit codes: 0 the list is shown; 1 OmegaAI does not answer. The Tasks stay as they are."
 
 
-def _unclaimed_line(row: Mapping[str, Any]) -> listing.Line:
-    return listing.Line(row["task_id"], row["since"], "unclaimed", row["focus"] or "names no resource")
+def _unclaimed_line(row: UnclaimedTask) -> listing.Line:
+    return listing.Line(row.task_id, row.since, "unclaimed", row.focus or "names no resource")
 
 
 async def _unclaimed_tasks(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
@@ -66,9 +64,8 @@ async def _unclaimed_tasks(settings: SchedulerSyncSettings, options: argparse.Na
     except (Transient, Permanent) as error:
         print(f"{bootstrap.NAME}: {reason_of(error)}", file=sys.stderr)
         return 1
-    rows = [asdict(one) for one in found]
     return listing.show(
-        rows, _unclaimed_line, one="unclaimed Task", many="unclaimed Tasks", limit=options.limit, as_json=options.json
+        found, _unclaimed_line, one="unclaimed Task", many="unclaimed Tasks", limit=options.limit, as_json=options.json
     )
 
 

@@ -13,6 +13,7 @@ from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
+from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
@@ -24,16 +25,19 @@ from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
-from scheduler_sync.domain.appointment import Outcome, System
-from scheduler_sync.feeds import TASK_CONSUMER, OpenWork, PowerServerFeed, Settlement, StoredWork, TaskFeed
-from scheduler_sync.handlers import Handlers
+from scheduler_sync.domain.appointment import System
+from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.inbound import TASK_CONSUMER, PowerServerInbound, TaskInbound
 from scheduler_sync.recovery import guarded
-from scheduler_sync.recovery.recover import Healing, Recovery
+from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
+from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, Views, revisions
+from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, revisions
+from scheduler_sync.store.views import Views
+from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.pages import PAGES, Pages
 
@@ -53,7 +57,7 @@ class Core:
     site: Site
     directory: ResourceDirectory
     resources: StoredResources
-    handlers: Handlers
+    effects: Effects
     open_work: OpenWork
     listener: Hl7Listener[StoredWork, NeedsSetup | None]
 
@@ -75,35 +79,31 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
     site = Site(settings.site_file)
     runtime = await Runtime.open(NAME, settings, meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
-    metrics.count(meters.CONFLICTS, 0, source=System.POWERSERVER, outcome=Outcome.STALE)  # an alarm sees the first one
     directory = ResourceDirectory(lambda: site.file)
     resources = StoredResources(store.pool, site)
-    handlers = Handlers(
+    effects = Effects(
         site=lambda: site.file,
         resources=directory,
         powerserver=Hl7StatusWriter(lambda: site.file),
-        count=meters.without_effect(metrics),
-        now=clock.now,
-        doubt=clock.doubt,
-        clock_ahead=meters.clock_ahead(metrics),
-        count_conflict=lambda source, outcome: metrics.count(meters.CONFLICTS, source=source, outcome=outcome),
+        clock=clock,
+        meters=meters.InputMeters(metrics),
     )
     open_work = OpenWork(site)
-    feed = PowerServerFeed(handlers, site, directory, meters.not_read(metrics))
+    inbound = PowerServerInbound(site, effects)
     listener = Hl7Listener(
         store,
         host=settings.mllp.host,
         port=settings.mllp.port,
         open_work=open_work,
-        prefetch=feed.prefetch,
-        handle=feed.handle,
+        prefetch=inbound.prefetch,
+        handle=inbound.handle,
         metrics=metrics,
         now=clock.now,
         ssl=settings.mllp.ssl_context(),
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
         limits=settings.mllp.limits,
     )
-    return Core(runtime, site, directory, resources, handlers, open_work, listener)
+    return Core(runtime, site, directory, resources, effects, open_work, listener)
 
 
 def store_guard(
@@ -133,7 +133,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     omegaai = connect(settings.omegaai)
     queue = TaskQueue(
         omegaai.client,
-        TaskFeed(store, core.open_work, core.handlers).apply,
+        TaskInbound(store, core.open_work, core.effects).apply,
         unread_types=settings.omegaai.unread_types,
         cursor=StoredCursor(store, TASK_CONSUMER),
         exclusive=Exclusive(
@@ -155,7 +155,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     )
     powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
-    settlement = Settlement(core.open_work, core.handlers, core.clock.now)
+    settlement = Settlement(core.open_work, core.clock.now)
     runtime.deliver(
         System.OMEGAAI,
         OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
@@ -174,7 +174,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
         watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
-        routes=Pages(Views(store.pool), core.site, core.directory, settings.http.consoles).routes(),
+        routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
         replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),
@@ -211,8 +211,8 @@ async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory 
     return directory
 
 
-async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> str:
-    """Process a kept HL7 message again; what came of it in words."""
+async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> Replayed:
+    """Process a kept HL7 message again."""
     core = await open_core(settings)
     try:
         core.directory.fill(await core.resources.all())
@@ -221,15 +221,15 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
         await core.runtime.close()
 
 
-async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, str]:
+async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, Replayed]:
     """Read the Appointments of parked Tasks again; what came of each, by Task id."""
     core = await open_core(settings)
     omegaai = connect(settings.omegaai)
     try:
         core.directory.fill(await core.resources.all())
-        feed = TaskFeed(core.store, core.open_work, core.handlers)
+        inbound = TaskInbound(core.store, core.open_work, core.effects)
         return await replay.replay_tasks(
-            core.store, TaskQueue(omegaai.client, feed.apply, now=core.clock.now), feed, task_ids, actor=actor
+            core.store, TaskQueue(omegaai.client, inbound.apply, now=core.clock.now), inbound, task_ids, actor=actor
         )
     finally:
         await omegaai.close()
@@ -265,13 +265,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
             resources=await core.resources.all(),
             omegaai=omegaai.client,
             open_work=core.open_work,
-            handlers=Healing(
-                site=lambda: core.site.file,
-                resources=core.directory,
-                powerserver=Hl7StatusWriter(lambda: core.site.file),
-                count=meters.without_effect(core.metrics),
-                now=core.clock.now,
-            ),
+            effects=core.effects,
             tell=tell,
             now=await core.store.now(),
         )

@@ -19,9 +19,9 @@ from chassis.hl7 import answers as hl7_answers
 from hl7v2 import AckCode, Hl7Error, Message, Segment
 from scheduler_sync.adapters.powerserver import coverage, reader
 from scheduler_sync.adapters.powerserver.table import FIELDS, SET_IDS, FieldRule
+from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.patient import UNSAID, Address
 from scheduler_sync.domain.resource import Resource
-from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFile
 

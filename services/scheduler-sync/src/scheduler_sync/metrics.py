@@ -9,9 +9,7 @@ import structlog
 
 from chassis.observe import Counter, Gauge, Metrics
 from omegaai import meters as omegaai
-from scheduler_sync.domain.appointment import Outcome
-from scheduler_sync.feeds import ReadingCounter
-from scheduler_sync.ports import Counter as OutcomeCounter
+from scheduler_sync.domain.appointment import Outcome, System
 
 HL7_IGNORED: Final = Counter(
     "hl7_ignored_total", "Filled fields of inbound HL7 messages that nobody reads", "segment", "field"
@@ -39,38 +37,35 @@ _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.EC
 _log = structlog.get_logger(__name__)
 
 
-def clock_ahead(metrics: Metrics) -> Callable[[timedelta], None]:
-    """Counts and says that a sender's clock is ahead of ours."""
+class InputMeters:
+    """Counts on the service's metrics, and logs what an operator looks for."""
 
-    def count(lead: timedelta) -> None:
-        metrics.count(SENDER_CLOCK_AHEAD)
-        _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._fields: dict[tuple[str, str], Callable[[float], None]] = {}
+        # An alarm that compares with the time before sees the first one.
+        metrics.count(CONFLICTS, 0, source=System.POWERSERVER, outcome=Outcome.STALE)
 
-    return count
-
-
-def not_read(metrics: Metrics) -> ReadingCounter:
-    """Counts what of a batch of messages is not read, and texts that were repaired. Labels are looked up once each."""
-    known: dict[tuple[str, str], Callable[[float], None]] = {}
-
-    def count(keys: Iterable[tuple[str, str]], repairs: int) -> None:
-        for key, number in collections.Counter(keys).items():
-            add = known.get(key)
-            if add is None:
-                add = known[key] = metrics.counter(HL7_IGNORED, segment=key[0], field=key[1])
-            add(number)
-        if repairs:
-            metrics.count(HL7_TEXTS_REPAIRED, repairs)
-
-    return count
-
-
-def without_effect(metrics: Metrics) -> OutcomeCounter:
-    """Counts, and says, what had no effect and why."""
-
-    def count(source: str, outcome: Outcome) -> None:
+    def outcome(self, source: str, outcome: Outcome) -> None:
+        """Counts, and says, what had no effect and why."""
         if outcome in _WITHOUT_EFFECT:
-            metrics.count(STALE, kind=f"{source}.{outcome}")
+            self._metrics.count(STALE, kind=f"{source}.{outcome}")
             _log.info("input.without-effect", source=source, outcome=str(outcome))
 
-    return count
+    def conflict(self, source: str, outcome: Outcome) -> None:
+        self._metrics.count(CONFLICTS, source=source, outcome=outcome)
+
+    def clock_ahead(self, lead: timedelta) -> None:
+        self._metrics.count(SENDER_CLOCK_AHEAD)
+        _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
+
+    def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None:
+        """Labels are looked up once each."""
+        for field, number in collections.Counter(fields).items():
+            add = self._fields.get(field)
+            if add is None:
+                add = self._metrics.counter(HL7_IGNORED, segment=field[0], field=field[1])
+                self._fields[field] = add
+            add(number)
+        if repairs:
+            self._metrics.count(HL7_TEXTS_REPAIRED, repairs)

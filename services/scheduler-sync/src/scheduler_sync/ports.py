@@ -1,8 +1,8 @@
 """What the handlers need of the outside; the store and the adapters provide it, tests fake it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -74,6 +74,7 @@ class Outgoing(Protocol):
         kind: str,
         payload: bytes,
         idempotency_key: str,
+        subject: UUID | None = None,
         delivery_id: UUID | None = None,
         headers: Mapping[str, str] = ...,
     ) -> UUID: ...
@@ -107,7 +108,30 @@ class Work:
     links: Links
 
 
-class Counter(Protocol):
-    """Counts what an input came to."""
+class Clock(Protocol):
+    """The service's clock."""
 
-    def __call__(self, source: str, outcome: Outcome) -> None: ...
+    def now(self) -> datetime: ...
+    def doubt(self) -> timedelta:
+        """By how much it may be later than ``now``, because clocks of ours differ."""
+        ...
+
+
+class Meters(Protocol):
+    """Counts, and says, what became of inputs."""
+
+    def outcome(self, source: str, outcome: Outcome) -> None:
+        """An input came to this."""
+        ...
+
+    def conflict(self, source: str, outcome: Outcome) -> None:
+        """An input led to a line of the conflict log."""
+        ...
+
+    def clock_ahead(self, lead: timedelta) -> None:
+        """A message of PowerServer was made later than may be, by so much."""
+        ...
+
+    def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None:
+        """Of a batch of HL7 messages, these (segment, field) were not read, and so many texts were repaired."""
+        ...

@@ -1,4 +1,4 @@
-"""Health, ledger and misbehaviour of a simulator, and one page that lists what it can be told to do.
+"""Health, ledger and misbehaviour of a simulator, and one page that lists all faults it can be told.
 
 Nothing here asks for a login: a simulator is for development only.
 """
@@ -29,7 +29,7 @@ def refusal(field: str, message: str, *, reason: str = "invalid", status: int = 
 
 
 class Control:
-    """The answers of one simulator. `frame` is its own base template, `health` what `/healthz` tells of the store."""
+    """The answers of one simulator. `frame` is its own base template, `health` the answer of `/healthz`."""
 
     def __init__(
         self,

@@ -17,12 +17,14 @@ class Feature(Generic[Services]):
     """One folder of a simulator.
 
     `routes` gives its pages and interfaces. `hooks` maps a kind of `Work.changed` to what the feature does then, in
-    the transaction of the change. `tables.sql` and `static/` are found in the folder.
+    the transaction of the change. `prepare` runs at every start and fills an empty store. `tables.sql` and `static/`
+    are found in the folder.
     """
 
     folder: Path
     routes: Callable[[Services], Sequence[BaseRoute]] = lambda _: ()
     hooks: Mapping[str, Callable[[Work, Any], None]] = field(default_factory=dict)
+    prepare: Callable[[Work], None] | None = None
 
     @property
     def tables(self) -> str:
@@ -31,11 +33,18 @@ class Feature(Generic[Services]):
 
 
 async def open_store(path: Path, features: Sequence[Feature[Any]]) -> Store:
-    """A store with the tables of all features, in the order of the list, and their hooks."""
+    """A store with the tables, the hooks and the first contents of all features, in the order of the list."""
     store = await Store.open(path, [feature.tables for feature in features])
     for feature in features:
         for kind, hook in feature.hooks.items():
             store.hook(kind, hook)
+
+    def prepare(work: Work) -> None:
+        for feature in features:
+            if feature.prepare is not None:
+                feature.prepare(work)
+
+    await store.write(prepare)
     return store
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what happened, append-only, in the transaction of what it tells. `Work.record` appends to it."""
+"""The ledger: every event, append-only, in the transaction of the event. `Work.record` appends to it."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Server-sent events: a commit tells every open page what changed; the page then fetches what it shows."""
+"""Server-sent events: a commit names its changes to every open page; the page then fetches itself again."""
 
 import asyncio
 import json

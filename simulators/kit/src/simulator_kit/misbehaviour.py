@@ -1,4 +1,4 @@
-"""Faults on command. A simulator lists its targets and modes; a fault spoils the next things that its target does.
+"""Faults on command. A simulator lists its targets and modes; a fault spoils the next actions of its target.
 
 A mode's name means the same in every simulator: the common modes stand here once.
 """
@@ -13,7 +13,10 @@ _MOST: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way to misbehave. A mode with `statuses` takes a `status`, one with `seconds` takes `seconds`."""
+    """One way to misbehave. A mode with `statuses` takes a `status`, one with `seconds` takes `seconds`.
+
+    `words` say what happens; names of fields stand in backticks.
+    """
 
     name: str
     words: str
@@ -24,7 +27,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What misbehaves: a listener, a client, a page."""
+    """A part that misbehaves on command: a listener, a client, a feed."""
 
     name: str
     words: str
@@ -36,11 +39,11 @@ class Target:
 
 def status(status: int | str, statuses: Collection[int | str], words: str = "") -> Mode:
     """Refuse with `status` and do nothing."""
-    return Mode("status", words or "Answers with status. Nothing is done.", statuses, status)
+    return Mode("status", words or "Answers with `status`. Nothing is done.", statuses, status)
 
 
 def slow(seconds: float) -> Mode:
-    return Mode("slow", "Waits seconds, then does the work and answers as usual.", seconds=seconds)
+    return Mode("slow", "Waits `seconds`, then does the work and answers as usual.", seconds=seconds)
 
 
 CUT: Final = Mode("cut", "Cuts the connection. Nothing is done.")
@@ -51,7 +54,7 @@ REORDER: Final = Mode("reorder", "Sends it after the next one.")
 
 
 class FaultError(ValueError):
-    """A fault that is not understood; `field` names what is wrong with it."""
+    """A fault that is not understood; `field` names its wrong field."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} is {problem}.")
@@ -60,7 +63,7 @@ class FaultError(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """One fault. `count` None lasts until it is cleared; each thing is hit with `probability`."""
+    """One fault. `count` None lasts until it is cleared; each action is hit with `probability`."""
 
     target: str
     mode: str
@@ -99,7 +102,7 @@ class Misbehaviour:
         return [asdict(fault) for fault in self._faults]
 
     def take(self, target: str) -> Fault | None:
-        """The fault that hits what `target` does now, or None."""
+        """The fault that hits this action of `target`, or None. It counts as one of the fault's `count`."""
         for fault in self._faults:
             if fault.target == target and self._random.random() < fault.probability:
                 if fault.count is not None:

@@ -1,4 +1,4 @@
-"""Who is logged in: a signed cookie names the subject. Nothing is looked up, and a restart logs nobody out."""
+"""Logins: a signed cookie names the subject. The store is not asked, and a restart logs nobody out."""
 
 import base64
 import hashlib

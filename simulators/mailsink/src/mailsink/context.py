@@ -1,4 +1,4 @@
-"""What the features share: built once in `app.py`."""
+"""Shared by the features: the running parts, built once in `app.py`, and the templates."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,27 +3,25 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 
 from omegaai_sim.app import running
 from omegaai_sim.settings import Settings, load
+from simulator_kit.serving import serving, until_stopped
 
 
 async def serve(settings: Settings) -> None:
-    async with running(settings) as simulator:
-        server = simulator.server(settings.http_host, settings.http_port)
-
-        def stop() -> None:
-            simulator.close_streams()
-            server.should_exit = True
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-        address = f"http://{settings.http_host}:{settings.http_port}"
+    host = settings.http_host
+    async with (
+        running(settings) as simulator,
+        serving(
+            simulator.app, host, settings.http_port, close_streams=simulator.close_streams, grace_seconds=1,
+            websockets=True,
+        ) as port,
+    ):  # fmt: skip
+        address = f"http://{host}:{port}"
         print(f"OmegaAI simulator: {address}, Blume {address}/blume, dialect {settings.dialect}", flush=True)
-        await server.serve()
+        await until_stopped()
     print("OmegaAI simulator stopped", flush=True)
 
 

@@ -1,35 +1,36 @@
 """Puts one simulator together and takes it down again; nothing else constructs its parts."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Final
 
-import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 
-from omegaai_sim import control, seed
-from omegaai_sim.auth import Tokens, issue_token
-from omegaai_sim.blume import pages as blume_pages
-from omegaai_sim.context import DialectSwitch, Services
-from omegaai_sim.feed import Feed
-from omegaai_sim.fhir.api import Api
-from omegaai_sim.live import Live
-from omegaai_sim.misbehave import Misbehaviour
+from omegaai_sim import appointments, fhir, logs, organizations, patients, services, staff
+from omegaai_sim.blume import appointments as blume_appointments
+from omegaai_sim.blume import notifications, onboarding
+from omegaai_sim.context import PACKAGE, Services, templates
 from omegaai_sim.settings import Settings
-from omegaai_sim.staff import pages as staff_pages
-from omegaai_sim.store import Store
-from omegaai_sim.web import SecureHeaders
+from simulator_kit import session, web
+from simulator_kit.control import Control
+from simulator_kit.feature import Feature, open_store, routes_of
+from simulator_kit.live import Live
+from simulator_kit.misbehaviour import Misbehaviour
 
-STATIC = Path(__file__).with_name("static")
-OWN_NAMES = ["127.0.0.1", "localhost", "omegaai"]
-"""Another site could lead its own name here, and a developer's browser with it. The last one is a container's name."""
+FEATURES: Final[tuple[Feature[Services], ...]] = (
+    fhir.FEATURE,
+    organizations.FEATURE,
+    services.FEATURE,
+    staff.FEATURE,
+    patients.FEATURE,
+    appointments.FEATURE,
+    logs.FEATURE,
+    onboarding.FEATURE,
+    blume_appointments.FEATURE,
+    notifications.FEATURE,
+)
+"""Tables are made, stores filled and hooks run in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,70 +40,34 @@ class Simulator:
     app: Starlette
     services: Services
 
-    def server(self, host: str, port: int) -> "Server":
-        return Server(
-            uvicorn.Config(
-                self.app, host=host, port=port, log_level="error", access_log=False, lifespan="off",
-                timeout_graceful_shutdown=1, ws="websockets-sansio",
-            )
-        )  # fmt: skip
-
     def close_streams(self) -> None:
-        """Ends event streams and hub connections, so that the server can stop."""
-        self.services.live.close()
-        self.services.feed.close()
-
-
-class Server(uvicorn.Server):
-    """Leaves signals to who runs it: the event streams have to end first."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+        """End event streams and hub connections, so that the server can stop."""
+        self.services.close_streams()
 
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Simulator]:
     """The store and everything on it."""
-    store = Store(settings.data_dir / "omegaai.sqlite3")
+    store = await open_store(settings.data_dir / "omegaai.sqlite3", FEATURES)
     try:
-        session_key = await store.write(seed.prepare)
-        tokens, misbehaviour = Tokens(settings.token_seconds), Misbehaviour()
-        services = Services(
+        parts = Services(
+            settings=settings,
             store=store,
-            tokens=tokens,
-            misbehaviour=misbehaviour,
-            dialect=DialectSwitch(settings.dialect),
+            misbehaviour=Misbehaviour(fhir.TARGETS),
             live=Live(store),
-            feed=Feed(store, tokens, misbehaviour),
-            session_key=session_key,
+            session_key=await store.write(session.key),
         )
-        simulator = Simulator(build(services), services)
+        simulator = Simulator(build(parts), parts)
         yield simulator
         simulator.close_streams()
     finally:
         await store.close()
 
 
-def build(services: Services) -> Starlette:
+def build(parts: Services) -> Starlette:
     """The web application."""
-
-    async def token(request: Request) -> Response:
-        return await issue_token(request, services.tokens, services.misbehaviour)
-
+    control = Control(parts.store, parts.misbehaviour, templates, frame="staff/base.html", health=fhir.health)
     return Starlette(
-        routes=[
-            Route("/auth/oauth2/v2.0/token", token, methods=["POST"]),
-            Route("/auth/Token/SignalRConnectionInfo", services.feed.connection_info),
-            WebSocketRoute("/auth/hubs/{hub}", services.feed.connect),
-            *Api(services).routes(),
-            *control.routes(services),
-            *blume_pages.routes(services),
-            *staff_pages.routes(services),
-            Mount("/static", StaticFiles(directory=STATIC), name="static"),
-        ],
-        middleware=[
-            Middleware(SecureHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=OWN_NAMES, www_redirect=False),
-        ],
+        routes=[*control.routes(), *routes_of(FEATURES, parts), web.static(PACKAGE, FEATURES)],
+        middleware=web.middleware("omegaai"),
     )

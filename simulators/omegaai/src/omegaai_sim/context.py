@@ -1,30 +1,32 @@
-"""What the routes share: built once in ``app.py``."""
+"""Shared by the features: the running parts, built once in `app.py`, and the templates."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
-from omegaai_sim.auth import Tokens
-from omegaai_sim.feed import Feed
-from omegaai_sim.live import Live
-from omegaai_sim.misbehave import Misbehaviour
-from omegaai_sim.settings import Dialect
-from omegaai_sim.store import Store
+from omegaai_sim.settings import Settings
+from simulator_kit import web
+from simulator_kit.live import Live
+from simulator_kit.misbehaviour import Misbehaviour
+from simulator_kit.store import Store
 
-
-@dataclass
-class DialectSwitch:
-    """How resources are written when they are read, switchable while the simulator runs."""
-
-    current: Dialect
+PACKAGE: Final = Path(__file__).parent
+templates: Final = web.templates(PACKAGE)
 
 
 @dataclass
 class Services:
-    """One simulator's parts."""
+    """One simulator's parts. A feature adds to `streams` the functions that end its streams before the server stops."""
 
+    settings: Settings
     store: Store
-    tokens: Tokens
     misbehaviour: Misbehaviour
-    dialect: DialectSwitch
     live: Live
-    feed: Feed
     session_key: str = field(repr=False)
+    streams: list[Callable[[], None]] = field(default_factory=list)
+
+    def close_streams(self) -> None:
+        self.live.close()
+        for close in self.streams:
+            close()

@@ -1,55 +1,29 @@
 """`python -m powerserver_sim`: serve until SIGTERM or SIGINT."""
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterator
 
-import uvicorn
-
-from powerserver_sim.bootstrap import running
-from powerserver_sim.settings import Settings, load
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to `serve`, which ends the event streams first."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+from powerserver_sim.app import running
+from powerserver_sim.options import Settings, load
+from simulator_kit.serving import serving, until_stopped
 
 
 async def serve(settings: Settings) -> None:
-    async with running(settings) as simulator:
-        server = _Server(
-            uvicorn.Config(
-                simulator.app,
-                host=settings.http_host,
-                port=settings.http_port,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=5,
-            )
-        )
-
-        def stop() -> None:
-            simulator.services.live.close()
-            server.should_exit = True
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
+    host = settings.http_host
+    async with (
+        running(settings) as simulator,
+        serving(
+            simulator.app, host, settings.http_port, close_streams=simulator.services.live.close, grace_seconds=5
+        ) as port,
+    ):
         print(
-            f"PowerServer simulator: http://{settings.http_host}:{settings.http_port}, "
-            f"MLLP {settings.mllp_host}:{simulator.mllp_port}, "
+            f"PowerServer simulator: http://{host}:{port}, MLLP {settings.mllp_host}:{simulator.mllp_port}, "
             f"sends to {settings.peer_host}:{settings.peer_port} as {settings.profile}",
             flush=True,
         )
-        await server.serve()
+        await until_stopped()
     print("PowerServer simulator stopped", flush=True)
 
 

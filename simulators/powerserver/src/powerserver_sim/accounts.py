@@ -7,12 +7,12 @@ import sqlite3
 from dataclasses import dataclass
 
 from powerserver_sim.rules import Refused
-from powerserver_sim.store import Store, Work
+from simulator_kit.store import Store, Work
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who acts. `facility` is None for a user not restricted to one."""
+    """A user. `facility` is None without a restriction to one."""
 
     name: str
     full_name: str
@@ -36,7 +36,7 @@ def user_from(row: sqlite3.Row) -> User:
 
 
 class Accounts:
-    """Checks passwords; a right answer is remembered as a keyed digest, since Basic sends the password every time."""
+    """Checks passwords. A right one is remembered as a keyed digest, since HTTP Basic sends it with every request."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -67,3 +67,16 @@ class Accounts:
             return None if row is None else user_from(row)
 
         return await self._store.read(find)
+
+
+def prepare(work: Work) -> None:
+    """The development users. They are written at every start, so that a change of the hash reaches old stores."""
+    for name, full_name, is_admin, facility in (
+        ("frontdesk", "Front Desk", 0, "FAC01"),
+        ("admin", "System Administrator", 1, None),
+    ):
+        salt = hashlib.sha256(name.encode()).digest()[:16]
+        secret = hash_password("development", salt)
+        work.run(
+            "INSERT OR REPLACE INTO user VALUES (?, ?, ?, ?, ?, ?)", name, full_name, salt, secret, is_admin, facility
+        )

@@ -1,11 +1,11 @@
-"""The scheduler's guards, pure: what PowerServer refuses, and with which words.
+"""The guards of PowerServer as plain functions, with the words of their refusals.
 
 Rules compare order values, never status names: a site may rename every status.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -38,7 +38,7 @@ HTTP_STATUS: Final[dict[Reason, int]] = {
 
 
 class Refused(Exception):  # noqa: N818 - the name is the decision
-    """A guard said no; `reason` is for programs, the text for the person at the scheduler."""
+    """A guard refuses. `reason` is for programs, the text for the person at the page."""
 
     def __init__(self, reason: Reason, text: str, *, field: str = "") -> None:
         super().__init__(text)
@@ -119,3 +119,8 @@ def check_clock(text: str, field: str) -> str:
     ):
         return text
     raise Refused("invalid", "Times are written HH:MM.", field=field)
+
+
+def local(seconds: int, zone: str) -> datetime:
+    """A stored time on the facility's clock."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone(ZoneInfo(zone))

@@ -9,10 +9,11 @@ time.
 """
 
 from chassis.deliveries.bugs import StoppedByBugsError
-from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
+from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken, UnreadableReceiptError
 from chassis.deliveries.operate import (
     ROWS_A_STEP,
     Count,
+    DeliveryRow,
     Selection,
     count_dead,
     drop_delivery,
@@ -27,6 +28,7 @@ __all__ = [
     "ROWS_A_STEP",
     "Count",
     "Delivery",
+    "DeliveryRow",
     "DeliveryWorker",
     "Receipt",
     "Selection",
@@ -34,6 +36,7 @@ __all__ = [
     "Settled",
     "StoppedByBugsError",
     "Taken",
+    "UnreadableReceiptError",
     "check_all",
     "count_dead",
     "drop_delivery",

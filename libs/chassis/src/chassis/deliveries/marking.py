@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from chassis.deliveries import lines
+from chassis.deliveries import statements
 from chassis.deliveries.bugs import BugLimit
 from chassis.deliveries.keeping import Keeping
 from chassis.deliveries.model import Settled, Taken
@@ -99,13 +99,13 @@ class Marking:
         receipts = [taken.receipt.to_json() for taken, _ in together]
         had_bugs = self._bugs.in_a_row > 0
         async with self._store.pool.acquire() as connection, connection.transaction():
-            ours = {row["id"] for row in await connection.fetch(lines.DONE, ids, tokens, receipts)}
+            ours = {row["id"] for row in await connection.fetch(statements.DONE, ids, tokens, receipts)}
             if ours and self._settled is not None:
                 transaction = Transaction(connection)
                 await self._settled(transaction, [taken for taken, _ in together if taken.delivery.id in ours])
                 await transaction.flush()
             if ours and had_bugs:
-                await connection.execute(lines.NO_BUGS, self._destination)
+                await connection.execute(statements.NO_BUGS, self._destination)
         if ours and had_bugs:
             self._bugs.told(0)
         return ours

@@ -18,6 +18,8 @@ async def _always() -> bool:
 class Delivery:
     """One message for a partner. ``attempt`` counts from 1; ``idempotency_key`` is the same at every try.
 
+    ``subject`` is what it is about; None of one that a former version wrote.
+
     ``still_ours`` is false once another worker has the delivery, because this one stood still for longer than its
     lease. Ask it between reading a partner's version and a write that is conditional on that version: then a late
     write can never undo what was delivered meanwhile.
@@ -33,6 +35,7 @@ class Delivery:
     attempt: int
     created_at: datetime
     traceparent: str | None = None
+    subject: UUID | None = None
     still_ours: Callable[[], Awaitable[bool]] = field(default=_always, compare=False, repr=False)
 
     @classmethod
@@ -49,6 +52,7 @@ class Delivery:
             attempt=row["attempts"],
             created_at=row["created_at"],
             traceparent=row["traceparent"],
+            subject=row["subject"],
             still_ours=still_ours,
         )
 
@@ -61,6 +65,24 @@ class Receipt:
 
     def to_json(self) -> str:
         return json.dumps(dict(self.detail))
+
+    @classmethod
+    def of_json(cls, kept: str) -> "Receipt":
+        """From the store. UnreadableReceiptError for what is no object of texts."""
+        try:
+            detail = json.loads(kept)
+        except ValueError:
+            raise UnreadableReceiptError("it is no JSON") from None
+        if not isinstance(detail, dict) or not all(isinstance(value, str) for value in detail.values()):
+            raise UnreadableReceiptError("it is no object of texts")
+        return cls(detail)
+
+
+class UnreadableReceiptError(Exception):
+    """A kept answer does not say what this version needs of it. The text names what is missing, and quotes nothing.
+
+    What a service raises of it when it settles has the delivery sent again, with the same idempotency key.
+    """
 
 
 class Send(Protocol):

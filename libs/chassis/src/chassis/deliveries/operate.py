@@ -1,47 +1,16 @@
 """The operator's hand on deliveries: list them, send one or many again, give one up. Every act is audited."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chassis.store import Store, Transaction
+from chassis.store import Store
+from chassis.store.rows import audit, columns, fixed, notify, rows, sql, tables
 from chassis.store.transaction import DELIVERIES_CHANNEL
 
 ROWS_A_STEP: Final = 1000
-
-_LIST = """
-SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error, created_at, done_at
-FROM deliveries WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR destination = $2)
-ORDER BY sequence DESC LIMIT $3
-"""
-_RETRY = """
-UPDATE deliveries SET state = 'pending', next_attempt_at = clock_timestamp(), done_at = NULL
-WHERE id = $1 AND state IN ('pending', 'dead') RETURNING id
-"""
-_DROP = """
-UPDATE deliveries SET state = 'dropped', done_at = clock_timestamp()
-WHERE id = $1 AND state IN ('pending', 'dead') RETURNING id
-"""
-_SELECTED = """
-FROM deliveries WHERE state = 'dead' AND destination = $1 AND ($2::timestamptz IS NULL OR done_at >= $2)
-    AND ($3::timestamptz IS NULL OR done_at <= $3)
-    AND ($4::text IS NULL OR position(lower($4) IN lower(coalesce(last_error, ''))) > 0)
-"""
-_COUNT = f"SELECT count(*), min(done_at) AS oldest, max(done_at) AS newest, clock_timestamp() AS now {_SELECTED}"
-_SELECT = f"""
-SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error, created_at, done_at
-{_SELECTED} ORDER BY done_at DESC LIMIT $5
-"""
-_RETRY_STEP = f"""
-WITH step AS (SELECT id, sequence {_SELECTED} AND sequence > $5 ORDER BY sequence LIMIT $6 FOR UPDATE),
-again AS (
-    UPDATE deliveries d SET state = 'pending', next_attempt_at = clock_timestamp(), done_at = NULL
-    FROM step WHERE d.id = step.id RETURNING d.sequence
-)
-SELECT count(*), max(sequence) AS last FROM again
-"""  # noqa: S608 (constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +22,18 @@ class Selection:
     reason: str | None = None
     until: datetime | None = None
 
-    def values(self) -> tuple[object, ...]:
-        return self.destination, self.since, self.until, self.reason
+    def conditions(self) -> list[Any]:
+        """What a row of the selection fulfils."""
+        deliveries = tables.Deliveries
+        found = [deliveries.state == fixed("dead"), deliveries.destination == self.destination]
+        if self.since is not None:
+            found.append(sql.col(deliveries.done_at) >= self.since)
+        if self.until is not None:
+            found.append(sql.col(deliveries.done_at) <= self.until)
+        if self.reason is not None:
+            answer = sql.func.lower(sql.func.coalesce(deliveries.last_error, ""))
+            found.append(sql.func.strpos(answer, sql.func.lower(self.reason)) > 0)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +46,73 @@ class Count:
     now: datetime
 
 
-async def list_deliveries(store: Store, *, state: str | None, destination: str | None, limit: int) -> list[Any]:
-    """The newest deliveries, without their payloads."""
-    return list(await store.pool.fetch(_LIST, state, destination, limit))
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery as lists show it: without its payload, headers and receipt."""
+
+    id: UUID
+    destination: str
+    key: UUID
+    kind: str
+    state: str
+    attempts: int
+    next_attempt_at: datetime
+    last_error: str | None
+    created_at: datetime
+    done_at: datetime | None
+
+
+async def list_deliveries(store: Store, *, state: str | None, destination: str | None, limit: int) -> list[DeliveryRow]:
+    """The newest deliveries."""
+    async with store.session() as session:
+        deliveries = tables.Deliveries
+        found = sql.select(*columns(deliveries, DeliveryRow)).order_by(sql.col(deliveries.sequence).desc())
+        if state is not None:
+            found = found.where(deliveries.state == fixed(state))
+        if destination is not None:
+            found = found.where(deliveries.destination == destination)
+        return await rows(session, DeliveryRow, found.limit(limit))
 
 
 async def retry_delivery(store: Store, delivery_id: UUID, *, actor: str) -> bool:
     """Sends a waiting or dead delivery at once, with the same idempotency key. Audited. False when there is none."""
-    return await _operate(store, _RETRY, delivery_id, actor=actor, action="delivery.retry")
+    again = {"state": "pending", "next_attempt_at": sql.func.clock_timestamp(), "done_at": None}
+    return await _act(store, delivery_id, again, actor=actor, action="delivery.retry")
 
 
 async def drop_delivery(store: Store, delivery_id: UUID, *, actor: str) -> bool:
     """Gives a waiting or dead delivery up. Audited. False when there is none."""
-    return await _operate(store, _DROP, delivery_id, actor=actor, action="delivery.drop")
+    dropped = {"state": "dropped", "done_at": sql.func.clock_timestamp()}
+    return await _act(store, delivery_id, dropped, actor=actor, action="delivery.drop")
 
 
-async def _operate(store: Store, statement: str, delivery_id: UUID, *, actor: str, action: str) -> bool:
-    async with store.pool.acquire() as connection, connection.transaction():
-        if await connection.fetchval(statement, delivery_id) is None:
+async def _act(store: Store, delivery_id: UUID, values: Mapping[str, Any], *, actor: str, action: str) -> bool:
+    async with store.session() as session:
+        deliveries = tables.Deliveries
+        is_open = sql.col(deliveries.state).in_(["pending", "dead"])
+        changed = sql.update(deliveries).where(deliveries.id == delivery_id, is_open).values(values)
+        if not (await session.exec(changed)).rowcount:
             return False
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action=action, subject=str(delivery_id))
-        await transaction.flush()
-        await connection.execute("SELECT pg_notify($1, '')", DELIVERIES_CHANNEL)
+        await audit(session, actor=actor, action=action, subject=str(delivery_id))
+        await notify(session, DELIVERIES_CHANNEL)
+        await session.commit()
     return True
 
 
 async def count_dead(store: Store, selection: Selection) -> Count:
     """How many dead deliveries the selection has."""
-    row = await store.pool.fetchrow(_COUNT, *selection.values())
-    return Count(row["count"], row["oldest"], row["newest"], row["now"])
+    async with store.session() as session:
+        died = sql.col(tables.Deliveries.done_at)
+        found = sql.select(sql.func.count(), sql.func.min(died), sql.func.max(died), sql.func.clock_timestamp())
+        return Count(*(await session.exec(found.where(*selection.conditions()))).one())
 
 
-async def list_dead(store: Store, selection: Selection, *, limit: int) -> list[Any]:
-    """The newest of the selection, without their payloads."""
-    return list(await store.pool.fetch(_SELECT, *selection.values(), limit))
+async def list_dead(store: Store, selection: Selection, *, limit: int) -> list[DeliveryRow]:
+    """The newest of the selection."""
+    async with store.session() as session:
+        deliveries = tables.Deliveries
+        found = sql.select(*columns(deliveries, DeliveryRow)).where(*selection.conditions())
+        return await rows(session, DeliveryRow, found.order_by(sql.col(deliveries.done_at).desc()).limit(limit))
 
 
 async def retry_selected(
@@ -113,22 +124,25 @@ async def retry_selected(
     the last, a key's later delivery could pass an earlier one of a later step.
     """
     number, last = 0, -1
-    async with store.pool.acquire() as connection, connection.transaction():
+    async with store.session() as session:
+        deliveries = tables.Deliveries
+        selected = sql.select(deliveries.id).where(*selection.conditions())
+        again = {"state": "pending", "next_attempt_at": sql.func.clock_timestamp(), "done_at": None}
         while True:
-            row = await connection.fetchrow(_RETRY_STEP, *selection.values(), last, ROWS_A_STEP)
-            if not row["count"]:
+            behind = selected.where(deliveries.sequence > last).order_by(deliveries.sequence)
+            step = behind.limit(ROWS_A_STEP).with_for_update().cte("step")
+            update = sql.update(deliveries).where(deliveries.id == step.c.id).values(again)
+            done = update.returning(deliveries.sequence).cte("done")
+            changed, newest = (await session.exec(sql.select(sql.func.count(), sql.func.max(done.c.sequence)))).one()
+            if not changed:
                 break
-            number, last = number + row["count"], row["last"]
+            number, last = number + changed, newest
             told(number)
         if number:
-            transaction = Transaction(connection)
-            since, until = selection.since, selection.until
-            transaction.audit(
-                actor=actor,
-                action="delivery.retry-all",
-                subject=selection.destination,
-                detail={"number": number, "since": since, "until": until, "reason": selection.reason},
-            )
-            await transaction.flush()
-            await connection.execute("SELECT pg_notify($1, '')", DELIVERIES_CHANNEL)
+            detail = {
+                "number": number, "since": selection.since, "until": selection.until, "reason": selection.reason,
+            }  # fmt: skip
+            await audit(session, actor=actor, action="delivery.retry-all", subject=selection.destination, detail=detail)
+            await notify(session, DELIVERIES_CHANNEL)
+        await session.commit()
     return number

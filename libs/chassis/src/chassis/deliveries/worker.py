@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,12 +13,12 @@ import structlog
 
 from chassis import failpoints
 from chassis.backoff import pause_seconds, server_pause_seconds
-from chassis.deliveries import lines
+from chassis.deliveries import statements
 from chassis.deliveries.breaker import Breaker
 from chassis.deliveries.bugs import DEFAULT_IN_A_ROW, BugLimit, StoppedByBugsError
 from chassis.deliveries.keeping import Keeping
 from chassis.deliveries.marking import Marking
-from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken
+from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken, UnreadableReceiptError
 from chassis.errors import AccessRefused, Permanent, StoreUnavailable, Transient, Withheld, reason_of
 from chassis.loops import LoopBase
 from chassis.observe import Metrics, meters, tracing
@@ -74,7 +73,7 @@ class DeliveryWorker(LoopBase):
         self._refused_because: str | None = None
         self._metrics.set(meters.PARTNER_ACCESS_REFUSED, 0, destination=destination)
         self._wake = asyncio.Event()
-        self._backlog = Backlog(store, lines.WAITING, destination, told=self._tell)
+        self._backlog = Backlog(store, statements.WAITING, destination, told=self._tell)
         self._underway: dict[asyncio.Task[None], UUID] = {}
         self._again_at: list[float] = []
         self._keeping = Keeping(destination, lambda: self.stopping)
@@ -108,7 +107,7 @@ class DeliveryWorker(LoopBase):
                 try:
                     if listener is None or listener.is_closed():
                         listener, listening = await self._connect(), False
-                        self._bugs.told(await listener.fetchval(lines.BUGS, self._destination))
+                        self._bugs.told(await listener.fetchval(statements.BUGS, self._destination))
                     if listening is (self._breaker.is_open or self._bugs.is_reached):
                         # What is committed meanwhile can wait for the next trial: nobody has to be woken.
                         await (listener.remove_listener if listening else listener.add_listener)(
@@ -149,7 +148,7 @@ class DeliveryWorker(LoopBase):
                 continue
             try:
                 with asking():
-                    await self._store.pool.execute(lines.RENEW, tokens, self._lease_seconds)
+                    await self._store.pool.execute(statements.RENEW, tokens, self._lease_seconds)
             except StoreUnavailable as error:
                 log.warning("deliveries.lease-not-renewed", destination=self._destination, reason=error.reason)
 
@@ -178,21 +177,20 @@ class DeliveryWorker(LoopBase):
         if room <= 0 or (self._breaker.is_open and self._underway):
             return
         token = uuid4()
-        rows = await self._store.pool.fetch(lines.CLAIM, self._destination, room, token, self._lease_seconds)
+        rows = await self._store.pool.fetch(statements.CLAIM, self._destination, room, token, self._lease_seconds)
         if rows:
             failpoints.hit(failpoints.DELIVERY_AFTER_CLAIM_BEFORE_SEND)
             if self._bugs.is_reached:
                 self._bugs.tried()
         for row in sorted(rows, key=lambda row: row["sequence"]):
             delivery = Delivery.of_row(row, partial(self._holds, row["id"], token))
-            taken_before = None if row["receipt"] is None else Receipt(json.loads(row["receipt"]))
-            task = asyncio.create_task(self._deliver(delivery, token, taken_before))
+            task = asyncio.create_task(self._deliver(delivery, token, row["receipt"]))
             self._underway[task] = token
             task.add_done_callback(self._ended)
 
     async def _holds(self, delivery_id: UUID, token: UUID) -> bool:
         with asking():
-            return bool(await self._store.pool.fetchval(lines.HELD, delivery_id, token))
+            return bool(await self._store.pool.fetchval(statements.HELD, delivery_id, token))
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._underway.pop(task, None)
@@ -200,10 +198,9 @@ class DeliveryWorker(LoopBase):
         if not task.cancelled() and task.exception() is not None:
             log.error("deliveries.not-marked", destination=self._destination, reason=type(task.exception()).__name__)
 
-    async def _deliver(self, delivery: Delivery, token: UUID, taken_before: Receipt | None) -> None:
-        """``taken_before``: the partner took it at an earlier try; only keeping its answer failed."""
-        if taken_before is not None:
-            await self._mark_done(delivery, token, taken_before)
+    async def _deliver(self, delivery: Delivery, token: UUID, kept: str | None) -> None:
+        """``kept``: the partner's answer to an earlier try, of which only settling failed."""
+        if kept is not None and await self._settled_before(delivery, token, kept):
             return
         started = time.monotonic()
         attributes: dict[str, str | int] = {
@@ -241,13 +238,23 @@ class DeliveryWorker(LoopBase):
             await self._mark_done(delivery, token, receipt)
         self._metrics.observe(meters.DELIVERY_SECONDS, time.monotonic() - started, destination=self._destination)
 
-    async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt) -> None:
+    async def _settled_before(self, delivery: Delivery, token: UUID, kept: str) -> bool:
+        """False for an answer that this version cannot read: then the delivery goes again, as after a lost answer."""
+        try:
+            await self._mark_done(delivery, token, Receipt.of_json(kept), is_fresh=False)
+        except UnreadableReceiptError as error:
+            log.warning("deliveries.receipt-unreadable", destination=self._destination, delivery_id=str(delivery.id),
+                        reason=str(error))  # fmt: skip
+            return False
+        return True
+
+    async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt, *, is_fresh: bool = True) -> None:
         try:
             was_ours = await self._marking.done(Taken(delivery, receipt), token)
         except Transient:
             raise  # the lease ends, and the same key goes out once more
         except Exception as error:
-            if is_passing(error):
+            if is_passing(error) or (isinstance(error, UnreadableReceiptError) and not is_fresh):
                 raise  # told to stop: as above
             # Sent again it would fail again, for ever and at full speed: a person has to look at it.
             log.exception("deliveries.not-settled", destination=self._destination, delivery_id=str(delivery.id))
@@ -272,7 +279,7 @@ class DeliveryWorker(LoopBase):
         say("deliveries.again", destination=self._destination, delivery_id=str(delivery.id),
             attempt=delivery.attempt, reason=error.reason, pause_seconds=round(pause, 2))  # fmt: skip
         again = delivery.id, token, error.reason[:500], pause
-        await self._keeping.kept(lambda: self._store.pool.execute(lines.AGAIN, *again))
+        await self._keeping.kept(lambda: self._store.pool.execute(statements.AGAIN, *again))
         heapq.heappush(self._again_at, time.monotonic() + pause)
         self._count("retried")
 
@@ -281,7 +288,7 @@ class DeliveryWorker(LoopBase):
         reason = reason_of(error)[:500]
         pool, identifier = self._store.pool, str(delivery.id)
         dead = delivery.id, token, reason, self._destination, self._bugs.limit
-        in_a_row = await self._keeping.kept(lambda: pool.fetchval(lines.DEAD_OF_A_BUG, *dead))
+        in_a_row = await self._keeping.kept(lambda: pool.fetchval(statements.DEAD_OF_A_BUG, *dead))
         if in_a_row is not None:
             self._bugs.told(in_a_row)
             log.error("deliveries.dead", destination=self._destination, delivery_id=identifier, reason=reason)
@@ -289,8 +296,8 @@ class DeliveryWorker(LoopBase):
         else:
             pause = self._retry_pause_seconds(delivery)
             held = delivery.id, token, reason, pause, None if receipt is None else receipt.to_json()
-            await self._keeping.kept(lambda: pool.execute(lines.HELD_BACK, *held))
-            self._bugs.told(await self._keeping.kept(lambda: pool.fetchval(lines.BUGS, self._destination)))
+            await self._keeping.kept(lambda: pool.execute(statements.HELD_BACK, *held))
+            self._bugs.told(await self._keeping.kept(lambda: pool.fetchval(statements.BUGS, self._destination)))
             self._count("retried")
         if self._bugs.is_reached:
             log.critical("deliveries.stopped-by-bugs", destination=self._destination, in_a_row=self._bugs.in_a_row,
@@ -303,7 +310,7 @@ class DeliveryWorker(LoopBase):
     async def _dead(self, delivery: Delivery, token: UUID, error: Exception) -> None:
         reason = reason_of(error)
         log.error("deliveries.dead", destination=self._destination, delivery_id=str(delivery.id), reason=reason)
-        await self._keeping.kept(lambda: self._store.pool.execute(lines.DEAD, delivery.id, token, reason[:500]))
+        await self._keeping.kept(lambda: self._store.pool.execute(statements.DEAD, delivery.id, token, reason[:500]))
         self._count("dead")
 
     def _answered(self) -> None:

@@ -17,6 +17,7 @@ from opentelemetry.trace import Span
 
 import contracts
 from chassis.errors import Malformed, NeedsSetup, Transient, reason_of
+from chassis.hl7 import statements
 from chassis.messaging import Done, Duplicate, Failed, Held, Outcome
 from chassis.observe import Metrics, meters, tracing
 from chassis.store import Store, Transaction, asking
@@ -72,33 +73,8 @@ class InboundHl7:
         return (self.sender, self.control_id, self.digest)
 
 
-_CLAIM = """
-INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state, received_at, processed_at)
-SELECT id, sender, control_id, digest, type, raw, 'accepted', received_at, clock_timestamp()
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::timestamptz[])
-    AS asked (id, sender, control_id, digest, type, raw, received_at)
-ORDER BY sender, control_id, digest
-ON CONFLICT (sender, control_id, digest) DO UPDATE SET repeats = hl7_journal.repeats + 1
-RETURNING id, sender, control_id, digest, state, repeats > 0 AS known, EXISTS (
-    SELECT 1 FROM hl7_journal other
-    WHERE other.sender = hl7_journal.sender AND other.control_id = hl7_journal.control_id
-      AND other.digest <> hl7_journal.digest
-) AS other_content
-"""
-_FORGET = "DELETE FROM hl7_journal WHERE id = ANY($1::uuid[]) AND repeats = 0"
-_KEEP = """
-UPDATE hl7_journal j SET state = k.state, reason = k.reason, setting = k.setting, processed_at = clock_timestamp()
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS k (id, state, reason, setting) WHERE j.id = k.id
-"""
-_REJECT = """
-INSERT INTO hl7_journal (id, sender, control_id, digest, type, raw, state, reason, received_at, processed_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'rejected', $7, $8, clock_timestamp())
-ON CONFLICT (sender, control_id, digest) DO UPDATE SET repeats = hl7_journal.repeats + 1
-RETURNING id, repeats > 0 AS known
-"""
 _PIECE_BYTES = 2**20
 _PUT_PIECE = "SELECT lo_put($1, $2, $3)"
-_KEEP_LARGE = "UPDATE hl7_journal SET raw = lo_get($2) WHERE id = $1"
 
 
 async def _write_large(connection: "asyncpg.Connection", journal_id: UUID, raw: bytes) -> None:
@@ -107,7 +83,7 @@ async def _write_large(connection: "asyncpg.Connection", journal_id: UUID, raw: 
     view = memoryview(raw)
     for start in range(0, len(raw), _PIECE_BYTES):
         await connection.execute(_PUT_PIECE, large_object, start, view[start : start + _PIECE_BYTES])
-    await connection.execute(_KEEP_LARGE, journal_id, large_object)
+    await connection.execute(statements.KEEP_LARGE, journal_id, large_object)
     await connection.execute("SELECT lo_unlink($1)", large_object)
 
 
@@ -122,7 +98,7 @@ class JournalIntake:
     ) -> Sequence[Duplicate | Held | None]:
         """The items of one call differ in identity."""
         rows = await connection.fetch(
-            _CLAIM,
+            statements.CLAIM,
             [item.journal_id for item in items],
             [item.sender for item in items],
             [item.control_id for item in items],
@@ -163,9 +139,9 @@ class JournalIntake:
             elif isinstance(outcome, Done) and item.was_known:
                 kept.append((item.journal_id, "replayed", None, None))
         if forgotten:
-            transaction.write(_FORGET, forgotten)
+            transaction.write(statements.FORGET, forgotten)
         if kept:
-            transaction.write(_KEEP, *zip(*kept, strict=True))
+            transaction.write(statements.KEEP_OUTCOMES, *zip(*kept, strict=True))
 
     def key(self, item: InboundHl7) -> None:
         """Nothing is held back here: a connection's next message is read only after the former's ACK."""
@@ -186,10 +162,10 @@ async def keep_rejected(store: Store, raw: bytes, error: Hl7Error, received_at: 
     identity = (contracts.uuid7(), *map(_storable, (sender, control_id)), digest, _storable(kind))
     with asking():
         if len(raw) <= LARGE_BYTES:
-            await store.pool.execute(_REJECT, *identity, raw, str(error), received_at)
+            await store.pool.execute(statements.REJECT, *identity, raw, str(error), received_at)
             return
         async with store.pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(_REJECT, *identity, b"", str(error), received_at)
+            row = await connection.fetchrow(statements.REJECT, *identity, b"", str(error), received_at)
             if not row["known"]:
                 await _write_large(connection, row["id"], raw)
 

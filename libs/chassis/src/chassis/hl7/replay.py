@@ -1,44 +1,87 @@
 """The operator's part of HL7: what the journal holds, and a kept message processed again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from chassis.errors import StoreUnavailable, reason_of
 from chassis.hl7.journal import OPEN_STATES, InboundHl7
-from chassis.messaging import BatchExecutor, Failed
+from chassis.messaging import PROCESSED, BatchExecutor, Failed, Replayed, ReplayOutcome
 from chassis.observe import masking
-from chassis.store import Store, Transaction
-
-_LIST = """
-SELECT id, sender, control_id, type, state, reason, setting, repeats, received_at, processed_at, length(raw) AS bytes
-FROM hl7_journal WHERE ($1::text[] IS NULL OR state = ANY($1)) ORDER BY received_at DESC LIMIT $2
-"""
+from chassis.store import Store
+from chassis.store.rows import audit, columns, fixed, rows, sql, tables
 
 
-async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[Any]:
-    """The newest messages with what became of them; no content, and of their headers only what is a code."""
-    return [masking.listed(row) for row in await store.pool.fetch(_LIST, list(states) if states else None, limit)]
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """A message of the journal as lists show it: no content, and of its header only what is a code."""
+
+    id: UUID
+    sender: str
+    control_id: str
+    type: str
+    state: str
+    reason: str | None
+    setting: str | None
+    repeats: int
+    received_at: datetime
+    processed_at: datetime | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMessage:
+    """A message of the journal with its content, which is a patient's data."""
+
+    raw: bytes
+    state: str
+    reason: str | None
+    setting: str | None
+    received_at: datetime
+
+
+async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[JournalRow]:
+    """The newest messages with what became of them."""
+    async with store.session() as session:
+        journal = tables.Hl7Journal
+        found = sql.select(
+            journal.id, journal.sender, journal.control_id, journal.type, journal.state, journal.reason,
+            journal.setting, journal.repeats, journal.received_at, journal.processed_at, sql.func.length(journal.raw),
+        ).order_by(sql.col(journal.received_at).desc()).limit(limit)  # fmt: skip
+        if states:
+            found = found.where(sql.or_(*(journal.state == fixed(state) for state in states)))
+        return [masking.listed(row) for row in await rows(session, JournalRow, found)]
+
+
+async def kept_message(store: Store, journal_id: UUID) -> KeptMessage | None:
+    """None when there is no such message."""
+    async with store.session() as session:
+        journal = tables.Hl7Journal
+        found = sql.select(*columns(journal, KeptMessage)).where(journal.id == journal_id)
+        return next(iter(await rows(session, KeptMessage, found)), None)
 
 
 async def replay_message(
     store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str
-) -> str:
-    """Processes a kept message again. Returns what came of it in words. Audited.
+) -> Replayed:
+    """Processes a kept message again. Audited.
 
     Raises ``KeyError`` when there is no such message, or none that waits.
     """
-    row = await store.pool.fetchrow("SELECT raw, received_at, state FROM hl7_journal WHERE id = $1", journal_id)
-    if row is None or row["state"] not in OPEN_STATES:
+    kept = await kept_message(store, journal_id)
+    if kept is None or kept.state not in OPEN_STATES:
         raise KeyError(str(journal_id))
-    item = InboundHl7.of(bytes(row["raw"]), row["received_at"])
+    item = InboundHl7.of(kept.raw, kept.received_at)
     try:
         (outcome,) = await executor.run([item])
     except StoreUnavailable as error:
         outcome = Failed(error)
-    words = f"failed: {reason_of(outcome.error)}" if isinstance(outcome, Failed) else "processed"
-    async with store.pool.acquire() as connection, connection.transaction():
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action="hl7.replay", subject=str(journal_id), detail={"outcome": words})
-        await transaction.flush()
-    return words
+    replayed = PROCESSED
+    if isinstance(outcome, Failed):
+        replayed = Replayed(ReplayOutcome.FAILED, reason_of(outcome.error))
+    async with store.session() as session:
+        await audit(session, actor=actor, action="hl7.replay", subject=str(journal_id), detail=replayed.detail())
+        await session.commit()
+    return replayed

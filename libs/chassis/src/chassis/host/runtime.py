@@ -18,7 +18,7 @@ from chassis.host.certificates import Certificate, CertificateWatch
 from chassis.host.service import Check, Service
 from chassis.host.store_guard import StoreGuard
 from chassis.loops import Loop
-from chassis.messaging import Consumer, Relay, Subscription, TopicsWatch
+from chassis.messaging import Consumer, Relay, Replayed, Subscription, TopicsWatch
 from chassis.messaging.outbox import LOCK as RELAY_LOCK
 from chassis.messaging.outbox import NAME as RELAY
 from chassis.observe import Metrics
@@ -126,7 +126,7 @@ class Runtime:
         pages: Sequence[Page] = (),
         patient_session: PatientSession | None = None,
         certificates: Sequence[Certificate] = (),
-        replay_hl7: Callable[[UUID, str], Awaitable[str]] | None = None,
+        replay_hl7: Callable[[UUID, str], Awaitable[Replayed]] | None = None,
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> Service:
         """The whole service, ready to run. Everything is closed again when it cannot be. SettingsError.

@@ -27,8 +27,10 @@ from chassis.store import OneOfMany, is_passing, no_answer
 from chassis.store.store import ERRORS
 from chassis.web import access
 from chassis.web.access import FOR_THE_INTERNET, Access, UndeclaredRoute
+from chassis.web.brake import Brake
 from chassis.web.console import Console, Health
 from chassis.web.guard import Guard, PatientSession, Surface
+from chassis.web.oidc import LogIn, WrongProvider
 
 STALLED_SECONDS = 60.0
 SLOW_PARTNER_SECONDS = 5.0
@@ -63,6 +65,8 @@ class Service:
     guard: StoreGuard | None = None
     patient_session: PatientSession | None = None
     """Whose session a request to a route for patients belongs to; of a service that has such routes."""
+    _door: LogIn | None = field(default=None, init=False)
+    _brake: Brake = field(default_factory=Brake, init=False)
     _running: "dict[str, asyncio.Task[None]]" = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
     _has_given_up: bool = field(default=False, init=False)
@@ -76,6 +80,9 @@ class Service:
                 [f"the route {path} is for patients' sessions, which nothing here knows" for path in needs]
             )
 
+        if self.http.oidc.issuer and self.console is not None:
+            self._door = LogIn(self.http, self.name, self.console.store, self._brake, self.metrics)
+
     def app(self) -> Guard:
         """What the console's port serves: probes, metrics, the console and the service's pages for people."""
         routes: list[BaseRoute] = [
@@ -88,6 +95,7 @@ class Service:
             routes += [
                 *access.viewer(Route("/", lambda _request: RedirectResponse("/console"))),
                 *self.console.routes(self._health, stalled_seconds=STALLED_SECONDS),
+                *(() if self._door is None else self._door.routes()),
             ]
         return self._guarded(routes, "console")
 
@@ -104,12 +112,20 @@ class Service:
             metrics=self.metrics,
             exception_handlers=dict.fromkeys(ERRORS, self._store_away),
             patient_session=self.patient_session,
+            brake=self._brake,
+            door=self._door,
         )
 
     async def run(self) -> int:
-        """Until SIGTERM or SIGINT; then stops in order. Returns the exit code: 1 when it ended by itself."""
+        """Until SIGTERM or SIGINT; then stops in order. Returns the exit code: 1 when it ended by itself.
+
+        ``WrongProvider`` when the identity provider is another than the settings say: nothing has begun then.
+        """
         collect_seldom()
-        collecting = asyncio.create_task(_collect_all_of_it())
+        await self._look_at_the_provider()
+        background = [asyncio.create_task(_collect_all_of_it())]
+        if self._door is not None:
+            background.append(asyncio.create_task(self._door.provider.keep_fresh()))
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,11 +144,27 @@ class Service:
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*serving)
-        for close in self.closers:
-            await close()
-        collecting.cancel()
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
+        await self._close()
         log.info("service.stopped")
         return 1 if self._has_given_up else 0
+
+    async def _look_at_the_provider(self) -> None:
+        if self._door is None:
+            return
+        try:
+            await self._door.provider.start()
+        except WrongProvider:
+            await self._close()
+            raise
+
+    async def _close(self) -> None:
+        if self._door is not None:
+            await self._door.provider.close()
+        for close in self.closers:
+            await close()
 
     def _servers(self) -> "list[_Server]":
         """The console's, and that of the public port where one is set."""

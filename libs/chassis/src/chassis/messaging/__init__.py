@@ -1,15 +1,17 @@
 """Kafka: the outbox and its relay, the inbox and its batches, parking, dead letters, topics and positions."""
 
-from chassis.messaging.batch import BatchExecutor, Done, Duplicate, Failed, Held, Outcome
+from chassis.messaging.batch import BatchExecutor, Done, Duplicate, Failed, Held, Intake, Outcome
 from chassis.messaging.consumer import Consumer, InboxIntake, Subscription
 from chassis.messaging.evidence import Revisions, Unknown
 from chassis.messaging.outbox import Relay
 from chassis.messaging.published import Published, TopicReader
 from chassis.messaging.records import Item, Record
+from chassis.messaging.replayed import PROCESSED, Replayed, ReplayOutcome
 from chassis.messaging.revisions import RevisionGaps
 from chassis.messaging.topics import TopicsWatch, produced_by
 
 __all__ = [
+    "PROCESSED",
     "BatchExecutor",
     "Consumer",
     "Done",
@@ -17,11 +19,14 @@ __all__ = [
     "Failed",
     "Held",
     "InboxIntake",
+    "Intake",
     "Item",
     "Outcome",
     "Published",
     "Record",
     "Relay",
+    "ReplayOutcome",
+    "Replayed",
     "RevisionGaps",
     "Revisions",
     "Subscription",

@@ -28,7 +28,7 @@ from chassis import failpoints
 from chassis.backoff import server_pause_seconds
 from chassis.errors import StoreUnavailable, Transient, reason_of
 from chassis.loops import LoopBase
-from chassis.messaging import dead_letters, parking, revisions, topics
+from chassis.messaging import dead_letters, parking, revisions, statements, topics
 from chassis.messaging.assignment import Assignment
 from chassis.messaging.batch import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.messaging.dead_letters import DeadLetterLimitError
@@ -65,21 +65,6 @@ class Subscription(Generic[W]):
     handle: Callable[[W, contracts.Message], Awaitable[None]]
 
 
-# A dead letter is no claim, so that it can be replayed; but its record may be read again, and is not handled again.
-_CLAIM = """
-INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
-WHERE NOT EXISTS (SELECT 1 FROM dead_letters WHERE consumer = $1 AND message_id = asked.id AND state <> 'replayed')
-ON CONFLICT DO NOTHING RETURNING message_id
-"""
-_COUNTS = """
-SELECT
-    (SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open') AS dead_letters,
-    (SELECT count(*) FROM missed_records WHERE consumer = $1 AND acknowledged_at IS NULL) AS missed_records,
-    (SELECT count(*) FROM revision_gaps WHERE consumer = $1 AND counted_at IS NOT NULL) AS revision_gaps
-"""
-_RELEASE = "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])"
-
-
 class InboxIntake:
     """Claims messages in the inbox; writes dead letters and parks keys in the same transaction.
 
@@ -104,7 +89,7 @@ class InboxIntake:
         # Those of parked keys are claimed too: one that was done before is a duplicate, and ``settle`` may release the
         # claims of all that are held, because all of them are this transaction's.
         wanted = [message.message_id for message in messages]
-        mine = {row["message_id"] for row in await connection.fetch(_CLAIM, self._consumer, wanted)}
+        mine = {row["message_id"] for row in await connection.fetch(statements.CLAIM, self._consumer, wanted)}
         claims: list[Duplicate | Held | None] = []
         for item in items:
             message = item.readable
@@ -133,7 +118,7 @@ class InboxIntake:
             elif message is not None:
                 waiting.append(parking.Waiting(message.aggregate_id, message.message_id, item.record, error))
         if released:
-            transaction.write(_RELEASE, self._consumer, released)
+            transaction.write(statements.RELEASE, self._consumer, released)
         if dead:
             await dead_letters.keep(transaction, self._consumer, dead, limit=self._dead_letter_limit)
         if waiting and self._parks:
@@ -384,7 +369,7 @@ class Consumer(LoopBase, Generic[W]):
         try:
             with asking():
                 await revisions.count_gaps(self._store, self._name, self._metrics)
-                counts = await self._store.pool.fetchrow(_COUNTS, self._name)
+                counts = await self._store.pool.fetchrow(statements.FOR_A_PERSON, self._name)
         except StoreUnavailable:
             return  # readiness says it
         self._metrics.set(meters.DEAD_LETTERS_OPEN, counts["dead_letters"], consumer=self._name)

@@ -3,17 +3,23 @@
 At the limit of open ones the consumer stops instead of writing another: so many are a bad deploy, not bad messages.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
 from uuid import UUID
 
 import contracts
 from chassis.errors import Permanent, reason_of
+from chassis.messaging import statements
 from chassis.messaging.batch import StopTheBatch
 from chassis.messaging.records import Record
 from chassis.store import Store, Transaction
+from chassis.store.rows import audit, columns, fixed, postgresql, rows, sql, tables
 
 Kind = Literal["permanent", "bug", "undecodable"]
+_AGGREGATE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class DeadLetterLimitError(StopTheBatch):
@@ -26,28 +32,6 @@ def kind_of(error: BaseException) -> Kind:
     return "permanent" if isinstance(error, Permanent) else "bug"
 
 
-# A record that comes again from its place has its letter already, also one that was dropped. Another record may come
-# from the same place when the topic was made anew: its letter has no offset, because the place is taken.
-_INSERT = """
-INSERT INTO dead_letters
-    (id, consumer, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers, attempts)
-SELECT id, $1, kind, reason, topic, partition, CASE WHEN NOT EXISTS (
-        SELECT 1 FROM dead_letters l WHERE (l.consumer, l.topic, l.partition, l.kafka_offset)
-            = ($1, failed.topic, failed.partition, failed.kafka_offset)
-            AND l.state = 'open' AND l.value IS DISTINCT FROM failed.value
-    ) THEN kafka_offset END, message_id, key, value, headers, 1
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::uuid[], $9::bytea[],
-    $10::bytea[], $11::text[])
-    AS failed (id, kind, reason, topic, partition, kafka_offset, message_id, key, value, headers)
-WHERE NOT EXISTS (
-    SELECT 1 FROM dead_letters l WHERE (l.consumer, l.topic, l.partition, l.kafka_offset)
-        = ($1, failed.topic, failed.partition, failed.kafka_offset)
-        AND l.state <> 'replayed' AND l.value IS NOT DISTINCT FROM failed.value
-)
-ON CONFLICT (consumer, topic, partition, kafka_offset) WHERE kafka_offset IS NOT NULL AND state = 'open' DO NOTHING
-"""
-
-
 async def keep(
     transaction: Transaction,
     consumer: str,
@@ -56,12 +40,11 @@ async def keep(
     limit: int,
 ) -> None:
     """Stages the failed records. Raises ``DeadLetterLimitError``."""
-    count = "SELECT count(*) FROM dead_letters WHERE consumer = $1 AND state = 'open'"
-    if await transaction.connection.fetchval(count, consumer) + len(failures) > limit:
+    if await transaction.connection.fetchval(statements.COUNT_DEAD_LETTERS, consumer) + len(failures) > limit:
         raise DeadLetterLimitError(f"{consumer} may have {limit} open dead letters and would get more")
     records = [record for record, _, _ in failures]
     transaction.write(
-        _INSERT,
+        statements.KEEP_DEAD_LETTERS,
         consumer,
         [contracts.uuid7() for _ in failures],
         [kind_of(error) for _, _, error in failures],
@@ -82,42 +65,40 @@ def _reason_of(error: BaseException) -> str:
 
 # ---- the operator's hand ------------------------------------------------------------------------------------------
 
-_LIST = """
-SELECT id, consumer, kind, reason, topic, partition, kafka_offset, message_id, attempts, state, created_at
-FROM dead_letters WHERE state = $1 ORDER BY created_at DESC LIMIT $2
-"""
+
+@dataclass(frozen=True, slots=True)
+class LetterRow:
+    """A dead letter as lists show it: without its key, value and headers."""
+
+    id: UUID
+    consumer: str
+    kind: str
+    reason: str
+    topic: str
+    partition: int | None
+    kafka_offset: int | None
+    message_id: UUID | None
+    attempts: int
+    state: str
+    created_at: datetime
 
 
-async def list_dead_letters(store: Store, *, state: str = "open", limit: int = 50) -> list[Mapping[str, Any]]:
+async def list_dead_letters(store: Store, *, state: str = "open", limit: int = 50) -> list[LetterRow]:
     """The newest, without their content."""
-    return list(await store.pool.fetch(_LIST, state, limit))
+    async with store.session() as session:
+        letters = tables.DeadLetters
+        chosen = sql.select(*columns(letters, LetterRow)).where(letters.state == fixed(state))
+        return await rows(session, LetterRow, chosen.order_by(sql.col(letters.created_at).desc()).limit(limit))
 
 
-async def show_dead_letter(store: Store, identifier: UUID) -> dict[str, Any] | None:
+async def show_dead_letter(store: Store, identifier: UUID) -> "tables.DeadLetters | None":
     """One, with its content in ``value``; None when there is none."""
-    row = await store.pool.fetchrow("SELECT * FROM dead_letters WHERE id = $1", identifier)
-    return dict(row) if row is not None else None
-
-
-# A key that is no aggregate's puts the letter into a line of its own.
-_REPLAY = """
-WITH letter AS (
-    UPDATE dead_letters SET state = 'replayed', settled_at = clock_timestamp(), attempts = attempts + 1
-    WHERE id = $1 AND state = 'open' AND value IS NOT NULL
-    RETURNING *, CASE WHEN encode(key, 'escape') ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-        THEN encode(key, 'escape')::uuid ELSE id END AS line
-), parked AS (
-    INSERT INTO parked_keys (consumer, key, reason)
-    SELECT consumer, line, 'replayed by an operator' FROM letter
-    ON CONFLICT (consumer, key) DO UPDATE SET next_attempt_at = clock_timestamp()
-)
-INSERT INTO parked_messages (consumer, key, message_id, topic, partition, kafka_offset, value, headers)
-SELECT consumer, line, coalesce(message_id, id), topic, partition, coalesce(kafka_offset, -1), value, headers
-FROM letter ON CONFLICT (consumer, message_id) DO NOTHING RETURNING consumer
-"""
-_DROP = """
-UPDATE dead_letters SET state = 'dropped', settled_at = clock_timestamp() WHERE id = $1 AND state = 'open' RETURNING id
-"""
+    async with store.session() as session:
+        letters = tables.DeadLetters
+        found: tables.DeadLetters | None = (
+            await session.exec(sql.select(letters).where(letters.id == identifier))
+        ).first()
+        return found
 
 
 async def replay_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:
@@ -125,19 +106,53 @@ async def replay_dead_letter(store: Store, identifier: UUID, *, actor: str) -> b
 
     Audited. False when there is no such open letter, or it has no content to handle.
     """
-    return await _settle(store, _REPLAY, identifier, actor=actor, action="dead-letter.replay")
+    async with store.session() as session:
+        letters, keys, parked = tables.DeadLetters, tables.ParkedKeys, tables.ParkedMessages
+        open_one = sql.update(letters).where(letters.id == identifier, letters.state == fixed("open"))
+        again = {"state": "replayed", "settled_at": sql.func.clock_timestamp(), "attempts": letters.attempts + 1}
+        replayed = open_one.where(sql.col(letters.value).is_not(None)).values(again).returning(letters)
+        letter = (await session.exec(replayed)).scalar_one_or_none()
+        if letter is None:
+            return False
+        line = _line_of(letter.key, letter.id)
+        key = {"consumer": letter.consumer, "key": line, "reason": "replayed by an operator"}
+        message = {
+            "consumer": letter.consumer,
+            "key": line,
+            "message_id": letter.message_id or letter.id,
+            "topic": letter.topic,
+            "partition": letter.partition,
+            "kafka_offset": -1 if letter.kafka_offset is None else letter.kafka_offset,
+            "value": letter.value,
+            "headers": letter.headers,
+        }
+        await session.exec(
+            postgresql.insert(keys)
+            .values(key)
+            .on_conflict_do_update(
+                index_elements=[keys.consumer, keys.key], set_={"next_attempt_at": sql.func.clock_timestamp()}
+            )
+        )
+        await session.exec(postgresql.insert(parked).values(message).on_conflict_do_nothing())
+        await audit(session, actor=actor, action="dead-letter.replay", subject=str(identifier))
+        await session.commit()
+    return True
 
 
 async def drop_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:
     """Gives the message up. Audited. False when there is no such open letter."""
-    return await _settle(store, _DROP, identifier, actor=actor, action="dead-letter.drop")
-
-
-async def _settle(store: Store, statement: str, identifier: UUID, *, actor: str, action: str) -> bool:
-    async with store.pool.acquire() as connection, connection.transaction():
-        if await connection.fetchval(statement, identifier) is None:
+    async with store.session() as session:
+        letters = tables.DeadLetters
+        open_one = sql.update(letters).where(letters.id == identifier, letters.state == fixed("open"))
+        dropped = open_one.values(state="dropped", settled_at=sql.func.clock_timestamp())
+        if not (await session.exec(dropped)).rowcount:
             return False
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action=action, subject=str(identifier))
-        await transaction.flush()
+        await audit(session, actor=actor, action="dead-letter.drop", subject=str(identifier))
+        await session.commit()
     return True
+
+
+def _line_of(key: bytes | None, letter_id: UUID) -> UUID:
+    """The aggregate whose line the message stands in; a key that is no aggregate's puts it into a line of its own."""
+    text = (key or b"").decode("ascii", "replace")
+    return UUID(text) if _AGGREGATE.fullmatch(text) else letter_id

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chassis.messaging import statements
 from chassis.messaging.outbox import murmur2
 from chassis.messaging.published import Published, Spot, TopicReader
 
@@ -22,23 +23,6 @@ Revisions = Callable[["asyncpg.Pool", Sequence[UUID]], Awaitable[Mapping[UUID, i
 NEWEST: Final = 20
 """So many records of each partition are looked at. One would do to see that a store was set back; another suite that
 writes into the same topics is seen among a few."""
-_SENT_LOOKED_AT: Final = 1000
-
-# By the unique (aggregate_id, revision): message_id stands in no index.
-_IN_OUTBOX: Final = """
-SELECT o.aggregate_id, o.revision, o.message_id, o.id FROM outbox o
-JOIN unnest($1::uuid[], $2::int[]) AS asked (aggregate_id, revision)
-ON o.aggregate_id = asked.aggregate_id AND o.revision = asked.revision"""
-# Before the first that waits, so that a backlog of a million rows is not walked through.
-_SENT: Final = f"""
-SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key FROM outbox
-WHERE sent_at IS NOT NULL AND id < coalesce(
-    (SELECT id FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1), {2**63 - 1}
-) ORDER BY id DESC LIMIT {_SENT_LOOKED_AT}"""  # noqa: S608 (constants)
-_HANDLED: Final = """
-SELECT message_id FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])
-UNION ALL SELECT message_id FROM dead_letters WHERE consumer = $1 AND message_id = ANY($2::uuid[])
-UNION ALL SELECT message_id FROM parked_messages WHERE consumer = $1 AND message_id = ANY($2::uuid[])"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +74,7 @@ async def unknown_of_consumer(
     wanted = [message for one in records if (message := one.message) is not None and not is_compared(one)]
     if not wanted:
         return None
-    rows = await pool.fetch(_HANDLED, consumer, [message.message_id for message in wanted])
+    rows = await pool.fetch(statements.HANDLED, consumer, [message.message_id for message in wanted])
     handled = {row["message_id"] for row in rows}
     missing = [message for message in wanted if message.message_id not in handled]
     return Unknown(len(missing), max(one.occurred_at for one in missing)) if missing else None
@@ -105,7 +89,7 @@ async def lost_by_kafka(pool: "asyncpg.Pool", reader: TopicReader, records: Sequ
     for topic, number in reader.following:
         partitions[topic] = max(partitions.get(topic, 0), number + 1)
     sent: dict[Spot, int] = {}
-    for row in await pool.fetch(_SENT):
+    for row in await pool.fetch(statements.NEWEST_SENT):
         if row["topic"] in partitions:
             number = (murmur2(row["key"]) & 0x7FFFFFFF) % partitions[row["topic"]]
             sent.setdefault((row["topic"], number), row["id"])
@@ -134,5 +118,5 @@ async def _in_outbox(
     """The message's id and the row's by aggregate and revision."""
     if not asked:
         return {}
-    rows: Sequence[Any] = await pool.fetch(_IN_OUTBOX, *zip(*asked, strict=True))
+    rows: Sequence[Any] = await pool.fetch(statements.IN_OUTBOX, *zip(*asked, strict=True))
     return {(row["aggregate_id"], row["revision"]): (row["message_id"], row["id"]) for row in rows}

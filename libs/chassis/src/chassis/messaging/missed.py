@@ -3,54 +3,67 @@
 Records that Kafka no longer had (``positions``), and revisions that did not come (``revisions``).
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from chassis.clock import moment
-from chassis.store import Store, Transaction
-
-_LIST: Final = """
-SELECT id, consumer, kind, topic, partition, first_offset AS first, number, handled_until, noticed_at
-FROM missed_records WHERE acknowledged_at IS NULL
-UNION ALL
-SELECT aggregate_id, consumer, 'revisions', min(type), NULL, min(revision), count(*), NULL, min(noticed_at)
-FROM revision_gaps WHERE counted_at IS NOT NULL GROUP BY aggregate_id, consumer
-ORDER BY noticed_at DESC LIMIT $1
-"""
-_ACKNOWLEDGE_RECORDS: Final = """
-UPDATE missed_records SET acknowledged_at = clock_timestamp()
-WHERE acknowledged_at IS NULL AND ($1::uuid IS NULL OR id = $1) RETURNING id
-"""
-_ACKNOWLEDGE_REVISIONS: Final = """
-WITH gone AS (
-    DELETE FROM revision_gaps WHERE counted_at IS NOT NULL AND ($1::uuid IS NULL OR aggregate_id = $1)
-    RETURNING aggregate_id
-)
-SELECT DISTINCT aggregate_id AS id FROM gone
-"""
+from chassis.store import Store
+from chassis.store.rows import audit, rows, sql, tables
 
 
-async def list_missed(store: Store, *, limit: int = 50) -> list[Mapping[str, Any]]:
-    """What nobody has acknowledged, newest first.
+@dataclass(frozen=True, slots=True)
+class MissedRow:
+    """What a consumer missed. ``kind``: expired, made-anew or set-back for records, else revisions.
 
     ``first`` and ``number``: offsets of the partition, or revisions of the aggregate that ``id`` is; ``number`` is None
-    where nobody can know it. What came after ``handled_until`` may be missing.
+    where nobody can know it. What came after ``handled_until`` may be missing. ``topic`` is the type of the event that
+    came instead, where revisions are missing.
     """
-    return list(await store.pool.fetch(_LIST, limit))
+
+    id: UUID
+    consumer: str
+    kind: str
+    topic: str
+    partition: int | None
+    first: int
+    number: int | None
+    handled_until: datetime | None
+    noticed_at: datetime
+
+
+async def list_missed(store: Store, *, limit: int = 50) -> list[MissedRow]:
+    """What nobody has acknowledged, newest first."""
+    async with store.session() as session:
+        missed, gaps = tables.MissedRecords, tables.RevisionGaps
+        records = sql.select(
+            missed.id, missed.consumer, missed.kind, missed.topic, missed.partition, missed.first_offset, missed.number,
+            missed.handled_until, sql.col(missed.noticed_at).label("noticed_at"),
+        ).where(sql.col(missed.acknowledged_at).is_(None))  # fmt: skip
+        revisions = sql.select(
+            gaps.aggregate_id, gaps.consumer, sql.literal("revisions"), sql.func.min(gaps.type),
+            sql.cast(sql.null(), sql.Integer), sql.func.min(gaps.revision), sql.func.count(),
+            sql.cast(sql.null(), sql.DateTime(timezone=True)), sql.func.min(gaps.noticed_at),
+        ).where(sql.col(gaps.counted_at).is_not(None)).group_by(gaps.aggregate_id, gaps.consumer)  # fmt: skip
+        found = sql.union_all(records, revisions).order_by(sql.desc("noticed_at")).limit(limit)
+        return await rows(session, MissedRow, found)
 
 
 async def acknowledge(store: Store, missed_id: UUID | None, *, actor: str) -> int:
     """Settles one, or all where ``missed_id`` is None: their alarms end. Audited. Returns how many."""
-    async with store.pool.acquire() as connection, connection.transaction():
-        transaction = Transaction(connection)
-        settled = 0
-        for statement in (_ACKNOWLEDGE_RECORDS, _ACKNOWLEDGE_REVISIONS):
-            for row in await connection.fetch(statement, missed_id):
-                transaction.audit(actor=actor, action="missed.acknowledge", subject=str(row["id"]))
-                settled += 1
-        await transaction.flush()
-    return settled
+    async with store.session() as session:
+        missed, gaps = tables.MissedRecords, tables.RevisionGaps
+        records = sql.update(missed).where(sql.col(missed.acknowledged_at).is_(None))
+        revisions = sql.delete(gaps).where(sql.col(gaps.counted_at).is_not(None))
+        if missed_id is not None:
+            records, revisions = records.where(missed.id == missed_id), revisions.where(gaps.aggregate_id == missed_id)
+        records = records.values(acknowledged_at=sql.func.clock_timestamp())
+        ids = list((await session.exec(records.returning(missed.id))).scalars())
+        ids += set((await session.exec(revisions.returning(gaps.aggregate_id))).scalars())
+        for one in ids:
+            await audit(session, actor=actor, action="missed.acknowledge", subject=str(one))
+        await session.commit()
+    return len(ids)
 
 
 async def acknowledge_one(store: Store, missed_id: UUID, *, actor: str) -> bool:
@@ -58,20 +71,19 @@ async def acknowledge_one(store: Store, missed_id: UUID, *, actor: str) -> bool:
     return await acknowledge(store, missed_id, actor=actor) > 0
 
 
-def words_of(row: Mapping[str, Any]) -> str:
+def words_of(row: MissedRow) -> str:
     """What happened, in a sentence."""
-    first, number = row["first"], row["number"]
-    if row["kind"] == "revisions":
-        which = f"revision {first} has" if number == 1 else f"{number} revisions from {first} on have"
+    if row.kind == "revisions":
+        which = f"revision {row.first} has" if row.number == 1 else f"{row.number} revisions from {row.first} on have"
         return f"{which} not come"
-    until = f"what came after {moment(row['handled_until'])} UTC may be missing"
-    if row["kind"] == "expired":
-        return f"{number} records from offset {first} on expired before they were read"
-    if row["kind"] == "made-anew":
-        return f"the topic was made anew; {until}"
-    return f"Kafka was set back to before offset {first}; {until}"
+    if row.kind == "expired":
+        return f"{row.number} records from offset {row.first} on expired before they were read"
+    until = "" if row.handled_until is None else f"; what came after {moment(row.handled_until)} UTC may be missing"
+    if row.kind == "made-anew":
+        return f"the topic was made anew{until}"
+    return f"Kafka was set back to before offset {row.first}{until}"
 
 
-def place_of(row: Mapping[str, Any]) -> str:
+def place_of(row: MissedRow) -> str:
     """The topic and its partition, or the type of event that came instead."""
-    return str(row["topic"]) if row["partition"] is None else f"{row['topic']} {row['partition']}"
+    return row.topic if row.partition is None else f"{row.topic} {row.partition}"

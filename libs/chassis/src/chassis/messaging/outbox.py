@@ -28,6 +28,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 from chassis import failpoints
 from chassis.clock import Clock, utc_now
 from chassis.loops import LoopBase
+from chassis.messaging import statements
+from chassis.messaging.statements import BATCH_ROWS
 from chassis.messaging.topics import METADATA_MAX_AGE_MS, KafkaConnection, TopicsError
 from chassis.observe import Metrics, meters, tracing
 from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS
@@ -36,42 +38,15 @@ from chassis.store.transaction import LARGEST_EVENT_BYTES, OUTBOX_CHANNEL
 
 LOCK = 0x0B07  # one relay per database
 NAME = "relay"
-BATCH_ROWS = 1000
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30
 STOP_SECONDS = 3
 _ASK_SECONDS = 0.2
 TOPIC_WAIT_SECONDS = 2
 
-# ``earlier``: the rows before $1 that are not sent either.
-_SELECT = f"""
-SELECT id, topic, convert_to(aggregate_id::text, 'UTF8') AS key, value, headers, traceparent,
-    created_at, coalesce(resend_at, created_at) AS due_at,
-    (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND id <= $1) AS earlier
-FROM outbox WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT {BATCH_ROWS}
-"""  # noqa: S608 (a constant)
 # By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing was unsent; a
 # plan made for that reads and sorts a whole backlog once for every turn.
 _BY_INDEX = "SET enable_bitmapscan = off; SET enable_seqscan = off"
-# What Kafka has acknowledged, and the store did not take the mark of. The time tells a row from another of the same
-# number, in a store that was set back meanwhile.
-_MARK_LATE = """
-UPDATE outbox SET sent_at = clock_timestamp() FROM unnest($1::bigint[], $2::timestamptz[]) AS sent (id, created_at)
-WHERE outbox.id = sent.id AND outbox.created_at = sent.created_at AND sent_at IS NULL
-"""
-_MARK_NOTHING = """
-UPDATE outbox SET sent_at = NULL WHERE id = (SELECT id FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1)
-"""
-_MARK = "UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
-# The oldest is the first of its index, so that counting reads nothing but the index.
-_WAITING = """
-SELECT
-    (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
-    coalesce((
-        SELECT extract(epoch FROM clock_timestamp() - coalesce(resend_at, created_at)) FROM outbox
-        WHERE sent_at IS NULL ORDER BY id LIMIT 1
-    ), 0)::float8 AS age
-"""
 
 _WORDS_OF_KEY = struct.Struct("<9I")
 _MURMUR2_SEED, _MURMUR2_FACTOR, _32_BITS = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
@@ -110,7 +85,7 @@ class Relay(LoopBase):
         self._not_marked: dict[int, datetime] = {}
         """Rows that are on the bus and that the store did not take the mark of, with the time of each."""
         self._missing_topic: str | None = None
-        self._backlog = Backlog(store, _WAITING, told=self._tell)
+        self._backlog = Backlog(store, statements.WAITING_IN_OUTBOX, told=self._tell)
         self._exclusive = Exclusive(store, lock=LOCK, name=NAME, metrics=metrics, gauge=meters.OUTBOX_RELAY_ACTIVE)
 
     @property
@@ -163,7 +138,7 @@ class Relay(LoopBase):
             self._exclusive.begin()
             while not self.stopping:
                 self.beat()
-                rows = await connection.fetch(_SELECT, 0)
+                rows = await connection.fetch(statements.UNSENT, 0)
                 self._backlog.look()
                 if rows:
                     try:
@@ -229,7 +204,7 @@ class Relay(LoopBase):
         """
         if len(rows) < BATCH_ROWS:
             return []
-        following: Sequence[Any] = await connection.fetch(_SELECT, rows[-1]["id"])
+        following: Sequence[Any] = await connection.fetch(statements.UNSENT, rows[-1]["id"])
         return following if following and following[0]["earlier"] == len(rows) else []
 
     async def _acknowledged(self, turn: _Turn) -> tuple[list[Any], int]:
@@ -250,7 +225,7 @@ class Relay(LoopBase):
     async def _mark(self, connection: "asyncpg.Connection", acknowledged: Sequence[Any]) -> None:
         if acknowledged:
             try:
-                await connection.execute(_MARK, [row["id"] for row in acknowledged])
+                await connection.execute(statements.MARK_SENT, [row["id"] for row in acknowledged])
             except BaseException:
                 self._not_marked.update((row["id"], row["created_at"]) for row in acknowledged)
                 raise
@@ -259,11 +234,13 @@ class Relay(LoopBase):
     async def _mark_first(self, connection: "asyncpg.Connection") -> None:
         """Marks what the store did not take the mark of, if anything. Raises while the store takes no writes."""
         if self._not_marked:
-            answer = await connection.execute(_MARK_LATE, list(self._not_marked), list(self._not_marked.values()))
+            answer = await connection.execute(
+                statements.MARK_SENT_LATE, list(self._not_marked), list(self._not_marked.values())
+            )
             self._metrics.count(meters.MESSAGES_PUBLISHED, int(answer.rpartition(" ")[2]))
             self._not_marked.clear()
         else:
-            await connection.execute(_MARK_NOTHING)
+            await connection.execute(statements.MARK_NOTHING)
 
     async def _hand_over(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> _Turn:
         """Gives ``rows`` to the producer.

@@ -10,7 +10,9 @@ into a line that nobody looks at any more, and none slips past one.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -20,18 +22,17 @@ import structlog
 from chassis.backoff import pause_seconds
 from chassis.errors import Transient
 from chassis.loops import LoopBase
-from chassis.messaging import dead_letters
+from chassis.messaging import dead_letters, statements
 from chassis.messaging.batch import Done, Duplicate, Failed, Outcome
 from chassis.messaging.records import Item, Record
 from chassis.observe import Metrics, meters
 from chassis.store import Store, Transaction
+from chassis.store.rows import audit, rows, sql, tables
 from chassis.store.store import ERRORS
 
 if TYPE_CHECKING:
     from chassis.messaging.batch import BatchExecutor
 
-LARGEST_TURN = 20
-"""So many messages of a line share a transaction: rows that other keys need too are not held for longer."""
 POLL_SECONDS = 0.5
 SHORTEST_PAUSE_SECONDS = 0.02
 FIRST_PAUSE_SECONDS = 0.05
@@ -40,21 +41,6 @@ FAILURES_TO_WARN_OF = 5
 """After half a second: what heals before is a blip."""
 
 log = structlog.get_logger(__name__)
-
-_HOLD = "SELECT key FROM parked_keys WHERE consumer = $1 AND key = ANY($2::uuid[]) ORDER BY key FOR KEY SHARE"
-_PARK_KEYS = """
-INSERT INTO parked_keys (consumer, key, reason, attempts, next_attempt_at)
-SELECT $1, key, reason, 1, clock_timestamp() + pause * interval '1 second'
-FROM unnest($2::uuid[], $3::text[], $4::float8[]) AS failed (key, reason, pause)
-ON CONFLICT (consumer, key) DO NOTHING RETURNING key
-"""
-_PARK_MESSAGES = """
-INSERT INTO parked_messages (consumer, key, message_id, topic, partition, kafka_offset, value, headers)
-SELECT $1, key, message_id, topic, partition, kafka_offset, value, headers
-FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bigint[], $7::bytea[], $8::text[])
-    WITH ORDINALITY AS waiting (key, message_id, topic, partition, kafka_offset, value, headers, place)
-ORDER BY place ON CONFLICT (consumer, message_id) DO NOTHING
-"""
 
 
 class Waiting(NamedTuple):
@@ -81,7 +67,7 @@ def word_of(outcome: Outcome[Any]) -> Literal["done", "duplicate", "dead", "park
 
 async def hold(connection: "asyncpg.Connection", consumer: str, keys: Sequence[UUID]) -> set[UUID]:
     """Those of ``keys`` that are parked. They stay so until the caller's transaction has ended."""
-    return {row["key"] for row in await connection.fetch(_HOLD, consumer, keys)}
+    return {row["key"] for row in await connection.fetch(statements.HOLD_KEYS, consumer, keys)}
 
 
 async def park(transaction: Transaction, consumer: str, waiting: Sequence[Waiting]) -> None:
@@ -98,13 +84,13 @@ async def park(transaction: Transaction, consumer: str, waiting: Sequence[Waitin
         keys = sorted(failed)
         reasons = [failed[key].reason[:500] for key in keys]
         pauses = [_pause_seconds(1, failed[key]) for key in keys]
-        held = {row["key"] for row in await connection.fetch(_PARK_KEYS, consumer, keys, reasons, pauses)}
+        held = {row["key"] for row in await connection.fetch(statements.PARK_KEYS, consumer, keys, reasons, pauses)}
         if len(held) < len(keys):  # another process was first; its row may be gone again before we hold it
             held |= await hold(connection, consumer, keys)
         failed = {key: error for key, error in failed.items() if key not in held}
     records = [one.record for one in waiting]
     transaction.write(
-        _PARK_MESSAGES,
+        statements.PARK_MESSAGES,
         consumer,
         [one.key for one in waiting],
         [one.message_id for one in waiting],
@@ -120,31 +106,6 @@ def _pause_seconds(failures: int, error: Transient) -> float:
     return error.retry_after_seconds or pause_seconds(
         failures, first_seconds=FIRST_PAUSE_SECONDS, longest_seconds=LONGEST_PAUSE_SECONDS
     )
-
-
-_TAKE = """
-SELECT key, attempts FROM parked_keys WHERE consumer = $1 AND next_attempt_at <= clock_timestamp()
-ORDER BY next_attempt_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
-"""
-_LINE = f"""
-SELECT sequence, message_id, topic, partition, kafka_offset, value, headers FROM parked_messages
-WHERE consumer = $1 AND key = $2 ORDER BY sequence LIMIT {LARGEST_TURN}
-"""  # noqa: S608 (a constant)
-_LATER = """
-UPDATE parked_keys SET attempts = attempts + $3, reason = coalesce($4, reason),
-    next_attempt_at = clock_timestamp() + $5 * interval '1 second'
-WHERE consumer = $1 AND key = $2
-"""
-# In two statements: the second sees what those have committed who held the key before the first had it.
-_HAVE_ALONE = "SELECT key FROM parked_keys WHERE consumer = $1 AND key = $2 FOR UPDATE SKIP LOCKED"
-_UNPARK = """
-DELETE FROM parked_keys k WHERE consumer = $1 AND key = $2
-    AND NOT EXISTS (SELECT 1 FROM parked_messages m WHERE m.consumer = k.consumer AND m.key = k.key)
-"""
-_STANDING = """
-SELECT count(*) AS parked, extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8 AS due_in_seconds
-FROM parked_keys WHERE consumer = $1
-"""
 
 
 class Unparker(LoopBase):
@@ -187,16 +148,16 @@ class Unparker(LoopBase):
         """Works on one key that is due. Returns after how many seconds to look again: 0 where there was one."""
         words: Counter[str] = Counter()
         async with self._store.pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(_TAKE, self._consumer)
+            row = await connection.fetchrow(statements.TAKE_KEY, self._consumer)
             if row is None:
                 return await self._look_ahead(connection)
             key = row["key"]
-            for parked in await connection.fetch(_LINE, self._consumer, key):
+            for parked in await connection.fetch(statements.LINE_OF_KEY, self._consumer, key):
                 outcome = await self._executor.run_alone(connection, self._item_of(_record_of(parked)))
                 if isinstance(outcome, Failed) and isinstance(outcome.error, Transient):
                     await self._put_off(connection, key, row["attempts"] + 1, outcome.error)
                     break
-                await connection.execute("DELETE FROM parked_messages WHERE sequence = $1", parked["sequence"])
+                await connection.execute(statements.FORGET_PARKED, parked["sequence"])
                 words[word_of(outcome)] += 1
             else:
                 await self._unpark(connection, key)
@@ -206,19 +167,19 @@ class Unparker(LoopBase):
 
     async def _put_off(self, connection: "asyncpg.Connection", key: UUID, failures: int, error: Transient) -> None:
         pause = _pause_seconds(failures, error)
-        await connection.execute(_LATER, self._consumer, key, 1, error.reason[:500], pause)
+        await connection.execute(statements.TRY_KEY_LATER, self._consumer, key, 1, error.reason[:500], pause)
         if failures == FAILURES_TO_WARN_OF:
             log.warning("parking.still-fails", consumer=self._consumer, key=str(key), reason=error.reason)
 
     async def _unpark(self, connection: "asyncpg.Connection", key: UUID) -> None:
         """Unless a consumer holds the key, and with it perhaps a message for its line."""
-        if await connection.fetchrow(_HAVE_ALONE, self._consumer, key) is not None:
-            await connection.execute(_UNPARK, self._consumer, key)
+        if await connection.fetchrow(statements.HAVE_KEY_ALONE, self._consumer, key) is not None:
+            await connection.execute(statements.UNPARK, self._consumer, key)
         else:
-            await connection.execute(_LATER, self._consumer, key, 0, None, SHORTEST_PAUSE_SECONDS)
+            await connection.execute(statements.TRY_KEY_LATER, self._consumer, key, 0, None, SHORTEST_PAUSE_SECONDS)
 
     async def _look_ahead(self, connection: "asyncpg.Connection") -> float:
-        row = await connection.fetchrow(_STANDING, self._consumer)
+        row = await connection.fetchrow(statements.PARKED_KEYS, self._consumer)
         self._metrics.set(meters.PARKED_KEYS, row["parked"], consumer=self._consumer)
         due_in_seconds: float | None = row["due_in_seconds"]
         if due_in_seconds is None:
@@ -235,27 +196,39 @@ def _record_of(parked: Any) -> Record:
 
 # ---- the operator's hand ------------------------------------------------------------------------------------------
 
-_LIST = """
-SELECT k.consumer, k.key, k.reason, k.attempts, k.since, k.next_attempt_at,
-    (SELECT count(*) FROM parked_messages m WHERE m.consumer = k.consumer AND m.key = k.key) AS waiting
-FROM parked_keys k ORDER BY k.since LIMIT $1
-"""
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """A parked key, and how many messages wait behind it."""
+
+    consumer: str
+    key: UUID
+    reason: str
+    attempts: int
+    since: datetime
+    next_attempt_at: datetime
+    waiting: int
 
 
-async def list_parked(store: Store, *, limit: int = 50) -> list[Mapping[str, Any]]:
-    """The parked keys, longest first, and how many messages wait behind each."""
-    return list(await store.pool.fetch(_LIST, limit))
+async def list_parked(store: Store, *, limit: int = 50) -> list[ParkedRow]:
+    """The parked keys, longest first."""
+    async with store.session() as session:
+        keys, parked = tables.ParkedKeys, tables.ParkedMessages
+        behind = sql.select(sql.func.count()).where(parked.consumer == keys.consumer, parked.key == keys.key)
+        found = sql.select(
+            keys.consumer, keys.key, keys.reason, keys.attempts, keys.since, keys.next_attempt_at,
+            behind.scalar_subquery(),
+        ).order_by(sql.col(keys.since)).limit(limit)  # fmt: skip
+        return await rows(session, ParkedRow, found)
 
 
 async def release(store: Store, consumer: str, key: UUID, *, actor: str) -> bool:
     """Lets a key be tried at once. Audited. False when it is not parked."""
-    statement = """
-    UPDATE parked_keys SET next_attempt_at = clock_timestamp() WHERE consumer = $1 AND key = $2 RETURNING key
-    """
-    async with store.pool.acquire() as connection, connection.transaction():
-        if await connection.fetchval(statement, consumer, key) is None:
+    async with store.session() as session:
+        keys = tables.ParkedKeys
+        one = sql.update(keys).where(keys.consumer == consumer, keys.key == key)
+        if not (await session.exec(one.values(next_attempt_at=sql.func.clock_timestamp()))).rowcount:
             return False
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action="parked.release", subject=str(key), detail={"consumer": consumer})
-        await transaction.flush()
+        await audit(session, actor=actor, action="parked.release", subject=str(key), detail={"consumer": consumer})
+        await session.commit()
     return True

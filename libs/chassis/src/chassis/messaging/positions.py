@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 import contracts
+from chassis.messaging import statements
 from chassis.messaging.records import Record
 from chassis.observe import Metrics, meters
 from chassis.store import Store, Transaction
@@ -80,29 +81,6 @@ def fingerprint(timestamp_ms: int, value: bytes | None) -> bytes:
     return blake2b(value or b"", digest_size=FINGERPRINT_BYTES, salt=timestamp_ms.to_bytes(8, signed=True)).digest()
 
 
-# Never backwards within one topic: who had the partition before may commit its last batch late.
-_MOVE = """
-INSERT INTO consumer_positions AS known (consumer, topic, partition, topic_id, next_offset, last_record)
-SELECT $1, * FROM unnest($2::text[], $3::int[], $4::uuid[], $5::bigint[], $6::bytea[])
-ON CONFLICT (consumer, topic, partition) DO UPDATE SET topic_id = excluded.topic_id,
-    next_offset = excluded.next_offset, last_record = excluded.last_record, moved_at = clock_timestamp()
-WHERE known.topic_id <> excluded.topic_id OR known.next_offset < excluded.next_offset
-"""
-_READ = """
-SELECT topic, partition, topic_id, next_offset, last_record, moved_at FROM consumer_positions
-WHERE consumer = $1 AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[]))
-"""
-# One process at a time says so: the one that finds the position as it was read.
-_SET = """
-UPDATE consumer_positions SET topic_id = $6, next_offset = $7, last_record = NULL, moved_at = clock_timestamp()
-WHERE consumer = $1 AND topic = $2 AND partition = $3 AND topic_id = $4 AND next_offset = $5 RETURNING topic
-"""
-_KEEP_MISSED = """
-INSERT INTO missed_records (id, consumer, topic, partition, kind, first_offset, number, handled_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-"""
-
-
 class Positions:
     """The positions of one consumer."""
 
@@ -121,7 +99,7 @@ class Positions:
             if record.topic_id is not None
         ]
         if rows:
-            transaction.write(_MOVE, self._consumer, *map(list, zip(*rows, strict=True)))
+            transaction.write(statements.MOVE_POSITIONS, self._consumer, *map(list, zip(*rows, strict=True)))
 
     async def read(self, store: Store, partitions: Sequence[Partition]) -> Mapping[Partition, Position]:
         names, numbers = [one.topic for one in partitions], [one.number for one in partitions]
@@ -129,7 +107,7 @@ class Positions:
             Partition(row["topic"], row["partition"]): Position(
                 row["topic_id"], row["next_offset"], row["last_record"], row["moved_at"]
             )
-            for row in await store.pool.fetch(_READ, self._consumer, names, numbers)
+            for row in await store.pool.fetch(statements.POSITIONS, self._consumer, names, numbers)
         }
 
     async def begin_again(self, store: Store, partition: Partition, position: Position, kafka: Log, kind: Kind) -> None:
@@ -139,12 +117,12 @@ class Positions:
         async with store.pool.acquire() as connection, connection.transaction():
             where = (self._consumer, *partition)
             moved = await connection.fetchval(
-                _SET, *where, position.topic_id, position.next_offset, kafka.topic_id, kafka.start
+                statements.SET_POSITION, *where, position.topic_id, position.next_offset, kafka.topic_id, kafka.start
             )
             if moved is None:
                 return
             await connection.execute(
-                _KEEP_MISSED, identifier, *where, kind, position.next_offset, number, position.moved_at
+                statements.KEEP_MISSED, identifier, *where, kind, position.next_offset, number, position.moved_at
             )
         if number is not None:
             self._metrics.count(meters.RECORDS_MISSED, number, consumer=self._consumer, topic=partition.topic)

@@ -13,36 +13,16 @@ import asyncpg
 import structlog
 
 import contracts
+from chassis.messaging import statements
 from chassis.observe import Metrics, meters
 from chassis.store import Store, Transaction
 
 REVISIONS_PER_EPOCH: Final = 1_000_000
 """After its store was set back a producer goes on in the next epoch (ADR 0017): that leap is no gap."""
-OVERTAKING_SECONDS: Final = 60.0
-"""An event that a later one overtook comes within this time."""
 LARGEST_GAP: Final = 100
 """So many revisions of one leap are kept: the first ones."""
 
 log = structlog.get_logger(__name__)
-
-# An aggregate of which nothing is known is one that the consumer should know only if it came into being after the
-# consumer began: what is older may have expired on Kafka before.
-_OPEN = """
-INSERT INTO revision_gaps (consumer, aggregate_id, revision, type)
-SELECT $1, aggregate_id, revision, type
-FROM unnest($2::uuid[], $3::int[], $4::text[], $5::timestamptz[]) AS gap (aggregate_id, revision, type, made_at)
-WHERE made_at IS NULL OR made_at > (SELECT min(began_at) FROM consumer_positions WHERE consumer = $1)
-ON CONFLICT DO NOTHING
-"""
-_CLOSE = """
-DELETE FROM revision_gaps WHERE consumer = $1
-    AND (aggregate_id, revision) IN (SELECT * FROM unnest($2::uuid[], $3::int[]))
-"""
-_COUNT = f"""
-UPDATE revision_gaps SET counted_at = clock_timestamp()
-WHERE consumer = $1 AND counted_at IS NULL AND noticed_at < clock_timestamp() - interval '{OVERTAKING_SECONDS} seconds'
-RETURNING aggregate_id, revision, type
-"""  # noqa: S608 (a constant)
 
 
 class RevisionGaps:
@@ -86,10 +66,10 @@ class RevisionGaps:
         came = set(self._came)
         opened = sorted({gap for gap in self._opened if gap[:2] not in came}, key=lambda gap: gap[:2])
         if opened:
-            self._transaction.write(_OPEN, self._consumer, *map(list, zip(*opened, strict=True)))
+            self._transaction.write(statements.OPEN_GAPS, self._consumer, *map(list, zip(*opened, strict=True)))
         # Only what an earlier batch may have opened: no two parts of one statement may touch one row.
         if came:
-            self._transaction.write(_CLOSE, self._consumer, *map(list, zip(*sorted(came), strict=True)))
+            self._transaction.write(statements.CLOSE_GAPS, self._consumer, *map(list, zip(*sorted(came), strict=True)))
 
 
 def made_at_of(aggregate_id: UUID) -> datetime | None:
@@ -101,7 +81,7 @@ def made_at_of(aggregate_id: UUID) -> datetime | None:
 
 async def count_gaps(store: Store, consumer: str, metrics: Metrics) -> None:
     """Counts and says each gap that has stood for a minute; once, whichever process does it."""
-    for row in await store.pool.fetch(_COUNT, consumer):
+    for row in await store.pool.fetch(statements.COUNT_GAPS, consumer):
         metrics.count(meters.REVISION_GAPS, type=row["type"])
         log.error(
             "consumer.revision-gap",

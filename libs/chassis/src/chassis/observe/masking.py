@@ -6,8 +6,9 @@ knows; any other is masked, and stands in the message itself alone, which ``need
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from chassis.observe.redaction import redact_text
 
@@ -76,11 +77,27 @@ def message_id(value: str) -> str:
     return value if has_digit or (value.isalpha() and not _is_written_as_a_name(value)) else MASKED
 
 
-def listed(row: Mapping[str, Any]) -> dict[str, Any]:
+class Listed(Protocol):
+    """What a sender wrote in the header, in a row of a list."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def sender(self) -> str: ...
+    @property
+    def control_id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+
+
+L = TypeVar("L", bound=Listed)
+
+
+def listed(row: L) -> L:
     """A row of the HL7 journal as lists show it: what its sender wrote in the header stands only as codes."""
-    shown_row = dict(row)
-    shown_row["sender"] = "|".join(part and shown(part) for part in str(row["sender"]).split("|"))
-    shown_row["control_id"] = message_id(str(row["control_id"])) if row["control_id"] else row["control_id"]
-    message_type = str(row["type"] or "")
-    shown_row["type"] = message_type if not message_type or _MESSAGE_TYPE.fullmatch(message_type) else MASKED
-    return shown_row
+    return replace(
+        row,
+        sender="|".join(part and shown(part) for part in row.sender.split("|")),
+        control_id=message_id(row.control_id) if row.control_id else row.control_id,
+        type=row.type if not row.type or _MESSAGE_TYPE.fullmatch(row.type) else MASKED,
+    )

@@ -102,7 +102,9 @@ CLOCK_JUMPS: Final = Counter(
     "clock_jumps_total", "Jumps of the store's clock, against this process's monotonic one, above the limit"
 )
 CONSOLE_REFUSED: Final = Counter(
-    "console_refused_total", "Requests for pages that were refused; reason: host, password, brake, origin", "reason"
+    "console_refused_total",
+    "Requests that were refused; reason: host, origin, password, token, log-in, role, patient-session, brake",
+    "reason",
 )
 TLS_CERTIFICATE_EXPIRES_IN_SECONDS: Final = Gauge(
     "tls_certificate_expires_in_seconds", "Of our own certificates, by use; below 0 once one has expired", "use"

@@ -1,4 +1,4 @@
-"""The command line of a service: `python -m <service> run|migrate|topics|dead-letters|parked|deliveries|…`.
+"""The command line of a service: `python -m <service> run|migrate|topics|dead-letters|parked|deliveries|timers|…`.
 
 Every command says in its last line what happened. Exit codes: 0 done; 1 not done; 2 misused, or a setting is wrong.
 """
@@ -21,16 +21,18 @@ from aiokafka.errors import KafkaError
 from chassis import deliveries, failpoints
 from chassis.clock import moment
 from chassis.errors import StoreUnavailable
-from chassis.hl7 import list_journal
+from chassis.hl7 import JournalRow, kept_message, list_journal
 from chassis.hl7.journal import STATES
-from chassis.messaging import dead_letters, missed, parking, topics
+from chassis.messaging import Replayed, ReplayOutcome, dead_letters, missed, parking, topics
 from chassis.observe import telemetry
 from chassis.operate import listing
 from chassis.operate import resend as cli_resend
 from chassis.operate import retry as cli_retry
 from chassis.operate import store as cli_store
+from chassis.operate import timers as cli_timers
 from chassis.settings import EXIT_BAD_SETTING, ServiceSettings, SettingsError, load_or_exit
-from chassis.store import Store, Transaction, is_passing, no_answer
+from chassis.store import Store, is_passing, no_answer
+from chassis.store.rows import audit
 from chassis.store.store import ERRORS
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class ServiceDefinition(Generic[S]):
     migrations: Path
     destinations: Sequence[str] = ()
     """The partners that it delivers to."""
-    replay_hl7: Callable[[S, Store, UUID, str], Awaitable[str]] | None = None
+    replay_hl7: Callable[[S, Store, UUID, str], Awaitable[Replayed]] | None = None
     """Processes a kept HL7 message again; only of a service that hears HL7."""
     guard: Callable[[S, Store], "StoreGuard"] | None = None
     """Compares the store with the topics; of every service that has a store of its own to lose."""
@@ -153,6 +155,9 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     words = "send a dead or waiting one now, or all dead ones to a partner; with the same idempotency keys"
     cli_retry.arguments(_acting(add("retry", words, cli_retry.run, outgoing)))
     _acting(_identified(add("drop", "give it up", _deliveries_drop, outgoing)))
+
+    words = "what becomes due in the future, and what of it failed"
+    cli_timers.commands(_group(commands, "timers", words), add, _listing, _acting)
 
     outbox = _group(commands, "outbox", "events on their way to Kafka")
     words = "send events again that Kafka has lost; readers drop what they know"
@@ -314,13 +319,11 @@ async def _letters_show(_d: ServiceDefinition[Any], settings: ServiceSettings, o
             return _missing("dead letter", options.id)
         if options.content:
             await _audit(store, options, "dead-letter.show")
-    content = row.pop("value", None)
-    row.pop("key", None)
-    for name, value in row.items():
+    for name, value in row.model_dump(exclude={"key", "value"}).items():
         print(f"{name:14} {'–' if value is None else listing.plain(value)}")
     if options.content:
-        print((bytes(content) if content else b"").decode("utf-8", "replace"))
-    print(f"dead letter {options.id}: {row['state']}")
+        print((row.value or b"").decode("utf-8", "replace"))
+    print(f"dead letter {options.id}: {row.state}")
     return 0
 
 
@@ -377,13 +380,16 @@ async def _journal_list(_d: ServiceDefinition[Any], settings: ServiceSettings, o
 
 async def _setup_show(_d: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     async with _store(settings) as store:
-        row = await store.pool.fetchrow("SELECT raw, state, reason, setting FROM hl7_journal WHERE id = $1", options.id)
-        if row is None:
+        kept = await kept_message(store, options.id)
+        if kept is None:
             return _missing("message", options.id)
         await _audit(store, options, "hl7.show")
-    print(bytes(row["raw"]).replace(b"\r", b"\n").decode("utf-8", "replace"))
-    print(f"message {options.id}: {row['state']}: {row['reason'] or '–'}; set {row['setting'] or '–'}")
+    print(kept.raw.replace(b"\r", b"\n").decode("utf-8", "replace"))
+    print(f"message {options.id}: {kept.state}: {kept.reason or '–'}; set {kept.setting or '–'}")
     return 0
+
+
+_NOT_OFFERED = Replayed(ReplayOutcome.FAILED, "not offered")
 
 
 async def _setup_replay(
@@ -398,21 +404,21 @@ async def _setup_replay(
         wanted = [options.id]
         if options.all:
             rows = await list_journal(store, states=("needs_setup", "failed"), limit=1_000_000)
-            wanted = [row["id"] for row in reversed(rows)]
+            wanted = [row.id for row in reversed(rows)]
         for identifier in wanted:
             try:
-                words = await replay(settings, store, identifier, options.actor) if replay else "failed: not offered"
+                replayed = await replay(settings, store, identifier, options.actor) if replay else _NOT_OFFERED
             except KeyError:
                 return _missing("waiting message", identifier)
-            failed += words.startswith("failed")
-            print(f"{identifier} {words}")
+            failed += not replayed.is_processed
+            print(f"{identifier} {replayed}")
     print(f"{definition.name}: {len(wanted) - failed} processed, {failed} still wait")
     return 1 if failed else 0
 
 
 def _list(
-    rows: Sequence[Mapping[str, Any]],
-    line: Callable[[Mapping[str, Any]], listing.Line],
+    rows: Sequence[listing.R],
+    line: Callable[[listing.R], listing.Line],
     options: argparse.Namespace,
     *,
     one: str,
@@ -421,34 +427,34 @@ def _list(
     return listing.show(rows, line, one=one, many=many, limit=options.limit, as_json=options.json)
 
 
-def _letter_line(row: Mapping[str, Any]) -> listing.Line:
-    at = "" if row["kafka_offset"] is None else f"@{row['kafka_offset']}"
-    where = row["topic"] if row["partition"] is None else f"{row['topic']} {row['partition']}{at}"
-    return listing.Line(row["id"], row["created_at"], row["state"], where, f"{row['kind']}: {row['reason']}")
+def _letter_line(row: dead_letters.LetterRow) -> listing.Line:
+    at = "" if row.kafka_offset is None else f"@{row.kafka_offset}"
+    where = row.topic if row.partition is None else f"{row.topic} {row.partition}{at}"
+    return listing.Line(row.id, row.created_at, row.state, where, f"{row.kind}: {row.reason}")
 
 
-def _missed_line(row: Mapping[str, Any]) -> listing.Line:
+def _missed_line(row: missed.MissedRow) -> listing.Line:
     why = f"{missed.place_of(row)}: {missed.words_of(row)}"
-    return listing.Line(row["id"], row["noticed_at"], row["kind"], row["consumer"], why)
+    return listing.Line(row.id, row.noticed_at, row.kind, row.consumer, why)
 
 
-def _parked_line(row: Mapping[str, Any]) -> listing.Line:
-    what = f"{row['consumer']}: {row['waiting']} waiting"
-    again = f"tried {_times(row['attempts'])}, next {moment(row['next_attempt_at'])} UTC"
-    return listing.Line(row["key"], row["since"], "parked", what, f"{row['reason']}; {again}")
+def _parked_line(row: parking.ParkedRow) -> listing.Line:
+    what = f"{row.consumer}: {row.waiting} waiting"
+    again = f"tried {_times(row.attempts)}, next {moment(row.next_attempt_at)} UTC"
+    return listing.Line(row.key, row.since, "parked", what, f"{row.reason}; {again}")
 
 
-def _delivery_line(row: Mapping[str, Any]) -> listing.Line:
-    why = row["last_error"] or ""
-    if row["state"] == "pending":
-        again = f"next try {moment(row['next_attempt_at'])} UTC"
-        why = f"{why}; tried {_times(row['attempts'])}, {again}" if why else again
-    return listing.Line(row["id"], row["created_at"], row["state"], f"{row['destination']} {row['kind']}", why)
+def _delivery_line(row: deliveries.DeliveryRow) -> listing.Line:
+    why = row.last_error or ""
+    if row.state == "pending":
+        again = f"next try {moment(row.next_attempt_at)} UTC"
+        why = f"{why}; tried {_times(row.attempts)}, {again}" if why else again
+    return listing.Line(row.id, row.created_at, row.state, f"{row.destination} {row.kind}", why)
 
 
-def _journal_line(row: Mapping[str, Any]) -> listing.Line:
-    why = "; ".join(words for words in (row["reason"], row["setting"] and f"set {row['setting']}") if words)
-    return listing.Line(row["id"], row["received_at"], row["state"], f"{row['type']} {row['control_id']}", why)
+def _journal_line(row: JournalRow) -> listing.Line:
+    why = "; ".join(words for words in (row.reason, row.setting and f"set {row.setting}") if words)
+    return listing.Line(row.id, row.received_at, row.state, f"{row.type} {row.control_id}", why)
 
 
 def _times(count: int) -> str:
@@ -457,10 +463,9 @@ def _times(count: int) -> str:
 
 async def _audit(store: Store, options: argparse.Namespace, action: str) -> None:
     """Whoever looks at what is a patient's leaves a row."""
-    async with store.pool.acquire() as connection, connection.transaction():
-        transaction = Transaction(connection)
-        transaction.audit(actor=options.actor, action=action, subject=str(options.id))
-        await transaction.flush()
+    async with store.session() as session:
+        await audit(session, actor=options.actor, action=action, subject=str(options.id))
+        await session.commit()
 
 
 def _did(done: bool, what: str, identifier: object, words: str) -> int:  # noqa: FBT001 (an answer, not a switch)

@@ -7,13 +7,17 @@ in full.
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from chassis.clock import moment
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound="DataclassInstance")
 WIDTH = 100
 _HEADER = ("id", "at (UTC)", "state", "what")
 _WIDTHS = (36, 19, 11)
@@ -31,8 +35,8 @@ class Line:
 
 
 def show(
-    rows: Sequence[Mapping[str, Any]],
-    line: Callable[[Mapping[str, Any]], Line],
+    rows: Sequence[R],
+    line: Callable[[R], Line],
     *,
     one: str,
     many: str,
@@ -45,7 +49,7 @@ def show(
         count += " (no more are shown: --limit)"
     if as_json:
         for row in rows:
-            print(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False))
+            print(json.dumps({one.name: plain(getattr(row, one.name)) for one in fields(row)}, ensure_ascii=False))
         print(count, file=sys.stderr)
         return 0
     if rows:

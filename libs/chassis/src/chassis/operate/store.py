@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from chassis.clock import moment
 from chassis.host.store_guard import LONGEST_LOOK_SECONDS
-from chassis.store import Store, Transaction, identity
+from chassis.store import Store, identity
+from chassis.store.rows import audit
 
 if TYPE_CHECKING:
     from chassis.settings import ServiceSettings
@@ -58,10 +59,10 @@ async def adopt(definition: Any, settings: "ServiceSettings", options: argparse.
             return 2
         before = await identity.read(store.pool)
         after = await guard.adopt()
-        async with store.pool.acquire() as connection, connection.transaction():
-            transaction = Transaction(connection)
-            detail = {"was": None if before is None else before.belongs_to, "is": after.belongs_to}
-            transaction.audit(actor=options.actor, action="store.adopt", subject=str(after.incarnation), detail=detail)
-            await transaction.flush()
+        detail = {"was": None if before is None else before.belongs_to, "is": after.belongs_to}
+        async with store.session() as session:
+            subject = str(after.incarnation)
+            await audit(session, actor=options.actor, action="store.adopt", subject=subject, detail=detail)
+            await session.commit()
     print(f"{definition.name}: the store belongs here from now on; a service that waits for it starts by itself")
     return 0

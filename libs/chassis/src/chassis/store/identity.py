@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from chassis.store import statements
+
 KAFKA: Final = "kafka"
 TOPIC_PREFIX: Final = "topic prefix"
 ROOM_OF_AN_EPOCH: Final = 1_000_000
@@ -47,22 +49,9 @@ class Identity:
         ]
 
 
-_READ: Final = """
-SELECT service, belongs_to, incarnation, epoch, compared_to, recovery_began_at, created_at FROM store_identity"""
-_FOUND: Final = """
-INSERT INTO store_identity (service, belongs_to, incarnation) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"""
-_COMPLETE: Final = "UPDATE store_identity SET belongs_to = $1"
-_ADOPT: Final = """
-UPDATE store_identity SET service = $1, belongs_to = $2, compared_to = $3, epoch = epoch + $4,
-    recovery_began_at = NULL"""
-_BEAT: Final = "UPDATE store_identity SET beat = beat + 1 RETURNING beat"
-_BEGIN_RECOVERY: Final = """
-UPDATE store_identity SET recovery_began_at = coalesce(recovery_began_at, clock_timestamp())"""
-
-
 async def read(connection: "asyncpg.Connection | asyncpg.Pool") -> Identity | None:
     """None before the first start."""
-    row = await connection.fetchrow(_READ)
+    row = await connection.fetchrow(statements.READ_IDENTITY)
     if row is None:
         return None
     return Identity(
@@ -80,7 +69,7 @@ async def found(
     connection: "asyncpg.Connection | asyncpg.Pool", service: str, belongs_to: Mapping[str, str]
 ) -> Identity:
     """The store's identity; written where there is none, so that of two first starts one writes it."""
-    await connection.execute(_FOUND, service, _words(belongs_to), uuid4())
+    await connection.execute(statements.FOUND, service, _words(belongs_to), uuid4())
     identity = await read(connection)
     assert identity is not None  # noqa: S101 - it was just written
     return identity
@@ -91,7 +80,7 @@ async def complete(
 ) -> None:
     """Add what could not be named before: Kafka when it was away, or what a newer release compares."""
     if any(name not in identity.belongs_to for name in belongs_to):
-        await connection.execute(_COMPLETE, _words({**belongs_to, **identity.belongs_to}))
+        await connection.execute(statements.COMPLETE, _words({**belongs_to, **identity.belongs_to}))
 
 
 async def adopt(
@@ -104,7 +93,7 @@ async def adopt(
 ) -> Identity:
     """The store belongs to this from now on, and was compared with the topics up to ``compared_to``."""
     await found(connection, service, belongs_to)
-    await connection.execute(_ADOPT, service, _words(belongs_to), offsets_text(compared_to), int(new_epoch))
+    await connection.execute(statements.ADOPT, service, _words(belongs_to), offsets_text(compared_to), int(new_epoch))
     identity = await read(connection)
     assert identity is not None  # noqa: S101 - ``found`` wrote it
     return identity
@@ -115,7 +104,7 @@ async def begin_recovery(
 ) -> Identity:
     """From now on no start is let through, until ``adopt``: a recovery that is killed is to be run again."""
     await found(connection, service, belongs_to)
-    await connection.execute(_BEGIN_RECOVERY)
+    await connection.execute(statements.BEGIN_RECOVERY)
     identity = await read(connection)
     assert identity is not None  # noqa: S101 - ``found`` wrote it
     return identity
@@ -123,7 +112,7 @@ async def begin_recovery(
 
 async def beat(connection: "asyncpg.Connection | asyncpg.Pool") -> int:
     """Counts up. Whoever has seen a higher number was there before the store was set back. 0 of an empty store."""
-    found: int | None = await connection.fetchval(_BEAT)
+    found: int | None = await connection.fetchval(statements.BEAT)
     return found or 0
 
 

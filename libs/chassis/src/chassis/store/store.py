@@ -1,4 +1,4 @@
-"""A service's Postgres: an asyncpg pool for what is hot, SQLModel sessions for the rest."""
+"""A service's Postgres: an asyncpg pool for what the service does by itself, SQLModel sessions for what people ask."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from chassis.errors import StoreUnavailable
+from chassis.store.lazily import load_all
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -45,6 +46,14 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "tcp_user_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",  # ms: for one that stands still and does not read
 }
 """What order, durability and the timeouts here rest on, the same on every connection of a service."""
+
+_OF_A_SERVICE: Final[Mapping[str, str]] = {
+    "application_name": "suite",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",  # one count may not take all processors
+}
+MOST_SESSIONS: Final = 4
+"""SQLModel sessions at once, each with a connection of its own beside the pool's. Further ones wait for one of them."""
 
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -174,17 +183,25 @@ def unavailable(url: str, error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(f"the store {place} does not answer: {type(origin).__name__}")
 
 
-def sqlalchemy_engine(url: str, *, settings: Mapping[str, str] = SESSION_SETTINGS, **options: Any) -> "AsyncEngine":
+def sqlalchemy_engine(
+    url: str,
+    *,
+    settings: Mapping[str, str] = SESSION_SETTINGS,
+    statement_seconds: float | None = None,
+    **options: Any,
+) -> "AsyncEngine":
     """An engine whose connections asyncpg opens from the URL itself, with the session's ``settings``.
 
     SQLAlchemy would hand the URL's ``sslmode`` and ``sslrootcert`` on as arguments that asyncpg does not take.
+    A statement without an answer within ``statement_seconds`` raises ``TimeoutError``.
     """
-    # Loaded on first use: SQLAlchemy takes most of a service's start, and no hot path needs it.
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 (see chassis.store.lazily)
 
     async def connect() -> "asyncpg.Connection":
         try:
-            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=settings)
+            return await asyncpg.connect(
+                url, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=statement_seconds, server_settings=settings
+            )
         except Exception as error:
             if not is_passing(error):
                 raise
@@ -262,12 +279,7 @@ class Store:
                 max_cached_statement_lifetime=STATEMENT_LIFETIME_SECONDS,
                 reset=_as_it_is,
                 connection_class=kind,
-                server_settings={
-                    **SESSION_SETTINGS,
-                    "application_name": "suite",
-                    "jit": "off",
-                    "max_parallel_workers_per_gather": "0",  # one count may not take all processors
-                },
+                server_settings={**SESSION_SETTINGS, **_OF_A_SERVICE},
             )
         except Exception as error:
             if not is_passing(error):
@@ -277,16 +289,49 @@ class Store:
         return cls(pool, url)
 
     @asynccontextmanager
-    async def session(self) -> "AsyncIterator[AsyncSession]":
-        """A SQLModel session for pages and operators' queries. The caller commits."""
-        from sqlalchemy.ext.asyncio import async_sessionmaker  # noqa: PLC0415 (as sqlalchemy_engine says)
+    async def session(self, *, statement_seconds: float = COMMAND_TIMEOUT_SECONDS) -> "AsyncIterator[AsyncSession]":
+        """A SQLModel session for what a person asks or does. The caller commits.
+
+        It raises what the pool raises: errors of asyncpg, and ``StoreUnavailable`` where all sessions are taken. A
+        session with ``statement_seconds`` of its own has a connection of its own.
+        """
+        if self.pool.is_closing():
+            raise StoreUnavailable("the store is closed")
+        if self._engine is None:
+            await asyncio.to_thread(load_all)
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 (see chassis.store.lazily)
+        from sqlalchemy.exc import TimeoutError as AllTakenError  # noqa: PLC0415
+        from sqlalchemy.pool import NullPool  # noqa: PLC0415
         from sqlmodel.ext.asyncio.session import AsyncSession  # noqa: PLC0415
 
-        if self._engine is None:
-            self._engine = sqlalchemy_engine(self.url, pool_size=2, max_overflow=2)
-        factory = async_sessionmaker(self._engine, class_=AsyncSession, expire_on_commit=False)
-        async with factory() as session:
-            yield session
+        engine, own = self._engine, None
+        if statement_seconds != COMMAND_TIMEOUT_SECONDS:
+            engine = own = self._new_engine(statement_seconds, poolclass=NullPool)
+        elif engine is None:
+            engine = self._engine = self._new_engine(
+                statement_seconds,
+                pool_size=1,
+                max_overflow=MOST_SESSIONS - 1,
+                pool_timeout=CONNECT_TIMEOUT_SECONDS,
+                pool_pre_ping=True,  # a server that was started anew is no error
+            )
+        try:
+            async with AsyncSession(engine, expire_on_commit=False) as session:
+                yield session
+        except AllTakenError as error:
+            raise StoreUnavailable("too many ask the store at once") from error
+        except DBAPIError as error:
+            origin = _origin_of(error)
+            if origin is error:
+                raise
+            raise origin from error
+        finally:
+            if own is not None:
+                await own.dispose()
+
+    def _new_engine(self, statement_seconds: float, **options: Any) -> "AsyncEngine":
+        settings = {**SESSION_SETTINGS, **_OF_A_SERVICE}
+        return sqlalchemy_engine(self.url, settings=settings, statement_seconds=statement_seconds, **options)
 
     async def ping(self, timeout_seconds: float = 2) -> None:
         """Raises ``StoreUnavailable`` unless a query is answered in time."""

@@ -19,6 +19,7 @@ import contracts
 from chassis.clock import utc_now
 from chassis.errors import Permanent
 from chassis.observe import current_traceparent
+from chassis.store import statements
 
 
 class Participant(Protocol):
@@ -55,6 +56,7 @@ class _DeliveryRow(NamedTuple):
     headers: str
     idempotency_key: str
     traceparent: str | None
+    subject: UUID
 
 
 class _AuditRow(NamedTuple):
@@ -114,46 +116,6 @@ class _Mark(NamedTuple):
     participants: tuple[object, ...]
 
 
-_WRITE_OUTBOX = """
-INSERT INTO outbox (topic, aggregate_id, revision, message_id, value, headers, traceparent)
-SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
-"""
-_WRITE_DELIVERIES = """
-INSERT INTO deliveries (id, destination, key, kind, payload, headers, idempotency_key, traceparent)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[])
-ON CONFLICT (destination, idempotency_key) DO NOTHING
-"""
-_WRITE_AUDIT = """
-INSERT INTO operator_audit (actor, action, subject, detail)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-"""
-# A word that is not newer than what the store knows of the timer is late, also of one that has fired or was cancelled.
-# By a subquery with LIMIT, which the primary key answers; a join might read the whole table.
-_WRITE_TIMERS = """
-INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, payload, traceparent, settled_at)
-SELECT kind, key, name, revision, CASE WHEN due_at IS NULL THEN 'cancelled' ELSE 'waiting' END,
-    coalesce(due_at, clock_timestamp()), coalesce(due_at, clock_timestamp()), payload, traceparent,
-    CASE WHEN due_at IS NULL THEN clock_timestamp() END
-FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::timestamptz[], $6::text[], $7::text[])
-    AS word (kind, key, name, revision, due_at, payload, traceparent)
-WHERE coalesce((
-    SELECT known.revision FROM timers known WHERE (known.kind, known.key, known.name) = (word.kind, word.key, word.name)
-    ORDER BY known.revision DESC LIMIT 1
-), -1) < word.revision
-ON CONFLICT DO NOTHING
-"""
-# A row that a worker holds is left to the worker: a handler waits for no worker, which may be waiting for the aggregate
-# that the handler has locked.
-FORGET_OLDER_TIMERS = """
-DELETE FROM timers WHERE ctid = ANY (ARRAY(
-    SELECT older.ctid FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[]) AS word (kind, key, name, revision)
-    CROSS JOIN LATERAL (
-        SELECT known.ctid FROM timers known
-        WHERE (known.kind, known.key, known.name) = (word.kind, word.key, word.name) AND known.revision < word.revision
-        FOR UPDATE SKIP LOCKED
-    ) AS older
-))
-"""
 _PARAMETER = re.compile(r"\$(\d+)")
 
 LARGEST_EVENT_BYTES = 256 * 1024
@@ -211,13 +173,15 @@ class Transaction:
         kind: str,
         payload: bytes,
         idempotency_key: str,
+        subject: UUID | None = None,
         delivery_id: UUID | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
         """Stages a delivery to a partner; those of one (destination, key) arrive in the order of their staging.
 
         ``idempotency_key`` is what the partner sees; a second delivery with the same one to the same destination is
-        not written. Returns the delivery's id.
+        not written. ``subject`` is what the delivery is about, where one key's deliveries are about several things.
+        Returns the delivery's id.
         """
         identifier = delivery_id or contracts.uuid7()
         self._deliveries.append(
@@ -230,6 +194,7 @@ class Transaction:
                 json.dumps(dict(headers)) if headers else "{}",
                 idempotency_key,
                 current_traceparent(),
+                subject or key,
             )
         )
         return identifier
@@ -304,14 +269,14 @@ class Transaction:
         channels = []
         if self._outbox:
             channels.append(OUTBOX_CHANNEL)
-            self.write(_WRITE_OUTBOX, *zip(*self._outbox, strict=True))
+            self.write(statements.WRITE_OUTBOX, *zip(*self._outbox, strict=True))
         if self._deliveries:
             channels.append(DELIVERIES_CHANNEL)
-            self.write(_WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
+            self.write(statements.WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
         if self._timers:
             self._write_timers(channels)
         if self._audit:
-            self.write(_WRITE_AUDIT, *zip(*self._audit, strict=True))
+            self.write(statements.WRITE_AUDIT, *zip(*self._audit, strict=True))
         if not self._writes:
             return
         statement = _as_one(tuple([statement for statement, _ in self._writes]))
@@ -326,8 +291,8 @@ class Transaction:
     def _write_timers(self, channels: list[str]) -> None:
         words = newest_of(self._timers)
         columns = list(zip(*words, strict=True))
-        self.write(_WRITE_TIMERS, *columns)
-        self.write(FORGET_OLDER_TIMERS, *columns[:4])
+        self.write(statements.WRITE_TIMERS, *columns)
+        self.write(statements.FORGET_OLDER_TIMERS, *columns[:4])
         soon = utc_now() + SOON
         if any(word.due_at is not None and word.due_at <= soon for word in words):
             channels.append(TIMERS_CHANNEL)

@@ -19,6 +19,7 @@ from chassis.clock import Span, utc_now
 from chassis.loops import Loop
 from chassis.store import Participant
 from chassis.store.transaction import TimerWord, newest_of, timer_word
+from chassis.testing.depth import DEPTH
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ async def eventually(condition: Callable[[], Awaitable[T]], *, timeout_seconds: 
         await asyncio.sleep(0.02)
 
 
-DEATHS_AT_EACH_POINT = 100
+DEATHS_AT_EACH_POINT = DEPTH.deaths_at_each_point
 """How often a test of fail points dies at each of them, at least."""
 
 

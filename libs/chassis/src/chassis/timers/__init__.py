@@ -5,13 +5,25 @@ timer is due, in one transaction with its effects. An older word about a timer n
 """
 
 from chassis.timers.model import Handler, Timer, TimerHandlers
-from chassis.timers.operate import cancel_timer, count_timers, list_timers, retry_timer, retry_timers
+from chassis.timers.operate import (
+    STATES,
+    Counts,
+    TimerRow,
+    cancel_timer,
+    count_timers,
+    list_timers,
+    retry_timer,
+    retry_timers,
+)
 from chassis.timers.worker import TimerWorker
 
 __all__ = [
+    "STATES",
+    "Counts",
     "Handler",
     "Timer",
     "TimerHandlers",
+    "TimerRow",
     "TimerWorker",
     "cancel_timer",
     "count_timers",

@@ -18,7 +18,7 @@ from chassis.errors import Transient, reason_of
 from chassis.messaging import Done, Failed, Outcome
 from chassis.observe import tracing
 from chassis.store import Transaction
-from chassis.store.transaction import FORGET_OLDER_TIMERS
+from chassis.store.statements import FORGET_OLDER_TIMERS
 from chassis.timers import statements
 from chassis.timers.model import Identity, Timer, TimerHandlers
 

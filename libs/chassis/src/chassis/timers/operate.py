@@ -1,86 +1,136 @@
-"""The operator's hand on timers: list them, run one that failed again, cancel one. Every act is audited."""
+"""The operator's hand on timers: count and list them, have one that failed tried at once, cancel one.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+Every act is audited. Commands and pages ask here; none of it stands in the way of what is due.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
-from chassis.store import Store, Transaction
+from chassis.store import Store
+from chassis.store.rows import audit, columns, fixed, notify, rows, sql, tables
 from chassis.store.transaction import TIMERS_CHANNEL
 from chassis.timers import statements
 
-State = Literal["waiting", "overdue", "dead", "fired", "cancelled"]
-STATES: Final[tuple[State, ...]] = ("waiting", "overdue", "dead", "fired", "cancelled")
-
-_IS_NEWEST: Final = """
-t.revision = (
-    SELECT known.revision FROM timers known WHERE (known.kind, known.key, known.name) = (t.kind, t.key, t.name)
-    ORDER BY known.revision DESC LIMIT 1
-)
-"""
-_LIST: Final = f"""
-SELECT kind, key, name, revision, state, due_at, next_attempt_at, attempts, last_error, set_at, settled_at,
-    state = 'waiting' AND due_at <= now() AS is_overdue
-FROM timers t
-WHERE state = CASE $1 WHEN 'overdue' THEN 'waiting' ELSE $1 END AND ($1 <> 'overdue' OR due_at <= now())
-    AND ($2::text IS NULL OR kind = $2) AND {_IS_NEWEST}
-ORDER BY CASE WHEN state = 'waiting' THEN due_at END, settled_at DESC LIMIT $3
-"""  # noqa: S608 (a constant)
-# From its own time on: so the retried one is first in its key's line again, and no clock makes it early.
-_RETRY: Final = f"""
-UPDATE timers t SET state = 'waiting', next_attempt_at = due_at, settled_at = NULL, attempts = 0
-WHERE (state = 'dead' OR (state = 'waiting' AND attempts > 0)) AND (kind, key, name) = ($1, $2, $3) AND {_IS_NEWEST}
-RETURNING kind
-"""  # noqa: S608 (a constant)
-_RETRY_ALL: Final = f"""
-UPDATE timers t SET state = 'waiting', next_attempt_at = due_at, settled_at = NULL, attempts = 0
-WHERE state = 'dead' AND ($1::text IS NULL OR kind = $1) AND {_IS_NEWEST} RETURNING kind
-"""  # noqa: S608 (a constant)
-_CANCEL: Final = f"""
-UPDATE timers t SET state = 'cancelled', settled_at = clock_timestamp()
-WHERE state IN ('waiting', 'dead') AND (kind, key, name) = ($1, $2, $3) AND {_IS_NEWEST} RETURNING kind
-"""  # noqa: S608 (a constant)
+State = Literal["waiting", "overdue", "troubled", "dead", "fired", "cancelled"]
+"""overdue: waiting, and due. troubled: dead, or waiting for another try."""
+STATES: Final[tuple[State, ...]] = get_args(State)
 
 
-async def list_timers(store: Store, *, state: State, kind: str | None = None, limit: int = 50) -> list[Any]:
-    """Without their payloads: those that wait by when they are due, the others newest first."""
-    return list(await store.pool.fetch(_LIST, state, kind, limit))
+@dataclass(frozen=True, slots=True)
+class TimerRow:
+    """A timer as lists show it: without its payload."""
+
+    kind: str
+    key: UUID
+    name: str
+    revision: int
+    state: str
+    due_at: datetime
+    next_attempt_at: datetime
+    attempts: int
+    last_error: str | None
+    set_at: datetime
+    settled_at: datetime | None
 
 
-async def count_timers(store: Store, kinds: Sequence[str]) -> Mapping[str, Any]:
-    """``waiting``; ``overdue``, the oldest's ``age`` in seconds; ``unknown``: not of ``kinds``; ``dead``."""
-    row: Mapping[str, Any] = await store.pool.fetchrow(statements.COUNTS, list(kinds))
-    return row
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many wait, are overdue (and since when), and are dead; each up to one above ``MOST_COUNTED``."""
+
+    waiting: int
+    overdue: int
+    overdue_since: datetime | None
+    dead: int
+
+
+def _is(state: State) -> Any:
+    timers = tables.Timers
+    waits = timers.state == fixed("waiting")
+    match state:
+        case "overdue":
+            return sql.and_(waits, timers.due_at <= sql.func.now())
+        case "troubled":
+            # As the index says it, so that it is used.
+            tried = sql.and_(waits, timers.attempts > sql.literal_column("0"))
+            return sql.or_(timers.state == fixed("dead"), tried)
+        case _:
+            return timers.state == fixed(state)
+
+
+def _is_newest() -> Any:
+    """Of a timer one row counts. A worker may have left an older one beside it."""
+    timers = tables.Timers
+    table: Any = timers.metadata.tables["timers"]
+    known = table.alias("known")
+    same = (known.c.kind == timers.kind, known.c.key == timers.key, known.c.name == timers.name)
+    newest = sql.select(known.c.revision).where(*same).order_by(known.c.revision.desc()).limit(1)
+    return timers.revision == newest.correlate(table).scalar_subquery()
+
+
+async def list_timers(store: Store, *, state: State, kind: str | None = None, limit: int = 50) -> list[TimerRow]:
+    """By when they are due; those that fired or were cancelled the newest first."""
+    async with store.session() as session:
+        timers = tables.Timers
+        found = sql.select(*columns(timers, TimerRow)).where(_is(state), _is_newest())
+        if kind is not None:
+            found = found.where(timers.kind == kind)
+        is_settled = state in {"fired", "cancelled"}
+        order = sql.col(timers.settled_at).desc() if is_settled else sql.col(timers.due_at)
+        return await rows(session, TimerRow, found.order_by(order, timers.kind, timers.key, timers.name).limit(limit))
+
+
+async def count_timers(store: Store) -> Counts:
+    """Quickly, whatever is still to come: a page asks each second."""
+    return Counts(**dict(await store.pool.fetchrow(statements.OVERVIEW)))
 
 
 async def retry_timer(store: Store, kind: str, key: UUID, name: str, *, actor: str) -> bool:
     """Has a timer that failed tried at once. Audited. False when there is none."""
-    return await _operate(store, _RETRY, kind, key, name, actor=actor, action="timer.retry")
+    return await _act(store, (kind, key, name), _is("troubled"), _again(), actor=actor, action="timer.retry")
 
 
 async def retry_timers(store: Store, kind: str | None, *, actor: str) -> int:
     """Has all dead timers, or those of ``kind``, tried at once; one row of the audit. Returns how many."""
-    async with store.pool.acquire() as connection, connection.transaction():
-        number = len(await connection.fetch(_RETRY_ALL, kind))
+    async with store.session() as session:
+        timers = tables.Timers
+        again = sql.update(timers).where(_is("dead"), _is_newest()).values(_again())
+        if kind is not None:
+            again = again.where(timers.kind == kind)
+        number: int = (await session.exec(again)).rowcount
         if number:
-            transaction = Transaction(connection)
             detail = {"number": number}
-            transaction.audit(actor=actor, action="timer.retry-all", subject=kind or "all", detail=detail)
-            await transaction.flush()
-            await connection.execute("SELECT pg_notify($1, '')", TIMERS_CHANNEL)
+            await audit(session, actor=actor, action="timer.retry-all", subject=kind or "all", detail=detail)
+            await notify(session, TIMERS_CHANNEL)
+        await session.commit()
     return number
 
 
 async def cancel_timer(store: Store, kind: str, key: UUID, name: str, *, actor: str) -> bool:
     """Gives a timer up that waits or is dead; the state that it belongs to stays. Audited. False when there is none."""
-    return await _operate(store, _CANCEL, kind, key, name, actor=actor, action="timer.cancel")
+    open_ = sql.col(tables.Timers.state).in_(["waiting", "dead"])
+    gone = {"state": "cancelled", "settled_at": sql.func.clock_timestamp()}
+    return await _act(store, (kind, key, name), open_, gone, actor=actor, action="timer.cancel")
 
 
-async def _operate(store: Store, statement: str, kind: str, key: UUID, name: str, *, actor: str, action: str) -> bool:
-    async with store.pool.acquire() as connection, connection.transaction():
-        if await connection.fetchval(statement, kind, key, name) is None:
+def _again() -> Mapping[str, Any]:
+    """From its own time on: so it is the first of its key's line again, and no clock makes it early."""
+    return {"state": "waiting", "next_attempt_at": tables.Timers.due_at, "settled_at": None, "attempts": 0}
+
+
+async def _act(
+    store: Store, identity: tuple[str, UUID, str], which: Any, values: Mapping[str, Any], *, actor: str, action: str
+) -> bool:
+    kind, key, name = identity
+    async with store.session() as session:
+        timers = tables.Timers
+        is_it = (timers.kind == kind, timers.key == key, timers.name == name)
+        changed = sql.update(timers).where(*is_it, which, _is_newest()).values(values)
+        if not (await session.exec(changed)).rowcount:
             return False
-        transaction = Transaction(connection)
-        transaction.audit(actor=actor, action=action, subject=f"{kind} {key} {name}")
-        await transaction.flush()
-        await connection.execute("SELECT pg_notify($1, '')", TIMERS_CHANNEL)
+        await audit(session, actor=actor, action=action, subject=str(key), detail={"kind": kind, "name": name})
+        await notify(session, TIMERS_CHANNEL)
+        await session.commit()
     return True

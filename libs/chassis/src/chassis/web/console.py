@@ -4,7 +4,7 @@ It shows opaque ids, kinds, states and reasons, never a message's content: that 
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -14,14 +14,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from chassis import deliveries
+from chassis import deliveries, timers
 from chassis.clock import utc_now
 from chassis.errors import StoreUnavailable
 from chassis.hl7 import list_journal
 from chassis.hl7.journal import STATES
-from chassis.messaging import dead_letters, missed, parking
+from chassis.messaging import Replayed, dead_letters, missed, parking
 from chassis.store import Store, asking
-from chassis.web import access
+from chassis.web import access, queries
 from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Changes, Page, templates
@@ -29,35 +29,8 @@ from chassis.web.notice import Notice, back, notice
 
 ROWS: Final = 50
 JOURNAL_ROWS: Final = 100
-MOST_COUNTED: Final = 10_000
+AUDIT_ROWS: Final = 20
 LONG_WAIT: Final = timedelta(seconds=60)
-
-_COUNTS: Final = f"""
-SELECT
-    (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE sent_at IS NULL LIMIT {MOST_COUNTED + 1}) AS few) AS unsent,
-    (SELECT created_at FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 1) AS unsent_since,
-    (SELECT count(*) FROM dead_letters WHERE state = 'open') AS letters,
-    (SELECT count(*) FROM parked_keys) AS parked,
-    (SELECT count(*) FROM hl7_journal WHERE state IN ('needs_setup', 'failed')) AS needs_setup
-"""  # noqa: S608 (a constant)
-_DESTINATIONS: Final = f"""
-SELECT destination,
-    (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.destination = names.destination AND d.state = 'pending'
-        LIMIT {MOST_COUNTED + 1}) AS few) AS pending,
-    (SELECT created_at FROM deliveries d
-        WHERE d.destination = names.destination AND d.state = 'pending' ORDER BY sequence LIMIT 1) AS pending_since,
-    (SELECT count(*) FROM deliveries d WHERE d.destination = names.destination AND d.state = 'dead') AS dead
-FROM unnest($1::text[]) AS names (destination)
-"""  # noqa: S608 (a constant)
-_TROUBLED: Final = """
-SELECT id, destination, key, kind, state, attempts, next_attempt_at, last_error FROM deliveries
-WHERE state = 'dead' OR (state = 'pending' AND attempts > 1) ORDER BY state, sequence LIMIT $1
-"""
-_NEWEST_HL7: Final = """
-SELECT max(received_at), max(processed_at), sum(repeats)
-FROM (SELECT * FROM hl7_journal ORDER BY received_at DESC LIMIT 100) AS newest
-"""
-_AUDIT: Final = "SELECT at, actor, action, subject FROM operator_audit ORDER BY id DESC LIMIT 20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +52,13 @@ class Console:
     service: str
     pages: Sequence[Page] = ()
     destinations: Sequence[str] = ()
-    replay_hl7: Callable[[UUID, str], Awaitable[str]] | None = None
+    replay_hl7: Callable[[UUID, str], Awaitable[Replayed]] | None = None
     consoles: Mapping[str, str] = field(default_factory=dict)
     _templates: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._templates = templates(self.service, self.pages, consoles=self.consoles)
+        self._templates.filters.update(place_of_missed=missed.place_of, words_of_missed=missed.words_of)
 
     def routes(self, health: Callable[[], Awaitable[Health]], *, stalled_seconds: float) -> list[BaseRoute]:
         async def show(request: Request) -> Response:
@@ -94,7 +68,7 @@ class Console:
             return repr(await self._shown(await health(), stalled_seconds))
 
         async def newest_hl7() -> Hashable:
-            return tuple(await self.store.pool.fetchrow(_NEWEST_HL7))
+            return tuple(await queries.newest_hl7(self.store))
 
         events = Changes(look).stream
         own = [Route("/console", show), Route("/console/events", events)]
@@ -129,7 +103,7 @@ class Console:
         told = Notice()
         try:
             with asking():
-                told = await notice(self.store.pool, query)
+                told = await notice(self.store, query)
         except StoreUnavailable:
             pass  # the tile of the store says so
         page: str = self._templates.get_template("console.html").render(
@@ -137,7 +111,7 @@ class Console:
             here="/console",
             events="/console/events",
             hears_hl7=self.replay_hl7 is not None,
-            most=MOST_COUNTED,
+            most=queries.MOST_COUNTED,
             said=told.said,
             refused=told.refused,
             **await self._shown(health, stalled_seconds),
@@ -160,29 +134,32 @@ class Console:
         }
 
     async def _found(self) -> dict[str, Any]:
-        fetch = self.store.pool.fetch
         waiting: Sequence[Any] = ()
         if self.replay_hl7 is not None:
             waiting = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
-        counts = (await fetch(_COUNTS))[0]
+        counts = await queries.counts(self.store)
         now = utc_now()
         return {
             "counts": counts,
-            "unsent_level": _level(counts["unsent"], counts["unsent_since"], now),
+            "unsent_level": _level(counts.unsent, counts.unsent_since, now),
             "destinations": [
-                {**row, "level": "bad" if row["dead"] else _level(row["pending"], row["pending_since"], now)}
-                for row in await fetch(_DESTINATIONS, list(self.destinations))
+                {**asdict(row), "level": "bad" if row.dead else _level(row.pending, row.pending_since, now)}
+                for row in await queries.destinations(self.store, self.destinations)
             ],
-            "troubled": await fetch(_TROUBLED, ROWS),
+            "troubled": await queries.troubled(self.store, limit=ROWS),
             "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
             "parked": await parking.list_parked(self.store, limit=ROWS),
-            "missed": [
-                {**row, "where": missed.place_of(row), "why": missed.words_of(row)}
-                for row in await missed.list_missed(self.store, limit=ROWS)
-            ],
+            "timers": await self._timers(now),
+            "missed": await missed.list_missed(self.store, limit=ROWS),
             "needs_setup": waiting,
-            "audit": await fetch(_AUDIT),
+            "audit": await queries.newest_acts(self.store, limit=AUDIT_ROWS),
         }
+
+    async def _timers(self, now: datetime) -> dict[str, Any]:
+        counts = await timers.count_timers(self.store)
+        level = "bad" if counts.dead else _level(counts.overdue, counts.overdue_since, now)
+        troubled = await timers.list_timers(self.store, state="troubled", limit=ROWS)
+        return {**asdict(counts), "level": level, "troubled": troubled}
 
     def store_away(self, request: Request, away: StoreUnavailable) -> Response:
         """The page in place of one that the store does not give now, or of an act's answer."""
@@ -207,8 +184,18 @@ class Console:
             "dead-letters/{id:uuid}/drop": on(dead_letters.drop_dead_letter, "dead-letter.drop"),
             "missed/{id:uuid}/acknowledge": on(missed.acknowledge_one, "missed.acknowledge"),
             "parked/{consumer}/{id:uuid}/release": self._release,
+            "timers/{kind}/{id:uuid}/{name}/retry": self._on_timer(timers.retry_timer, "timer.retry"),
+            "timers/{kind}/{id:uuid}/{name}/cancel": self._on_timer(timers.cancel_timer, "timer.cancel"),
             "needs-setup/{id:uuid}/replay": self._replay,
         }
+
+    def _on_timer(self, act: Callable[..., Awaitable[bool]], action: str) -> Callable[[Request], Awaitable[Response]]:
+        async def run(request: Request) -> Response:
+            kind, key, name = (request.path_params[part] for part in ("kind", "id", "name"))
+            is_done = await act(self.store, kind, key, name, actor=actor_of(request))
+            return back(action if is_done else None, "timer", key)
+
+        return run
 
     async def _release(self, request: Request) -> Response:
         consumer, key = request.path_params["consumer"], request.path_params["id"]

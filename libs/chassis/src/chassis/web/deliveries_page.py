@@ -4,7 +4,6 @@ The filter is a plain form whose values stand in the address; what it finds is w
 The act takes what was shown: what dies after the look is left alone.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,16 +21,12 @@ from chassis.errors import StoreUnavailable
 from chassis.store import Store, asking
 from chassis.web import access
 from chassis.web.guard import actor_of
+from chassis.web.queries import just_done
 
 PATH: Final = "/console/deliveries"
 ROWS: Final = 50
 LONGEST_FORM_BYTES: Final = 4096
 LONGEST_VALUE: Final = 200
-_JUST_DONE: Final = """
-SELECT detail FROM (SELECT * FROM operator_audit ORDER BY id DESC LIMIT 200) AS newest
-WHERE action = 'delivery.retry-all' AND subject = $1 AND at > clock_timestamp() - interval '10 minutes'
-ORDER BY id DESC LIMIT 1
-"""
 
 
 class _RefusedError(Exception):
@@ -88,10 +83,10 @@ class DeliveriesPage:
         """What came of an act, by the audit: an address cannot have the page say what never happened."""
         if query.get("done") != "1":
             return ""
-        detail = await self.store.pool.fetchval(_JUST_DONE, destination)
+        detail = await just_done(self.store, "delivery.retry-all", destination)
         if detail is None:
             return ""
-        number = json.loads(detail)["number"]
+        number = detail["number"]
         what = "1 delivery" if number == 1 else f"{number} deliveries"
         return f"{what} to {destination} {'is' if number == 1 else 'are'} sent again."
 

@@ -7,7 +7,7 @@ console is open, and an act there is audited as ``console``.
 import hmac
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote
 
 import structlog
@@ -39,8 +39,18 @@ from chassis.web.passwords import Passwords, digest
 Surface = Literal["console", "public"]
 PatientSession = Callable[[Request], Awaitable[object | None]]
 """The patient's session that a request belongs to, or None. A service with such routes gives it."""
-PersonSession = Callable[[Request], Awaitable[Person | None]]
-"""Who is logged in by the request's cookie, or None."""
+
+
+class Door(Protocol):
+    """How people of an identity provider come in. ``path``: the page that leads there."""
+
+    path: str
+
+    @property
+    def is_ready(self) -> bool: ...
+    async def person(self, request: Request) -> Person | None: ...
+    def form_targets(self) -> Iterable[str]: ...
+
 
 ANONYMOUS: Final = Person("console", Role.ADMIN)
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -63,8 +73,8 @@ log = structlog.get_logger(__name__)
 class Guard:
     """An ASGI application of the declared ``routes`` that belong to ``surface``. ``UndeclaredRoute``.
 
-    It stands outside of what answers errors, so that those answers carry the headers too. ``log_in``: the path of the
-    page that leads to the identity provider, where there is one; ``session`` then tells who is logged in.
+    It stands outside of what answers errors, so that those answers carry the headers too. ``door``: how people come in
+    by an identity provider; while it is not ready they are asked for a password, where anybody has one.
     """
 
     def __init__(
@@ -77,10 +87,8 @@ class Guard:
         metrics: Metrics | None = None,
         brake: Brake | None = None,
         exception_handlers: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] | None = None,
-        session: PersonSession | None = None,
-        log_in: str | None = None,
+        door: Door | None = None,
         patient_session: PatientSession | None = None,
-        forms_go_to: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.routes = [one for one in declared(routes) if (one.access in FOR_THE_INTERNET) == (surface == "public")]
         self._app = Starlette(routes=self.routes, exception_handlers=dict(exception_handlers or {}))
@@ -97,10 +105,8 @@ class Guard:
         self._tokens = {digest(token.encode()): name for name, token in http.services()}
         self._metrics = metrics
         self._brake = Brake() if brake is None else brake
-        self._session = session
-        self._log_in = log_in
+        self._door = door
         self._patient_session = patient_session
-        self._forms_go_to = forms_go_to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # no page of ours opens one
@@ -127,7 +133,8 @@ class Guard:
             return _NO_PAGE
         if self._is_public:
             return _PUBLIC_PAGE
-        return _OWN_PAGE.format(forms="".join(f" {origin}" for origin in self._forms_go_to()))
+        targets = () if self._door is None else self._door.form_targets()
+        return _OWN_PAGE.format(forms="".join(f" {origin}" for origin in targets))
 
     async def _nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A path that no route has. Which ones there are is told to those alone who may see them."""
@@ -174,35 +181,36 @@ class Guard:
 
     async def _person(self, scope: Scope, headers: Headers) -> Person | Response:
         """Who asks, or what is said to somebody who is not logged in."""
-        person = None if self._session is None else await self._session(Request(scope))
+        person = None if self._door is None else await self._door.person(Request(scope))
         if person is not None:
             return person
         given = headers.get("authorization")
         if self._passwords and given is not None:
             return self._by_password(scope, given)
-        if self._log_in is None:
-            # A browser asks its user only after this answer.
-            return self._ask_for_password() if self._passwords else ANONYMOUS
+        if self._door is None and not self._passwords:
+            return ANONYMOUS
+        if self._door is None or (self._passwords and not self._door.is_ready):
+            return self._ask_for_password()  # a browser asks its user only after this answer
         if scope["method"] in _SAFE_METHODS and headers.get("sec-fetch-mode", "navigate") == "navigate":
             there = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
-            return RedirectResponse(f"{self._log_in}?next={quote(there, safe='/')}", 303)
+            return RedirectResponse(f"{self._door.path}?next={quote(there, safe='/')}", 303)
         return PlainTextResponse("Log in first.", 401)
 
     def _by_password(self, scope: Scope, given: str) -> Person | Response:
-        waiting = self.braked(scope)
+        waiting = self._braked(scope)
         if waiting is not None:
             return waiting
         person = self._passwords.person(given)
         if person is not None:
             return person
-        self.tried_wrongly(scope, "password")
+        self._tried_wrongly(scope, "password")
         return self._ask_for_password()
 
     def _service_refusal(self, scope: Scope, headers: Headers) -> Response | None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return PlainTextResponse("Give a service's token.", 401, headers={"WWW-Authenticate": "Bearer"})
-        waiting = self.braked(scope)
+        waiting = self._braked(scope)
         if waiting is not None:
             return waiting
         given = digest(token.strip().encode())
@@ -210,10 +218,10 @@ class Guard:
             if hmac.compare_digest(given, wanted):
                 scope.setdefault("state", {})["actor"] = name
                 return None
-        self.tried_wrongly(scope, "token")
+        self._tried_wrongly(scope, "token")
         return PlainTextResponse("That is no service's token.", 401, headers={"WWW-Authenticate": "Bearer"})
 
-    def braked(self, scope: Scope) -> Response | None:
+    def _braked(self, scope: Scope) -> Response | None:
         """The answer to a source that guessed too often; None for any other."""
         wait_seconds = self._brake.wait_seconds(_address(scope))
         if wait_seconds <= 0:
@@ -221,8 +229,8 @@ class Guard:
         later = {"Retry-After": str(math.ceil(wait_seconds))}
         return self._refuse("brake", 429, "Too many wrong tries came from there. Try again later.", later)
 
-    def tried_wrongly(self, scope: Scope, reason: str) -> None:
-        """Counts a wrong password, token or log-in against its source."""
+    def _tried_wrongly(self, scope: Scope, reason: str) -> None:
+        """Counts a wrong password or token against its source."""
         self._brake.wrong(_address(scope))
         self._count(reason)
         log.warning("console.wrong-try", reason=reason, source=_address(scope))

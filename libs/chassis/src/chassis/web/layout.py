@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from chassis.errors import StoreUnavailable
 from chassis.store import asking
+from chassis.web.access import current_person
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -42,8 +43,21 @@ def templates(
         lstrip_blocks=True,
     )
     environment.filters["at"] = at
-    environment.globals.update(service=service, pages=pages, consoles=consoles or {})
+    environment.globals.update(service=service, pages=pages, consoles=consoles or {}, person=_Asking())
     return environment
+
+
+class _Asking:
+    """``person`` in templates: who asks for the page. False when nobody is logged in; else as ``access.Person``.
+
+    ``person.name``, ``person.role``, ``person.may("operator")``, and ``person.log_out``: where to post, or None.
+    """
+
+    def __bool__(self) -> bool:
+        return current_person.get() is not None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(current_person.get(), name)
 
 
 def at(moment: datetime | None, zone: str | None = None) -> str:

@@ -4,7 +4,6 @@ Of an act that was done the address gives its name, and the audit is asked wheth
 that somebody sends can have the console say what never happened, and any process of the service can answer.
 """
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
@@ -12,9 +11,13 @@ from uuid import UUID
 
 from starlette.responses import RedirectResponse
 
-if TYPE_CHECKING:
-    import asyncpg
+from chassis.messaging import ReplayOutcome
+from chassis.web.queries import just_done
 
+if TYPE_CHECKING:
+    from chassis.store import Store
+
+_REPLAY: Final = "hl7.replay"
 _DONE: Final[Mapping[str, str]] = {
     "delivery.retry": "delivery {id} is sent now.",
     "delivery.drop": "delivery {id} is given up.",
@@ -22,7 +25,9 @@ _DONE: Final[Mapping[str, str]] = {
     "dead-letter.drop": "dead letter {id} is given up.",
     "missed.acknowledge": "Entry {id} is acknowledged.",
     "parked.release": "Key {id} is tried now.",
-    "hl7.replay": "Message {id}: {outcome}.",
+    "timer.retry": "Timer of {id} is tried now.",
+    "timer.cancel": "Timer of {id} is cancelled.",
+    _REPLAY: "Message {id}: {outcome}.",
 }
 """By the action's name in the audit."""
 _REFUSED: Final[Mapping[str, str]] = {
@@ -30,14 +35,11 @@ _REFUSED: Final[Mapping[str, str]] = {
     "dead-letter": "There is no open dead letter {id}.",
     "missed": "There is no open entry {id}.",
     "parked": "Key {id} is not parked.",
+    "timer": "There is no such timer of {id}.",
     "hl7": "Message {id} does not wait.",
     "hears-no-hl7": "This service hears no HL7.",
     "store-away": "The store did not answer: nothing was done about {id}.",
 }
-_JUST_DONE: Final = """
-SELECT detail FROM (SELECT * FROM operator_audit ORDER BY id DESC LIMIT 200) AS newest
-WHERE action = $1 AND subject = $2 AND at > clock_timestamp() - interval '10 minutes' ORDER BY id DESC LIMIT 1
-"""
 
 
 class Notice(NamedTuple):
@@ -56,7 +58,7 @@ def back(done: str | None, refused: str, subject: UUID) -> RedirectResponse:
     return RedirectResponse(f"/console?{urlencode({**words, 'on': str(subject)})}", 303)
 
 
-async def notice(pool: "asyncpg.Pool", query: Mapping[str, str]) -> Notice:
+async def notice(store: "Store", query: Mapping[str, str]) -> Notice:
     """What ``query`` asks to be said, as far as it is one of our sentences and true."""
     done, refused = query.get("done", ""), query.get("refused", "")
     if done not in _DONE and refused not in _REFUSED:
@@ -67,9 +69,10 @@ async def notice(pool: "asyncpg.Pool", query: Mapping[str, str]) -> Notice:
         return Notice()
     if refused in _REFUSED:
         return Notice(refused=_REFUSED[refused].format(id=subject))
-    detail = await pool.fetchval(_JUST_DONE, done, str(subject))
+    detail = await just_done(store, done, str(subject))
     if detail is None:
         return Notice()
-    outcome = str(json.loads(detail).get("outcome", "processed"))
-    words = _DONE[done].format(id=subject, outcome=outcome)
-    return Notice(refused=words) if outcome.startswith("failed") else Notice(said=words)
+    outcome = detail.get("outcome", ReplayOutcome.PROCESSED)
+    said = f"{outcome}: {detail['reason']}" if "reason" in detail and done == _REPLAY else outcome
+    words = _DONE[done].format(id=subject, outcome=said)
+    return Notice(said=words) if outcome == ReplayOutcome.PROCESSED else Notice(refused=words)

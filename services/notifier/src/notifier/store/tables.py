@@ -1,4 +1,4 @@
-"""The tables, on a registry of the notifier's own; the chassis adds its own to the same one."""
+"""The tables, on a registry of the notifier's own; those of ``chassis.store.tables`` stand beside them."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from chassis.store.tables import NAMING, declare
+from chassis.store.tables import NAMING
 from notifier.domain.notification import STATES
 
 
@@ -94,6 +94,3 @@ class NotificationRow(Base, table=True):
     created_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
     changed_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
     sent_at: datetime | None = None
-
-
-CHASSIS = declare(Base)

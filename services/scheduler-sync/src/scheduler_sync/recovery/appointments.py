@@ -8,11 +8,11 @@ from uuid import UUID
 from omegaai import elements
 from omegaai.client import Found
 from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.commands import TakeOverOmegaAIAppointment
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, State, Study, WorkflowStep
 from scheduler_sync.domain.reconciliation import STATE_OF_UNANNOUNCED, Remote
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Slot
-from scheduler_sync.messages import TakeOverOmegaAIAppointment
 from scheduler_sync.site import SiteFile
 
 _STATES: Final[Mapping[FhirStatus, tuple[State, WorkflowStep]]] = {

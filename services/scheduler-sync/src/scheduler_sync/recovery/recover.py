@@ -19,16 +19,15 @@ from chassis.store import Store, Transaction
 from chassis.store.identity import ROOM_OF_AN_EPOCH
 from omegaai import elements
 from omegaai.client import FhirClient, NotFoundError
-from scheduler_sync.adapters.omegaai.sender import PATIENT_UPSERT
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.domain.appointment import AppointmentLink, State, System
+from scheduler_sync.domain.appointment import AppointmentLink, State
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.reconciliation import Announced, Judgement, judge, noted, taken_over
 from scheduler_sync.domain.resource import Resource
-from scheduler_sync.feeds import OpenWork, StoredWork, TaskFeed
-from scheduler_sync.handlers import PRODUCER, Handlers
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
-from scheduler_sync.ports import HistoryEntry, Work
+from scheduler_sync.events import PRODUCER
+from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.inbound import TaskInbound
+from scheduler_sync.ports import HistoryEntry
 from scheduler_sync.recovery.appointments import AppointmentThere
 from scheduler_sync.recovery.events import (
     AppointmentEvent,
@@ -40,34 +39,14 @@ from scheduler_sync.recovery.events import (
 )
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.site import SiteFile
+from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.queries import revisions
 from scheduler_sync.store.recovery import SOURCE, RecoveryQueries, Unsent, let_go, never_written, pending_to_omegaai
+from scheduler_sync.store.work import OpenWork, StoredWork
 
 AT_ONCE: Final = 200
 LOOK_BACK: Final = timedelta(days=7)
 T = TypeVar("T")
-
-
-class Healing(Handlers):
-    """The use cases of a recovery: what is told to the partners again, each as a delivery that waits for the start."""
-
-    def tell_omegaai_of_patient(self, patient: Patient, work: Work) -> None:
-        """Under a key of its own: that of the revision may belong to a delivery that was let go."""
-        delivery_id = contracts.uuid7()
-        work.outgoing.deliver(
-            System.OMEGAAI,
-            key=patient.id,
-            kind=PATIENT_UPSERT,
-            payload=PatientSnapshot.of(patient, self._site().issuers).to_bytes(),
-            idempotency_key=f"patient:{patient.id}:{delivery_id}",
-            delivery_id=delivery_id,
-        )
-
-    def tell_omegaai(self, link: AppointmentLink, work: Work) -> None:
-        self._tell_omegaai(link, work)
-
-    def tell_powerserver(self, link: AppointmentLink, patient: Patient, work: Work) -> None:
-        self._tell_powerserver(link, patient, work)
 
 
 @dataclass
@@ -79,7 +58,7 @@ class Recovery:
     resources: Sequence[Resource]
     omegaai: FhirClient
     open_work: OpenWork
-    handlers: Healing
+    effects: Effects
     tell: Callable[[str], None]
     now: datetime
     report: Report = field(default_factory=Report)
@@ -211,7 +190,7 @@ class Recovery:
                 )
                 continue
             work.patients.save(patient)
-            self.handlers.tell_omegaai_of_patient(patient, work)
+            self.effects.tell_omegaai_of_patient(patient, work)
             self.report.patients += 1
 
     async def _rebuild_links(self, some: Sequence[tuple[UUID, Missed]], work: StoredWork) -> None:
@@ -244,7 +223,7 @@ class Recovery:
         """Whether the patient's act reached PowerServer, no topic says."""
         event = missed.newest
         if isinstance(event, AppointmentEvent) and event.data.by == "patient" and link.state is not State.UNSCHEDULED:
-            self.handlers.tell_powerserver(link, patient, work)
+            self.effects.tell_powerserver(link, patient, work)
             self.report.told_powerserver += 1
 
     # OmegaAI
@@ -430,24 +409,24 @@ class Recovery:
             for patient_id in sorted(patients):
                 patient = work.patients.by_id(patient_id)
                 if patient is not None:
-                    self.handlers.tell_omegaai_of_patient(patient, work)
+                    self.effects.tell_omegaai_of_patient(patient, work)
             for link_id in sorted(wanted):
                 link = work.links.by_id(link_id)
                 if link is not None and link.slot is not None and _is_shown(link):
-                    self.handlers.tell_omegaai(link, work)
+                    self.effects.tell_omegaai(link, work)
             await let_go(connection, [row["id"] for row in waiting])
             self.report.deliveries_let_go = len(waiting)
             await transaction.flush()
 
     async def _hear(self, heard: Sequence[AppointmentThere]) -> None:
         """As a change of OmegaAI's, on the way that each of them goes."""
-        feed = TaskFeed(self.store, self.open_work, self.handlers)
+        inbound = TaskInbound(self.store, self.open_work, self.effects)
         for some in _lots(heard):
             items = []
             for one in some:
                 task_id = f"recovery-{one.command.facts.fhir_id}-{one.command.facts.version}"
                 items.append(TaskItem(task_id, self.now, command=replace(one.command, task_id=task_id)))
-            for one, error in zip(some, await feed.apply(items), strict=True):
+            for one, error in zip(some, await inbound.apply(items), strict=True):
                 if error is not None:
                     reason = error.reason if isinstance(error, Permanent) else type(error).__name__
                     self.report.open_differences.append(f"Appointment/{one.command.facts.fhir_id}: {reason}")

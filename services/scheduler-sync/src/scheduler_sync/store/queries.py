@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -15,14 +12,12 @@ import contracts
 from chassis.deliveries import Delivery
 from chassis.store import asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
-from scheduler_sync.adapters.omegaai.sender import KnownIds
+from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
-from scheduler_sync.domain.appointment import State, WorkflowStep
+from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.site import Site
-from scheduler_sync.store import columns
 
-Row: TypeAlias = Mapping[str, Any]
 A = TypeVar("A")
 
 
@@ -46,16 +41,17 @@ class StoredIds:
         return await self._links.of(link_id) or KnownIds(None)
 
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
-        about = delivery.idempotency_key.rpartition(":")[0] + ":"
-        asked = delivery.id, delivery.key, delivery.destination, about
+        asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)
         with asking():
             is_done: bool | None = await self._pool.fetchval(_IS_LATER_DONE, *asked)
         return None if is_done is None else "done" if is_done else "under way"
 
 
+# A row without a subject is of former code, which had the subject in the idempotency key.
 _IS_LATER_DONE: Final = """
 SELECT bool_or(state = 'done') FROM deliveries
-WHERE key = $2 AND destination = $3 AND starts_with(idempotency_key, $4)
+WHERE key = $2 AND destination = $3
+  AND (subject = $4 OR (subject IS NULL AND strpos(idempotency_key, $4::text) > 0))
   AND sequence > (SELECT sequence FROM deliveries WHERE id = $1)
   AND (state = 'done' OR (state = 'pending' AND lease_until > clock_timestamp()))"""
 
@@ -157,104 +153,3 @@ class StoredResources:
                 list(self._site.file.facilities),
             )
         return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class LinkFilter:
-    """What the list of links shows; it stands in the address of the page."""
-
-    state: str = ""
-    facility: str = ""
-    placer_number: str = ""
-    conflicts_only: bool = False
-    before: str = ""
-    ROWS: ClassVar[int] = 50
-
-
-class Views:
-    """The pages' queries."""
-
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
-
-    async def links(self, wanted: LinkFilter) -> list[Row]:
-        """The newest changes first, a page at a time; ``before`` is the updated_at of the last row seen."""
-        before = None
-        try:
-            before = datetime.fromisoformat(wanted.before) if wanted.before else None
-        except ValueError:
-            before = None
-        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
-            "SELECT l.*, EXISTS (SELECT 1 FROM conflicts WHERE link_id = l.id) AS has_conflicts, "
-            "EXISTS (SELECT 1 FROM deliveries WHERE (key = l.id OR key = l.patient_id) AND state = 'dead') AS has_dead "
-            "FROM appointment_links l "
-            "WHERE ($1 = '' OR state = ANY($7::text[])) AND ($2 = '' OR facility = $2) "
-            "AND ($3 = '' OR placer_number = $3) "
-            "AND (NOT $4 OR EXISTS (SELECT 1 FROM conflicts WHERE link_id = l.id)) "
-            "AND ($5::timestamptz IS NULL OR updated_at < $5) ORDER BY updated_at DESC LIMIT $6",
-            wanted.state, wanted.facility, wanted.placer_number, wanted.conflicts_only, before, wanted.ROWS,
-            columns.spellings(wanted.state),
-        )  # fmt: skip
-
-    async def link(self, link_id: UUID) -> Row | None:
-        found: Row | None = await self._pool.fetchrow("SELECT * FROM appointment_links WHERE id = $1", link_id)
-        return found
-
-    async def patient(self, patient_id: UUID) -> Row | None:
-        found: Row | None = await self._pool.fetchrow("SELECT * FROM patients WHERE id = $1", patient_id)
-        return found
-
-    async def history(self, link_id: UUID) -> list[Row]:
-        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
-            "SELECT h.*, j.control_id, j.state AS journal_state FROM link_history h "
-            "LEFT JOIN hl7_journal j ON j.id = h.cause_id WHERE link_id = $1 ORDER BY h.id",
-            link_id,
-        )
-
-    async def deliveries(self, delivery_ids: Sequence[UUID]) -> dict[UUID, Row]:
-        rows = await self._pool.fetch(
-            "SELECT id, destination, kind, state, attempts, last_error, idempotency_key, receipt, created_at, done_at "
-            "FROM deliveries WHERE id = ANY($1::uuid[])",
-            list(delivery_ids),
-        )
-        return {row["id"]: row for row in rows}
-
-    async def conflicts(self, link_id: UUID) -> list[Row]:
-        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
-            "SELECT * FROM conflicts WHERE link_id = $1 ORDER BY id", link_id
-        )
-
-    async def needs_setup(self) -> list[Row]:
-        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
-            "SELECT id, sender, control_id, type, reason, setting, repeats, received_at FROM hl7_journal "
-            "WHERE state = 'needs_setup' ORDER BY received_at LIMIT 500"
-        )
-
-    async def journal(self, journal_id: UUID) -> Row | None:
-        found: Row | None = await self._pool.fetchrow("SELECT * FROM hl7_journal WHERE id = $1", journal_id)
-        return found
-
-    async def parked_tasks(self) -> list[Row]:
-        return await self._pool.fetch(  # type: ignore[no-any-return]  # asyncpg is untyped
-            "SELECT * FROM parked_tasks WHERE replayed_at IS NULL ORDER BY parked_at LIMIT 500"
-        )
-
-    async def version(self) -> str:
-        """Changes whenever a page may look different."""
-        row = await self._pool.fetchrow(
-            "SELECT (SELECT max(id) FROM link_history), "
-            "(SELECT count(*) FROM hl7_journal WHERE state IN ('needs_setup', 'failed')), "
-            "(SELECT count(*) FROM deliveries WHERE state = 'dead'), "
-            "(SELECT count(*) FROM parked_tasks WHERE replayed_at IS NULL)"
-        )
-        return "-".join(str(value or 0) for value in row)
-
-    async def cursors(self) -> list[Row]:
-        return await self._pool.fetch("SELECT * FROM feed_cursor ORDER BY feed")  # type: ignore[no-any-return]  # asyncpg is untyped
-
-    async def counts(self) -> Mapping[str, int]:
-        rows = await self._pool.fetch("SELECT state, count(*) AS links FROM appointment_links GROUP BY state")
-        found: Counter[str] = Counter()
-        for row in rows:
-            found[State(row["state"])] += row["links"]
-        return found

@@ -17,8 +17,8 @@ from chassis.store import Transaction
 from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.messages import AppointmentSnapshot
 from scheduler_sync.ports import Conflict, HistoryEntry
+from scheduler_sync.snapshots import AppointmentSnapshot
 from scheduler_sync.store import columns
 
 A = TypeVar("A")

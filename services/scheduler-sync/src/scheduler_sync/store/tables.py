@@ -1,8 +1,4 @@
-"""scheduler-sync's tables, on a registry of its own. ``chassis.store.tables`` adds the chassis' ones to it.
-
-The rows are written set-wise by SQL in ``repositories``; the classes give Alembic and the tests one place that says
-what the tables look like.
-"""
+"""scheduler-sync's tables, on a registry of its own; those of ``chassis.store.tables`` stand beside them."""
 
 from datetime import date, datetime
 from typing import Any, ClassVar
@@ -13,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from chassis.store.tables import NAMING, declare
+from chassis.store.tables import NAMING
 from omegaai.tasks import cursor
 
 
@@ -177,5 +173,4 @@ class FeedCursor(Base, table=True):
     read_at: datetime
 
 
-CHASSIS = declare(Base)
 TASK_CURSOR = cursor.declare(Base)

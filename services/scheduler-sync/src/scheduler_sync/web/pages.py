@@ -20,8 +20,7 @@ from chassis.web.layout import Changes, Page, templates
 from scheduler_sync.domain.appointment import BLUME_LABEL_OF_FHIR_STATUS, State
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import Site
-from scheduler_sync.store import columns
-from scheduler_sync.store.queries import LinkFilter, Row, Views
+from scheduler_sync.store.views import LinkFilter, LinkRow, Views
 
 PAGES: Final = (
     Page("Appointments", "/links"),
@@ -102,13 +101,11 @@ class Pages:
 
     async def link(self, request: Request) -> Response:
         link_id: UUID = request.path_params["link_id"]
-        row = await self._views.link(link_id)
-        if row is None:
+        link = await self._views.link(link_id)
+        if link is None:
             raise HTTPException(404, "There is no such appointment link.")
-        link = columns.link(row)
         history = await self._views.history(link_id)
-        deliveries = await self._views.deliveries([one for entry in history for one in entry["delivery_ids"]])
-        patient = await self._views.patient(link.patient_id)
+        deliveries = await self._views.deliveries([one for entry in history for one in entry.delivery_ids])
         return self._page(
             "link.html",
             here="/links",
@@ -116,7 +113,7 @@ class Pages:
             link=link,
             who=link.state.who_acts_next,
             label=BLUME_LABEL_OF_FHIR_STATUS[link.fhir_status],
-            patient_fhir_id=None if patient is None else patient["fhir_id"],
+            patient_fhir_id=await self._views.fhir_id(link.patient_id),
             history=history,
             deliveries=deliveries,
             conflicts=await self._views.conflicts(link_id),
@@ -138,11 +135,11 @@ class Pages:
         return HTMLResponse(self._templates.get_template(template).render(events="/links/events", **values))
 
 
-def _older(request: Request, rows: list[Row]) -> str | None:
+def _older(request: Request, rows: list[LinkRow]) -> str | None:
     """The address of the next page, with the same filter; None on the last one."""
     if len(rows) < LinkFilter.ROWS:
         return None
-    return str(request.url.include_query_params(before=rows[-1]["updated_at"].isoformat()).query)
+    return str(request.url.include_query_params(before=rows[-1].updated_at.isoformat()).query)
 
 
 def _newest(request: Request) -> str | None:

@@ -1,4 +1,4 @@
-/** Say what happened: politely when it worked, at once when it did not. */
+/** Show a short message. A screen reader reads success when it has time, and a problem at once. */
 export function toast(title, text = "", isProblem = false) {
   const box = document.createElement("p");
   box.className = isProblem ? "toast problem" : "toast";

@@ -1,4 +1,4 @@
-"""The SMTP listener, and what it does wrong on command."""
+"""The SMTP listener and its faults."""
 
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ TARGET: Final = Target(
     "A mail that comes in. Every mode applies after DATA.",
     [
         misbehaviour.status(
-            451, (421, 451, 530, 550), "Answers with status. Nothing is kept; after 421 the connection is closed."
+            451, (421, 451, 530, 550), "Answers with `status`. Nothing is kept; after 421 the connection is closed."
         ),
         misbehaviour.ACCEPT_THEN_CUT,
         misbehaviour.slow(1.0),

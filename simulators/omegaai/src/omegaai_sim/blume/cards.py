@@ -1,4 +1,4 @@
-"""Appointments as a patient sees them: label, study, facility and times, read from what the store keeps.
+"""Appointments as a patient sees them: label, study, facility and times, read from the stored resources.
 
 An appointment belongs to an account when its patient's primary e-mail (the one of lowest rank) is the account's.
 """
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from omegaai_sim.store import Work
+from simulator_kit.store import Work
 
 Resource = dict[str, Any]
 ZONE_EXTENSION: Final = "http://www.ramsoft.com/fhir/StructureDefinition/timezoneIANA"

@@ -12,11 +12,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from omegaai_sim import strangers
-from omegaai_sim.context import Services
-from omegaai_sim.fhir import dialect, records
+from omegaai_sim.fhir import dialect, records, strangers
+from omegaai_sim.fhir.auth import Tokens
+from omegaai_sim.fhir.dialect import DialectSwitch
 from omegaai_sim.fhir.outcome import Refused
-from omegaai_sim.store import Work
+from simulator_kit.misbehaviour import Misbehaviour
+from simulator_kit.store import Store, Work
 
 FHIR_JSON: Final = "application/fhir+json"
 _LONGEST_PAGE: Final = 500
@@ -28,9 +29,11 @@ _ETAG: Final = re.compile(r'(?:W/)?"?(\d+)"?')
 class Api:
     """The interactions, over one store."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._store = services.store
+    def __init__(self, store: Store, tokens: Tokens, misbehaviour: Misbehaviour, dialect: DialectSwitch) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._misbehaviour = misbehaviour
+        self._dialect = dialect
 
     def routes(self) -> list[Route]:
         return [
@@ -40,7 +43,7 @@ class Api:
         ]
 
     async def entry(self, request: Request) -> Response:
-        """Every interaction: what was ordered to go wrong, the interaction itself, its ledger row.
+        """Every interaction: the fault that is in force, the interaction itself, its ledger row.
 
         The row of a write that succeeds is part of the write: one commit, not two.
         """
@@ -61,11 +64,12 @@ class Api:
             await self._store.write(lambda work: _note(work, request, status))
 
     async def _answered(self, request: Request) -> Response:
-        client = self._services.tokens.client_of(request)
-        fault = self._services.misbehaviour.take("fhir")
+        client = self._tokens.client_of(request)
+        fault = self._misbehaviour.take("fhir")
         mode = fault.mode if fault else ""
         if fault is not None and mode == "status":
-            raise Refused(fault.status, "throttled" if fault.status == 429 else "transient", "told to refuse")
+            status = int(fault.status or 503)
+            raise Refused(status, "throttled" if status == 429 else "transient", "told to refuse")
         if fault is not None and mode == "slow":
             await asyncio.sleep(fault.seconds)
         if mode in strangers.MODES:
@@ -90,7 +94,7 @@ class Api:
         if kind not in records.WRITABLE or (kind == "Task" and identifier is None):
             raise Refused(405, "not-supported", f"{kind} cannot be written here")
         body = await _body(request)
-        if self._services.dialect.current == "vendor":
+        if self._dialect.current == "vendor":
             body = dialect.to_strict(body, kind)
         if identifier is None:
             query = request.headers.get("If-None-Exist")
@@ -143,7 +147,7 @@ class Api:
         return _answer(bundle, 200)
 
     async def metadata(self, request: Request) -> Response:
-        """The CapabilityStatement: what this stand-in keeps and answers."""
+        """The CapabilityStatement."""
         interactions = ("read", "search-type", "create", "update")
         resources = [
             {
@@ -165,7 +169,7 @@ class Api:
         return _answer(statement, 200)
 
     def _shown(self, body: dict[str, Any]) -> dict[str, Any]:
-        return dialect.to_vendor(body) if self._services.dialect.current == "vendor" else body
+        return dialect.to_vendor(body) if self._dialect.current == "vendor" else body
 
     def _resource(self, stored: records.Stored, status: int) -> Response:
         response = _answer(self._shown(stored.body), status)

@@ -3,11 +3,17 @@
 The store holds strict R4 only. In the vendor dialect answers deviate, and a client may send back what it read.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
 from omegaai_sim.fhir.definitions import DEFINITIONS, RESOURCE_TYPES, Element
+from omegaai_sim.settings import DIALECTS, Dialect
 
 Json = dict[str, Any]
 
@@ -30,6 +36,26 @@ _FOREIGN_IN: Final[Mapping[str, Mapping[str, object]]] = {
 }
 _MANGLED_URN = re.compile(r"^urn:uuid(?=[0-9a-fA-F]{8}-)")
 _CASELESS_TYPES: Final = {name.lower(): name for name in RESOURCE_TYPES}
+
+
+@dataclass
+class DialectSwitch:
+    """How resources are written when they are read, switchable while the simulator runs."""
+
+    current: Dialect
+
+    async def answer(self, request: Request) -> Response:
+        """`GET` and `POST /control/dialect`, `{"dialect": "strict" | "vendor"}`."""
+        if request.method == "POST":
+            try:
+                given = json.loads(await request.body())
+            except ValueError:
+                given = None
+            wanted = given.get("dialect") if isinstance(given, dict) else None
+            if wanted not in DIALECTS:
+                return JSONResponse({"error": f"dialect is one of {', '.join(DIALECTS)}"}, 400)
+            self.current = wanted
+        return JSONResponse({"dialect": self.current})
 
 
 def to_vendor(resource: Json) -> Json:
@@ -73,7 +99,7 @@ def _put_on_one(value: Any, element: Element) -> Any:
 
 
 def to_strict(resource: Mapping[str, Any], resource_type: str) -> Json:
-    """What a client sent in the vendor dialect, as R4; what cannot be mended is left for the validation to refuse."""
+    """A resource in the vendor dialect as R4. Parts that cannot be mended stay, and the validation refuses them."""
     mended = _take_off(resource, resource_type)
     return {"resourceType": resource.get("resourceType"), **mended}
 

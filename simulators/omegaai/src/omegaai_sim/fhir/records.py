@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from omegaai_sim.blume import accounts
 from omegaai_sim.fhir.outcome import Refused, invalid
 from omegaai_sim.fhir.validation import check, references
-from omegaai_sim.store import Work, stamp
+from simulator_kit.store import Work, stamp
 
 Resource = dict[str, Any]
 KINDS: Final = ("Patient", "Appointment", "HealthcareService", "Organization", "Task")
@@ -37,6 +36,16 @@ class Stored:
     body: Resource
     version: int
     was_created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A resource that was created or updated. Hooks get it under its kind, in the transaction of the change."""
+
+    body: Resource
+    before: Resource | None
+    by: str
+    """The client id, or `blume` for a change that the patient made."""
 
 
 def read(work: Work, kind: str, identifier: str) -> Stored:
@@ -252,12 +261,8 @@ def _changed(work: Work, kind: str, stored: Stored, before: Resource | None, by:
             }
         work.record("effect", f"{kind}.{verb}", body["id"], detail)
         queue_task(work, f"{kind}/{body['id']}")
-    emails: list[str] = []
-    if kind == "Patient":
-        emails = accounts.for_patient(work, body, before)
-    elif kind == "Appointment":
-        emails = accounts.tell_of_appointment(work, body, before, by)
-    work.notice(resource=kind, id=body["id"], version=str(stored.version), emails=emails)
+    work.changed(kind, Change(body, before, by))
+    work.notice(kind, id=body["id"], version=str(stored.version))
 
 
 def queue_task(work: Work, focus: str, *, updated: str | None = None) -> str:
@@ -273,7 +278,7 @@ def queue_task(work: Work, focus: str, *, updated: str | None = None) -> str:
         "authoredOn": now,
     }
     save(work, "Task", task, 1, updated=updated)
-    work.notice(resource="Task", id=str(number), version="1", emails=[])
+    work.notice("Task", id=str(number), version="1")
     return str(number)
 
 

@@ -1,7 +1,6 @@
-"""Strict R4: what is not in the definitions is refused, and every issue says where it is.
+"""Strict R4: an element outside the definitions is refused, and every issue has its path.
 
-Only the form is looked at here; what needs the store (does a reference lead anywhere, is an issuer known) is
-``records``'.
+Only the form is checked here. `records` checks what needs the store: targets of references, known issuers.
 """
 
 import re

@@ -1,6 +1,7 @@
-import "./live.js";
-import { refresh } from "./live.js";
+import { follow, refresh } from "./live.js";
 import { toast } from "./toast.js";
+
+if (document.querySelector("[data-live]")) follow("/events");
 
 /* The settings menu closes like a menu. */
 document.addEventListener("click", (event) => {

@@ -22,5 +22,5 @@ CREATE TABLE timers (
 -- By kind: a kind that no process knows is not in the way of the others. By key: of one key the earliest goes first.
 CREATE INDEX ix_timers_due ON timers (kind, next_attempt_at) WHERE state = 'waiting';
 CREATE INDEX ix_timers_line ON timers (key, due_at) WHERE state = 'waiting';
-CREATE INDEX ix_timers_dead ON timers (settled_at) WHERE state = 'dead';
+CREATE INDEX ix_timers_troubled ON timers (due_at) WHERE state = 'dead' OR (state = 'waiting' AND attempts > 0);
 CREATE INDEX ix_timers_settled ON timers (settled_at) WHERE state IN ('fired', 'cancelled');

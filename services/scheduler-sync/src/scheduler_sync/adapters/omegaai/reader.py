@@ -8,8 +8,8 @@ from uuid import UUID
 from omegaai import elements
 from omegaai.client import Found, TooDeep
 from omegaai.elements import Json, malformed
+from scheduler_sync.commands import TakeOverOmegaAIAppointment
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts
-from scheduler_sync.messages import TakeOverOmegaAIAppointment
 
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
 PLACER_SYSTEM: Final = "urn:powerserver:placer"

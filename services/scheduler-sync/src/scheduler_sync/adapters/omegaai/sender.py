@@ -17,10 +17,9 @@ from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import writer
 from scheduler_sync.domain.appointment import FhirStatus, status_to_write
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.receipts import AppointmentTaken, PatientTaken
+from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
 
-PATIENT_UPSERT: Final = "patient.upsert"
-APPOINTMENT_UPSERT: Final = "appointment.upsert"
 _TRIES: Final = 4
 
 
@@ -83,7 +82,8 @@ class OmegaAISender:
                         found = await self._update(delivery, "Patient", found, body)
                     except VersionMovedError:
                         continue
-            return _receipt(found, "Patient")
+            _check_is_named(found, "Patient")
+            return PatientTaken(found.id, found.version).to_receipt()
         raise Transient("OmegaAI: the Patient keeps changing under the update")
 
     async def _appointment(self, snapshot: AppointmentSnapshot, delivery: Delivery) -> Receipt:
@@ -109,7 +109,8 @@ class OmegaAISender:
                         found = await self._update(delivery, "Appointment", found, body)
                     except VersionMovedError:
                         continue
-            return _receipt(found, "Appointment", status=status.value, over=over)
+            _check_is_named(found, "Appointment")
+            return AppointmentTaken(found.id, found.version, status, over).to_receipt()
         raise Transient("OmegaAI: the Appointment keeps changing under the update")
 
     async def _update(self, delivery: Delivery, resource_type: str, found: Found, body: Json) -> Found:
@@ -127,11 +128,18 @@ class OmegaAISender:
             return None
 
 
-def _receipt(found: Found, resource_type: str, **more: str | None) -> Receipt:
+def subject_of(delivery: Delivery) -> UUID:
+    """The patient or appointment that a delivery is about."""
+    if delivery.subject is not None:
+        return delivery.subject
+    if delivery.kind == APPOINTMENT_UPSERT:  # former code did not write the subject
+        return AppointmentSnapshot.from_bytes(delivery.payload).link_id
+    return delivery.key
+
+
+def _check_is_named(found: Found, resource_type: str) -> None:
     if not found.id or not found.version:
         raise Transient(f"OmegaAI: the answer about {resource_type} has no id or no version")
-    detail = {"resource": resource_type, "id": found.id, "version_id": found.version}
-    return Receipt(detail | {name: value for name, value in more.items() if value is not None})
 
 
 def _status(resource: Json) -> FhirStatus | None:

@@ -11,7 +11,7 @@ from omegaai import tasks
 from omegaai.client import FhirClient
 from omegaai.tasks.reader import UNCLAIMED_AFTER, Apply
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.messages import TakeOverOmegaAIAppointment
+from scheduler_sync.commands import TakeOverOmegaAIAppointment
 
 SERVICE: Final = "scheduler-sync"
 TaskItem = tasks.TaskItem[TakeOverOmegaAIAppointment]

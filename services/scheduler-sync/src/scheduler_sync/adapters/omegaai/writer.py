@@ -11,7 +11,7 @@ from urllib.parse import quote
 from omegaai.elements import Json, child, clean, code, items, reference, text, without_empty
 from scheduler_sync.adapters.omegaai.reader import LINK_SYSTEM, PLACER_SYSTEM
 from scheduler_sync.domain.appointment import FhirStatus
-from scheduler_sync.messages import AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 
 _GENDER: Final = {"F": "female", "M": "male", "O": "other", "U": "unknown"}
 _KEPT_OF_PATIENT: Final = ("extension", "active", "photo", "contact", "communication", "generalPractitioner", "link")

@@ -10,10 +10,10 @@ from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import person, schedule, slots, statuses, values
 from scheduler_sync.adapters.powerserver.services import coded
 from scheduler_sync.adapters.powerserver.values import DayAloneError, Reading
+from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import Action, StaffFacts, Study, StudyChange, WorkflowStep
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Slot
-from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFacility
 

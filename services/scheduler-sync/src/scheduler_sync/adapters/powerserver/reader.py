@@ -13,7 +13,7 @@ from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import coverage, orders, schedule, values
 from scheduler_sync.adapters.powerserver.coverage import Coverage, Key
 from scheduler_sync.adapters.powerserver.values import DATA_TYPE_ERROR, LONGEST_TEXT, VALUE_TOO_LONG, Reading
-from scheduler_sync.messages import ChangeAppointmentByStaff
+from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFile
 

@@ -9,9 +9,9 @@ from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import person, services, slots, statuses, values
 from scheduler_sync.adapters.powerserver.services import Parts, Service
 from scheduler_sync.adapters.powerserver.values import OWN_CODES, DayAloneError, Reading
+from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import Action, StaffFacts, Study, WorkflowStep
 from scheduler_sync.domain.slots import Slot
-from scheduler_sync.messages import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 
 UNSUPPORTED_EVENT_CODE: Final = "201"

@@ -12,9 +12,8 @@ from uuid import UUID
 from chassis.deliveries import Delivery, Receipt
 from chassis.hl7 import Hl7Sender, MllpClient
 from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
+from scheduler_sync.receipts import NOT_SENT, StatusAnswered
 
-NOT_SENT: Final = "not sent"
-"""In place of an acknowledgement's code."""
 _LINE_SETTING: Final = "PowerServer's HL7 interface for this line, or site and facility names in the site file"
 
 
@@ -44,9 +43,9 @@ class PowerServerSender:
         if shown is not None and sets_powerserver_back(
             step_of(delivery), step=shown.step, powerserver_shows=shown.powerserver_step
         ):
-            return Receipt({"ack": NOT_SENT, "control_id": delivery.idempotency_key})
+            return StatusAnswered(NOT_SENT, delivery.idempotency_key).to_receipt()
         ack = await self._line.send(delivery.payload, control_id=delivery.idempotency_key)
-        return Receipt({"ack": ack.code, "control_id": ack.control_id})
+        return StatusAnswered(ack.code, ack.control_id).to_receipt()
 
     async def close(self) -> None:
         await self._line.close()

@@ -9,7 +9,7 @@ depends_on = None
 phase = "before"
 
 # The present code writes words and reads both. Until the former code is gone, the store keeps numbers: a trigger turns
-# each word into the number that the former code reads. Revision 0010, which goes after the code, ends that.
+# each word into the number that the former code reads. Revision 0011, which goes after the code, ends that.
 _STATEMENTS = (
     """
     CREATE FUNCTION number_of_state(word text) RETURNS text LANGUAGE sql IMMUTABLE AS $$

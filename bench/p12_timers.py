@@ -1,0 +1,160 @@
+"""P12: 10,000 timers that are due at once among a million to come, and a message of another key meanwhile.
+
+An effect is what a handler does with a message: state, history and an event, in the transaction that marks the timer.
+Floor: the same number of messages through the inbox, in batches of the same size.
+"""
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import contracts
+from bench.harness import database, main, progress, row
+from bench.p5_batch import EXAMPLE, TABLES, States, executor
+from chassis.clock import Span, utc_now
+from chassis.messaging import Item, Record
+from chassis.observe import Metrics
+from chassis.settings import StoreSettings
+from chassis.store import Store, Transaction
+from chassis.timers import Timer, TimerHandlers, TimerWorker
+from chassis.timers.intake import LARGEST_BATCH
+
+DUE, TO_COME = 10_000, 1_000_000
+MOST_SECONDS, MOST_WAIT_SECONDS = 2.0, 0.1
+BETWEEN_MESSAGES_SECONDS = 0.01
+TURNS = 3
+_TO_COME = """
+INSERT INTO timers (kind, key, name, revision, due_at, next_attempt_at)
+SELECT 'remind', gen_random_uuid(), '-', 1, due, due
+FROM (SELECT now() + (1 + random() * 365) * interval '1 day' AS due FROM generate_series(1, $1::int)) AS made
+"""
+_FALL_DUE = """
+INSERT INTO timers (kind, key, name, revision, due_at, next_attempt_at)
+SELECT 'remind', key, '-', 1, now() - interval '1 minute', now() - interval '1 minute' FROM unnest($1::uuid[]) AS key
+"""
+
+
+class Clock:
+    """The machine's, which is the store's too."""
+
+    def now(self) -> datetime:
+        return utc_now()
+
+    def span(self) -> Span:
+        return Span(utc_now(), utc_now())
+
+
+def message(key: UUID) -> contracts.Message:
+    return contracts.new_message(
+        contracts.AppointmentScheduled, aggregate_id=key, revision=1, data=EXAMPLE.data, producer="scheduler-sync",
+        occurred_at=datetime.now(UTC),
+    )  # fmt: skip
+
+
+def item(key: UUID) -> Item:
+    return Item(Record("t", 0, 0, None, b"", []), message(key))
+
+
+def worker(store: Store) -> TimerWorker[States]:
+    def open_work(transaction: Transaction) -> States:
+        states = States(transaction)
+        transaction.join(states)
+        return states
+
+    async def prefetch(states: States, timers: Sequence[Timer]) -> None:
+        await states.load([timer.key for timer in timers])
+
+    async def remind(timer: Timer, /, *, work: States) -> None:
+        work.rows[timer.key] = 1
+        work.changed.append((timer.key, 1))
+        work.transaction.publish(message(timer.key))
+
+    return TimerWorker(store, TimerHandlers(open_work, prefetch, {"remind": remind}), clock=Clock(), metrics=Metrics())
+
+
+async def fire(store: Store) -> tuple[float, list[float]]:
+    """How long it takes until all that is due has had its effect; and each message of another key meanwhile."""
+    await store.pool.execute(_FALL_DUE, [uuid4() for _ in range(DUE)], timeout=60)
+    one, inbox = worker(store), executor(store)
+    waits: list[float] = []
+    fires = True
+
+    async def hear() -> None:
+        while fires:
+            asked = time.perf_counter()
+            await inbox.run([item(uuid4())])
+            waits.append(time.perf_counter() - asked)
+            await asyncio.sleep(BETWEEN_MESSAGES_SECONDS)
+
+    hearing = asyncio.create_task(hear())
+    started = time.perf_counter()
+    while await one.turn() == 0:
+        pass
+    seconds = time.perf_counter() - started
+    fires = False
+    await hearing
+    left: Any = await store.pool.fetchval("SELECT count(*) FROM timers WHERE state = 'waiting' AND due_at <= now()")
+    if left:
+        raise RuntimeError(f"{left} timers are still due")
+    return seconds, waits
+
+
+async def hear_as_many(store: Store) -> float:
+    inbox = executor(store)
+    items = [item(uuid4()) for _ in range(DUE)]
+    started = time.perf_counter()
+    for first in range(0, DUE, LARGEST_BATCH):
+        await inbox.run(items[first : first + LARGEST_BATCH])
+    return time.perf_counter() - started
+
+
+async def rows() -> list[dict[str, Any]]:
+    async with database() as url:
+        store = await Store.open(StoreSettings(url=url, pool_size=8))
+        await store.pool.execute(TABLES)
+        for _ in range(10):
+            await store.pool.execute(_TO_COME, TO_COME // 10, timeout=300)
+        await store.pool.execute("VACUUM ANALYZE timers", timeout=300)
+        progress(f"{TO_COME:,} timers to come")
+        measured, floors, waits = [], [], []
+        for turn in range(TURNS):
+            seconds, meanwhile = await fire(store)
+            measured.append(seconds)
+            floors.append(await hear_as_many(store))
+            waits += meanwhile
+            progress(
+                f"turn {turn + 1} of {TURNS}: {seconds:.2f} s beside {floors[-1]:.2f}, waits {max(meanwhile):.3f} s"
+            )
+        await store.close()
+    waits.sort()
+    seconds, floor = statistics.median(measured), statistics.median(floors)
+    ratio = statistics.median(one / other for one, other in zip(measured, floors, strict=True))
+    late = waits[int(len(waits) * 0.99)]
+    return [
+        row(
+            "P12a",
+            f"{DUE:,} timers due among {TO_COME:,} to come become effects, s (floor: as many messages)",
+            (seconds, floor, ratio),
+            f"≤ {MOST_SECONDS:g} s",
+            met=seconds <= MOST_SECONDS,
+        ),
+        row(
+            "P12b",
+            f"a message of another key meanwhile, 99th percentile of {len(waits)}, s (longest {waits[-1]:.3f})",
+            (late, None, None),
+            f"≤ {MOST_WAIT_SECONDS:g} s",
+            met=late <= MOST_WAIT_SECONDS,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main(rows)

@@ -1,0 +1,53 @@
+"""How deep the suite looks: chosen in one place, never by a slip, and with time for it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from chassis.testing import depth
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_without_a_word_it_is_what_each_change_gets() -> None:
+    assert depth.chosen({}) is depth.chosen({"SUITE_DEPTH": ""}) is depth.DEPTHS["ci"]
+
+
+def test_a_slip_is_refused() -> None:
+    with pytest.raises(ValueError, match="SUITE_DEPTH=ful: known are ci, full"):
+        depth.chosen({"SUITE_DEPTH": "ful"})
+
+
+def test_full_looks_deeper_in_every_way() -> None:
+    ci, full = depth.DEPTHS["ci"], depth.DEPTHS["full"]
+    for one in fields(depth.Depth):
+        if one.name != "name":
+            assert getattr(full, one.name) > getattr(ci, one.name), one.name
+
+
+def test_a_full_run_has_longer_limits_and_leaves_a_report(tmp_path: Path) -> None:
+    inner = tmp_path / "test_inner.py"
+    inner.write_text(
+        "import pytest\n"
+        "def test_usual(request): assert request.node.get_closest_marker('timeout').args == (7200,)\n"
+        "@pytest.mark.timeout(300)\n"
+        "def test_its_own(request): assert request.node.get_closest_marker('timeout').args == (12000,)\n"
+        "def test_fails(): assert False\n"
+    )
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"),
+         f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "conftest", str(inner), f"--depth-report={report}"],
+        cwd=ROOT, env={**os.environ, "SUITE_DEPTH": "full"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert report.exists(), done.stdout + done.stderr
+    found = json.loads(report.read_text())
+    assert found["tests"] == {"passed": 2, "failed": 1}, done.stdout
+    assert found["depth"]["deaths_at_each_point"] == depth.DEPTHS["full"].deaths_at_each_point
+    assert [name.rpartition("::")[2] for name in found["failed"]] == ["test_fails"]
+    assert found["exit_status"] == 1

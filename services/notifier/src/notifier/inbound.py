@@ -1,0 +1,129 @@
+"""Kafka into handlers: parse nothing, decide nothing, call one handler.
+
+Idempotent twice over: the inbox drops a message_id that was handled, and a revision that is not newer changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from chassis.messaging import RevisionGaps, Subscription
+from chassis.store import Transaction
+from contracts import (
+    AppointmentCancelled,
+    AppointmentConfirmed,
+    AppointmentRequested,
+    AppointmentScheduled,
+    Message,
+    PatientRegistered,
+    PatientUpdated,
+)
+from notifier.adapters.sender import DESTINATION
+from notifier.domain.notification import Notification
+from notifier.events import TOPICS, appointment_of, recipient_of
+from notifier.handlers import follow_appointment, follow_patient
+from notifier.ports import Outgoing, StaleRevisions
+from notifier.store.repositories import (
+    AppointmentRepository,
+    NotificationRepository,
+    RecipientRepository,
+    lock_aggregates,
+)
+
+CONSUMER = "notifier"
+
+
+@dataclass(frozen=True)
+class QueuedDeliveries:
+    """Stages a delivery in the batch's transaction. Its payload names no patient: the mail is written when it goes."""
+
+    tx: Transaction
+
+    def enqueue(self, notification: Notification) -> None:
+        self.tx.deliver(
+            DESTINATION,
+            key=notification.appointment_id,
+            kind=notification.template,
+            payload=b"",
+            idempotency_key=notification.notification_id.hex,
+            delivery_id=notification.notification_id,
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """One batch's view of the store."""
+
+    tx: Transaction
+    recipients: RecipientRepository
+    appointments: AppointmentRepository
+    notifications: NotificationRepository
+    outgoing: Outgoing
+    stale: StaleRevisions
+    gaps: RevisionGaps
+
+
+def subscription(stale: StaleRevisions) -> Subscription[Work]:
+    """What the chassis' consumer runs; ``stale`` counts what was older than known."""
+
+    def open_work(tx: Transaction) -> Work:
+        work = Work(
+            tx,
+            RecipientRepository(),
+            AppointmentRepository(),
+            NotificationRepository(),
+            QueuedDeliveries(tx),
+            stale,
+            RevisionGaps(tx, CONSUMER),
+        )
+        for participant in (work.recipients, work.appointments, work.notifications, work.gaps):
+            tx.join(participant)
+        return work
+
+    return Subscription(consumer=CONSUMER, topics=TOPICS, open_work=open_work, prefetch=prefetch, handle=handle)
+
+
+async def prefetch(work: Work, messages: Sequence[Message]) -> None:
+    patient_ids = {_patient_id(message) for message in messages}
+    appointment_ids = {message.aggregate_id for message in messages} - patient_ids
+    connection = work.tx.connection
+    await lock_aggregates(connection, patient_ids | appointment_ids)
+    await work.recipients.load(connection, list(patient_ids))
+    await work.notifications.load(connection, list(appointment_ids), list(patient_ids))
+    await work.appointments.load(connection, list(appointment_ids))
+
+
+async def handle(work: Work, message: Message) -> None:
+    match message:
+        case PatientRegistered() | PatientUpdated():
+            recipient = work.recipients.get(message.aggregate_id)
+            work.gaps.saw(message, recipient.revision if recipient is not None else None)
+            await follow_patient(
+                recipient_of(message),
+                message_type=message.type,
+                recipients=work.recipients,
+                notifications=work.notifications,
+                outgoing=work.outgoing,
+                stale=work.stale,
+            )
+        case AppointmentScheduled() | AppointmentRequested() | AppointmentConfirmed() | AppointmentCancelled():
+            appointment = work.appointments.get(message.aggregate_id)
+            work.gaps.saw(message, appointment.revision if appointment is not None else None)
+            await follow_appointment(
+                appointment_of(message),
+                recipients=work.recipients,
+                appointments=work.appointments,
+                notifications=work.notifications,
+                outgoing=work.outgoing,
+                stale=work.stale,
+            )
+        case _:
+            raise TypeError(f"no handler for {message.type}")
+
+
+def _patient_id(message: Message) -> UUID:
+    match message:
+        case AppointmentScheduled() | AppointmentRequested() | AppointmentConfirmed() | AppointmentCancelled():
+            return message.data.patient_id
+        case _:
+            return message.aggregate_id

@@ -1,0 +1,16 @@
+"""Who is logged in to the pages."""
+
+from alembic import op
+
+from chassis.store import schema
+
+revision = "n006"
+down_revision = "n005"
+branch_labels = None
+depends_on = None
+phase = "before"
+
+
+def upgrade() -> None:
+    """Create the table; a service without an identity provider leaves it empty."""
+    schema.upgrade("v007", op)

@@ -1,0 +1,154 @@
+"""What follows from a decision: events, deliveries, the line of history, the line of the conflict log."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import contracts
+from scheduler_sync.commands import Origin
+from scheduler_sync.domain.appointment import (
+    AppointmentLink,
+    Decision,
+    Outcome,
+    State,
+    System,
+    step_for_powerserver,
+)
+from scheduler_sync.domain.patient import Patient
+from scheduler_sync.events import appointment_event, patient_event
+from scheduler_sync.ports import Clock, Conflict, HistoryEntry, Meters, PowerServerWriter, Resources, Work
+from scheduler_sync.site import SiteFile
+from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """Turns decisions into what leaves with the transaction."""
+
+    site: Callable[[], SiteFile]
+    resources: Resources
+    powerserver: PowerServerWriter
+    clock: Clock
+    meters: Meters
+
+    def of_decision(
+        self,
+        before: AppointmentLink,
+        decision: Decision,
+        patient: Patient,
+        *,
+        by: str,
+        work: Work,
+        origin: Origin,
+        deliveries: Sequence[UUID] = (),
+    ) -> None:
+        """Save the link and everything that follows. ``deliveries`` are those that the input has led to already."""
+        after, sent = decision.link, [*deliveries]
+        is_kept = after.state is not State.NEW
+        if is_kept and after != before:
+            work.links.save(after)
+        if decision.announces is not None:
+            facility = self.site().facilities[after.facility]
+            work.outgoing.publish(
+                appointment_event(
+                    decision.announces,
+                    after,
+                    facility,
+                    by=by,
+                    occurred_at=self.clock.now(),
+                    cause_id=origin.journal_id,
+                )
+            )
+        if System.OMEGAAI in decision.tells and after.slot is not None:
+            sent.append(self.tell_omegaai(after, work))
+        if System.POWERSERVER in decision.tells:
+            sent.append(self.tell_powerserver(after, patient, work))
+        if is_kept:
+            work.links.note(history_entry(before, decision, origin, deliveries=tuple(sent)))
+        if is_kept and decision.conflict is not None:
+            self.meters.conflict(origin.source, decision.outcome)
+            conflict = Conflict(after.id, self.clock.now(), origin.source, origin.journal_id, decision.conflict)
+            work.links.note_conflict(conflict)
+        self.meters.outcome(origin.source, decision.outcome)
+
+    def of_patient(self, patient: Patient, *, is_new: bool, work: Work, origin: Origin) -> UUID:
+        """Publish the patient, and tell OmegaAI. Returns the delivery's id."""
+        work.outgoing.publish(
+            patient_event(patient, is_new=is_new, occurred_at=self.clock.now(), cause_id=origin.journal_id)
+        )
+        return self.tell_omegaai_of_patient(patient, work, about=str(patient.revision))
+
+    def tell_omegaai_of_patient(self, patient: Patient, work: Work, *, about: str | None = None) -> UUID:
+        """``about`` names what is told, so that it is told once; without it the patient is told again."""
+        delivery_id = contracts.uuid7()
+        return work.outgoing.deliver(
+            System.OMEGAAI,
+            key=patient.id,
+            kind=PATIENT_UPSERT,
+            payload=PatientSnapshot.of(patient, self.site().issuers).to_bytes(),
+            idempotency_key=f"patient:{patient.id}:{about or delivery_id}",
+            delivery_id=delivery_id,
+        )
+
+    def tell_omegaai(self, link: AppointmentLink, work: Work) -> UUID:
+        """Under the patient's key: the patient's own delivery goes first. The link has a slot."""
+        zone = self.site().facilities[link.facility].zone
+        assert link.slot is not None  # noqa: S101 - the caller asked
+        service_id = self.resources.named(link.facility, link.resource).healthcare_service_id
+        start, end = link.slot.start.astimezone(zone), link.slot.end.astimezone(zone)
+        delivery_id = contracts.uuid7()
+        return work.outgoing.deliver(
+            System.OMEGAAI,
+            key=link.patient_id,
+            kind=APPOINTMENT_UPSERT,
+            payload=AppointmentSnapshot.of(link, start, end, service_id).to_bytes(),
+            idempotency_key=f"appointment:{link.id}:{delivery_id}",
+            subject=link.id,
+            delivery_id=delivery_id,
+        )
+
+    def tell_powerserver(self, link: AppointmentLink, patient: Patient, work: Work) -> UUID:
+        """The link's step, in a message that is made once: a repeat is the same bytes under the same control id."""
+        delivery_id = contracts.uuid7()
+        step = step_for_powerserver(link.step)
+        control_id, made_at = self.powerserver.control_id(delivery_id), self.clock.now()
+        return work.outgoing.deliver(
+            System.POWERSERVER,
+            key=link.id,
+            kind=f"status.{step}",
+            payload=self.powerserver.status_message(link, patient, step, control_id=control_id, made_at=made_at),
+            idempotency_key=control_id,
+            delivery_id=delivery_id,
+        )
+
+
+def history_entry(
+    before: AppointmentLink,
+    decision: Decision,
+    origin: Origin,
+    *,
+    deliveries: tuple[UUID, ...] = (),
+    outcome: str | None = None,
+) -> HistoryEntry:
+    """The line of history of a decision; ``outcome`` where the decision's own word says too little."""
+    after = decision.link
+    return HistoryEntry(
+        link_id=after.id,
+        at=origin.received_at,
+        source=origin.source,
+        message=origin.message,
+        cause_id=origin.journal_id,
+        trigger=None if decision.trigger is None else decision.trigger.value,
+        outcome=outcome or decision.outcome.value,
+        state_before=before.state.value,
+        state_after=after.state.value,
+        revision=after.revision,
+        changed=decision.changed,
+        delivery_ids=deliveries,
+    )
+
+
+def note_answer(before: AppointmentLink, after: AppointmentLink, outcome: str, *, work: Work, origin: Origin) -> None:
+    """Save what a partner's answer changes of the link, with its line of history."""
+    work.links.save(after)
+    work.links.note(history_entry(before, Decision(after, Outcome.APPLIED), origin, outcome=outcome))

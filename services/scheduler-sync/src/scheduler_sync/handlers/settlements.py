@@ -1,0 +1,40 @@
+"""What a partner's answer to a delivery changes here."""
+
+from uuid import UUID
+
+from scheduler_sync.commands import Origin
+from scheduler_sync.domain.appointment import WorkflowStep
+from scheduler_sync.handlers.effects import note_answer
+from scheduler_sync.ports import Work
+from scheduler_sync.receipts import AppointmentTaken, PatientTaken
+
+
+async def omegaai_took_patient(patient_id: UUID, taken: PatientTaken, *, work: Work) -> None:
+    """A delivery put the patient into OmegaAI. Idempotent: the same id and version again change nothing."""
+    patient = work.patients.by_id(patient_id)
+    if patient is not None and (patient.fhir_id, patient.fhir_version) != (taken.fhir_id, taken.version):
+        work.patients.save(patient.told_omegaai(taken.fhir_id, taken.version))
+
+
+async def omegaai_took_appointment(
+    link_id: UUID, taken: AppointmentTaken, *, sent: str, work: Work, origin: Origin
+) -> None:
+    """A delivery put the appointment into OmegaAI. Idempotent: the same version again changes nothing.
+
+    Where OmegaAI has another status than was ``sent``, an act of the patient was left standing. Then the version is not
+    taken for known, so that the act's own event is not mistaken for an echo; unless the act was known already, in the
+    version that the write replaced.
+    """
+    link = work.links.by_id(link_id)
+    if link is None:
+        return
+    after = link.told_omegaai(taken.fhir_id, taken.version, as_sent=taken.status == sent, over=taken.over)
+    if after != link:
+        note_answer(link, after, "taken over", work=work, origin=origin)
+
+
+async def powerserver_took_status(link_id: UUID, step: WorkflowStep, *, work: Work, origin: Origin) -> None:
+    """PowerServer acknowledged a status. Idempotent: the step is set to what it is already."""
+    link = work.links.by_id(link_id)
+    if link is not None:
+        note_answer(link, link.told_powerserver(step, origin.received_at), "acknowledged", work=work, origin=origin)

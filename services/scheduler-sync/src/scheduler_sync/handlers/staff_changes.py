@@ -1,0 +1,116 @@
+"""Staff booked or changed an appointment in PowerServer."""
+
+from dataclasses import replace
+from typing import Final
+
+import contracts
+from chassis.errors import NeedsSetup
+from scheduler_sync.arrivals import Arrivals
+from scheduler_sync.commands import ChangeAppointmentByStaff, Origin
+from scheduler_sync.domain.appointment import (
+    CLOCKS_DIFFER,
+    AppointmentLink,
+    Decision,
+    Outcome,
+    StaffFacts,
+    State,
+    unknown_removals,
+)
+from scheduler_sync.domain.patient import Patient
+from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.handlers.patients import hear_patient
+from scheduler_sync.ports import Clock, Meters, Work
+from scheduler_sync.site import SiteFile
+
+LARGEST_LEAD: Final = CLOCKS_DIFFER
+"""So far may PowerServer's clock be ahead of ours. A message from farther ahead would make all true ones look older."""
+
+
+async def change_appointment(
+    command: ChangeAppointmentByStaff,
+    *,
+    work: Work,
+    origin: Origin,
+    site: SiteFile,
+    clock: Clock,
+    meters: Meters,
+    arrivals: Arrivals,
+    effects: Effects,
+) -> Decision:
+    """Apply what a message of PowerServer says of an appointment and of its patient.
+
+    Idempotent by PowerServer's time of the message against the link's and the patient's, and because a message that
+    changes nothing publishes and tells nothing. Raises NeedsSetup, also for what a person has to settle.
+    """
+    command = _not_of_the_future(command, origin, clock, meters)
+    patient, deliveries = hear_patient(command, work=work, origin=origin, site=site, arrivals=arrivals, effects=effects)
+    link = work.links.by_placer_number(command.placer_number)
+    facts = command.appointment
+    if link is None:
+        link = _new_link(command, patient, site)
+    else:
+        _check_is_of(link, patient, facts)
+    key = ("link", link.id)
+    said_at = arrivals.in_order(key, link.powerserver_heard_at, command.said_at, origin.connection)
+    decision = link.hear_powerserver(facts, said_at=said_at, latest=command.latest(said_at))
+    after = decision.link
+    if decision.outcome is Outcome.APPLIED and after.slot is not None and not after.resource:
+        raise NeedsSetup(
+            "the message names no resource, and none is known of this appointment",
+            setting="hl7.orm_resource_field",
+        )
+    effects.of_decision(link, decision, patient, by="staff", work=work, origin=origin, deliveries=deliveries)
+    if decision.outcome is not Outcome.STALE:
+        arrivals.note(key, origin.connection, after.powerserver_heard_at)
+    return decision
+
+
+def _not_of_the_future(
+    command: ChangeAppointmentByStaff, origin: Origin, clock: Clock, meters: Meters
+) -> ChangeAppointmentByStaff:
+    """The message as made no later than it can have been.
+
+    At the limit and not at its reception: of two messages whose lead lies on both sides of the limit the later one
+    stays the later, and once the clock is set right nothing is frozen for longer than the limit. A clock of ours
+    that is behind must not make a true message old: what is in doubt counts for the message.
+    """
+    latest = origin.received_at + LARGEST_LEAD
+    if command.said_at <= latest or command.said_at <= (latest := latest + clock.doubt()):
+        return command
+    meters.clock_ahead(command.said_at - origin.received_at)
+    return replace(command, said_at=latest, said_until=None)
+
+
+def _new_link(command: ChangeAppointmentByStaff, patient: Patient, site: SiteFile) -> AppointmentLink:
+    return AppointmentLink(
+        id=contracts.uuid7(),
+        site=site.site,
+        placer_number=command.placer_number,
+        patient_id=patient.id,
+        facility=command.appointment.facility,
+        resource="",
+        modality=None,
+        slot=None,
+        studies=(),
+    )
+
+
+def _check_is_of(link: AppointmentLink, patient: Patient, facts: StaffFacts) -> None:
+    """NeedsSetup when the message names another patient, or cancels an order that is not of this appointment."""
+    if link.patient_id != patient.id:
+        raise NeedsSetup(
+            "PID-3: the placer number belongs to an appointment of a patient with other numbers",
+            setting="PowerServer: send the patient's new number together with the one before (PID-3 repeats)",
+        )
+    if facts.is_of_orders and _takes_off_what_is_not_of(link, facts):
+        raise NeedsSetup(
+            "ORC-3: the order that is cancelled is not known of this appointment",
+            setting="PowerServer: send the appointment's orders as they are now",
+        )
+
+
+def _takes_off_what_is_not_of(link: AppointmentLink, facts: StaffFacts) -> bool:
+    """Whether an order is cancelled that is not of this appointment, which is not closed."""
+    if link.state in {State.CANCELLED, State.DONE}:
+        return False
+    return unknown_removals(link.studies, link.accession_numbers, facts.study_changes)

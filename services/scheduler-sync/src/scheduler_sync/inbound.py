@@ -1,0 +1,173 @@
+"""What comes in, to the handlers: each class loads what a batch touches, then calls one handler for each message.
+
+HL7 messages and Tasks run on the same batch executor of the chassis; nothing here decides anything.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+from uuid import UUID, uuid5
+
+import asyncpg
+
+from chassis.errors import NeedsSetup, Permanent, Transient
+from chassis.hl7 import InboundHl7
+from chassis.messaging import BatchExecutor, Duplicate, Failed, Held, Outcome
+from chassis.observe import tracing
+from chassis.store import Store, Transaction
+from scheduler_sync.adapters.omegaai.tasks import TaskItem
+from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.arrivals import Arrivals
+from scheduler_sync.commands import ChangeAppointmentByStaff, Origin
+from scheduler_sync.domain.appointment import System
+from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.handlers.patient_acts import park_task, take_over_appointment
+from scheduler_sync.handlers.staff_changes import change_appointment
+from scheduler_sync.site import Site
+from scheduler_sync.store.work import OpenWork, StoredWork
+
+TASK_CONSUMER: Final = "omegaai.tasks"
+_TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
+_MOVE_CURSOR: Final = """
+INSERT INTO feed_cursor (feed, last_task_id, last_authored_on, read_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (feed) DO UPDATE SET last_task_id = excluded.last_task_id, last_authored_on = excluded.last_authored_on,
+    read_at = excluded.read_at"""
+
+
+class PowerServerInbound:
+    """HL7 messages to the handler of staff's changes."""
+
+    def __init__(self, site: Site, effects: Effects) -> None:
+        self._site = site
+        self._effects = effects
+        self._arrivals = Arrivals()
+
+    async def prefetch(self, work: StoredWork, items: Sequence[InboundHl7]) -> None:
+        """Read all messages, then load their patients and links in one go."""
+        passed_over = reader.PassedOver()
+        for item in items:
+            work.commands[item.journal_id] = self._read(item, passed_over)
+        self._effects.meters.not_read(passed_over.keys, passed_over.repairs)
+        commands = [one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff)]
+        await work.patients.load(one for command in commands for one in command.patient.identifiers)
+        await work.links.load(command.placer_number for command in commands)
+
+    async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
+        """The setting that a word of the message waits for, which had its effect without that word."""
+        command = work.commands[item.journal_id]
+        if isinstance(command, Exception):
+            raise command
+        effects = self._effects
+        await change_appointment(
+            command,
+            work=work,
+            origin=Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection),
+            site=self._site.file,
+            clock=effects.clock,
+            meters=effects.meters,
+            arrivals=self._arrivals,
+            effects=effects,
+        )
+        return command.waits_for
+
+    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> ChangeAppointmentByStaff | Exception:
+        resources = self._effects.resources
+        try:
+            return reader.read(
+                item.message, self._site.file, resources, received_at=item.received_at, passed_over=passed_over
+            )
+        except (Permanent, Transient) as error:
+            return error
+
+
+class TaskInbound:
+    """Tasks of OmegaAI's queue to the handlers, committed under a claim on each Task."""
+
+    def __init__(self, store: Store, open_work: OpenWork, effects: Effects) -> None:
+        self._effects = effects
+        self._executor = BatchExecutor(
+            store, intake=TaskIntake(), open_work=open_work, prefetch=self._prefetch, handle=self._handle
+        )
+
+    async def apply(self, items: Sequence[TaskItem]) -> list[Exception | None]:
+        """Commit the items; an error for each one that failed, in order."""
+        outcomes = await self._executor.run(items)
+        return [_error(outcome) for outcome in outcomes]
+
+    async def _prefetch(self, work: StoredWork, items: Sequence[TaskItem]) -> None:
+        commands = [item.command for item in items if item.command is not None]
+        link_ids = [command.link_id for command in commands if command.link_id is not None]
+        placers = [one.placer_number for one in commands if one.link_id is None and one.placer_number is not None]
+        if commands:
+            await work.links.load_by_id(link_ids, placers)
+            await work.links.load_writes_under_way()
+            await work.patients.load_by_id(work.links.patient_ids(), lock=False)
+
+    async def _handle(self, work: StoredWork, item: TaskItem) -> None:
+        if item.parked is not None:
+            await park_task(item.parked, work=work)
+        elif item.command is not None:
+            origin = Origin(
+                System.OMEGAAI,
+                f"Appointment version {item.command.facts.version}: {item.command.facts.status}",
+                cause_of_task(item.task_id),
+                item.received_at,
+            )
+            resources, effects = self._effects.resources, self._effects
+            await take_over_appointment(item.command, work=work, origin=origin, resources=resources, effects=effects)
+
+
+class TaskIntake:
+    """Claims Tasks in the inbox; a failed one gives its claim back, so that it can come again."""
+
+    async def claim(
+        self, connection: "asyncpg.Connection", items: Sequence[TaskItem]
+    ) -> Sequence[Duplicate | Held | None]:
+        ids = [cause_of_task(item.task_id) for item in items]
+        rows = await connection.fetch(
+            "INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id) "
+            "ON CONFLICT DO NOTHING RETURNING message_id",
+            TASK_CONSUMER,
+            ids,
+        )
+        ours = {row["message_id"] for row in rows}
+        claims: list[Duplicate | Held | None] = []
+        for one in ids:
+            claims.append(None if one in ours else Duplicate())
+            ours.discard(one)
+        return claims
+
+    async def settle(
+        self, transaction: Transaction, items: Sequence[TaskItem], outcomes: Sequence[Outcome[object]]
+    ) -> None:
+        failed = [
+            cause_of_task(item.task_id)
+            for item, outcome in zip(items, outcomes, strict=True)
+            if isinstance(outcome, Failed)
+        ]
+        if failed:
+            transaction.write(
+                "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])", TASK_CONSUMER, failed
+            )
+        last = items[-1]
+        transaction.write(_MOVE_CURSOR, TASK_CONSUMER, last.task_id, last.authored_on, last.received_at)
+
+    def key(self, item: TaskItem) -> None:
+        """Tasks carry the present state of their focus, so none has to wait for another."""
+        del item
+
+    def traced(self, item: TaskItem) -> AbstractContextManager[None]:
+        """A trace begins here: OmegaAI's Tasks carry none."""
+        return tracing.span("process omegaai task", tracing.SpanKind.CONSUMER, {"omegaai.task.id": item.task_id})
+
+
+def cause_of_task(task_id: str) -> UUID:
+    """A UUID for a Task of OmegaAI's queue, the same each time: what the inbox claims and the history points to."""
+    return uuid5(_TASKS, task_id)
+
+
+def _error(outcome: Outcome[None]) -> Exception | None:
+    if isinstance(outcome, Failed):
+        error = outcome.error
+        return error if isinstance(error, Exception) else Transient("the batch was cut short")
+    return Transient("held back") if isinstance(outcome, Held) else None

@@ -1,0 +1,55 @@
+"""The partners' answers to deliveries, to the handlers, in the transaction that marks the deliveries done."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from chassis.deliveries import Taken
+from chassis.store import Transaction
+from scheduler_sync.adapters.powerserver.sender import step_of
+from scheduler_sync.commands import Origin
+from scheduler_sync.handlers.settlements import (
+    omegaai_took_appointment,
+    omegaai_took_patient,
+    powerserver_took_status,
+)
+from scheduler_sync.receipts import AppointmentTaken, PatientTaken, StatusAnswered
+from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
+from scheduler_sync.store.work import OpenWork
+
+
+class Settlement:
+    """What the success of deliveries changes here, in the transaction that marks them done."""
+
+    def __init__(self, open_work: OpenWork, now: Callable[[], datetime]) -> None:
+        self._open_work = open_work
+        self._now = now
+
+    async def omegaai(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        """Keep the FHIR ids and versions that OmegaAI gave. UnreadableReceiptError."""
+        work = self._open_work(transaction)
+        patients = [taken for taken in all_taken if taken.delivery.kind == PATIENT_UPSERT]
+        appointments = [
+            (AppointmentSnapshot.from_bytes(taken.delivery.payload), taken)
+            for taken in all_taken
+            if taken.delivery.kind != PATIENT_UPSERT
+        ]
+        await work.patients.load_by_id(taken.delivery.key for taken in patients)
+        await work.links.load_by_id(snapshot.link_id for snapshot, _ in appointments)
+        for delivery, receipt in patients:
+            await omegaai_took_patient(delivery.key, PatientTaken.of(receipt), work=work)
+        for snapshot, (delivery, receipt) in appointments:
+            taken = AppointmentTaken.of(receipt)
+            message = f"Appointment version {taken.version}: {taken.status}"
+            origin = Origin("delivery", message, delivery.id, self._now())
+            await omegaai_took_appointment(snapshot.link_id, taken, sent=snapshot.status, work=work, origin=origin)
+
+    async def powerserver(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+        """Keep that PowerServer has taken our statuses. UnreadableReceiptError."""
+        work = self._open_work(transaction)
+        await work.links.load_by_id(taken.delivery.key for taken in all_taken)
+        for delivery, receipt in all_taken:
+            answered = StatusAnswered.of(receipt)
+            code = f"PowerServer answered {answered.code}"
+            answer = code if answered.was_sent else "not sent: it shows what came later"
+            origin = Origin("delivery", answer, delivery.id, self._now())
+            await powerserver_took_status(delivery.key, step_of(delivery), work=work, origin=origin)

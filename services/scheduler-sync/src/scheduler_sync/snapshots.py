@@ -1,0 +1,146 @@
+"""What a delivery to OmegaAI carries: a Patient or an Appointment as OmegaAI should hold it.
+
+A snapshot is taken in the transaction that decided it. When it is sent, nothing is read again but the ids that OmegaAI
+gave meanwhile.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import orjson
+
+from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.patient import Patient
+
+PATIENT_UPSERT: Final = "patient.upsert"
+APPOINTMENT_UPSERT: Final = "appointment.upsert"
+"""The kinds of the deliveries that carry them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientSnapshot:
+    """A Patient as OmegaAI should hold it. ``identifiers`` are (system, value) pairs, the first one identifies.
+
+    None is what PowerServer has never spoken of: OmegaAI's own stays. Empty is what it says there is none of. A sex of
+    which it has never spoken is ``""``.
+    """
+
+    patient_id: UUID
+    identifiers: tuple[tuple[str, str], ...]
+    family: str | None
+    given: str | None
+    middle: str | None
+    birth_date: date | Literal[""] | None
+    sex: str
+    email: str | None
+    phone: str | None
+    language: str
+    address: Mapping[str, str | None] | None
+    organization: str
+
+    @classmethod
+    def of(cls, patient: Patient, systems: Mapping[str, str]) -> "PatientSnapshot":
+        """``systems`` maps an issuer to OmegaAI's system; identifiers of other issuers stay here."""
+        address = patient.address
+        no_address: dict[str, str | None] | None = {} if patient.is_said("address") else None
+        return cls(
+            patient_id=patient.id,
+            identifiers=tuple((systems[one.issuer], one.value) for one in patient.identifiers if one.issuer in systems),
+            family=patient.family if patient.is_said("family") else None,
+            given=patient.given if patient.is_said("given") else None,
+            middle=_said(patient, "middle"),
+            birth_date=_said(patient, "birth_date"),
+            sex=patient.sex if patient.is_said("sex") else "",
+            email=_said(patient, "email"),
+            phone=_said(patient, "phone"),
+            language=patient.language,
+            address=no_address
+            if address is None
+            else {
+                "line": address.line,
+                "city": address.city,
+                "state": address.state,
+                "postal_code": address.postal_code,
+                "country": address.country,
+            },
+            organization=patient.organization,
+        )
+
+    def to_bytes(self) -> bytes:
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "PatientSnapshot":
+        values: dict[str, Any] = orjson.loads(payload)
+        values["patient_id"] = UUID(values["patient_id"])
+        values["identifiers"] = tuple((system, value) for system, value in values["identifiers"])
+        values["birth_date"] = (
+            date.fromisoformat(values["birth_date"]) if values["birth_date"] else values["birth_date"]
+        )
+        return cls(**values)
+
+
+def _said(patient: Patient, name: str) -> Any:
+    """The detail; empty when it was said that there is none, None when nobody has spoken of it."""
+    value = getattr(patient, name)
+    return "" if value is None and patient.is_said(name) else value
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentSnapshot:
+    """An Appointment as OmegaAI should hold it; ``start`` and ``end`` carry the facility's offset.
+
+    ``base_version`` is the newest version known when the snapshot was taken, ``written_version`` our own newest then.
+    """
+
+    link_id: UUID
+    patient_id: UUID
+    placer_number: str
+    status: str
+    start: datetime
+    end: datetime
+    minutes: int
+    studies: tuple[tuple[str, str], ...]
+    resource: str
+    healthcare_service_id: str
+    reason: str | None
+    base_version: str | None
+    written_version: str | None
+
+    @classmethod
+    def of(
+        cls, link: AppointmentLink, start: datetime, end: datetime, healthcare_service_id: str
+    ) -> "AppointmentSnapshot":
+        return cls(
+            link_id=link.id,
+            patient_id=link.patient_id,
+            placer_number=link.placer_number,
+            status=link.fhir_status.value,
+            start=start,
+            end=end,
+            minutes=0 if link.slot is None else link.slot.minutes,
+            studies=tuple((study.code, study.description) for study in link.studies),
+            resource=link.resource,
+            healthcare_service_id=healthcare_service_id,
+            reason=link.reason,
+            base_version=link.omegaai_version,
+            written_version=link.omegaai_written_version,
+        )
+
+    def to_bytes(self) -> bytes:
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "AppointmentSnapshot":
+        values: dict[str, Any] = orjson.loads(payload)
+        for name in ("link_id", "patient_id"):
+            values[name] = UUID(values[name])
+        for name in ("start", "end"):
+            values[name] = datetime.fromisoformat(values[name])
+        values["studies"] = tuple((code, description) for code, description in values["studies"])
+        return cls(**values)

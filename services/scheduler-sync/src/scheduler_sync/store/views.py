@@ -1,0 +1,246 @@
+"""What the pages and the commands ask: opaque ids, order numbers and reasons; of a patient only the FHIR id."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from chassis.store import Store
+from chassis.store.lazily import lazily
+from chassis.store.rows import columns as columns_of
+from chassis.store.rows import fixed, rows, sql
+from chassis.store.rows import tables as chassis_tables
+from scheduler_sync.domain.appointment import AppointmentLink, State
+from scheduler_sync.store import columns
+
+if TYPE_CHECKING:
+    from scheduler_sync.store import tables
+else:
+    (tables,) = lazily("scheduler_sync.store.tables")
+
+_MOST_WAITING = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFilter:
+    """What the list of links shows; it stands in the address of the page."""
+
+    state: str = ""
+    facility: str = ""
+    placer_number: str = ""
+    conflicts_only: bool = False
+    before: str = ""
+    ROWS: ClassVar[int] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """A link in the list. ``has_dead``: a delivery about it or its patient was refused for good."""
+
+    id: UUID
+    placer_number: str
+    facility: str
+    resource: str
+    slot_start: datetime | None
+    slot_zone: str | None
+    state: str
+    who_acts_next: str
+    updated_at: datetime
+    has_conflicts: bool
+    has_dead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A line of a link's history. ``control_id`` and ``journal_state`` of the HL7 message where one was the cause."""
+
+    at: datetime
+    source: str
+    message: str
+    outcome: str
+    state_before: str
+    state_after: str
+    changed: list[str]
+    delivery_ids: list[UUID]
+    control_id: str | None
+    journal_state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOfLink:
+    """A delivery that an input led to, and the partner's answer."""
+
+    id: UUID
+    destination: str
+    kind: str
+    state: str
+    attempts: int
+    last_error: str | None
+    idempotency_key: str
+    receipt: str | None
+    created_at: datetime
+    done_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictRow:
+    """What was refused or overruled, and why."""
+
+    at: datetime
+    source: str
+    cause_id: UUID
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMessage:
+    """An HL7 message that waits for a setting."""
+
+    id: UUID
+    sender: str
+    control_id: str
+    type: str
+    reason: str | None
+    setting: str | None
+    repeats: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedTaskRow:
+    """A Task that could not be taken over."""
+
+    task_id: str
+    focus: str
+    expression: str | None
+    reason: str
+    parked_at: datetime
+    replayed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CursorRow:
+    """How far the Task queue has been read."""
+
+    feed: str
+    last_task_id: str
+    last_authored_on: str | None
+    read_at: datetime
+
+
+class Views:
+    """Each method is one session."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def links(self, wanted: LinkFilter) -> list[LinkRow]:
+        """The newest changes first, a page at a time; ``before`` is the updated_at of the last row seen."""
+        try:
+            before = datetime.fromisoformat(wanted.before) if wanted.before else None
+        except ValueError:
+            before = None
+        async with self._store.session() as session:
+            links, deliveries = tables.AppointmentLinks, chassis_tables.Deliveries
+            has_conflicts = sql.exists().where(sql.col(tables.Conflicts.link_id) == links.id)
+            is_about_it = sql.or_(deliveries.key == links.id, deliveries.key == links.patient_id)
+            has_dead = sql.exists().where(is_about_it, deliveries.state == fixed("dead"))
+            shown = [
+                links.id, links.placer_number, links.facility, links.resource, links.slot_start, links.slot_zone,
+                links.state, links.who_acts_next, links.updated_at, has_conflicts, has_dead,
+            ]  # fmt: skip
+            found = sql.select(*shown).order_by(sql.col(links.updated_at).desc()).limit(wanted.ROWS)
+            if wanted.state:
+                found = found.where(sql.col(links.state).in_(columns.spellings(wanted.state)))
+            if wanted.facility:
+                found = found.where(links.facility == wanted.facility)
+            if wanted.placer_number:
+                found = found.where(links.placer_number == wanted.placer_number)
+            if wanted.conflicts_only:
+                found = found.where(has_conflicts)
+            if before is not None:
+                found = found.where(links.updated_at < before)
+            return await rows(session, LinkRow, found)
+
+    async def link(self, link_id: UUID) -> AppointmentLink | None:
+        async with self._store.session() as session:
+            links = tables.AppointmentLinks
+            found = (await session.exec(sql.select(links).where(links.id == link_id))).first()
+            return None if found is None else columns.link(found.model_dump())
+
+    async def fhir_id(self, patient_id: UUID) -> str | None:
+        """What OmegaAI calls the patient; None while it is not known there."""
+        async with self._store.session() as session:
+            patients = tables.Patients
+            fhir_id: str | None = (
+                await session.exec(sql.select(patients.fhir_id).where(patients.id == patient_id))
+            ).first()
+            return fhir_id
+
+    async def history(self, link_id: UUID) -> list[HistoryRow]:
+        async with self._store.session() as session:
+            history, journal = tables.LinkHistory, chassis_tables.Hl7Journal
+            shown = [
+                history.at, history.source, history.message, history.outcome, history.state_before,
+                history.state_after, history.changed, history.delivery_ids, journal.control_id, journal.state,
+            ]  # fmt: skip
+            found = sql.select(*shown).select_from(history).outerjoin(journal, journal.id == history.cause_id)
+            return await rows(session, HistoryRow, found.where(history.link_id == link_id).order_by(history.id))
+
+    async def deliveries(self, delivery_ids: Sequence[UUID]) -> dict[UUID, DeliveryOfLink]:
+        async with self._store.session() as session:
+            deliveries = chassis_tables.Deliveries
+            found = sql.select(*columns_of(deliveries, DeliveryOfLink)).where(sql.col(deliveries.id).in_(delivery_ids))
+            return {row.id: row for row in await rows(session, DeliveryOfLink, found)}
+
+    async def conflicts(self, link_id: UUID) -> list[ConflictRow]:
+        async with self._store.session() as session:
+            conflicts = tables.Conflicts
+            found = sql.select(*columns_of(conflicts, ConflictRow)).where(conflicts.link_id == link_id)
+            return await rows(session, ConflictRow, found.order_by(conflicts.id))
+
+    async def needs_setup(self) -> list[WaitingMessage]:
+        async with self._store.session() as session:
+            journal = chassis_tables.Hl7Journal
+            found = sql.select(*columns_of(journal, WaitingMessage)).where(journal.state == fixed("needs_setup"))
+            return await rows(session, WaitingMessage, found.order_by(journal.received_at).limit(_MOST_WAITING))
+
+    async def parked_tasks(self) -> list[ParkedTaskRow]:
+        async with self._store.session() as session:
+            parked = tables.ParkedTasks
+            found = sql.select(*columns_of(parked, ParkedTaskRow)).where(sql.col(parked.replayed_at).is_(None))
+            return await rows(session, ParkedTaskRow, found.order_by(parked.parked_at).limit(_MOST_WAITING))
+
+    async def version(self) -> str:
+        """Another one whenever a page may look different."""
+        async with self._store.session() as session:
+            journal, dead, parked = chassis_tables.Hl7Journal.state, chassis_tables.Deliveries.state, tables.ParkedTasks
+            counted = [
+                sql.select(sql.func.max(tables.LinkHistory.id)),
+                _number(sql.or_(journal == fixed("needs_setup"), journal == fixed("failed"))),
+                _number(dead == fixed("dead")),
+                _number(sql.col(parked.replayed_at).is_(None)),
+            ]
+            found = (await session.exec(sql.select(*(one.scalar_subquery() for one in counted)))).one()
+        return "-".join(str(value or 0) for value in found)
+
+    async def cursors(self) -> list[CursorRow]:
+        async with self._store.session() as session:
+            cursors = tables.FeedCursor
+            found = sql.select(*columns_of(cursors, CursorRow)).order_by(cursors.feed)
+            return await rows(session, CursorRow, found)
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many links are in which state."""
+        async with self._store.session() as session:
+            state = tables.AppointmentLinks.state
+            counts: Counter[str] = Counter()
+            for spelling, number in await session.exec(sql.select(state, sql.func.count()).group_by(state)):
+                counts[State(spelling)] += number
+            return counts
+
+
+def _number(condition: Any) -> Any:
+    return sql.select(sql.func.count()).where(condition)

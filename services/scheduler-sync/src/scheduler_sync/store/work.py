@@ -1,0 +1,34 @@
+"""A unit of work on the store: the aggregates of one batch, in one transaction."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from chassis.store import Transaction
+from scheduler_sync.commands import ChangeAppointmentByStaff
+from scheduler_sync.ports import Work
+from scheduler_sync.site import Site
+from scheduler_sync.store.repositories import LinkRepository, PatientRepository
+
+
+@dataclass(slots=True)
+class StoredWork(Work):
+    """A unit of work on the store; ``commands`` holds what the messages of the batch were read as."""
+
+    patients: PatientRepository
+    links: LinkRepository
+    commands: dict[UUID, ChangeAppointmentByStaff | Exception] = field(default_factory=dict)
+
+
+class OpenWork:
+    """Opens a unit of work in a transaction. Patients join first: they are locked and written before links."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __call__(self, transaction: Transaction) -> StoredWork:
+        name = self._site.file.site
+        patients = PatientRepository(transaction, name)
+        links = LinkRepository(transaction, name)
+        transaction.join(patients)
+        transaction.join(links)
+        return StoredWork(transaction, patients, links)

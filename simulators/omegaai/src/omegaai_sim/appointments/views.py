@@ -1,0 +1,69 @@
+"""Appointments as the staff's pages show them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from sqlite3 import Row
+from typing import Any
+
+from omegaai_sim.blume import cards
+from omegaai_sim.logs import views as logs
+from omegaai_sim.staff import lists
+from simulator_kit.store import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """An appointment with the names of its service and patient."""
+
+    card: cards.Card
+    service: str
+    version: int
+    updated: datetime
+    patient_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A line of an appointment's history."""
+
+    at: datetime
+    words: str
+
+
+def appointments(work: Work, status: str, page: int) -> lists.Listing:
+    rows, total = lists.newest(work, "Appointment", status, page)
+    return lists.Listing([_booking(work, row) for row in rows], page, total, lists.counts(work, "Appointment"))
+
+
+def appointment(work: Work, identifier: str) -> tuple[Booking, str, list[Step], list[logs.Message]] | None:
+    """The appointment, its JSON, its history (oldest first) and its Tasks."""
+    row = work.one("SELECT * FROM resource WHERE type = 'Appointment' AND id = ?", identifier)
+    if row is None:
+        return None
+    effects = work.all(
+        "SELECT at, kind, detail FROM ledger WHERE direction = 'effect' AND subject = ? AND kind LIKE 'Appointment.%' "
+        "ORDER BY seq",
+        identifier,
+    )
+    history = [Step(lists.moment(one["at"]), _step(one["kind"], json.loads(one["detail"]))) for one in effects]
+    text = json.dumps(json.loads(row["body"]), indent=2, ensure_ascii=False)
+    return _booking(work, row), text, history, logs.about(work, f"Appointment/{identifier}")
+
+
+def _step(kind: str, detail: Mapping[str, Any]) -> str:
+    verb = "Created" if kind.endswith("created") else "Changed"
+    return f"{verb} as {detail['status']} by {detail['by']}, version {detail['versionId']}"
+
+
+def _booking(work: Work, row: Row) -> Booking:
+    body = json.loads(row["body"])
+    service = cards.body_of(work, "HealthcareService", cards.actor(body, "HealthcareService")) or {}
+    return Booking(
+        card=cards.card(work, body),
+        service=service.get("name", ""),
+        version=row["version"],
+        updated=lists.moment(row["updated"]),
+        patient_id=cards.actor(body, "Patient") or "",
+    )

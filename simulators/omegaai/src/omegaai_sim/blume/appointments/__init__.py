@@ -1,0 +1,10 @@
+"""The patient's appointments: cards that are confirmed or cancelled, and the same for programs."""
+
+from pathlib import Path
+from typing import Final
+
+from omegaai_sim.blume.appointments.pages import Appointments
+from omegaai_sim.context import Services
+from simulator_kit.feature import Feature
+
+FEATURE: Final = Feature[Services](Path(__file__).parent, routes=lambda services: Appointments(services).routes())

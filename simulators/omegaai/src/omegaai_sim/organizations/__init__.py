@@ -1,0 +1,10 @@
+"""Organisations of the site and its assigning authorities. They come with the store and are only read."""
+
+from pathlib import Path
+from typing import Final
+
+from omegaai_sim.context import Services
+from omegaai_sim.organizations.seed import prepare
+from simulator_kit.feature import Feature
+
+FEATURE: Final = Feature[Services](Path(__file__).parent, prepare=prepare)

@@ -1,0 +1,296 @@
+"""HL7 in: strict where a real system is strict. The answer goes out only after message, effect and ledger are on disk.
+
+Idempotent by MSH-3, MSH-4, MSH-10 and the content's digest: a repeat of an accepted message is acknowledged again and
+has no second effect; the ledger calls it a repeat. AE and AR have no effect, so the same message may come again.
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final, cast
+from zoneinfo import ZoneInfo
+
+from hl7v2 import NULL, AckCode, AckError, Hl7Error, Message, build_ack, parse_timestamp, readable_part
+from hl7v2.mllp import Peer
+from powerserver_sim import rules
+from powerserver_sim.hl7 import announce
+from powerserver_sim.hl7.messages import APPLICATION
+from powerserver_sim.rules import Refused
+from powerserver_sim.scheduler import appointments
+from powerserver_sim.worklist import orders
+from simulator_kit.misbehaviour import Misbehaviour
+from simulator_kit.store import Store, Work, stamp
+
+_VERSIONS: Final = frozenset({"2.3", "2.3.1", "2.4", "2.5", "2.5.1"})
+_SIU_TRIGGERS: Final = frozenset({"S12", "S13", "S14", "S15", "S26"})
+_ORDER_CONTROLS: Final = frozenset({"NW", "XO", "SC", "CA"})
+_LONGEST_CONTROL_ID: Final = 20  # MSH-10 of HL7 2.3.1
+
+
+class Malformed(Exception):  # noqa: N818 - the name is the decision
+    """Answered AR: the message breaks the standard or this interface's required fields (code of HL7 table 0357)."""
+
+    def __init__(self, code: str, location: str, text: str) -> None:
+        super().__init__(text)
+        self.code, self.location, self.text = code, location, text
+
+
+class NotProcessed(Exception):  # noqa: N818 - the name is the decision
+    """Answered AE: the message is well-formed, but this site does not know something in it or cannot do it now."""
+
+    def __init__(self, code: str, location: str, text: str) -> None:
+        super().__init__(text)
+        self.code, self.location, self.text = code, location, text
+
+
+class CutConnection(ConnectionError):  # noqa: N818 - the name is the decision
+    """Asked for by a fault: the connection ends without an answer."""
+
+
+@dataclass(slots=True)
+class _Received:
+    """What becomes known about a message while it is read; goes to the message log and the ledger."""
+
+    sender: str = ""
+    control_id: str = ""
+    type: str = ""
+    placer: str = ""
+    ack_code: AckCode = "AA"
+    problem: str = ""
+    is_repeat: bool = False
+    notes: dict[str, object] = field(default_factory=dict)
+
+
+class Receiver:
+    """The handler of the MLLP listener."""
+
+    def __init__(self, store: Store, misbehaviour: Misbehaviour) -> None:
+        self._store = store
+        self._misbehaviour = misbehaviour
+
+    async def handle(self, frame: bytes, _peer: Peer) -> bytes | None:
+        fault = self._misbehaviour.take("mllp-in")
+        mode = "" if fault is None else fault.mode
+        if fault is not None and mode == "status":
+            ack_code = cast("AckCode", fault.status)
+            return await self._store.write(lambda work: _refuse(work, frame, ack_code))
+        if mode == "cut":
+            raise CutConnection
+        if fault is not None and mode == "slow":
+            await asyncio.sleep(fault.seconds)
+        answer = await self._store.write(lambda work: receive(work, frame, wrong_ack=mode == "wrong-ack"))
+        if fault is not None and mode == "late-ack":
+            await asyncio.sleep(fault.seconds)
+        if mode == "accept-then-cut":
+            raise CutConnection
+        return None if mode == "no-ack" else answer
+
+
+def receive(work: Work, frame: bytes, *, wrong_ack: bool = False) -> bytes:
+    """Take one message in and return its acknowledgement; both are in the store when the transaction commits."""
+    seen = _Received()
+    message: Message | None = None
+    errors: list[AckError] = []
+    work.run("SAVEPOINT effect")
+    try:
+        message = Message.parse(frame)
+        _check_header(work, message, seen)
+        _check_repeat(work, frame, seen)
+        if not seen.is_repeat:
+            _apply(work, message, seen)
+    except Hl7Error as problem:
+        message = readable_part(problem)
+        seen.ack_code, seen.problem = "AR", problem.text
+        errors = [problem.as_ack_error()]
+    except (Malformed, NotProcessed) as problem:
+        seen.ack_code, seen.problem = "AR" if isinstance(problem, Malformed) else "AE", problem.text
+        errors = [AckError(code=problem.code, location=problem.location, text=problem.text)]
+    if errors:
+        work.run("ROLLBACK TO effect")
+        work.notices.clear()
+    work.run("RELEASE effect")
+    _keep(work, frame, seen)
+    return _answer(work, message, seen, errors, wrong_ack=wrong_ack)
+
+
+def _refuse(work: Work, frame: bytes, ack_code: AckCode) -> bytes:
+    """The fault `status`: nothing is done, and the log shows that it was on command."""
+    try:
+        message = Message.parse(frame)
+    except Hl7Error:
+        message = None
+    seen = _Received(ack_code=ack_code, problem="refused on request", notes={"misbehaving": True})
+    if message is not None:
+        seen.control_id = message.control_id or ""
+        seen.type = f"{message.type}^{message.trigger}"
+    _keep(work, frame, seen)
+    return _answer(work, message, seen, [])
+
+
+def _answer(
+    work: Work, message: Message | None, seen: _Received, errors: list[AckError], *, wrong_ack: bool = False
+) -> bytes:
+    answer = build_ack(
+        message,
+        seen.ack_code,
+        control_id=f"PSA{work.next_number('answer'):010d}",
+        text=seen.problem or None,
+        errors=errors,
+    )
+    if wrong_ack:
+        answer.set("MSA-2", "SOMETHING-ELSE")
+    return answer.to_bytes()
+
+
+def _keep(work: Work, frame: bytes, seen: _Received) -> None:
+    work.run(
+        "INSERT INTO inbound (sender, control_id, digest, placer, type, payload, ack_code, problem, is_repeat, "
+        "received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        seen.sender, seen.control_id, _digest(frame), seen.placer, seen.type, frame, seen.ack_code, seen.problem,
+        seen.is_repeat, stamp(work.now),
+    )  # fmt: skip
+    work.record(
+        "in",
+        "hl7.received",
+        seen.control_id,
+        {
+            "type": seen.type,
+            "placer_number": seen.placer,
+            "ack_code": seen.ack_code,
+            "repeat": seen.is_repeat,
+            **seen.notes,
+        },
+    )
+    work.notice("inbound", control_id=seen.control_id, placer=seen.placer, ack_code=seen.ack_code)
+
+
+def _digest(frame: bytes) -> bytes:
+    return hashlib.sha256(frame).digest()
+
+
+def _check_header(work: Work, message: Message, seen: _Received) -> None:
+    seen.control_id = message.control_id or ""
+    seen.type = f"{message.type}^{message.trigger}"
+    application = message.get("MSH-3.1")
+    seen.sender = f"{application or ''}|{message.get('MSH-4.1') or ''}"
+    if not application:
+        raise Malformed("101", "MSH-3", "Sending application is missing")
+    if not seen.control_id:
+        raise Malformed("101", "MSH-10", "Message control id is missing")
+    if len(seen.control_id) > _LONGEST_CONTROL_ID:
+        raise Malformed("102", "MSH-10", "Message control id is longer than 20 characters")
+    if message.get("MSH-11.1") not in ("P", "T", "D"):
+        raise Malformed("202", "MSH-11", "Processing id is not P, T or D")
+    if message.get("MSH-12.1") not in _VERSIONS:
+        raise Malformed("203", "MSH-12", "Version is not 2.3 to 2.5.1")
+    if message.type not in ("SIU", "ORM"):
+        raise Malformed("200", "MSH-9.1", "Message type is not taken here")
+    if message.trigger not in (_SIU_TRIGGERS if message.type == "SIU" else ("O01",)):
+        raise Malformed("201", "MSH-9.2", "Event is not taken here")
+    if message.get("MSH-5.1") != APPLICATION:
+        raise NotProcessed("103", "MSH-5", "Receiving application is not this system")
+    facility = message.get("MSH-6.1")
+    if facility and work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
+        raise NotProcessed("103", "MSH-6", "Receiving facility is not known")
+
+
+def _check_repeat(work: Work, frame: bytes, seen: _Received) -> None:
+    accepted = work.all(
+        "SELECT digest, placer FROM inbound WHERE sender = ? AND control_id = ? AND ack_code = 'AA'",
+        seen.sender,
+        seen.control_id,
+    )
+    digest = _digest(frame)
+    for row in accepted:
+        if row["digest"] == digest:
+            seen.is_repeat, seen.placer = True, row["placer"]
+            return
+    if accepted:
+        seen.notes["control_id_used_before"] = True
+
+
+def _apply(work: Work, message: Message, seen: _Received) -> None:
+    """Bring the partner's word into the calendar. A closed appointment stays closed: the partner is told its state."""
+    is_siu = message.type == "SIU"
+    placer_at, status_at = ("SCH-1.1", "SCH-25") if is_siu else ("ORC-2.1", "ORC-16")
+    start_at = "SCH-11.4" if is_siu else "ORC-7.4"
+    placer = message.get(placer_at)
+    if not placer or placer == NULL:
+        raise Malformed("101", placer_at, "Placer number is missing")
+    seen.placer = placer
+    control = "" if is_siu else message.get("ORC-1") or ""
+    if not is_siu and control not in _ORDER_CONTROLS:
+        raise Malformed("103", "ORC-1", "Order control is not NW, XO, SC or CA")
+    number = _number(work, placer, placer_at)
+    _check_patient(work, message, number)
+    status = _status(work, message, status_at, message.trigger if is_siu else control)
+    start = message.get(start_at)
+    if (message.trigger == "S13" or control == "XO") and not start:
+        raise Malformed("101", start_at, "Start is missing")
+    order = orders.load(work, number)
+    if order["start_at"] is None:
+        raise NotProcessed("204", placer_at, "The order is not on the calendar")
+    if rules.is_closed(order["status"]):
+        if order["status"] != status:
+            seen.notes["applied"] = False
+            announce.order(work, number, appointments.event_of(order["status"]))
+        return
+    try:
+        if message.trigger == "S13" or control == "XO":
+            _move(work, number, start or "", start_at, seen.control_id)
+        reason = message.get("SCH-6.2" if is_siu else "NTE-3") or ""
+        if appointments.set_status(work, number, status, by="hl7", control_id=seen.control_id, reason=reason):
+            seen.notes["status"] = status
+    except Refused as refusal:
+        raise NotProcessed("207", start_at, refusal.text) from None
+
+
+def _move(work: Work, number: int, start: str, location: str, control_id: str) -> None:
+    place = appointments.resource_of(work, number)
+    try:
+        moment = parse_timestamp(start, ZoneInfo(place["time_zone"]))
+    except (ValueError, Hl7Error):
+        raise Malformed("102", location, "Start is not a timestamp") from None
+    if appointments.change_time(work, number, place, moment, by="hl7", control_id=control_id):
+        announce.order(work, number, "moved")
+
+
+def _number(work: Work, placer: str, location: str) -> int:
+    try:
+        number = orders.number_of(placer)
+        orders.load(work, number)
+    except Refused:
+        raise NotProcessed("204", location, "Placer number is not known") from None
+    return number
+
+
+def _check_patient(work: Work, message: Message, number: int) -> None:
+    """A patient named in PID-3 must be the appointment's own."""
+    given = message.get("PID-3.1")
+    if given is None:
+        return
+    patient = work.one('SELECT patient_id, issuer FROM patient JOIN "order" ON patient = key WHERE number = ?', number)
+    issuer = message.get("PID-3.4.1")
+    if patient is None or given != patient["patient_id"] or (issuer and issuer != patient["issuer"]):
+        raise NotProcessed("204", "PID-3", "The patient is not the appointment's")
+
+
+def _status(work: Work, message: Message, location: str, event: str) -> int:
+    """The order value: given, or found by the site's name, or implied by a cancellation."""
+    value, name = message.get(f"{location}.1"), message.get(f"{location}.2")
+    if not value and not name:
+        if event in ("S15", "CA"):
+            return rules.CANCELLED
+        if event == "S26":
+            return rules.NO_SHOW
+        raise Malformed("101", location, "Status is missing")
+    row = (
+        work.one("SELECT value FROM status WHERE value = ?", int(value))
+        if value and value.isascii() and value.isdecimal() and len(value) <= 6
+        else None
+        if value
+        else work.one("SELECT value FROM status WHERE name = ?", name)
+    )
+    if row is None:
+        raise NotProcessed("103", location, "Status is not known")
+    return int(row["value"])

@@ -1,0 +1,26 @@
+"""The interface's settings: the profile of appointments, and whether patients are announced."""
+
+from powerserver_sim.options import PROFILES, Settings
+from powerserver_sim.rules import Refused
+from simulator_kit.store import Work
+
+
+def prepare_sending(work: Work, settings: Settings) -> None:
+    """Let a changed profile or ADT setting win over an earlier choice on the HL7 page."""
+    for key, value in (("profile", settings.profile), ("adt_out", "on" if settings.adt_out else "off")):
+        seen = work.one("SELECT value FROM setting WHERE key = ?", f"{key}_given")
+        if seen is None or seen["value"] != value:
+            work.run("INSERT OR REPLACE INTO setting VALUES (?, ?), (?, ?)", key, value, f"{key}_given", value)
+
+
+def set_sending(work: Work, profile: str, *, adt_out: bool) -> None:
+    """Set both for the changes from now on. Queued messages stay as they are."""
+    if profile not in PROFILES:
+        raise Refused("invalid", "Choose SIU, ORM or both.", field="profile")
+    work.run("INSERT OR REPLACE INTO setting VALUES ('profile', ?)", profile)
+    work.run("INSERT OR REPLACE INTO setting VALUES ('adt_out', ?)", "on" if adt_out else "off")
+    work.notice("catalogue")
+
+
+def sending(work: Work) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in work.all("SELECT * FROM setting WHERE key IN ('profile', 'adt_out')")}

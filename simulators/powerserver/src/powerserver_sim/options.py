@@ -1,0 +1,61 @@
+"""Settings come from the environment (`POWERSERVER_SIM_…`) and may be overridden on the command line."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from simulator_kit.options import Options
+
+PREFIX = "POWERSERVER_SIM_"
+
+Profile = Literal["siu", "orm", "both"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one simulator process; every value has a development default.
+
+    `profile` and `adt_out` seed the store. Afterwards the HL7 page switches them, until the setting itself changes.
+    """
+
+    data_dir: Path = Path("powerserver-data")
+    http_host: str = "127.0.0.1"
+    http_port: int = 8201
+    mllp_host: str = "127.0.0.1"
+    mllp_port: int = 12576
+    peer_host: str = "127.0.0.1"
+    peer_port: int = 12575
+    profile: Profile = "siu"
+    adt_out: bool = False
+    ack_timeout_seconds: float = 30.0
+    retry_initial_seconds: float = 1.0
+    retry_max_seconds: float = 10.0
+
+
+def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from the arguments over the environment."""
+    defaults = Settings()
+    options = Options(
+        "powerserver_sim",
+        PREFIX,
+        "A stand-in for RamSoft PowerServer: scheduler pages, JSON API and HL7 v2 over MLLP.",
+        environment,
+    )
+    options.add("data_dir", defaults.data_dir, "directory of the SQLite store", Path)
+    options.add("http_host", defaults.http_host, "address of pages and API")
+    options.add("http_port", defaults.http_port, "port of pages and API", int)
+    options.add("mllp_host", defaults.mllp_host, "address of the MLLP listener")
+    options.add("mllp_port", defaults.mllp_port, "port of the MLLP listener (HL7 in)", int)
+    options.add("peer_host", defaults.peer_host, "host that HL7 is sent to")
+    options.add("peer_port", defaults.peer_port, "port that HL7 is sent to", int)
+    options.add("profile", defaults.profile, "which messages go out", choices=PROFILES)
+    options.add("adt_out", "off", "send ADT^A04/A08 when a patient is added or changed", choices=("on", "off"))
+    options.add("ack_timeout_seconds", defaults.ack_timeout_seconds, "how long an acknowledgement is waited for", float)
+    options.add(
+        "retry_initial_seconds", defaults.retry_initial_seconds, "first pause before a message is sent again", float
+    )
+    options.add("retry_max_seconds", defaults.retry_max_seconds, "longest pause before a message is sent again", float)
+    values = options.read(arguments)
+    return Settings(**{**values, "adt_out": values["adt_out"] == "on"})

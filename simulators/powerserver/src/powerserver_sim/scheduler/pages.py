@@ -1,0 +1,150 @@
+"""The scheduler: the calendar of a day, the ORDERED worklist, and the actions on appointments."""
+
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from powerserver_sim.accounts import User
+from powerserver_sim.context import moment, services
+from powerserver_sim.rules import Refused, local
+from powerserver_sim.scheduler import appointments, views
+from powerserver_sim.settings.catalogue import ACTIONS, facilities_of
+from powerserver_sim.users.session import for_user, form_of, render
+from powerserver_sim.worklist import orders
+from powerserver_sim.worklist.views import worklist
+from simulator_kit.store import Work
+from simulator_kit.web import text_of, wants_json
+
+
+@for_user
+async def scheduler(request: Request, user: User) -> Response:
+    """`?facility=&day=YYYY-MM-DD&modality=`: without a day, today in the facility's zone."""
+    wanted = request.query_params.get("facility", "")
+    modality = request.query_params.get("modality", "")
+
+    def question(work: Work) -> dict[str, Any]:
+        facilities = facilities_of(work, user)
+        if wanted:
+            user.require(wanted)
+        facility = next((row for row in facilities if row["code"] == wanted), None if wanted else facilities[0])
+        if facility is None:
+            raise Refused("unknown", "There is no such facility.", field="facility")
+        today = work.now.astimezone(ZoneInfo(facility["time_zone"])).date()
+        day = _day(request.query_params.get("day"), today)
+        return {
+            "facilities": facilities,
+            "facility": facility,
+            "day": day,
+            "today": today,
+            "previous_day": day - timedelta(days=1),
+            "next_day": day + timedelta(days=1),
+            "modality": modality,
+            "modalities": [
+                row["modality"]
+                for row in work.all(
+                    "SELECT DISTINCT modality FROM resource WHERE facility = ? ORDER BY modality", facility["code"]
+                )
+            ],
+            "calendar": views.calendar(work, facility["code"], day, modality),
+            "worklist": worklist(work, facility["code"]),
+            "zone_name": datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(facility["time_zone"])).tzname(),
+        }
+
+    shown = await services(request).store.read(question)
+    return render(request, user, "scheduler/scheduler.html", actions=ACTIONS, **shown)
+
+
+def _day(text: str | None, today: date) -> date:
+    if not text:
+        return today
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise Refused("invalid", "The day is written YYYY-MM-DD.", field="day") from None
+    if not 2000 <= day.year <= 2100:
+        raise Refused("invalid", "The day is out of range.", field="day")
+    return day
+
+
+@for_user
+async def appointment(request: Request, user: User) -> Response:
+    placer = request.path_params["placer"]
+
+    def question(work: Work) -> dict[str, Any]:
+        details = views.order_details(work, orders.number_of(placer))
+        user.require(details["order"]["facility"])
+        order = details["order"]
+        return {
+            **details,
+            "resources": work.all(
+                "SELECT name, modality FROM resource WHERE facility = ? ORDER BY id", order["facility"]
+            ),
+            "start": None if order["start_at"] is None else local(order["start_at"], order["time_zone"]),
+        }
+
+    shown = await services(request).store.read(question)
+    return render(request, user, "scheduler/appointment.html", actions=ACTIONS, **shown)
+
+
+@for_user
+async def act(request: Request, user: User) -> Response:
+    """A right-click action; answers JSON to the scheduler, else goes back to the appointment."""
+    placer = request.path_params["placer"]
+    action = text_of(await form_of(request), "action")
+
+    def change(work: Work) -> str:
+        number = orders.number_of(placer)
+        changed = appointments.act(work, user, number, action)
+        name = orders.load(work, number)["status_name"]
+        return f"{placer} is now {name}." if changed else f"{placer} is {name} already."
+
+    return _done(request, placer, await services(request).store.write(change))
+
+
+@for_user
+async def set_time(request: Request, user: User) -> Response:
+    """Drop on a slot: `resource` and `start` (ISO with offset), or `date` and `time` in the facility's zone."""
+    placer = request.path_params["placer"]
+    form = await form_of(request)
+    resource = text_of(form, "resource")
+
+    def change(work: Work) -> str:
+        number = orders.number_of(placer)
+        order = orders.load(work, number)
+        start = wall_clock(form, order["time_zone"])
+        if order["start_at"] is None:
+            done = appointments.schedule(work, user, number, resource=resource, start=start)
+        else:
+            done = appointments.move(work, user, number, resource=resource or None, start=start)
+        when = "" if done.start is None else done.start.strftime("%a %-d %b, %H:%M")
+        return f"{placer} is on {orders.load(work, number)['resource_name']}, {when}."
+
+    return _done(request, placer, await services(request).store.write(change))
+
+
+def wall_clock(form: Any, zone: str) -> datetime:
+    """The start of a form: an ISO instant, or a day and a wall-clock time of the facility."""
+    if text_of(form, "start"):
+        return moment(text_of(form, "start"), "start")
+    try:
+        return datetime.fromisoformat(f"{text_of(form, 'date')}T{text_of(form, 'time')}").replace(tzinfo=ZoneInfo(zone))
+    except ValueError:
+        raise Refused("invalid", "Choose a day and a time.", field="time") from None
+
+
+def _done(request: Request, placer: str, words: str) -> Response:
+    if wants_json(request):
+        return JSONResponse({"message": words})
+    return RedirectResponse(f"/appointments/{placer}", status_code=303)
+
+
+ROUTES = [
+    Route("/scheduler", scheduler),
+    Route("/appointments/{placer}", appointment),
+    Route("/appointments/{placer}/status", act, methods=["POST"]),
+    Route("/appointments/{placer}/time", set_time, methods=["POST"]),
+]

@@ -1,0 +1,155 @@
+"""What an administrator sets up: resources, locations, status names, priorities."""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from powerserver_sim.accounts import User
+from powerserver_sim.rules import Refused, check_clock
+from simulator_kit.store import Work
+
+MODALITIES: Final = ("CT", "DX", "MG", "MR", "NM", "PT", "US", "XA")
+UNMAPPED: Final = "UNMAPPED"
+"""Class of the resources that the suite and OmegaAI do not know, there for trying bad set-up out."""
+ACTIONS: Final = (
+    ("confirmed", "Confirmed"),
+    ("arrived", "Arrived"),
+    ("ready-for-scan", "Ready For Scan"),
+    ("need-to-reschedule", "Need to reschedule"),
+    ("cancelled-with-notice", "Cancelled w/ notice"),
+    ("no-show", "No show"),
+)
+"""The scheduler's actions; the table action_status says which status each one sets."""
+_LONGEST_NAME: Final = 64
+_LONGEST_MINUTES: Final = 12 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceForm:
+    """A row of the resources grid, checked; times are `HH:MM` in the facility's zone."""
+
+    name: str
+    modality: str
+    department: str
+    room: str
+    class_: str
+    opens: str
+    closes: str
+    default_minutes: int
+    overbooking: bool
+
+
+def facilities_of(work: Work, user: User) -> list[sqlite3.Row]:
+    return [row for row in work.all("SELECT * FROM facility ORDER BY code") if user.sees(row["code"])]
+
+
+def read_resource(form: Mapping[str, str]) -> ResourceForm:
+    # The name joins the two systems exactly as written, so only its ends are trimmed.
+    name = form.get("name", "").strip()
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise Refused("invalid", f"A resource needs a name of at most {_LONGEST_NAME} characters.", field="name")
+    if form.get("modality", "") not in MODALITIES:
+        raise Refused("invalid", "Choose the modality.", field="modality")
+    opens, closes = check_clock(form.get("opens", ""), "opens"), check_clock(form.get("closes", ""), "closes")
+    if opens >= closes:
+        raise Refused("invalid", "The end time is after the start time.", field="closes")
+    minutes = form.get("default_minutes", "")
+    if not minutes.isdecimal() or not 1 <= int(minutes) <= _LONGEST_MINUTES:
+        raise Refused("invalid", f"The default duration is 1 to {_LONGEST_MINUTES} minutes.", field="default_minutes")
+    return ResourceForm(
+        name=name,
+        modality=form["modality"],
+        department=_short(form, "department"),
+        room=_short(form, "room"),
+        class_=_short(form, "class"),
+        opens=opens,
+        closes=closes,
+        default_minutes=int(minutes),
+        overbooking=form.get("overbooking") == "on",
+    )
+
+
+def save_resource(work: Work, facility: str, given: ResourceForm, key: int | None) -> None:
+    """A new resource, or another shape of an old one; names are unique over all facilities."""
+    if work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
+        raise Refused("unknown", "There is no such facility.")
+    if work.one("SELECT 1 FROM resource WHERE name = ? AND id IS NOT ?", given.name, key) is not None:
+        raise Refused("duplicate", "Another resource has this name.", field="name")
+    values = (
+        given.name, given.modality, given.department, given.room, given.class_, given.opens, given.closes,
+        given.default_minutes, int(given.overbooking), facility,
+    )  # fmt: skip
+    if key is None:
+        work.run(
+            "INSERT INTO resource (name, modality, department, room, class, opens, closes, default_minutes, "
+            "overbooking, facility) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *values,
+        )
+    else:
+        changed = work.run(
+            "UPDATE resource SET name = ?, modality = ?, department = ?, room = ?, class = ?, opens = ?, closes = ?, "
+            "default_minutes = ?, overbooking = ? WHERE facility = ? AND id = ?",
+            *values,
+            key,
+        ).rowcount
+        if not changed:
+            raise Refused("unknown", "There is no such resource.")
+    work.notice("catalogue")
+
+
+def add_location(work: Work, facility: str, form: Mapping[str, str]) -> None:
+    if work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
+        raise Refused("unknown", "There is no such facility.")
+    department, room = _short(form, "department"), _short(form, "room")
+    if not department or not room:
+        raise Refused("invalid", "A location needs a department and a room.", field="room")
+    known = work.one(
+        "SELECT 1 FROM location WHERE facility = ? AND department = ? AND room = ?", facility, department, room
+    )
+    if known is not None:
+        raise Refused("duplicate", "This room exists already.", field="room")
+    work.run(
+        "INSERT INTO location (facility, department, floor, room, phone) VALUES (?, ?, ?, ?, ?)",
+        facility, department, _short(form, "floor"), room, _short(form, "phone"),
+    )  # fmt: skip
+    work.notice("catalogue")
+
+
+def rename_status(work: Work, value: int, name: str) -> None:
+    """Another word for an order value; appointments keep their status, messages carry the new word."""
+    _check_word(name)
+    if work.one("SELECT 1 FROM status WHERE name = ? AND value <> ?", name, value) is not None:
+        raise Refused("duplicate", "Another status has this name.", field="name")
+    if not work.run("UPDATE status SET name = ? WHERE value = ?", name, value).rowcount:
+        raise Refused("unknown", "There is no such status.")
+    work.notice("catalogue")
+
+
+def set_action_status(work: Work, action: str, status: int) -> None:
+    if work.one("SELECT 1 FROM status WHERE value = ?", status) is None:
+        raise Refused("unknown", "There is no such status.")
+    if not work.run("UPDATE action_status SET status = ? WHERE action = ?", status, action).rowcount:
+        raise Refused("unknown", "There is no such action.")
+
+
+def add_priority(work: Work, value: str, name: str) -> None:
+    _check_word(name)
+    if not value.isdecimal() or not 1 <= int(value) <= 999:
+        raise Refused("invalid", "The order value is a number from 1 to 999.", field="value")
+    if work.one("SELECT 1 FROM priority WHERE value = ? OR name = ?", int(value), name) is not None:
+        raise Refused("duplicate", "This order value or name is taken.", field="value")
+    work.run("INSERT INTO priority VALUES (?, ?)", int(value), name)
+    work.notice("catalogue")
+
+
+def _check_word(name: str) -> None:
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise Refused("invalid", f"A name has 1 to {_LONGEST_NAME} characters.", field="name")
+
+
+def _short(form: Mapping[str, str], name: str) -> str:
+    value = form.get(name, "").strip()
+    if len(value) > _LONGEST_NAME or not (value.isprintable()):
+        raise Refused("invalid", f"{name.capitalize()} has at most {_LONGEST_NAME} characters.", field=name)
+    return value

@@ -1,0 +1,134 @@
+"""Orders and their studies. Each function is one write or one question.
+
+An order without a start stands at ORDERED on the worklist (link state L0); with one it is an appointment.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from powerserver_sim import rules
+from powerserver_sim.accounts import User
+from powerserver_sim.rules import Refused, local
+from simulator_kit.store import Work
+
+Event = Literal["ordered", "booked", "moved", "modified", "cancelled", "no-show"]
+MOST_STUDIES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """A change of an order, for hooks of the kind `order`. They add the control ids of their messages."""
+
+    number: int
+    event: Event
+    control_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """The numbers of a new or changed order; times in the facility's zone."""
+
+    placer: str
+    appointment_id: str
+    accession: str
+    start: datetime | None
+    end: datetime | None
+
+
+def placer_of(number: int) -> str:
+    return f"P{number}"
+
+
+def number_of(placer: str) -> int:
+    """The order's number in a placer number; refuses a number that this site never gave out."""
+    digits = placer[1:]
+    if placer[:1] != "P" or not digits.isascii() or not digits.isdecimal() or len(digits) > 15:
+        raise Refused("unknown", "There is no such appointment.", field="placer")
+    return int(digits)
+
+
+def insert_order(
+    work: Work,
+    *,
+    patient: int,
+    facility: str,
+    study_types: Sequence[str],
+    priority: int,
+    physician: str | None,
+    reason: str = "",
+) -> int:
+    """Write an ORDERED order with its studies and return its number. No hook runs."""
+    if not 1 <= len(study_types) <= MOST_STUDIES:
+        raise Refused("invalid", f"An order has 1 to {MOST_STUDIES} studies.", field="study_types")
+    if work.one("SELECT 1 FROM priority WHERE value = ?", priority) is None:
+        raise Refused("unknown", "There is no such priority.", field="priority")
+    if physician is not None and work.one("SELECT 1 FROM physician WHERE id = ?", physician) is None:
+        raise Refused("unknown", "There is no such referring physician.", field="referring")
+    number = work.next_number("order")
+    work.run(
+        'INSERT INTO "order" (number, patient, facility, status, priority, physician, reason, created_at) '
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        number, patient, facility, rules.ORDERED, priority, physician, reason, int(work.now.timestamp()),
+    )  # fmt: skip
+    for position, code in enumerate(study_types, start=1):
+        study_type = work.one("SELECT * FROM study_type WHERE code = ?", code)
+        if study_type is None:
+            raise Refused("unknown", "There is no such study type.", field="study_types")
+        accession = f"ACC{number}" if position == 1 else f"ACC{number}-{position}"
+        work.run(
+            "INSERT INTO study VALUES (?, ?, ?, ?, ?, ?)",
+            number, position, accession, code, study_type["modality"], study_type["minutes"],
+        )  # fmt: skip
+    return number
+
+
+def place_order(
+    work: Work,
+    user: User,
+    *,
+    patient: int,
+    facility: str,
+    study_types: Sequence[str],
+    priority: int,
+    physician: str | None,
+    reason: str = "",
+) -> Booked:
+    """A new order without a time: it joins the ORDERED worklist."""
+    if work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
+        raise Refused("unknown", "There is no such facility.", field="facility")
+    user.require(facility)
+    number = insert_order(
+        work, patient=patient, facility=facility, study_types=study_types, priority=priority, physician=physician,
+        reason=reason,
+    )  # fmt: skip
+    work.changed("order", OrderChange(number, "ordered"))
+    work.notice("order", placer=placer_of(number), facility=facility)
+    return booked(work, number)
+
+
+def load(work: Work, number: int) -> sqlite3.Row:
+    """The order with the names that guards need."""
+    row = work.one(
+        'SELECT o.*, s.name AS status_name, r.name AS resource_name, f.time_zone FROM "order" o '
+        "JOIN status s ON s.value = o.status JOIN facility f ON f.code = o.facility "
+        "LEFT JOIN resource r ON r.id = o.resource WHERE o.number = ?",
+        number,
+    )
+    if row is None:
+        raise Refused("unknown", "There is no such appointment.", field="placer")
+    return row
+
+
+def booked(work: Work, number: int) -> Booked:
+    order = load(work, number)
+    zone = order["time_zone"]
+    return Booked(
+        placer=placer_of(number),
+        appointment_id=f"A{number}",
+        accession=f"ACC{number}",
+        start=None if order["start_at"] is None else local(order["start_at"], zone),
+        end=None if order["end_at"] is None else local(order["end_at"], zone),
+    )
