@@ -66,7 +66,7 @@ _OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44, "store
 STANDSTILL_SECONDS: Final = 15.0
 _STORE: Final = ("cancel statements", "cancel statements", "lock tables", *ROLE_SETTINGS, "read-only")
 _WIRES: Final = ("cut", "half-open", "deaf", "lose answers", "slow", "refuse")
-_MISBEHAVIOUR: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+MISBEHAVIOUR: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("powerserver", {"target": "mllp-out", "mode": "duplicate", "count": 5}),
     ("powerserver", {"target": "mllp-out", "mode": "reorder", "count": 2}),
     ("powerserver", {"target": "mllp-out", "mode": "cut", "count": 2}),
@@ -171,7 +171,7 @@ def _other(rng: random.Random, at: float, kind: str, replicas: int) -> Fault:
     if kind == "wire":
         name = rng.choice(["hl7-in", "hl7-in", "hl7-out", "hl7-out", "fhir", "fhir", "smtp", "postgres", "kafka"])
         return Fault(at, kind, name, rng.choice(_WIRES), round(rng.uniform(0.5, 4.0), 1))
-    target, order = rng.choice(_MISBEHAVIOUR)
+    target, order = rng.choice(MISBEHAVIOUR)
     return Fault(
         at, kind, target, " ".join(str(order[key]) for key in ("target", "mode", "status") if key in order), order=order
     )

@@ -288,3 +288,16 @@ async def test_all_dead_timers_of_a_kind_are_retried(store, operator) -> None:
     assert (await operator("timers", "retry"))[0] == 2
     assert (await operator("timers", "retry", "remind", uuid4(), "--all"))[0] == 2
     assert await operator("timers", "list", "--state", "waiting", "--kind", "other") == (0, ["0 timers"])
+
+
+@pytest.mark.stack
+async def test_migrate_says_where_the_tables_are_not_the_models(store, operator) -> None:
+    assert await operator("migrate", "--check") == (
+        1,
+        ["remove_table things", "demo: 1 differences between the store's tables and the models"],
+    )
+    await store.pool.execute("DROP TABLE things")
+    assert await operator("migrate", "--check") == (
+        0,
+        ["demo: 0 differences between the store's tables and the models"],
+    )

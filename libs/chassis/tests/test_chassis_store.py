@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from chassis.errors import StoreUnavailable
 from chassis.settings import StoreSettings
-from chassis.store import Store, Transaction, migrations, tables
+from chassis.store import Store, Transaction, migrations
 from chassis.testing import RecordingTransaction, RevisionTakenError, eventually
 
 pytestmark = pytest.mark.stack
@@ -73,14 +73,31 @@ def test_nothing_is_left_on_a_pooled_connection_that_only_a_reset_would_take_bac
     )
 
 
-async def test_declared_tables_are_the_live_ones(store) -> None:
-    assert len(tables.Base.metadata.tables) > 12
-    for table in tables.Base.metadata.tables.values():
-        rows = await store.pool.fetch(
-            "SELECT column_name, is_nullable FROM information_schema.columns WHERE table_name = $1", table.name
-        )
-        live = {row["column_name"]: row["is_nullable"] == "YES" for row in rows}
-        assert {column.name: column.nullable for column in table.columns} == live, table.name
+async def test_the_models_are_what_the_schema_makes(store) -> None:
+    assert await migrations.differences(store.url) == ["remove_table things"], "the tests' own"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE outbox RENAME sent_at TO gone_at", "add_column outbox.sent_at"),
+        ("ALTER TABLE outbox ADD extra integer", "remove_column outbox.extra"),
+        (
+            "ALTER TABLE deliveries ALTER receipt SET NOT NULL",
+            "modify_nullable deliveries.receipt: is False, True",
+        ),
+        ("ALTER TABLE deliveries ALTER attempts TYPE bigint", "modify_type deliveries.attempts: is BIGINT, INTEGER in"),
+        ("DROP INDEX ix_deliveries_key", "add_index deliveries.ix_deliveries_key"),
+        ("CREATE INDEX ix_more ON inbox (consumer)", "remove_index inbox.ix_more"),
+        ("ALTER TABLE parked_messages DROP CONSTRAINT uq_parked_messages_consumer", "add_constraint parked_messages."),
+        ("DROP TABLE revision_gaps", "add_table revision_gaps"),
+        ("CREATE TABLE more ()", "remove_table more"),
+    ],
+)
+async def test_a_store_that_differs_from_the_models_is_told_apart(store, change, said) -> None:
+    await store.pool.execute(change)
+    found = await migrations.differences(store.url)
+    assert [line for line in found if line.startswith(said)], found
 
 
 async def test_migrations_go_in_phases_and_only_once(folder, database_url) -> None:

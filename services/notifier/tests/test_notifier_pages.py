@@ -1,5 +1,6 @@
 """The page of messages: history, filter in the address, and nothing of a patient."""
 
+from types import SimpleNamespace
 from uuid import uuid4
 
 import asyncpg
@@ -7,6 +8,7 @@ import pytest
 from notifier_examples import asked
 
 from chassis.settings import HttpSettings
+from chassis.store import Store
 from chassis.web.guard import Guard
 from notifier.web.history import History
 from notifier.web.pages import MessagesPage
@@ -15,8 +17,15 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-def app(pool: asyncpg.Pool) -> Guard:
-    return Guard(MessagesPage(History(pool)).routes(), HttpSettings())
+async def store(migrated_database_url: str):
+    opened = await Store.open(SimpleNamespace(url=migrated_database_url, pool_size=2))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def app(store: Store) -> Guard:
+    return Guard(MessagesPage(History(store)).routes(), HttpSettings())
 
 
 async def message(pool: asyncpg.Pool, state: str, *, minutes_ago: int = 0, reason: str | None = None) -> str:

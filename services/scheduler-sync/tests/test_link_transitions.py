@@ -28,18 +28,18 @@ STATES = [
 COLUMNS = [
     "staff-ordered", "staff-scheduled", "staff-updated", "staff-confirmed", "staff-arrived", "staff-ready",
     "staff-completed", "staff-cancelled", "staff-no-show", "patient-confirmed", "patient-asked-to-move",
-    "patient-booked", "patient-cancelled",
+    "patient-booked", "patient-cancelled", "staff-waitlisted",
 ]  # fmt: skip
 EXPECTED = {
-    "new":            "0    1sO 1sO 2cO 5O 5O 6O 7   7   .   .   4rP .",
-    "unscheduled": "   0    1sO 0   2cO 5O 5O 6O 7O  7O  .   .   .   .",
-    "staff-booked": "  0xO  1sO 1sO 2cO 5O 5O 6O 7xO 7xO 2cP 3rP .   7xP",
-    "confirmed": "     0xO  1sO 2cO 2cO 5O 5O 6O 7xO 7xO 2   3rP .   7xP",
-    "move-requested": "3    3O  3O  2cO 5O 5O 6O 7xO 7xO .   3rP .   7xP",
-    "patient-booked": "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP",
-    "arrived": "       0xO  1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .",
-    "done": "          .    .   6   .   .  .  6  .   .   .   .   .   .",
-    "cancelled": "     .    .   7O  .   .  .  6O 7O  7O  .   .   .   .",
+    "new":            "0    1sO 1sO 2cO 5O 5O 6O 7   7   .   .   4rP .   1sO",
+    "unscheduled": "   0    1sO 0   2cO 5O 5O 6O 7O  7O  .   .   .   .   1sO",
+    "staff-booked": "  0xO  1sO 1sO 2cO 5O 5O 6O 7xO 7xO 2cP 3rP .   7xP 1sO",
+    "confirmed": "     0xO  1sO 2cO 2cO 5O 5O 6O 7xO 7xO 2   3rP .   7xP 1sO",
+    "move-requested": "3    3O  3O  2cO 5O 5O 6O 7xO 7xO .   3rP .   7xP 3O",
+    "patient-booked": "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP 4O",
+    "arrived": "       0xO  1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .   1sO",
+    "done": "          .    .   6   .   .  .  6  .   .   .   .   .   .   .",
+    "cancelled": "     .    .   7O  .   .  .  6O 7O  7O  .   .   .   .   .",
 }  # fmt: skip
 PUBLISHED = {
     "s": Announcement.SCHEDULED, "r": Announcement.REQUESTED, "c": Announcement.CONFIRMED, "x": Announcement.CANCELLED,
@@ -84,7 +84,10 @@ def test_nobody_is_told_of_an_own_act(state: State, trigger: Trigger):
 
 
 @pytest.mark.parametrize("state", [State.MOVE_REQUESTED, State.PATIENT_BOOKED])
-@pytest.mark.parametrize("trigger", [Trigger.STAFF_SCHEDULED, Trigger.STAFF_UPDATED, Trigger.STAFF_ORDERED])
+@pytest.mark.parametrize(
+    "trigger",
+    [Trigger.STAFF_SCHEDULED, Trigger.STAFF_WAITLISTED, Trigger.STAFF_UPDATED, Trigger.STAFF_ORDERED],
+)
 def test_a_scheduled_of_powerserver_does_not_turn_a_requested_card_into_pending(state: State, trigger: Trigger):
     move = transition(state, trigger)
     assert isinstance(move, Move)
@@ -117,7 +120,8 @@ def test_each_step_becomes_the_status_and_the_label_that_blume_documents():
 
 
 STEP_AFTER = {
-    "staff-ordered": "ordered", "staff-scheduled": "scheduled", "staff-updated": None, "staff-confirmed": "confirmed",
+    "staff-ordered": "ordered", "staff-scheduled": "scheduled", "staff-waitlisted": "waitlist",
+    "staff-updated": None, "staff-confirmed": "confirmed",
     "staff-arrived": "arrived", "staff-ready": "ready-for-scan", "staff-completed": "completed",
     "staff-cancelled": "cancelled", "staff-no-show": "no-show", "patient-confirmed": "confirmed",
     "patient-asked-to-move": "requested", "patient-booked": "requested", "patient-cancelled": "cancelled",
@@ -149,13 +153,13 @@ def test_a_request_is_open_after_a_move_exactly_where_the_state_waits_for_its_an
 def test_powerservers_report_of_each_step_is_a_trigger_of_staffs():
     assert {step.value: report_of(step).value for step in WorkflowStep} == {
         "ordered": "staff-ordered", "requested": "staff-scheduled", "scheduled": "staff-scheduled",
-        "waitlist": "staff-scheduled", "confirmed": "staff-confirmed", "arrived": "staff-arrived",
+        "waitlist": "staff-waitlisted", "confirmed": "staff-confirmed", "arrived": "staff-arrived",
         "ready-for-scan": "staff-ready", "completed": "staff-completed", "cancelled": "staff-cancelled",
         "no-show": "staff-no-show",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("ours", [FhirStatus.PENDING, FhirStatus.BOOKED, FhirStatus.PROPOSED])
+@pytest.mark.parametrize("ours", [FhirStatus.PENDING, FhirStatus.WAITLIST, FhirStatus.BOOKED, FhirStatus.PROPOSED])
 @pytest.mark.parametrize("found", list(FhirStatus))
 def test_what_is_still_ahead_leaves_what_the_patient_did_meanwhile(ours: FhirStatus, found: FhirStatus):
     acts = {FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirStatus.CANCELLED}

@@ -41,8 +41,9 @@ from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.store import columns
 from scheduler_sync.store.queries import StoredResources
 
-pytestmark = pytest.mark.stack
 SECONDS = float(os.environ.get("MUTATION_SECONDS", DEPTH.mutation_seconds)) / 2
+"""Of each reader."""
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(SECONDS + 180)]
 SEED = int(os.environ.get("MUTATION_SEED", "0")) or random.SystemRandom().getrandbits(32)
 AT_ONCE = 20
 _IDENTIFIER = PatientIdentifier("NORTHSIDE", "4711")

@@ -223,6 +223,32 @@ def _nested(levels: int) -> Any:
     return value
 
 
+def _page(**more: Any) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Task", "id": "good"}}], **more}
+
+
+@pytest.mark.parametrize("levels", [60, 70, 300, 5000])
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        lambda deep: _page(meta=deep),
+        lambda deep: _page(link=deep),
+        lambda deep: _page(entry=[*_page()["entry"], deep]),
+        lambda deep: _page(entry=[deep, *_page()["entry"]]),
+        lambda deep: _page(entry=[{"resource": deep}, *_page()["entry"]]),
+        lambda deep: _page(entry=[{"resource": [{"x": deep}]}, *_page()["entry"]]),
+        lambda deep: _page(entry=[{"resource": {"x": deep}, "search": deep}, *_page()["entry"]]),
+        lambda deep: _page(entry=[{"search": deep, **_page()["entry"][0]}]),
+    ],
+)
+async def test_what_is_deep_anywhere_in_a_page_hides_no_other_resource(spoiled, levels: int) -> None:
+    """Written by hand: Python's own writer cannot go so deep."""
+    deep = "[" * levels + "]" * levels
+    body = json.dumps(spoiled("@deep@")).replace('"@deep@"', deep).encode()
+    page = await answers.resource_of(Answer(200, {}, body), "x", of_type="Bundle", names_one=False, is_read=True)
+    assert {"resourceType": "Task", "id": "good"} in [one.get("resource") for one in answers.dicts(page["entry"])]
+
+
 @pytest.mark.stack
 @pytest.mark.parametrize(
     "more",

@@ -1,13 +1,19 @@
 """UUID version 7 (RFC 9562): sortable by time of making, also within one millisecond of one process."""
 
 import os
+import struct
 import threading
 import time
-from uuid import UUID
+from collections import deque
+from typing import Final
+from uuid import UUID, SafeUUID
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
 _lock = threading.Lock()
 _last_tick = 0
+_AT_ONCE: Final = 64
+_random: Final[deque[int]] = deque()
+_set: Final = object.__setattr__
 
 
 def uuid7() -> UUID:
@@ -23,5 +29,18 @@ def uuid7() -> UUID:
         if tick <= _last_tick:
             tick = _last_tick + 1
         _last_tick = tick
-    random_bits = int.from_bytes(os.urandom(8)) >> 2
-    return UUID(int=(tick >> 12) << 80 | (tick & 0xFFF) << 64 | _VERSION_AND_VARIANT | random_bits)
+        random_bits = _random.popleft() if _random else _more_random()
+    found = object.__new__(UUID)  # its __init__ looks at six ways to give the number, for longer than the rest takes
+    _set(found, "int", (tick >> 12) << 80 | (tick & 0xFFF) << 64 | _VERSION_AND_VARIANT | random_bits)
+    _set(found, "is_safe", SafeUUID.unknown)
+    return found
+
+
+def _more_random() -> int:
+    """62 random bits, and those of the next identifiers: one call of the system serves many."""
+    several = os.urandom(8 * _AT_ONCE)
+    _random.extend(number >> 2 for (number,) in struct.iter_unpack("=Q", several))
+    return _random.popleft()
+
+
+os.register_at_fork(after_in_child=_random.clear)  # two processes must not share what is left

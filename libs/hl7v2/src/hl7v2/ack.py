@@ -80,9 +80,10 @@ def build_ack(
     found = complete(request.delimiters)
     header = request.segments("MSH")[0]
     received = {field: header.encoded(field) for field in _COPIED}
-    if any(len(value) > _LONGEST_COPIED_BYTES for value in received.values()):
+    together = b"".join(received.values())
+    if len(together) > _LONGEST_COPIED_BYTES and max(map(len, received.values())) > _LONGEST_COPIED_BYTES:
         received = {field: _cut(request, value) for field, value in received.items()}
-    if any(b"\r" in value or b"\n" in value or b"\x00" in value for value in received.values()):
+    if _NOT_TO_ANSWER.search(together):
         received = {field: _NOT_TO_ANSWER.sub(b"", value) for field, value in received.items()}
     version = request.version[:_LONGEST_CODE] or _DEFAULT_VERSION
     trigger = request.trigger[:_LONGEST_CODE]

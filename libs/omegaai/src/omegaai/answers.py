@@ -119,14 +119,27 @@ def _without_what_is_deep(page: Any) -> Any:
     """A Bundle in which such elements are TooDeep, so that the other resources are read; anything else as it is."""
     if not isinstance(page, dict) or not same_type(page.get("resourceType"), "Bundle"):
         return page
-    for entry in dicts(page.get("entry")):
-        resource = entry.get("resource")
-        if isinstance(resource, dict):
-            entry["resource"] = {
-                name: TooDeep() if is_deep(value, DEEPEST_JSON - _LEVELS_OF_PAGE) else value
-                for name, value in resource.items()
-            }
-    return page
+    found = _shallow({name: value for name, value in page.items() if name != "entry"}, 1)
+    entries = page.get("entry")
+    if isinstance(entries, list):
+        found["entry"] = [_shallow_entry(entry) for entry in entries]
+    return found
+
+
+def _shallow_entry(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return TooDeep() if is_deep(entry, DEEPEST_JSON - 2) else entry
+    resource = entry.get("resource")
+    if not isinstance(resource, dict):
+        return _shallow(entry, 3)
+    others = _shallow({name: value for name, value in entry.items() if name != "resource"}, 3)
+    return {**others, "resource": _shallow(resource, _LEVELS_OF_PAGE)}
+
+
+def _shallow(element: dict[str, Any], levels_above: int) -> dict[str, Any]:
+    """``element`` with TooDeep for each value that nests too deeply, ``levels_above`` of the page standing above it."""
+    deepest = DEEPEST_JSON - levels_above
+    return {name: TooDeep() if is_deep(value, deepest) else value for name, value in element.items()}
 
 
 def _refuse(status: int, what: str, outcome: Resource) -> None:

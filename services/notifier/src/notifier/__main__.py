@@ -38,6 +38,7 @@ DEFINITION = ServiceDefinition(
     settings_type=NotifierSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
+    tables="notifier.store.tables",
     destinations=bootstrap.DESTINATIONS,
     guard=bootstrap.store_guard,
     extra={

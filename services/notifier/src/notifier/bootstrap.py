@@ -58,7 +58,7 @@ async def build(settings: NotifierSettings) -> Service:
         intakes={"consumer": consumer},
         watches={"open-messages": metrics.OpenMessagesWatch(store, runtime.metrics)},
         checks={"consumer": consumer.check},
-        routes=MessagesPage(History(store.pool), settings.http.consoles).routes(),
+        routes=MessagesPage(History(store), settings.http.consoles).routes(),
         pages=PAGES,
         closers=[gateway.close],
     )

@@ -9,6 +9,7 @@ from chassis.loops import LoopBase
 from chassis.observe import Counter, Gauge, Metrics
 from chassis.store import Store, asking
 from notifier.domain.notification import OPEN, Template
+from notifier.store import statements
 
 STALE: Final = Counter("stale_total", "Events older than what is known; ignored on purpose", "kind")
 MAILS_UNANSWERED: Final = Counter(
@@ -29,10 +30,6 @@ OLDEST_OPEN_AGE: Final = Gauge(
     "notifier_oldest_open_age_seconds", "Age of the oldest message in a state that it should leave", "state"
 )
 _WATCH_SECONDS = 15.0
-_OPEN = """
-SELECT state, count(*), extract(epoch FROM now() - min(created_at))::float8 FROM notifications
-WHERE state IN ('awaiting_recipient', 'queued') GROUP BY state
-"""
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +73,7 @@ class OpenMessagesWatch(LoopBase):
             await self.pause(_WATCH_SECONDS)
 
     async def look(self) -> None:
-        found = {row[0]: (row[1], row[2]) for row in await self._store.pool.fetch(_OPEN)}
+        found = {row[0]: (row[1], row[2]) for row in await self._store.pool.fetch(statements.COUNT_OPEN)}
         for state in OPEN:
             number, age = found.get(state, (0, 0.0))
             self._metrics.set(OPEN_MESSAGES, number, state=state)

@@ -7,7 +7,7 @@ usual handlers, but what they would have sent is noted as told before. What lies
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from chassis.errors import reason_of
@@ -27,24 +27,23 @@ from chassis.messaging import (
 from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
 from chassis.store import Offsets, Store, Transaction, identity
+from chassis.store.lazily import lazily
+from chassis.store.rows import audit, is_any, sql
+from chassis.store.rows import tables as chassis_tables
 from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
 from notifier.inbound import CONSUMER, Work, subscription
 from notifier.metrics import NotifierMetrics
 from notifier.ports import Notifications
 
+if TYPE_CHECKING:
+    from notifier.store import tables
+else:
+    (tables,) = lazily("notifier.store.tables")
+
 TOLD_BEFORE: Final = "rebuilt by a recovery: told before the store was set back, as far as anybody knows"
 AT_ONCE: Final = 200
 _NO_LIMIT: Final = 1_000_000
-_LAST_MOMENT: Final = "SELECT max(received_at) FROM inbox WHERE consumer = $1"
-_LET_GO: Final = """
-WITH let_go AS (
-    UPDATE deliveries SET state = 'dropped', done_at = clock_timestamp(), lease_token = NULL, lease_until = NULL,
-        last_error = $2
-    WHERE destination = $1 AND state = 'pending' RETURNING id
-)
-UPDATE notifications SET state = 'superseded', reason = $2, changed_at = now()
-WHERE notification_id IN (SELECT id FROM let_go) AND state = 'queued' RETURNING notification_id"""
 
 
 @dataclass(slots=True)
@@ -100,7 +99,7 @@ async def recover(
     if verdict.kind in {"elsewhere", "unsure"}:
         raise RecoveryRefused(verdict.why)
     is_empty = await identity.read(store.pool) is None
-    report.last_moment = await store.pool.fetchval(_LAST_MOMENT, CONSUMER)
+    report.last_moment = await _last_moment(store)
     if verdict.kind == "fits" and not is_empty and report.last_moment is not None:
         return report
     report.was_behind = True
@@ -110,20 +109,49 @@ async def recover(
             report.records = sum(max(0, stop - reader.first[spot]) for spot, stop in stops.items())
             return report
         await guard.begin_recovery()
-        report.let_go = [row["notification_id"] for row in await store.pool.fetch(_LET_GO, DESTINATION, TOLD_BEFORE)]
+        report.let_go = await _let_go(store)
         await _replay(store, reader, stops, report, tell)
         after = await guard.adopt(compared_to=stops, new_epoch=True)
-    async with store.pool.acquire() as connection, connection.transaction():
-        transaction = Transaction(connection)
-        detail = {
-            "epoch": after.epoch,
-            "records": report.records,
-            "rebuilt": report.rebuilt,
-            "open": len(report.failed),
-        }
-        transaction.audit(actor=actor, action="store.recover", subject=str(after.incarnation), detail=detail)
-        await transaction.flush()
+    detail = {
+        "epoch": after.epoch,
+        "records": report.records,
+        "rebuilt": report.rebuilt,
+        "open": len(report.failed),
+    }
+    async with store.session() as session:
+        await audit(session, actor=actor, action="store.recover", subject=str(after.incarnation), detail=detail)
+        await session.commit()
     return report
+
+
+async def _last_moment(store: Store) -> datetime | None:
+    """When the store last took an event."""
+    async with store.session() as session:
+        inbox = chassis_tables.Inbox
+        newest = sql.select(sql.func.max(inbox.received_at)).where(inbox.consumer == CONSUMER)
+        found: datetime | None = (await session.exec(newest)).one()
+    return found
+
+
+async def _let_go(store: Store) -> list[UUID]:
+    """Drops the messages that wait. Returns the notifications that were queued for them."""
+    async with store.session() as session:
+        deliveries, notifications = chassis_tables.Deliveries, tables.NotificationRow
+        waiting = sql.update(deliveries).where(deliveries.destination == DESTINATION, deliveries.state == "pending")
+        dropped = {
+            "state": "dropped",
+            "done_at": sql.func.clock_timestamp(),
+            "lease_token": None,
+            "lease_until": None,
+            "last_error": TOLD_BEFORE,
+        }
+        gone = list((await session.exec(waiting.values(dropped).returning(deliveries.id))).scalars())
+        is_queued = sql.and_(is_any(notifications.notification_id, gone), notifications.state == "queued")
+        superseded = {"state": "superseded", "reason": TOLD_BEFORE, "changed_at": sql.func.now()}
+        update = sql.update(notifications).where(is_queued).values(superseded)
+        found = list((await session.exec(update.returning(notifications.notification_id))).scalars())
+        await session.commit()
+    return found
 
 
 async def _handled_before(kafka: KafkaSettings, reader: TopicReader) -> Offsets:

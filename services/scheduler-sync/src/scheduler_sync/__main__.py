@@ -129,6 +129,7 @@ DEFINITION = ServiceDefinition(
     settings_type=SchedulerSyncSettings,
     build=bootstrap.build,
     migrations=bootstrap.MIGRATIONS,
+    tables="scheduler_sync.store.tables",
     destinations=bootstrap.DESTINATIONS,
     replay_hl7=bootstrap.replay_hl7,
     guard=bootstrap.store_guard,

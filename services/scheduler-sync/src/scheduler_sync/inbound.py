@@ -24,14 +24,11 @@ from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.patient_acts import park_task, take_over_appointment
 from scheduler_sync.handlers.staff_changes import change_appointment
 from scheduler_sync.site import Site
+from scheduler_sync.store import statements
 from scheduler_sync.store.work import OpenWork, StoredWork
 
 TASK_CONSUMER: Final = "omegaai.tasks"
 _TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
-_MOVE_CURSOR: Final = """
-INSERT INTO feed_cursor (feed, last_task_id, last_authored_on, read_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (feed) DO UPDATE SET last_task_id = excluded.last_task_id, last_authored_on = excluded.last_authored_on,
-    read_at = excluded.read_at"""
 
 
 class PowerServerInbound:
@@ -125,8 +122,7 @@ class TaskIntake:
     ) -> Sequence[Duplicate | Held | None]:
         ids = [cause_of_task(item.task_id) for item in items]
         rows = await connection.fetch(
-            "INSERT INTO inbox (consumer, message_id) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id) "
-            "ON CONFLICT DO NOTHING RETURNING message_id",
+            statements.CLAIM_TASKS,
             TASK_CONSUMER,
             ids,
         )
@@ -146,11 +142,9 @@ class TaskIntake:
             if isinstance(outcome, Failed)
         ]
         if failed:
-            transaction.write(
-                "DELETE FROM inbox WHERE consumer = $1 AND message_id = ANY($2::uuid[])", TASK_CONSUMER, failed
-            )
+            transaction.write(statements.RELEASE_TASKS, TASK_CONSUMER, failed)
         last = items[-1]
-        transaction.write(_MOVE_CURSOR, TASK_CONSUMER, last.task_id, last.authored_on, last.received_at)
+        transaction.write(statements.MOVE_CURSOR, TASK_CONSUMER, last.task_id, last.authored_on, last.received_at)
 
     def key(self, item: TaskItem) -> None:
         """Tasks carry the present state of their focus, so none has to wait for another."""

@@ -1,18 +1,23 @@
 """The operator's hand on parked Tasks: read what they spoke of again."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import contracts
 from chassis.errors import Transient, reason_of
 from chassis.messaging import PROCESSED, Replayed, ReplayOutcome
-from chassis.store import Store, Transaction
+from chassis.store import Store
+from chassis.store.lazily import lazily
+from chassis.store.rows import audit, sql
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.inbound import TaskInbound
 
+if TYPE_CHECKING:
+    from scheduler_sync.store import tables
+else:
+    (tables,) = lazily("scheduler_sync.store.tables")
+
 _NOT_PARKED: Final = Replayed(ReplayOutcome.NOT_WAITING)
-_PARKED: Final = "SELECT focus FROM parked_tasks WHERE task_id = $1 AND replayed_at IS NULL"
-_REPLAYED: Final = "UPDATE parked_tasks SET replayed_at = clock_timestamp() WHERE task_id = $1"
 
 
 async def replay_tasks(
@@ -21,16 +26,25 @@ async def replay_tasks(
     """Take over the Appointments of parked Tasks as they are now. Audited. What came of each, by the Task's id."""
     outcomes = {}
     for task_id in task_ids:
-        focus = await store.pool.fetchval(_PARKED, task_id)
+        focus = await _focus_of(store, task_id)
         replayed = _NOT_PARKED if focus is None else await _replay(queue, inbound, focus.partition("/")[2])
         outcomes[task_id] = replayed
-        async with store.pool.acquire() as connection, connection.transaction():
+        async with store.session() as session:
             if replayed.is_processed:
-                await connection.execute(_REPLAYED, task_id)
-            transaction = Transaction(connection)
-            transaction.audit(actor=actor, action="task.replay", subject=task_id, detail=replayed.detail())
-            await transaction.flush()
+                parked = sql.update(tables.ParkedTasks).where(tables.ParkedTasks.task_id == task_id)
+                await session.exec(parked.values(replayed_at=sql.func.clock_timestamp()))
+            await audit(session, actor=actor, action="task.replay", subject=task_id, detail=replayed.detail())
+            await session.commit()
     return outcomes
+
+
+async def _focus_of(store: Store, task_id: str) -> str | None:
+    """What a parked Task is about; None when it is not parked."""
+    async with store.session() as session:
+        parked = tables.ParkedTasks
+        waiting = sql.select(parked.focus).where(parked.task_id == task_id, sql.col(parked.replayed_at).is_(None))
+        focus: str | None = (await session.exec(waiting)).first()
+    return focus
 
 
 async def _replay(queue: TaskQueue, inbound: TaskInbound, appointment_id: str) -> Replayed:

@@ -9,12 +9,10 @@ from chassis.loops import LoopBase
 from chassis.observe import Metrics
 from chassis.store import Store, asking
 from scheduler_sync.metrics import NEEDS_SETUP
+from scheduler_sync.store import statements
 
 _log = structlog.get_logger(__name__)
 _INTERVAL_SECONDS: Final = 5.0
-_WAITING: Final = """
-SELECT (SELECT count(*) FROM hl7_journal WHERE state IN ('needs_setup', 'failed'))
-     + (SELECT count(*) FROM parked_tasks WHERE replayed_at IS NULL)"""
 
 
 class WaitingGauge(LoopBase):
@@ -30,7 +28,7 @@ class WaitingGauge(LoopBase):
             self.beat()
             try:
                 with asking():
-                    self._metrics.set(NEEDS_SETUP, await self._store.pool.fetchval(_WAITING))
+                    self._metrics.set(NEEDS_SETUP, await self._store.pool.fetchval(statements.WAITING_FOR_A_PERSON))
             except StoreUnavailable as error:
                 _log.warning("waiting.store-away", reason=error.reason)
             await self.pause(_INTERVAL_SECONDS)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
@@ -78,6 +79,8 @@ class ServiceDefinition(Generic[S]):
     guard: Callable[[S, Store], "StoreGuard"] | None = None
     """Compares the store with the topics; of every service that has a store of its own to lose."""
     extra: Mapping[str, ExtraCommand] = field(default_factory=dict)
+    tables: str | None = None
+    """The module with the service's own models, whose ``Base`` has them all; only of one that has tables."""
 
 
 def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = None) -> int:
@@ -126,6 +129,9 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
         choices=("before", "after", "all"),
         default="all",
         help="only migrations that go before, or after, the code they belong to",
+    )
+    migrate.add_argument(
+        "--check", action="store_true", help="change nothing: say where the store's tables are not the models'"
     )
     add("topics", "create the Kafka topics that are missing", _topics)
 
@@ -247,6 +253,13 @@ async def _run(definition: ServiceDefinition[Any], settings: ServiceSettings, _o
 async def _migrate(definition: ServiceDefinition[Any], settings: ServiceSettings, options: argparse.Namespace) -> int:
     from chassis.store import migrations  # noqa: PLC0415 (Alembic and SQLAlchemy are of no use to a running service)
 
+    if options.check:
+        models = [] if definition.tables is None else [import_module(definition.tables).Base.metadata]
+        found = await migrations.differences(settings.store.url, *models)
+        for line in found:
+            print(line)
+        print(f"{definition.name}: {len(found)} differences between the store's tables and the models")
+        return 1 if found else 0
     phase = None if options.phase == "all" else options.phase
     applied = await migrations.run(definition.migrations, settings.store.url, phase)
     for name in applied:

@@ -6,17 +6,23 @@ own, but for the indexes that it makes CONCURRENTLY, so that a running service i
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from alembic.autogenerate import produce_migrations
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, MetaData, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
+from sqlmodel import AutoString
 
 from chassis.errors import StoreUnavailable
+from chassis.store import tables
 from chassis.store.store import SESSION_SETTINGS, is_of_the_schema, is_passing, sqlalchemy_engine, unavailable
 
 Phase = Literal["before", "after"]
@@ -63,6 +69,53 @@ async def _lock(connection: AsyncConnection) -> None:
         await connection.rollback()
         await asyncio.sleep(LOCK_PAUSE_SECONDS)
     await connection.rollback()
+
+
+async def differences(url: str, *metadata: MetaData) -> list[str]:
+    """Where the live catalogue is another than the models of ``metadata`` and the chassis' say; a line for each.
+
+    Tables, columns with their types and whether they may be null, indexes, unique constraints and foreign keys.
+    Raises ``StoreUnavailable``.
+    """
+    engine = sqlalchemy_engine(url, settings=_SETTINGS, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(_compare, [tables.Base.metadata, *metadata])
+    finally:
+        await engine.dispose()
+
+
+def _compare(connection: Connection, metadata: Sequence[MetaData]) -> list[str]:
+    options = {"compare_type": _is_another_type, "include_name": _is_compared, "target_metadata": metadata}
+    context = MigrationContext.configure(connection, opts=options)
+    found = produce_migrations(context, metadata).upgrade_ops  # type: ignore[arg-type]  # it takes several, too
+    return [] if found is None else [_line_of(one) for one in found.as_diffs()]
+
+
+def _line_of(difference: Any) -> str:
+    """``add_column deliveries.kind``: what a migration would have to do."""
+    if isinstance(difference, list):  # the changes of one column
+        return "; ".join(_line_of(one) for one in difference)
+    word, *what = difference
+    if word.startswith("modify_"):
+        _, table, column, _, before, after = what
+        return f"{word} {table}.{column}: is {before}, {after} in the model"
+    thing = what[-1]
+    table = getattr(getattr(thing, "table", None), "name", "")
+    return f"{word} {table}.{thing.name}" if table else f"{word} {thing.name}"
+
+
+def _is_compared(name: str | None, kind: str, _parents: Any) -> bool:
+    return not (kind == "table" and name == "alembic_version")
+
+
+def _is_another_type(
+    _context: Any, _column: Any, _model_column: Any, live: TypeEngine[Any], model: TypeEngine[Any]
+) -> bool | None:
+    """SQLModel's text has no length and is VARCHAR; ours is TEXT, which is the same. None: as Alembic finds."""
+    if isinstance(live, Text) and isinstance(model, AutoString):
+        return False
+    return None
 
 
 def _upgrade(connection: Connection, directory: Path, phase: Phase | None) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     (tables,) = lazily("chassis.store.tables")
 
-__all__ = ["audit", "columns", "fixed", "notify", "postgresql", "rows", "sql", "tables"]
+__all__ = ["audit", "columns", "fixed", "is_any", "notify", "postgresql", "rows", "sql", "tables"]
 
 sql: Any
 postgresql: Any
@@ -37,6 +37,11 @@ async def rows(session: "AsyncSession", row: type[R], statement: Any) -> list[R]
 def fixed(value: str) -> Any:
     """A value that stands in the statement's text: a partial index is used only where its condition is read there."""
     return sql.literal(value, literal_execute=True)
+
+
+def is_any(column: Any, values: Sequence[Any]) -> Any:
+    """Whether ``column`` is one of ``values``: one parameter, however many they are."""
+    return sql.col(column) == sql.func.any(sql.cast(list(values), postgresql.ARRAY(sql.col(column).type)))
 
 
 async def audit(

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, MetaData
+from sqlalchemy import BigInteger, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -28,6 +28,7 @@ class Inbox(Base, table=True):
     """What was handled, by consumer: a repeat has no second effect."""
 
     __tablename__: ClassVar[Any] = "inbox"
+    __table_args__: ClassVar[Any] = (Index("ix_inbox_received", "received_at"),)
 
     consumer: str = Field(primary_key=True)
     message_id: UUID = Field(primary_key=True)
@@ -38,6 +39,11 @@ class Outbox(Base, table=True):
     """Events to send; ``sent_at`` once Kafka has acknowledged them."""
 
     __tablename__: ClassVar[Any] = "outbox"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("aggregate_id", "revision"),
+        Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+        Index("ix_outbox_sent", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+    )
 
     id: int = Field(primary_key=True, sa_type=BigInteger)
     topic: str
@@ -56,6 +62,15 @@ class Deliveries(Base, table=True):
     """Messages to partners; a line is what has one destination and key."""
 
     __tablename__: ClassVar[Any] = "deliveries"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("destination", "idempotency_key"),
+        Index("ix_deliveries_line", "destination", "key", "sequence", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_pending", "destination", "sequence", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_lease", "lease_token", postgresql_where=text("lease_token IS NOT NULL")),
+        Index("ix_deliveries_dead", "sequence", postgresql_where=text("state = 'dead'")),
+        Index("ix_deliveries_key", "key"),
+        Index("ix_deliveries_settled", "done_at", postgresql_where=text("state IN ('done', 'dropped')")),
+    )
 
     id: UUID = Field(primary_key=True)
     sequence: int = Field(sa_type=BigInteger)
@@ -93,6 +108,25 @@ class DeadLetters(Base, table=True):
     """Messages that could not be handled."""
 
     __tablename__: ClassVar[Any] = "dead_letters"
+    __table_args__: ClassVar[Any] = (
+        Index("ix_dead_letters_open", "consumer", "created_at", postgresql_where=text("state = 'open'")),
+        Index(
+            "uq_dead_letters_record",
+            "consumer",
+            "topic",
+            "partition",
+            "kafka_offset",
+            unique=True,
+            postgresql_where=text("kafka_offset IS NOT NULL AND state = 'open'"),
+        ),
+        Index(
+            "ix_dead_letters_message",
+            "consumer",
+            "message_id",
+            postgresql_where=text("message_id IS NOT NULL AND state <> 'replayed'"),
+        ),
+        Index("ix_dead_letters_settled", "settled_at", postgresql_where=text("state <> 'open'")),
+    )
 
     id: UUID = Field(primary_key=True)
     consumer: str
@@ -128,6 +162,10 @@ class ParkedMessages(Base, table=True):
     """The messages that wait, in order of ``sequence``."""
 
     __tablename__: ClassVar[Any] = "parked_messages"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("consumer", "message_id"),
+        Index("ix_parked_messages_line", "consumer", "key", "sequence"),
+    )
 
     sequence: int = Field(primary_key=True, sa_type=BigInteger)
     consumer: str
@@ -144,6 +182,14 @@ class Hl7Journal(Base, table=True):
     """Every HL7 message that came in, and what became of it."""
 
     __tablename__: ClassVar[Any] = "hl7_journal"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("sender", "control_id", "digest"),
+        Index("ix_hl7_journal_received_at", "received_at"),
+        Index("ix_hl7_journal_open", "received_at", postgresql_where=text("state IN ('needs_setup', 'failed')")),
+        Index(
+            "ix_hl7_journal_settled", "processed_at", postgresql_where=text("state NOT IN ('needs_setup', 'failed')")
+        ),
+    )
 
     id: UUID = Field(primary_key=True)
     sender: str
@@ -207,6 +253,9 @@ class MissedRecords(Base, table=True):
     """Records that Kafka no longer had, for a person."""
 
     __tablename__: ClassVar[Any] = "missed_records"
+    __table_args__: ClassVar[Any] = (
+        Index("ix_missed_records_open", "consumer", "noticed_at", postgresql_where=text("acknowledged_at IS NULL")),
+    )
 
     id: UUID = Field(primary_key=True)
     consumer: str
@@ -237,6 +286,16 @@ class Timers(Base, table=True):
     """What is due later: each row a word about the timer (kind, key, name)."""
 
     __tablename__: ClassVar[Any] = "timers"
+    __table_args__: ClassVar[Any] = (
+        Index("ix_timers_due", "kind", "next_attempt_at", postgresql_where=text("state = 'waiting'")),
+        Index("ix_timers_line", "key", "due_at", postgresql_where=text("state = 'waiting'")),
+        Index(
+            "ix_timers_troubled",
+            "due_at",
+            postgresql_where=text("state = 'dead' OR (state = 'waiting' AND attempts > 0)"),
+        ),
+        Index("ix_timers_settled", "settled_at", postgresql_where=text("state IN ('fired', 'cancelled')")),
+    )
 
     kind: str = Field(primary_key=True)
     key: UUID = Field(primary_key=True)

@@ -33,7 +33,8 @@ from notifier.failpoints import (
     SMTP_AFTER_REFUSAL_BEFORE_NOTE,
 )
 from notifier.ports import MailMeters
-from notifier.store.repositories import AppointmentRepository, appointment_of_row, notification_of_row
+from notifier.store import statements
+from notifier.store.repositories import appointment_of_row, notification_of_row
 
 DESTINATION = "smtp"
 LARGEST_NUMBER_OF_HANDOVERS = 2
@@ -43,37 +44,6 @@ UNCONFIRMED = "the mail server did not answer; the mail may have arrived once, t
 UNCERTAIN = "by one the appointment's time is over, by the other it is not"
 TWICE = "an earlier try had no answer; the mail may have arrived twice"
 
-_COLUMNS = f"""
-n.notification_id, n.appointment_id, n.patient_id, n.template, n.revision, n.state, n.reason,
-n.unanswered_handovers, r.patient_id, r.revision, r.given_name, r.email, r.language,
-{", ".join(f"a.{column.strip()}" for column in AppointmentRepository.COLUMNS.split(","))}
-"""
-_JOINED = "n JOIN appointments a USING (appointment_id) JOIN recipients r ON r.patient_id = n.patient_id"
-_BEGIN_HANDOVER = f"""
-WITH begun AS (
-    UPDATE notifications SET unanswered_handovers = unanswered_handovers + 1
-    WHERE notification_id = $1 AND state IN ('queued', 'undeliverable') RETURNING *
-)
-SELECT {_COLUMNS} FROM begun {_JOINED}
-"""  # noqa: S608 constants only
-_LOOK = f"""
-SELECT {_COLUMNS} FROM notifications {_JOINED}
-WHERE n.notification_id = $1 AND n.state IN ('queued', 'undeliverable')
-"""  # noqa: S608 constants only
-_TAKE_BACK_HANDOVER = """
-UPDATE notifications SET unanswered_handovers = unanswered_handovers - 1
-WHERE notification_id = $1 AND unanswered_handovers > 0
-"""
-_REFUSED = """
-UPDATE notifications SET state = 'undeliverable', reason = $2, changed_at = now(),
-    unanswered_handovers = greatest(unanswered_handovers - 1, 0)
-WHERE notification_id = $1 AND state IN ('queued', 'undeliverable')
-"""
-_SETTLE = """
-UPDATE notifications SET state = $2::text, reason = $3, changed_at = now(),
-    sent_at = CASE WHEN $2 = 'sent' THEN now() ELSE sent_at END
-WHERE notification_id = $1 AND CASE WHEN $2 = 'sent' THEN state <> 'sent' ELSE state = 'queued' END
-"""
 
 log = structlog.get_logger(__name__)
 
@@ -114,7 +84,7 @@ class NotificationSender:
         span = self._clock.span()
         if span.width:
             await self._check_is_certain(delivery.id, span)
-        row = await self._fetch(_BEGIN_HANDOVER, delivery.id)
+        row = await self._fetch(statements.BEGIN_HANDOVER, delivery.id)
         if row is None:
             return Receipt({"outcome": "settled before"})
         notification, handovers, recipient, appointment = _read(row)
@@ -149,11 +119,11 @@ class NotificationSender:
             raise
         except Transient:
             failpoints.hit(SMTP_AFTER_REFUSAL_BEFORE_NOTE)
-            await self._note(_TAKE_BACK_HANDOVER, delivery.id)
+            await self._note(statements.TAKE_BACK_HANDOVER, delivery.id)
             raise
         except Permanent as error:
             failpoints.hit(SMTP_AFTER_REFUSAL_BEFORE_NOTE)
-            await self._note(_REFUSED, delivery.id, error.reason)
+            await self._note(statements.REFUSE, delivery.id, error.reason)
             self._meters.refused(notification.template)
             raise
         failpoints.hit(SMTP_AFTER_HAND_OVER_BEFORE_RECEIPT)
@@ -165,7 +135,7 @@ class NotificationSender:
 
         Before the hand-over is counted: what is withheld for long must not look like a mail that may have arrived.
         """
-        row = await self._fetch(_LOOK, notification_id)
+        row = await self._fetch(statements.TO_SEND, notification_id)
         if row is None:
             return
         notification, _, _, appointment = _read(row)
@@ -204,7 +174,7 @@ class NotificationSender:
         ]
         if outcomes:
             # In the order in which a batch writes them, so that the two never wait for each other in a circle.
-            await connection.executemany(_SETTLE, sorted(outcomes, key=lambda one: one[0]))
+            await connection.executemany(statements.SETTLE, sorted(outcomes, key=lambda one: one[0]))
 
 
 def _read(row: asyncpg.Record) -> tuple[Notification, int, Recipient, Appointment]:

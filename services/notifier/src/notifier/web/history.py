@@ -3,11 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import asyncpg
-
+from chassis.store import Store
+from chassis.store.lazily import lazily
+from chassis.store.rows import rows, sql
+from chassis.store.rows import tables as chassis_tables
 from notifier.domain.notification import STATES, TEMPLATES
+
+if TYPE_CHECKING:
+    from notifier.store import tables
+else:
+    (tables,) = lazily("notifier.store.tables")
 
 
 @dataclass(frozen=True)
@@ -38,35 +46,46 @@ class MessageRow:
         return f"{self.changed_at.isoformat()}~{self.notification_id}"
 
 
-_HISTORY = """
-SELECT n.notification_id, n.appointment_id, n.template, n.revision, n.state,
-       CASE WHEN n.state = 'queued' THEN d.last_error ELSE n.reason END, n.changed_at, coalesce(d.attempts, 0)
-FROM notifications n LEFT JOIN deliveries d ON d.id = n.notification_id
-WHERE ($1::uuid IS NULL OR n.appointment_id = $1) AND ($2::text IS NULL OR n.state = $2)
-  AND ($3::text IS NULL OR n.template = $3)
-  AND ($4::timestamptz IS NULL OR (n.changed_at, n.notification_id) < ($4, $5::uuid))
-ORDER BY n.changed_at DESC, n.notification_id DESC LIMIT $6
-"""
-
-
 class History:
-    """Reads for the page; each call is one statement."""
+    """Reads for the page; each call is one session."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     async def page(self, wanted: Filter, limit: int) -> Sequence[MessageRow]:
-        at, key = wanted.before or (None, None)
-        rows = await self._pool.fetch(_HISTORY, wanted.appointment_id, wanted.state, wanted.template, at, key, limit)
-        return [MessageRow(*row) for row in rows]
+        async with self._store.session() as session:
+            told, deliveries = tables.NotificationRow, chassis_tables.Deliveries
+            reason = sql.case((told.state == "queued", deliveries.last_error), else_=told.reason)
+            shown = [
+                told.notification_id, told.appointment_id, told.template, told.revision, told.state, reason,
+                told.changed_at, sql.func.coalesce(deliveries.attempts, 0),
+            ]  # fmt: skip
+            found = sql.select(*shown).select_from(told).outerjoin(deliveries, deliveries.id == told.notification_id)
+            if wanted.appointment_id is not None:
+                found = found.where(told.appointment_id == wanted.appointment_id)
+            if wanted.state is not None:
+                found = found.where(told.state == wanted.state)
+            if wanted.template is not None:
+                found = found.where(told.template == wanted.template)
+            place = sql.tuple_(told.changed_at, told.notification_id)
+            if wanted.before is not None:
+                at, key = wanted.before
+                columns = sql.col(told.changed_at).type, sql.col(told.notification_id).type
+                found = found.where(place < sql.tuple_(sql.literal(at, columns[0]), sql.literal(key, columns[1])))
+            newest = sql.col(told.changed_at).desc(), sql.col(told.notification_id).desc()
+            return await rows(session, MessageRow, found.order_by(*newest).limit(limit))
 
     async def counts(self) -> dict[str, int]:
         """How many messages are in each state, every state named."""
-        rows = await self._pool.fetch("SELECT state, count(*) FROM notifications GROUP BY state")
-        return dict.fromkeys(STATES, 0) | {row[0]: row[1] for row in rows}
+        async with self._store.session() as session:
+            state = tables.NotificationRow.state
+            found = await session.exec(sql.select(state, sql.func.count()).group_by(state))
+            return {**dict.fromkeys(STATES, 0), **dict(found.all())}
 
     async def last_change(self) -> datetime | None:
-        found: datetime | None = await self._pool.fetchval("SELECT max(changed_at) FROM notifications")
+        async with self._store.session() as session:
+            newest = sql.select(sql.func.max(tables.NotificationRow.changed_at))
+            found: datetime | None = (await session.exec(newest)).one()
         return found
 
 

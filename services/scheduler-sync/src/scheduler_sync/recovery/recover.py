@@ -71,7 +71,7 @@ class Recovery:
     async def run(self, reader: TopicReader, *, epoch: int, dry_run: bool = False) -> Report:
         """``epoch``: the one that the store is in. KafkaError, StoreUnavailable, Transient, Permanent."""
         self.report.began_at = self.now
-        queries = RecoveryQueries(self.store.pool, self.site.site)
+        queries = RecoveryQueries(self.store, self.site.site)
         self.report.last_moment = await queries.last_moment()
         unsent = await queries.unsent()
         aggregates = {one.aggregate_id for one in unsent}

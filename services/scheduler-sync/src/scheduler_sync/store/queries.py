@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +17,7 @@ from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.site import Site
+from scheduler_sync.store import statements
 
 A = TypeVar("A")
 
@@ -26,13 +27,8 @@ class StoredIds:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._patients = _AskedTogether(pool, "SELECT id, fhir_id FROM patients WHERE id = ANY($1::uuid[])", KnownIds)
-        self._links = _AskedTogether(
-            pool,
-            "SELECT appointment_links.id, patients.fhir_id, omegaai_id, omegaai_written_version FROM appointment_links "
-            "JOIN patients ON patients.id = patient_id WHERE appointment_links.id = ANY($1::uuid[])",
-            KnownIds,
-        )
+        self._patients = _AskedTogether(pool, statements.IDS_OF_PATIENTS, KnownIds)
+        self._links = _AskedTogether(pool, statements.IDS_OF_LINKS, KnownIds)
 
     async def of_patient(self, patient_id: UUID) -> KnownIds:
         return await self._patients.of(patient_id) or KnownIds(None)
@@ -43,37 +39,21 @@ class StoredIds:
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)
         with asking():
-            is_done: bool | None = await self._pool.fetchval(_IS_LATER_DONE, *asked)
+            is_done: bool | None = await self._pool.fetchval(statements.IS_LATER_DONE, *asked)
         return None if is_done is None else "done" if is_done else "under way"
-
-
-# A row without a subject is of former code, which had the subject in the idempotency key.
-_IS_LATER_DONE: Final = """
-SELECT bool_or(state = 'done') FROM deliveries
-WHERE key = $2 AND destination = $3
-  AND (subject = $4 OR (subject IS NULL AND strpos(idempotency_key, $4::text) > 0))
-  AND sequence > (SELECT sequence FROM deliveries WHERE id = $1)
-  AND (state = 'done' OR (state = 'pending' AND lease_until > clock_timestamp()))"""
 
 
 async def revisions(pool: asyncpg.Pool, aggregate_ids: Sequence[UUID]) -> Mapping[UUID, int]:
     """The revisions of these patients and appointments, as far as the store knows them."""
-    rows = await pool.fetch(_REVISIONS, aggregate_ids)
+    rows = await pool.fetch(statements.REVISIONS, aggregate_ids)
     return {row["id"]: row["revision"] for row in rows}
-
-
-_REVISIONS: Final = """
-SELECT id, revision FROM patients WHERE id = ANY($1::uuid[])
-UNION ALL SELECT id, revision FROM appointment_links WHERE id = ANY($1::uuid[])"""
 
 
 class StoredSteps:
     """Where appointments stand, for the sender. Its method raises ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        self._links = _AskedTogether(
-            pool, "SELECT id, step, powerserver_step FROM appointment_links WHERE id = ANY($1::uuid[])", _shown
-        )
+        self._links = _AskedTogether(pool, statements.STEPS_OF_LINKS, _shown)
 
     async def of_link(self, link_id: UUID) -> Shown | None:
         return await self._links.of(link_id)
@@ -128,19 +108,11 @@ class StoredResources:
     async def _keep(self, facility: str, rows: Sequence[tuple[object, ...]], ids: Sequence[str]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.executemany(
-                "INSERT INTO resources (id, facility, organization, name, modality, healthcare_service_id, "
-                "duration_minutes, hours, overbooking, self_scheduling, active, aliases, seen_at) "
-                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11, '{}', now()) "
-                "ON CONFLICT (healthcare_service_id) DO UPDATE SET facility = excluded.facility, "
-                "organization = excluded.organization, name = excluded.name, modality = excluded.modality, "
-                "duration_minutes = excluded.duration_minutes, hours = excluded.hours, "
-                "overbooking = excluded.overbooking, self_scheduling = excluded.self_scheduling, "
-                "active = excluded.active, seen_at = now()",
+                statements.KEEP_RESOURCES,
                 rows,
             )
             await connection.execute(
-                "UPDATE resources SET active = false "
-                "WHERE facility = $1 AND NOT healthcare_service_id = ANY($2::text[])",
+                statements.END_OTHER_RESOURCES,
                 facility,
                 ids,
             )
@@ -148,8 +120,7 @@ class StoredResources:
     async def all(self) -> Sequence[Resource]:
         with asking():
             rows = await self._pool.fetch(
-                "SELECT id, facility, name, modality, healthcare_service_id, duration_minutes, overbooking, active, "
-                "aliases FROM resources WHERE facility = ANY($1::text[]) ORDER BY facility, name",
+                statements.RESOURCES,
                 list(self._site.file.facilities),
             )
         return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]

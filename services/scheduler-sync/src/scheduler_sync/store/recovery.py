@@ -3,55 +3,31 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
 
+from chassis.store import Store
+from chassis.store.lazily import lazily
+from chassis.store.rows import is_any, rows, sql
+from chassis.store.rows import tables as chassis_tables
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.reconciliation import Announced
-from scheduler_sync.store import columns
+from scheduler_sync.store import columns, statements
+
+if TYPE_CHECKING:
+    from scheduler_sync.store import tables
+else:
+    (tables,) = lazily("scheduler_sync.store.tables")
 
 SOURCE: Final = "recovery"
 """Of a line of history that a recovery wrote. Its time is that of the event which it was written for."""
 
-_LAST_MOMENT: Final = f"""
-SELECT greatest(
-    (SELECT max(received_at) FROM hl7_journal),
-    (SELECT created_at FROM outbox ORDER BY id DESC LIMIT 1),
-    (SELECT at FROM link_history WHERE source <> '{SOURCE}' ORDER BY id DESC LIMIT 1),
-    (SELECT max(read_at) FROM feed_cursor)
-)"""  # noqa: S608 (a constant)
-_ANNOUNCED: Final = f"""
-SELECT link_id, at, trigger FROM link_history
-WHERE link_id = ANY($1::uuid[]) AND source = '{SOURCE}' AND trigger IS NOT NULL"""  # noqa: S608 (a constant)
-_NEVER_WRITTEN: Final = """
-SELECT id FROM appointment_links WHERE omegaai_id IS NULL AND slot_start IS NOT NULL"""
-_UNSENT: Final = "SELECT id, aggregate_id, message_id, value FROM outbox WHERE sent_at IS NULL ORDER BY id"
-_MADE_HERE: Final = "SELECT message_id FROM outbox WHERE aggregate_id = ANY($1::uuid[])"
-_RENUMBER: Final = "UPDATE outbox SET revision = $2, value = $3 WHERE id = $1"
-_RAISE: Final = (
-    "UPDATE patients SET revision = $2 WHERE id = $1 AND revision < $2",
-    "UPDATE appointment_links SET revision = $2 WHERE id = $1 AND revision < $2",
-)
-_RAISE_ALL: Final = (
-    "UPDATE patients SET revision = $1 WHERE revision < $1",
-    "UPDATE appointment_links SET revision = $1 WHERE revision BETWEEN 1 AND $1 - 1",
-)
-_LINKS: Final = """
-SELECT * FROM appointment_links WHERE id = ANY($1::uuid[]) OR (site = $2 AND placer_number = ANY($3::text[]))"""
-_PATIENTS_OF_FHIR: Final = "SELECT id, fhir_id FROM patients WHERE fhir_id = ANY($1::text[])"
-_PENDING: Final = f"""
-SELECT id, key, kind, payload FROM deliveries
-WHERE destination = '{System.OMEGAAI}' AND state = 'pending' ORDER BY sequence FOR UPDATE"""  # noqa: S608 (a constant)
-_LET_GO: Final = """
-UPDATE deliveries SET state = 'dropped', done_at = clock_timestamp(), lease_token = NULL, lease_until = NULL,
-    last_error = 'older than a recovery, which compared with OmegaAI and wrote what differs'
-WHERE id = ANY($1::uuid[])"""
-_OWNERS: Final = """
-SELECT asked.issuer, asked.value, found.patient_id
-FROM unnest($2::text[], $3::text[]) AS asked (issuer, value) JOIN patient_identifiers found
-ON found.site = $1 AND found.issuer = asked.issuer AND found.value = asked.value"""
+
+LONGEST_SECONDS: Final = 600.0
+"""Every aggregate of a large store may be renumbered in one statement."""
+_TOO_OLD: Final = "older than a recovery, which compared with OmegaAI and wrote what differs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,76 +41,115 @@ class Unsent:
 
 
 class RecoveryQueries:
-    """On one pool; each method is one statement, or one transaction."""
+    """Each method is one session."""
 
-    def __init__(self, pool: asyncpg.Pool, site: str) -> None:
-        self._pool = pool
+    def __init__(self, store: Store, site: str) -> None:
+        self._store = store
         self._site = site
 
     async def last_moment(self) -> datetime | None:
         """When the store last took anything; None of an empty one."""
-        found: datetime | None = await self._pool.fetchval(_LAST_MOMENT)
+        journal, outbox, history = chassis_tables.Hl7Journal, chassis_tables.Outbox, tables.LinkHistory
+        async with self._store.session() as session:
+            newest_event = sql.select(outbox.created_at).order_by(sql.col(outbox.id).desc()).limit(1)
+            newest_line = sql.select(history.at).where(history.source != SOURCE).order_by(sql.col(history.id).desc())
+            asked = [
+                sql.select(sql.func.max(journal.received_at)),
+                newest_event,
+                newest_line.limit(1),
+                sql.select(sql.func.max(tables.FeedCursor.read_at)),
+            ]
+            greatest = sql.func.greatest(*(one.scalar_subquery() for one in asked))
+            found: datetime | None = (await session.exec(sql.select(greatest))).one()
         return found
 
     async def unsent(self) -> list[Unsent]:
-        return [Unsent(*row) for row in await self._pool.fetch(_UNSENT)]
+        async with self._store.session() as session:
+            outbox = chassis_tables.Outbox
+            waiting = sql.select(outbox.id, outbox.aggregate_id, outbox.message_id, outbox.value)
+            return await rows(session, Unsent, waiting.where(sql.col(outbox.sent_at).is_(None)).order_by(outbox.id))
 
     async def made_here(self, aggregate_ids: Sequence[UUID]) -> set[UUID]:
         """The events of these aggregates that stand in the outbox."""
-        return {row["message_id"] for row in await self._pool.fetch(_MADE_HERE, aggregate_ids)}
+        async with self._store.session() as session:
+            outbox = chassis_tables.Outbox
+            found = sql.select(outbox.message_id).where(is_any(outbox.aggregate_id, aggregate_ids))
+            return set((await session.exec(found)).all())
 
-    async def renumber(self, rows: Sequence[tuple[int, UUID, int, bytes]]) -> None:
+    async def renumber(self, changes: Sequence[tuple[int, UUID, int, bytes]]) -> None:
         """Give unsent events (row, aggregate, revision, bytes) another revision, and their aggregates with them."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._store.session() as session:
+            outbox = chassis_tables.Outbox
             # From the last one on: a revision may be that of a later row until that has moved.
-            for row_id, aggregate_id, revision, value in sorted(rows, key=lambda row: -row[2]):
-                await connection.execute(_RENUMBER, row_id, revision, value)
-                for statement in _RAISE:
-                    await connection.execute(statement, aggregate_id, revision)
+            for row_id, aggregate_id, revision, value in sorted(changes, key=lambda row: -row[2]):
+                row = sql.update(outbox).where(outbox.id == row_id)
+                await session.exec(row.values(revision=revision, value=value))
+                for model in (tables.Patients, tables.AppointmentLinks):
+                    behind = sql.update(model).where(model.id == aggregate_id, model.revision < revision)
+                    await session.exec(behind.values(revision=revision))
+            await session.commit()
 
     async def raise_all(self, floor: int) -> None:
         """No aggregate that was ever announced stays below ``floor``."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            for statement in _RAISE_ALL:
-                await connection.execute(statement, floor, timeout=600)
+        patients, links = tables.Patients, tables.AppointmentLinks
+        async with self._store.session(statement_seconds=LONGEST_SECONDS) as session:
+            await session.exec(sql.update(patients).where(patients.revision < floor).values(revision=floor))
+            announced = sql.col(links.revision).between(1, floor - 1)
+            await session.exec(sql.update(links).where(announced).values(revision=floor))
+            await session.commit()
 
     async def links(self, ids: Sequence[UUID], placer_numbers: Sequence[str]) -> list[AppointmentLink]:
-        rows = await self._pool.fetch(_LINKS, ids, self._site, placer_numbers)
-        return [columns.link(row) for row in rows]
+        async with self._store.session() as session:
+            links = tables.AppointmentLinks
+            is_placer = sql.and_(links.site == self._site, is_any(links.placer_number, placer_numbers))
+            found = sql.select(links).where(sql.or_(is_any(links.id, ids), is_placer))
+            return [columns.link(row.model_dump()) for row in await session.exec(found)]
 
     async def announced(self, link_ids: Sequence[UUID]) -> Mapping[UUID, Announced]:
         """The events of which recoveries have rebuilt these links: a run that was killed has noted them."""
         found: dict[UUID, list[tuple[datetime, FhirStatus]]] = {}
-        for row in await self._pool.fetch(_ANNOUNCED, link_ids):
-            found.setdefault(row["link_id"], []).append((row["at"], FhirStatus(row["trigger"].rpartition(" ")[2])))
+        async with self._store.session() as session:
+            history = tables.LinkHistory
+            is_noted = sql.and_(history.source == SOURCE, sql.col(history.trigger).is_not(None))
+            noted = sql.select(history.link_id, history.at, history.trigger)
+            for link_id, at, trigger in await session.exec(noted.where(is_any(history.link_id, link_ids), is_noted)):
+                found.setdefault(link_id, []).append((at, FhirStatus(trigger.rpartition(" ")[2])))
         return {
             link_id: Announced(max(at for at, _ in events), frozenset(status for _, status in events))
             for link_id, events in found.items()
         }
 
     async def patients_of_fhir_ids(self, fhir_ids: Sequence[str]) -> Mapping[str, UUID]:
-        rows = await self._pool.fetch(_PATIENTS_OF_FHIR, fhir_ids)
-        return {row["fhir_id"]: row["id"] for row in rows}
+        async with self._store.session() as session:
+            patients = tables.Patients
+            found = sql.select(patients.fhir_id, patients.id).where(is_any(patients.fhir_id, fhir_ids))
+            return dict((await session.exec(found)).all())
 
     async def owners(self, identifiers: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], UUID]:
         """Whose patient identifiers (issuer, value) these are."""
         if not identifiers:
             return {}
-        rows = await self._pool.fetch(_OWNERS, self._site, *zip(*identifiers, strict=True))
-        return {(row["issuer"], row["value"]): row["patient_id"] for row in rows}
+        async with self._store.session() as session:
+            known = tables.PatientIdentifiers
+            issuers, values = zip(*identifiers, strict=True)
+            # The two lists fit every issuer with every value; pairs that were not asked for are left out below.
+            fits = sql.and_(known.site == self._site, is_any(known.issuer, issuers), is_any(known.value, values))
+            found = await session.exec(sql.select(known.issuer, known.value, known.patient_id).where(fits))
+            asked = set(identifiers)
+            return {(issuer, value): owner for issuer, value, owner in found if (issuer, value) in asked}
 
 
 async def pending_to_omegaai(connection: asyncpg.Connection) -> Sequence[Mapping[str, Any]]:
     """Deliveries that wait, under lock."""
-    rows: Sequence[Mapping[str, Any]] = await connection.fetch(_PENDING)
+    rows: Sequence[Mapping[str, Any]] = await connection.fetch(statements.PENDING, System.OMEGAAI)
     return rows
 
 
 async def never_written(connection: asyncpg.Connection) -> list[UUID]:
     """Links that OmegaAI is not known to have taken."""
-    return [row["id"] for row in await connection.fetch(_NEVER_WRITTEN)]
+    return [row["id"] for row in await connection.fetch(statements.NEVER_WRITTEN)]
 
 
 async def let_go(connection: asyncpg.Connection, delivery_ids: Sequence[UUID]) -> None:
     """These are not sent any more."""
-    await connection.execute(_LET_GO, delivery_ids)
+    await connection.execute(statements.LET_GO, delivery_ids, _TOO_OLD)

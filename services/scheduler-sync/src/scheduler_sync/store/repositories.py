@@ -8,127 +8,19 @@ that two batches cannot wait for each other.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from chassis.store import Transaction
+from chassis.store.aggregates import Undoable, lists_of
 from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.ports import Conflict, HistoryEntry
 from scheduler_sync.snapshots import AppointmentSnapshot
-from scheduler_sync.store import columns
-
-A = TypeVar("A")
-
-
-def _upsert(table: str, types: Mapping[str, str], *, key: str, extra: str = "") -> str:
-    """One statement that writes many rows: a list per column, unnested."""
-    changed = ", ".join(f"{name} = excluded.{name}" for name in types if name != key)
-    return f"{_insert(table, types)} ON CONFLICT ({key}) DO UPDATE SET {changed}{extra}"
-
-
-def _insert(table: str, types: Mapping[str, str]) -> str:
-    lists = ", ".join(f"${number}::{_travels_as(kind)}[]" for number, kind in enumerate(types.values(), 1))
-    values = ", ".join(_value(name, kind) for name, kind in types.items())
-    # S608: names come from the tables above, values are parameters.
-    return (
-        f"INSERT INTO {table} ({', '.join(types)}) "  # noqa: S608
-        f"SELECT {values} FROM unnest({lists}) AS given ({', '.join(types)})"
-    )
-
-
-def _travels_as(kind: str) -> str:
-    return "text" if kind == "jsonb" else kind
-
-
-def _value(name: str, kind: str) -> str:
-    if name in columns.ARRAYS:
-        element = columns.ARRAYS[name]
-        return f"ARRAY(SELECT jsonb_array_elements_text(given.{name}::jsonb))::{element}[]"
-    return f"given.{name}::jsonb" if kind == "jsonb" else f"given.{name}"
-
-
-_WRITE_PATIENTS: Final = _upsert("patients", columns.PATIENT, key="id")
-# What most messages about a known patient come to: cheap as long as no index holds the column (a HOT update).
-_MOVE_HEARD_AT: Final = """
-UPDATE patients SET heard_at = given.heard_at FROM unnest($1::uuid[], $2::timestamptz[]) AS given (id, heard_at)
-WHERE patients.id = given.id"""
-_WRITE_LINKS: Final = _upsert("appointment_links", columns.LINK, key="id", extra=", updated_at = now()")
-_WRITE_IDENTIFIERS: Final = _insert("patient_identifiers", columns.IDENTIFIER)
-_WRITE_HISTORY: Final = _insert("link_history", columns.HISTORY)
-_WRITE_CONFLICTS: Final = _insert("conflicts", columns.CONFLICT)
-_PARK: Final = _upsert("parked_tasks", columns.PARKED, key="task_id", extra=", replayed_at = NULL")
-
-_LOCK_IDENTIFIED: Final = """
-SELECT * FROM patients WHERE id IN (
-    SELECT found.patient_id FROM patient_identifiers AS found
-    JOIN unnest($2::text[], $3::text[]) AS asked (issuer, value)
-    ON found.issuer = asked.issuer AND found.value = asked.value
-    WHERE found.site = $1
-) ORDER BY id FOR UPDATE"""
-_LOCK_PATIENTS: Final = "SELECT * FROM patients WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
-_READ_PATIENTS: Final = "SELECT * FROM patients WHERE id = ANY($1::uuid[])"
-# Asked when the locks are held: in the statement that waits for them it would give what was there before the wait.
-_IDENTIFIERS: Final = (
-    "SELECT patient_id, issuer, value FROM patient_identifiers WHERE patient_id = ANY($1::uuid[]) "
-    "ORDER BY patient_id, position"
-)
-_LOCK_LINKS_BY_PLACER: Final = (
-    "SELECT * FROM appointment_links WHERE site = $1 AND placer_number = ANY($2::text[]) ORDER BY id FOR UPDATE"
-)
-_LOCK_LINKS: Final = (
-    "SELECT * FROM appointment_links WHERE id = ANY($1::uuid[]) OR (site = $2 AND placer_number = ANY($3::text[])) "
-    "ORDER BY id FOR UPDATE"
-)
-
-
-_WRITES_UNDER_WAY: Final = """
-SELECT payload FROM deliveries
-WHERE destination = $1 AND kind = 'appointment.upsert' AND state = 'pending' AND attempts > 0 AND key = ANY($2::uuid[])
-"""
-
-
-class _Undoable(Generic[A]):
-    """Aggregates by id, with the way back to any mark."""
-
-    def __init__(self) -> None:
-        self.now: dict[UUID, A] = {}
-        self.changed: dict[UUID, None] = {}
-        self._log: list[tuple[UUID, A | None, bool]] = []
-
-    def load(self, key: UUID, aggregate: A) -> None:
-        self.now.setdefault(key, aggregate)
-
-    def put(self, key: UUID, aggregate: A) -> None:
-        self._log.append((key, self.now.get(key), key in self.changed))
-        self.now[key] = aggregate
-        self.changed[key] = None
-
-    def mark(self) -> int:
-        return len(self._log)
-
-    def rollback_to(self, mark: int) -> list[UUID]:
-        """Undo; the ids of the aggregates that are no longer there."""
-        gone = []
-        while len(self._log) > mark:
-            key, before, was_changed = self._log.pop()
-            if before is None:
-                del self.now[key]
-                gone.append(key)
-            else:
-                self.now[key] = before
-            if not was_changed:
-                self.changed.pop(key, None)
-        return gone
-
-    def take_changed(self) -> list[A]:
-        changed = [self.now[key] for key in self.changed]
-        self.changed.clear()
-        self._log.clear()
-        return changed
+from scheduler_sync.store import columns, statements
 
 
 class PatientRepository:
@@ -138,7 +30,7 @@ class PatientRepository:
         self._transaction = transaction
         self._connection = transaction.connection
         self._site = site
-        self._patients: _Undoable[Patient] = _Undoable()
+        self._patients: Undoable[UUID, Patient] = Undoable()
         self._stored: dict[UUID, Patient] = {}
         self._by_identifier: dict[tuple[str, str], UUID] = {}
         self._written: set[tuple[str, str]] = set()
@@ -148,13 +40,14 @@ class PatientRepository:
         wanted = {(one.issuer, one.value) for one in identifiers} - self._by_identifier.keys()
         if wanted:
             issuers, values = zip(*wanted, strict=True)
-            await self._take(await self._connection.fetch(_LOCK_IDENTIFIED, self._site, issuers, values))
+            await self._take(await self._connection.fetch(statements.LOCK_IDENTIFIED, self._site, issuers, values))
 
     async def load_by_id(self, patient_ids: Iterable[UUID], *, lock: bool = True) -> None:
         """Load these patients; without ``lock`` only to look at them."""
         wanted = list(set(patient_ids) - self._patients.now.keys())
         if wanted:
-            await self._take(await self._connection.fetch(_LOCK_PATIENTS if lock else _READ_PATIENTS, wanted))
+            statement = statements.LOCK_PATIENTS if lock else statements.READ_PATIENTS
+            await self._take(await self._connection.fetch(statement, wanted))
 
     def all_identified_by(self, identifiers: Sequence[PatientIdentifier]) -> list[Patient]:
         """The patients whom these identifiers are known of; one for each that is known."""
@@ -193,10 +86,10 @@ class PatientRepository:
                 patients.append(one)
             self._stored[one.id] = one
         if heard_again:
-            self._transaction.write(_MOVE_HEARD_AT, *_lists(heard_again))
+            self._transaction.write(statements.MOVE_HEARD_AT, *lists_of(heard_again))
         if not patients:
             return
-        self._transaction.write(_WRITE_PATIENTS, *_lists([columns.patient_row(one) for one in patients]))
+        self._transaction.write(statements.WRITE_PATIENTS, *lists_of([columns.patient_row(one) for one in patients]))
         identifiers = [
             (self._site, one.issuer, one.value, patient.id, position)
             for patient in patients
@@ -205,7 +98,7 @@ class PatientRepository:
             and self._by_identifier.get((one.issuer, one.value)) == patient.id
         ]
         if identifiers:
-            self._transaction.write(_WRITE_IDENTIFIERS, *_lists(identifiers))
+            self._transaction.write(statements.WRITE_IDENTIFIERS, *lists_of(identifiers))
             self._written.update((issuer, value) for _, issuer, value, _, _ in identifiers)
 
     def _is_only_heard_again(self, patient: Patient) -> bool:
@@ -216,7 +109,7 @@ class PatientRepository:
         if not rows:
             return
         identifiers: dict[UUID, list[PatientIdentifier]] = {}
-        for row in await self._connection.fetch(_IDENTIFIERS, [row["id"] for row in rows]):
+        for row in await self._connection.fetch(statements.IDENTIFIERS, [row["id"] for row in rows]):
             identifiers.setdefault(row["patient_id"], []).append(PatientIdentifier(row["issuer"], row["value"]))
         for row in rows:
             known = tuple(identifiers.get(row["id"], ()))
@@ -235,7 +128,7 @@ class LinkRepository:
         self._transaction = transaction
         self._connection = transaction.connection
         self._site = site
-        self._links: _Undoable[AppointmentLink] = _Undoable()
+        self._links: Undoable[UUID, AppointmentLink] = Undoable()
         self._by_placer: dict[str, UUID] = {}
         self._history: list[HistoryEntry] = []
         self._conflicts: list[Conflict] = []
@@ -246,13 +139,13 @@ class LinkRepository:
         """Load and lock the links of these placer numbers."""
         wanted = list(set(placer_numbers) - self._by_placer.keys())
         if wanted:
-            self._take(await self._connection.fetch(_LOCK_LINKS_BY_PLACER, self._site, wanted))
+            self._take(await self._connection.fetch(statements.LOCK_LINKS_BY_PLACER, self._site, wanted))
 
     async def load_by_id(self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = ()) -> None:
         """Load and lock the links of these ids or placer numbers."""
         ids, placers = list(set(link_ids) - self._links.now.keys()), list(set(placer_numbers) - self._by_placer.keys())
         if ids or placers:
-            self._take(await self._connection.fetch(_LOCK_LINKS, ids, self._site, placers))
+            self._take(await self._connection.fetch(statements.LOCK_LINKS, ids, self._site, placers))
 
     async def load_writes_under_way(self) -> None:
         """Load what has been sent to OmegaAI of the loaded links, perhaps taken there, and is not settled here.
@@ -260,7 +153,7 @@ class LinkRepository:
         The links' locks are held: who settles one now waits for us, and who has settled it was seen by the lock.
         """
         keys = list(self.patient_ids())
-        for row in await self._connection.fetch(_WRITES_UNDER_WAY, System.OMEGAAI, keys):
+        for row in await self._connection.fetch(statements.WRITES_UNDER_WAY, System.OMEGAAI, keys):
             snapshot = AppointmentSnapshot.from_bytes(row["payload"])
             self._under_way.add((snapshot.link_id, snapshot.status))
 
@@ -305,7 +198,7 @@ class LinkRepository:
         del connection  # staged, to go out with all the rest
         links = self._links.take_changed()
         if links:
-            self._transaction.write(_WRITE_LINKS, *_lists([columns.link_row(one) for one in links]))
+            self._transaction.write(statements.WRITE_LINKS, *lists_of([columns.link_row(one) for one in links]))
         if self._history:
             rows = [
                 (
@@ -315,21 +208,17 @@ class LinkRepository:
                 )
                 for one in self._history
             ]  # fmt: skip
-            self._transaction.write(_WRITE_HISTORY, *_lists(rows))
+            self._transaction.write(statements.WRITE_HISTORY, *lists_of(rows))
         if self._conflicts:
             noted = [(one.link_id, one.at, one.source, one.cause_id, one.why) for one in self._conflicts]
-            self._transaction.write(_WRITE_CONFLICTS, *_lists(noted))
+            self._transaction.write(statements.WRITE_CONFLICTS, *lists_of(noted))
         if self._parked:
             parked = {one.task_id: one for one in self._parked}
             tasks = [(one.task_id, one.focus, one.expression, one.reason, one.at) for one in parked.values()]
-            self._transaction.write(_PARK, *_lists(tasks))
+            self._transaction.write(statements.PARK, *lists_of(tasks))
         self._history, self._conflicts, self._parked = [], [], []
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             self._links.load(row["id"], columns.link(row))
             self._by_placer[row["placer_number"]] = row["id"]
-
-
-def _lists(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(zip(*rows, strict=True))

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, String, UniqueConstraint, Uuid, text
+from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
@@ -78,7 +78,7 @@ class AppointmentLinks(Base, table=True):
     step: str
     who_acts_next: str
     filler_id: str | None = None
-    accession_numbers: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    accession_numbers: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     requested_start: datetime | None = None
     requested_end: datetime | None = None
     requested_zone: str | None = None
@@ -110,7 +110,7 @@ class LinkHistory(Base, table=True):
     state_before: str
     state_after: str
     revision: int
-    changed: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    changed: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     delivery_ids: list[UUID] = Field(sa_column=Column(ARRAY(Uuid()), nullable=False))
 
 
@@ -144,7 +144,7 @@ class Resources(Base, table=True):
     overbooking: bool
     self_scheduling: bool
     active: bool
-    aliases: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    aliases: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     powerserver: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
     seen_at: datetime
 

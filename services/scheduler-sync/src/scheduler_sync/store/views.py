@@ -10,7 +10,7 @@ from uuid import UUID
 from chassis.store import Store
 from chassis.store.lazily import lazily
 from chassis.store.rows import columns as columns_of
-from chassis.store.rows import fixed, rows, sql
+from chassis.store.rows import fixed, is_any, rows, sql
 from chassis.store.rows import tables as chassis_tables
 from scheduler_sync.domain.appointment import AppointmentLink, State
 from scheduler_sync.store import columns
@@ -192,7 +192,7 @@ class Views:
     async def deliveries(self, delivery_ids: Sequence[UUID]) -> dict[UUID, DeliveryOfLink]:
         async with self._store.session() as session:
             deliveries = chassis_tables.Deliveries
-            found = sql.select(*columns_of(deliveries, DeliveryOfLink)).where(sql.col(deliveries.id).in_(delivery_ids))
+            found = sql.select(*columns_of(deliveries, DeliveryOfLink)).where(is_any(deliveries.id, delivery_ids))
             return {row.id: row for row in await rows(session, DeliveryOfLink, found)}
 
     async def conflicts(self, link_id: UUID) -> list[ConflictRow]:

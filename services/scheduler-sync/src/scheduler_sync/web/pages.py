@@ -111,7 +111,7 @@ class Pages:
             here="/links",
             title=f"Appointment {link.placer_number}",
             link=link,
-            who=link.state.who_acts_next,
+            who=link.who_acts_next,
             label=BLUME_LABEL_OF_FHIR_STATUS[link.fhir_status],
             patient_fhir_id=await self._views.fhir_id(link.patient_id),
             history=history,

@@ -18,19 +18,22 @@ def step(reading: Reading, segment: Segment, field: int, where: str) -> Workflow
     if value is None and name is None:
         return None
     site = reading.site
-    if value is not None and value.isdecimal():
-        found = site.statuses.get(int(value)) if len(value) < 10 else None
-        named = shown(value)
+    number = value if value is not None and value.isdecimal() else None
+    if number is not None:
+        found = site.statuses.get(int(number)) if len(number) < 10 else None
+    else:
+        found = site.step_of_name.get((name or value or "").upper())
+    if found is not None:
+        return found
+    if number is not None:
+        named = shown(number)
         unknown, setting = f"status {named}", f"statuses.{named}"
     else:
-        wanted = (name or value or "").upper()
-        found = site.step_of_name.get(wanted)
         named = shown(name or value or "", words_of([*site.status_names, *site.statuses.values()]))
         unknown, setting = f"status name {named!r}", f"status_names.{named}"
-    if found is None:
-        reading.ignore(segment.id, field)
-        reading.waits_for = NeedsSetup(f"{where}: {unknown} is not in the site file", setting=setting)
-    return found
+    reading.ignore(segment.id, field)
+    reading.waits_for = NeedsSetup(f"{where}: {unknown} is not in the site file", setting=setting)
+    return None
 
 
 def step_of_order(reading: Reading, orc: Segment, where: str) -> WorkflowStep | None:

@@ -93,7 +93,8 @@ class AppointmentLink:
 
     @property
     def who_acts_next(self) -> WhoActs:
-        return self.state.who_acts_next
+        """Staff find a place for who is on the waiting list, though Blume calls that Pending as well."""
+        return WhoActs.STAFF if self.step is WorkflowStep.WAITLIST else self.state.who_acts_next
 
     @property
     def fhir_status(self) -> FhirStatus:
@@ -115,12 +116,10 @@ class AppointmentLink:
         heard_at = said_at if known_at is None else max(said_at, known_at)
         step, studies = self._step_and_studies(facts)
         is_off = step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
-        facts = replace(
-            facts,
-            step=step,
-            slot=self._slot_said(facts, studies),
-            reason=facts.reason if is_off or not facts.is_of_orders else None,
-        )
+        slot = self._slot_said(facts, studies)
+        reason = facts.reason if is_off or not facts.is_of_orders else None
+        if not (step is facts.step and slot is facts.slot and reason is facts.reason):
+            facts = replace(facts, step=step, slot=slot, reason=reason)
         is_booked_again = self._is_booked_again(facts, said_at)
         trigger, overruled = self._staff_trigger(facts, latest or said_at, is_booked_again=is_booked_again)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
@@ -263,8 +262,8 @@ class AppointmentLink:
         if step is None or step is self.powerserver_step:
             return Trigger.STAFF_UPDATED, None
         trigger, told_at = report_of(step), self.powerserver_told_at
-        if trigger is Trigger.STAFF_SCHEDULED and told_at is not None and said_at <= told_at:
-            return Trigger.STAFF_UPDATED, "PowerServer's SCHEDULED is older than the status that it took from us"
+        if trigger in _UNCONFIRMED and told_at is not None and said_at <= told_at:
+            return Trigger.STAFF_UPDATED, f"PowerServer's {step} is older than the status that it took from us"
         return trigger, None
 
     def _is_booked_again(self, facts: StaffFacts, said_at: datetime) -> bool:
@@ -365,6 +364,7 @@ _TRIGGER_OF_FHIR_STATUS = {
     FhirStatus.PROPOSED: Trigger.PATIENT_ASKED_TO_MOVE,
     FhirStatus.CANCELLED: Trigger.PATIENT_CANCELLED,
 }
+_UNCONFIRMED = frozenset({Trigger.STAFF_SCHEDULED, Trigger.STAFF_WAITLISTED})
 _SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
 """What both sides show: a change of these is told and published; other changes are kept only."""
 _COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")

@@ -84,7 +84,7 @@ PATIENTS_ACTS: Final = frozenset({FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirSt
 """What a patient brings about in Blume: confirming, asking for another time, cancelling."""
 
 
-_LEAVES_ACTS: Final = frozenset({FhirStatus.PENDING, FhirStatus.BOOKED, FhirStatus.PROPOSED})
+_LEAVES_ACTS: Final = frozenset({FhirStatus.PENDING, FhirStatus.WAITLIST, FhirStatus.BOOKED, FhirStatus.PROPOSED})
 
 
 def status_to_write(ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool) -> FhirStatus:

@@ -14,6 +14,7 @@ class Trigger(StrEnum):
 
     STAFF_ORDERED = "staff-ordered"
     STAFF_SCHEDULED = "staff-scheduled"
+    STAFF_WAITLISTED = "staff-waitlisted"
     STAFF_UPDATED = "staff-updated"
     STAFF_CONFIRMED = "staff-confirmed"
     STAFF_ARRIVED = "staff-arrived"
@@ -80,6 +81,7 @@ _IS_CANCELLED: Final = Refusal("the appointment is cancelled; a cancelled one is
 _STAFF: Final[Mapping[Trigger, Move]] = {
     Trigger.STAFF_ORDERED:   Move(State.UNSCHEDULED,  WorkflowStep.ORDERED,   Announcement.CANCELLED, _OMEGAAI),
     Trigger.STAFF_SCHEDULED: Move(State.STAFF_BOOKED, WorkflowStep.SCHEDULED, Announcement.SCHEDULED, _OMEGAAI),
+    Trigger.STAFF_WAITLISTED: Move(State.STAFF_BOOKED, WorkflowStep.WAITLIST, Announcement.SCHEDULED, _OMEGAAI),
     Trigger.STAFF_CONFIRMED: Move(State.CONFIRMED,    WorkflowStep.CONFIRMED, Announcement.CONFIRMED, _OMEGAAI),
     Trigger.STAFF_ARRIVED:   Move(State.ARRIVED,      WorkflowStep.ARRIVED,   None,                   _OMEGAAI),
     Trigger.STAFF_READY:     Move(State.ARRIVED, WorkflowStep.READY_FOR_SCAN, None,                   _OMEGAAI),
@@ -126,6 +128,8 @@ def _with_request(state: State) -> Row:
         {
             Trigger.STAFF_ORDERED: replace(stays, tells=frozenset()),
             Trigger.STAFF_SCHEDULED: stays,
+            # Staff are still looking for a time.
+            Trigger.STAFF_WAITLISTED: stays,
             Trigger.STAFF_UPDATED: stays,
             Trigger.PATIENT_CONFIRMED: _STAFFS_TURN,
             Trigger.PATIENT_ASKED_TO_MOVE: asks_again,
@@ -219,7 +223,6 @@ _REPORTS: Final[Mapping[WorkflowStep, Trigger]] = {
     **{move.step: trigger for trigger, move in _STAFF.items() if move.step is not None},
     # PowerServer has no word for a request. A site that maps one of its own to it means a booking.
     WorkflowStep.REQUESTED: Trigger.STAFF_SCHEDULED,
-    WorkflowStep.WAITLIST: Trigger.STAFF_SCHEDULED,
 }
 
 

@@ -1,0 +1,178 @@
+"""The service's SQL: what it does by itself, for each message, delivery and turn of a loop."""
+
+from typing import Final
+
+from chassis.store.aggregates import insert_many, upsert_many
+from chassis.store.names import CHASSIS, names_in
+from scheduler_sync.store import columns
+
+_TABLES: Final = names_in("scheduler_sync.store.tables")
+patients = _TABLES.Patients
+identifiers = _TABLES.PatientIdentifiers
+links = _TABLES.AppointmentLinks
+resources = _TABLES.Resources
+parked_tasks = _TABLES.ParkedTasks
+cursors = _TABLES.FeedCursor
+deliveries = CHASSIS.Deliveries
+inbox = CHASSIS.Inbox
+journal = CHASSIS.Hl7Journal
+
+_PATIENT: Final = ", ".join(columns.PATIENT)
+_LINK: Final = ", ".join(columns.LINK)
+
+WRITE_PATIENTS: Final = upsert_many(patients, columns.PATIENT, key=patients.id, arrays=columns.ARRAYS)
+
+# What most messages about a known patient come to: cheap as long as no index holds the column (a HOT update).
+MOVE_HEARD_AT: Final = f"""
+UPDATE {patients} SET {patients.heard_at} = given.{patients.heard_at}
+FROM unnest($1::uuid[], $2::timestamptz[]) AS given ({patients.id}, {patients.heard_at})
+WHERE {patients}.{patients.id} = given.{patients.id}
+"""
+
+WRITE_LINKS: Final = upsert_many(
+    links, columns.LINK, key=links.id, arrays=columns.ARRAYS, extra=f"{links.updated_at} = now()"
+)
+WRITE_IDENTIFIERS: Final = insert_many(identifiers, columns.IDENTIFIER, arrays=columns.ARRAYS)
+WRITE_HISTORY: Final = insert_many(_TABLES.LinkHistory, columns.HISTORY, arrays=columns.ARRAYS)
+WRITE_CONFLICTS: Final = insert_many(_TABLES.Conflicts, columns.CONFLICT, arrays=columns.ARRAYS)
+PARK: Final = upsert_many(
+    parked_tasks,
+    columns.PARKED,
+    key=parked_tasks.task_id,
+    arrays=columns.ARRAYS,
+    extra=f"{parked_tasks.replayed_at} = NULL",
+)
+
+LOCK_IDENTIFIED: Final = f"""
+SELECT {_PATIENT} FROM {patients} WHERE {patients.id} IN (
+    SELECT found.{identifiers.patient_id} FROM {identifiers} AS found
+    JOIN unnest($2::text[], $3::text[]) AS asked ({identifiers.issuer}, {identifiers.value})
+    ON found.{identifiers.issuer} = asked.{identifiers.issuer}
+        AND found.{identifiers.value} = asked.{identifiers.value}
+    WHERE found.{identifiers.site} = $1
+) ORDER BY {patients.id} FOR UPDATE
+"""
+
+LOCK_PATIENTS: Final = f"""
+SELECT {_PATIENT} FROM {patients} WHERE {patients.id} = ANY($1::uuid[]) ORDER BY {patients.id} FOR UPDATE
+"""
+
+READ_PATIENTS: Final = f"SELECT {_PATIENT} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])"
+
+# Asked when the locks are held: in the statement that waits for them it would give what was there before the wait.
+IDENTIFIERS: Final = f"""
+SELECT {identifiers.patient_id}, {identifiers.issuer}, {identifiers.value} FROM {identifiers}
+WHERE {identifiers.patient_id} = ANY($1::uuid[]) ORDER BY {identifiers.patient_id}, {identifiers.position}
+"""
+
+LOCK_LINKS_BY_PLACER: Final = f"""
+SELECT {_LINK} FROM {links} WHERE {links.site} = $1 AND {links.placer_number} = ANY($2::text[])
+ORDER BY {links.id} FOR UPDATE
+"""
+
+LOCK_LINKS: Final = f"""
+SELECT {_LINK} FROM {links}
+WHERE {links.id} = ANY($1::uuid[]) OR ({links.site} = $2 AND {links.placer_number} = ANY($3::text[]))
+ORDER BY {links.id} FOR UPDATE
+"""
+
+WRITES_UNDER_WAY: Final = f"""
+SELECT {deliveries.payload} FROM {deliveries}
+WHERE {deliveries.destination} = $1 AND {deliveries.kind} = 'appointment.upsert'
+    AND {deliveries.state} = 'pending' AND {deliveries.attempts} > 0 AND {deliveries.key} = ANY($2::uuid[])
+"""
+
+# A row without a subject is of former code, which had the subject in the idempotency key.
+IS_LATER_DONE: Final = f"""
+SELECT bool_or({deliveries.state} = 'done') FROM {deliveries}
+WHERE {deliveries.key} = $2 AND {deliveries.destination} = $3 AND (
+    {deliveries.subject} = $4
+    OR ({deliveries.subject} IS NULL AND strpos({deliveries.idempotency_key}, $4::text) > 0)
+  )
+  AND {deliveries.sequence} > (SELECT {deliveries.sequence} FROM {deliveries} WHERE {deliveries.id} = $1)
+  AND ({deliveries.state} = 'done'
+    OR ({deliveries.state} = 'pending' AND {deliveries.lease_until} > clock_timestamp()))
+"""
+
+REVISIONS: Final = f"""
+SELECT {patients.id}, {patients.revision} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
+UNION ALL SELECT {links.id}, {links.revision} FROM {links} WHERE {links.id} = ANY($1::uuid[])
+"""
+
+IDS_OF_PATIENTS: Final = f"""
+SELECT {patients.id}, {patients.fhir_id} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
+"""
+
+IDS_OF_LINKS: Final = f"""
+SELECT {links}.{links.id}, {patients}.{patients.fhir_id}, {links.omegaai_id}, {links.omegaai_written_version}
+FROM {links} JOIN {patients} ON {patients}.{patients.id} = {links.patient_id}
+WHERE {links}.{links.id} = ANY($1::uuid[])
+"""
+
+STEPS_OF_LINKS: Final = f"""
+SELECT {links.id}, {links.step}, {links.powerserver_step} FROM {links} WHERE {links.id} = ANY($1::uuid[])
+"""
+
+KEEP_RESOURCES: Final = f"""
+INSERT INTO {resources} ({resources.id}, {resources.facility}, {resources.organization}, {resources.name},
+    {resources.modality}, {resources.healthcare_service_id}, {resources.duration_minutes}, {resources.hours},
+    {resources.overbooking}, {resources.self_scheduling}, {resources.active}, {resources.aliases},
+    {resources.seen_at})
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11, '{{}}', now())
+ON CONFLICT ({resources.healthcare_service_id}) DO UPDATE SET {resources.facility} = excluded.{resources.facility},
+    {resources.organization} = excluded.{resources.organization}, {resources.name} = excluded.{resources.name},
+    {resources.modality} = excluded.{resources.modality},
+    {resources.duration_minutes} = excluded.{resources.duration_minutes},
+    {resources.hours} = excluded.{resources.hours}, {resources.overbooking} = excluded.{resources.overbooking},
+    {resources.self_scheduling} = excluded.{resources.self_scheduling},
+    {resources.active} = excluded.{resources.active}, {resources.seen_at} = now()
+"""
+
+# Those that OmegaAI has no longer.
+END_OTHER_RESOURCES: Final = f"""
+UPDATE {resources} SET {resources.active} = false
+WHERE {resources.facility} = $1 AND NOT {resources.healthcare_service_id} = ANY($2::text[])
+"""
+
+RESOURCES: Final = f"""
+SELECT {resources.id}, {resources.facility}, {resources.name}, {resources.modality},
+    {resources.healthcare_service_id}, {resources.duration_minutes}, {resources.overbooking}, {resources.active},
+    {resources.aliases}
+FROM {resources} WHERE {resources.facility} = ANY($1::text[]) ORDER BY {resources.facility}, {resources.name}
+"""
+
+WAITING_FOR_A_PERSON: Final = f"""
+SELECT (SELECT count(*) FROM {journal} WHERE {journal.state} IN ('needs_setup', 'failed'))
+     + (SELECT count(*) FROM {parked_tasks} WHERE {parked_tasks.replayed_at} IS NULL)
+"""
+
+MOVE_CURSOR: Final = f"""
+INSERT INTO {cursors} ({cursors.feed}, {cursors.last_task_id}, {cursors.last_authored_on},
+    {cursors.read_at}) VALUES ($1, $2, $3, $4)
+ON CONFLICT ({cursors.feed}) DO UPDATE SET {cursors.last_task_id} = excluded.{cursors.last_task_id},
+    {cursors.last_authored_on} = excluded.{cursors.last_authored_on},
+    {cursors.read_at} = excluded.{cursors.read_at}
+"""
+
+CLAIM_TASKS: Final = f"""
+INSERT INTO {inbox} ({inbox.consumer}, {inbox.message_id}) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
+ON CONFLICT DO NOTHING RETURNING {inbox.message_id}
+"""
+
+RELEASE_TASKS: Final = f"DELETE FROM {inbox} WHERE {inbox.consumer} = $1 AND {inbox.message_id} = ANY($2::uuid[])"
+
+NEVER_WRITTEN: Final = f"""
+SELECT {links.id} FROM {links} WHERE {links.omegaai_id} IS NULL AND {links.slot_start} IS NOT NULL
+"""
+
+PENDING: Final = f"""
+SELECT {deliveries.id}, {deliveries.key}, {deliveries.kind}, {deliveries.payload} FROM {deliveries}
+WHERE {deliveries.destination} = $1 AND {deliveries.state} = 'pending' ORDER BY {deliveries.sequence} FOR UPDATE
+"""
+
+LET_GO: Final = f"""
+UPDATE {deliveries} SET {deliveries.state} = 'dropped', {deliveries.done_at} = clock_timestamp(),
+    {deliveries.lease_token} = NULL, {deliveries.lease_until} = NULL,
+    {deliveries.last_error} = $2
+WHERE {deliveries.id} = ANY($1::uuid[])
+"""
