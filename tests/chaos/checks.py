@@ -78,7 +78,30 @@ def check(evidence: Evidence, answered: Sequence[Answered]) -> Verdict:
     verdict.violations += _events(evidence)
     verdict.violations += _orphans(evidence)
     verdict.violations += _mails(evidence, verdict)
+    verdict.violations += _chimes(evidence)
     return verdict
+
+
+def _chimes(evidence: Evidence) -> Iterator[Violation]:
+    """Of each appointment the newest word about its timer came true, once, not early, and no older one after it."""
+    found = evidence.chimes
+    chimed = Counter((row["key"], row["revision"]) for row in found["chimed"])
+    for (key, revision), number in chimed.items():
+        if number > 1:
+            yield Violation("doubled", "", f"the timer of {key} had its effect {number} times for revision {revision}")
+    for row in found["chimed"]:
+        if row["at"] < row["due_at"]:
+            yield Violation("illegal", "", f"the timer of {row['key']} was early")
+        if row["newest"] != row["revision"]:
+            newest, revision = row["newest"], row["revision"]
+            yield Violation("reordered", "", f"the timer of {row['key']} fired for {revision} when {newest} was known")
+    for row in found["heard"]:
+        if row["word"] == "set" and (row["key"], row["revision"]) not in chimed:
+            yield Violation("lost", "", f"the timer of {row['key']} had no effect for revision {row['revision']}")
+    for row in found["timers"]:
+        yield Violation("orphan", "", f"the timer of {row['key']} is {row['state']}")
+    for row in found["dead_letters"]:
+        yield Violation("orphan", "", f"a dead letter of chimes: {row['id']}")
 
 
 def _appointment(story: Story, evidence: Evidence) -> Iterator[Violation]:

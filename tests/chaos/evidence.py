@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 import contracts
 from demo_story.clients import Addresses, People
 from roster import Member, roster
+from tests.chaos import chimes
 from tests.chaos.stack import ChaosStack
 
 Row = Mapping[str, Any]
@@ -34,6 +35,15 @@ _NOTIFIER: Final = {
     "notifications": "SELECT * FROM notifications ORDER BY created_at",
     "appointments": "SELECT appointment_id, revision, event FROM appointments",
 }
+_CHIMES: Final = {
+    "heard": "SELECT key, revision, word FROM heard",
+    "chimed": "SELECT key, revision, due_at, newest, at FROM chimed ORDER BY at",
+    "timers": "SELECT key, revision, state FROM timers WHERE state <> 'fired' AND state <> 'cancelled'",
+    "dead_letters": "SELECT id FROM dead_letters WHERE state = 'open'",
+}
+_CHIMES_LEFT: Final = """
+SELECT (SELECT count(*) FROM timers WHERE state = 'waiting') AS timers, (SELECT count(*) FROM parked_keys) AS parked
+"""
 _CHASSIS: Final = {
     "outbox": "SELECT id, topic, aggregate_id, revision, message_id, created_at, sent_at FROM outbox ORDER BY id",
     "inbox": "SELECT consumer, message_id, received_at FROM inbox",
@@ -58,6 +68,8 @@ class Evidence:
     unsent_hl7: int = 0
     sync: dict[str, list[Row]] = field(default_factory=dict)
     notifier: dict[str, list[Row]] = field(default_factory=dict)
+    chimes: dict[str, list[Row]] = field(default_factory=dict)
+    """Of the harness' own service: ``heard``, ``chimed``, ``timers``, ``dead_letters``."""
     others: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
     """The chassis' tables of every other service, by its name."""
     topics: dict[UUID, list[tuple[str, int, UUID]]] = field(default_factory=dict)
@@ -92,7 +104,19 @@ class Reader:
             found += [f"{number} {name} in {service.name}" for name, number in dict(row).items() if number]
             if unheard := await self._unheard(service):
                 found.append(f"{unheard} events not heard by {service.name}")
+        for row in await self._chimes(_CHIMES_LEFT):
+            found += [f"{number} {name} in chimes" for name, number in row.items() if number]
+        if unheard := await self._unheard_by_chimes():
+            found.append(f"{unheard} events not heard by chimes")
         return found
+
+    async def _unheard_by_chimes(self) -> int:
+        names = ", ".join(f"'{name}'" for name in chimes.TOPICS)
+        sent = await self._query(
+            "scheduler_sync", {"sent": f"SELECT count(*) AS n FROM outbox WHERE topic IN ({names})"}, "sent"
+        )
+        heard = await self._chimes(f"SELECT count(*) AS n FROM inbox WHERE consumer = '{chimes.NAME}'")
+        return max(0, sent[0]["n"] - heard[0]["n"])
 
     async def _unheard(self, service: Member) -> int:
         """Events in the producers' outboxes that the service's consumer has not claimed yet."""
@@ -141,6 +165,7 @@ class Reader:
                 for service in roster().services
                 if service.name not in {"scheduler-sync", "notifier"}
             },
+            chimes={name: await self._chimes(statement) for name, statement in _CHIMES.items()},
             topics=await self._topics(),
         )
 
@@ -155,10 +180,15 @@ class Reader:
             connection.close()
 
     async def _query(self, database: str, statements: Mapping[str, str], name: str) -> list[Row]:
-        url = self._stack.settings.database_url(database)
+        return await self._ask(self._stack.settings.database_url(database), statements[name])
+
+    async def _chimes(self, statement: str) -> list[Row]:
+        return await self._ask(self._stack.chimes_url(self._stack.settings), statement)
+
+    async def _ask(self, url: str, statement: str) -> list[Row]:
         connection = await asyncpg.connect(url, timeout=5)
         try:
-            return [dict(row) for row in await connection.fetch(statements[name])]
+            return [dict(row) for row in await connection.fetch(statement)]
         finally:
             await connection.close()
 

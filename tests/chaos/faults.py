@@ -21,7 +21,7 @@ from chassis import failpoints
 from chassis.store.store import ERRORS
 from roster import Member as Service
 from roster import roster
-from tests.chaos.stack import SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
+from tests.chaos.stack import CHIMES, SERVERS, SERVICES, SIMULATORS, ChaosStack, Member
 from tests.chaos.store_faults import ROLE_SETTINGS, StoreFaults
 
 READY_SECONDS: Final = 12.0
@@ -39,6 +39,7 @@ _VICTIMS: Final = {
     "powerserver": 13,
     "omegaai": 13,
     "mailsink": 10,
+    CHIMES: 15,
     "postgres": 7,
     "kafka": 3,
 }
@@ -51,6 +52,7 @@ def reached_by(service: Service) -> list[str]:
         "relay.": bool(service.produces),
         "inbound.": "mllp" in service.listens,
         "delivery.": bool(service.talks_to),
+        "timer.": False,  # no service of the suite has timers yet
     }
     left_out = tuple(place for place, comes in comes_to.items() if not comes)
     own = f"{service.package}.failpoints"
@@ -61,7 +63,11 @@ def reached_by(service: Service) -> list[str]:
     ]
 
 
-_FAIL_POINTS: Final = {service.name: reached_by(service) for service in roster().services}
+_FAIL_POINTS: Final = {
+    **{service.name: reached_by(service) for service in roster().services},
+    CHIMES: [name for name in failpoints.names_in(failpoints) if name.startswith(("timer.", "batch.", "consumer."))],
+}
+_REPLICATED: Final = (*SERVICES, CHIMES)
 _OTHERS: Final = {"pause": 12, "restart": 8, "wire": 26, "misbehave": 44, "store": 16, "standstill": 4}
 STANDSTILL_SECONDS: Final = 15.0
 _STORE: Final = ("cancel statements", "cancel statements", "lock tables", *ROLE_SETTINGS, "read-only")
@@ -142,14 +148,14 @@ def _in_turn(rng: random.Random, names: list[str]) -> Iterator[str]:
 
 
 def _victim(rng: random.Random, name: str, replicas: int) -> str:
-    number = rng.randint(1, replicas) if name in SERVICES else 1
+    number = rng.randint(1, replicas) if name in _REPLICATED else 1
     return name if number == 1 else f"{name}-{number}"
 
 
 def _kill(rng: random.Random, at: float, replicas: int, burst: int, points: dict[str, Iterator[str]]) -> Fault:
     (name,) = rng.choices(list(_VICTIMS), list(_VICTIMS.values()))
     mode, number = "", 0
-    if name in SERVICES and rng.random() < 0.7:
+    if name in _REPLICATED and rng.random() < 0.7:
         mode, number = next(points[name]), min(rng.randint(1, 8), rng.randint(1, 8))
     seconds = READY_SECONDS if rng.random() > RUTHLESS else 0.0
     times = rng.randint(1, 2 * burst - 1) - 1 if name not in SERVERS else 0
@@ -159,10 +165,10 @@ def _kill(rng: random.Random, at: float, replicas: int, burst: int, points: dict
 
 def _other(rng: random.Random, at: float, kind: str, replicas: int) -> Fault:
     if kind == "pause":
-        name = rng.choice([*SERVICES, *SERVICES, *SERVERS, *SIMULATORS])
+        name = rng.choice([*_REPLICATED, *SERVICES, *SERVERS, *SIMULATORS])
         return Fault(at, kind, _victim(rng, name, replicas), seconds=round(rng.uniform(0.3, 7.0), 1))
     if kind == "restart":
-        return Fault(at, kind, _victim(rng, rng.choice([*SERVICES, *SERVICES, "postgres"]), replicas))
+        return Fault(at, kind, _victim(rng, rng.choice([*_REPLICATED, *SERVICES, "postgres"]), replicas))
     if kind == "store":
         mode, seconds = rng.choice(_STORE), round(rng.uniform(1.0, 4.0), 1)
         return Fault(at, kind, rng.choice(SERVICES), mode, seconds)
@@ -202,9 +208,9 @@ class Mischief:
             wire.heal()
         for name in SERVICES:
             await self._store_faults.reset_role(name.replace("-", "_"))
-        for name in SIMULATORS:
+        for address in self._stack.addresses().values():
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
-                await self._http.delete(f"{self._stack.addresses()[name]}/control/misbehave")
+                await self._http.delete(f"{address}/control/misbehave")
 
     async def _do(self, fault: Fault) -> None:
         ways: dict[str, Callable[[Fault], Coroutine[Any, Any, bool]]] = {
@@ -235,7 +241,7 @@ class Mischief:
             if not await self._there(member, fault.seconds):
                 return False
             others = [one for one in self._stack.replicas_of(member.service) if one is not member and one.is_healthy]
-            is_holder = bool(others) and await self._stack.holds_relay(member)
+            is_holder = bool(others) and member.service != CHIMES and await self._stack.holds_relay(member)
             lives = [0.0, *fault.again]
             happened = False
             for number, pause in enumerate(lives, start=1):

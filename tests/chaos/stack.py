@@ -14,26 +14,29 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import psutil
 
+from demo_story.clients import Addresses
 from local_stack import kafka
 from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.processes import Process, module_command, postgres_data, processes
+from local_stack.processes import Process, answers, module_command, postgres_data, processes, spawner
 from local_stack.processes import environment as environment_of
 from local_stack.provision import provision
 from local_stack.servers import JARS
 from local_stack.settings import Ports, Settings
 from local_stack.supervisor import last_line
 from roster import roster
-from tests.chaos import quick_java
+from tests.chaos import chimes, quick_java
 from tests.chaos.wires import Wire
 
 SERVICES = tuple(one.name for one in roster().services)
 SERVERS = ("postgres", "kafka")
+CHIMES = chimes.NAME
+"""The harness' own service, which has timers; it is no member of the suite."""
 SIMULATORS = tuple(one.name for one in roster().simulators)
 WIRES = {"scheduler-sync.mllp": "hl7-in", "powerserver.mllp": "hl7-out", "omegaai": "fhir", "mailsink.smtp": "smtp"}
 """Names of the wires by what they lead to; the wire to any other partner has that partner's name."""
@@ -174,7 +177,28 @@ class ChaosStack:
                 found.append(self._member(process.changed(environment=self._environment(process.name))))
             else:
                 found.append(self._member(process))
-        return found
+        return [*found, *(self._member(self._chimes(number)) for number in range(1, replicas + 1))]
+
+    def chimes_url(self, settings: Settings) -> str:
+        """Of the database that ``chimes`` has; ``settings`` has the port of Postgres, or of the wire in front of it."""
+        return f"postgresql://{CHIMES}:{CHIMES}@127.0.0.1:{settings.ports['postgres']}/{CHIMES}"
+
+    def _chimes(self, number: int) -> Process:
+        http = listening_port()
+        environment = {
+            "CHIMES_STORE__URL": self.chimes_url(self.behind_wires),
+            "CHIMES_KAFKA__BOOTSTRAP_SERVERS": self.behind_wires.kafka_bootstrap,
+            "CHIMES_HTTP__PORT": str(http),
+        }
+        arguments = ("tests.chaos.chimes",)
+        return Process(
+            CHIMES if number == 1 else f"{CHIMES}-{number}",
+            spawner(module_command(*arguments), environment),
+            answers(f"http://127.0.0.1:{http}/readyz"),
+            {"http": http},
+            environment=environment,
+            arguments=arguments,
+        )
 
     def _member(self, process: Process) -> Member:
         return Member(process, self.settings.logs / f"{process.name}.log")
@@ -202,8 +226,8 @@ class ChaosStack:
         return process.changed(name=name, arguments=arguments, environment=environment, health=health)
 
     def addresses(self) -> dict[str, str]:
-        """Of the simulators, straight: people do not go through the wires."""
-        return {name: f"http://127.0.0.1:{self.ports[name]}" for name in SIMULATORS}
+        """Of the simulators that people go to, straight: people do not go through the wires."""
+        return {one.name: f"http://127.0.0.1:{self.ports[one.name]}" for one in fields(Addresses)}
 
     def replicas_of(self, service: str) -> list[Member]:
         return [one for one in self.members.values() if one.service == service]
@@ -219,7 +243,7 @@ class ChaosStack:
             self._spawn(self.members[name])
         for name in first:
             await self.until_healthy(name)
-        await provision(self.postgres.admin_url, self.settings.passwords())
+        await provision(self.postgres.admin_url, {**self.settings.passwords(), CHIMES: CHIMES})
         # Each service's jobs in their order, the services beside each other.
         await asyncio.gather(*(self._jobs(self.members[name]) for name in SERVICES))
         for name, member in self.members.items():
@@ -285,7 +309,7 @@ class ChaosStack:
                 if kill is not None:
                     kill.recovery_seconds = round(time.monotonic() - ended, 3)
                     kill.cpu_seconds = round(cpu_seconds(member.tree()), 3)
-                    needed = SERVERS if member.service in SERVICES else ()
+                    needed = SERVERS if member.service in (*SERVICES, CHIMES) else ()
                     # A server is asked through its wire, too: Kafka says where it is to be found.
                     is_bent = self.bent.get(member.name, 0.0) > ended
                     kill.is_alone = not is_bent and all(self.disturbed.get(name, 0.0) < ended - 1.0 for name in needed)
@@ -378,7 +402,7 @@ class ChaosStack:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         groups = ([], [], [])  # type: tuple[list[Member], ...]
         for member in self.members.values():
-            groups[0 if member.service in SERVICES else 2 if member.name in SERVERS else 1].append(member)
+            groups[0 if member.service in (*SERVICES, CHIMES) else 2 if member.name in SERVERS else 1].append(member)
         for group in groups:
             await asyncio.gather(*(self._stop(member) for member in group))
         for wire in self.wires.values():
