@@ -16,7 +16,7 @@ import aiohttp
 from chassis.observe import Metrics
 from chassis.store import Store
 from omegaai.client import FhirClient, Found
-from omegaai.tasks import StoredCursor, TaskItem, TaskReader, cursor
+from omegaai.tasks import StoredCursor, TaskItem, TaskReader, statements
 from omegaai.token import TokenSource
 
 CLAIMS: Mapping[str, str] = {"Patient": "patients", "ImagingStudy": "studies"}
@@ -37,7 +37,7 @@ class StoreUrl:
 @asynccontextmanager
 async def opened_store(url: str) -> AsyncIterator[Store]:
     store = await Store.open(StoreUrl(url))
-    await store.pool.execute(cursor.CREATE)
+    await store.pool.execute(statements.CREATE)
     await store.pool.execute(EFFECTS)
     try:
         yield store

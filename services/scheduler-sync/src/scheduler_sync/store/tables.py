@@ -10,7 +10,6 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from chassis.store.tables import NAMING
-from omegaai.tasks import cursor
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
@@ -173,4 +172,11 @@ class FeedCursor(Base, table=True):
     read_at: datetime
 
 
-TASK_CURSOR = cursor.declare(Base)
+class TaskCursor(Base, table=True):
+    """The time until which OmegaAI's Task queue was read; ``omegaai.tasks`` reads and writes it."""
+
+    __tablename__: ClassVar[Any] = "task_cursor"
+
+    reader: str = Field(primary_key=True)
+    read_until: datetime
+    moved_at: datetime

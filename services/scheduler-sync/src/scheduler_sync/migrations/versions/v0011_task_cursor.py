@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from omegaai.tasks import cursor
+from omegaai.tasks import statements
 
 revision = "0011"
 down_revision = "0010"
@@ -13,4 +13,4 @@ phase = "before"
 
 def upgrade() -> None:
     """A new table: the code before it does not know it."""
-    op.execute(cursor.CREATE)
+    op.execute(statements.CREATE)
