@@ -25,6 +25,7 @@ class Copy:
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE"))},
             "POSTGRES_ADMIN_URL": servers.postgres_admin_url,
             "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "NO_COLOR": "1",
         }
         listed = subprocess.run(

@@ -1,10 +1,12 @@
 """The manifests keep each promise, and the check sees each of them broken."""
 
 import copy
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from k8s_deploy import policy, rendering, schemas, service_settings
 from k8s_deploy.rendering import Rendered, RenderError, pod, render
@@ -98,6 +100,16 @@ BROKEN: list[tuple[str, str, Break]] = [
         ),
     ),
 ]
+PUBLIC = {"name": "public", "port": 80, "targetPort": "public"}
+BROKEN += [
+    ("public-apart", "beside others", lambda m: one(m, "Service", "notifier")["spec"]["ports"].append(PUBLIC)),
+    (
+        "public-apart",
+        "beside others",
+        lambda m: one(m, "NetworkPolicy", "notifier-metrics")["spec"]["ingress"][0]["ports"].append({"port": "public"}),
+    ),
+    ("public-apart", "nothing leads to", lambda m: container(m)["ports"].append({"name": "public"})),
+]
 PRODUCTION_BROKEN: list[tuple[str, str, Break]] = [
     ("available", "1 replicas", lambda m: one(m, "ScaledObject", "notifier")["spec"].update(minReplicaCount=1)),
     ("available", "undo", lambda m: notifier(m)["spec"].update(replicas=2)),
@@ -184,3 +196,38 @@ def test_every_service_is_deployed_and_known(overlays) -> None:
     assert folders == {one.name for one in roster().services}
     for name in ("local", "production"):
         assert folders == {service["metadata"]["name"] for service in overlays[name].services}
+
+
+def test_a_service_with_a_public_port_has_a_way_in_of_its_own(tmp_path) -> None:
+    """A service that the repository does not have, on the components that every service uses."""
+    components = os.path.relpath(rendering.FOLDER / "components", tmp_path)
+    ports = [{"name": "http", "containerPort": 8199}, {"name": "public", "containerPort": 8299}]
+    container = {
+        "name": "service",
+        "image": "suite/demo:1",
+        "ports": ports,
+        "envFrom": [{"configMapRef": {"name": "demo"}}],
+    }
+    deployment = {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "demo"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }  # fmt: skip
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": ["deployment.yaml"],
+        "components": [f"{components}/service", f"{components}/public"],
+        "labels": [{"pairs": {"app.kubernetes.io/name": "demo", **policy.PART_OF}, "includeTemplates": True}],
+    }  # fmt: skip
+    (tmp_path / "deployment.yaml").write_text(yaml.safe_dump(deployment))
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    rendered = Rendered("demo", tuple(yaml.safe_load_all(rendering.render_text(tmp_path))))
+    assert list(policy.public_apart(rendered)) == []
+    way_in = one(list(rendered.manifests), "Service", "demo-public")
+    assert way_in["spec"]["selector"]["app.kubernetes.io/name"] == "demo"
+    assert [port["targetPort"] for port in way_in["spec"]["ports"]] == ["public"]
+    assert [port["targetPort"] for port in one(list(rendered.manifests), "Service", "demo")["spec"]["ports"]] == [
+        "http"
+    ]
+    policies = {one["metadata"]["name"]: one["spec"] for one in rendered.of("NetworkPolicy")}
+    assert policies["demo-public"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "demo"
+    assert policies["demo-public"]["ingress"][0]["ports"] == [{"port": "public"}]
+    assert policies["demo-metrics"]["ingress"][0]["ports"] == [{"port": "http"}]

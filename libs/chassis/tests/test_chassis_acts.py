@@ -52,6 +52,13 @@ async def parked_key(store: Store) -> UUID:
     )
 
 
+async def dead_timer(store: Store) -> UUID:
+    return await store.pool.fetchval(
+        "INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at)"
+        " VALUES ('demo', gen_random_uuid(), 'one', 1, 'dead', now(), now()) RETURNING key"
+    )
+
+
 async def kept_message(_store: Store) -> UUID:
     return uuid4()
 
@@ -64,6 +71,8 @@ ACTS: dict[str, tuple[Seed, dict[str, str]]] = {
     "/console/dead-letters/{id:uuid}/drop": (dead_letter, {}),
     "/console/missed/{id:uuid}/acknowledge": (missed_record, {}),
     "/console/parked/{consumer}/{id:uuid}/release": (parked_key, {}),
+    "/console/timers/{kind}/{id:uuid}/{name}/retry": (dead_timer, {}),
+    "/console/timers/{kind}/{id:uuid}/{name}/cancel": (dead_timer, {}),
     "/console/needs-setup/{id:uuid}/replay": (kept_message, {}),
 }
 
@@ -94,7 +103,8 @@ def test_every_act_is_tried() -> None:
 async def test_an_act_carries_the_persons_name_into_the_audit(store: Store, path) -> None:
     seed, form = ACTS[path]
     identifier = await seed(store)
-    url = path.replace("{id:uuid}", str(identifier)).replace("{consumer}", "demo")
+    url = path.replace("{id:uuid}", str(identifier)).replace("{consumer}", "demo").replace("{kind}", "demo")
+    url = url.replace("{name}", "one")
     transport = httpx.ASGITransport(service(store).app())
     async with httpx.AsyncClient(transport=transport, base_url="http://demo", headers=OURS) as browser:
         assert (await browser.post(url, data=form, auth=("vera", "vera's words"))).status_code == 403
@@ -102,3 +112,17 @@ async def test_an_act_carries_the_persons_name_into_the_audit(store: Store, path
         assert (await browser.post(url, data=form, auth=("olga", "olga's words"))).status_code == 303
     rows = await store.pool.fetch("SELECT actor, action FROM operator_audit")
     assert [row["actor"] for row in rows] == ["olga"], "no act, or nobody's"
+
+
+@pytest.mark.parametrize(("name", "offers"), [("vera", False), ("olga", True)])
+async def test_a_page_offers_acts_to_those_alone_who_may_do_them(store: Store, name, offers) -> None:
+    await dead_letter(store)
+    await dead_delivery(store)
+    transport = httpx.ASGITransport(service(store).app())
+    auth = (name, f"{name}'s words")
+    async with httpx.AsyncClient(transport=transport, base_url="http://demo", auth=auth) as browser:
+        pages = [await browser.get(path) for path in ("/console", "/console/deliveries?destination=partner")]
+    for page in pages:
+        assert page.status_code == 200
+        assert f"{name} · " in page.text
+        assert ('method="post"' in page.text) is offers

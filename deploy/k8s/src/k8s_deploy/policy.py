@@ -16,6 +16,8 @@ from roster import roster
 MARGIN_SECONDS: Final = 10
 PART_OF: Final = {"app.kubernetes.io/part-of": "powerserver-blume"}
 COMPONENT: Final = "app.kubernetes.io/component"
+PUBLIC: Final = "public"
+"""The name of the port that serves what the internet may reach."""
 SECRET_WORDS: Final = ("PASSWORD", "SECRET", "TOKEN", "STORE__URL")
 
 
@@ -252,6 +254,36 @@ def scaled_on_lag(rendered: Rendered) -> Iterator[str]:
             yield f"ScaledObject/{name}: more pods than a topic has partitions ({partitions}) would stand idle"
 
 
+def public_apart(rendered: Rendered) -> Iterator[str]:
+    """The port for the internet has a Service and a policy of its own, and no other one leads to it."""
+    listening = {
+        service["metadata"]["name"]
+        for service in rendered.services
+        for port in pod(service)["containers"][0].get("ports", [])
+        if port.get("name") == PUBLIC
+    }
+    led: dict[str, set[str]] = {"Service": set(), "NetworkPolicy": set()}
+    for one in rendered.of("Service"):
+        targets = {port.get("targetPort", port["port"]) for port in one["spec"].get("ports", [])}
+        yield from _beside(one, targets, led["Service"])
+    for one in rendered.of("NetworkPolicy"):
+        for rule in one["spec"].get("ingress", []):
+            yield from _beside(one, {port.get("port") for port in rule.get("ports", [])}, led["NetworkPolicy"])
+    for kind, names in led.items():
+        for name in sorted(listening - names):
+            yield f"{kind}/{name}-public is missing: nothing leads to the public port of {name}"
+        for name in sorted(names - listening):
+            yield f"{kind}/{name}-public: {name} has no port {PUBLIC}"
+
+
+def _beside(one: Manifest, ports: set[int | str | None], led: set[str]) -> Iterator[str]:
+    name = one["metadata"]["name"]
+    if PUBLIC in ports:
+        led.add(name.removesuffix(f"-{PUBLIC}"))
+        if len(ports) > 1 or not name.endswith(f"-{PUBLIC}"):
+            yield f"{named(one)}: leads to the port {PUBLIC} beside others, or is not called <service>-{PUBLIC}"
+
+
 def as_the_roster_says(rendered: Rendered) -> Iterator[str]:
     known = {service.name: service for service in roster().services}
     deployed = {service["metadata"]["name"]: service for service in rendered.services}
@@ -283,6 +315,7 @@ RULES: Final[dict[str, Rule]] = {
     "available": Rule("two pods at least, spread over nodes and zones, one lost at a time", available),
     "migrated": Rule("migrations run before and after the code, as the service would", migrated),
     "as-the-roster-says": Rule("services, ports and memory are those of the service.toml files", as_the_roster_says),
+    "public-apart": Rule("the port for the internet is led to by a Service and a policy of its own", public_apart),
     "scaled-on-lag": Rule("the autoscaler watches the group that the service reads with", scaled_on_lag),
 }
 

@@ -15,7 +15,7 @@ from local_stack.kafka import EmbeddedKafka
 from local_stack.postgres import EmbeddedPostgres, reachable
 from local_stack.settings import ROOT, Ports, Settings
 from roster import Member, Place, roster
-from roster.members import SESSION_TIMEOUT_SECONDS, consoles
+from roster.members import PUBLIC, SESSION_TIMEOUT_SECONDS, consoles
 
 SERVICE_HEALTH = "/readyz?exclude=deliveries"
 SIMULATOR_HEALTH = "/healthz"
@@ -136,10 +136,8 @@ def environment(settings: Settings, member: Member, others: Settings | None = No
         if others_consoles := consoles(member, {one.name: own[one.name] for one in roster().services}):
             where[f"{prefix}_HTTP__CONSOLES"] = others_consoles
         for name in member.listens:
-            where |= {
-                f"{prefix}_{name.upper()}__HOST": "127.0.0.1",
-                f"{prefix}_{name.upper()}__PORT": str(own[str(member.target(name))]),
-            }
+            group = f"{prefix}_HTTP__PUBLIC_" if name == PUBLIC else f"{prefix}_{name.upper()}__"
+            where |= {f"{group}HOST": "127.0.0.1", f"{group}PORT": str(own[str(member.target(name))])}
         if member.hears and not settings.given:  # our own broker allows it; of one that was given nobody knows
             where[f"{prefix}_KAFKA__SESSION_TIMEOUT_SECONDS"] = str(SESSION_TIMEOUT_SECONDS)
     return {**where, **member.settings(place_of(others.ports, own))}

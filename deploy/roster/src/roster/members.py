@@ -30,6 +30,8 @@ _MADE_OF_A_NAME: Final = ("", "-2", "-migrate", "-store", "-settings", "-kafka")
 LEAST_MEMORY_MB: Final = 64
 SESSION_TIMEOUT_SECONDS: Final = 3
 """Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
+PUBLIC: Final = "public"
+"""The name, among what a service ``listens`` on, of its port for the internet (HTTP__PUBLIC_PORT)."""
 _LIBRARIES: Final = ("simulators/kit",)
 """Workspace members in those folders that are no members of the roster: nothing runs there."""
 IDENTITY: Final = "identity"

@@ -25,6 +25,7 @@ from chassis.web import access, queries
 from chassis.web.deliveries_page import DeliveriesPage
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Changes, Page, templates
+from chassis.web.lists import ListPages
 from chassis.web.notice import Notice, back, notice
 
 ROWS: Final = 50
@@ -79,6 +80,7 @@ class Console:
             *access.viewer(*own),
             *access.operator(*acts),
             *DeliveriesPage(self.store, self._templates, self.destinations).routes(),
+            *ListPages(self.store, self._templates).routes(),
             *access.login(Mount("/console/static", StaticFiles(directory=STATIC))),  # the log-in page needs it
         ]
 

@@ -42,7 +42,7 @@ def templates(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["at"] = at
+    environment.filters.update(at=at, pair=lambda value: (value, value))
     environment.globals.update(service=service, pages=pages, consoles=consoles or {}, person=_Asking())
     return environment
 

@@ -1,0 +1,203 @@
+"""``/console/<list>``: what the console shows the newest of, whole: filtered in the address, page by page."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from chassis.store import Store, asking
+from chassis.store.rows import sql, tables
+from chassis.web import access
+
+ROWS: Final = 100
+LONGEST_VALUE: Final = 200
+
+
+class Column(NamedTuple):
+    """``kind``: how a value is shown: as a time, an identifier, a state, a number or text."""
+
+    label: str
+    name: str
+    kind: str = "text"
+
+
+class Choice(NamedTuple):
+    """A filter. ``values`` are what may be chosen; none where a person writes the value."""
+
+    name: str
+    label: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class List:
+    """One list: rows of the table class ``model``, the newest by ``when`` first.
+
+    ``keys`` tell rows of one time apart.
+    """
+
+    name: str
+    title: str
+    noun: str
+    model: str
+    when: str
+    keys: tuple[tuple[str, type], ...]
+    columns: tuple[Column, ...]
+    choices: tuple[Choice, ...]
+    empty: str
+    levels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return f"/console/{self.name}"
+
+
+LISTS: Final = (
+    List(
+        "dead-letters", "Dead letters", "letters", "DeadLetters", "created_at", (("id", UUID),),
+        (
+            Column("Since", "created_at", "moment"), Column("Id", "id", "identifier"),
+            Column("Consumer", "consumer"), Column("Topic", "topic"), Column("Kind", "kind"),
+            Column("Why", "reason"), Column("State", "state", "badge"), Column("Settled", "settled_at", "moment"),
+        ),
+        (
+            Choice("state", "State", ("open", "replayed", "dropped")), Choice("topic", "Topic"),
+            Choice("kind", "Kind", ("permanent", "bug", "undecodable")),
+        ),
+        "A message that cannot be handled is kept here with its reason. There is nothing to do.",
+        {"open": "bad", "replayed": "good", "dropped": "quiet"},
+    ),
+    List(
+        "parked", "Parked keys", "keys", "ParkedKeys", "since", (("key", UUID), ("consumer", str)),
+        (
+            Column("Since", "since", "moment"), Column("Aggregate", "key", "identifier"),
+            Column("Consumer", "consumer"), Column("Why", "reason"), Column("Tries", "attempts", "number"),
+            Column("Next try", "next_attempt_at", "moment"),
+        ),
+        (Choice("consumer", "Consumer"),),
+        "The messages of an aggregate wait here while one of them fails for a passing reason. There is nothing to do.",
+    ),
+    List(
+        "timers", "Timers", "timers", "Timers", "due_at",
+        (("key", UUID), ("kind", str), ("name", str), ("revision", int)),
+        (
+            Column("Due", "due_at", "moment"), Column("Kind", "kind"), Column("Name", "name"),
+            Column("Of", "key", "identifier"), Column("State", "state", "badge"), Column("Tries", "attempts", "number"),
+            Column("Why", "last_error"),
+        ),
+        (Choice("state", "State", ("waiting", "fired", "cancelled", "dead")), Choice("kind", "Kind")),
+        "What is to happen later is listed here with its time. There is nothing to do.",
+        {"waiting": "busy", "fired": "good", "cancelled": "quiet", "dead": "bad"},
+    ),
+    List(
+        "missed", "Missed events", "entries", "MissedRecords", "noticed_at", (("id", UUID),),
+        (
+            Column("Noticed", "noticed_at", "moment"), Column("Id", "id", "identifier"),
+            Column("Consumer", "consumer"), Column("Kind", "kind"), Column("Topic", "topic"),
+            Column("Partition", "partition", "number"), Column("Acknowledged", "acknowledged_at", "moment"),
+        ),
+        (Choice("consumer", "Consumer"), Choice("topic", "Topic")),
+        "Events that Kafka no longer had when they were to be read are noted here. There is nothing to do.",
+    ),
+    List(
+        "acts", "What people did", "acts", "OperatorAudit", "at", (("id", int),),
+        (
+            Column("When", "at", "moment"), Column("Who", "actor"), Column("What", "action"),
+            Column("On", "subject", "identifier"),
+        ),
+        (Choice("actor", "Who"), Choice("action", "What"), Choice("subject", "On")),
+        "What a person does on the console or on the command line is noted here with its time and name.",
+    ),
+)  # fmt: skip
+
+
+@dataclass
+class ListPages:
+    """``templates``: the console's."""
+
+    store: Store
+    templates: Any
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return access.viewer(*(Route(one.path, self._page_of(one)) for one in LISTS))
+
+    def _page_of(self, listed: List) -> Callable[[Request], Any]:
+        async def show(request: Request) -> Response:
+            wanted, problems = _filter(listed, request)
+            before = _cursor(listed, request.query_params.get("before", ""))
+            with asking():
+                rows = await self._rows(listed, wanted, before)
+            shown = rows[:ROWS]
+            page = self.templates.get_template("list.html").render(
+                title=listed.title,
+                here="/console",
+                events="/console/events",
+                listed=listed,
+                wanted=wanted,
+                problems=problems,
+                rows=shown,
+                newest=None if before is None else _address(listed, wanted),
+                older=_address(listed, wanted, _last(listed, shown)) if len(rows) > ROWS else None,
+            )
+            return HTMLResponse(page, 400 if problems else 200)
+
+        return show
+
+    async def _rows(
+        self, listed: List, wanted: dict[str, str], before: Sequence[Any] | None
+    ) -> Sequence[dict[str, Any]]:
+        model = getattr(tables, listed.model)
+        order = [listed.when, *(name for name, _ in listed.keys)]
+        names = list(dict.fromkeys([*(one.name for one in listed.columns), *order]))
+        by = [sql.col(getattr(model, name)) for name in order]
+        chosen = sql.select(*(getattr(model, name) for name in names))
+        for name, value in wanted.items():
+            chosen = chosen.where(getattr(model, name) == value)
+        if before is not None:
+            chosen = chosen.where(sql.tuple_(*by) < sql.tuple_(*before))
+        async with self.store.session() as session:
+            found = await session.exec(chosen.order_by(*(one.desc() for one in by)).limit(ROWS + 1))
+            return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _filter(listed: List, request: Request) -> tuple[dict[str, str], list[str]]:
+    """The filter of the address, and a sentence for each part of it that means nothing."""
+    wanted: dict[str, str] = {}
+    problems = []
+    for choice in listed.choices:
+        value = request.query_params.get(choice.name, "").strip()
+        if value and choice.values and value not in choice.values:
+            problems.append(f"{choice.name} is one of {', '.join(choice.values)}.")
+        elif len(value) > LONGEST_VALUE or "\x00" in value:
+            problems.append(f"{choice.name} is too long, or holds what no text holds.")
+        elif value:
+            wanted[choice.name] = value
+    return wanted, problems
+
+
+def _cursor(listed: List, given: str) -> Sequence[Any] | None:
+    """Where the page before ended; None for the first page, or where the address means nothing."""
+    try:
+        at, *keys = json.loads(given)
+        when = datetime.fromisoformat(at)
+        values = [kind(value) for (_, kind), value in zip(listed.keys, keys, strict=True)]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return [when if when.tzinfo is not None else when.replace(tzinfo=UTC), *values]
+
+
+def _last(listed: List, rows: Sequence[dict[str, Any]]) -> str:
+    last = rows[-1]
+    return json.dumps([last[listed.when].isoformat(), *(str(last[name]) for name, _ in listed.keys)])
+
+
+def _address(listed: List, wanted: dict[str, str], before: str | None = None) -> str:
+    parts = wanted | ({} if before is None else {"before": before})
+    return f"{listed.path}?{urlencode(parts)}" if parts else listed.path
