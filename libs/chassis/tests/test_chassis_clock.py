@@ -240,6 +240,7 @@ def test_the_machines_clock_is_asked_where_it_decides_nothing_and_nowhere_else()
     assert found == {
         "chassis/clock.py",
         "scheduler_sync/__main__.py",  # `explain` reads a file, without a store to ask
+        "scheduler_sync/bootstrap.py",  # `unclaimed-tasks` asks OmegaAI alone, without a store
         "hl7v2/ack.py",  # the time in an acknowledgement's header
         "chassis/http.py",  # where a server that asks for a pause until a date does not say what time it has
         "contracts/identifiers.py",  # ids, by whose order nothing is decided
