@@ -16,7 +16,7 @@ def between_commas(value: str) -> tuple[str, ...]:
 class OmegaAISettings(BaseModel):
     """OmegaAI's address and the client that the service is registered as.
 
-    ``poll_seconds`` is the pause between two reads of the Task queue, ``look_seconds`` between two reads from its start.
+    ``poll_seconds`` is the pause between reads of the Task queue, ``look_seconds`` between reads from its start.
     A Task that no service handles is counted and shown after ``unclaimed_after_seconds``.
 
     Requests go only to the scheme, host and port of ``base_url``, and to ``allowed_hosts`` (hosts, ``host:port`` or
