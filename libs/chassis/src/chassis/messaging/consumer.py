@@ -48,7 +48,7 @@ REFUSED_PAUSE_SECONDS = 5.0
 TOPICS_PAUSE_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 RETRY_BACKOFF_MS = 300
-"""Log rate while no broker answers: three of aiokafka's loops ask by themselves, and each logs every failure."""
+"""Pause of aiokafka's retries while no broker answers: three of its loops retry, and each logs every failure."""
 
 W = TypeVar("W")
 log = structlog.get_logger(__name__)

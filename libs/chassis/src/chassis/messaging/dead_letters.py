@@ -42,7 +42,7 @@ async def keep(
 ) -> None:
     """Stages the failed records. Raises ``DeadLetterLimitError``."""
     if await transaction.connection.fetchval(statements.COUNT_DEAD_LETTERS, consumer) + len(failures) > limit:
-        raise DeadLetterLimitError(f"{consumer} may have {limit} open dead letters and would get more")
+        raise DeadLetterLimitError(f"{consumer} would exceed its limit of {limit} open dead letters")
     records = [record for record, _, _ in failures]
     transaction.write(
         statements.KEEP_DEAD_LETTERS,

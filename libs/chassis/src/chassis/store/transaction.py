@@ -302,9 +302,7 @@ class Transaction:
 
 @lru_cache(maxsize=256)
 def _as_one(statements: tuple[str, ...]) -> str:
-    """The staged statements as common table expressions of one statement, with consecutive parameters; plus
-    notifications.
-    """
+    """The staged statements as common table expressions of one statement, with their parameters."""
     parts, offset = [], 0
     for number, statement in enumerate(statements, 1):
         parts.append(f"write_{number} AS ({_counted_on(statement, offset)})")
