@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 
+import omegaai.failpoints
 from chassis import failpoints
 from chassis.store.store import ERRORS
 from roster import Member as Service
@@ -45,7 +46,7 @@ _VICTIMS: Final = {
 
 
 def reached_by(service: Service) -> list[str]:
-    """The fail points that a service comes to: its own, and the chassis' by what its file says of it."""
+    """The fail points that a service comes to: its own, and the libraries' by what its file says of it."""
     comes_to = {
         "consumer.": bool(service.hears),
         "relay.": bool(service.produces),
@@ -58,6 +59,7 @@ def reached_by(service: Service) -> list[str]:
     return [
         *(name for name in failpoints.names_in(failpoints) if not name.startswith(left_out)),
         *(failpoints.names_in(importlib.import_module(own)) if importlib.util.find_spec(own) else ()),
+        *(failpoints.names_in(omegaai.failpoints) if "omegaai" in service.talks_to else ()),
     ]
 
 

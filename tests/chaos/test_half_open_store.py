@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from chassis.loops import LoopBase
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import StoreSettings
 from chassis.store import Exclusive, Store, exclusive, store
 from chassis.store.store import ERRORS
@@ -76,7 +76,7 @@ async def test_who_holds_a_lock_on_a_broken_connection_takes_it_again(proxied: S
         return len(lives) == 1
 
     loop = LoopBase()
-    right = Exclusive(proxied, lock=7, name="test", metrics=Metrics(), gauge="outbox_relay_active")
+    right = Exclusive(proxied, lock=7, name="test", metrics=Metrics(), gauge=meters.OUTBOX_RELAY_ACTIVE)
     running = asyncio.create_task(right.run(loop, work))
     await eventually(lives_once, what="the holder")
     began = time.monotonic()

@@ -11,7 +11,7 @@ from chassis_bench_domain import kafka_settings
 
 from chassis.loops import LoopBase
 from chassis.messaging import Relay
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.settings import StoreSettings
 from chassis.store import Exclusive, Store
 
@@ -26,7 +26,7 @@ async def read(connection: Any) -> None:
 async def main(url: str, bootstrap: str, prefix: str) -> None:
     store = await Store.open(StoreSettings(url=url, pool_size=2))
     if bootstrap == "reads":
-        right = Exclusive(store, lock=LOCK, name="reader", metrics=Metrics(), gauge="task_reader_active")
+        right = Exclusive(store, lock=LOCK, name="reader", metrics=Metrics(), gauge=meters.OUTBOX_RELAY_ACTIVE)
         await right.run(LoopBase(), read)
     else:
         await Relay(store, kafka_settings(bootstrap, prefix), Metrics()).run()

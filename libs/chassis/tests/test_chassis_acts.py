@@ -13,6 +13,8 @@ from chassis.settings import HttpSettings
 from chassis.store import Store, Transaction
 from chassis.web.access import Access
 from chassis.web.console import Console
+from chassis.web.hl7_desk import Hl7Desk
+from chassis.web.inbox_desk import InboxDesk
 
 pytestmark = pytest.mark.stack
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -86,7 +88,8 @@ def service(store: Store) -> Service:
         return "processed"
 
     http = HttpSettings(people=SecretStr("olga:operator:olga's words\nvera:viewer:vera's words"))
-    console = Console(store, "demo", destinations=("partner",), replay_hl7=replay)
+    desks = [InboxDesk(store), Hl7Desk(store, replay)]
+    console = Console(store, "demo", destinations=("partner",), desks=desks)
     return Service("demo", http, Metrics(), {}, {}, console=console)
 
 

@@ -15,7 +15,7 @@ from test_chassis_batch import executor, item
 from test_chassis_console import delivery, state_of
 
 from chassis.messaging import PROCESSED, Replayed, ReplayOutcome
-from chassis.operate import ServiceDefinition, logged_in_user, main
+from chassis.operate import ServiceDefinition, hl7, inbox, logged_in_user, main
 from chassis.operate.listing import WIDTH
 from chassis.settings import ServiceSettings
 
@@ -49,7 +49,9 @@ class CommandLine:
         return PROCESSED
 
     async def __call__(self, *words: object) -> tuple[int, list[str]]:
-        definition = ServiceDefinition("demo", DemoSettings, never, Path(), ("partner",), self._replay)
+        definition = ServiceDefinition(
+            "demo", DemoSettings, never, Path(), ("partner",), [inbox.commands, hl7.commands(self._replay)]
+        )
         self._capsys.readouterr()
         try:
             code = await asyncio.to_thread(main, definition, [str(word) for word in words])
@@ -288,6 +290,15 @@ async def test_all_dead_timers_of_a_kind_are_retried(store, operator) -> None:
     assert (await operator("timers", "retry"))[0] == 2
     assert (await operator("timers", "retry", "remind", uuid4(), "--all"))[0] == 2
     assert await operator("timers", "list", "--state", "waiting", "--kind", "other") == (0, ["0 timers"])
+
+
+@pytest.mark.parametrize("group", ["dead-letters", "parked", "missed", "needs-setup", "journal"])
+def test_a_service_without_the_intake_has_none_of_its_commands(group, capsys) -> None:
+    definition = ServiceDefinition("demo", DemoSettings, never, Path())
+    with pytest.raises(SystemExit) as ended:
+        main(definition, [group, "list"])
+    assert ended.value.code == 2
+    assert f"invalid choice: '{group}'" in capsys.readouterr().err
 
 
 @pytest.mark.stack

@@ -1,6 +1,7 @@
 """The console and the guard in front of it: who may, from where, and what an act does; nothing of a patient."""
 
 import base64
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import httpx
@@ -16,13 +17,16 @@ from chassis.settings import HttpSettings
 from chassis.store import Transaction
 from chassis.web.console import Console
 from chassis.web.guard import header_names
+from chassis.web.hl7_desk import Hl7Desk
+from chassis.web.inbox_desk import InboxDesk
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
 
 def client(store, *, password: str | None = None, replay_hl7=None, checks=None) -> httpx.AsyncClient:
     http = HttpSettings(console_password=None if password is None else SecretStr(password))
-    console = Console(store, "demo", destinations=("partner",), replay_hl7=replay_hl7)
+    desks = [InboxDesk(store), *([] if replay_hl7 is None else [Hl7Desk(store, replay_hl7)])]
+    console = Console(store, "demo", destinations=("partner",), desks=desks)
     service = Service("demo", http, Metrics(), {}, checks or {}, console=console)
     return httpx.AsyncClient(transport=httpx.ASGITransport(service.app()), base_url="http://demo")
 
@@ -272,3 +276,31 @@ async def test_the_console_stands_while_the_store_is_away(store) -> None:
     assert page.status_code == 200
     assert "The store does not answer" in page.text
     assert "not ready" in page.text
+
+
+@pytest.mark.stack
+async def test_a_service_shows_the_tiles_and_takes_the_acts_of_its_own_intakes_alone(store) -> None:
+    one = uuid4()
+    acts = {
+        "inbox": [f"dead-letters/{one}/replay", f"missed/{one}/acknowledge", f"parked/reader/{one}/release"],
+        "hl7": [f"needs-setup/{one}/replay"],
+    }
+    tiles = {"inbox": {"dead letters", "missed", "parked keys"}, "hl7": {"need set-up"}}
+    desks = {"inbox": InboxDesk(store), "hl7": Hl7Desk(store, _never)}
+    for given in ((), ("inbox",), ("hl7",), ("inbox", "hl7")):
+        console = Console(store, "demo", desks=[desks[name] for name in given])
+        service = Service("demo", HttpSettings(port=0), Metrics(), {}, {}, console=console)
+        transport = httpx.ASGITransport(service.app())
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8100") as browser:
+            page = (await browser.get("/console")).text
+            for name in ("inbox", "hl7"):
+                assert {tile for tile in tiles[name] if f">{tile}<" in page} == (
+                    tiles[name] if name in given else set()
+                )
+                for act in acts[name]:
+                    status = (await browser.post(f"/console/{act}", headers=OURS)).status_code
+                    assert status == (303 if name in given else 404), act
+
+
+async def _never(identifier: UUID, _actor: str) -> NoReturn:
+    raise KeyError(str(identifier))

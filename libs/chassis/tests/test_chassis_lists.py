@@ -13,6 +13,7 @@ from chassis.settings import HttpSettings
 from chassis.store import tables
 from chassis.web import lists
 from chassis.web.console import Console
+from chassis.web.inbox_desk import InboxDesk
 from chassis.web.lists import LISTS
 
 pytestmark = pytest.mark.stack
@@ -20,7 +21,9 @@ BEGAN = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 def browser(store) -> httpx.AsyncClient:
-    service = Service("demo", HttpSettings(), Metrics(), {}, {}, console=Console(store, "demo"))
+    service = Service(
+        "demo", HttpSettings(), Metrics(), {}, {}, console=Console(store, "demo", desks=[InboxDesk(store)])
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(service.app()), base_url="http://demo")
 
 

@@ -23,7 +23,7 @@ from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.messaging import Done, InboxIntake, Item, parking
 from chassis.messaging.batch import MOST_COLLISIONS
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Exclusive, Transaction, asking, meaning_of
 from chassis.store import store as chassis_store
 from chassis.store.store import SESSION_SETTINGS
@@ -213,7 +213,7 @@ async def test_what_a_role_has_set_does_not_reach_the_services_sessions(database
         seen.append(await connection.fetchrow(asked))
         await loop.stop()
 
-    await Exclusive(store, lock=7, name="t", metrics=Metrics(), gauge="outbox_relay_active").run(loop, look)
+    await Exclusive(store, lock=7, name="t", metrics=Metrics(), gauge=meters.OUTBOX_RELAY_ACTIVE).run(loop, look)
     ear = await DeliveryWorker(store, "partner", Partner())._connect()
     seen.append(await ear.fetchrow(asked))
     await ear.close()

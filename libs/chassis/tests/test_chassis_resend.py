@@ -20,7 +20,7 @@ from chassis.clock import since_of
 from chassis.messaging import Relay, missed, positions, resend, topics
 from chassis.messaging.positions import Log, Partition, Position, Positions
 from chassis.observe import Metrics
-from chassis.operate import ServiceDefinition, main
+from chassis.operate import ServiceDefinition, inbox, main
 from chassis.operate import resend as cli_resend
 from chassis.store import Transaction
 from chassis.testing import eventually
@@ -68,7 +68,7 @@ def operator(store, settings, capsys, monkeypatch) -> Operator:
 
     async def run(*words: object) -> tuple[int, str, str]:
         capsys.readouterr()
-        definition = ServiceDefinition("demo", DemoSettings, never, Path())
+        definition = ServiceDefinition("demo", DemoSettings, never, Path(), intakes=[inbox.commands])
         try:
             code = await asyncio.to_thread(main, definition, [str(word) for word in words])
         except SystemExit as end:

@@ -20,7 +20,7 @@ from test_chassis_outbox import TOPIC, all_marked, commit, relaying
 
 from chassis.loops import LoopBase
 from chassis.messaging import Relay, topics
-from chassis.observe import Metrics
+from chassis.observe import Metrics, meters
 from chassis.store import Exclusive, exclusive, is_passing
 from chassis.store import store as chassis_store
 from chassis.store.store import ERRORS, SESSION_SETTINGS
@@ -134,7 +134,7 @@ async def test_a_holder_that_stands_still_in_the_middle_of_a_long_answer_is_repl
             took.set()
             await loop.stop()
 
-        right = Exclusive(store, lock=LOCK, name="reader", metrics=Metrics(), gauge="task_reader_active")
+        right = Exclusive(store, lock=LOCK, name="reader", metrics=Metrics(), gauge=meters.OUTBOX_RELAY_ACTIVE)
         await asyncio.wait_for(right.run(loop, work), 60)
         assert took.is_set()
         assert time.monotonic() - stood_still_at < TAKEN_OVER_SECONDS
@@ -162,7 +162,7 @@ async def test_who_works_for_long_does_not_stand_still(store, monkeypatch, busy)
             for one in loops.values():
                 await one.stop()
 
-        right = Exclusive(store, lock=LOCK, name=name, metrics=Metrics(), gauge="task_reader_active")
+        right = Exclusive(store, lock=LOCK, name=name, metrics=Metrics(), gauge=meters.OUTBOX_RELAY_ACTIVE)
         await right.run(loops[name], work)
 
     await asyncio.gather(*(hold(name) for name in loops))

@@ -12,6 +12,7 @@ from fhir.resources.R4B.task import Task
 
 from chassis.errors import Malformed
 from omegaai.client import Found
+from omegaai.tasks.model import completed
 from scheduler_sync.adapters.omegaai import reader, writer
 from scheduler_sync.domain.appointment import FhirStatus
 from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
@@ -177,7 +178,7 @@ def test_a_completed_task_is_strict_whatever_dialect_it_was_read_in():
             "reasonCode": {"coding": [{"code": "mirthoutbound"}]}, "focus": {"reference": "appointment/12", "id": "12"},
             "authoredOn": "2026-11-25T14:30:00Z", "description": "", "enteredBy": "system",
             "fullUrl": "task/5"}  # fmt: skip
-    written = writer.completed_task(read)
+    written = completed(read)
     assert Task.model_validate(written).status == "completed"
     assert written["focus"] == {"reference": "Appointment/12"}
     assert "enteredBy" not in written

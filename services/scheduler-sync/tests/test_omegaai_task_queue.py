@@ -15,6 +15,7 @@ from omegaai.client import FhirClient
 from omegaai.feed import ChangeFeed
 from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
+from scheduler_sync.settings import SyncOmegaAISettings
 
 LINK = UUID(int=1)
 
@@ -30,7 +31,9 @@ def an_appointment(number: str = "12", **more) -> dict:
 class Reading:
     """A queue reader whose commits a test can look at and make fail."""
 
-    def __init__(self, server: FakeOmegaAI, session: aiohttp.ClientSession, page_size: int = 50) -> None:
+    def __init__(
+        self, server: FakeOmegaAI, session: aiohttp.ClientSession, page_size: int = 50, most_at_once: int = 1_000
+    ) -> None:
         self.server = server
         self.committed: list[TaskItem] = []
         self.fail: list[Exception] = []
@@ -40,7 +43,7 @@ class Reading:
             client_id="suite", client_secret="development-secret", scope="api",
         )  # fmt: skip
         client = FhirClient(session, server.base_url, self.tokens)
-        self.queue = TaskQueue(client, self.apply, poll_seconds=60, page_size=page_size)
+        self.queue = TaskQueue(client, self.apply, poll_seconds=60, page_size=page_size, most_at_once=most_at_once)
 
     async def apply(self, items: Sequence[TaskItem]) -> list[Exception | None]:
         open_ids = {task["id"] for task in self.server.open_tasks()}
@@ -55,9 +58,9 @@ class Reading:
 
 
 @asynccontextmanager
-async def reading(page_size: int = 50) -> AsyncIterator[Reading]:
+async def reading(page_size: int = 50, most_at_once: int = 1_000) -> AsyncIterator[Reading]:
     async with FakeOmegaAI().serving() as server, aiohttp.ClientSession() as session:
-        yield Reading(server, session, page_size)
+        yield Reading(server, session, page_size, most_at_once)
 
 
 async def test_a_task_is_completed_after_its_focus_was_committed():
@@ -126,8 +129,8 @@ async def test_a_focus_that_is_gone_and_one_that_is_not_ours_are_completed():
         assert it.server.open_tasks() == []
 
 
-async def test_a_full_page_says_that_there_may_be_more():
-    async with reading(page_size=2) as it:
+async def test_a_reader_that_has_its_hands_full_says_that_there_may_be_more():
+    async with reading(page_size=2, most_at_once=2) as it:
         for number in range(3):
             it.server.put_directly(an_appointment(str(number)))
         assert await it.queue.read_once() is True
@@ -160,3 +163,21 @@ async def test_the_queue_goes_on_after_omegaai_was_away():
         await until(lambda: it.committed)
         await it.queue.stop()
         await asyncio.wait_for(running, 60)
+
+
+async def test_tasks_about_other_types_stay_unless_the_site_wants_them_completed():
+    async with reading() as it:
+        it.server.put_directly({"resourceType": "Patient", "id": "7"})
+        it.server.open_tasks()[0]["focus"]["reference"] = "imagingstudy/7"
+        await it.queue.read_once()
+        assert len(it.server.open_tasks()) == 1
+        wanting = TaskQueue(it.queue._client, it.apply, unread_types=["ImagingStudy"])
+        await wanting.read_once()
+        assert it.server.open_tasks() == []
+        assert [item.command for item in it.committed] == [None]
+
+
+@pytest.mark.parametrize("types", ["Appointment", "ImagingStudy, patient", "Imaging/Study"])
+def test_a_type_that_a_service_handles_cannot_be_completed_unread(types: str):
+    with pytest.raises(ValueError, match="no service handles"):
+        SyncOmegaAISettings(complete_unread=types)

@@ -18,6 +18,7 @@ from sync_harness import Harness, each_confirmed_once, patient_confirms, task_qu
 from chassis.observe import Metrics
 from chassis.store import Exclusive, OneOfMany
 from chassis.testing import eventually
+from omegaai.meters import TASK_READER_ACTIVE
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.bootstrap import TASK_READER_LOCK
 
@@ -46,7 +47,7 @@ async def replicas(harness: Harness, server: FakeOmegaAI, number: int) -> AsyncI
         for _ in range(number):
             metrics = Metrics()
             exclusive = Exclusive(
-                harness.store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge="task_reader_active"
+                harness.store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge=TASK_READER_ACTIVE
             )
             queue = task_queue(harness, session, server.base_url, exclusive=exclusive)
             made.append(Replica(queue, metrics, asyncio.create_task(queue.run())))

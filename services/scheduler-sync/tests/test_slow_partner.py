@@ -19,7 +19,7 @@ from chassis.host import Service
 from chassis.loops import Loop
 from chassis.observe import Metrics
 from chassis.settings import HttpSettings
-from omegaai.client import FhirClient
+from omegaai.client import FhirClient, Page
 from omegaai.feed import ChangeFeed
 from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
@@ -154,9 +154,9 @@ async def test_a_call_that_outlasts_its_own_deadline_is_found_dead() -> None:
     class Hanging:
         longest_call_seconds = 2 * STALLED_SECONDS
 
-        async def page(self, *_: object) -> list:
+        async def pages(self, *_: object, **__: object) -> AsyncIterator[Page]:
             await asyncio.Event().wait()
-            return []
+            yield Page([], is_last=True)
 
     async with running(TaskQueue(Hanging(), take, poll_seconds=0.05)) as probed:
         started = time.monotonic()
@@ -326,7 +326,7 @@ async def test_one_bad_task_leaves_the_others(name: str, page_size: int) -> None
 async def test_a_task_whose_resource_never_makes_sense_is_parked_in_the_end(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler_sync.adapters.omegaai.tasks.pause_seconds", lambda *_, **__: 0.01)
+    monkeypatch.setattr("omegaai.tasks.put_off.pause_seconds", lambda *_, **__: 0.01)
     committed: list[TaskItem] = []
 
     async def apply(items: Sequence[TaskItem]) -> list[None]:

@@ -71,3 +71,27 @@ async def test_what_is_not_understood_is_refused(omegaai):
         assert outcome["resourceType"] == "OperationOutcome"
     for date in ("soon", "ne2036-12-01", "2036-13-01"):
         await omegaai.get("Appointment", expect=400, date=date)
+
+
+async def test_tasks_by_their_last_change_and_in_its_order(omegaai):
+    """A changed Task goes to the end; one that says an earlier time stands where that time belongs."""
+    tell = omegaai.api.post
+    given = [
+        (await tell(f"{omegaai.base}/control/tasks", json={"type": "ImagingStudy", "updated": at})).json()[0]
+        for at in ("2026-11-30T12:00:02Z", "2026-11-30T12:00:01.500Z", "2026-11-30T07:00:03-05:00")
+    ]
+    first, second, third = given[1], given[0], given[2]
+    query = {"status": "ready", "reasoncode": "mirthoutbound"}
+    assert await _ids(omegaai, "Task", _sort="_lastUpdated", **query) == [first, second, third]
+    assert await _ids(omegaai, "Task", _sort="-_lastUpdated", **query) == [third, second, first]
+    assert await _ids(omegaai, "Task", _lastUpdated="ge2026-11-30T12:00:02Z", _sort="_lastUpdated") == [second, third]
+    assert await _ids(omegaai, "Task", _lastUpdated="lt2026-11-30T12:00:02Z", **query) == [first]
+    bundle = await omegaai.get("Task", _sort="_lastUpdated", _count="2", _lastUpdated="ge2026-11-30T12:00:01Z", **query)
+    following = next(link["url"] for link in bundle["link"] if link["relation"] == "next")
+    assert [one["resource"]["id"] for one in (await omegaai.api.get(following)).json()["entry"]] == [third]
+
+
+async def test_an_order_that_is_not_known_is_refused(omegaai):
+    for sort in ("status", "", "_lastUpdated,status"):
+        assert (await omegaai.api.get(f"{omegaai.base}/fhir/Task", params={"_sort": sort})).status_code == 400
+    assert (await omegaai.api.get(f"{omegaai.base}/fhir/Task?_lastUpdated=ge")).status_code == 400

@@ -6,7 +6,8 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -27,7 +28,7 @@ from omegaai.answers import (
 )
 from omegaai.token import TokenSource
 
-__all__ = ["FhirClient", "Found", "NotFoundError", "Resource", "TooDeep", "VersionMovedError"]
+__all__ = ["FhirClient", "Found", "NotFoundError", "Page", "Resource", "TooDeep", "VersionMovedError"]
 
 FHIR_JSON: Final = "application/fhir+json"
 MOST_PAGES: Final = 1_000
@@ -50,6 +51,14 @@ class Found:
     @property
     def id(self) -> str:
         return str(self.resource.get("id") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one page of a search holds that no earlier page held."""
+
+    news: list[Found]
+    is_last: bool
 
 
 class FhirClient:
@@ -105,35 +114,41 @@ class FhirClient:
 
     async def search(self, resource_type: str, query: Mapping[str, str]) -> AsyncIterator[Found]:
         """All matches over all pages, each once. UnusableAnswer when the pages repeat themselves or have no end."""
+        async with aclosing(self.pages(resource_type, query)) as pages:
+            async for page in pages:
+                for found in page.news:
+                    yield found
+
+    async def pages(
+        self, resource_type: str, query: Mapping[str, str], *, most_found: int = MOST_FOUND
+    ) -> AsyncGenerator[Page, None]:
+        """All pages of a search. UnusableAnswer when they repeat themselves or have no end."""
         bundle = await self._search(resource_type, query)
         asked: set[URL] = set()
         known: set[str] = set()
         without_news = 0
         for _ in range(MOST_PAGES):
-            news = 0
+            news = []
             for found in _matches(bundle, resource_type):
                 if found.id in known:
                     continue
                 if found.id:
                     known.add(found.id)
-                news += 1
-                yield found
+                news.append(found)
             following = next(
                 (one.get("url") for one in dicts(bundle.get("link")) if one.get("relation") == "next"), None
             )
             if not isinstance(following, str) or not following:
+                yield Page(news, is_last=True)
                 return
+            yield Page(news, is_last=False)
             without_news = 0 if news else without_news + 1
             address = self._next(following)
-            if address in asked or without_news >= _PAGES_WITHOUT_NEWS or len(known) > MOST_FOUND:
+            if address in asked or without_news >= _PAGES_WITHOUT_NEWS or len(known) > most_found:
                 raise UnusableAnswer(f"OmegaAI: the pages of {resource_type} repeat themselves or have no end")
             asked.add(address)
             bundle = (await self._request("GET", resource_type, address=address, of_type="Bundle")).resource
         raise UnusableAnswer(f"OmegaAI: {resource_type} has more than {MOST_PAGES} pages")
-
-    async def page(self, resource_type: str, query: Mapping[str, str]) -> list[Found]:
-        """The first page of a search."""
-        return _matches(await self._search(resource_type, query), resource_type)
 
     async def _search(self, resource_type: str, query: Mapping[str, str]) -> Resource:
         return (await self._request("GET", resource_type, query=query, of_type="Bundle")).resource

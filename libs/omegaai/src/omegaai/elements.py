@@ -171,6 +171,22 @@ def _first_value(one: Json) -> Any:
     return None
 
 
+def clean(value: Any) -> Any:
+    """What others wrote, without empty elements and with references in FHIR's case; None when nothing is left."""
+    if isinstance(value, dict):
+        kept = {name: cleaned for name, one in value.items() if (cleaned := clean(one)) is not None}
+        if isinstance(kept.get("reference"), str) and (found := reference(kept)) is not None:
+            kept["reference"] = "/".join(found)
+        return kept or None
+    if isinstance(value, list):
+        return [cleaned for one in value if (cleaned := clean(one)) is not None] or None
+    return None if value == "" else value
+
+
+def without_empty(values: Json) -> Json:
+    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
+
+
 _TYPES: Final = (
     "Patient",
     "Appointment",

@@ -8,12 +8,16 @@ from chassis.http import LARGE_ANSWER_BYTES, allowed_origins
 from chassis.production import LEAST_CHARACTERS, Demand, is_https, is_secret
 
 
-def _between_commas(value: str) -> tuple[str, ...]:
+def between_commas(value: str) -> tuple[str, ...]:
+    """The parts of a setting that holds several."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class OmegaAISettings(BaseModel):
     """OmegaAI's address and the client that the service is registered as.
+
+    ``poll_seconds``: the Task queue is read so often, ``look_seconds``: so often from its start. A Task that no service
+    handles is counted and shown after ``unclaimed_after_seconds``.
 
     Only ``base_url``'s scheme, host and port are asked, and what ``allowed_hosts`` adds (hosts, ``host:port`` or
     origins, between commas): where OmegaAI uses Azure SignalR, the change feed's hub has another host.
@@ -26,6 +30,8 @@ class OmegaAISettings(BaseModel):
     hub: str = "fhir"
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     poll_seconds: Annotated[float, Field(gt=0)] = 5.0
+    look_seconds: Annotated[float, Field(gt=0)] = 60.0
+    unclaimed_after_seconds: Annotated[float, Field(ge=0)] = 900.0
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
     allowed_hosts: str = ""
     largest_answer_bytes: Annotated[int, Field(ge=64 * 2**10, le=256 * 2**20)] = LARGE_ANSWER_BYTES
@@ -42,13 +48,13 @@ class OmegaAISettings(BaseModel):
     @field_validator("allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: str) -> str:
-        allowed_origins("https://omegaai", _between_commas(value))
+        allowed_origins("https://omegaai", between_commas(value))
         return value
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """``allowed_hosts``, one by one."""
-        return _between_commas(self.allowed_hosts)
+        return between_commas(self.allowed_hosts)
 
 
 DEMANDS: Final = (

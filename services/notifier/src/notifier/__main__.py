@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from chassis.host import RecoveryRefused
-from chassis.operate import ExtraCommand, ServiceDefinition, logged_in_user, main
+from chassis.operate import ExtraCommand, ServiceDefinition, inbox, logged_in_user, main
 from notifier import bootstrap
 from notifier.settings import NotifierSettings
 
@@ -40,6 +40,7 @@ DEFINITION = ServiceDefinition(
     migrations=bootstrap.MIGRATIONS,
     tables="notifier.store.tables",
     destinations=bootstrap.DESTINATIONS,
+    intakes=[inbox.commands],
     guard=bootstrap.store_guard,
     extra={
         "recover": ExtraCommand(

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from chassis.clock import utc_now
-from chassis.errors import Permanent, Transient
+from chassis.errors import Permanent, Transient, reason_of
 from chassis.host import RecoveryRefused
-from chassis.operate import ExtraCommand, ServiceDefinition, listing, logged_in_user, main
+from chassis.operate import ExtraCommand, ServiceDefinition, hl7, listing, logged_in_user, main
 from chassis.store import Store
 from hl7v2 import Hl7Error
+from omegaai.tasks import UnclaimedTask
 from scheduler_sync import bootstrap, explain
 from scheduler_sync.settings import SchedulerSyncSettings
 from scheduler_sync.site import SiteFileError, load
@@ -45,6 +46,27 @@ async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Names
     failed = sum(not replayed.is_processed for replayed in outcomes.values())
     print(f"{len(outcomes) - failed} processed, {failed} still parked")
     return 1 if failed else 0
+
+
+def _unclaimed_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=100, help="show at most so many")
+    parser.add_argument("--json", action="store_true", help="every column of the list, a JSON object a line")
+    parser.epilog = "Exit codes: 0 the list is shown; 1 OmegaAI does not answer. The Tasks stay as they are."
+
+
+def _unclaimed_line(row: UnclaimedTask) -> listing.Line:
+    return listing.Line(row.task_id, row.since, "unclaimed", row.focus or "names no resource")
+
+
+async def _unclaimed_tasks(settings: SchedulerSyncSettings, options: argparse.Namespace) -> int:
+    try:
+        found = await bootstrap.unclaimed(settings, most=options.limit)
+    except (Transient, Permanent) as error:
+        print(f"{bootstrap.NAME}: {reason_of(error)}", file=sys.stderr)
+        return 1
+    return listing.show(
+        found, _unclaimed_line, one="unclaimed Task", many="unclaimed Tasks", limit=options.limit, as_json=options.json
+    )
 
 
 def _recover_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +131,7 @@ DEFINITION = ServiceDefinition(
     migrations=bootstrap.MIGRATIONS,
     tables="scheduler_sync.store.tables",
     destinations=bootstrap.DESTINATIONS,
-    replay_hl7=bootstrap.replay_hl7,
+    intakes=[hl7.commands(bootstrap.replay_hl7)],
     guard=bootstrap.store_guard,
     extra={
         "recover": ExtraCommand(
@@ -121,6 +143,9 @@ DEFINITION = ServiceDefinition(
             "what an HL7 message in a file would do and why; it shows the patient's data that the file holds",
             _explain_arguments,
             _explain,
+        ),
+        "unclaimed-tasks": ExtraCommand(
+            "OmegaAI's open Tasks that no service of the suite handles", _unclaimed_arguments, _unclaimed_tasks
         ),
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
     },

@@ -4,10 +4,12 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
@@ -15,16 +17,18 @@ from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
+from chassis.web.hl7_desk import Hl7Desk
 from omegaai.connection import connect
+from omegaai.tasks import StoredCursor, UnclaimedTask, unclaimed_tasks
 from scheduler_sync import metrics as meters
 from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
-from scheduler_sync.adapters.omegaai.tasks import TaskQueue
+from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
-from scheduler_sync.inbound import PowerServerInbound, TaskInbound
+from scheduler_sync.inbound import TASK_CONSUMER, PowerServerInbound, TaskInbound
 from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
@@ -131,11 +135,15 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     queue = TaskQueue(
         omegaai.client,
         TaskInbound(store, core.open_work, core.effects).apply,
+        unread_types=settings.omegaai.unread_types,
+        cursor=StoredCursor(store, TASK_CONSUMER),
         exclusive=Exclusive(
             store, lock=TASK_READER_LOCK, name="task-reader", metrics=metrics, gauge=meters.TASK_READER_ACTIVE
         ),
         now=core.clock.now,
         poll_seconds=settings.omegaai.poll_seconds,
+        look_seconds=settings.omegaai.look_seconds,
+        unclaimed_after=timedelta(seconds=settings.omegaai.unclaimed_after_seconds),
         metrics=metrics,
     )
     importing = ResourceImport(
@@ -170,7 +178,11 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
-        replay_hl7=lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor),
+        desks=[
+            Hl7Desk(
+                store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
+            )
+        ],
         closers=[powerserver.close, omegaai.close],
     )
 
@@ -227,6 +239,18 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     finally:
         await omegaai.close()
         await core.runtime.close()
+
+
+async def unclaimed(settings: SchedulerSyncSettings, *, most: int) -> list[UnclaimedTask]:
+    """OmegaAI's open Tasks that no service of the suite handles, as it has them now. Transient, Permanent."""
+    omegaai = connect(settings.omegaai)
+    after = timedelta(seconds=settings.omegaai.unclaimed_after_seconds)
+    try:
+        return await unclaimed_tasks(
+            omegaai.client, now=utc_now(), after=after, most=most, claims=claims(settings.omegaai.unread_types)
+        )
+    finally:
+        await omegaai.close()
 
 
 async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]) -> Report:

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from chassis.observe import Counter, Gauge, Metrics
+from omegaai import meters as omegaai
 from scheduler_sync.domain.appointment import Outcome, System
 
 HL7_IGNORED: Final = Counter(
@@ -26,7 +27,9 @@ STALE: Final = Counter("stale_total", "Inputs without effect: older than what is
 SENDER_CLOCK_AHEAD: Final = Counter(
     "sender_clock_ahead_total", "Messages made, by the sender's clock, later than they can have been"
 )
-TASK_READER_ACTIVE: Final = Gauge("task_reader_active", "1 in the process that reads OmegaAI's Task queue")
+TASK_READER_ACTIVE: Final = omegaai.TASK_READER_ACTIVE
+TASKS_OPEN: Final = omegaai.TASKS_OPEN
+TASKS_FOUND_LATE: Final = omegaai.TASKS_FOUND_LATE
 NEEDS_SETUP: Final = Gauge("needs_setup", "Inbound messages and Tasks that wait for a setting or a person")
 
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})

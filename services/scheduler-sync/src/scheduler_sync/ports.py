@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 import contracts
+from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.domain.resource import Resource
@@ -39,17 +40,6 @@ class Conflict:
     source: str
     cause_id: UUID
     why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ParkedTask:
-    """A Task of OmegaAI's queue that could not be taken over; ``expression`` is the FHIR path of what is wrong."""
-
-    task_id: str
-    focus: str
-    expression: str | None
-    reason: str
-    at: datetime
 
 
 class Patients(Protocol):

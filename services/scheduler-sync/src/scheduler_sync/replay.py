@@ -50,7 +50,7 @@ async def _focus_of(store: Store, task_id: str) -> str | None:
 async def _replay(queue: TaskQueue, inbound: TaskInbound, appointment_id: str) -> Replayed:
     try:
         # An id of its own: the Task's claim says that it was parked, which is no effect.
-        item = await queue.read_appointment(appointment_id, f"replay-{contracts.uuid7()}")
+        item = await queue.read_focus("Appointment", appointment_id, f"replay-{contracts.uuid7()}")
         if item.parked is not None:
             return Replayed(ReplayOutcome.UNREADABLE, item.parked.reason)
         (error,) = await inbound.apply([item])

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.hl7 import MllpLimits, OutboundSettings
@@ -20,7 +20,8 @@ from hl7v2.mllp import (
     server_context,
 )
 from omegaai.settings import DEMANDS as OMEGAAI_DEMANDS
-from omegaai.settings import OmegaAISettings
+from omegaai.settings import OmegaAISettings, between_commas
+from omegaai.tasks.claims import claimant
 
 SITE_FILE: Final = Path("deploy/site/northside.yaml")
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -98,9 +99,26 @@ class PowerServerSettings(OutboundSettings):
 
 
 class SyncOmegaAISettings(OmegaAISettings):
-    """As every service's, and how often the resources are read."""
+    """As every service's, and what scheduler-sync does alone.
+
+    ``complete_unread``: types, between commas, whose Tasks no service handles and this site wants completed.
+    """
 
     resource_import_seconds: Annotated[float, Field(gt=0)] = 300.0
+    complete_unread: str = ""
+
+    @field_validator("complete_unread")
+    @classmethod
+    def _are_types_of_nobody(cls, value: str) -> str:
+        for kind in between_commas(value):
+            if not kind.isalpha() or claimant(kind) is not None:
+                raise ValueError("name resource types that no service handles, such as ImagingStudy, DiagnosticReport")
+        return value
+
+    @property
+    def unread_types(self) -> tuple[str, ...]:
+        """``complete_unread``, one by one."""
+        return between_commas(self.complete_unread)
 
 
 def _asks_senders_who_they_are(settings: "SchedulerSyncSettings") -> bool:

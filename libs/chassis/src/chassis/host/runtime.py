@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
-from uuid import UUID
 
 from starlette.routing import BaseRoute
 
@@ -18,7 +17,7 @@ from chassis.host.certificates import Certificate, CertificateWatch
 from chassis.host.service import Check, Service
 from chassis.host.store_guard import StoreGuard
 from chassis.loops import Loop
-from chassis.messaging import Consumer, Relay, Replayed, Subscription, TopicsWatch
+from chassis.messaging import Consumer, Relay, Subscription, TopicsWatch
 from chassis.messaging.outbox import LOCK as RELAY_LOCK
 from chassis.messaging.outbox import NAME as RELAY
 from chassis.observe import Metrics
@@ -27,7 +26,9 @@ from chassis.store import Exclusive, Housekeeping, Store, StoreClock
 from chassis.store import server as store_server
 from chassis.timers import TimerHandlers, TimerWorker
 from chassis.web.console import Console
+from chassis.web.desks import Desk
 from chassis.web.guard import PatientSession
+from chassis.web.inbox_desk import InboxDesk
 from chassis.web.layout import Page
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Runtime:
     store: Store
     metrics: Metrics
     clock: StoreClock
+    _desks: list[Desk] = field(default_factory=list, init=False, repr=False)
     _workers: dict[str, DeliveryWorker] = field(default_factory=dict, init=False, repr=False)
     _timers: dict[str, Loop] = field(default_factory=dict, init=False, repr=False)
 
@@ -71,6 +73,7 @@ class Runtime:
 
     def consumer(self, subscription: Subscription[W]) -> Consumer[W]:
         """The service's consumer of Kafka's topics."""
+        self._desks.append(InboxDesk(self.store))
         return Consumer(
             self.store,
             self.settings.kafka,
@@ -126,13 +129,13 @@ class Runtime:
         pages: Sequence[Page] = (),
         patient_session: PatientSession | None = None,
         certificates: Sequence[Certificate] = (),
-        replay_hl7: Callable[[UUID, str], Awaitable[Replayed]] | None = None,
+        desks: Sequence[Desk] = (),
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> Service:
         """The whole service, ready to run. Everything is closed again when it cannot be. SettingsError.
 
-        ``intakes`` bring work in and stop first, in their order; ``watches`` are the service's own. ``closers`` run
-        before the store is closed.
+        ``intakes`` bring work in and stop first, in their order; ``watches`` are the service's own. ``desks``:
+        the console's part of intakes beside the consumer. ``closers`` run before the store is closed.
         """
         topics = TopicsWatch(self.settings.kafka, guard.topics)
         closing = [*closers, topics.close, self.store.close]
@@ -171,7 +174,7 @@ class Runtime:
                 self.name,
                 pages,
                 destinations=list(self._workers),
-                replay_hl7=replay_hl7,
+                desks=[*desks, *self._desks],
                 consoles=self.settings.http.consoles,
             ),
             guard=guard,

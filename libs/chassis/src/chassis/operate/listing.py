@@ -28,7 +28,7 @@ class Line:
     """One row: what it is called, when it came, how it stands, what it is; why, where there is something to say."""
 
     id: object
-    at: datetime
+    at: datetime | None
     state: str
     what: str
     why: str = ""
@@ -66,7 +66,7 @@ def show(
 
 def _lines(shown: Line) -> list[str]:
     """The columns; of what does not fit beside them the rest stands below, so that nothing is cut."""
-    first = (str(shown.id), moment(shown.at), shown.state)
+    first = (str(shown.id), moment(shown.at) if shown.at else "–", shown.state)
     beside, *below = shown.what.split(" ") or [""]
     room = WIDTH - len(_columns((*first, "")))
     while below and len(beside) + 1 + len(below[0]) <= room:

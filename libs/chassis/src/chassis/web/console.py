@@ -17,19 +17,17 @@ from starlette.staticfiles import StaticFiles
 from chassis import deliveries, timers
 from chassis.clock import utc_now
 from chassis.errors import StoreUnavailable
-from chassis.hl7 import list_journal
-from chassis.hl7.journal import STATES
-from chassis.messaging import Replayed, dead_letters, missed, parking
+from chassis.messaging import missed
 from chassis.store import Store, asking
 from chassis.web import access, queries
 from chassis.web.deliveries_page import DeliveriesPage
+from chassis.web.desks import Desk
 from chassis.web.guard import actor_of
 from chassis.web.layout import STATIC, Changes, Page, templates
 from chassis.web.lists import ListPages
 from chassis.web.notice import Notice, back, notice
 
 ROWS: Final = 50
-JOURNAL_ROWS: Final = 100
 AUDIT_ROWS: Final = 20
 LONG_WAIT: Final = timedelta(seconds=60)
 
@@ -44,7 +42,7 @@ class Health:
 
 @dataclass
 class Console:
-    """What a composition root gives the console: ``replay_hl7`` only if the service hears HL7.
+    """What a composition root gives the console. ``desks``: those of the service's intakes.
 
     ``consoles``: the addresses of the suite's other consoles, by service.
     """
@@ -53,7 +51,7 @@ class Console:
     service: str
     pages: Sequence[Page] = ()
     destinations: Sequence[str] = ()
-    replay_hl7: Callable[[UUID, str], Awaitable[Replayed]] | None = None
+    desks: Sequence[Desk] = ()
     consoles: Mapping[str, str] = field(default_factory=dict)
     _templates: Any = field(init=False, repr=False)
 
@@ -68,35 +66,17 @@ class Console:
         async def look() -> Hashable:
             return repr(await self._shown(await health(), stalled_seconds))
 
-        async def newest_hl7() -> Hashable:
-            return tuple(await queries.newest_hl7(self.store))
-
         events = Changes(look).stream
-        own = [Route("/console", show), Route("/console/events", events)]
-        if self.replay_hl7 is not None:
-            own += [Route("/console/hl7", self._journal), Route("/console/hl7/events", Changes(newest_hl7).stream)]
+        own: list[BaseRoute] = [Route("/console", show), Route("/console/events", events)]
+        own += ListPages(self.store, self._templates, ("timers", "acts")).routes()
+        own += [route for desk in self.desks for route in desk.routes(self._templates)]
         acts = [Route(f"/console/{path}", act, methods=["POST"]) for path, act in self._acts().items()]
         return [
             *access.viewer(*own),
             *access.operator(*acts),
             *DeliveriesPage(self.store, self._templates, self.destinations).routes(),
-            *ListPages(self.store, self._templates).routes(),
             *access.login(Mount("/console/static", StaticFiles(directory=STATIC))),  # the log-in page needs it
         ]
-
-    async def _journal(self, request: Request) -> Response:
-        """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
-        state = request.query_params.get("state", "")
-        rows = await list_journal(self.store, states=[state] if state else None, limit=JOURNAL_ROWS)
-        page = self._templates.get_template("journal.html").render(
-            title="HL7 messages",
-            here="/console/hl7",
-            events="/console/hl7/events",
-            rows=rows,
-            state=state,
-            pairs=[(one, one.replace("_", " ")) for one in STATES],
-        )
-        return HTMLResponse(page)
 
     async def _show(self, request: Request, health: Health, stalled_seconds: float) -> Response:
         return HTMLResponse(await self._render(dict(request.query_params), health, stalled_seconds))
@@ -112,7 +92,6 @@ class Console:
             title="Console",
             here="/console",
             events="/console/events",
-            hears_hl7=self.replay_hl7 is not None,
             most=queries.MOST_COUNTED,
             said=told.said,
             refused=told.refused,
@@ -136,9 +115,7 @@ class Console:
         }
 
     async def _found(self) -> dict[str, Any]:
-        waiting: Sequence[Any] = ()
-        if self.replay_hl7 is not None:
-            waiting = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
+        looks = [(desk, await desk.look()) for desk in self.desks]
         counts = await queries.counts(self.store)
         now = utc_now()
         return {
@@ -149,11 +126,9 @@ class Console:
                 for row in await queries.destinations(self.store, self.destinations)
             ],
             "troubled": await queries.troubled(self.store, limit=ROWS),
-            "letters": await dead_letters.list_dead_letters(self.store, limit=ROWS),
-            "parked": await parking.list_parked(self.store, limit=ROWS),
             "timers": await self._timers(now),
-            "missed": await missed.list_missed(self.store, limit=ROWS),
-            "needs_setup": waiting,
+            "desks": [{"template": desk.template, "look": look} for desk, look in looks],
+            "is_waiting_at_a_desk": any(tile.waiting for _, look in looks for tile in look.tiles),
             "audit": await queries.newest_acts(self.store, limit=AUDIT_ROWS),
         }
 
@@ -182,13 +157,9 @@ class Console:
         return {
             "deliveries/{id:uuid}/retry": on(deliveries.retry_delivery, "delivery.retry"),
             "deliveries/{id:uuid}/drop": on(deliveries.drop_delivery, "delivery.drop"),
-            "dead-letters/{id:uuid}/replay": on(dead_letters.replay_dead_letter, "dead-letter.replay"),
-            "dead-letters/{id:uuid}/drop": on(dead_letters.drop_dead_letter, "dead-letter.drop"),
-            "missed/{id:uuid}/acknowledge": on(missed.acknowledge_one, "missed.acknowledge"),
-            "parked/{consumer}/{id:uuid}/release": self._release,
+            **{path: act for desk in self.desks for path, act in desk.acts().items()},
             "timers/{kind}/{id:uuid}/{name}/retry": self._on_timer(timers.retry_timer, "timer.retry"),
             "timers/{kind}/{id:uuid}/{name}/cancel": self._on_timer(timers.cancel_timer, "timer.cancel"),
-            "needs-setup/{id:uuid}/replay": self._replay,
         }
 
     def _on_timer(self, act: Callable[..., Awaitable[bool]], action: str) -> Callable[[Request], Awaitable[Response]]:
@@ -198,23 +169,6 @@ class Console:
             return back(action if is_done else None, "timer", key)
 
         return run
-
-    async def _release(self, request: Request) -> Response:
-        consumer, key = request.path_params["consumer"], request.path_params["id"]
-        is_done = await parking.release(self.store, consumer, key, actor=actor_of(request))
-        return back("parked.release" if is_done else None, "parked", key)
-
-    async def _replay(self, request: Request) -> Response:
-        identifier: UUID = request.path_params["id"]
-        if self.replay_hl7 is None:
-            return back(None, "hears-no-hl7", identifier)
-        try:
-            await self.replay_hl7(identifier, actor_of(request))
-        except KeyError:
-            return back(None, "hl7", identifier)
-        except StoreUnavailable:
-            return back(None, "store-away", identifier)
-        return back("hl7.replay", "hl7", identifier)
 
 
 def _level(count: int, since: datetime | None, now: datetime) -> str:

@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.store import Store, asking
 from chassis.store.rows import sql, tables
-from chassis.web import access
 
 ROWS: Final = 100
 LONGEST_VALUE: Final = 200
@@ -120,13 +119,15 @@ LISTS: Final = (
 
 @dataclass
 class ListPages:
-    """``templates``: the console's."""
+    """``templates``: the console's; ``names``: which of the lists."""
 
     store: Store
     templates: Any
+    names: Sequence[str]
 
     def routes(self) -> Sequence[BaseRoute]:
-        return access.viewer(*(Route(one.path, self._page_of(one)) for one in LISTS))
+        """A viewer's."""
+        return [Route(one.path, self._page_of(one)) for one in LISTS if one.name in self.names]
 
     def _page_of(self, listed: List) -> Callable[[Request], Any]:
         async def show(request: Request) -> Response:

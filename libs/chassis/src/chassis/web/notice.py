@@ -37,7 +37,6 @@ _REFUSED: Final[Mapping[str, str]] = {
     "parked": "Key {id} is not parked.",
     "timer": "There is no such timer of {id}.",
     "hl7": "Message {id} does not wait.",
-    "hears-no-hl7": "This service hears no HL7.",
     "store-away": "The store did not answer: nothing was done about {id}.",
 }
 

@@ -25,9 +25,14 @@ class Counts:
 
     unsent: int
     unsent_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxCounts:
+    """How many dead letters and parked keys wait for a person."""
+
     letters: int
     parked: int
-    needs_setup: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +72,24 @@ class AuditRow:
 async def counts(store: "Store") -> Counts:
     async with store.session() as session:
         unsent = sql.col(tables.Outbox.sent_at).is_(None)
-        letters = sql.select(sql.func.count()).where(tables.DeadLetters.state == fixed("open"))
-        journal = tables.Hl7Journal.state
-        waiting = sql.select(sql.func.count()).where((journal == fixed("needs_setup")) | (journal == fixed("failed")))
-        parked = sql.select(sql.func.count()).select_from(tables.ParkedKeys)
-        found = sql.select(
-            _few(unsent),
-            _since(tables.Outbox, unsent, tables.Outbox.id),
-            *(one.scalar_subquery() for one in (letters, parked, waiting)),
-        )
+        found = sql.select(_few(unsent), _since(tables.Outbox, unsent, tables.Outbox.id))
         return Counts(*(await session.exec(found)).one())
+
+
+async def inbox_counts(store: "Store") -> InboxCounts:
+    async with store.session() as session:
+        letters = sql.select(sql.func.count()).where(tables.DeadLetters.state == fixed("open"))
+        parked = sql.select(sql.func.count()).select_from(tables.ParkedKeys)
+        found = sql.select(letters.scalar_subquery(), parked.scalar_subquery())
+        return InboxCounts(*(await session.exec(found)).one())
+
+
+async def hl7_waiting(store: "Store") -> int:
+    """How many HL7 messages wait for a setting, or failed."""
+    async with store.session() as session:
+        state = tables.Hl7Journal.state
+        found = sql.select(sql.func.count()).where((state == fixed("needs_setup")) | (state == fixed("failed")))
+        return int((await session.exec(found)).one())
 
 
 async def destinations(store: "Store", names: Sequence[str]) -> list[DestinationCounts]:

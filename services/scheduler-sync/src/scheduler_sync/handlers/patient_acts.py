@@ -1,10 +1,11 @@
 """The patient acted in Blume, so OmegaAI's Appointment changed; and Tasks that cannot be taken over."""
 
 from chassis.errors import Permanent, Transient
+from omegaai.tasks import ParkedTask
 from scheduler_sync.commands import Origin, TakeOverOmegaAIAppointment
 from scheduler_sync.domain.appointment import Decision, FhirStatus, Outcome
 from scheduler_sync.handlers.effects import Effects
-from scheduler_sync.ports import ParkedTask, Resources, Work
+from scheduler_sync.ports import Resources, Work
 
 
 async def take_over_appointment(

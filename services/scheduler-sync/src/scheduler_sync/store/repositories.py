@@ -15,9 +15,10 @@ import asyncpg
 
 from chassis.store import Transaction
 from chassis.store.aggregates import Undoable, lists_of
+from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask
+from scheduler_sync.ports import Conflict, HistoryEntry
 from scheduler_sync.snapshots import AppointmentSnapshot
 from scheduler_sync.store import columns, statements
 

@@ -170,3 +170,13 @@ class FeedCursor(Base, table=True):
     last_task_id: str
     last_authored_on: str | None = None
     read_at: datetime
+
+
+class TaskCursor(Base, table=True):
+    """The time until which OmegaAI's Task queue was read; ``omegaai.tasks`` reads and writes it."""
+
+    __tablename__: ClassVar[Any] = "task_cursor"
+
+    reader: str = Field(primary_key=True)
+    read_until: datetime
+    moved_at: datetime

@@ -93,9 +93,9 @@ def update(work: Work, kind: str, identifier: str, body: Resource, *, by: str, e
     return stored
 
 
-def save(work: Work, kind: str, body: Resource, version: int) -> Stored:
-    """Writes the row and its search values."""
-    now = stamp(datetime.now(UTC))
+def save(work: Work, kind: str, body: Resource, version: int, *, updated: str | None = None) -> Stored:
+    """Writes the row and its search values; ``updated``: a stamp to say instead of now."""
+    now = updated or stamp(datetime.now(UTC))
     meta = {**body.get("meta", {}), "versionId": str(version), "lastUpdated": now}
     body = {
         "resourceType": kind,
@@ -138,7 +138,7 @@ def _check_context(work: Work, kind: str, body: Resource) -> None:
 
 
 def _search_values(kind: str, body: Resource) -> list[tuple[str, str]]:
-    found = [("_any", "")]
+    found = [("_any", ""), (_UPDATED, body["meta"]["lastUpdated"])]
     for identifier in body.get("identifier", []):
         value = identifier.get("value", "")
         found += [("identifier", f"{identifier.get('system', '')}|{value}"), ("identifier", value)]
@@ -185,16 +185,26 @@ _PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-_BEST_FIRST: Final = ("identifier", "email", "focus", "patient", "actor", "status", "date")
+_UPDATED: Final = "_lastUpdated"
+_OF_ALL: Final = frozenset({_UPDATED, "_sort"})
+"""Parameters of every type."""
+_ORDERS: Final[Mapping[str, str]] = {"": "s.number", _UPDATED: "{}, s.number", f"-{_UPDATED}": "{} DESC, s.number DESC"}
+_BEST_FIRST: Final = ("identifier", "email", "focus", "patient", "actor", _UPDATED, "status", "date")
 """What matches few comes first: it is scanned, the others are looked up for each match."""
 
 
 def search(work: Work, kind: str, query: Mapping[str, str], *, count: int, page: int) -> tuple[list[Stored], int]:
-    """One page, oldest first, and the number of all matches. Raises ``Refused`` (400) for an unknown parameter."""
+    """One page and the number of all matches, in the order of creation or of ``_sort``.
+
+    Raises ``Refused`` (400) for an unknown parameter or order.
+    """
     for parameter in query:
-        if parameter not in _PARAMETERS[kind]:
+        if parameter not in _PARAMETERS[kind] | _OF_ALL:
             raise Refused(400, "not-supported", f"{kind} cannot be searched by {parameter}")
-    wanted = sorted(query, key=lambda name: _BEST_FIRST.index(name) if name in _BEST_FIRST else len(_BEST_FIRST))
+    sort, names = query.get("_sort", ""), [name for name in query if name != "_sort"]
+    if sort not in _ORDERS or ("_sort" in query and not sort):
+        raise Refused(400, "not-supported", f"_sort: {kind} can be sorted by {_UPDATED} and -{_UPDATED} alone")
+    wanted = sorted(names, key=lambda name: _BEST_FIRST.index(name) if name in _BEST_FIRST else len(_BEST_FIRST))
     scanned, *looked_up = [_test(name, query[name]) for name in wanted] or [("_any", "{}.value = ''", [])]
     conditions, values = ["s.type = ?", "s.parameter = ?", scanned[1].format("s")], [kind, scanned[0], *scanned[2]]
     for parameter, test, bound in looked_up:
@@ -204,10 +214,11 @@ def search(work: Work, kind: str, query: Mapping[str, str], *, count: int, page:
         )
         values += [parameter, *bound]
     where = " AND ".join(conditions)
+    order = _ORDERS[sort].format("s.value" if scanned[0] == _UPDATED else "r.updated")
     total = work.one(f"SELECT count(*) AS n FROM search_value s WHERE {where}", *values)  # noqa: S608 (values are bound)
     rows = work.all(
         f"SELECT r.version, r.body FROM search_value s JOIN resource r ON r.type = s.type AND r.id = s.id "  # noqa: S608
-        f"WHERE {where} ORDER BY s.number LIMIT ? OFFSET ?",
+        f"WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
         *values, count, (page - 1) * count,
     )  # fmt: skip
     return [Stored(json.loads(row["body"]), row["version"]) for row in rows], int(total["n"]) if total else 0
@@ -215,9 +226,9 @@ def search(work: Work, kind: str, query: Mapping[str, str], *, count: int, page:
 
 def _test(parameter: str, wanted: str) -> tuple[str, str, list[str]]:
     """The parameter, its condition (for a table to be filled in), the values to bind."""
-    if parameter != "date":
+    if parameter not in {"date", _UPDATED}:
         return parameter, "{}.value = ?", [wanted.lower() if parameter == "email" else wanted]
-    operator, low, high = _date_range(wanted)
+    operator, low, high = _date_range(wanted, parameter)
     if operator == "eq":
         return parameter, "{0}.value >= ? AND {0}.value < ?", [low, high]
     return parameter, f"{{}}.value {_OPERATORS[operator]} ?", [low]
@@ -226,15 +237,15 @@ def _test(parameter: str, wanted: str) -> tuple[str, str, list[str]]:
 _OPERATORS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
-def _date_range(text: str) -> tuple[str, str, str]:
+def _date_range(text: str, name: str) -> tuple[str, str, str]:
     operator, rest = (text[:2], text[2:]) if text[:2].isalpha() else ("eq", text)
     try:
         low = datetime.fromisoformat(rest)
     except ValueError:
-        raise Refused(400, "invalid", "date: must be a date, or a date and time with a zone offset") from None
+        raise Refused(400, "invalid", f"{name}: must be a date, or a date and time with a zone offset") from None
     low = low if low.tzinfo else low.replace(tzinfo=UTC)
     if operator not in {"eq", *_OPERATORS}:
-        raise Refused(400, "not-supported", f"date: the prefix {operator} is not supported")
+        raise Refused(400, "not-supported", f"{name}: the prefix {operator} is not supported")
     return operator, stamp(low), stamp(low + timedelta(days=0 if "T" in rest else 1, seconds=1 if "T" in rest else 0))
 
 
@@ -249,12 +260,13 @@ def _changed(work: Work, kind: str, stored: Stored, before: Resource | None, by:
                 "placer_number": identifier_of(body, PLACER_SYSTEM),
             }
         work.record("effect", f"{kind}.{verb}", body["id"], detail)
-        _queue_task(work, kind, body["id"])
+        queue_task(work, f"{kind}/{body['id']}")
     work.changed(kind, Change(body, before, by))
     work.notice(kind, id=body["id"], version=str(stored.version))
 
 
-def _queue_task(work: Work, kind: str, identifier: str) -> None:
+def queue_task(work: Work, focus: str, *, updated: str | None = None) -> str:
+    """Makes a Task about ``focus`` (Type/id) for the outbound queue; its id."""
     number = work.next_number("Task") + _FIRST_NUMBER["Task"]
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     task: Resource = {
@@ -262,11 +274,12 @@ def _queue_task(work: Work, kind: str, identifier: str) -> None:
         "status": "ready",
         "intent": "order",
         "reasonCode": {"coding": [{"code": TASK_REASON}]},
-        "focus": {"reference": f"{kind}/{identifier}"},
+        "focus": {"reference": focus},
         "authoredOn": now,
     }
-    save(work, "Task", task, 1)
+    save(work, "Task", task, 1, updated=updated)
     work.notice("Task", id=str(number), version="1")
+    return str(number)
 
 
 def identifier_of(body: Resource, system: str) -> str | None:

@@ -1,4 +1,4 @@
-"""OmegaAI's resources as the domain's facts: Appointment, HealthcareService, Organization, Task."""
+"""OmegaAI's resources as the domain's facts: Appointment, HealthcareService, Organization."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,17 +41,6 @@ class OrganizationFound:
     name: str
     part_of: str | None
     time_zone: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFound:
-    """A Task of the outbound queue: what it asks to be looked at."""
-
-    id: str
-    version: str
-    focus_type: str
-    focus_id: str
-    resource: Json
 
 
 def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
@@ -109,16 +98,6 @@ def _actors(body: Json) -> Iterator[tuple[str, str]]:
         actor = elements.reference(elements.child(participant, "actor"))
         if actor is not None:
             yield actor
-
-
-def task(found: Found) -> TaskFound | None:
-    """A Task's focus; None for one that names nothing to look at. Malformed where it cannot even be told by its id."""
-    focus = elements.reference(elements.child(found.resource, "focus"))
-    if not found.id or focus is None:
-        return None
-    if elements.shown(found.id) != found.id:
-        raise malformed("Task.id", "is too long, or holds a character that cannot be kept")
-    return TaskFound(found.id, found.version, *focus, found.resource)
 
 
 def healthcare_service(found: Found) -> ServiceFound:

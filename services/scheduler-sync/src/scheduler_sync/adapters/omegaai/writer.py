@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from omegaai.elements import Json, child, code, items, reference, text
+from omegaai.elements import Json, child, clean, code, items, reference, text, without_empty
 from scheduler_sync.adapters.omegaai.reader import LINK_SYSTEM, PLACER_SYSTEM
 from scheduler_sync.domain.appointment import FhirStatus
 from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
@@ -75,13 +75,13 @@ def _put(body: Json, name: str, value: Any) -> None:
 
 def _name(snapshot: PatientSnapshot, theirs: Json) -> list[Json] | None:
     if snapshot.family is None and snapshot.given is None and snapshot.middle is None:
-        return _clean(theirs.get("name"))  # type: ignore[no-any-return]
+        return clean(theirs.get("name"))  # type: ignore[no-any-return]
     known = next(iter(items(theirs, "name")), {})
     known_given = [one for one in known.get("given") or [] if isinstance(one, str) and one]
     first = known_given[:1] if snapshot.given is None else [snapshot.given]
     second = known_given[1:] if snapshot.middle is None and snapshot.given is None else [snapshot.middle]
     family = text(known, "family") if snapshot.family is None else snapshot.family
-    name = _without_empty({"family": family, "given": [one for one in (*first, *second) if one]})
+    name = without_empty({"family": family, "given": [one for one in (*first, *second) if one]})
     return [{"use": "official", **name}] if name else None
 
 
@@ -99,14 +99,14 @@ def _telecom(snapshot: PatientSnapshot, theirs: Json) -> list[Json]:
 
 def _contact(theirs: Json) -> Json:
     codes = {name: code(theirs, name) for name in ("system", "use")}
-    return _without_empty({**_clean(theirs), **codes})
+    return without_empty({**clean(theirs), **codes})
 
 
 def _address(snapshot: PatientSnapshot, theirs: Json) -> Any:
     ours = snapshot.address
     if ours is None:
-        return _clean(theirs.get("address"))
-    address = _without_empty(
+        return clean(theirs.get("address"))
+    address = without_empty(
         {
             "line": [ours["line"]] if ours.get("line") else None,
             "city": ours.get("city"),
@@ -219,37 +219,5 @@ def _instant(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-def completed_task(task: Json) -> Json:
-    """A Task of the queue as done: what it was about, and nothing of a dialect that strict R4 would refuse."""
-    focus = reference(child(task, "focus"))
-    return _without_empty(
-        {
-            "resourceType": "Task",
-            "id": text(task, "id"),
-            "status": "completed",
-            "intent": code(task, "intent") or "order",
-            "reasonCode": _clean(task.get("reasonCode")),
-            "focus": None if focus is None else {"reference": "/".join(focus)},
-            "authoredOn": text(task, "authoredOn"),
-        }
-    )
-
-
 def _kept(existing: Json | None, names: tuple[str, ...]) -> Json:
-    return {} if existing is None else _without_empty({name: _clean(existing.get(name)) for name in names})
-
-
-def _clean(value: Any) -> Any:
-    """What others wrote, without empty elements and with references in FHIR's case; None when nothing is left."""
-    if isinstance(value, dict):
-        kept = {name: cleaned for name, one in value.items() if (cleaned := _clean(one)) is not None}
-        if isinstance(kept.get("reference"), str) and (found := reference(kept)) is not None:
-            kept["reference"] = "/".join(found)
-        return kept or None
-    if isinstance(value, list):
-        return [cleaned for one in value if (cleaned := _clean(one)) is not None] or None
-    return None if value == "" else value
-
-
-def _without_empty(values: Json) -> Json:
-    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
+    return {} if existing is None else without_empty({name: clean(existing.get(name)) for name in names})

@@ -1,4 +1,4 @@
-"""scheduler-sync's own place to die: a Task's effect is committed, and OmegaAI does not know that it is done."""
+"""Where a process may die in the library: a Task's effect is committed, and OmegaAI does not know that it is done."""
 
 from typing import Final
 
