@@ -12,7 +12,7 @@ from chassis.settings import ServiceSettings, SettingsError, load
 from k8s_deploy.rendering import Rendered, pod
 from roster import roster
 
-STAND_INS: Mapping[str, str] = {
+SAMPLE_SECRETS: Mapping[str, str] = {
     "store-url": "postgresql://role:Xq7pL0vM2kR9@suite-postgres-rw:5432/db?sslmode=verify-full&sslrootcert=/ca.crt",
 }
 """The content of a secret's file during the check. Any other file holds a word that is no development default."""
@@ -64,7 +64,7 @@ def _files(values: Mapping[str, str]) -> Iterator[dict[str, str]]:
         for key, value in values.items():
             if value.startswith("/run/secrets/"):
                 path = Path(folder) / Path(value).name
-                path.write_text(STAND_INS.get(path.name, "Zt4nB8wQ1yH6"))
+                path.write_text(SAMPLE_SECRETS.get(path.name, "Zt4nB8wQ1yH6"))
                 changed[key] = str(path)
         yield changed
 

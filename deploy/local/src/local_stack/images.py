@@ -39,7 +39,7 @@ class Server:
     offline: str
 
     def choose(self, engine: Engine) -> str:
-        """The name to use: what is set; else what the engine holds; else the public one, which can be pulled."""
+        """The image name: the setting's, else the offline image if the engine holds only this, else the public one."""
         named = os.environ.get(self.variable)
         if named:
             return named
