@@ -1,4 +1,4 @@
-"""An answer without end costs a bounded piece of memory and of time: seen in a process of its own, over a socket."""
+"""An answer without end costs bounded memory and time; measured in a separate process, over a socket."""
 
 import asyncio
 import json
