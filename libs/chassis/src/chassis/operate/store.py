@@ -45,7 +45,7 @@ async def show(definition: Any, settings: "ServiceSettings", _options: argparse.
         for name, value in sorted(known.belongs_to.items()):
             print(f"{name:14} {value}")
         print(f"{'incarnation':14} {known.incarnation}, since {moment(known.created_at)} UTC")
-        print(f"{'epoch':14} {known.epoch} recoveries")
+        print(f"{'epoch':14} {known.epoch} (recoveries)")
     print(f"{definition.name}: {verdict.why or 'the store fits'}")
     return 0 if verdict.kind == "fits" else 1
 
