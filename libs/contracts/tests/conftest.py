@@ -1,4 +1,4 @@
-"""A message with two versions that only the tests know, in the release before the second and the one after."""
+"""A message with two versions for tests only, in the release before the second version and the one after."""
 
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -13,13 +13,13 @@ from contracts.topics import Topic
 
 
 class VisitDataV1(Payload):
-    """What version 1 said: one name in one field."""
+    """Version 1: one name in one field."""
 
     visitor: str = Field(description="Given and family name.")
 
 
 class VisitData(Payload):
-    """What version 2 says."""
+    """Version 2."""
 
     given: str = Field(description="Given name.")
     family: str = Field(description="Family name.")

@@ -1,4 +1,4 @@
-"""The reader takes what the published schema allows and nothing else, and raises nothing but a ContractError."""
+"""The reader accepts exactly the messages that the published schema allows; it raises nothing but ContractError."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from contracts.schemas import json_schema
 
 BODIES = {type(example): json.loads(example.to_bytes()) for example in EXAMPLES.values()}
 VALIDATORS = {message: Draft202012Validator(json_schema(message)) for message in BODIES}
-MANY = settings(deadline=None, max_examples=DEPTH.examples(100))  # a busy machine is no failure
+MANY = settings(deadline=None, max_examples=DEPTH.examples(100))  # a busy machine must not fail the test
 ODD_VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -30,14 +30,14 @@ ODD_VALUES = st.one_of(
 
 
 def places(node: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The path of every value in a body, but the body itself."""
+    """The path of every value in a body, except the body itself."""
     inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     return ([path] if path else []) + [place for key, value in inner for place in places(value, (*path, key))]
 
 
 @st.composite
 def spoilt(draw) -> tuple[type[contracts.Message], dict]:
-    """A message of which one or two values were replaced, taken out or added."""
+    """A message in which one or two values were replaced, removed or added."""
     message = draw(st.sampled_from(list(BODIES)))
     body = copy.deepcopy(BODIES[message])
     for _ in range(draw(st.integers(1, 2))):
@@ -54,7 +54,7 @@ def spoilt(draw) -> tuple[type[contracts.Message], dict]:
                 holder[draw(st.text(max_size=8))] = draw(ODD_VALUES)
         if not places(body):
             break
-    assume(body.get("version") is not True)  # reads as 1, which Python holds equal; it is written as 1 again
+    assume(body.get("version") is not True)  # Reads as 1, which Python holds equal; it is written as 1 again.
     return message, body
 
 

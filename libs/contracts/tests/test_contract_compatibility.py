@@ -1,4 +1,4 @@
-"""Each kind of change, at each place where a schema can stand: refused or let through, and never judged by accident."""
+"""Each kind of change, at each place in a schema: refused or accepted, and never judged by accident."""
 
 import copy
 from collections.abc import Callable
@@ -65,7 +65,7 @@ PLACES: dict[str, tuple[Schema, str]] = {
 
 
 def edit(field: str, **keywords) -> Callable[[Schema], None]:
-    """Sets keywords of a field; None takes one away."""
+    """Sets keywords of a field; None removes a keyword."""
 
     def change(thing: Schema) -> None:
         for keyword, value in keywords.items():

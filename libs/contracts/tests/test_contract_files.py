@@ -1,4 +1,4 @@
-"""The files that are made from the models, and the command that makes, checks and releases them."""
+"""The files made from the models, and the command that makes, checks and releases them."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def run(root, capsys):
-    """Runs the command on a folder of its own; gives the exit code and the lines that it said."""
+    """Runs the command on a separate folder; gives the exit code and the lines that it printed."""
 
     def run(*arguments: str, catalogue: Catalogue) -> tuple[int, list[str]]:
         code = main(["--root", str(root), *arguments], catalogue)
@@ -155,7 +155,7 @@ def test_check_fails_on_files_that_are_not_up_to_date(run, root, old_release):
 
 
 class NarrowData(Payload):
-    """What a careless change would make of version 1."""
+    """A careless change of version 1."""
 
     visitor: str = Field(max_length=5, description="Given and family name.")
     gate: str = Field(description="Where.")

@@ -226,7 +226,7 @@ def test_identifiers_ascend_also_when_the_clock_goes_back(monkeypatch):
 
 
 def test_nothing_of_a_message_is_remembered():
-    """Pydantic keeps strings of what it has read unless told otherwise: memory, and patients' data in it."""
+    """By default pydantic caches strings that it has read: they cost memory and are patients' data."""
     example = EXAMPLES[contracts.AppointmentScheduled].to_bytes()
     assert b'"A100045"' in example
     messages = [example.replace(b'"A100045"', f'"A100045-{number}"'.encode()) for number in range(5_000)]

@@ -1,4 +1,4 @@
-"""Old producer with new consumer and the reverse (a message with two versions that only the tests know)."""
+"""Old producer with new consumer and the reverse, by a message with two versions for tests only."""
 
 import json
 from typing import Literal

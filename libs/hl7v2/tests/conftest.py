@@ -1,6 +1,6 @@
-"""Services run on uvloop, whose transports differ from asyncio's: tests with an event loop run on both.
+"""Services run on uvloop, whose transports differ from asyncio's, so tests with an event loop run on both.
 
-Tests find what they share (``mllp_partner``) beside them.
+Tests find their shared module (``mllp_partner``) beside them.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Each test once per event loop; uvloop is left out where it is not installed."""
+    """Runs each test once per event loop; uvloop is left out where it is not installed."""
     try:
         import uvloop  # noqa: PLC0415  # optional
     except ImportError:

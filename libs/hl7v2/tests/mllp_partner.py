@@ -1,4 +1,4 @@
-"""What tests of the server share: a partner on a raw connection, and a handler that notes what it got."""
+"""Shared by the server's tests: a partner on a raw connection, and a handler that records its frames."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ async def acknowledge(content: bytes, peer: Peer) -> bytes:
 
 
 class Recorder:
-    """A handler that notes what it got, and events."""
+    """A handler that records its frames and events."""
 
     def __init__(self) -> None:
         self.frames: list[tuple[int, str]] = []

@@ -1,4 +1,4 @@
-"""A NUL that is sent as an escape sequence is found exactly where reading a value would give one."""
+"""A NUL sent as an escape sequence is found exactly where reading a value would give a NUL."""
 
 import pytest
 from hypothesis import example, given

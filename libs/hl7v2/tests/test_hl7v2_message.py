@@ -1,4 +1,4 @@
-"""Reading, changing and building messages: what is a value, what is none, and what is kept though nobody knows it."""
+"""Reading, changing and building messages: values, absent values, and content that is kept without being understood."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What holds for any message and any bytes."""
+"""Properties of any message and any bytes."""
 
 import contextlib
 import tracemalloc
@@ -22,7 +22,7 @@ lines = st.lists(st.binary(max_size=60).filter(lambda b: not b.startswith(b"MSH"
 
 
 def exercise(data: bytes) -> None:
-    """Every way to read a message; only Hl7Error may come out."""
+    """Reads a message in every way; only Hl7Error may come out."""
     try:
         message = Message.parse(data)
     except Hl7Error as error:

@@ -1,4 +1,4 @@
-"""Messages that no one here wrote: they come back byte for byte, and two other codecs read the same out of them."""
+"""Messages from elsewhere: they come back byte for byte, and two other codecs read the same values out of them."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ def on_the_wire(data: bytes) -> bytes:
 
 
 def trimmed(value: str | None) -> str | None:
-    """The other codecs drop trailing blanks, ours keeps them."""
+    """The other codecs drop trailing blanks, this one keeps them."""
     return (value or "").rstrip() or None
 
 

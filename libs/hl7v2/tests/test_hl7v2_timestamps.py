@@ -123,7 +123,7 @@ ZONES = st.sampled_from([TORONTO, KOLKATA, UTC, ZoneInfo("Asia/Kathmandu"), Zone
 )
 def test_what_is_written_is_read_as_the_same_instant(at: datetime, elsewhere: ZoneInfo):
     at = at.astimezone(UTC).astimezone(at.tzinfo).replace(microsecond=0)
-    # Python holds times inside a clock change for unequal to any of another zone.
+    # Python compares a time inside a clock change as unequal to any time of another zone.
     assert parse_timestamp(format_timestamp(at), elsewhere).astimezone(UTC) == at.astimezone(UTC)
 
 

@@ -1,4 +1,4 @@
-"""What a server holds is bounded over all connections, and what it refuses its sender may send again."""
+"""The server's memory is bounded over all connections; the sender of a refused message may send it again."""
 
 import asyncio
 import socket
@@ -158,7 +158,7 @@ async def test_a_frame_that_trickles_is_cut_off_and_one_that_goes_on_is_not() ->
             await trickle(slow)
         assert "frame-too-slow" in recorder.names()
         async with connected(server) as steady:
-            framed = frame(message("1", padding=600_000))  # 600 kB give nine seconds more
+            framed = frame(message("1", padding=600_000))  # 600 kB allow nine seconds more
             for start in range(0, len(framed), 60_000):
                 await steady.send(framed[start : start + 60_000])
                 await asyncio.sleep(0.1)

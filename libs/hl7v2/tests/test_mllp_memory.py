@@ -1,4 +1,4 @@
-"""A partner that sends far too much costs bounded memory, and the others nothing: seen in a process of its own."""
+"""A partner that sends far too much costs bounded memory and does not slow others; measured in a separate process."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The way to what this member's tests share."""
+"""Puts this member's shared test modules on the path."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A partner on a raw socket whose answers have no end, or hold more than anybody can keep."""
+"""A partner on a raw socket whose answers have no end, or exceed any memory."""
 
 import asyncio
 import base64
@@ -100,7 +100,7 @@ def whole(body: bytes) -> Speak:
 
 
 async def endless_frame(writer: asyncio.StreamWriter) -> AsyncIterator[bytes]:
-    """A WebSocket's text frame of a tebibyte; its key was kept by ``serving``."""
+    """A WebSocket text frame of a tebibyte; ``serving`` keeps the key."""
     key = writer.websocket_key  # type: ignore[attr-defined]
     accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324
     yield (
@@ -128,7 +128,7 @@ ENDLESS["a Bundle of a million entries"] = whole(b'{"resourceType":"Bundle","ent
 
 @asynccontextmanager
 async def serving(answers: dict[bytes, Speak]) -> AsyncIterator[int]:
-    """Answers by the first path that the request's begins with; a token for the rest. The port."""
+    """Gives the port. Answers by the first path that a request's path begins with; any other request gets a token."""
     token = whole(json.dumps({"access_token": "t", "expires_in": 3600}).encode())
     talks: set[asyncio.Task[None]] = set()
 

@@ -1,6 +1,7 @@
-"""A small FHIR server on a real socket, written from the wires' page: tokens, conditional writes, Tasks, the feed.
+"""A small FHIR server on a real socket, written from docs/architecture/wire.md.
 
-It stands in for OmegaAI where a test wants to control each answer; the simulator has its own code and tests.
+It has tokens, conditional writes, Tasks and the feed. It is a fake of OmegaAI for tests that control each answer; the
+simulator has its own code and tests.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ def service(service_id: str, name: str, organization: str, modality: str, minute
 
 
 class FakeOmegaAI:
-    """The resources by (type, id), every request in ``requests``, and answers to give instead in ``instead``."""
+    """The resources by (type, id), every request in ``requests``, and prepared answers in ``instead``."""
 
     def __init__(self) -> None:
         self.resources: dict[tuple[str, str], Json] = {}
@@ -61,10 +62,10 @@ class FakeOmegaAI:
         self.put_directly(service("hs-2", "BLUME MR", "2", "MR", 45))
         self.put_directly(service("hs-3", "LAKE CT", "3", "CT"))
 
-    # What a test does to it
+    # Called by tests.
 
     def put_directly(self, resource: Json) -> Json:
-        """Store without any request: a new version, and a Task as for any update."""
+        """Store a resource without a request: a new version, and a Task as for any update."""
         key = resource["resourceType"], resource["id"]
         version = int(self.resources.get(key, {}).get("meta", {}).get("versionId", 0)) + 1
         stored = json.loads(json.dumps({**resource, "meta": {"versionId": str(version)}}))
@@ -77,7 +78,7 @@ class FakeOmegaAI:
         return [one for (kind, _), one in self.resources.items() if kind == resource_type]
 
     def patient_sets(self, appointment_id: str, status: str, **more: object) -> Json:
-        """What Blume does when the patient presses a button."""
+        """The change that Blume makes when the patient presses a button."""
         current = self.resources["Appointment", appointment_id]
         return self.put_directly({**current, "status": status, **more})
 
@@ -94,7 +95,7 @@ class FakeOmegaAI:
         for socket in self.sockets:
             await socket.send_str(record + "\x1e")
 
-    # The server
+    # The server.
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["FakeOmegaAI"]:
@@ -202,7 +203,7 @@ class FakeOmegaAI:
 
     @staticmethod
     def _is_asked_for(resource: Json, wanted: dict[str, str]) -> bool:
-        """All of If-None-Exist's conditions: an identifier with its system, and the patient who takes part."""
+        """Whether If-None-Exist's conditions all hold: an identifier with its system, and the taking-part patient."""
         names = {f"{one.get('system', '')}|{one['value']}" for one in resource.get("identifier", [])}
         actors = {one["actor"]["reference"] for one in resource.get("participant", [])}
         return wanted["identifier"] in names and wanted.get("patient") in {None, *actors}

@@ -1,4 +1,4 @@
-"""Nobody but OmegaAI hears of the client's secret, the token or a patient: a second server sees what would leave."""
+"""Only OmegaAI receives the client's secret, the token or patient data: a second server records stray requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

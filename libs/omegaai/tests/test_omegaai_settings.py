@@ -1,4 +1,4 @@
-"""Whom the service may ask is a setting, refused where it names nobody."""
+"""The hosts that the service may ask are a setting; a value that names no host is refused."""
 
 import pytest
 from pydantic_settings import SettingsConfigDict

@@ -1,8 +1,8 @@
-"""Time as a dependency: domain code and loops ask a clock, so that tests can say what time it is.
+"""Time as a dependency: domain code and loops ask a clock, so that tests can set the time.
 
-A service decides by its store's time, which all its processes share, and not by the clock of the machine that it
-happens to run on. It cannot know which of the two is wrong when they differ. So what cannot be taken back is decided
-only when both agree about it: ``Span`` says between which times it is now.
+A service decides by its store's time, which all its processes share, and not by the clock of its machine. When the two
+differ it cannot know which is wrong. So what cannot be undone is decided only when both agree: ``Span`` gives the
+earliest and the latest time that it may be now.
 """
 
 import re
@@ -21,7 +21,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Between which times it is now. Both are the same while the clocks agree."""
+    """The earliest and the latest time that it may be now. Both are the same while the clocks agree."""
 
     earliest: datetime
     latest: datetime
@@ -43,7 +43,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def since_of(text: str, now: datetime) -> datetime:
     """``2h``, ``30m``, ``90s``, ``3d`` before ``now``; or a time of ISO 8601, in UTC unless it names a zone.
 
-    Raises ``ValueError`` with what is wrong.
+    Raises ``ValueError`` with the fault.
     """
     ago = _AGO.fullmatch(text.strip())
     try:
@@ -51,7 +51,7 @@ def since_of(text: str, now: datetime) -> datetime:
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         at = datetime.fromisoformat(text.strip())
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-        at.astimezone(UTC)  # a time that no calendar of UTC has is refused here
+        at.astimezone(UTC)  # a time outside UTC's calendar fails here
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time: write 2h, 30m, 3d, or 2026-05-31T14:00 (UTC)") from None
     else:

@@ -1,7 +1,7 @@
-"""The two ways in which handling a message may fail. Anything else that a handler raises is a bug and is kept as one.
+"""The two ways in which handling a message may fail; any other error of a handler is a bug and is kept as one.
 
-Texts name settings, segments and elements, never a patient's data: they reach logs, dead-letter lists and partners.
-So they are short, whatever was put into them: ``masking.shown`` masks a value that is no code, the error cuts the rest.
+Texts name settings, segments and elements, never patient data: they reach logs, dead-letter lists and partners. Their
+length is limited: ``masking.shown`` masks a value that is no code, and the error cuts the rest.
 """
 
 from typing import Final
@@ -16,7 +16,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 class Transient(Exception):  # noqa: N818 (the word is the decision it asks for)
-    """It may work later: the same message is tried again, in order with the others of its aggregate."""
+    """A passing failure: the same message is tried again, in order with the others of its aggregate."""
 
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
         self.reason = _cut(reason, LONGEST_REASON)
@@ -25,9 +25,9 @@ class Transient(Exception):  # noqa: N818 (the word is the decision it asks for)
 
 
 class AccessRefused(Transient):
-    """A partner refuses us, or its state does: nothing is wrong with this message, and all others would fare the same.
+    """A partner refuses our access, or its state forbids all messages: this message is not at fault.
 
-    It waits, with long pauses, until a person has put right what ``setting`` names; the reason names it too.
+    It waits, with long pauses, until a person has corrected ``setting``; the reason names the setting too.
     """
 
     def __init__(self, reason: str, *, setting: str, retry_after_seconds: float | None = None) -> None:
@@ -36,19 +36,19 @@ class AccessRefused(Transient):
 
 
 class UnusableAnswer(Transient):
-    """A partner's answer has no end, nests too deeply, repeats itself or is not what it has to be."""
+    """A partner's answer has no end, nests too deeply, repeats itself or has the wrong form."""
 
 
 class StoreUnavailable(Transient):
-    """The store does not answer: not the message's fault, so that nothing is dead-lettered or parked for it."""
+    """The store does not answer. No message is at fault, so none is dead-lettered or parked."""
 
 
 class Withheld(Transient):
-    """We hold it back by a decision of our own: not now, and neither its fault nor the partner's."""
+    """We hold the message back by our own decision; neither the message nor the partner is at fault."""
 
 
 class Permanent(Exception):  # noqa: N818
-    """It will never work as it is: the message is kept with its reason for a person to look at."""
+    """A permanent failure: the message is kept with its reason for a person."""
 
     def __init__(self, reason: str) -> None:
         self.reason = _cut(reason, LONGEST_REASON)
@@ -65,7 +65,7 @@ class Malformed(Permanent):
 
 
 class NeedsSetup(Permanent):
-    """The input is right but the set-up does not know it yet. ``setting`` names what to set, and where."""
+    """The input is right but the set-up does not know it yet. ``setting`` names the missing setting, and its place."""
 
     def __init__(self, reason: str, *, setting: str) -> None:
         super().__init__(reason)
@@ -73,7 +73,10 @@ class NeedsSetup(Permanent):
 
 
 def reason_of(error: BaseException) -> str:
-    """What may be shown and kept of an error: our own reasons; of a bug its type alone (its text may hold PHI)."""
+    """The text of an error that may be shown and kept:
+
+    our own reasons; of a bug its type alone (its text may hold PHI).
+    """
     if isinstance(error, Transient | Permanent):
         return error.reason
     return f"bug: {type(error).__name__}"

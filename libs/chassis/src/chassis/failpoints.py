@@ -1,9 +1,8 @@
-"""Places at which a test may make the process die or fail: between every commit and send, and every send and mark.
+"""Places at which a test can kill or fail the process: between every commit and send, and every send and mark.
 
-A member declares its points: the chassis here, a service in its ``failpoints.py``. Only a declared one can be hit.
-
-``FAILPOINTS="relay.after-send-before-mark=kill@3"`` kills the process the third time that it comes there; ``raise``
-instead of ``kill`` raises ``FailPoint`` (each time, unless ``@n`` names one). Settings refuse it in production.
+A member declares its points: the chassis here, a service in its ``failpoints.py``. Only a declared point can be hit.
+``FAILPOINTS="relay.after-send-before-mark=kill@3"`` kills the process at the third hit. ``raise`` instead of ``kill``
+raises ``FailPoint`` (at each hit, unless ``@n`` names one). Production's settings refuse it.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""How a partner is asked over HTTP: one place makes the session, sends, and reads the answer.
+"""HTTP to partners: one place makes the session, sends, and reads the answer.
 
-A request goes to a host of the list or nowhere, whatever an answer says: no redirect is followed, and an address that a
-partner gives (a next page, a hub) has to be of the list. Every answer has an end, in bytes and in seconds.
+A request goes only to hosts of the list, whatever an answer says: no redirect is followed, and an address from a
+partner (a next page, a hub) must be on the list. Every answer is limited, in bytes and in seconds.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ LARGE_ANSWER_BYTES: Final = 8 * 2**20
 """Enough for a page of a hundred resources of 80 KiB each."""
 TIMEOUT_SECONDS: Final = 10.0
 PARSED_BESIDE_BYTES: Final = 256 * 2**10
-"""What is larger is parsed in a thread: the loop answers HL7 meanwhile."""
+"""A larger answer is parsed in a thread: the loop answers HL7 meanwhile."""
 MOST_JSON_VALUES: Final = 250_000
-"""An empty list of two bytes takes seventy in memory: bytes alone bound nothing."""
+"""Most values of an answer. An empty list of two bytes takes seventy in memory, so a limit of bytes is not enough."""
 DEEPEST_JSON: Final = 64
 _CUT_AT_LEVEL: Final = DEEPEST_JSON + 16
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -48,7 +48,10 @@ _BESIDE: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-ans
 
 
 def open_session(*, connections: int) -> aiohttp.ClientSession:
-    """A session for ``connections`` requests at once. It keeps no cookies: whoever gives them must not fill memory."""
+    """A session for ``connections`` requests at once.
+
+    It keeps no cookies: a partner must not fill the memory with them.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     )
@@ -56,7 +59,7 @@ def open_session(*, connections: int) -> aiohttp.ClientSession:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A partner's whole answer; of one that only says "not now" the body is left unread."""
+    """A partner's whole answer; the body of a "not now" answer is left unread."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,13 +67,13 @@ class Answer:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is a web page (of a proxy, a login, a maintenance): not what an interface answers."""
+        """Whether the answer is a web page (of a proxy, a log-in, a maintenance), which no interface sends."""
         media = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return media in ("text/html", "application/xhtml+xml") or self.body[:64].lstrip()[:1] == b"<"
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """Retry-After as seconds from now, at most ten minutes; None without one that can be read."""
+        """Retry-After as seconds from now, at most ten minutes; None without a readable one."""
         value = self.headers.get("Retry-After", "").strip()
         if value.isascii() and value.isdecimal():
             return min(float(value[:9]), LONGEST_RETRY_AFTER_SECONDS)
@@ -82,7 +85,7 @@ class Answer:
 
     @property
     def _said_at(self) -> datetime:
-        """The server's own time of the answer, where it gives one: a time in an answer is the server's too."""
+        """The server's own time of the answer, where it sends one: times in the answer are by that clock."""
         try:
             at = parsedate_to_datetime(self.headers.get("Date", ""))
         except (TypeError, ValueError):
@@ -90,7 +93,10 @@ class Answer:
         return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
     async def json(self, *, if_deep: Callable[[Any], Any] | None = None) -> Any:
-        """The body's value; ValueError when it is no JSON, UnusableAnswer when it holds too much. As ``parse_json``."""
+        """The body's value.
+
+        ValueError when it is not JSON, UnusableAnswer when it holds too much. As ``parse_json``.
+        """
         if len(self.body) <= PARSED_BESIDE_BYTES:
             return parse_json(self.body, if_deep=if_deep)
         parse = partial(parse_json, self.body, if_deep=if_deep)
@@ -98,10 +104,10 @@ class Answer:
 
 
 def parse_json(body: bytes, *, if_deep: Callable[[Any], Any] | None = None) -> Any:
-    """JSON of a partner. ValueError when it is none; UnusableAnswer when it has too many values or nests too deeply.
+    """JSON from a partner. ValueError when it is not JSON; UnusableAnswer when it is too large or nests too deeply.
 
-    ``if_deep`` is given a value that nests too deeply, and gives back what is left of it. A number of more digits than
-    Python reads is infinite, so that whoever reads that element refuses it, and not the whole answer.
+    ``if_deep`` receives a value that nests too deeply, and returns the usable part. A number of more digits than Python
+    reads becomes infinite: then only the reader of that element refuses it, and not the whole answer.
     """
     containers = body.count(b"{") + body.count(b"[")
     if body.count(b",") + containers > MOST_JSON_VALUES:
@@ -122,7 +128,7 @@ def parse_json(body: bytes, *, if_deep: Callable[[Any], Any] | None = None) -> A
 def _without_the_deepest(body: bytes) -> bytes:
     """``body`` without what nests deeper than Python's parser can go.
 
-    What remains still nests too deeply: ``is_deep`` finds the place, and the rest of the answer can be read.
+    The rest still nests too deeply: ``is_deep`` finds the place, and the other parts of the answer can be read.
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
     kept: list[str] = []
@@ -146,7 +152,7 @@ def _loaded(body: bytes, hook: Callable[[list[tuple[str, Any]]], Any] | None) ->
         return json.loads(body, object_pairs_hook=hook)
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise
-    except ValueError:  # a number of too many digits; a function for each number would make all answers slower
+    except ValueError:  # a number of too many digits; a function for each number would slow all answers down
         return json.loads(body, object_pairs_hook=hook, parse_int=_integer)
 
 
@@ -155,12 +161,12 @@ def _integer(digits: str) -> float:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """In Python on purpose: between two objects the interpreter lets the other threads go on, within C it does not."""
+    """In Python on purpose: between two objects other threads may run; C code would block them."""
     return dict(pairs)
 
 
 def is_deep(value: Any, deepest: int = DEEPEST_JSON) -> bool:
-    """Whether lists and objects nest more than ``deepest`` levels deep in it."""
+    """Whether lists and objects nest more than ``deepest`` levels."""
     level = [value]
     for _ in range(deepest):
         level = [inner for one in level for inner in _inner(one) if isinstance(inner, dict | list)]
@@ -174,7 +180,7 @@ def _inner(value: Any) -> Iterable[Any]:
 
 
 class Redirected(Exception):  # noqa: N818 (what happened)
-    """The answer sends us elsewhere; nobody went there."""
+    """The answer is a redirect; it was not followed."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -182,14 +188,14 @@ class Redirected(Exception):  # noqa: N818 (what happened)
 
 
 class ForeignHost(Exception):  # noqa: N818
-    """The address is not of the list."""
+    """The address is not on the list."""
 
 
 _FAILURES: Final = (aiohttp.ClientError, OSError, Redirected, ForeignHost)
 
 
 class HttpPartner:
-    """One partner's HTTP interface. ``session`` lends its connections; ``setting`` is where ``base_url`` comes from.
+    """One partner's HTTP interface. ``session`` lends its connections; ``setting`` is the setting of ``base_url``.
 
     Only ``base_url``'s own origin (scheme, host and port) may be asked, and those of ``allowed_hosts``: each a host or
     ``host:port`` of the same scheme, or an origin such as ``https://hub.example:8443``.
@@ -216,7 +222,10 @@ class HttpPartner:
 
     @property
     def _session(self) -> aiohttp.ClientSession:
-        """With the given session's connections and this partner's rules. It ends with the other's connector."""
+        """A session with this partner's rules on the given session's connections.
+
+        It ends with the lender's connector.
+        """
         if self._own is None:
             self._own = aiohttp.ClientSession(
                 connector=self._lender.connector,
@@ -226,11 +235,11 @@ class HttpPartner:
                 trust_env=False,
                 middlewares=(_guarding(self._allowed),),
             )
-            weakref.finalize(self, self._own.detach)  # the connections are the lender's to close
+            weakref.finalize(self, self._own.detach)  # the lender closes the connections
         return self._own
 
     def address(self, url: str) -> URL:
-        """An address of the partner's, also one that it gave. NeedsSetup when its host is not of the list."""
+        """An address of the partner's, perhaps from its answer. NeedsSetup when its host is not on the list."""
         try:
             found = URL(urljoin(self._base, url))
         except ValueError:
@@ -255,8 +264,8 @@ class HttpPartner:
     ) -> Answer:
         """One request and its whole answer. ``what`` names both in texts: no ids, no queries.
 
-        Raises Transient when there is no answer in time, UnusableAnswer when it does not end, AccessRefused when it is
-        a redirect or the certificate is not to be trusted, NeedsSetup when the address is of another host.
+        Raises Transient when there is no answer in time, UnusableAnswer when it does not end, AccessRefused for a
+        redirect or an untrusted certificate, NeedsSetup when the address is on another host.
         """
         address = self.address(url) if isinstance(url, str) else url
         try:
@@ -286,7 +295,7 @@ class HttpPartner:
             raise self._explained(error, what) from error
 
     def _explained(self, error: Exception, what: str) -> Exception:
-        """One of our errors for what a request raised."""
+        """Our error for an exception of a request."""
         said = f"{self.name}: {what}"
         match error:
             case Redirected():
@@ -310,7 +319,7 @@ class HttpPartner:
         return found
 
     async def _body(self, response: aiohttp.ClientResponse, what: str, largest_bytes: int) -> bytes:
-        """Neither what comes over the wire nor what it unpacks to is more than ``largest_bytes``."""
+        """The body, limited to ``largest_bytes`` both on the wire and unpacked."""
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise UnusableAnswer(f"{self.name}: {what} is answered in an encoding that nobody asked for")
@@ -329,7 +338,7 @@ class HttpPartner:
 
 
 def _guarding(allowed: frozenset[tuple[str, str, int]]) -> aiohttp.ClientMiddlewareType:
-    """Stands before every request of a session, those of WebSockets and of redirects too."""
+    """Checks every request of a session, including WebSockets and redirects."""
 
     async def guard(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if not _may_be_asked(request.url, allowed):
@@ -348,7 +357,7 @@ def _may_be_asked(url: URL, allowed: frozenset[tuple[str, str, int]]) -> bool:
 
 
 def allowed_origins(base_url: str, hosts: Iterable[str] = ()) -> frozenset[tuple[str, str, int]]:
-    """(scheme, host, port) of what may be asked. ValueError names the entry that is none."""
+    """(scheme, host, port) of each allowed origin. ValueError names an entry that is not valid."""
     scheme = URL(base_url).scheme
     found = []
     for entry in (base_url, *hosts):

@@ -1,4 +1,4 @@
-"""What a long-running part of a service looks like to its host."""
+"""A long-running part of a service, as its host sees it."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 
 class Loop(Protocol):
-    """Runs until it is stopped. ``progressed_at`` (``time.monotonic``) moves whenever it turned, busy or idle."""
+    """Runs until it is stopped. ``progressed_at`` (``time.monotonic``) moves at every turn, busy or idle."""
 
     progressed_at: float
 
@@ -20,7 +20,7 @@ class Loop(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wait:
-    """A loop waits for ``partner`` since ``since`` (``time.monotonic``); each of its calls ends by itself in time."""
+    """A loop waits for ``partner`` since ``since`` (``time.monotonic``); each of its calls has a deadline."""
 
     partner: str
     since: float
@@ -29,14 +29,14 @@ class Wait:
 
 @runtime_checkable
 class Waiting(Protocol):
-    """A loop that says for whom it waits: its partner's slowness is not its own death."""
+    """A loop that reports the partner it waits for: a slow partner does not make the loop dead."""
 
     @property
     def waits(self) -> tuple[Wait, ...]: ...
 
     @property
     def patience_seconds(self) -> float:
-        """How long it may now stand still and be alive: a pause that it takes, a call's own deadline."""
+        """Seconds that the loop may stand still now: its pause, or a call's own deadline."""
         ...
 
 
@@ -57,12 +57,12 @@ class LoopBase:
         self._stopping.set()
 
     def beat(self) -> None:
-        """Says that the loop turned."""
+        """Notes that the loop turned."""
         self.progressed_at = time.monotonic()
 
     @property
     def waits(self) -> tuple[Wait, ...]:
-        """For which partners it waits now."""
+        """The partners that the loop waits for now."""
         return tuple(self._waits)
 
     @property
@@ -71,10 +71,10 @@ class LoopBase:
 
     @contextmanager
     def waiting(self, partner: str, *, longest_seconds: float | None) -> Iterator[None]:
-        """Around calls to a partner. ``longest_seconds``: a call's own deadline, by which it answers, fails or beats.
+        """Around calls to a partner. ``longest_seconds``: the call's own deadline, by which it ends or beats.
 
-        Until then the loop is not dead, however long the host lets a loop stand still; after that it is as any other.
-        None: a task of the loop's waits, and the loop itself goes on turning.
+        Until then the loop counts as alive, whatever the host's limit; after that the usual limit applies. None: a task
+        of the loop's waits, and the loop itself goes on turning.
         """
         wait = Wait(partner, time.monotonic(), longest_seconds or 0.0)
         self._waits.add(wait)
@@ -106,6 +106,6 @@ class LoopBase:
 
 
 def standing_seconds(loop: Loop, now: float) -> float:
-    """How long a loop has stood still beyond what it may: a pause that it takes, a partner's time to answer."""
+    """Seconds that a loop has stood still beyond its allowance: its pause, or its partner's time to answer."""
     patience_seconds = loop.patience_seconds if isinstance(loop, Waiting) else 0.0
     return now - loop.progressed_at - patience_seconds

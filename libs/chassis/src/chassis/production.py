@@ -1,7 +1,7 @@
-"""What production demands of the settings: one list for every service, to which a service adds its own.
+"""Production's demands on the settings: one list for every service, to which a service adds its own.
 
-Each demand is data: the setting, what it has to be in words, and how that is found out. A service does not start in
-production while one is not met; docs/operations/production.md is the same list, and a test holds the two together.
+Each demand is data: the setting, the demand in words, and its check. A service does not start in production while a
+demand is not met. docs/operations/production.md has the same list, and a test compares the two.
 """
 
 import os
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 DEVELOPMENT_WORDS: Final = (
     "development", "changeme", "secret", "password", "postgres", "qwerty", "letmein", "welcome", "123456",
 )  # fmt: skip
-"""Of defaults, and of what is tried first."""
+"""Words of defaults and of first guesses."""
 LEAST_CHARACTERS: Final = 12
-"""Of a password that stands between a network and patients' data."""
+"""Least length of a password between a network and patient data."""
 LEAST_GIVEN_CHARACTERS: Final = 8
-"""Of a password that a partner hands out."""
+"""Least length of a password that a partner hands out."""
 LEAST_TOKEN_CHARACTERS: Final = 32
-"""Of a token that a machine presents."""
+"""Least length of a token that a machine presents."""
 _THIS_MACHINE: Final = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})
 _LEAST_DIFFERENT: Final = 5
 _LEAST_OF_A_NAME: Final = 4
@@ -31,9 +31,9 @@ _TLS_VERSIONS: Final = ("TLSv1.2", "TLSv1.3")
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """``setting`` as it is written in code, or a variable of the environment; ``words`` complete "production needs …".
+    """``setting`` as it is written in code, or an environment variable; ``words`` complete "production needs …".
 
-    ``waived_by``: a setting that, being true, says that the demand is not met on purpose; it is logged at each start.
+    ``waived_by``: a setting that, when true, waives the demand on purpose; it is logged at each start.
     """
 
     setting: str
@@ -58,7 +58,7 @@ def problems(settings: Any, demands: Iterable[Demand]) -> list[str]:
 
 
 def waived(settings: Any, demands: Iterable[Demand]) -> list[Demand]:
-    """The demands that are not met on purpose."""
+    """The demands that are waived."""
     return [one for one in demands if one.is_waived(settings) and not one.is_met(settings)]
 
 
@@ -69,7 +69,7 @@ def as_table(demands: Iterable[Demand]) -> str:
 
 
 def is_secret(value: "SecretStr | str | None", *, not_like: str = "", least: int = LEAST_CHARACTERS) -> bool:
-    """Whether nobody would try ``value`` first: long enough, no word of development's, not the user's own name."""
+    """Whether ``value`` is hard to guess: long enough, no word of development's, not the user's own name."""
     text = value if isinstance(value, str) else "" if value is None else value.get_secret_value()
     text = text.strip().casefold()
     name = not_like.strip().casefold()
@@ -82,7 +82,7 @@ def is_secret(value: "SecretStr | str | None", *, not_like: str = "", least: int
 
 
 def is_https(url: str) -> bool:
-    """Whether ``url`` is whole, over TLS, and holds no user or password: addresses reach logs."""
+    """Whether ``url`` is complete, over TLS, and without user or password: addresses reach logs."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 (it raises when it is none)
@@ -94,7 +94,7 @@ def is_https(url: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _StoreUrl:
-    """A store's URL as asyncpg reads it: the first @ ends user and password, whose signs are percent-encoded."""
+    """A store's URL as asyncpg reads it: the first @ ends user and password, which are percent-encoded."""
 
     parts: SplitResult
     query: dict[str, list[str]]
@@ -123,7 +123,7 @@ class _StoreUrl:
         return [unquote(host) for host in place.split(",")]
 
     def one(self, name: str) -> str | None:
-        """The only value of ``name``; None where it is not there, or there more than once."""
+        """The only value of ``name``; None where it is missing or repeated."""
         values = self.query.get(name, [])
         return values[0] if len(values) == 1 else None
 

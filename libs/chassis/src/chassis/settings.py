@@ -1,6 +1,6 @@
 """Settings of every service: environment variables under the service's prefix, each also from a file by ``…_FILE``.
 
-Built once, in the composition root. Production mode refuses what is only fit for development, and says which setting.
+Built once, in the composition root. Production mode refuses values that fit only development, and names the setting.
 """
 
 import os
@@ -30,12 +30,10 @@ from contracts.topics import TOPICS
 EXIT_BAD_SETTING: Final = 2
 _BETWEEN: Final = "\n"
 ROLES: Final = ("viewer", "operator", "admin")
-"""What a person may do on the console's pages, from the least."""
+"""A person's role on the console's pages, lowest first."""
 KAFKA_REQUEST_TIMEOUT_MS: Final = 6_500
-"""So long a broker may be silent before its connection is given up.
-
-That alone tells of a connection whose other end went without a word. Consumers with a long session wait longer.
-"""
+"""How long a broker may be silent before its connection is closed. It alone detects a connection whose other end
+vanished. Consumers with a long session wait longer."""
 
 SEGMENT_MS: Final = 24 * 60 * 60 * 1000
 """Kafka deletes whole segments: a record outlives its retention by this at most, and the inbox must remember it."""
@@ -51,8 +49,8 @@ class StoreSettings(BaseModel):
 class KafkaSettings(BaseModel):
     """How to reach Kafka; SASL over TLS in production.
 
-    After ``session_timeout_seconds`` without a sign of life a consumer's partitions go to another: so long a killed one
-    is missed. Brokers refuse less than their ``group.min.session.timeout.ms``, which is 6 s unless it was set.
+    After ``session_timeout_seconds`` without a heartbeat, the consumer's partitions go to another process: for that
+    long a killed consumer is missed. Brokers refuse less than their ``group.min.session.timeout.ms``, by default 6 s.
     """
 
     bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:29092"
@@ -69,7 +67,7 @@ class KafkaSettings(BaseModel):
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Verifies the brokers, always; with our own certificate where one is set."""
+        """The TLS context. It always verifies the brokers, and shows our own certificate where one is set."""
         if "SSL" not in self.security_protocol.split("_"):
             return None
         try:
@@ -99,12 +97,12 @@ class KafkaSettings(BaseModel):
 
 
 def _none_if_blank(value: SecretStr | None) -> SecretStr | None:
-    """An empty password is none: anybody would guess it."""
+    """An empty password means none: anybody would guess it."""
     return value if value is not None and value.get_secret_value().strip() else None
 
 
 def _people(value: SecretStr | None) -> SecretStr | None:
-    """Lines of ``name:role:password``; a role of the console's three."""
+    """Lines of ``name:role:password``, with a role of the console."""
     names = set()
     for number, line in enumerate(_lines(value), 1):
         name, role, password = [part.strip() for part in (*line.split(":", 2), "", "")][:3]
@@ -145,11 +143,11 @@ def _role_pairs(value: str) -> str:
 
 
 class OidcSettings(BaseModel):
-    """The identity provider by which people log in; an empty ``issuer`` is none. It is what the provider calls itself.
+    """The identity provider for log-ins; an empty ``issuer`` means none. ``issuer`` is the provider's name for itself.
 
-    ``roles``: which value of ``role_claim`` (a name, or a path of names between dots) stands for which role.
-    ``allowed_hosts``: hosts beside the issuer's own that its discovery document may name. ``internal_url``: where this
-    service reaches the issuer, when that is another address than a browser's.
+    ``roles``: the role for each value of ``role_claim`` (a name, or a path of names between dots). ``allowed_hosts``:
+    hosts beside the issuer's own that its discovery document may name. ``internal_url``: this service's address of the
+    issuer, when it differs from a browser's.
     """
 
     issuer: Annotated[str, Field(pattern=r"^(https?://[^\s@?#]+)?$")] = ""
@@ -176,17 +174,17 @@ class OidcSettings(BaseModel):
 
 
 class SessionSettings(BaseModel):
-    """When a person who is logged in has to log in again: after so long without a use, and in any case."""
+    """When a logged-in person has to log in again: after so long without a use, and in any case."""
 
     idle_minutes: Annotated[float, Field(gt=0)] = 30
     longest_hours: Annotated[float, Field(gt=0, le=24 * 7)] = 12
 
 
 class HttpSettings(BaseModel):
-    """Where probes, metrics and the console are served, and to whom; in production not without people.
+    """The listener of probes, metrics and the console, and its people; production requires people.
 
-    ``public_port``: a second listener for the routes that the internet may reach; None: they are served nowhere.
-    ``allowed_hosts`` and ``public_hosts``: names that the two answer to beside their own. ``console_user`` is an admin;
+    ``public_port``: a second listener for the routes that the internet may reach; None: they are not served.
+    ``allowed_hosts`` and ``public_hosts``: further names that the two answer to. ``console_user`` is an admin;
     ``people`` names more, a line each: ``name:role:password``. ``service_tokens``: other services, ``name:token``.
     ``consoles``: the addresses of the suite's other consoles, by service, for the navigation.
     """
@@ -216,7 +214,7 @@ class HttpSettings(BaseModel):
         return [(name.strip(), role.strip(), password.strip()) for name, role, password in found]
 
     def named(self) -> list[tuple[str, str, str]]:
-        """Name, role and password of everybody who comes by password."""
+        """Name, role and password of everybody who logs in by password."""
         if self.console_password is None:
             return self.listed()
         return [*self.listed(), (self.console_user, "admin", self.console_password.get_secret_value())]
@@ -230,7 +228,7 @@ class HttpSettings(BaseModel):
 class TelemetrySettings(BaseModel):
     """Logs to standard output; traces to ``otlp_endpoint`` when it is set, ``sample_ratio`` of them.
 
-    An empty endpoint is none: what lists all variables (Compose, a ConfigMap) cannot leave one out.
+    An empty endpoint means none: a list of all variables (Compose, a ConfigMap) cannot leave one out.
     """
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -253,24 +251,24 @@ class BreakerSettings(BaseModel):
 
 
 class DeliverySettings(BaseModel):
-    """After ``bugs_in_a_row`` deliveries to one partner that a bug of ours made dead, the others are kept.
+    """After a bug of ours made ``bugs_in_a_row`` deliveries to one partner dead, the others are kept.
 
-    Then one is tried every ``breaker.open_seconds``, until one is taken: so many in a row are a bad release.
+    Then one is tried every ``breaker.open_seconds``, until one is taken: so many in a row mean a bad release.
     """
 
     bugs_in_a_row: Annotated[int, Field(ge=1)] = 5
 
 
 class DeadLetterSettings(BaseModel):
-    """At ``limit`` open dead letters a consumer stops: so many are a bad deploy, not bad messages."""
+    """At ``limit`` open dead letters a consumer stops: so many mean a bad deploy, not bad messages."""
 
     limit: Annotated[int, Field(ge=1)] = 100
 
 
 class ClockSettings(BaseModel):
-    """How far the clocks of this machine and of the store may differ before what they disagree on is held back.
+    """How far the machine's and the store's clock may differ before effects that depend on the time are held back.
 
-    After a jump of the store's own clock, ``hold_seconds`` is for how long the time before it is not ruled out.
+    After a jump of the store's own clock, the time without the jump stays possible for ``hold_seconds``.
     """
 
     limit_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -278,7 +276,7 @@ class ClockSettings(BaseModel):
 
 
 class RetentionSettings(BaseModel):
-    """Days after which rows that have served are deleted: raw HL7 and mails are patients' data, kept while of use."""
+    """Days after which finished rows are deleted: raw HL7 and mails are patient data, kept only while of use."""
 
     outbox_days: Annotated[float, Field(gt=0)] = 7
     deliveries_days: Annotated[float, Field(gt=0)] = 30
@@ -304,7 +302,7 @@ class RetentionSettings(BaseModel):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service has; a service adds its own and its ``env_prefix``."""
+    """Settings that every service has; a service adds its own and its ``env_prefix``."""
 
     model_config = SettingsConfigDict(env_nested_delimiter="__", extra="ignore")
 
@@ -329,7 +327,7 @@ class ServiceSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then files that the environment names."""
+        """Order of sources: arguments, then the environment, then files that the environment names."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, _FileSource(settings_cls)
 
@@ -344,15 +342,15 @@ class ServiceSettings(BaseSettings):
 
     @classmethod
     def demands(cls) -> tuple[Demand, ...]:
-        """What production demands; a service adds its own."""
+        """Production's demands; a service adds its own."""
         return production.EVERY_SERVICE
 
     def production_problems(self) -> list[str]:
-        """What may not be so in production, a line each."""
+        """The demands that are not met, a line each."""
         return production.problems(self, self.demands())
 
     def waived(self) -> list[Demand]:
-        """The demands that are not met in production on purpose."""
+        """The demands that are waived on purpose."""
         return production.waived(self, self.demands()) if self.environment == "production" else []
 
 

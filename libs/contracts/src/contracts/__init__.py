@@ -1,7 +1,7 @@
-"""Versioned messages that the services exchange on Kafka: the one thing that they share about each other.
+"""Versioned messages that the services exchange on Kafka: the only knowledge that services share about each other.
 
-``parse`` reads bytes of any kept version as the newest one, ``new_message`` and ``Message.to_bytes`` write,
-``topics.TOPICS`` says where. The package depends on pydantic alone.
+``parse`` reads bytes of any kept version as the newest one; ``new_message`` and ``Message.to_bytes`` write;
+``topics.TOPICS`` lists the topics. The package depends on pydantic alone.
 """
 
 from contracts import topics

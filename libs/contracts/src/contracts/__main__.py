@@ -14,7 +14,7 @@ _HOME = Path(__file__).resolve().parents[2]
 
 
 def generate(catalogue: Catalogue, root: Path, *, check_only: bool = False) -> int:
-    """Writes the schemas, examples and AsyncAPI documents, or says which are not up to date."""
+    """Writes the schemas, examples and AsyncAPI documents, or names the files that are out of date."""
     if check_only:
         stale = artefacts.stale_files(catalogue, root)
         for path in stale:
@@ -32,7 +32,7 @@ def generate(catalogue: Catalogue, root: Path, *, check_only: bool = False) -> i
 
 
 def check(catalogue: Catalogue, root: Path) -> int:
-    """Fails on stale files and on every change that an older reader or writer could not survive."""
+    """Fails on stale files and on every change that breaks an older reader or writer."""
     stale = artefacts.stale_files(catalogue, root)
     breaches = artefacts.breaches(catalogue, root)
     for path in stale:
@@ -52,7 +52,7 @@ def check(catalogue: Catalogue, root: Path) -> int:
 
 
 def release(catalogue: Catalogue, root: Path) -> int:
-    """Freezes the present versions, unless one of them breaks what is released."""
+    """Freezes the present versions, unless one of them breaks a released version."""
     if check(catalogue, root) != _FINE:
         _say("Nothing was released.")
         return _REFUSED
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = commands.add_parser("generate", help="write schemas, examples and AsyncAPI documents from the models")
     made.add_argument("--check", action="store_true", help="write nothing; fail when a file is not up to date")
-    commands.add_parser("check", help="compare with the released schemas; fail on what older programs cannot survive")
+    commands.add_parser("check", help="compare with the released schemas; fail on changes that break older programs")
     commands.add_parser("release", help="freeze the present versions")
     return parser
 

@@ -1,6 +1,6 @@
-"""What happened to an appointment. One revision counter per appointment, over all its event types.
+"""Events of an appointment. One revision counter per appointment counts them over all event types.
 
-Every event carries the whole appointment, so that a reader needs no other event to act on it.
+Every event carries the whole appointment, so that a reader needs no other event to act.
 """
 
 from typing import Annotated, Literal
@@ -42,7 +42,7 @@ class Study(Payload):
 
 
 class AppointmentData(Payload):
-    """The appointment as a whole, not the difference to the state before."""
+    """The whole appointment, not the difference from the state before."""
 
     patient_id: UUID = Field(description="aggregate_id of the patient.")
     site: str = Field(min_length=1, description="Site, as its site file names it.")

@@ -1,7 +1,7 @@
-"""The files that are made from the models, and the frozen ones that they are held against.
+"""The files made from the models, and the frozen files that they are compared with.
 
-``schemas/``, ``examples/`` and ``asyncapi/`` are made anew at will. ``released/`` only ever grows: it is what programs
-out there were built with and what topics still hold.
+``schemas/``, ``examples/`` and ``asyncapi/`` may be made again at any time. ``released/`` only grows: it holds the
+schemas that deployed programs were built with and that topics still hold.
 """
 
 import json
@@ -24,7 +24,7 @@ _TOPICS_FILE = "topics.json"
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything that the files are made from. Raises ValueError when the parts do not fit together."""
+    """Everything that the files are made from. Raises ValueError when the parts do not match."""
 
     registry: Registry
     topics: Mapping[str, Topic]
@@ -41,7 +41,7 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """One line of the check's answer: which contract, where in it, what happened, what to do instead."""
+    """One line of the check's result: the contract, the place in it, the change, and the alternative."""
 
     contract: str
     path: str
@@ -69,7 +69,7 @@ def made_files(catalogue: Catalogue) -> dict[str, str]:
 
 
 def stale_files(catalogue: Catalogue, root: Path) -> list[str]:
-    """Paths below ``root`` whose content is not what the models give, or that should not be there."""
+    """Paths below ``root`` whose content differs from the models, or that should not exist."""
     made = made_files(catalogue)
     there = {path.relative_to(root).as_posix() for folder in _MADE for path in (root / folder).rglob("*.json")}
     return sorted(
@@ -80,7 +80,7 @@ def stale_files(catalogue: Catalogue, root: Path) -> list[str]:
 
 
 def write_files(catalogue: Catalogue, root: Path) -> list[str]:
-    """Makes the files below ``root`` what the models give; returns the paths that were touched."""
+    """Writes the files below ``root`` from the models; returns the paths that changed."""
     made = made_files(catalogue)
     touched = stale_files(catalogue, root)
     for path in touched:
@@ -93,12 +93,12 @@ def write_files(catalogue: Catalogue, root: Path) -> list[str]:
 
 
 def breaches(catalogue: Catalogue, root: Path) -> list[Breach]:
-    """Every difference to ``released`` that an older reader or writer could not survive."""
+    """Every difference from ``released`` that breaks an older reader or writer."""
     return [*_message_breaches(catalogue, root), *_topic_breaches(catalogue, root)]
 
 
 def unreleased(catalogue: Catalogue, root: Path) -> list[str]:
-    """``type vN`` of the versions that are not frozen yet."""
+    """``type vN`` of each version that is not frozen yet."""
     return [
         f"{message.MESSAGE_TYPE} v{message.MESSAGE_VERSION}"
         for message in catalogue.registry.messages()
@@ -107,10 +107,10 @@ def unreleased(catalogue: Catalogue, root: Path) -> list[str]:
 
 
 def release(catalogue: Catalogue, root: Path) -> list[str]:
-    """Freezes what there is and returns the paths that were written. The caller has seen that there is no breach.
+    """Freezes the present versions and returns the paths written. The caller has checked that there is no breach.
 
-    A frozen schema takes compatible changes in; a frozen example stays as it was sent, for later readers to prove
-    themselves on.
+    A frozen schema takes compatible changes in. A frozen example stays as it was sent, so that later readers can prove
+    that they read it.
     """
     files: dict[str, str] = {_TOPICS_FILE: _text({name: _fixed(topic) for name, topic in catalogue.topics.items()})}
     for message in catalogue.registry.messages():

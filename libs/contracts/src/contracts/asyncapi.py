@@ -1,6 +1,7 @@
-"""AsyncAPI 3.0 documents, made from the models and the table of topics; no broker is needed.
+"""AsyncAPI 3.0 documents, made from the models and the table of topics without a broker.
 
-A payload stands in ``components/schemas``, because a reference in an AsyncAPI document counts from its own root.
+A payload stands in ``components/schemas``, because references in an AsyncAPI document are relative to the document's
+root.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def document(
     title: str,
     producer: str | None = None,
 ) -> JsonObject:
-    """What ``producer`` sends; without one, what all services send."""
+    """The messages that ``producer`` sends; without a producer, those of all services."""
     chosen = {name: topic for name, topic in topics.items() if producer in {None, topic.producer}}
     messages = [message for message in registry.messages() if message.MESSAGE_TYPE in chosen]
     bodies, shared = shared_schemas(messages, "#/components/schemas/{model}")

@@ -1,8 +1,8 @@
-"""What a change of a schema does to readers and writers that are not changed with it.
+"""The effect of a schema change on readers and writers that are not changed with it.
 
-Old and new run side by side: an older reader meets messages of a newer writer, a newer reader those of an older writer
-(and all that a topic still holds). So within one version a schema may only gain optional fields and better words. What
-this module does not know is refused: a change that it cannot judge is one for a new version.
+Old and new programs run side by side. An older reader meets messages of a newer writer; a newer reader meets messages
+of an older writer, and all messages that a topic still holds. So within one version a schema may only gain optional
+fields and better descriptions. A change that this module cannot judge is refused: it needs a new version.
 """
 
 import json
@@ -24,14 +24,14 @@ _OLDER_WRITER = "a newer reader refuses what an older writer sends"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change that something unchanged could not survive: where, and what."""
+    """One breaking change: its place and its description."""
 
     path: str
     what: str
 
 
 def breaking_changes(old: JsonObject, new: JsonObject) -> list[Change]:
-    """The changes from ``old`` to ``new``, both self-contained JSON Schemas, that an older reader or writer feels."""
+    """The changes from ``old`` to ``new``, both self-contained JSON Schemas, that break an older reader or writer."""
     return list(_Comparison(old, new).schemas(old, new, "", frozenset()))
 
 
@@ -43,7 +43,7 @@ class _Comparison:
     def schemas(self, old: Any, new: Any, path: str, inside: frozenset[tuple[str, str]]) -> Iterator[Change]:
         pair = (_reference(old), _reference(new))
         if pair[0] and pair[1]:
-            if pair in inside:  # a schema that holds itself: compared further out already
+            if pair in inside:  # a recursive schema: already compared further out
                 return
             inside |= {pair}
         old, new = _resolved(old, self._old_root), _resolved(new, self._new_root)
@@ -136,7 +136,7 @@ def _reference(schema: Any) -> str:
 
 
 def _resolved(schema: Any, root: JsonObject) -> JsonObject:
-    """The schema with its reference followed; what stands beside the reference wins."""
+    """The schema with its reference followed; keywords beside the reference win."""
     if isinstance(schema, bool):
         return {} if schema else {"not": {}}
     followed: JsonObject = schema
@@ -149,7 +149,7 @@ def _resolved(schema: Any, root: JsonObject) -> JsonObject:
 
 
 def _written_out(value: Any, root: JsonObject, inside: frozenset[str] = frozenset()) -> Any:
-    """The value with every reference in it replaced by what it names, but for one to something it stands in."""
+    """The value with each reference replaced by its target, except references to a schema that contains them."""
     if isinstance(value, list):
         return [_written_out(one, root, inside) for one in value]
     if not isinstance(value, dict):
@@ -187,7 +187,7 @@ def _values(old: JsonObject, new: JsonObject, path: str) -> Iterator[Change]:
     if before is None and after is None:
         return
     if before is None:
-        yield Change(path, f"enum added, where any value was allowed: {_OLDER_WRITER}")
+        yield Change(path, f"enum added where any value was allowed: {_OLDER_WRITER}")
     elif after is None:
         yield Change(path, f"enum removed, any value is allowed: {_OLDER_READER}")
     else:
@@ -240,7 +240,7 @@ def _choices(schema: JsonObject) -> list[Any]:
 
 
 def _signature(schema: JsonObject) -> str:
-    """What tells the choices of a union apart: their type, and for tagged objects the tags."""
+    """The marks by which a union's choices are told apart: the type, and for tagged objects the tags."""
     tags = {name: field["const"] for name, field in schema.get("properties", {}).items() if "const" in field}
     return json.dumps([schema.get("type"), schema.get("const"), tags], sort_keys=True)
 

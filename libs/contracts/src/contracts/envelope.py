@@ -1,7 +1,7 @@
-"""The envelope that every message shares: strict for the writer, tolerant for the reader.
+"""The envelope of every message: strict for the writer, tolerant for the reader.
 
-A writer that misspells a field fails at once (``extra="forbid"``, strict types); a reader overrides that when it
-parses, because a newer producer may have added a field. Values never show in errors: they are patients'.
+A writer that misspells a field fails at once (``extra="forbid"``, strict types). Readers override this when they parse,
+because a newer producer may have added a field. Errors never show values: they belong to patients.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from contracts.identifiers import uuid7
 
 
 class _Utc:
-    """Marks a datetime whose offset must be zero, and says so in the JSON Schema."""
+    """Marks a datetime whose offset must be zero, and declares this in the JSON Schema."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -32,7 +32,7 @@ UtcDatetime = Annotated[datetime, _Utc]
 
 
 def _open_for_readers(schema: dict[str, Any]) -> None:
-    """The published schema is the reader's: fields that it does not know are allowed."""
+    """The published schema is the reader's: unknown fields are allowed."""
     schema.pop("additionalProperties", None)
 
 
@@ -49,7 +49,7 @@ class Payload(BaseModel):
 
 
 def _message_schema(schema: dict[str, Any]) -> None:
-    """``type`` and ``version`` are narrowed by each message and keep the envelope's description."""
+    """Each message narrows ``type`` and ``version``; both keep the envelope's description."""
     _open_for_readers(schema)
     for name in ("type", "version"):
         schema["properties"][name].setdefault("description", Message.model_fields[name].description)
@@ -88,7 +88,7 @@ class Message(Payload):
             (cls.MESSAGE_VERSION,) = get_args(version)
 
     def to_bytes(self) -> bytes:
-        """The message's exact bytes on the bus: UTF-8 JSON, every field written, absent values as null."""
+        """The message's exact bytes on Kafka: UTF-8 JSON, every field written, absent values as null."""
         return self.__pydantic_serializer__.to_json(self)
 
     def key(self) -> bytes:
@@ -97,12 +97,12 @@ class Message(Payload):
 
     @classmethod
     def schema_id(cls) -> str:
-        """The name of this version's JSON Schema, as CloudEvents' ``dataschema`` wants one."""
+        """The name of this version's JSON Schema, in the form of CloudEvents' ``dataschema``."""
         return f"urn:contracts:{cls.MESSAGE_TYPE}:{cls.MESSAGE_VERSION}"
 
     @classmethod
     def upcast_from(cls, older: "Message", data: Payload) -> Self:
-        """For upcasters: this version of ``older``, the same in everything but ``version`` and ``data``."""
+        """For upcasters: ``older`` in this version, equal in everything but ``version`` and ``data``."""
         envelope = {name: getattr(older, name) for name in Message.model_fields if name not in {"version", "data"}}
         return cls(**envelope, version=cls.MESSAGE_VERSION, data=data)
 
@@ -123,8 +123,8 @@ def new_message(
 ) -> M:
     """A message of ``message_class``, with an identifier of its own.
 
-    ``occurred_at`` is any aware datetime. Without ``correlation_id`` the message starts a correlation of its own.
-    Raises ContractError when an argument breaks the contract.
+    ``occurred_at`` is any aware datetime. Without ``correlation_id`` the message starts its own correlation. Raises
+    ContractError when an argument breaks the contract.
     """
     if occurred_at.tzinfo is None:
         raise ContractError("needs a time zone", "occurred_at")
@@ -148,7 +148,7 @@ def new_message(
 
 
 def header_values(message: Message) -> dict[str, str | UUID | datetime]:
-    """The Kafka headers before they are text: for whoever writes them as JSON, which is quicker than the text first."""
+    """The Kafka headers as values: writing them as JSON is quicker without turning them into text first."""
     return {
         "ce_id": message.message_id,
         "ce_type": message.type,

@@ -1,4 +1,4 @@
-"""What a reader is told when a message breaks its contract: places, never values, because values are patients'."""
+"""Contract errors name places, never values: values belong to patients."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ class ContractError(Exception):
         super().__init__(f"{path}: {reason}" if path else reason)
 
 
-# These texts of pydantic quote the input, so they are said in other words.
+# These pydantic texts quote the input, so each is replaced by a text without it.
 _WITHOUT_INPUT = {
     "uuid_parsing": "is not a UUID",
     "union_tag_invalid": "is none of the known message types",
@@ -29,7 +29,7 @@ _WITHOUT_INPUT = {
 
 
 def without_values(error: "ValidationError", tags: frozenset[str | int] = frozenset()) -> ContractError:
-    """The first finding of a validation; ``tags`` are the steps of the union, which the path leaves out."""
+    """The first finding of a validation; ``tags`` are the union's steps, which the path leaves out."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     first: ErrorDetails = details[0]
     location = list(first["loc"])

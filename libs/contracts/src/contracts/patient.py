@@ -1,4 +1,4 @@
-"""What happened to a patient's record. One revision counter per patient."""
+"""Events of a patient's record. One revision counter per patient."""
 
 import datetime as dt
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from contracts.envelope import Message, Payload
 
 
 class PatientIdentifier(Payload):
-    """An identifier of the patient and who issued it (HL7 PID-3, FHIR Patient.identifier)."""
+    """An identifier of the patient and its issuer (HL7 PID-3, FHIR Patient.identifier)."""
 
     issuer: str = Field(min_length=1, description="Assigning authority, as the sending site names it.")
     value: str = Field(min_length=1, description="The identifier within that authority.")
@@ -24,7 +24,7 @@ class PersonName(Payload):
 
 
 class PostalAddress(Payload):
-    """A postal address in parts; a part that the source does not give is null."""
+    """A postal address in parts; a part that the source lacks is null."""
 
     line: str | None = Field(default=None, description="Street and number.")
     city: str | None = Field(default=None, description="City.")
@@ -34,7 +34,7 @@ class PostalAddress(Payload):
 
 
 class PatientData(Payload):
-    """The patient as a whole, not the difference to the state before."""
+    """The whole patient, not the difference from the state before."""
 
     identifiers: Annotated[tuple[PatientIdentifier, ...], Field(strict=False)] = Field(
         description="All identifiers of the patient, the site's own first."

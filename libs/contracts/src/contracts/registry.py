@@ -1,7 +1,7 @@
-"""Which messages and versions exist, and how bytes become the newest version of one.
+"""The known messages and versions, and the conversion of bytes to the newest version.
 
-All kept versions form one discriminated union, so that pydantic's core decodes a message once and picks its model by
-``type`` and ``version`` on the way: as fast as validating against a model that is known beforehand.
+All kept versions form one discriminated union: pydantic's core decodes a message once and picks its model by ``type``
+and ``version`` on the way, as fast as validating against a model known beforehand.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +42,7 @@ class Registry:
         self._tags = frozenset[str | int](
             {*self.versions, *(version for kept in self.versions.values() for version in kept)}
         )
-        # By itself pydantic remembers 16,384 values, patients' among them, and lets go of one only for another.
+        # By default pydantic caches 16,384 strings, patients' data among them, and drops one only for another.
         schema = TypeAdapter[Message](self._union()).core_schema
         self._validate = SchemaValidator(schema, CoreConfig(cache_strings="keys")).validate_json
 
@@ -51,13 +51,13 @@ class Registry:
         return [message for versions in self.versions.values() for message in versions.values()]
 
     def newest(self) -> list[type[Message]]:
-        """The version of every message that a reader sees."""
+        """For each message, the version that readers see."""
         return [versions[max(versions)] for versions in self.versions.values()]
 
     def parse(self, value: bytes) -> Message:
-        """The message in ``value`` as its newest version.
+        """The message in ``value`` as its newest version. Unknown fields are ignored.
 
-        Fields that are not known are ignored. Raises ContractError, without a value of the message in its text.
+        Raises ContractError, whose text holds no value of the message.
         """
         try:
             message: Message = self._validate(value, extra="ignore")

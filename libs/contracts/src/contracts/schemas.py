@@ -1,4 +1,4 @@
-"""JSON Schemas of the messages, as a reader in any language needs them: what must be there, and nothing closed."""
+"""JSON Schemas of the messages for readers in any language: required fields are listed, and no object is closed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ JsonObject = dict[str, Any]
 
 
 class _Generator(GenerateJsonSchema):
-    """Without the titles that pydantic makes of field names: they say nothing."""
+    """Leaves out the titles that pydantic derives from field names: they add nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         del schema
@@ -27,7 +27,7 @@ def json_schema(message: type[Message]) -> JsonObject:
 def shared_schemas(
     messages: Iterable[type[Message]], ref_template: str
 ) -> tuple[dict[type[Message], JsonObject], dict[str, JsonObject]]:
-    """Each message's schema, and the definitions that they share, with references of the form ``ref_template``."""
+    """Each message's schema, and their shared definitions, with references of the form ``ref_template``."""
     references, shared = models_json_schema(
         [(message, "validation") for message in messages], ref_template=ref_template, schema_generator=_Generator
     )

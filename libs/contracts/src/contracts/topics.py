@@ -1,6 +1,6 @@
-"""The topics: one per event, several partitions from the first day on.
+"""The topics: one per event, with several partitions from the first day.
 
-The partition of a key depends on their number, so changing it would break the order of an aggregate's events.
+A key's partition depends on the number of partitions: changing it would break the order of an aggregate's events.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it is created: ``name`` goes behind the installation's prefix, ``retention_ms`` is in milliseconds."""
+    """A topic as it is created: ``name`` follows the installation's prefix, ``retention_ms`` is in milliseconds."""
 
     name: str
     producer: str

@@ -26,25 +26,25 @@ _LONGEST_COPIED_BYTES: Final = 800  # 199 characters (MSH-10 from version 2.7 on
 _KEPT_BYTES: Final = 200
 _LONGEST_CODE: Final = 20
 _MOST_ERRORS: Final = 20
-"""Nobody reads more, and an answer of nothing but errors would cost seconds."""
+"""Errors read from one answer; nobody reads more, and reading an answer of nothing but errors would cost seconds."""
 _ERROR_TABLE: Final = "HL70357"
 _LONGEST_TEXT: Final = 80
-"""Of MSA-3, in every version that has it."""
+"""Longest MSA-3, in every version that has MSA-3."""
 _LONGEST_ERROR: Final = 80
-"""Of one repetition of ERR-1, up to version 2.4."""
+"""Longest repetition of ERR-1, up to version 2.4."""
 _MOST_PIECES: Final = 5
-"""A longer text of an error is cut where ERR-1 has to hold it."""
+"""Repetitions of ERR-1 that one error's text may fill; a longer text is cut."""
 _LONGEST_WORDS: Final = 250
-"""Of ERR-8, which people are shown."""
+"""Longest ERR-8, the text that people are shown."""
 _LONGEST_DIAGNOSIS: Final = 2048
-"""Of ERR-7, which holds what is too long for ERR-8."""
+"""Longest ERR-7, which takes the text that is too long for ERR-8."""
 _NOT_TO_ANSWER: Final = re.compile(rb"[\r\n\x00]")
-"""What a refused request's header may hold and no message can."""
+"""Bytes that a refused request's header may hold, but no message may."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What a partner answered: MSA-1, MSA-2, its words for people, and each error."""
+    """A partner's answer: MSA-1, MSA-2, its text for people, and each error."""
 
     code: AckCode
     control_id: str
@@ -114,7 +114,7 @@ def build_ack(
 def _shared(
     code: AckCode, text: str, errors: Sequence[AckError], found: Delimiters, request: Message
 ) -> tuple[Sequence[AckError], str]:
-    """The errors and MSA-3: of a text that is too long for it the beginning, and the whole among the errors."""
+    """The errors and MSA-3. A text too long for MSA-3 is cut there and stands whole among the errors."""
     short = lengths.fitted(text, _LONGEST_TEXT, found, request.working_codec)
     if short == text or any(text in _said_by(error) for error in errors):
         return errors, short
@@ -123,12 +123,12 @@ def _shared(
 
 
 def _said_by(error: AckError) -> tuple[str, str]:
-    """An error's text, alone and after its place, as ``str`` of an Hl7Error gives it."""
+    """An error's text, alone and after its location, as ``str`` of an Hl7Error gives it."""
     return error.text, f"{error.location}: {error.text}"
 
 
 def _cut(request: Message, value: bytes) -> bytes:
-    """The beginning of an oversized value, no character and no escape sequence cut in two."""
+    """The beginning of an oversized value; no character and no escape sequence is cut in two."""
     if len(value) <= _LONGEST_COPIED_BYTES:
         return value
     kept = value[:_KEPT_BYTES].decode(request.working_codec, "ignore").encode(request.working_codec, "ignore")
@@ -142,7 +142,7 @@ def _now() -> bytes:
 
 @lru_cache(maxsize=1)
 def _second(since_1970: int) -> bytes:
-    """MSH-7 is of whole seconds, and many acknowledgements leave within one."""
+    """MSH-7, built once per second: it has whole seconds, and many acknowledgements leave within one second."""
     return format_timestamp(datetime.fromtimestamp(since_1970, UTC)).encode("ascii")
 
 
@@ -181,9 +181,9 @@ def _pieces(ack: Message, error: AckError) -> list[str]:
 
 
 def parse_ack(data: bytes) -> Ack:
-    """Read a partner's answer, of its errors the first 20.
+    """Read a partner's answer, with its first 20 errors.
 
-    Hl7Error when it is no acknowledgement or its MSA-1 is none of the six codes.
+    Raises Hl7Error when the bytes are no acknowledgement or MSA-1 is none of the six codes.
     """
     message = Message.parse(data, require_header=False)
     code = (message.get("MSA-1") or "").strip().upper()
@@ -201,7 +201,7 @@ def parse_ack(data: bytes) -> Ack:
 
 
 def _whole(text: str, others: Sequence[str]) -> str:
-    """``text``, or that one of ``others`` of which it is the beginning."""
+    """``text``, or the longer text in ``others`` that begins with ``text``."""
     if not text.endswith(lengths.CUT):
         return text
     beginning = text.removesuffix(lengths.CUT)
@@ -221,7 +221,7 @@ def _errors(segment: Segment) -> list[AckError]:
         error = AckError(segment.get(f"{at}.4.1") or "", _path(place), segment.get(f"{at}.4.2") or "")
         before = found[-1] if found else None
         if before and (before.code, before.location) == (error.code, error.location) and before.text.endswith(" "):
-            found[-1] = replace(before, text=before.text + error.text)  # a text that was divided
+            found[-1] = replace(before, text=before.text + error.text)  # a text that was split over several repetitions
         else:
             found.append(error)
     return found
@@ -241,7 +241,7 @@ def _path(place: Sequence[str | None]) -> str:
 
 
 def _location(path: str) -> list[Leaf]:
-    """Segment, its number, field, repetition, component, subcomponent (ERL); all empty when the path is none."""
+    """Segment, its number, field, repetition, component, subcomponent (ERL); all empty when ``path`` is no path."""
     match = _LOCATION.fullmatch(path)
     if match is None:
         return [None] * 6
@@ -258,7 +258,7 @@ def _escaped(ack: Message, text: str) -> bytes:
 
 
 def _encoded(message: Message, text: str) -> bytes:
-    """``text``, what the message's character set lacks replaced: an answer must not fail over its words."""
+    """``text``, with the characters replaced that the message's set lacks: an answer must not fail over its text."""
     if text.isascii():
         return text.encode("ascii")
     codec = message.codec
@@ -280,4 +280,4 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 _NOTHING: Final = Message.build({})
-"""Stands for a request of which nothing could be read."""
+"""Stands for a request that could not be read at all."""

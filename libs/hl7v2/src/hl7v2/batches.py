@@ -9,14 +9,14 @@ from hl7v2.message import Message
 _HEADERS: Final = (b"FHS", b"BHS")
 _WRAPPERS: Final = (*_HEADERS, b"BTS", b"FTS")
 _MARKS: Final = b"\xef\xbb\xbf\x0b \t\r\n"
-"""What may stand before the first segment."""
+"""Bytes that may stand before the first segment."""
 
 
 def unwrapped(data: bytes) -> bytes:
-    """``data``, or the one message that stands in a batch.
+    """``data``, or the one message that a batch holds.
 
-    Hl7Error for a batch of none or of several: its ``message`` is a header to answer, under the batch's control id
-    (BHS-11, else FHS-11) or the first message's MSH-10.
+    Raises Hl7Error for a batch of none or several messages. The error's ``part`` is a header to answer, under the
+    batch's control id (BHS-11, else FHS-11) or the first message's MSH-10.
     """
     if not data.lstrip(_MARKS).startswith(_HEADERS):
         return data
@@ -25,7 +25,11 @@ def unwrapped(data: bytes) -> bytes:
     messages = sum(line[:3] == b"MSH" for line in inner)
     if messages == 1 and inner[0][:3] == b"MSH":
         return b"".join(inner)
-    why = "a batch of several messages is not taken: send them one by one" if messages else "the batch is empty"
+    why = (
+        "a batch of several messages is not accepted: send the messages one by one"
+        if messages
+        else "the batch is empty"
+    )
     raise Hl7Error("200", "BHS", why, part=_header(lines))
 
 

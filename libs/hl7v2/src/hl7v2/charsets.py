@@ -1,7 +1,7 @@
-"""HL7 table 0211 and what is really there.
+"""Character sets: HL7 table 0211, and the set that the bytes are really in.
 
-Everything that the codec splits is in a character set whose delimiters are single ASCII bytes. What is not (UTF-16,
-GB 18030, BIG-5) is turned into UTF-8 on the way in and back on the way out.
+The codec splits bytes only in sets whose delimiters are single ASCII bytes. Other sets (UTF-16, GB 18030, BIG-5) are
+turned into UTF-8 on the way in and back on the way out.
 """
 
 import codecs
@@ -25,7 +25,10 @@ class Charset:
 
     @property
     def working_codec(self) -> str:
-        """The codec of the bytes that the message is split in. ASCII is read as UTF-8: hex escapes may hold more."""
+        """The codec in which the message is split.
+
+        ASCII is read as UTF-8, because hex escapes may hold other characters.
+        """
         return "utf-8" if self.codec == "ascii" or not self.splits_as_bytes else self.codec
 
 
@@ -59,21 +62,22 @@ _BY_KEY: Final = {
 }
 
 _LETTERS_BESIDE_LETTERS: Final = frozenset({"8859/2", "8859/4", "8859/5"})
-"""Sets in which two letters side by side (Polish ĘŻ, Cyrillic ТА) may look like one UTF-8 character."""
+"""One-byte sets in which two letters side by side (Polish ĘŻ, Cyrillic ТА) may look like one UTF-8 character."""
 
 
 _WINDOWS: Final = {
     "8859/2": "cp1250", "8859/4": "cp1257", "8859/5": "cp1251", "8859/6": "cp1256", "8859/7": "cp1253",
     "8859/8": "cp1255", "8859/9": "cp1254",
 }  # fmt: skip
-"""Windows' own sets have letters and quotes where ISO's have control characters; senders that say ISO write those."""
+"""Windows' sets have letters and quotes where ISO's have control characters; senders that declare ISO use them."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def repaired(text: str, charset: str) -> str:
-    """``text`` without control characters: what Windows writes in their place, or a blank for a line's end, or nothing.
+    """``text`` without control characters.
 
-    ``charset`` is the message's by table 0211. No other character is touched.
+    Each becomes the character that Windows has in its place, a blank for a line's end, or nothing. ``charset`` is the
+    message's by table 0211. All other characters stay.
     """
     codec = _WINDOWS.get(charset, "cp1252")
     return _CONTROL.sub(lambda found: _in_windows(found[0], codec), text)
@@ -91,12 +95,12 @@ def _in_windows(control: str, codec: str) -> str:
 
 
 def named(name: str | None) -> Charset | None:
-    """The character set that MSH-18 names, by table 0211 or a spelling seen in the field; None for unknown ones."""
+    """The character set that MSH-18 names, by table 0211 or a spelling seen in the field; None when it is unknown."""
     return _BY_KEY.get(_NOT_ALPHANUMERIC.sub("", name.upper())) if name else None
 
 
 def decodes(body: bytes, codec: str) -> bool:
-    """Whether ``body`` is valid in ``codec``, found out without holding all of its text."""
+    """Whether ``body`` is valid in ``codec``, checked in pieces so that its text is never held whole."""
     try:
         if len(body) <= _CHUNK_BYTES:
             body.decode(codec)

@@ -10,12 +10,12 @@ _MUST_BE_HEX: Final = bytes(range(0x20)) + b"\x7f"
 """Control characters would end segments (CR, LF) or MLLP frames (VT, FS)."""
 _BLANK: Final = re.compile(rb"\.(?:br|sp|ce|sk)\s*[+-]?\d*", re.IGNORECASE)
 _NOTHING: Final = re.compile(rb"[HN]|\.(?:fi|nf|in|ti)\s*[+-]?\d*|[CM][0-9A-F]{4,6}|Z[^\s]*", re.IGNORECASE)
-"""What lays text out (2.7.6, 2.7.7, and a site's own Zxx): a line break or blank, or what no plain text shows."""
+"""Layout sequences (2.7.6, 2.7.7, a site's own Zxx) that plain text does not show; a ``_BLANK`` becomes a blank."""
 _LONGEST_SEQUENCE: Final = 100
 
 
 class Delimiters:
-    """Delimiters as single bytes; one that the message does not use is ``b""``."""
+    """Delimiters as single bytes; ``b""`` for a delimiter that the message does not use."""
 
     __slots__ = (
         "_escape_map", "_known", "_maybe_nul", "_sequences", "_special", "_tokens", "component", "component_text",
@@ -30,13 +30,13 @@ class Delimiters:
         self.component_text = self.component.decode("ascii") or "\x00"  # a character that no message holds
         others = self.repetition + self.escape + self.subcomponent
         self.find_special = re.compile(b"[" + re.escape(others) + b"]" if others else rb"(?!)").search
-        """Looks for what divides or escapes, but for components and fields."""
+        """Finds delimiters and escapes, except those of components and fields."""
         names = {b"F": field, b"S": self.component, b"T": self.subcomponent, b"R": self.repetition, b"E": self.escape}
         if truncation:
             names[b"P"] = truncation
         self._known = {name: char for name, char in names.items() if char}
         e = re.escape(self.escape)
-        # No group repeats: the expression's own stack would take many times the size of a value full of sequences.
+        # No capturing repeated group: its stack would take many times the size of a value full of sequences.
         sequence = e + rb"(?:X([0-9A-Fa-f]+)|([^\s" + e + rb"]+))" + e
         self._sequences = re.compile(sequence if self.escape else rb"(?!)()()")
         divided = b"".join(map(re.escape, (field, self.component, self.repetition, self.subcomponent)))
@@ -51,7 +51,7 @@ class Delimiters:
         """``value`` with its known sequences resolved; unknown ones (``.br``, ``H``, ``Zxx``) stay as they are."""
         if not self.escape or self.escape not in value:
             return value
-        # Not re.sub: its list of parts would, too.
+        # Not re.sub: its list of parts would also take many times the value's size.
         plain, pairs, position = bytearray(), bytearray(), 0
         for match in self._sequences.finditer(value):
             is_hex = match[1] is not None and len(match[1]) % 2 == 0
@@ -61,7 +61,7 @@ class Delimiters:
             plain += value[position : match.start()]
             position = match.end()
             if is_hex:
-                # Neighbours go together: they may be the bytes of one character.
+                # Adjacent sequences are decoded together: they may be the bytes of one character.
                 pairs += match[1]
             else:
                 plain += self._known.get(match[2], match[0])
@@ -70,7 +70,7 @@ class Delimiters:
         return bytes(plain)
 
     def without_formatting(self, value: bytes) -> bytes:
-        """``value``, still encoded, without what lays text out: a blank for a line break, nothing for the rest."""
+        """``value``, still encoded, without layout sequences: a blank for a line break, nothing for the others."""
         plain, position = bytearray(), 0
         while (start := value.find(self.escape, position)) >= 0:
             end = value.find(self.escape, start + 1)
@@ -89,21 +89,24 @@ class Delimiters:
         return bytes(plain)
 
     def escapes_nul(self, encoded: bytes) -> bool:
-        """Whether ``unescape`` makes a NUL of some value in ``encoded``, which may be a whole message."""
+        """Whether ``unescape`` makes a NUL of any value in ``encoded``, which may be a whole message."""
         if self._maybe_nul.search(encoded) is None:
             return False
-        # A sequence never reaches over a delimiter: values are split before they are unescaped.
+        # A sequence never spans a delimiter: values are split before they are unescaped.
         return any(
             (pairs := match[1]) and len(pairs) % 2 == 0 and 0 in bytes.fromhex(pairs.decode("ascii"))
             for match in self._tokens.finditer(encoded)
         )
 
     def escaped(self, value: bytes, where: str) -> bytes:
-        """``value`` as it stands inside a component; Hl7Error when it must be escaped and the message has no escape."""
+        """``value`` as it stands inside a component.
+
+        Raises Hl7Error when a character must be escaped and the message has no escape character.
+        """
         if self._special.search(value) is None:
             return value
         if not self.escape:
-            raise Hl7Error("102", where, "the value holds delimiters and MSH-2 declares no escape character")
+            raise Hl7Error("102", where, "the value holds delimiters, but MSH-2 declares no escape character")
         return self._special.sub(lambda match: self._escape_map[match[0]], value)
 
 
@@ -112,14 +115,14 @@ def _from_hex(pairs: bytearray, codec: str) -> bytes:
     try:
         found.decode(codec)
     except UnicodeDecodeError:
-        # A sender that writes UTF-8 and escapes Latin-1 bytes.
+        # Some senders write UTF-8 text and escape Latin-1 bytes.
         return found.decode("latin-1").encode(codec, "replace")
     return found
 
 
 @lru_cache(maxsize=64)
 def delimiters(field: bytes, encoding_characters: bytes) -> Delimiters:
-    """Check MSH-1 and MSH-2 and give the delimiters that they declare."""
+    """Check MSH-1 and MSH-2 and return the delimiters that they declare."""
     if not _is_delimiter(field):
         raise Hl7Error("102", "MSH-1", "the field separator is not a printable punctuation character")
     if not encoding_characters:
@@ -134,7 +137,7 @@ def delimiters(field: bytes, encoding_characters: bytes) -> Delimiters:
 
 @lru_cache(maxsize=64)
 def complete(found: Delimiters) -> Delimiters:
-    """The same delimiters with those supplied that the message does not use."""
+    """The same delimiters, with defaults for those that the message does not use."""
     declared = found.encoding_characters
     for usual in (b"^", b"~", b"\\", b"&")[len(declared) :]:
         used = found.field + declared

@@ -1,4 +1,4 @@
-"""Values into bytes: with the delimiters and in the character set of one message."""
+"""Values into bytes, with the delimiters and in the character set of one message."""
 
 from hl7v2.charsets import Charset
 from hl7v2.delimiters import Delimiters
@@ -7,7 +7,7 @@ from hl7v2.values import Raw, Repeat, Value
 
 
 class Context:
-    """What all segments of one message share."""
+    """Delimiters and character set, shared by all segments of one message."""
 
     __slots__ = ("charset", "codec", "delimiters", "modified")
 
@@ -18,25 +18,31 @@ class Context:
         self.modified = modified
 
     def change_charset(self, charset: Charset) -> None:
-        """Write in another character set from now on; the segments must be turned by the caller."""
+        """Write in another character set from now on; the caller must re-encode the segments."""
         self.charset = charset
         self.codec = charset.working_codec
         self.modified = True
 
     def decoded(self, value: bytes) -> str:
-        """Text of ``value``; what breaks the character set is read as 8859/1, for a reader that wants to go on."""
+        """Text of ``value``.
+
+        Bytes that are invalid in the character set are read as 8859/1, so that reading can go on.
+        """
         try:
             return value.decode(self.codec)
         except UnicodeDecodeError:
             return value.decode("latin-1")
 
     def encoded(self, text: str, where: str) -> bytes:
-        """``text`` in the working character set; Hl7Error when the message's own cannot hold it."""
+        """``text`` in the working character set;
+
+        Hl7Error when the message's character set lacks one of its characters.
+        """
         try:
             on_the_wire = text.encode(self.charset.codec)
             return text.encode("utf-8") if not self.charset.splits_as_bytes else on_the_wire
         except UnicodeEncodeError:
-            # The original error would carry the value.
+            # The original exception would carry the value.
             raise Hl7Error("102", where, f"the value cannot be written in {self.charset.name} (MSH-18)") from None
 
 
@@ -78,9 +84,9 @@ def encode_leaf(value: Value, context: Context, where: str) -> bytes:
         if not isinstance(value, Raw):
             return delimiters.escaped(encoded, where)
     else:
-        raise TypeError(f"{where}: a list where only text can stand")
+        raise TypeError(f"{where}: a list where only text is allowed")
     if delimiters.field in encoded or b"\r" in encoded or b"\n" in encoded:
-        raise ValueError(f"{where}: encoded text may hold no field separator and no line end")
+        raise ValueError(f"{where}: encoded text must not hold a field separator or a line end")
     return encoded
 
 

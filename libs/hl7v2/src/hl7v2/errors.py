@@ -1,4 +1,7 @@
-"""What the library raises. Texts name segments, fields and settings, never a value: values belong to patients."""
+"""Exceptions of the library.
+
+Their texts name segments, fields and settings, never a value: values belong to patients.
+"""
 
 from dataclasses import dataclass
 
@@ -36,10 +39,10 @@ class AckError:
 
 
 class Hl7Error(ValueError):
-    """The bytes are not an HL7 v2 message, or a value does not fit into one.
+    """The bytes are not an HL7 v2 message, or a value does not fit into a message.
 
-    ``code`` is of HL7 table 0357, ``location`` a path such as ``MSH-9``. ``part`` is the ``Message`` that could be
-    read in spite of the error, or None: ``hl7v2.readable_part`` gives it with its type.
+    ``code`` is of HL7 table 0357, ``location`` a path such as ``MSH-9``. ``part`` is the ``Message`` that could be read
+    in spite of the error, or None; ``hl7v2.readable_part`` returns it with its type.
     """
 
     def __init__(self, code: str, location: str, text: str, *, part: object = None) -> None:

@@ -1,20 +1,20 @@
-"""Text in the length that HL7 gives a field. Counted as it stands in the message, escapes included."""
+"""Text fitted to a field's maximum length, counted as it stands in the message, escapes included."""
 
 from typing import Final
 
 from hl7v2.delimiters import Delimiters
 
 CUT: Final = "..."
-"""At the end of what was cut."""
+"""Ends a text that was cut."""
 
 
 def encoded_length(text: str, delimiters: Delimiters, codec: str) -> int:
-    """The characters of ``text`` in a message with these delimiters; ``codec`` writes its text."""
+    """The number of characters that ``text`` takes in a message with these delimiters; ``codec`` writes the text."""
     return len(delimiters.escaped(text.encode(codec, "replace"), "").decode(codec))
 
 
 def split(text: str, most: int, delimiters: Delimiters, codec: str) -> int:
-    """Where ``text`` is to be divided so that the first part takes at most ``most`` characters in the message."""
+    """The index that divides ``text`` so that its first part takes at most ``most`` characters in the message."""
     if len(text) <= most and encoded_length(text, delimiters, codec) <= most:
         return len(text)
     room = most
@@ -26,7 +26,7 @@ def split(text: str, most: int, delimiters: Delimiters, codec: str) -> int:
 
 
 def fitted(text: str, most: int, delimiters: Delimiters, codec: str) -> str:
-    """``text``, or its beginning with ``...`` after it where the whole takes more than ``most`` characters."""
+    """``text`` whole when it takes at most ``most`` characters, else its beginning with ``...``."""
     if split(text, most, delimiters, codec) == len(text):
         return text
     return text[: split(text, max(most - len(CUT), 0), delimiters, codec)] + CUT[:most]

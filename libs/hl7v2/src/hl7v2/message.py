@@ -1,4 +1,4 @@
-"""An HL7 v2 message in ER7. Nothing is lost: an unmodified message writes the very bytes that it was read from."""
+"""An HL7 v2 message in ER7. Nothing is lost: an unmodified message is written with the bytes that it was read from."""
 
 import codecs
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from hl7v2.timestamps import format_timestamp
 from hl7v2.values import Value
 
 MAX_SEGMENTS: Final = 200_000
-"""More lines are refused: a message of line ends alone must not take many times its size in memory."""
+"""More lines are refused: a message of nothing but line ends must not take many times its size in memory."""
 MAX_HEADER_BYTES: Final = 64 * 2**10
-"""A longer MSH is refused: answers, journals and indexes hold what stands in it."""
+"""A longer MSH is refused: answers, journals and indexes hold its fields."""
 
 _KEPT_HEADER_BYTES: Final = 4096
 _BEFORE_MSH: Final = b"\xef\xbb\xbf\x0b \t\r\n\x00"
@@ -27,7 +27,7 @@ _NUL: Final = b"\x00"
 
 
 class Message:
-    """A message as a list of segments, split into fields only where someone looks."""
+    """A message as a list of segments; a segment is split into fields when one of them is read."""
 
     __slots__ = ("_byte_order_mark", "_codec", "_context", "_data", "_lines", "_positions", "_prefix", "_suffix")
 
@@ -38,18 +38,19 @@ class Message:
         self._prefix = b""
         self._suffix = b""
         self._codec: str | None = None
-        """The codec on the wire where it is not the one that the segments are split in."""
+        """The codec on the wire, when it differs from the codec in which segments are split."""
         self._byte_order_mark = b""
         self._positions: dict[bytes, list[int]] | None = None
 
     @classmethod
     def parse(cls, data: bytes, *, require_header: bool = True) -> Self:
-        """Read one message, as tolerantly as can be done without guessing.
+        """Read one message, as tolerantly as possible without guessing.
 
-        Accepts CR, LF and CRLF, a byte-order mark, UTF-16, line breaks inside a field, a frame that was not unwrapped.
-        Hl7Error when it is not HL7: no MSH, odd delimiters, a second MSH, a NUL (which stands for itself nowhere in
-        text, and which no database takes), an MSH above ``MAX_HEADER_BYTES``, and, unless ``require_header`` is false,
-        no MSH-9 or MSH-10.
+        Accepts CR, LF and CRLF, a byte-order mark, UTF-16, line breaks inside a field, and bytes still in their MLLP
+        frame.
+
+        Raises Hl7Error when the bytes are not HL7: no MSH, odd delimiters, a second MSH, a NUL (never text, and refused
+        by databases), an MSH above ``MAX_HEADER_BYTES``, or no MSH-9 or MSH-10 unless ``require_header`` is false.
         """
         data = bytes(data)
         unicode_form = charsets.unicode_form(data)
@@ -85,10 +86,10 @@ class Message:
 
     @classmethod
     def build(cls, header: Mapping[int, Value], *, charset: str = "", encoding_characters: str = "|^~\\&") -> Self:
-        """A new message of an MSH alone: ``header`` gives its fields from MSH-3 on, values as in ``Segment.set``.
+        """A new message of an MSH alone.
 
-        ``charset`` is of HL7 table 0211 and goes into MSH-18; empty means ASCII and no MSH-18.
-        ``encoding_characters`` begin with the field separator.
+        ``header`` gives the fields from MSH-3 on, with values as in ``Segment.set``. ``charset`` is of HL7 table 0211
+        and goes into MSH-18; empty means ASCII and no MSH-18. ``encoding_characters`` begin with the field separator.
         """
         known = charsets.named(charset) if charset else charsets.ASCII
         if known is None:
@@ -133,7 +134,7 @@ class Message:
         return f"<Message {self.type}^{self.trigger}, {len(self._lines)} segments>"
 
     def to_bytes(self) -> bytes:
-        """The message as bytes: unmodified, exactly those that it was parsed from."""
+        """The message as bytes; an unmodified message gives exactly the bytes that it was parsed from."""
         if self._data is not None and not self._context.modified:
             return self._data
         lines = [_bytes_of(line) for line in self._lines]
@@ -143,13 +144,13 @@ class Message:
         return self._byte_order_mark + body.decode("utf-8").encode(self._codec)
 
     def get(self, path: str) -> str | None:
-        """The value at ``PID-3[2].4.1`` or ``OBX[3]-5``, unescaped.
+        """The unescaped value at ``PID-3[2].4.1`` or ``OBX[3]-5``.
 
-        What is left out of the path is 1, as HL7 reads a component where it expected a plain value: ``PID-3`` is
-        ``PID[1]-3[1].1.1``. None when absent or empty; NULL when the sender sent ``""``.
+        None when the value is absent or empty, NULL when the sender sent ``""``. Parts that the path leaves out are 1,
+        as HL7 reads a component where a plain value was expected: ``PID-3`` is ``PID[1]-3[1].1.1``.
         """
         segment_id, number, place = paths.in_message(path)
-        # As _find, without its calls: messages are read a field at a time.
+        # Repeats _find without its function calls: callers read messages one field at a time.
         positions = (self._positions or self._index()).get(segment_id)
         if positions is None or number > len(positions):
             return None
@@ -159,19 +160,19 @@ class Message:
         return line.get_at(place)  # type: ignore[union-attr]  # a segment by now
 
     def raw(self, path: str) -> str | None:
-        """The encoded text at the path with its delimiters and escapes; without a repetition, all repetitions."""
+        """The encoded text at the path, with delimiters and escapes; without a repetition, all repetitions."""
         segment = self._find(*paths.in_message(path)[:2])
         return None if segment is None else segment.raw(path.partition("-")[2])
 
     def require(self, path: str) -> str:
-        """As ``get``; Hl7Error 101 naming the path when there is no value (the HL7 null is none)."""
+        """As ``get``, but raises Hl7Error 101 with the path when there is no value (the HL7 null counts as none)."""
         value = self.get(path)
         if value is None or value == '""':
             raise Hl7Error("101", path, "the field is missing", part=self)
         return value
 
     def set(self, path: str, value: Value) -> None:
-        """Put ``value`` at the path, in a segment that is there (LookupError otherwise); see ``Segment.set``.
+        """Put ``value`` at the path; see ``Segment.set``. LookupError when the message has no such segment.
 
         Setting MSH-18 turns the whole message into the new character set.
         """
@@ -184,7 +185,7 @@ class Message:
         segment.set_at(place, value)
 
     def segments(self, segment_id: str | None = None, *, most: int | None = None) -> list[Segment]:
-        """The segments of this name in their order, or all of them; the first ``most`` where that is given."""
+        """The segments of this name in their order, or all segments; at most the first ``most`` when given."""
         if segment_id is None:
             context = self._context
             if most is None:
@@ -211,11 +212,11 @@ class Message:
         return segment
 
     def length(self, text: str) -> int:
-        """The characters that ``text`` takes in this message, escapes included."""
+        """The number of characters that ``text`` takes in this message, escapes included."""
         return lengths.encoded_length(text, self.delimiters, self.working_codec)
 
     def fitted(self, text: str, most: int) -> str:
-        """``text``, or its beginning and ``...`` where it takes more than ``most`` characters, escapes included."""
+        """``text`` if it takes at most ``most`` characters, escapes included, else its beginning with ``...``."""
         return lengths.fitted(text, most, self.delimiters, self.working_codec)
 
     @property
@@ -250,8 +251,9 @@ class Message:
 
     @property
     def working_codec(self) -> str:
-        """Python's codec for the bytes of segments and fields: not ``codec`` where that one has delimiters of several
-        bytes (UTF-16).
+        """Python's codec for the bytes of segments and fields.
+
+        It differs from ``codec`` where that set has delimiters of several bytes (UTF-16).
         """
         return self._context.codec
 
@@ -262,7 +264,7 @@ class Message:
 
     @property
     def holds_escaped_nul(self) -> bool:
-        """Whether a value, when it is read, holds a NUL that was sent as an escape sequence (``X00``)."""
+        """Whether any value, when read, holds a NUL that was sent as an escape sequence (``X00``)."""
         delimiters = self._context.delimiters
         if self._data is not None and self._codec is None and not self._context.modified:
             return delimiters.escapes_nul(self._data)
@@ -274,13 +276,13 @@ class Message:
         return len(self._data or b"")
 
     def extent(self, *segment_ids: str) -> tuple[int, int]:
-        """How many segments have one of these names, and their size in bytes together."""
+        """The number of segments that have one of these names, and their total size in bytes."""
         index = self._index()
         found = [position for name in segment_ids for position in index.get(name.encode("ascii"), ())]
         return len(found), sum(len(_bytes_of(self._lines[position])) for position in found)
 
     def answered_by(self, lines: list[bytes], found: Delimiters) -> "Message":
-        """A new message of ``lines`` (MSH first, ends included) in the character set and byte order of this one."""
+        """A new message of ``lines`` (MSH first, ends included), in this message's character set and byte order."""
         answer = Message(lines, Context(found, self._context.charset, modified=True))
         answer._codec, answer._byte_order_mark = self._codec, self._byte_order_mark
         return answer
@@ -340,18 +342,18 @@ def _from_utf_16(data: bytes, codec: str, byte_order_mark: bytes) -> bytes:
     try:
         return data[len(byte_order_mark) :].decode(codec).encode("utf-8")
     except UnicodeError:
-        raise Hl7Error("102", "MSH", "the message begins as UTF-16 and does not hold to it") from None
+        raise Hl7Error("102", "MSH", "the message begins as UTF-16, but later bytes are not UTF-16") from None
 
 
 def _wire_form(charset: Charset) -> tuple[str | None, bytes]:
-    """How a message that is built here goes out: the codec to turn UTF-8 into, if any, and the byte-order mark."""
+    """How a new message is written: the codec to convert UTF-8 into, if any, and the byte-order mark."""
     if charset is charsets.UTF_16:
         return "utf-16-be", codecs.BOM_UTF16_BE
     return (None if charset.splits_as_bytes else charset.codec), b""
 
 
 def _unwrapped(body: bytes) -> tuple[bytes, bytes, bytes]:
-    """What stands before MSH (a byte-order mark, white space, a VT), the message, and the end of a frame, if any."""
+    """The bytes before MSH (a byte-order mark, white space, a VT), the message, and the end of a frame, if any."""
     start = body.find(b"MSH", 0, _MAX_BYTES_BEFORE_MSH)
     if start < 0 or body[:start].strip(_BEFORE_MSH):
         raise Hl7Error("100", "MSH", "the message does not begin with MSH")
@@ -368,7 +370,7 @@ def _declared(header: list[bytes], found: Delimiters) -> Charset | None:
 
 
 def _segments(body: bytes, separator: bytes) -> list[bytes]:
-    """The lines of the body with their ends; what does not begin like a segment belongs to the one before."""
+    """The lines of the body with their ends; a line that does not begin like a segment continues the line before."""
     lines = body.splitlines(keepends=True)
     for line in lines:
         if line[3:4] != separator or not line[:3].isalnum():
@@ -389,5 +391,8 @@ def _without_continuations(lines: list[bytes], separator: bytes) -> list[bytes]:
 
 
 def readable_part(error: Hl7Error) -> Message | None:
-    """What could be read in spite of ``error``: its header names whom to answer. None where nothing could."""
+    """The part of the message that was readable in spite of ``error``: its header names the sender to answer.
+
+    None without.
+    """
     return error.part if isinstance(error.part, Message) else None

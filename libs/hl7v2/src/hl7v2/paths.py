@@ -10,7 +10,7 @@ _IN_MESSAGE: Final = re.compile(r"([A-Za-z][A-Za-z0-9]{2})(?:\[(\d{1,6})\])?-" +
 
 
 class Place(NamedTuple):
-    """Where in a segment: all counted from 1; None means not given."""
+    """A place in a segment: all numbers count from 1; None means not given."""
 
     field: int
     repetition: int | None
@@ -20,7 +20,7 @@ class Place(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def in_segment(path: str) -> Place:
-    """Read ``3[2].4.1``; ValueError when it is no path."""
+    """Read ``3[2].4.1``; ValueError for anything else."""
     match = _IN_SEGMENT.fullmatch(path)
     if match is None:
         raise ValueError(f"not a path inside a segment: {path!r}")
@@ -29,7 +29,7 @@ def in_segment(path: str) -> Place:
 
 @lru_cache(maxsize=4096)
 def in_message(path: str) -> tuple[bytes, int, Place]:
-    """Read ``OBX[3]-5.1`` as segment name, its number from 1, and the place; ValueError when it is no path."""
+    """Read ``OBX[3]-5.1`` as segment name, segment number from 1, and the place; ValueError for anything else."""
     match = _IN_MESSAGE.fullmatch(path)
     if match is None:
         raise ValueError(f"not a path into a message: {path!r}")

@@ -1,4 +1,4 @@
-"""A segment of a message: its bytes, split into fields when someone looks."""
+"""A segment of a message: its bytes, split into fields on first access."""
 
 from collections.abc import Mapping
 from itertools import compress
@@ -12,19 +12,19 @@ from hl7v2.paths import Place
 from hl7v2.values import NULL, Value
 
 MAX_FIELDS: Final = 1000
-"""Fields above are kept but not addressed: a segment of separators alone must not take eight times its size."""
+"""Fields above this number are kept but not addressed: a segment of separators must not take eight times its size."""
 
 _LAST_FIELD: Final = MAX_FIELDS - 1
 _LINE_ENDS: Final = b"\r\n"
 _NULL_BYTES: Final = b'""'
 _NUMBERS: Final = tuple(range(MAX_FIELDS + 1))
 _NUMBERS_OF_HEADERS: Final = tuple(range(1, MAX_FIELDS + 2))
-"""Of a header the first field is its separator."""
+"""In a header segment (MSH, FHS, BHS) the first field is the field separator itself."""
 _HEADERS: Final = frozenset({b"MSH", b"FHS", b"BHS"})
 
 
 class Segment:
-    """One segment. It writes back the bytes that it was read from, field by field, until a field is set."""
+    """One segment. Until a field is set, it writes back exactly the bytes that it was read from."""
 
     __slots__ = ("_context", "_fields", "_offset", "_raw", "id_bytes", "line_end")
 
@@ -43,14 +43,14 @@ class Segment:
 
     @property
     def delimiters(self) -> Delimiters:
-        """Those of the message."""
+        """The delimiters of the message."""
         return self._context.delimiters
 
     def __repr__(self) -> str:
         return f"<Segment {self.id}>"
 
     def replace(self, line: bytes) -> None:
-        """Take ``line`` (with its end) for the segment's bytes."""
+        """Take ``line`` (with its end) as the segment's bytes."""
         content = line.rstrip(_LINE_ENDS)
         self._raw = content
         self.line_end = line[len(content) :]
@@ -62,11 +62,14 @@ class Segment:
         return content + self.line_end
 
     def get(self, path: str) -> str | None:
-        """The value at ``3[2].4.1``; what is left out of the path is 1. None when absent or empty, NULL for ``""``."""
+        """The value at ``3[2].4.1``; parts that the path leaves out are 1.
+
+        None when absent or empty, NULL for ``""``.
+        """
         return self.get_at(paths.in_segment(path))
 
     def raw(self, path: str) -> str | None:
-        """The text at the path as it is encoded, delimiters and escapes included; without a repetition, all of them."""
+        """The encoded text at the path, with delimiters and escapes; without a repetition, all repetitions."""
         found = self._bytes_at(paths.in_segment(path))
         return self._context.decoded(found) if found else None
 
@@ -82,10 +85,10 @@ class Segment:
         return [value(_pick(part, subdivider, 1) if subdivider in part else part) if part else None for part in parts]
 
     def parts(self, field: int, *, as_text: bool = False) -> list[str]:
-        """The components of a field's first repetition, each by its first subcomponent: ``""`` where one is empty,
-        the two quotes of the HL7 null where one is that.
+        """The components of a field's first repetition, each by its first subcomponent.
 
-        ``as_text``: for people to read, without the sequences that lay text out; a blank stands for a line break.
+        An empty component is ``""``, the HL7 null is its two quotes. With ``as_text``, for people to read: layout
+        sequences are removed and a blank stands for a line break.
         """
         fields = self._fields or self._split_fields()
         index = field - self._offset
@@ -102,7 +105,7 @@ class Segment:
         return self._parts(_pick(found, delimiters.repetition, 1), as_text=as_text)
 
     def repetitions(self, field: int, *, as_text: bool = False) -> list[list[str]]:
-        """``parts`` of each repetition."""
+        """As ``parts``, for each repetition."""
         found = self._field(field)
         if not found:
             return []
@@ -122,7 +125,7 @@ class Segment:
         return [self._value(_pick(part, subdivider, 1)) or "" for part in split]
 
     def shape(self) -> bytes:
-        """The segment's name and, a byte for each field, whether it is filled: the same for all segments like it."""
+        """The segment's name and a byte per field that says whether it is filled: equal for segments of one layout."""
         return self.id_bytes + bytes(map(bool, self._fields or self._split_fields()))
 
     def filled(self) -> tuple[int, ...]:
@@ -131,7 +134,7 @@ class Segment:
         return tuple(compress(numbers, self._fields or self._split_fields()))[1:]
 
     def count(self, path: str) -> int:
-        """How many repetitions the field has; an empty field has none."""
+        """The number of repetitions of the field; 0 for an empty field."""
         field = self._field(paths.in_segment(path).field)
         repetition = self._context.delimiters.repetition
         if not field or not repetition or (self._offset and field == self._context.delimiters.encoding_characters):
@@ -141,13 +144,13 @@ class Segment:
     def set(self, path: str, value: Value) -> None:
         """Put ``value`` at the path: text is escaped, a list is components, ``repeat(…)`` repetitions, None empties.
 
-        A path without a repetition and component replaces the whole field; Hl7Error when the value cannot be written in
-        the message's character set or with its delimiters.
+        A path without repetition and component replaces the whole field. Raises Hl7Error when the value cannot be
+        written in the message's character set or with its delimiters.
         """
         self.set_at(paths.in_segment(path), value)
 
     def get_at(self, place: Place) -> str | None:
-        """As ``get``, for a path that is parsed already."""
+        """As ``get``, for a parsed path."""
         number, repetition, component, subcomponent = place
         fields = self._fields or self._split_fields()
         index = number - self._offset
@@ -160,7 +163,7 @@ class Segment:
             return self._header_field(place)
         context = self._context
         delimiters = context.delimiters
-        # _pick is asked only where there is something to pick from: most fields are plain.
+        # Most fields are plain, so _pick runs only where the part holds a delimiter or the path asks for a number.
         if repetition or delimiters.repetition in part:
             part = _pick(part, delimiters.repetition, repetition or 1)
         if part == _NULL_BYTES:
@@ -172,7 +175,7 @@ class Segment:
         return self._value(part) if part else None
 
     def set_at(self, place: Place, value: Value) -> None:
-        """As ``set``, for a path that is parsed already."""
+        """As ``set``, for a parsed path."""
         if self._offset and place.field <= 2:
             raise ValueError("the delimiters of a message cannot be changed")
         where = f"{self.id}-{place.field}"
@@ -199,7 +202,7 @@ class Segment:
         self._context.modified = True
 
     def fill(self, values: Mapping[int, Value]) -> None:
-        """Set whole fields, all at once."""
+        """Set several whole fields at once."""
         fields = self._split_fields()
         first = 3 if self._offset else 1
         highest = max(values, default=first)
@@ -217,7 +220,7 @@ class Segment:
         return self._field(field)
 
     def _header_field(self, place: Place) -> str | None:
-        """MSH-1 and MSH-2: the delimiters themselves, which have no parts."""
+        """MSH-1 and MSH-2: the delimiters themselves; these fields have no parts."""
         whole = all(part in (None, 1) for part in place[1:])
         return self._context.decoded(self._field(place.field)) if whole else None
 

@@ -1,4 +1,4 @@
-"""HL7 times (DTM, TS) to aware datetimes and back. No time is shifted: what has a zone offset keeps its instant."""
+"""HL7 times (DTM, TS) to aware datetimes and back. No time is shifted: a time with an offset keeps its instant."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -14,11 +14,12 @@ _TIMESTAMP: Final = re.compile(
 
 
 def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
-    """The instant that ``text`` names: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][±ZZZZ], what is left out being the earliest.
+    """The instant that ``text`` names: YYYY[MM[DD[HH[MM[SS[.S…]]]]]][±ZZZZ]. Missing parts mean the earliest time.
 
-    ``zone`` holds where the text has no offset. 24:00 is the next midnight, second 60 the next minute. A wall time that
-    a clock change makes ambiguous is the first of the two; one that it skips is counted from the time before.
-    Hl7Error 102 at ``location`` for anything else; the text itself is never in the error.
+    ``zone`` applies when the text has no offset. 24:00 is the next midnight, second 60 the next minute. A wall time
+    that a clock change repeats is the first of the two; a wall time that it skips is counted from the time before.
+
+    Raises Hl7Error 102 at ``location`` for any other text; the error never quotes the text.
     """
     match = _TIMESTAMP.fullmatch(text.strip())
     if match is None:
@@ -57,13 +58,13 @@ def _offset(sign: str, hours: str, minutes: str) -> timezone:
 def format_timestamp(at: datetime, with_offset: bool = True, *, fraction_digits: int = 0) -> str:  # noqa: FBT001, FBT002
     """``at`` (aware) as YYYYMMDDHHMMSS[.S…][±ZZZZ], in its own zone; fractions are cut, not rounded.
 
-    Without the offset the wall time of ``at``'s zone is written: convert to the reader's zone before.
+    Without the offset, the wall time of ``at``'s zone is written: convert to the reader's zone first.
     """
     offset = at.utcoffset()
     if offset is None:
-        raise ValueError("an HL7 time is made of an aware datetime")
+        raise ValueError("an HL7 time needs an aware datetime")
     if offset % timedelta(minutes=1):
-        # Offsets before standard time have seconds, which HL7 cannot say.
+        # Offsets before standard time have seconds, which HL7 cannot express.
         at, offset = at.astimezone(UTC), timedelta(0)
     text = f"{at.year:04}{at.month:02}{at.day:02}{at.hour:02}{at.minute:02}{at.second:02}"
     if fraction_digits:

@@ -1,17 +1,17 @@
-"""What fields are made of when a message is built: text that gets escaped, and the few things that do not."""
+"""Values from which fields are built: text, which is escaped, and the values that are written as they are."""
 
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 
 class _Null(str):
-    """The HL7 null: the sender asks to delete the value, which is not the same as sending none."""
+    """The HL7 null: the sender asks to delete the value. Sending no value is different."""
 
     __slots__ = ()
 
 
 class Raw(str):
-    """Text that is already encoded, delimiters and escapes in it."""
+    """Text that is already encoded, with its delimiters and escapes."""
 
     __slots__ = ()
 
@@ -25,13 +25,13 @@ class Repeat(tuple["Leaf | Components", ...]):
 NULL: Final = _Null('""')
 
 Leaf: TypeAlias = str | int | bytes | None
-"""Bytes are taken as they are, like ``Raw``: a field of a message with the same delimiters and character set."""
+"""Bytes are written as they are, like ``Raw``: a field of a message with the same delimiters and character set."""
 Components: TypeAlias = Sequence["Leaf | Sequence[Leaf]"]
 Value: TypeAlias = Leaf | Components | Repeat
 
 
 def raw(encoded: str) -> Raw:
-    """Take ``encoded`` as it is, e.g. ``raw("Roe^Jane")``; it may hold no field separator and no line end."""
+    """Write ``encoded`` as it is, e.g. ``raw("Roe^Jane")``; it must not hold a field separator or a line end."""
     return Raw(encoded)
 
 

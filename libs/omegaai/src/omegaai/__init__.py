@@ -1,1 +1,1 @@
-"""OmegaAI as a partner: OAuth token, FHIR R4 client, change feed. Its readers are tolerant, its writers strict."""
+"""The client of OmegaAI: OAuth token, FHIR R4 client, change feed. It reads tolerantly and writes strictly."""

@@ -1,9 +1,9 @@
-"""What an answer of OmegaAI's FHIR interface means for the message it answers.
+"""What an answer of OmegaAI's FHIR interface means for the message that asked.
 
-What is about the message alone is Permanent: a person has to look at that one. What is about our access or OmegaAI's
-state would meet every message: it is Transient, or AccessRefused where a person has to put something right, and waits.
-The table stands in docs/architecture/messaging.md. Texts have the OperationOutcome's places and codes and nothing else
-of a server's words: those may quote a patient.
+An error of the message alone is Permanent: a person has to look at this message. An error of our access or of OmegaAI's
+state would meet every message: it is Transient, or AccessRefused where a person has to correct something, and the
+message waits. The table is in docs/architecture/messaging.md. Error texts hold the OperationOutcome's places and codes
+and no other words of the server, which may quote a patient.
 """
 
 from typing import Any, Final
@@ -15,7 +15,7 @@ from chassis.observe import masking
 Resource = dict[str, Any]
 
 _NOT_NOW: Final = frozenset({408, 425, 429})
-_ADDRESS: Final = "omegaai.base_url, or what stands before OmegaAI"
+_ADDRESS: Final = "omegaai.base_url, or the proxy in front of OmegaAI"
 _RIGHTS: Final = "the rights of omegaai.client_id in OmegaAI, omegaai.scope"
 _REFUSALS: Final = {
     401: _RIGHTS,
@@ -32,12 +32,12 @@ _REFUSALS: Final = {
     505: _ADDRESS,
     511: "the network between here and OmegaAI, which wants a login",
 }
-"""Statuses that every message would meet, and where to look."""
+"""Statuses that do not depend on the message, and the place to look for the cause."""
 _ABOUT_ACCESS: Final = frozenset({"login", "unknown", "expired", "forbidden", "suppressed", "security"})
 _ABOUT_STATE: Final = frozenset(
     {"transient", "lock-error", "no-store", "exception", "timeout", "incomplete", "throttled"}
 )
-"""Codes of http://hl7.org/fhir/issue-type: of what is wrong whatever the message holds."""
+"""Codes of http://hl7.org/fhir/issue-type whose cause does not depend on the message."""
 _ABOUT_MESSAGE_IN_CONFLICT: Final = frozenset({"duplicate", "business-rule", "multiple-matches"})
 _MOST_ISSUES: Final = 5
 _LEVELS_OF_PAGE: Final = 4
@@ -45,15 +45,15 @@ _LEVELS_OF_PAGE: Final = 4
 
 
 class VersionMovedError(Exception):
-    """The resource has another version than the write was based on (412): read it again."""
+    """The resource's version is not the one that the write was based on (412): read it again."""
 
 
 class NotFoundError(Exception):
-    """There is no such resource (404), or no longer (410)."""
+    """The resource does not exist (404) or no longer exists (410)."""
 
 
 async def resource_of(answer: Answer, what: str, *, of_type: str, names_one: bool, is_read: bool) -> Resource:
-    """The resource that was answered. ``names_one``: the request named a resource and not a type alone.
+    """The resource in an answer. ``names_one``: the request named one resource, not only a type.
 
     Raises NotFoundError, VersionMovedError, Permanent, and Transient with its kinds.
     """
@@ -75,7 +75,7 @@ async def resource_of(answer: Answer, what: str, *, of_type: str, names_one: boo
 
 
 def _check_access(answer: Answer, what: str) -> None:
-    """Raises for what stands in the status alone, whatever the body says, and for the pages of what stands between."""
+    """Raises for statuses that decide alone, whatever the body says, and for pages of a proxy on the way."""
     if answer.status in _REFUSALS:
         raise AccessRefused(what, setting=_REFUSALS[answer.status])
     if answer.status >= 500 or answer.status in _NOT_NOW:
@@ -87,17 +87,17 @@ def _check_access(answer: Answer, what: str) -> None:
 
 
 def same_type(found: object, wanted: str) -> bool:
-    """Whether both name one resource type: RamSoft writes them in either case."""
+    """Whether both name one resource type, whichever case RamSoft writes it in."""
     return isinstance(found, str) and found.lower() == wanted.lower()
 
 
 def dicts(value: object) -> list[Resource]:
-    """The objects of a list; of anything else none."""
+    """The objects of a list; an empty list when ``value`` is no list."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 async def _body(answer: Answer, what: str) -> Resource:
-    """The answer's object; an empty one for an empty body. What is no JSON does not come from the FHIR interface."""
+    """The answer's object; empty for an empty body. A body that is no JSON does not come from the FHIR interface."""
     if not answer.body.strip():
         return {}
     try:
@@ -112,11 +112,11 @@ async def _body(answer: Answer, what: str) -> Resource:
 
 
 class TooDeep(dict[str, Any]):
-    """Stands, empty, in place of an element of a page's resource that nests too deeply to be looked at."""
+    """Replaces, empty, an element of a page's resource that nests too deeply to be read."""
 
 
 def _without_what_is_deep(page: Any) -> Any:
-    """A Bundle in which such elements are TooDeep, so that the other resources are read; anything else as it is."""
+    """A Bundle with TooDeep for such elements, so that its other resources can be read; any other value unchanged."""
     if not isinstance(page, dict) or not same_type(page.get("resourceType"), "Bundle"):
         return page
     found = _shallow({name: value for name, value in page.items() if name != "entry"}, 1)
@@ -137,13 +137,13 @@ def _shallow_entry(entry: Any) -> Any:
 
 
 def _shallow(element: dict[str, Any], levels_above: int) -> dict[str, Any]:
-    """``element`` with TooDeep for each value that nests too deeply, ``levels_above`` of the page standing above it."""
+    """``element`` with TooDeep for each value that nests too deeply; ``levels_above`` levels of the page contain it."""
     deepest = DEEPEST_JSON - levels_above
     return {name: TooDeep() if is_deep(value, deepest) else value for name, value in element.items()}
 
 
 def _refuse(status: int, what: str, outcome: Resource) -> None:
-    """Raises what a refusal means: the status says little where the OperationOutcome says more."""
+    """Raises the error of a refusal: the OperationOutcome says more than the status."""
     issues = dicts(outcome.get("issue"))
     codes = {issue.get("code") for issue in issues if isinstance(issue.get("code"), str)}
     said = f"{what}{_expressions(issues)}"
@@ -157,7 +157,7 @@ def _refuse(status: int, what: str, outcome: Resource) -> None:
 
 
 def _expressions(issues: list[Resource]) -> str:
-    """Where an OperationOutcome points, and its codes; what may quote a value is masked."""
+    """The places and codes of an OperationOutcome; parts that may quote a value are masked."""
     found = []
     for issue in issues[:_MOST_ISSUES]:
         places = issue.get("expression") or issue.get("location") or []

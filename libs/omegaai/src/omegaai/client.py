@@ -1,7 +1,7 @@
 """FHIR R4 over HTTP: conditional create and update, reading, paging; each answer becomes a value or one of our errors.
 
-401 fetches a new token, once. 412 is the caller's (another version, re-read). What every other answer means stands in
-``answers``.
+401 fetches a new token, once. 412 is left to the caller, who reads the resource again. ``answers`` says what every
+other answer means.
 """
 
 import json
@@ -35,14 +35,14 @@ MOST_PAGES: Final = 1_000
 MOST_FOUND: Final = 50_000
 _PAGES_WITHOUT_NEWS: Final = 3
 _REQUESTS_OF_ONE: Final = 4
-"""A call asks twice at most, each time for a token before."""
+"""Requests per call at most; each fetches a token first."""
 _VERSION: Final = re.compile(r"[!#-~]{1,64}")
-"""What may stand in If-Match between quotes."""
+"""Characters that may stand in If-Match between quotes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A resource as the server has it; ``version`` is its ETag's, or meta.versionId."""
+    """A resource as the server has it; ``version`` is from its ETag, or meta.versionId."""
 
     resource: Resource
     version: str
@@ -88,15 +88,15 @@ class FhirClient:
 
     @property
     def longest_call_seconds(self) -> float:
-        """A call has ended by then, one way or the other; of a search each page."""
+        """A call ends within this time, with success or error; for a search, each page."""
         return _REQUESTS_OF_ONE * self._partner.timeout_seconds
 
     async def read(self, resource_type: str, resource_id: str) -> Found:
-        """The resource as it is now. NotFoundError, Transient, Permanent."""
+        """The resource's present state. Raises NotFoundError, Transient, Permanent."""
         return await self._request("GET", resource_type, resource_id)
 
     async def create(self, resource_type: str, resource: Resource, *, if_none_exist: str) -> Found:
-        """Create unless one matches the query; then that one as it is. Permanent where several match."""
+        """Create the resource, or return the one that matches the query. Permanent when several match."""
         headers = {"If-None-Exist": if_none_exist}
         try:
             return await self._request("POST", resource_type, body=resource, headers=headers)
@@ -104,7 +104,7 @@ class FhirClient:
             raise Permanent(f"OmegaAI has several {resource_type} resources that match {_key(if_none_exist)}") from None
 
     async def update(self, resource_type: str, resource_id: str, resource: Resource, *, version: str) -> Found:
-        """Replace the resource if it still has ``version``; VersionMovedError otherwise."""
+        """Replace the resource if it still has ``version``; otherwise raises VersionMovedError."""
         if _VERSION.fullmatch(version) is None:
             raise Malformed(
                 f"{resource_type}.meta.versionId: is no version", location=f"{resource_type}.meta.versionId"
@@ -154,7 +154,7 @@ class FhirClient:
         return (await self._request("GET", resource_type, query=query, of_type="Bundle")).resource
 
     def _next(self, url: str) -> URL:
-        """A link of the server's, which must lead to a host that may be asked: the token goes with it."""
+        """The server's link to the next page. Its host must be an allowed one: the token goes with the request."""
         try:
             return self._partner.address(url)
         except NeedsSetup as error:
@@ -172,7 +172,7 @@ class FhirClient:
         query: Mapping[str, str] | None = None,
         of_type: str | None = None,
     ) -> Found:
-        """``of_type``: what is answered, where it is not a ``resource_type``."""
+        """Sends one request. ``of_type``: the answer's resource type, when it is not ``resource_type``."""
         url = address or self._partner.address(self._base + _path(resource_type, resource_id))
         what = f"{method} {resource_type}"
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -196,7 +196,7 @@ class FhirClient:
 
 
 def _path(resource_type: str, resource_id: str | None) -> str:
-    """Below the base. An id is one step of the path, whatever it holds."""
+    """A path below the base. An id stays one step of the path, whatever it holds."""
     if resource_id is None:
         return resource_type
     if resource_id in ("", ".", ".."):

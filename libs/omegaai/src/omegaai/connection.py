@@ -1,4 +1,4 @@
-"""The connection of one service to OmegaAI: a session, a token, the FHIR client, the change feed."""
+"""A service's connection to OmegaAI: a session, a token, the FHIR client, the change feed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from omegaai.token import TokenSource
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """``close`` it at the end."""
+    """An open connection; the owner calls ``close`` at the end."""
 
     settings: OmegaAISettings
     session: aiohttp.ClientSession
@@ -39,7 +39,7 @@ class Connection:
 
 
 def connect(settings: OmegaAISettings) -> Connection:
-    """A session of its own; no request is made yet."""
+    """A connection with its own session; no request is made yet."""
     session = open_session(connections=4 * settings.concurrency)
     tokens = TokenSource(
         session,

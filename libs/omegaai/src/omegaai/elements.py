@@ -1,7 +1,7 @@
-"""Reading FHIR elements as RamSoft really writes them, with the path of the one that cannot be read.
+"""Reads FHIR elements as RamSoft writes them; errors name the path of the unreadable element.
 
-Seen in its payloads: codes in upper case, empty strings for absent elements, references in lower case and
-``urn:uuid`` without the colon, numbers and booleans as text, foreign properties (which are not looked at).
+Seen in its payloads: codes in upper case, empty strings for absent elements, references in lower case, ``urn:uuid``
+without the colon, numbers and booleans as text, and foreign properties, which are ignored.
 """
 
 import json
@@ -59,7 +59,7 @@ def instant(parent: Json, name: str, path: str) -> datetime | None:
 
 
 def items(parent: Json, name: str) -> list[Json]:
-    """The objects of a list; a single object counts as a list of one."""
+    """The objects of a list; a single object counts as a list of one object."""
     value = parent.get(name)
     if isinstance(value, dict):
         return [value]
@@ -67,25 +67,25 @@ def items(parent: Json, name: str) -> list[Json]:
 
 
 def storable(value: Any, path: str) -> None:
-    """Malformed at ``path`` when something in it cannot be kept: a NUL, half of a surrogate pair, no finite number."""
+    """Malformed at ``path`` for a value that cannot be stored: a NUL, half a surrogate pair, an infinite number."""
     try:
         written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise malformed(path, "holds a number that is none, or has no end") from None
-    written = written.replace("\\\\", "")  # a backslash that is meant as one
+        raise malformed(path, "holds a number that is not finite") from None
+    written = written.replace("\\\\", "")  # an escaped backslash, not an escape
     if "\\u0000" in written or not _is_unicode(written):
         raise malformed(path, "holds a character that cannot be kept")
 
 
 def identifier(value: str, path: str) -> str:
-    """``value``, when it is short enough for an identifier (FHIR: 64); Malformed otherwise. It stands in indexes."""
+    """``value`` when it is short enough for an identifier (FHIR: 64), else Malformed: indexes hold identifiers."""
     if len(value) > LONGEST_IDENTIFIER:
         raise malformed(path, f"is longer than {LONGEST_IDENTIFIER} characters")
     return value
 
 
 def shown(value: str) -> str:
-    """``value`` as it can be kept and shown: halves of surrogate pairs and NULs replaced, and cut where it is long."""
+    """``value`` fit to be stored and shown: half surrogate pairs and NULs are replaced, and a long value is cut."""
     return value[:LONGEST_IDENTIFIER].encode("utf-8", "replace").decode().replace("\x00", "?")
 
 
@@ -103,7 +103,7 @@ def child(parent: Json, name: str) -> Json:
 
 
 def reference(value: Json) -> tuple[str, str] | None:
-    """A reference as (Type, id), whichever case its type is written in; None when there is none."""
+    """A reference as (Type, id), whichever case its type is written in; None without one."""
     found = text(value, "reference")
     if found is None:
         return None
@@ -128,7 +128,10 @@ def uuid(value: str | None) -> UUID | None:
 
 
 def extension(parent: Json, name: str) -> Any:
-    """The value of an extension by its last name, under any of the roots that were seen, or bare; None without one."""
+    """The value of an extension by the last part of its URL, under any root seen in the field, or bare;
+
+    None without one.
+    """
     for one in items(parent, "extension"):
         url = text(one, "url") or ""
         if _matches(url, name):
@@ -158,7 +161,7 @@ def _matches(url: str, name: str) -> bool:
 
 
 def _first_value(one: Json) -> Any:
-    """The first value in an extension or in those inside it, outer before inner; they may be nested as deep as JSON."""
+    """The first value in an extension or in nested ones, outer before inner; they may nest as deep as JSON allows."""
     waiting = [one]
     while waiting:
         inner = waiting.pop()

@@ -1,5 +1,6 @@
-"""OmegaAI's change feed (SignalR, JSON hub protocol). It is at most once and proves nothing: all it may do is wake the
-reader of the Task queue, which is the guarantee.
+"""OmegaAI's change feed (SignalR, JSON hub protocol).
+
+The feed delivers at most once, so it only wakes the reader of the Task queue; the queue is the guarantee.
 """
 
 import asyncio
@@ -29,11 +30,11 @@ _LOOK_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 _LARGEST_FRAME_BYTES: Final = 2**20
 _REQUESTS_TO_CONNECT: Final = 3
-"""A token, the hub's address, the hub."""
+"""Steps of one attempt: a token, the hub's address, the hub."""
 
 
 class ChangeFeed(LoopBase):
-    """Listens and calls ``wake``: once when a connection stands (what was missed meanwhile), then at each change."""
+    """Listens and calls ``wake``: once per new connection (for changes missed meanwhile), then at each change."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class ChangeFeed(LoopBase):
         allowed_hosts: Iterable[str] = (),
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        """``allowed_hosts``: where else than at ``base_url`` the hub may be; OmegaAI's lives with another service."""
+        """``allowed_hosts``: hosts besides ``base_url``'s that the hub may have; OmegaAI's hub is another service."""
         super().__init__()
         self._partner = HttpPartner(
             session,
@@ -64,7 +65,7 @@ class ChangeFeed(LoopBase):
         self.is_connected = False
 
     async def run(self) -> None:
-        """Stay connected until stopped; a lost connection is made again with growing pauses."""
+        """Stay connected until stopped; after a lost connection, reconnect with growing pauses."""
         pause = _FIRST_PAUSE_SECONDS
         while not self.stopping:
             self.beat()
@@ -106,7 +107,7 @@ class ChangeFeed(LoopBase):
                     return
 
     def _take(self, data: str) -> bool:
-        """Look at the records of one frame; False when the server says goodbye."""
+        """Read the records of one frame; False when the server closes the feed."""
         for record in filter(None, data.split(RECORD_END)):
             try:
                 value = parse_json(record.encode("utf-8", "replace"))
@@ -120,7 +121,7 @@ class ChangeFeed(LoopBase):
         return True
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, record: str) -> None:
-        """One that reads nothing any more is given up like one that says nothing."""
+        """Send one record. A server that stops reading is dropped like a server that stops sending."""
         async with asyncio.timeout(self._partner.timeout_seconds):
             await socket.send_str(record)
 
@@ -134,7 +135,7 @@ class ChangeFeed(LoopBase):
             self._tokens.reject(token)
         if answer.status != 200:
             raise Transient(
-                f"OmegaAI: the feed's address is answered {answer.status}",
+                f"OmegaAI: the request for the feed's address was answered {answer.status}",
                 retry_after_seconds=answer.retry_after_seconds,
             )
         try:
@@ -142,5 +143,5 @@ class ChangeFeed(LoopBase):
         except ValueError:
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("url"), str):
-            raise UnusableAnswer("OmegaAI: the feed has no address")
+            raise UnusableAnswer("OmegaAI: the answer holds no address of the feed")
         return self._partner.address(found["url"]).update_query(access_token=str(found.get("accessToken") or ""))

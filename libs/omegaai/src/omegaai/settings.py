@@ -1,4 +1,4 @@
-"""OmegaAI's section of a service's settings, and what production demands of it."""
+"""OmegaAI's section of a service's settings, and its requirements in production."""
 
 from typing import Annotated, Final
 
@@ -16,10 +16,10 @@ def between_commas(value: str) -> tuple[str, ...]:
 class OmegaAISettings(BaseModel):
     """OmegaAI's address and the client that the service is registered as.
 
-    ``poll_seconds``: the Task queue is read so often, ``look_seconds``: so often from its start. A Task that no service
-    handles is counted and shown after ``unclaimed_after_seconds``.
+    ``poll_seconds`` is the pause between reads of the Task queue, ``look_seconds`` between reads from its start.
+    A Task that no service handles is counted and shown after ``unclaimed_after_seconds``.
 
-    Only ``base_url``'s scheme, host and port are asked, and what ``allowed_hosts`` adds (hosts, ``host:port`` or
+    Requests go only to the scheme, host and port of ``base_url``, and to ``allowed_hosts`` (hosts, ``host:port`` or
     origins, between commas): where OmegaAI uses Azure SignalR, the change feed's hub has another host.
     """
 
@@ -53,7 +53,7 @@ class OmegaAISettings(BaseModel):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """``allowed_hosts``, one by one."""
+        """The entries of ``allowed_hosts``."""
         return between_commas(self.allowed_hosts)
 
 
@@ -70,4 +70,4 @@ DEMANDS: Final = (
         lambda one: is_secret(one.omegaai.client_secret, not_like=one.omegaai.client_id),
     ),
 )  # fmt: skip
-"""Of a service whose settings hold an OmegaAISettings as ``omegaai``."""
+"""For a service whose settings hold an OmegaAISettings as ``omegaai``."""

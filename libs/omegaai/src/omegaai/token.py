@@ -16,14 +16,14 @@ _MARGIN_SECONDS: Final = 60.0
 _SHORTEST_LIFE_SECONDS: Final = 5.0
 _USUAL_LIFE_SECONDS: Final = 300.0
 _TOKEN: Final = re.compile(r"[!-~]{1,16384}")
-"""What may stand in a header: no blanks, no line ends."""
+"""Characters that may stand in a header: no blanks, no line ends."""
 _CREDENTIALS: Final = "omegaai.client_id, omegaai.client_secret, omegaai.scope"
 _ADDRESS: Final = "omegaai.base_url"
 _WHAT: Final = "the token endpoint"
 
 
 class TokenSource:
-    """Gives a bearer token. ``reject`` tells it that the server no longer takes one."""
+    """Gives a bearer token. ``reject`` reports a token that the server refused."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class TokenSource:
         self._failure: Transient | None = None
 
     async def token(self) -> str:
-        """A token with some time to live. Transient when there is no answer, AccessRefused when we are refused.
+        """A token with some time left. Transient without an answer, AccessRefused when our credentials are refused.
 
-        Whoever comes while it is being fetched has the same answer, also a refusal: a silent endpoint costs all of them
-        one time-out, and a wrong secret is shown once.
+        Callers that come while a token is being fetched share its result, also a refusal: a silent endpoint costs all
+        of them one time-out, and a wrong secret is sent once.
         """
         fetches = self._fetches
         async with self._turn:
@@ -80,7 +80,7 @@ class TokenSource:
         self._renew_at = self._clock() + max(_SHORTEST_LIFE_SECONDS, lifetime_seconds - margin)
 
     def reject(self, token: str) -> None:
-        """Forget ``token``; the next request fetches another. One that was replaced already is left alone."""
+        """Forget ``token``, so that the next request fetches another. A token that was already replaced is ignored."""
         if self._token == token:
             self._token = None
 
@@ -98,13 +98,13 @@ class TokenSource:
 
 
 def _check(answer: Answer) -> None:
-    """Returns when it may be a token. Whatever it says is about our access or the endpoint's state, never a message."""
+    """Returns when the answer may hold a token. Its errors concern our access or the endpoint, never a message."""
     status = answer.status
     what = f"OmegaAI: {_WHAT} answered {status}"
     if status in (408, 425, 429) or (status >= 500 and status not in (501, 505, 511)):
         raise Transient(what, retry_after_seconds=answer.retry_after_seconds)
     if answer.is_page:
-        raise AccessRefused(f"{what} with a web page", setting=f"{_ADDRESS}, or what stands before OmegaAI")
+        raise AccessRefused(f"{what} with a web page", setting=f"{_ADDRESS}, or the proxy in front of OmegaAI")
     if status in (400, 401, 403):
         raise AccessRefused(f"{what}: it refuses the suite as a client", setting=_CREDENTIALS)
     if status >= 400:

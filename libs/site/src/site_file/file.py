@@ -1,6 +1,6 @@
-"""Reading the site file, and reading it again when it changes.
+"""Reads the site file, and reads it again when it changes.
 
-An edit that does not hold keeps the content before it: a typing mistake must not stop a hospital's messages.
+An invalid edit keeps the content before it: a typing mistake must not stop a hospital's messages.
 """
 
 from difflib import get_close_matches
@@ -16,18 +16,19 @@ from site_file.model import SharedSite
 _log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=SharedSite)
 _ALIKE: Final = 0.8
-"""From here on difflib's ratio takes an unknown key for a misspelt one."""
+"""The ratio of difflib above which an unknown key counts as a misspelt one."""
 _UNREAD: Final = (0, 0)
 
 
 class SiteFileError(Exception):
-    """The site file does not hold; the text names the file, the line and the key."""
+    """The site file is invalid; the text names the file, the line and the key."""
 
 
 def load(path: Path, of: type[S]) -> S:
-    """The shared keys and those that ``of`` adds. SiteFileError when the file is unreadable or a key is wrong.
+    """The shared keys and the keys that ``of`` adds.
 
-    Another key at the top that holds a mapping is another service's section, and is not looked at.
+    Raises SiteFileError when the file is unreadable or a key is wrong. Any other top-level key that holds a mapping is
+    another service's section and is ignored.
     """
     try:
         text = path.read_text("utf-8")
@@ -51,18 +52,18 @@ def load(path: Path, of: type[S]) -> S:
 
 
 def _is_of_another_service(key: object, value: object, of: type[SharedSite]) -> bool:
-    """A misspelt key of ours is none: it is refused, and not passed over."""
+    """Whether ``key`` is another service's section. A misspelt key of ours is refused, not ignored."""
     known = _keys(of)
     return key not in known and isinstance(value, dict) and not get_close_matches(str(key), known, cutoff=_ALIKE)
 
 
 def _keys(of: type[SharedSite]) -> list[str]:
-    """The keys at the top of the file that ``of`` reads."""
+    """The top-level keys that ``of`` reads."""
     return [field.alias or name for name, field in of.model_fields.items()]
 
 
 def _said(keys: tuple[int | str, ...], error: Any, of: type[SharedSite]) -> str:
-    """One sentence that begins with the key."""
+    """The error as one sentence that begins with the key."""
     key = ".".join(str(step) for step in keys) or "the file"
     if error["type"] != "extra_forbidden":
         return f"{key}: {error['msg']}"
@@ -71,7 +72,7 @@ def _said(keys: tuple[int | str, ...], error: Any, of: type[SharedSite]) -> str:
 
 
 def _line_of(node: yaml.Node | None, keys: tuple[int | str, ...]) -> int:
-    """The line of the deepest key of ``keys`` that is in the file."""
+    """The line of the deepest of ``keys`` that is in the file."""
     line = 1 if node is None else node.start_mark.line + 1
     for key in keys:
         if not isinstance(node, yaml.MappingNode):
@@ -84,7 +85,7 @@ def _line_of(node: yaml.Node | None, keys: tuple[int | str, ...]) -> int:
 
 
 class Site(Generic[S]):
-    """The site file as it is now. ``refresh`` looks whether it has changed; ``problem`` says what is wrong with it."""
+    """The site file's present content. ``refresh`` looks for a change; ``problem`` says what is wrong with the file."""
 
     def __init__(self, path: Path, of: type[S]) -> None:
         self._path = path
@@ -94,7 +95,7 @@ class Site(Generic[S]):
         self.file: S = load(path, of)
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed; True when a new content holds from now on."""
+        """Read the file again if it has changed; True when new content is in force."""
         stamp = self._stamp()
         if stamp == self._seen:
             return False

@@ -1,4 +1,4 @@
-"""What every service reads of the site file; the keys are those of the YAML file."""
+"""The part of the site file that every service reads; the keys are those of the YAML file."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -25,7 +25,7 @@ class SiteOrganization(SiteSection):
 
 
 class SiteFacility(SiteSection):
-    """A PowerServer facility: its organisation in OmegaAI, and what patients read of it."""
+    """A PowerServer facility: its organisation in OmegaAI, and its texts for patients."""
 
     organization: Text
     name: Text
@@ -46,7 +46,7 @@ class SiteFacility(SiteSection):
 
 
 class SiteHl7(SiteSection):
-    """How PowerServer is spoken to."""
+    """How the suite speaks HL7 with PowerServer."""
 
     version: Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1"] = "2.3.1"
     send: Literal["siu", "orm"] = "siu"
@@ -55,25 +55,31 @@ class SiteHl7(SiteSection):
     sending_facility: str | None = None
     receiving_application: Text = "RAMSOFT"
     filler_contact: Person | None = None
-    """SCH-16, which HL7 requires: the person to ask on PowerServer's side. Without it, the receiving application."""
+    """SCH-16, which HL7 requires: the contact person on PowerServer's side. Default: the receiving application."""
     entered_by: Person | None = None
-    """SCH-20, which HL7 requires: the person who enters what the suite says. Without it, the sending application."""
+    """SCH-20, which HL7 requires: the person who enters the suite's messages. Default: the sending application."""
     acknowledgement: Literal["as-asked", "original"] = "as-asked"
     """``as-asked``: MSH-15 and MSH-16 say how a message is answered. ``original``: always AA, AE or AR."""
     processing_ids: Annotated[tuple[Text, ...], Field(min_length=1)] = ("P",)
-    """MSH-11 of the messages that are taken: P is production, T training, D debugging."""
+    """MSH-11 of accepted messages: P is production, T training, D debugging."""
     identifier_types: Annotated[tuple[Text, ...], Field(min_length=1)] = ("MR", "PI")
-    """CX-5 of the numbers that identify a patient. No other number does: accounts, visits, licences, insurances."""
+    """CX-5 of numbers that identify a patient. All other numbers do not: accounts, visits, licences, insurances."""
     untyped_identifiers: bool = True
     """Whether a number without CX-5 identifies a patient."""
     default_zone: Literal["message", "facility"] = "message"
-    """Zone of a time without an offset. ``message``: MSH-7's offset, else the facility's. ``facility``: always its."""
+    """Zone of a time without an offset.
+
+    ``message``: MSH-7's offset, else the facility's. ``facility``: the facility's.
+    """
     duration_units: dict[str, Literal["seconds", "minutes", "hours", "days"]] = {}
-    """This sender's units beside the usual ones, such as a slot of its own."""
+    """This sender's units beside the usual ones, such as a slot as a unit."""
     services: Literal["whole", "changes"] = "whole"
-    """An SIU without D, U or X among its AIS-2. ``whole``: the whole list of services. ``changes``: services to add."""
+    """For an SIU without D, U or X in AIS-2.
+
+    ``whole``: the list of services is complete. ``changes``: services to add.
+    """
     order_statuses: Mapping[str, str] = {"CM": "completed", "CA": "cancelled", "DC": "cancelled"}
-    """The workflow step that ORC-5 means where ORC-16 is empty."""
+    """The workflow step of each ORC-5, for messages with an empty ORC-16."""
 
     @cached_property
     def identifying_types(self) -> frozenset[str]:
@@ -82,7 +88,7 @@ class SiteHl7(SiteSection):
 
 
 class SharedSite(SiteSection):
-    """One customer's mapping. A service extends it by keys of its own; keys of other services it never sees."""
+    """One customer's mapping. A service adds its own keys and never sees other services' keys."""
 
     site: Text
     organization: SiteOrganization
@@ -92,7 +98,7 @@ class SharedSite(SiteSection):
 
     @cached_property
     def authorities(self) -> Mapping[str, str]:
-        """The issuer that each key of ``issuers`` stands for: keys of one system are names of one authority."""
+        """The issuer of each key of ``issuers``: keys of one system are names of one authority."""
         first: dict[str, str] = {}
         return {issuer: first.setdefault(system, issuer) for issuer, system in self.issuers.items()}
 

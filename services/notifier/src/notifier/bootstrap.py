@@ -27,7 +27,7 @@ QUEUED_PER_CONNECTION: Final = 4  # while one mail is on the wire the next is wr
 
 
 def store_guard(settings: NotifierSettings, store: Store, metrics: Metrics | None = None) -> StoreGuard:
-    """Whose store it must be: the one of this portal's and this mail server's notifier."""
+    """The store's owner: the notifier of this portal and this mail server."""
     return StoreGuard(
         store,
         settings.kafka,
@@ -67,7 +67,7 @@ async def build(settings: NotifierSettings) -> Service:
 async def recover(
     settings: NotifierSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]
 ) -> recovery.Report:
-    """Make a store whole again that was set back or is gone. RecoveryRefused, KafkaError, StoreUnavailable."""
+    """Recovers a store that was set back or is gone. Raises RecoveryRefused, KafkaError, StoreUnavailable."""
     runtime = await Runtime.open(NAME, settings)
     try:
         async with runtime.alone():
@@ -94,7 +94,7 @@ def connect_smtp(settings: NotifierSettings) -> SmtpGateway:
 
 
 def letterhead(settings: NotifierSettings) -> Letterhead:
-    """What every mail of this installation shares."""
+    """Values that every mail of this installation shares."""
     return Letterhead(
         sender=settings.smtp.sender,
         sender_name=settings.smtp.sender_name or settings.site_name,

@@ -1,4 +1,4 @@
-"""Contract messages into the notifier's own words; the one place that knows their shape."""
+"""Translates contract messages into the notifier's own words; the one place that knows their shape."""
 
 from contracts import (
     AppointmentCancelled,

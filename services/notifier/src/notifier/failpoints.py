@@ -1,4 +1,4 @@
-"""The notifier's own places to die: around the hand-over of a mail, which nothing can make one step with its note."""
+"""The notifier's fail points: around the hand-over of a mail, which cannot be atomic with its record."""
 
 from typing import Final
 

@@ -15,7 +15,7 @@ async def follow_patient(
     outgoing: Outgoing,
     stale: StaleRevisions,
 ) -> None:
-    """Keeps the recipient and releases what waited for it, because events of different topics arrive in any order."""
+    """Keeps the recipient and releases the waiting messages: events of different topics arrive in any order."""
     known = recipients.get(patient.patient_id)
     if known is not None and known.revision >= patient.revision:
         stale.count(message_type)
@@ -37,7 +37,7 @@ async def follow_appointment(
     outgoing: Outgoing,
     stale: StaleRevisions,
 ) -> None:
-    """Keeps the appointment, supersedes what its new revision made untrue, and plans the message that is due."""
+    """Keeps the appointment, supersedes older messages, and plans the message that is due."""
     known = appointments.get(appointment.appointment_id)
     if known is not None and known.revision >= appointment.revision:
         stale.count(appointment.event)

@@ -1,4 +1,4 @@
-"""Kafka into handlers: parse nothing, decide nothing, call one handler.
+"""From Kafka to handlers: each message becomes one call of a handler; no parsing and no decisions.
 
 Idempotent twice over: the inbox drops a message_id that was handled, and a revision that is not newer changes nothing.
 """
@@ -35,7 +35,10 @@ CONSUMER = "notifier"
 
 @dataclass(frozen=True)
 class QueuedDeliveries:
-    """Stages a delivery in the batch's transaction. Its payload names no patient: the mail is written when it goes."""
+    """Stages a delivery in the batch's transaction.
+
+    Its payload names no patient: the mail is written when it is sent.
+    """
 
     tx: Transaction
 
@@ -64,7 +67,7 @@ class Work:
 
 
 def subscription(stale: StaleRevisions) -> Subscription[Work]:
-    """What the chassis' consumer runs; ``stale`` counts what was older than known."""
+    """The subscription of the chassis' consumer; ``stale`` counts events older than the projection."""
 
     def open_work(tx: Transaction) -> Work:
         work = Work(

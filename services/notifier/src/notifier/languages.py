@@ -1,4 +1,4 @@
-"""The languages that messages exist in. A language is an entry here and a folder of templates of the same name."""
+"""The languages of messages. A language is an entry here and a folder of templates of the same name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ DEFAULT = "en"
 
 @dataclass(frozen=True)
 class Language:
-    """How dates are said. ``date_pattern`` knows weekday, day, month and year."""
+    """How dates are written. ``date_pattern`` knows weekday, day, month and year."""
 
     weekdays: tuple[str, ...]
     months: tuple[str, ...]
@@ -47,7 +47,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
 
 
 def best_language(wanted: str) -> str:
-    """The nearest language that exists for a BCP 47 tag: ``fr-CA`` → ``fr-ca`` → ``fr`` → the default."""
+    """The nearest available language for a BCP 47 tag: ``fr-CA`` → ``fr-ca`` → ``fr`` → the default."""
     tag = wanted.strip().lower().replace("_", "-")
     while tag:
         if tag in LANGUAGES:

@@ -1,4 +1,4 @@
-"""The notifier's own metrics, and what counts with them."""
+"""The notifier's own metrics, and the objects that count them."""
 
 from typing import Final
 
@@ -41,7 +41,7 @@ class NotifierMetrics:
         self._metrics = metrics
 
     def count(self, message_type: str) -> None:
-        """An event that was older than what is known."""
+        """Counts an event that is older than the projection."""
         self._metrics.count(STALE, kind=message_type)
 
     def unanswered(self, template: Template) -> None:
@@ -55,7 +55,7 @@ class NotifierMetrics:
 
 
 class OpenMessagesWatch(LoopBase):
-    """Keeps the gauges of open messages true; the alarms stand on them."""
+    """Updates the gauges of open messages, on which alarms are based."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class OpenMessagesWatch(LoopBase):
                 with asking():
                     await self.look()
             except StoreUnavailable as error:
-                # Readiness tells of a store that is away; this loop lives on and looks again.
+                # Readiness reports a store that is away; this loop goes on and looks again.
                 log.warning("open_messages.not_counted", reason=error.reason)
             await self.pause(_WATCH_SECONDS)
 

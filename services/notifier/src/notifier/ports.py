@@ -1,4 +1,4 @@
-"""What the handlers need from the outside, and nothing of how it is done."""
+"""What the handlers need from the outside, without how it is done."""
 
 from typing import Protocol
 from uuid import UUID
@@ -9,7 +9,7 @@ from notifier.domain.recipient import Recipient
 
 
 class Recipients(Protocol):
-    """Patients as far as this batch touches them."""
+    """The patients of this batch."""
 
     def get(self, patient_id: UUID) -> Recipient | None: ...
 
@@ -17,7 +17,7 @@ class Recipients(Protocol):
 
 
 class Appointments(Protocol):
-    """Appointments as far as this batch touches them."""
+    """The appointments of this batch."""
 
     def get(self, appointment_id: UUID) -> Appointment | None: ...
 
@@ -25,7 +25,7 @@ class Appointments(Protocol):
 
 
 class Notifications(Protocol):
-    """Notifications of the batch's appointments and patients that are still open, and those made in this batch."""
+    """Open notifications of the batch's appointments and patients, and those made in this batch."""
 
     def put(self, notification: Notification) -> None: ...
 
@@ -41,13 +41,13 @@ class Outgoing(Protocol):
 
 
 class StaleRevisions(Protocol):
-    """Counts events that were older than what is known."""
+    """Counts events older than the projection."""
 
     def count(self, message_type: str) -> None: ...
 
 
 class MailMeters(Protocol):
-    """Counts the ends of sending that somebody should hear of."""
+    """Counts the outcomes of sending that alarms watch."""
 
     def unanswered(self, template: Template) -> None:
         """A mail was handed over and the mail server did not answer."""

@@ -1,7 +1,7 @@
-"""Recovery of a notifier's store that was set back or is gone: the topics are read again, and nobody is told again.
+"""Recovers a store that was set back or is gone: reads the topics again, and tells no patient twice.
 
-The offsets that the group has committed say what the former store had handled. Up to there the events go through the
-usual handlers, but what they would have sent is noted as told before. What lies behind is left to the next start.
+The group's committed offsets say what the former store had handled. Events up to there go through the usual handlers,
+but their messages are recorded as told before. Later events are left to the next start.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ _NO_LIMIT: Final = 1_000_000
 
 @dataclass(slots=True)
 class Report:
-    """Filled as the recovery goes on. ``not_told`` are notifications of which nobody knows whether they were sent."""
+    """Filled during the recovery. ``not_told``: notifications of which nobody knows whether they were sent."""
 
     was_behind: bool = False
     last_moment: datetime | None = None
@@ -74,7 +74,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Silenced:
-    """In place of the deliveries: what would be sent is noted as told before."""
+    """Replaces the deliveries: a message that would be sent is recorded as told before."""
 
     notifications: Notifications
     report: Report
@@ -93,7 +93,10 @@ async def recover(
     dry_run: bool,
     tell: Callable[[str], None],
 ) -> Report:
-    """RecoveryRefused, KafkaError, StoreUnavailable. The caller takes care that no notifier works on the store."""
+    """Raises RecoveryRefused, KafkaError, StoreUnavailable.
+
+    The caller makes sure that no notifier works on the store.
+    """
     report = Report()
     verdict = await guard.look(within_seconds=LONGEST_LOOK_SECONDS)
     if verdict.kind in {"elsewhere", "unsure"}:
@@ -125,7 +128,7 @@ async def recover(
 
 
 async def _last_moment(store: Store) -> datetime | None:
-    """When the store last took an event."""
+    """The time of the store's last event."""
     async with store.session() as session:
         inbox = chassis_tables.Inbox
         newest = sql.select(sql.func.max(inbox.received_at)).where(inbox.consumer == CONSUMER)
@@ -134,7 +137,7 @@ async def _last_moment(store: Store) -> datetime | None:
 
 
 async def _let_go(store: Store) -> list[UUID]:
-    """Drops the messages that wait. Returns the notifications that were queued for them."""
+    """Drops the waiting messages. Returns the notifications that were queued for them."""
     async with store.session() as session:
         deliveries, notifications = chassis_tables.Deliveries, tables.NotificationRow
         waiting = sql.update(deliveries).where(deliveries.destination == DESTINATION, deliveries.state == "pending")
@@ -155,7 +158,7 @@ async def _let_go(store: Store) -> list[UUID]:
 
 
 async def _handled_before(kafka: KafkaSettings, reader: TopicReader) -> Offsets:
-    """Up to where the former store had handled each partition; where no group remembers, everything until now."""
+    """The offset up to which the former store had handled each partition; without a group, the present end."""
     offsets = await published.committed(kafka, CONSUMER)
     if not offsets:
         return reader.following
@@ -182,7 +185,7 @@ async def _replay(
         assert message is not None  # noqa: S101 - unreadable records are left out
         await usual.handle(work, message)
 
-    # Parked lines are left to who works on them: what was handled here is a duplicate there.
+    # Parked lines are left to the unparker, to which records handled here are duplicates.
     intake = InboxIntake(CONSUMER, dead_letter_limit=_NO_LIMIT, parks=False)
     executor = BatchExecutor(store, intake=intake, open_work=open_work, prefetch=prefetch, handle=handle)
     async for lot in reader.read(reader.first, stops):

@@ -13,7 +13,7 @@ SITE: Final = "Northside Health"
 
 
 class SmtpSettings(BaseModel):
-    """The mail server that mails are handed to."""
+    """The mail server that receives our mails."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 11025
@@ -52,7 +52,7 @@ _DEMANDS: Final = (
 
 
 class NotifierSettings(ServiceSettings):
-    """All of them."""
+    """All settings of the notifier."""
 
     model_config = SettingsConfigDict(env_prefix="NOTIFIER_", env_nested_delimiter="__")
 

@@ -47,12 +47,12 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 DESTINATIONS: Final = (System.OMEGAAI, System.POWERSERVER)
 LOOK_UP_SECONDS: Final = 1.0
 GATHER_SECONDS: Final = 0.01
-TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's, on the service's own store
+TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's lock, on the service's own store
 
 
 @dataclass
 class Core:
-    """What the running service and the commands share: the runtime, the site, the use cases and the HL7 listener."""
+    """Shared by the running service and the commands: the runtime, the site, the use cases and the HL7 listener."""
 
     runtime: Runtime
     site: Site
@@ -76,7 +76,7 @@ class Core:
 
 
 async def open_core(settings: SchedulerSyncSettings) -> Core:
-    """Open the store and put the use cases together. SiteFileError, StoreUnavailable."""
+    """Opens the store and builds the use cases. Raises SiteFileError, StoreUnavailable."""
     site = Site(settings.site_file)
     runtime = await Runtime.open(NAME, settings, meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
@@ -110,7 +110,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
 def store_guard(
     settings: SchedulerSyncSettings, store: Store, site: Site | None = None, metrics: Metrics | None = None
 ) -> StoreGuard:
-    """Whose store it must be: the site's, with these partners. SiteFileError."""
+    """The store's owner: the site, with these partners. Raises SiteFileError."""
     partners = settings.omegaai, settings.powerserver
     return StoreGuard(
         store,
@@ -188,7 +188,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
 
 
 def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLContext | None) -> list[Certificate]:
-    """Those that we show to PowerServer, as its server and as its client. The listener renews its own by itself."""
+    """Our certificates for PowerServer, as its server and as its client. The listener reloads its own."""
     found: list[tuple[str, str, MllpSettings | PowerServerSettings, ssl.SSLContext | None]] = [
         ("mllp-listener", "SCHEDULER_SYNC_MLLP", settings.mllp, None),
         ("mllp-client", "SCHEDULER_SYNC_POWERSERVER", settings.powerserver, powerserver_tls),
@@ -201,7 +201,7 @@ def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLCo
 
 
 async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory | None:
-    """The resources as the store has them; None when it does not say within a second. SiteFileError."""
+    """The resources in the store; None when it does not answer within a second. Raises SiteFileError."""
     site = Site(settings.site_file)
     directory = ResourceDirectory(lambda: site.file)
     try:
@@ -217,7 +217,7 @@ async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory 
 
 
 async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: UUID, actor: str) -> Replayed:
-    """Process a kept HL7 message again."""
+    """Processes a kept HL7 message again."""
     core = await open_core(settings)
     try:
         core.directory.fill(await core.resources.all())
@@ -227,7 +227,7 @@ async def replay_hl7(settings: SchedulerSyncSettings, store: Store, journal_id: 
 
 
 async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str], actor: str) -> dict[str, Replayed]:
-    """Read the Appointments of parked Tasks again; what came of each, by Task id."""
+    """Reads the Appointments of parked Tasks again. Returns the outcomes by Task id."""
     core = await open_core(settings)
     omegaai = connect(settings.omegaai)
     try:
@@ -254,9 +254,9 @@ async def unclaimed(settings: SchedulerSyncSettings, *, most: int) -> list[Uncla
 
 
 async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool, tell: Callable[[str], None]) -> Report:
-    """Make a store whole again that was set back or is gone.
+    """Recovers a store that was set back or is gone.
 
-    RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
+    Raises RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
     """
     core = await open_core(settings)
     omegaai = connect(settings.omegaai)

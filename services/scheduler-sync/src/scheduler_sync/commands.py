@@ -1,4 +1,4 @@
-"""What the handlers are asked to do, in the suite's own words, and where each input came from."""
+"""Commands for the handlers, in the suite's own words, and the origin of each input."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +14,8 @@ from scheduler_sync.domain.resource import Resource
 class ChangeAppointmentByStaff:
     """PowerServer booked or changed an appointment (SIU or ORM). ``said_at`` is MSH-7, ``name`` e.g. SIU^S12.
 
-    Where MSH-7 leaves open when in a span it was made, ``said_at`` begins that span and ``said_until`` ends it.
-    ``waits_for`` is a word of the message that the site does not know and that nothing else of it needs.
+    Where MSH-7 allows several instants, ``said_at`` and ``said_until`` are the first and the last. ``waits_for``: a
+    code in the message that the site does not know; the rest of the message takes effect.
     """
 
     name: str
@@ -28,15 +28,15 @@ class ChangeAppointmentByStaff:
     waits_for: NeedsSetup | None = None
 
     def latest(self, said_at: datetime) -> datetime:
-        """The end of the span in which the message was made, taken from ``said_at`` on."""
+        """The end of the span in which the message was made; the span begins at ``said_at``."""
         return max(said_at, self.said_until or said_at)
 
 
 @dataclass(frozen=True, slots=True)
 class TakeOverOmegaAIAppointment:
-    """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are the identifiers that it carries of ours.
+    """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are our identifiers in it.
 
-    ``service_id`` is the HealthcareService that it is on.
+    ``service_id`` is its HealthcareService.
     """
 
     task_id: str
@@ -48,11 +48,11 @@ class TakeOverOmegaAIAppointment:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an input came from: for the history, and to join what follows from it."""
+    """The origin of an input: for the history, and for the trace of its effects."""
 
     source: str
     message: str
     journal_id: UUID
     received_at: datetime
     connection: int | None = None
-    """The connection of this process that it came over; None for what was not heard just now."""
+    """The connection of this process; None for an input that was not just received."""

@@ -1,11 +1,10 @@
 """Deliveries to partners: a durable queue in the service's store, in order per key, tried until the partner answers.
 
-A worker claims heads of lines under a lease, sends outside of any transaction, and marks those that were taken in one
-transaction together with what the service wants to keep of the answers: all that were taken while the last such
-transaction was under way. A kill in between sends once more, with the same idempotency key: the partner drops the
-repeat. A refusal for good makes the delivery dead, with the partner's answer, for a person; the key's later deliveries
-go on. A bug of ours does the same to a few in a row; then the worker keeps what there is and tries one from time to
-time.
+A worker claims heads of lines under a lease and sends outside of any transaction. Then it marks them in one
+transaction, together with what the service keeps of the answers; deliveries taken during one such transaction share the
+next. A kill in between sends once more, with the same idempotency key: the partner drops the repeat. After a permanent
+refusal the delivery is dead, with the partner's answer, for a person; the key's later deliveries go on. A bug of ours
+makes only a few in a row dead; then the worker keeps the others and tries one from time to time.
 """
 
 from chassis.deliveries.bugs import StoppedByBugsError

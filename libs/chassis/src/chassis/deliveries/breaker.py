@@ -1,4 +1,4 @@
-"""Whether a partner is asked at all: not for a while, after failures in a row."""
+"""The breaker: after failures in a row, a partner is not asked for a while."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ LONGEST_REST_SECONDS = 60.0
 
 
 class Breaker:
-    """Holds calls to a destination back after failures in a row; lets one through to see whether it is back.
+    """Holds back calls to a destination after failures in a row, and lets single calls through as trials.
 
-    A partner that refuses our access is not asked again before a person can have done something: it rests at once, and
-    twice as long each time, up to a minute.
+    A partner that refuses our access needs a person first. So the breaker opens at once, and twice as long each time,
+    up to a minute.
     """
 
     def __init__(self, settings: BreakerSettings, *, now: Callable[[], float] = time.monotonic) -> None:
@@ -38,8 +38,8 @@ class Breaker:
         self._opened_at = None
 
     def refused(self) -> None:
-        """It refuses us, whatever the message."""
-        if self._opened_at is None or self.allowance(1):  # the others that were under way say the same
+        """The partner refuses our access, whatever the message."""
+        if self._opened_at is None or self.allowance(1):  # the other calls under way fail in the same way
             self._refusals += 1
         self._opened_at = self._now()
 

@@ -1,8 +1,8 @@
-"""How many deliveries in a row a bug of ours may make dead: a few, so that one wrong release does not empty a line.
+"""Limits how many deliveries in a row a bug of ours may make dead, so that a wrong release does not empty a line.
 
-The count stands in the store, one row per destination, so that it outlives the process and several processes share it.
-A delivery that is marked done takes it away. At the limit nothing more is made dead by a bug: deliveries stay pending,
-and one at a time is tried until one is done.
+The store holds the count, one row per destination: it outlives the process, and several processes share it. A delivery
+that is marked done deletes it. At the limit a bug makes nothing more dead: deliveries stay pending, and one at a time
+is tried until one is done.
 """
 
 import time
@@ -13,15 +13,18 @@ DEFAULT_IN_A_ROW: Final = 5
 
 
 def _monotonic() -> float:
-    return time.monotonic()  # looked up at each call: a simulation has a clock of its own
+    return time.monotonic()  # looked up at each call: a simulation has its own clock
 
 
 class StoppedByBugsError(Exception):
-    """A destination's deliveries are held back, because a bug of ours failed as many in a row as may be."""
+    """The limit is reached:
+
+    a destination's deliveries are held back, because a bug of ours failed that many in a row.
+    """
 
 
 class BugLimit:
-    """What one worker knows of its destination's count, and how many it may claim by it."""
+    """One worker's knowledge of its destination's count, and the number that it may claim."""
 
     def __init__(self, limit: int, rest_seconds: float, *, now: Callable[[], float] | None = None) -> None:
         self.limit = limit
@@ -35,18 +38,18 @@ class BugLimit:
         return self.in_a_row >= self.limit
 
     def told(self, in_a_row: int) -> None:
-        """What the store says."""
+        """Takes over the store's count."""
         if self.in_a_row < self.limit <= in_a_row:
             self._tried_at = self._now()
         self.in_a_row = in_a_row
 
     def allowance(self, wanted: int, *, underway: bool) -> int:
-        """How many may be claimed: all; at the limit none, or after a rest one as a trial."""
+        """How many may be claimed: all; at the limit none, or after a pause one as a trial."""
         if not self.is_reached:
             return wanted
         has_rested = self._tried_at is None or self._now() - self._tried_at >= self._rest_seconds
         return min(wanted, 1) if has_rested and not underway else 0
 
     def tried(self) -> None:
-        """One was claimed as a trial."""
+        """Notes that one was claimed as a trial."""
         self._tried_at = self._now()

@@ -1,4 +1,4 @@
-"""A mark is tried again for as long as the store does not take it: what was sent must not be sent again meanwhile."""
+"""Retries a mark until the store takes it: a delivery that was sent must not be sent again meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from chassis.errors import Transient
 from chassis.store import is_passing, meaning_of
 
 MOST_TRIES: Final = 8
-"""Of a mark, in 2 s, where it is not for the store alone to take it."""
+"""Most tries of a mark, within 2 s, when the worker stops or the error is not the store's."""
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -27,14 +27,15 @@ class Keeping:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the store did not take a mark yet; a lease may have run out meanwhile."""
+        """Whether a mark still waits for the store; a lease may have run out meanwhile."""
         return bool(self._waiting)
 
     async def kept(self, mark: Callable[[], Awaitable[T]]) -> T:
-        """What ``mark`` returns, once the store takes it.
+        """The result of ``mark``, once the store takes it.
 
-        The lease is renewed meanwhile, or the store takes no claim either. When the worker is told to stop, or the
-        mark fails by other than the store's doing, it is given up after ``MOST_TRIES`` and its error raised.
+        The lease is renewed meanwhile; a store that cannot renew it cannot take another claim either. When the worker
+        is told to stop, or ``mark`` fails by an error that is not the store's, its error is raised after
+        ``MOST_TRIES``.
         """
         failures = 0
         try:

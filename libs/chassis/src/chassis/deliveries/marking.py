@@ -1,4 +1,4 @@
-"""Marks deliveries done, in sets: all that were taken while the last transaction was under way."""
+"""Marks deliveries done, in sets: deliveries taken during one transaction share the next."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ LARGEST_SET = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ToMark:
-    """What waits to be marked done; ``marked`` says whether it was still ours."""
+    """A delivery that waits to be marked done; ``marked`` says whether the lease was still ours."""
 
     taken: Taken
     token: UUID
@@ -24,7 +24,7 @@ class _ToMark:
 
 
 class Marking:
-    """One transaction at a time. ``underway`` says how many deliveries of the worker are."""
+    """Runs one transaction at a time. ``underway`` returns the number of the worker's deliveries under way."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Marking:
         self._running: asyncio.Task[None] | None = None
 
     async def done(self, taken: Taken, token: UUID) -> bool:
-        """Marks it, together with others that wait. False when it was no longer ours.
+        """Marks the delivery, together with others that wait.
 
-        Raises what ``settled`` raises.
+        False when its lease was lost. Raises the errors of ``settled``.
         """
         marked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(_ToMark(taken, token, marked))
@@ -59,10 +59,10 @@ class Marking:
         try:
             return await marked
         finally:
-            del marked  # it holds the error, whose traceback holds this frame
+            del marked  # the traceback of the error holds this frame: a cycle
 
     async def _mark_all(self) -> None:
-        """Marks what waits, in sets, until nothing does."""
+        """Marks the waiting deliveries, in sets, until none waits."""
         if self._gather_seconds and self._underway() > len(self._waiting):
             await asyncio.sleep(self._gather_seconds)
         while self._waiting:
@@ -75,7 +75,7 @@ class Marking:
                         one.marked.cancel()
 
     async def _mark(self, together: Sequence[_ToMark]) -> None:
-        """In one transaction; where that does not succeed, one by one, so that each stands for itself."""
+        """Marks them in one transaction; when it fails, one by one, so that each fails alone."""
         try:
             ours = await self._keeping.kept(lambda: self._marked([(one.taken, one.token) for one in together]))
         except Exception as error:  # noqa: BLE001 (handed to the delivery that it concerns)
@@ -86,14 +86,17 @@ class Marking:
                 for one in together:
                     if not one.marked.done():
                         one.marked.set_exception(error)
-            del one, together  # they hold the error, whose traceback holds this frame
+            del one, together  # the tracebacks of the errors hold this frame: a cycle
             return
         for one in together:
             if not one.marked.done():
                 one.marked.set_result(one.taken.delivery.id in ours)
 
     async def _marked(self, together: Sequence[tuple[Taken, UUID]]) -> set[UUID]:
-        """Returns the ids of those that were ours. What ran out of its lease another worker has, and settles."""
+        """Returns the ids whose lease was still ours.
+
+        A lost lease means that another worker has the delivery, and settles it.
+        """
         ids = [taken.delivery.id for taken, _ in together]
         tokens = [token for _, token in together]
         receipts = [taken.receipt.to_json() for taken, _ in together]

@@ -1,4 +1,4 @@
-"""What a delivery is, what its partner answers, and what a service gives its worker."""
+"""A delivery, the partner's answer, and the functions that a service gives its worker."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,13 +16,12 @@ async def _always() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message for a partner. ``attempt`` counts from 1; ``idempotency_key`` is the same at every try.
+    """One message for a partner.
 
-    ``subject`` is what it is about; None of one that a former version wrote.
-
-    ``still_ours`` is false once another worker has the delivery, because this one stood still for longer than its
-    lease. Ask it between reading a partner's version and a write that is conditional on that version: then a late
-    write can never undo what was delivered meanwhile.
+    ``attempt`` counts from 1; ``idempotency_key`` is the same at every try. ``subject`` is the thing that the delivery
+    is about; None for deliveries of a former version. ``still_ours`` is false once another worker has the delivery,
+    because this worker stood still for longer than its lease. Ask it between reading a partner's version and a write
+    that is conditional on that version: then a late write can never undo a newer one.
     """
 
     id: UUID
@@ -40,7 +39,7 @@ class Delivery:
 
     @classmethod
     def of_row(cls, row: Any, still_ours: Callable[[], Awaitable[bool]]) -> "Delivery":
-        """From a claimed row of ``deliveries``."""
+        """Reads a claimed row of ``deliveries``."""
         return cls(
             id=row["id"],
             destination=row["destination"],
@@ -59,7 +58,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The partner's answer, kept with the delivery: opaque ids and codes, no patient's data."""
+    """The partner's answer, kept with the delivery: opaque ids and codes, no patient data."""
 
     detail: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,7 +67,7 @@ class Receipt:
 
     @classmethod
     def of_json(cls, kept: str) -> "Receipt":
-        """From the store. UnreadableReceiptError for what is no object of texts."""
+        """Reads the stored text. Raises ``UnreadableReceiptError`` unless it is an object of texts."""
         try:
             detail = json.loads(kept)
         except ValueError:
@@ -79,9 +78,9 @@ class Receipt:
 
 
 class UnreadableReceiptError(Exception):
-    """A kept answer does not say what this version needs of it. The text names what is missing, and quotes nothing.
+    """A kept answer lacks a value that this version needs. The text names the value, and quotes nothing.
 
-    What a service raises of it when it settles has the delivery sent again, with the same idempotency key.
+    When settling raises it, the delivery is sent again with the same idempotency key.
     """
 
 
@@ -99,4 +98,4 @@ class Taken(NamedTuple):
 
 
 Settled = Callable[[Transaction, Sequence[Taken]], Awaitable[None]]
-"""Keeps what the service wants of the answers. Each key is there once; when it raises, they come again one by one."""
+"""Stores what the service keeps of the answers. Each key occurs once. When it raises, it is called for each alone."""

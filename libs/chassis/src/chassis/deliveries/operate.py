@@ -1,4 +1,4 @@
-"""The operator's hand on deliveries: list them, send one or many again, give one up. Every act is audited."""
+"""The operator's commands on deliveries: list them, send one or many again, drop one. Every act is audited."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Selection:
     until: datetime | None = None
 
     def conditions(self) -> list[Any]:
-        """What a row of the selection fulfils."""
+        """The condition of the selection's rows."""
         deliveries = tables.Deliveries
         found = [deliveries.state == fixed("dead"), deliveries.destination == self.destination]
         if self.since is not None:
@@ -38,7 +38,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many a selection has, when the first and the last of them died; ``now`` is the store's time."""
+    """The size of a selection, and when its first and last died; ``now`` is the store's time."""
 
     number: int
     oldest: datetime | None
@@ -81,7 +81,7 @@ async def retry_delivery(store: Store, delivery_id: UUID, *, actor: str) -> bool
 
 
 async def drop_delivery(store: Store, delivery_id: UUID, *, actor: str) -> bool:
-    """Gives a waiting or dead delivery up. Audited. False when there is none."""
+    """Drops a waiting or dead delivery. Audited. False when there is none."""
     dropped = {"state": "dropped", "done_at": sql.func.clock_timestamp()}
     return await _act(store, delivery_id, dropped, actor=actor, action="delivery.drop")
 
@@ -100,7 +100,7 @@ async def _act(store: Store, delivery_id: UUID, values: Mapping[str, Any], *, ac
 
 
 async def count_dead(store: Store, selection: Selection) -> Count:
-    """How many dead deliveries the selection has."""
+    """The number of dead deliveries in the selection."""
     async with store.session() as session:
         died = sql.col(tables.Deliveries.done_at)
         found = sql.select(sql.func.count(), sql.func.min(died), sql.func.max(died), sql.func.clock_timestamp())
@@ -118,10 +118,10 @@ async def list_dead(store: Store, selection: Selection, *, limit: int) -> list[D
 async def retry_selected(
     store: Store, selection: Selection, *, actor: str, told: Callable[[int], None] = lambda _number: None
 ) -> int:
-    """Makes the selection's dead deliveries pending again, each at its own place in its key's line. Returns how many.
+    """Makes the selection's dead deliveries pending again, each at its own place in its key's line. Returns the number.
 
-    One transaction and one row of the audit, in steps of which ``told`` hears the sum: were the first ones seen before
-    the last, a key's later delivery could pass an earlier one of a later step.
+    One transaction and one audit row, in steps; ``told`` receives the sum after each step. With several transactions, a
+    key's later delivery could pass an earlier one of a later step.
     """
     number, last = 0, -1
     async with store.session() as session:

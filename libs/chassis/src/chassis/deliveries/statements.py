@@ -1,6 +1,6 @@
-"""The SQL of the lines: one per (destination, key), of which only the first pending row may go.
+"""The SQL of the lines: one line per (destination, key); only its first pending row may go.
 
-Every time that decides is the store's own clock.
+Every time comparison uses the store's own clock.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from chassis.store.names import CHASSIS
 deliveries = CHASSIS.Deliveries
 bugs = CHASSIS.DeliveryBugs
 
-# The heads of the lines: the first pending row of each key, when it is due and nobody holds it.
+# The heads of the lines: the first pending row of each key, when it is due and no worker holds it.
 CLAIM: Final = f"""
 WITH heads AS (
     SELECT d.{deliveries.id} FROM {deliveries} d
@@ -35,8 +35,7 @@ RETURNING d.{deliveries.id}, d.{deliveries.sequence}, d.{deliveries.destination}
     d.{deliveries.subject}
 """
 
-# What another transaction holds is being marked, or is an operator's. Neither is waited for, so that nobody waits in a
-# circle.
+# A row that another transaction holds is being marked, or is an operator's. It is skipped: waiting could deadlock.
 RENEW: Final = f"""
 UPDATE {deliveries} SET {deliveries.lease_until} = clock_timestamp() + $2 * interval '1 second'
 WHERE {deliveries.id} IN (
@@ -74,7 +73,7 @@ UPDATE {deliveries} SET {deliveries.state} = 'dead', {deliveries.done_at} = cloc
 WHERE {deliveries.id} = $1 AND {deliveries.lease_token} = $2 AND {deliveries.state} = 'pending'
 """
 
-# The oldest is the first of its index, so that only counting reads all.
+# The oldest row is the first of its index, so only counting reads every row.
 WAITING: Final = f"""
 SELECT
     (SELECT count(*) FROM {deliveries}
@@ -88,8 +87,8 @@ SELECT
     coalesce((SELECT {bugs.in_a_row} FROM {bugs} WHERE {bugs.destination} = $1), 0) AS bugs
 """
 
-# A bug makes a delivery dead only while fewer than the limit were made so in a row. The row of the count is locked by
-# whoever counts, so that several at once are not more than the limit either.
+# A bug makes a delivery dead only while fewer than the limit died in a row. The counter's row is locked, so that
+# processes that count at once stay within the limit.
 DEAD_OF_A_BUG: Final = f"""
 WITH counted AS (
     INSERT INTO {bugs} AS known ({bugs.destination}, {bugs.in_a_row}, {bugs.reason}) VALUES ($4, 1, $3)
@@ -106,7 +105,7 @@ WHERE {deliveries.id} = $1 AND {deliveries.lease_token} = $2 AND {deliveries.sta
 RETURNING counted.{bugs.in_a_row}
 """
 
-# With the partner's answer where there is one: then the next try only settles it.
+# With the partner's answer, if there is one: then the next try only settles it.
 HELD_BACK: Final = f"""
 UPDATE {deliveries} SET {deliveries.last_error} = $3,
     {deliveries.next_attempt_at} = clock_timestamp() + $4 * interval '1 second',

@@ -1,4 +1,4 @@
-"""The worker of one destination: claims heads of lines under a lease, sends, and says what came of each."""
+"""The worker of one destination: claims heads of lines under a lease, sends, and marks the outcome of each."""
 
 import asyncio
 import heapq
@@ -52,10 +52,11 @@ class DeliveryWorker(LoopBase):
         gather_seconds: float = 0.0,
         bugs_in_a_row: int = DEFAULT_IN_A_ROW,
     ) -> None:
-        """The first of several under way waits ``gather_seconds`` for others to be marked with it: fewer transactions.
+        """``gather_seconds``: how long the first of several deliveries waits to be marked together with others.
 
-        Until then it goes out again should the process die; so only for a partner that knows a repeat by its key.
-        A bug of ours makes at most ``bugs_in_a_row`` deliveries dead in a row, over all processes and restarts.
+        If the process dies within that time, the delivery is sent again; so only for a partner that knows a repeat by
+        its key. A bug of ours makes at most ``bugs_in_a_row`` deliveries dead in a row, over all processes and
+        restarts.
         """
         super().__init__()
         self._store = store
@@ -96,7 +97,7 @@ class DeliveryWorker(LoopBase):
             )
 
     async def run(self) -> None:
-        """Until stopped; then what is underway is finished first."""
+        """Delivers until stopped; then finishes the deliveries under way."""
         listener: asyncpg.Connection | None = None
         listening = False
         failures = 0
@@ -109,7 +110,7 @@ class DeliveryWorker(LoopBase):
                         listener, listening = await self._connect(), False
                         self._bugs.told(await listener.fetchval(statements.BUGS, self._destination))
                     if listening is (self._breaker.is_open or self._bugs.is_reached):
-                        # What is committed meanwhile can wait for the next trial: nobody has to be woken.
+                        # Deliveries committed meanwhile wait for the next trial, so no notification is needed.
                         await (listener.remove_listener if listening else listener.add_listener)(
                             DELIVERIES_CHANNEL, self._heard
                         )
@@ -123,7 +124,7 @@ class DeliveryWorker(LoopBase):
                         raise
                     failures += 1
                     if listener is not None:
-                        listener.terminate()  # it may be the one that does not answer
+                        listener.terminate()  # the connection may be the one that does not answer
                     log.warning("deliveries.store-away", destination=self._destination, reason=type(error).__name__)
                     await self.pause(server_pause_seconds(failures))
         finally:
@@ -135,12 +136,12 @@ class DeliveryWorker(LoopBase):
                 listener.terminate()
 
     async def _connect(self) -> "asyncpg.Connection":
-        """One of its own, to listen on."""
+        """A connection of its own, to listen on."""
         seconds = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
         return await asyncpg.connect(self._store.url, **seconds, server_settings=SESSION_SETTINGS)
 
     async def _renew_leases(self) -> None:
-        """Leases are short, so that what a killed process held goes on soon; who lives renews them."""
+        """Renews leases. They are short, so that the deliveries of a killed process go on soon."""
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
             tokens = list(set(self._underway.values()))
@@ -156,9 +157,9 @@ class DeliveryWorker(LoopBase):
         self._wake.set()
 
     async def _rest(self) -> None:
-        """Waits for a notification, a delivery that falls due again, or one underway to end and free its key.
+        """Waits for a notification, a delivery that falls due again, or the end of one under way.
 
-        What other processes leave behind is found by polling.
+        Deliveries that other processes leave behind are found by polling.
         """
         now = time.monotonic()
         while self._again_at and self._again_at[0] <= now:
@@ -167,9 +168,9 @@ class DeliveryWorker(LoopBase):
         await self.pause(min(self._poll_seconds, due_seconds), self._wake)
 
     async def _claim(self) -> None:
-        """Claims and starts what may go now: all there is, or all there is room for."""
+        """Claims and starts the deliveries that may go now, as many as there is room for."""
         if self._keeping.is_behind:
-            return  # else what its marks are about might be claimed, and sent once more
+            return  # else a delivery whose mark still waits could be claimed, and sent once more
         room = self._breaker.allowance(self._concurrency - len(self._underway))
         room = self._bugs.allowance(room, underway=bool(self._underway))
         self._metrics.set(meters.BREAKER_OPEN, float(self._breaker.is_open), destination=self._destination)
@@ -199,7 +200,7 @@ class DeliveryWorker(LoopBase):
             log.error("deliveries.not-marked", destination=self._destination, reason=type(task.exception()).__name__)
 
     async def _deliver(self, delivery: Delivery, token: UUID, kept: str | None) -> None:
-        """``kept``: the partner's answer to an earlier try, of which only settling failed."""
+        """``kept``: the partner's answer to an earlier try that could not be settled."""
         if kept is not None and await self._settled_before(delivery, token, kept):
             return
         started = time.monotonic()
@@ -227,7 +228,7 @@ class DeliveryWorker(LoopBase):
             await self._dead(delivery, token, error)
         except Exception as error:
             if is_passing(error):
-                # A sender may read the store itself; that it is away is not the delivery's fault.
+                # A sender may read the store itself. A store that is away is not the delivery's fault.
                 await self._again(delivery, token, no_answer(error), partner_failed=False)
             else:
                 log.exception("deliveries.bug", destination=self._destination, delivery_id=str(delivery.id))
@@ -239,7 +240,7 @@ class DeliveryWorker(LoopBase):
         self._metrics.observe(meters.DELIVERY_SECONDS, time.monotonic() - started, destination=self._destination)
 
     async def _settled_before(self, delivery: Delivery, token: UUID, kept: str) -> bool:
-        """False for an answer that this version cannot read: then the delivery goes again, as after a lost answer."""
+        """False for an answer that this version cannot read: the delivery is sent again, as after a lost answer."""
         try:
             await self._mark_done(delivery, token, Receipt.of_json(kept), is_fresh=False)
         except UnreadableReceiptError as error:
@@ -284,7 +285,7 @@ class DeliveryWorker(LoopBase):
         self._count("retried")
 
     async def _bug(self, delivery: Delivery, token: UUID, error: Exception, receipt: Receipt | None = None) -> None:
-        """Dead, while that makes no more in a row than the limit; else it stays where it is in its line."""
+        """Makes the delivery dead while the limit in a row is not reached; else it keeps its place in its line."""
         reason = reason_of(error)[:500]
         pool, identifier = self._store.pool, str(delivery.id)
         dead = delivery.id, token, reason, self._destination, self._bugs.limit
@@ -314,7 +315,7 @@ class DeliveryWorker(LoopBase):
         self._count("dead")
 
     def _answered(self) -> None:
-        """The partner spoke about a delivery: it is there, and lets us in."""
+        """The partner answered about a delivery: it is up, and accepts our access."""
         self._breaker.succeeded()
         if self._refused_because is not None:
             log.info("deliveries.access-granted", destination=self._destination)

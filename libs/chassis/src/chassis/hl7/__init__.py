@@ -1,6 +1,6 @@
 """HL7 v2 over MLLP: the listener commits before it acknowledges; the sender maps acknowledgements to our errors.
 
-Beside them the listener's journal, and the operator's part of it.
+Also the listener's journal, and the operator's commands on it.
 """
 
 from chassis.hl7.inbound import Hl7Listener, MllpLimits, refusal

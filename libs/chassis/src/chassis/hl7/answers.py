@@ -1,7 +1,9 @@
-"""Who wants which acknowledgement (HL7 chapter 2, 2.9.3): MSH-15 asks for the accept one, MSH-16 for the application's.
+"""Which acknowledgement a sender wants (HL7 chapter 2, 2.9.3):
 
-A message is answered once, after its effect is committed, so either of the two can be given, and one has to be: what
-nobody acknowledges is lost unseen when it is not taken.
+MSH-15 asks for the accept, MSH-16 for the application's.
+
+A message is answered once, after its effect is committed. So one of the two can be given, and one must be: without any
+acknowledgement, the loss of a message that was not taken stays unseen.
 """
 
 from typing import Final
@@ -31,7 +33,7 @@ def check(message: Message) -> None:
 
 
 def wanted(message: Message, code: AckCode) -> AckCode | None:
-    """The code to answer with instead of ``code`` (AA, AE, AR); None when the sender wants no answer to that."""
+    """The code to answer with instead of ``code`` (AA, AE, AR); None when the sender wants no answer to this code."""
     accept = message.get("MSH-15")
     if accept is None and message.get("MSH-16") is None:
         return code

@@ -1,14 +1,14 @@
 """HL7 in: the raw message and its effect are committed before the acknowledgement leaves.
 
-Messages of all connections that wait while a commit is in flight go into the next one together: one transaction, then
-each its own ACK (the batch executor that Kafka's consumer runs on as well). A repeat (same sender and MSH-10, same
-content) is acknowledged again without a second effect; the same MSH-10 with other content is processed and counted.
+Messages that arrive during a commit, on any connection, share the next transaction; each gets its own ACK (the batch
+executor of the Kafka consumer). A repeat (same sender, MSH-10 and content) is acknowledged again without a second
+effect. The same MSH-10 with other content is processed and counted. A message of more than 1 MiB takes several times
+its size while it is read and written, so such messages are processed one at a time, read in a thread, and written in
+pieces. The listener's budget of bytes bounds the waiting messages.
 
-A message of more than 1 MiB takes several times its size while it is read and written, so these are processed one at a
-time, read in a thread, and written in pieces; what waits is bounded by the listener's budget of bytes.
-
-AA: committed. AR: malformed, or wrong for good; kept in the journal with the reason. AE: a setting is missing (kept,
-replayable), a bug (kept), or not now, such as a store that is down (nothing is kept, the sender comes again).
+AA: committed. AR: malformed, or a permanent failure; kept in the journal with the reason. AE: a setting is missing
+(kept, replayable), a bug (kept), or a passing failure such as a store that is down (nothing is kept, the sender comes
+again).
 """
 
 import asyncio
@@ -46,12 +46,12 @@ from hl7v2.mllp import (
 LARGEST_BATCH = 100
 LARGEST_BATCH_BYTES = 4 * 2**20
 _LINE_BYTES = 64
-"""What a segment costs in memory beside its own bytes."""
+"""Memory of a segment beside its own bytes."""
 IDLE_TIMEOUT_SECONDS = 3600.0
 BEAT_SECONDS = 1.0
 DRAIN_SECONDS = 10
 REFUSED_SECONDS = 15.0
-"""How long a refusal counts when no message has come since: senders that were refused come again within it."""
+"""How long a refusal counts when no further message comes: a refused sender comes again within this time."""
 REFUSALS_SECONDS = 1.0
 _REFUSALS: dict[EventName, str] = {
     "connection-refused": "connection",
@@ -67,11 +67,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MllpLimits:
-    """What a listener takes at most.
+    """Limits of a listener.
 
-    ``max_message_bytes``: a larger message is answered AR. ``max_bytes_in_flight``: what all connections hold together;
-    a message for which there is no room is answered AE. ``frame_timeout_seconds``: so soon a message that has begun
-    must end, a second later for each 64 KiB of it. Above ``max_connections`` a new connection is closed at once.
+    ``max_message_bytes``: a larger message is answered AR. ``max_bytes_in_flight``: the bytes of all connections
+    together; a message without room is answered AE. ``frame_timeout_seconds``: a message must end within this time
+    after its first byte, plus a second for each 64 KiB. Above ``max_connections`` a new connection is closed at once.
     """
 
     max_message_bytes: int = DEFAULT_MAX_FRAME_BYTES
@@ -104,9 +104,9 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         honours_wishes: Callable[[], bool] = lambda: True,
         limits: MllpLimits | None = None,
     ) -> None:
-        """``handle`` may give back a ``NeedsSetup``: the message has its effect, and waits for that setting as well.
+        """``handle`` may return a ``NeedsSetup``: the message has its effect, and also waits for that setting.
 
-        ``honours_wishes``: whether MSH-15 and MSH-16 say how a message is answered (``hl7_answers``).
+        ``honours_wishes``: whether MSH-15 and MSH-16 decide the answer (``hl7_answers``).
         """
         super().__init__()
         self._honours_wishes = honours_wishes
@@ -118,7 +118,8 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         self._told_at: dict[EventName, float] = {}
         self._now = now
         for code in ("AA", "AE", "AR"):
-            metrics.count(meters.HL7_RECEIVED, 0, code=code)  # an alarm sees the first one only if it was 0 before
+            # an alarm detects the first event only if the counter was 0 before
+            metrics.count(meters.HL7_RECEIVED, 0, code=code)
         for reason in _REFUSALS.values():
             metrics.count(meters.MLLP_REFUSED, 0, reason=reason)
         self.executor: BatchExecutor[InboundHl7, W, R] = BatchExecutor(
@@ -136,7 +137,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port that the listener has bound."""
         return self._server.port if self._server is not None else self._port
 
     async def run(self) -> None:
@@ -159,7 +160,8 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             log.info("hl7.listening", port=self.port)
             stopping = asyncio.ensure_future(self._stopping.wait())
             await asyncio.wait({stopping, committing}, return_when=asyncio.FIRST_COMPLETED)
-            # Without its committer nobody would be answered: then cut off, so that partners come again.
+            # Without its committer the listener answers nobody. It closes the connections, so that partners connect
+            # again.
             await self._server.close(drain_seconds=0 if committing.done() else DRAIN_SECONDS)
             if committing.done():
                 committing.result()
@@ -167,7 +169,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             committing.cancel()
 
     async def accept(self, raw: bytes, peer: Peer | None = None) -> bytes | None:
-        """One message in, its acknowledgement out; None when its sender wants none of this kind."""
+        """Takes one message and returns its acknowledgement; None when the sender wants none of this kind."""
         received_at = self._now()
         if len(raw) <= LARGE_BYTES:
             try:
@@ -205,7 +207,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
                 item.span.end()
 
     def _refuse(self, event: Event) -> None:
-        """What the server refuses by itself is counted, and logged once a second at most."""
+        """Counts the server's own refusals, and logs at most one a second."""
         reason = _REFUSALS.get(event.name)
         if reason is None:
             return
@@ -249,10 +251,10 @@ class Hl7Listener(LoopBase, Generic[W, R]):
             for waiting, outcome in zip(group, outcomes, strict=True):
                 if not waiting.outcome.done():
                     waiting.outcome.set_result(outcome)
-            del group, outcomes, waiting, outcome  # they would hold the messages until others come
+            del group, outcomes, waiting, outcome  # they would keep the messages in memory until others come
 
     def _next_group(self) -> list[_Waiting[R]]:
-        """What waits, in order; of two copies of one message the second waits for the next group."""
+        """The waiting messages, in order. Of two copies of one message the second waits for the next group."""
         group: list[_Waiting[R]] = []
         later: list[_Waiting[R]] = []
         seen = set()
@@ -286,7 +288,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         return build_ack(request, wanted, control_id=_control_id(), text=text, errors=errors).to_bytes()
 
     async def _reject(self, raw: bytes, error: Hl7Error, received_at: datetime) -> bytes:
-        """A line in the journal and AR; AE where the line cannot be written."""
+        """Writes a journal line and answers AR; AE where the line cannot be written."""
         code: AckCode = "AR"
         try:
             await keep_rejected(self._store, raw, error, received_at)
@@ -299,12 +301,12 @@ class Hl7Listener(LoopBase, Generic[W, R]):
 
 
 def cost_bytes(raw: bytes) -> int:
-    """What a message takes of the budget: its bytes, and more where it is made of many short lines."""
+    """The bytes that a message takes of the budget: its size, and more when it has many short lines."""
     return len(raw) + _LINE_BYTES * (raw.count(b"\r") + raw.count(b"\n"))
 
 
 def refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
-    """How an error is answered: the code, the text, and the errors of the acknowledgement (table 0357)."""
+    """The answer to an error: the code, the text, and the errors of the acknowledgement (table 0357)."""
     reason = reason_of(error)
     match error:
         case Malformed():
@@ -319,5 +321,5 @@ def refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
 
 
 def _control_id() -> str:
-    """An MSH-10 of ours: 20 characters, which is what version 2.3.1 allows."""
+    """A new MSH-10: 20 characters, the limit of version 2.3.1."""
     return os.urandom(10).hex().upper()

@@ -1,4 +1,4 @@
-"""What the HL7 journal keeps: every message once, with its content, its state and the reason for it.
+"""The HL7 journal: every message once, with its content, its state and the reason for the state.
 
 A message is claimed by its identity (sender, MSH-10, digest of its content), in the transaction of its effect.
 """
@@ -25,11 +25,11 @@ from hl7v2 import Hl7Error, Message, readable_part, unwrapped
 
 STATES: Final = ("accepted", "needs_setup", "failed", "rejected", "replayed", "dropped")
 OPEN_STATES: Final = frozenset({"needs_setup", "failed", "rejected"})
-"""A message in one of these is processed again when its sender repeats it, or an operator replays it."""
+"""States in which a message is processed again, when its sender repeats it or an operator replays it."""
 LARGE_BYTES: Final = 2**20
-"""A larger message is read in a thread, because it would hold up all others, and written in pieces."""
+"""A larger message is read in a thread, because reading it would hold up all others, and written in pieces."""
 LONGEST_CONTROL_ID: Final = 199  # MSH-10 from version 2.7 on; 20 before
-LONGEST_TYPE: Final = 40  # as the journal shows MSH-9; HL7's own are of three characters each
+LONGEST_TYPE: Final = 40  # as the journal shows MSH-9; HL7's own codes have three characters each
 LONGEST_SENDER: Final = 2 * 227 + 1  # MSH-3 and MSH-4
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class InboundHl7:
-    """One message on its way in. ``sender`` is ``MSH-3|MSH-4``; ``journal_id`` stays the same when it is repeated."""
+    """An incoming message. ``sender`` is ``MSH-3|MSH-4``; ``journal_id`` stays the same for a repeat."""
 
     message: Message
     raw: bytes
@@ -49,11 +49,11 @@ class InboundHl7:
     was_known: bool = False
     span: Span | None = None
     connection: int | None = None
-    """The connection of this process that it came over; None for one that was kept and is processed again."""
+    """The message's connection, by its number in this process; None for a kept message that is processed again."""
 
     @classmethod
     def of(cls, raw: bytes, received_at: datetime) -> "InboundHl7":
-        """Raises ``Hl7Error`` when it is not HL7 or cannot be told from others (MSH-3, MSH-10)."""
+        """Raises ``Hl7Error`` when the message is not HL7 or has no identity (MSH-3, MSH-10)."""
         raw = unwrapped(raw)
         message = Message.parse(raw)
         sender = _sender_of(message)
@@ -64,7 +64,7 @@ class InboundHl7:
             where = "MSH-10" if len(control_id) > LONGEST_CONTROL_ID else "MSH-3"
             raise Hl7Error("104", where, "the value is longer than HL7 allows", part=message)
         if message.holds_escaped_nul:
-            # Postgres takes no such value: the claims of a whole batch would fail on one message.
+            # Postgres refuses NUL in text: one such message would fail the claims of a whole batch.
             raise Hl7Error("102", "", "the message holds an escaped NUL character", part=message)
         return cls(message, raw, sender, control_id, hashlib.sha256(raw).digest(), received_at)
 
@@ -78,7 +78,7 @@ _PUT_PIECE = "SELECT lo_put($1, $2, $3)"
 
 
 async def _write_large(connection: "asyncpg.Connection", journal_id: UUID, raw: bytes) -> None:
-    """Writes ``raw`` in the caller's transaction. As one parameter it would be copied three times on its way."""
+    """Writes ``raw`` in the caller's transaction, in pieces. As one parameter it would be copied three times."""
     large_object = await connection.fetchval("SELECT lo_create(0)")
     view = memoryview(raw)
     for start in range(0, len(raw), _PIECE_BYTES):
@@ -88,7 +88,7 @@ async def _write_large(connection: "asyncpg.Connection", journal_id: UUID, raw: 
 
 
 class JournalIntake:
-    """Claims messages in ``hl7_journal`` and keeps there what became of them."""
+    """Claims messages in ``hl7_journal`` and records their outcomes there."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -144,16 +144,16 @@ class JournalIntake:
             transaction.write(statements.KEEP_OUTCOMES, *zip(*kept, strict=True))
 
     def key(self, item: InboundHl7) -> None:
-        """Nothing is held back here: a connection's next message is read only after the former's ACK."""
+        """Nothing is held back here: a connection's next message is read only after the ACK of the one before."""
         del item
 
     def traced(self, item: InboundHl7) -> AbstractContextManager[None]:
-        """The span that began when the message arrived and ends with its acknowledgement."""
+        """The span from the message's arrival to its acknowledgement."""
         return tracing.inside(item.span)
 
 
 async def keep_rejected(store: Store, raw: bytes, error: Hl7Error, received_at: datetime) -> None:
-    """A line in the journal for a message that is no HL7, or has no identity. StoreUnavailable."""
+    """A journal line for a message that is not HL7, or has no identity. StoreUnavailable."""
     message = readable_part(error)
     digest = hashlib.sha256(raw).digest()
     sender = _sender_of(message) if message else "|"
@@ -186,5 +186,5 @@ def _sender_of(message: Message) -> str:
 
 
 def _storable(text: str) -> str:
-    """What the journal shows of a header that cannot be taken: Postgres takes no NUL, its indexes no long values."""
+    """A header's value, fit for the journal: Postgres takes no NUL, and its indexes no long values."""
     return text.replace("\x00", "\ufffd")[:LONGEST_SENDER]

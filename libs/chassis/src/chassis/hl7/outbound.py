@@ -1,4 +1,4 @@
-"""Sending HL7 v2 over MLLP: a few connections to one partner, and what the partner's acknowledgements mean.
+"""Sends HL7 v2 over MLLP, over a few connections to one partner, and maps the partner's acknowledgements.
 
 An acknowledgement counts only when its MSA-2 is the message's MSH-10. docs/architecture/messaging.md has the table of
 acknowledgements.
@@ -32,13 +32,16 @@ _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def control_id(delivery_id: UUID) -> str:
-    """MSH-10 of a delivery: 20 characters of the id's 100 most varying bits. HL7 2.3.1 allows no more characters."""
+    """MSH-10 of a delivery: 20 characters (the limit of HL7 2.3.1) from the 100 most varying bits of its id."""
     number = delivery_id.int & ((1 << 100) - 1)
     return "".join(_DIGITS[number >> shift & 31] for shift in range(95, -1, -5))
 
 
 class OutboundSettings(BaseModel):
-    """A partner's MLLP listener. With ``tls`` its certificate is checked, and ours is shown where one is set."""
+    """A partner's MLLP listener.
+
+    With ``tls``, its certificate is checked; our certificate is shown where one is set.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 12576
@@ -59,18 +62,21 @@ class OutboundSettings(BaseModel):
         return self
 
     def ssl_context(self, *, variable: str) -> ssl.SSLContext | None:
-        """None without TLS. SettingsError, naming the environment's ``variable``, when a file cannot be used."""
+        """The TLS context; None without TLS. Raises ``SettingsError`` when a file cannot be used.
+
+        ``variable``: the environment's name of the settings, for the error text.
+        """
         if not self.tls:
             return None
         try:
             return client_context(authorities=self.ca_file, certificate=self.certificate_file, key=self.key_file)
-        except OSError as error:  # an SSLError is one
+        except OSError as error:  # an SSLError is an OSError
             what = error.reason if isinstance(error, ssl.SSLError) else error.strerror
             problem = f"{variable}__…_FILE: a certificate, key or authority cannot be used ({what})"
             raise SettingsError([problem]) from error
 
     def clients(self, context: ssl.SSLContext | None) -> list[Client]:
-        """The connections, none of them open yet."""
+        """The connections, all closed at first."""
         return [
             Client(self.host, self.port, ssl=context, ack_timeout_seconds=self.ack_timeout_seconds)
             for _ in range(self.connections)
@@ -88,8 +94,9 @@ class Hl7Sender:
     """Sends messages over a few connections, each with one message in flight."""
 
     def __init__(self, clients: Sequence[MllpClient], *, partner: str, section: str, line_setting: str) -> None:
-        """``partner``: its name in error texts. ``section``: of the settings, such as ``powerserver``.
-        ``line_setting``: what a person sets right when the partner refuses every message of the line.
+        """``partner``: its name in error texts. ``section``: its section of the settings, such as ``powerserver``.
+
+        ``line_setting``: the setting to correct when the partner refuses every message of the line.
         """
         self._clients = clients
         self._turns = itertools.cycle(clients)
@@ -100,8 +107,8 @@ class Hl7Sender:
     async def send(self, message: bytes, *, control_id: str) -> Ack:
         """The acknowledgement of an accepted message.
 
-        Transient: no answer, AE, CE, or a locked record. AccessRefused: TLS, or AR and CR about the line.
-        Permanent: any other AR and CR.
+        Transient: no answer, AE, CE, or a locked record. AccessRefused: TLS, or AR and CR about the line. Permanent:
+        any other AR and CR.
         """
         try:
             ack = await next(self._turns).send(message, control_id=control_id)
@@ -122,7 +129,7 @@ class Hl7Sender:
             await client.close()
 
     def _no_answer(self, error: MllpError) -> Transient:
-        """The exception's cause says what is wrong with the line."""
+        """The cause of the exception names the fault of the line."""
         match error.__cause__:
             case ssl.SSLCertVerificationError():
                 return AccessRefused(
@@ -144,7 +151,7 @@ def _is_about_the_line(error: AckError) -> bool:
 
 
 def _found(errors: Sequence[AckError]) -> str:
-    """Each error's place and code. The partner's own words may name the patient: they are masked."""
+    """The place and code of each error. The partner's own words may name the patient: they are masked."""
     said = [
         f"{masking.place(error.location or 'message')} code {masking.shown(error.code)}"
         for error in errors[:_MOST_ERRORS]

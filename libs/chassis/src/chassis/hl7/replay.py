@@ -1,4 +1,4 @@
-"""The operator's part of HL7: what the journal holds, and a kept message processed again."""
+"""The operator's commands on the HL7 journal: list it, show a message, process a kept message again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from chassis.store.rows import audit, columns, fixed, rows, sql, tables
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """A message of the journal as lists show it: no content, and of its header only what is a code."""
+    """A message of the journal as lists show it: no content, and only the codes of its header."""
 
     id: UUID
     sender: str
@@ -33,7 +33,7 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
-    """A message of the journal with its content, which is a patient's data."""
+    """A message of the journal with its content, which is patient data."""
 
     raw: bytes
     state: str
@@ -43,7 +43,7 @@ class KeptMessage:
 
 
 async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[JournalRow]:
-    """The newest messages with what became of them."""
+    """The newest messages with their outcomes."""
     async with store.session() as session:
         journal = tables.Hl7Journal
         found = sql.select(
@@ -56,7 +56,7 @@ async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int
 
 
 async def kept_message(store: Store, journal_id: UUID) -> KeptMessage | None:
-    """None when there is no such message."""
+    """One message with its content; None when there is no such message."""
     async with store.session() as session:
         journal = tables.Hl7Journal
         found = sql.select(*columns(journal, KeptMessage)).where(journal.id == journal_id)
@@ -66,9 +66,9 @@ async def kept_message(store: Store, journal_id: UUID) -> KeptMessage | None:
 async def replay_message(
     store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, *, actor: str
 ) -> Replayed:
-    """Processes a kept message again. Audited.
+    """Processes a kept message again.
 
-    Raises ``KeyError`` when there is no such message, or none that waits.
+    Audited. Raises ``KeyError`` when there is no such message, or it does not wait.
     """
     kept = await kept_message(store, journal_id)
     if kept is None or kept.state not in OPEN_STATES:

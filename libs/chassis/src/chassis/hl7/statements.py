@@ -1,4 +1,4 @@
-"""The SQL of the journal: every HL7 message that came in, and what became of it."""
+"""The SQL of the journal: every received HL7 message and its outcome."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What runs a service: what it stands on, its loops, its HTTP surface, the look at its store, its certificates."""
+"""Runs a service: its runtime, loops, HTTP surface, store guard and certificates."""
 
 from chassis.host.certificates import Certificate, CertificateWatch
 from chassis.host.runtime import RecoveryRefused, Runtime

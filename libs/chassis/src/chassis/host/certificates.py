@@ -1,4 +1,4 @@
-"""How long the certificates that we show are still valid, as a gauge for alarms; a renewed file is taken."""
+"""Watches how long our certificates are valid, as a gauge for alarms, and loads renewed files."""
 
 import ssl
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Certificate:
-    """A PEM file with our certificate (and its chain), and the key that goes with it.
+    """A PEM file with our certificate (and its chain), and its key.
 
-    ``use`` is the gauge's label, ``setting`` what a log line names. ``context`` was loaded from the files and shows the
-    renewed ones to whom it meets next; None where whoever uses the files looks after that itself.
+    ``use`` is the gauge's label, ``setting`` the name in log lines. ``context`` was loaded from the files and gets
+    renewed ones; None where the user of the files reloads them itself.
     """
 
     use: str
@@ -35,10 +35,10 @@ class Certificate:
 
 
 class CertificateWatch(LoopBase):
-    """Keeps ``tls_certificate_expires_in_seconds`` at the time until the first of a file's certificates expires.
+    """Keeps ``tls_certificate_expires_in_seconds``: the time until the first certificate of a file expires.
 
-    The gauge speaks of what is in force: a file that cannot be used (half written, without its key) leaves the former
-    certificate's time running. It stands at 0 where none could ever be read.
+    The gauge reports the certificate in force: while a file cannot be used (half written, without its key), the former
+    certificate's time runs on. It is 0 where none could ever be read.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class CertificateWatch(LoopBase):
         if content == self._content.get(one.use):
             return
         expires_at = min(found.not_valid_after_utc for found in x509.load_pem_x509_certificates(content))
-        # Tried apart first: a context that takes a certificate and not its key can show neither it nor the former.
+        # Loaded into a separate context first: a context that takes the certificate and not its key could show neither
+        # the new nor the former one.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(one.file, one.key_file)
         if one.context is not None:
             one.context.load_cert_chain(one.file, one.key_file)
@@ -83,7 +84,7 @@ class CertificateWatch(LoopBase):
         log.info("certificates.read", setting=one.setting, expires_at=expires_at.isoformat())
 
     def _say(self, one: Certificate, reason: str) -> None:
-        """Once for as long as it is so."""
+        """Logs once while the fault lasts."""
         if self._problem.get(one.use) != reason:
             self._problem[one.use] = reason
             log.error("certificates.unusable", setting=one.setting, reason=reason)

@@ -1,6 +1,6 @@
-"""What every service runs on, opened once in its composition root; a service adds what is its own.
+"""The base of every service, opened once in its composition root; a service adds its own parts.
 
-A stop goes the way of the work: first what brings it in, then the watches, then the relay, then the deliveries.
+A stop follows the work: first the intakes, then the watches, the relay and the deliveries.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -43,7 +43,10 @@ class RecoveryRefused(Exception):  # noqa: N818 (it is no fault)
 
 @dataclass
 class Runtime:
-    """A service's store, metrics and clock. ``open`` makes it, and ``service`` what runs; a command calls ``close``."""
+    """A service's store, metrics and clock.
+
+    ``open`` makes it; ``service`` makes the host; a command calls ``close``.
+    """
 
     name: str
     settings: ServiceSettings
@@ -68,11 +71,11 @@ class Runtime:
         return cls(name, settings, store, metrics, clock)
 
     async def close(self) -> None:
-        """For a command; a service that runs closes by itself."""
+        """For a command; a running service closes by itself."""
         await self.store.close()
 
     def consumer(self, subscription: Subscription[W]) -> Consumer[W]:
-        """The service's consumer of Kafka's topics."""
+        """Adds the consumer of the service's topics."""
         self._desks.append(InboxDesk(self.store))
         return Consumer(
             self.store,
@@ -92,7 +95,7 @@ class Runtime:
         lease_seconds: float | None = None,
         gather_seconds: float = 0.0,
     ) -> None:
-        """Has the service deliver to ``destination``. ``DeliveryWorker`` says what the values mean."""
+        """Adds deliveries to ``destination``. ``DeliveryWorker`` documents the values."""
         given = {} if lease_seconds is None else {"lease_seconds": lease_seconds}
         self._workers[destination] = DeliveryWorker(
             self.store,
@@ -109,7 +112,7 @@ class Runtime:
         )
 
     def timers(self, handlers: TimerHandlers[W]) -> None:
-        """Has the service run its timers. Call once, with the handlers of all kinds."""
+        """Adds the service's timers. Call once, with the handlers of all kinds."""
         self._timers["timers"] = TimerWorker(
             self.store,
             handlers,
@@ -132,10 +135,10 @@ class Runtime:
         desks: Sequence[Desk] = (),
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> Service:
-        """The whole service, ready to run. Everything is closed again when it cannot be. SettingsError.
+        """The whole service, ready to run. When it cannot be made, everything is closed again. SettingsError.
 
-        ``intakes`` bring work in and stop first, in their order; ``watches`` are the service's own. ``desks``:
-        the console's part of intakes beside the consumer. ``closers`` run before the store is closed.
+        ``intakes`` bring work in and stop first, in their order; ``watches`` are the service's own. ``desks``: the
+        console's part of intakes beside the consumer. ``closers`` run before the store is closed.
         """
         topics = TopicsWatch(self.settings.kafka, guard.topics)
         closing = [*closers, topics.close, self.store.close]
@@ -184,7 +187,7 @@ class Runtime:
 
     @asynccontextmanager
     async def alone(self) -> "AsyncIterator[asyncpg.Connection]":
-        """For a command that may not meet the running service. RecoveryRefused where one works on the store."""
+        """For a command that must not meet the running service. Raises RecoveryRefused where one works on the store."""
         async with Exclusive.held(self.store, lock=RELAY_LOCK, name=RELAY) as connection:
             if connection is None:
                 raise RecoveryRefused(f"a {self.name} works on this store: stop it, or let a new start refuse it")

@@ -1,7 +1,7 @@
 """The host of a service: runs its loops, serves its pages and probes, and stops everything in order.
 
-Live means that every loop turned within its time. Ready means that what the service depends on answers within a
-timeout; a service that is not ready still accepts what it can commit.
+Live means that every loop turned within its time. Ready means that the service's dependencies answer within a timeout;
+a service that is not ready still accepts what it can commit.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Service:
-    """What a composition root gives the host.
+    """The parts that a composition root gives the host.
 
     ``loops`` in the order in which they stop: inbound first, then consumers, the relay, deliveries. ``checks`` decide
     readiness; ``closers`` run at the very end, in order. No loop runs before the ``guard`` says that the store fits;
@@ -64,7 +64,7 @@ class Service:
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     guard: StoreGuard | None = None
     patient_session: PatientSession | None = None
-    """Whose session a request to a route for patients belongs to; of a service that has such routes."""
+    """Finds the patient session of a request; for services that have routes for patients."""
     _door: LogIn | None = field(default=None, init=False)
     _brake: Brake = field(default_factory=Brake, init=False)
     _running: "dict[str, asyncio.Task[None]]" = field(default_factory=dict, init=False)
@@ -73,7 +73,7 @@ class Service:
     _waited_for: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
-        """``UndeclaredRoute`` unless every route says who may see it."""
+        """Raises ``UndeclaredRoute`` unless every route declares who may see it."""
         needs = [one.path for one in access.declared(self.routes) if one.access is Access.PATIENT_SESSION]
         if needs and self.patient_session is None:
             raise UndeclaredRoute(
@@ -84,7 +84,7 @@ class Service:
             self._door = LogIn(self.http, self.name, self.console.store, self._brake, self.metrics)
 
     def app(self) -> Guard:
-        """What the console's port serves: probes, metrics, the console and the service's pages for people."""
+        """The console's port: probes, metrics, the console and the service's pages for people."""
         routes: list[BaseRoute] = [
             *access.probe(
                 Route("/livez", self._livez), Route("/readyz", self._readyz), Route("/metrics", self._metrics)
@@ -100,7 +100,7 @@ class Service:
         return self._guarded(routes, "console")
 
     def public_app(self) -> Guard:
-        """What the public port serves: the routes that are declared for the internet, and nothing else."""
+        """The public port: the routes that are declared for the internet, and nothing else."""
         return self._guarded(self.routes, "public")
 
     def _guarded(self, routes: Sequence[BaseRoute], surface: Surface) -> Guard:
@@ -117,9 +117,9 @@ class Service:
         )
 
     async def run(self) -> int:
-        """Until SIGTERM or SIGINT; then stops in order. Returns the exit code: 1 when it ended by itself.
+        """Runs until SIGTERM or SIGINT; then stops in order. Returns the exit code: 1 when it ended by itself.
 
-        ``WrongProvider`` when the identity provider is another than the settings say: nothing has begun then.
+        Raises ``WrongProvider`` when the identity provider differs from the settings; nothing has begun then.
         """
         collect_seldom()
         await self._look_at_the_provider()
@@ -167,7 +167,7 @@ class Service:
             await close()
 
     def _servers(self) -> "list[_Server]":
-        """The console's, and that of the public port where one is set."""
+        """The server of the console, and that of the public port where one is set."""
         found = [_server(self.app(), self.http.host, self.http.port)]
         has_public = any(one.access in FOR_THE_INTERNET for one in access.declared(self.routes))
         if self.http.public_port is not None:
@@ -177,10 +177,10 @@ class Service:
         return found
 
     async def _start_when_the_store_fits(self, stop: asyncio.Event) -> None:
-        """Starts the loops; before that, and until the guard is sure, asks it again and again. Then watches the store.
+        """Asks the guard until it is sure, then starts the loops and watches the store.
 
-        Loops that run cannot be held back any more: where the store does not fit after all the process ends, and the
-        next start refuses.
+        Running loops cannot be held back: when the store turns out not to fit, the process ends, and the next start
+        refuses.
         """
         if self.guard is None:
             self._start()
@@ -219,7 +219,7 @@ class Service:
         return self.loops if self.guard is None else {name: self.loops[name] for name in self._running}
 
     async def _keep(self, name: str, loop: Loop) -> None:
-        """A loop that ends by an error is a bug; it is said loudly and started again."""
+        """Runs a loop. An error that ends it is a bug: it is logged and the loop starts again."""
         while True:
             try:
                 await loop.run()
@@ -241,7 +241,7 @@ class Service:
                 await asyncio.wait({task}, timeout=1)
 
     async def _store_away(self, request: Request, error: Exception) -> Response:
-        """In place of a page, or of an act, that the store does not take now. Other errors are bugs, as they were."""
+        """Replaces a page or act that the store does not serve now. Other errors are bugs, and pass."""
         if not is_passing(error):
             raise error
         away = no_answer(error)
@@ -256,10 +256,10 @@ class Service:
         return JSONResponse({"live": not stalled, "stalled": stalled}, 503 if stalled else 200)
 
     async def _readyz(self, request: Request) -> Response:
-        """``?exclude=kafka``: all checks but these, for whoever routes what is accepted without them.
+        """``?exclude=kafka``: all checks but these, for callers that route work accepted without them.
 
-        It also tells of which work this process is the active one or a standby, and which partner lets which loop wait;
-        all of that is ready.
+        It also reports the work for which this process is active or standby, and the partners that loops wait for; all
+        of this is ready.
         """
         excluded = request.query_params.getlist("exclude")
         unknown = sorted(set(excluded) - set(self._all_checks()))
@@ -286,7 +286,7 @@ class Service:
         return found
 
     async def _asked(self, excluded: Collection[str] = ()) -> dict[str, str | None]:
-        """What each dependency answers: None when it is ready, else why not."""
+        """The answer of each dependency: None when it is ready, else the reason."""
         checks = {name: check for name, check in self._all_checks().items() if name not in excluded}
         answers = await asyncio.gather(*(_answer(check) for check in checks.values()))
         return dict(zip(checks, answers, strict=True))
@@ -308,9 +308,9 @@ class Service:
 
 
 def collect_seldom() -> None:
-    """What was imported and built lives as long as the process: the collector need not walk it again.
+    """Freezes what was imported and built: it lives as long as the process, so the collector need not walk it.
 
-    Looking for cycles every 700 objects took a third of a handler's time. The few that messages leave behind wait for
+    Looking for cycles every 700 objects took a third of a handler's time. The few cycles of messages wait for
     ``_collect_all_of_it``.
     """
     gc.collect()
@@ -319,9 +319,9 @@ def collect_seldom() -> None:
 
 
 async def _collect_all_of_it() -> None:
-    """Frees what lies in cycles, every ``COLLECT_SECONDS``, until cancelled.
+    """Frees objects in cycles, every ``COLLECT_SECONDS``, until cancelled.
 
-    A quiet service takes an hour to come to the thresholds, and only a full collection gives the free lists back. That
+    A quiet service takes an hour to reach the thresholds, and only a full collection gives the free lists back. It
     costs 3 to 9 ms of processor time, because all but some 8,000 objects are frozen.
     """
     while True:
@@ -330,7 +330,7 @@ async def _collect_all_of_it() -> None:
 
 
 async def _answer(check: Check) -> str | None:
-    """None when ready, else why not."""
+    """None when ready, else the reason."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             await check()

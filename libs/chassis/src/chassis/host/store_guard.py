@@ -1,7 +1,7 @@
-"""Looks at a start whether the store is the one that it should be, and as far as its topics and partners.
+"""Checks at a start that the store is the right one, compared with its site, its partners and its topics.
 
-A store that was restored to an earlier time, or belongs to another site, does harm in silence: it repeats what was done
-and publishes revisions that are known. So the loops do not run until the store fits; probes and pages do, and say why.
+A store that was restored to an earlier time, or belongs to another site, does silent harm: it repeats effects and
+publishes known revisions. So the loops do not run until the store fits; probes and pages run, and report why.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from chassis.store import Identity, Store, asking, identity, is_of_the_schema, i
 from contracts.topics import TOPICS
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 5.0, 60.0
-"""Inputs wait for the first look, so a Kafka that says nothing may not hold it up for long; later ones have time."""
+"""Timeout of the first look at Kafka. Inputs wait for it, so it is short; later looks have more time."""
 AGAIN_SECONDS: Final = 2.0
-"""Between two looks of a service that waits, and between two beats of one that runs."""
+"""Pause between two looks of a waiting service, and between two beats of a running one."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``unsure``: Kafka does not answer. ``why`` is a sentence that ends in the command to give.
+    """``unsure``: Kafka does not answer. ``why``: a sentence that ends in the command to give.
 
     Two kinds are refusals: the store was ``set back``, or it belongs ``elsewhere``.
     """
@@ -47,14 +47,14 @@ FITS: Final = Verdict("fits")
 
 @dataclass(frozen=True, slots=True)
 class Consumes:
-    """A consumer's name and the topics that it reads."""
+    """A consumer's name and its topics."""
 
     consumer: str
     topics: tuple[str, ...]
 
 
 class StoreGuard:
-    """Of one service. ``is_sure`` is set once the store was compared with the topics and fits."""
+    """The guard of one service. ``is_sure`` is set once the store was compared with the topics and fits."""
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class StoreGuard:
         consumes: Consumes | None = None,
         may_run_unsure: bool = False,
     ) -> None:
-        """``revisions`` of a service that publishes; ``consumes`` of one that reads topics.
+        """``revisions`` is for a service that publishes, ``consumes`` for one that reads topics.
 
-        ``may_run_unsure``: it takes inputs while Kafka is away. What it publishes waits until it is sure.
+        ``may_run_unsure``: the service takes inputs while Kafka is away; its events wait until the guard is sure.
         """
         self._store = store
         self._kafka = kafka
@@ -91,19 +91,19 @@ class StoreGuard:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Those that the service publishes to or reads."""
+        """The topics that the service publishes to or reads."""
         produced = [name for name, topic in TOPICS.items() if topic.producer == self._service and self._revisions]
         return tuple(dict.fromkeys([*produced, *(self._consumes.topics if self._consumes else ())]))
 
     async def check(self) -> None:
-        """For readiness: raises while the service does not run, or not surely."""
+        """For readiness: raises while the service does not run, or runs unsure."""
         if self.problem is not None:
             raise RuntimeError(self.problem)
 
     async def look(self, *, within_seconds: float | None = None) -> Verdict:
-        """Compare now, and say aloud what does not fit. Raises nothing that a server's absence brings about.
+        """Compares now, and logs what does not fit. A server that is away raises nothing.
 
-        ``within_seconds``: a command's patience; a start's is short at first and grows.
+        ``within_seconds``: a command's timeout; a start's timeout is short at first and grows.
         """
         try:
             async with asyncio.timeout(within_seconds or self._patience_seconds):
@@ -120,9 +120,9 @@ class StoreGuard:
         return verdict
 
     async def went_back(self) -> str | None:
-        """Why the store is not the one that this process has run on so far; None as long as it is, or does not answer.
+        """The reason why this is not the store that the process has used so far; None while it is, or does not answer.
 
-        A server that is restored under a running service is only another lost connection to it.
+        To a running service, a server that is restored looks like a lost connection.
         """
         try:
             beat = await identity.beat(self._store.pool)
@@ -148,7 +148,7 @@ class StoreGuard:
         elif is_news:
             log.warning("store.not-compared", why=verdict.why)
         if verdict.kind == "unsure" and self.may_run_unsure:
-            self.problem = None  # the check of Kafka says it already, and inputs are taken
+            self.problem = None  # the check of Kafka reports it already, and inputs are taken
 
     async def _look(self) -> Verdict:
         pool = self._store.pool
@@ -173,25 +173,25 @@ class StoreGuard:
             await self._look_for_losses(reader, records)
         if known is None:
             known = await identity.found(pool, self._service, belongs_to)
-            if refusal := self._stranger(known, belongs_to):  # another's first start was quicker
+            if refusal := self._stranger(known, belongs_to):  # another process's first start was quicker
                 return refusal
         await identity.complete(pool, known, belongs_to)
         return FITS
 
     async def kafka_names(self) -> Mapping[str, str]:
-        """Which Kafka this is. KafkaError, OSError."""
+        """The id of the Kafka cluster. KafkaError, OSError."""
         return {
             identity.KAFKA: f"cluster {await published.cluster_id(self._kafka)}",
             identity.TOPIC_PREFIX: repr(self._kafka.topic_prefix),
         }
 
     async def begin_recovery(self) -> Identity:
-        """Hold every start back until ``adopt``. KafkaError, OSError, StoreUnavailable."""
+        """Refuses every start until ``adopt``. KafkaError, OSError, StoreUnavailable."""
         belongs_to = {**self._belongs_to, **await self.kafka_names()}
         return await identity.begin_recovery(self._store.pool, self._service, belongs_to)
 
     async def adopt(self, *, compared_to: identity.Offsets | None = None, new_epoch: bool = False) -> Identity:
-        """Accept the site, the partners and the topics as they are now, or were at ``compared_to``.
+        """Accepts the site, the partners and the topics as they are now, or were at ``compared_to``.
 
         KafkaError, OSError, StoreUnavailable.
         """
@@ -279,7 +279,7 @@ class StoreGuard:
 
 
 def _compared(known: Identity | None, reader: TopicReader) -> Callable[[Published], bool]:
-    """Whether a recovery or an adoption has looked at a record. A topic that is shorter by now was made anew."""
+    """Whether a recovery or an adoption has compared a record. A topic that is shorter by now was made anew."""
     compared_to = {} if known is None else known.compared_to
     valid = {spot: offset for spot, offset in compared_to.items() if offset <= reader.following.get(spot, 0)}
     return lambda one: one.offset < valid.get(one.spot, 0)

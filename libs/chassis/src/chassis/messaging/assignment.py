@@ -1,9 +1,8 @@
-"""A consumer's partitions: none is read before it stands where the store says, and no record is passed over unseen.
+"""A consumer's partitions. No partition is read before its position is checked, and no record is skipped unseen.
 
-aiokafka begins where the group's offsets say, and where Kafka no longer holds that, at the beginning, without a word.
-So an assigned partition is paused until it was laid beside the store's position (``positions``), and each
-record that comes is held against the one that is due. What does not follow is thrown away, and the partition is placed
-once more.
+aiokafka begins at the group's offsets, and silently at the beginning where Kafka no longer holds them. So an assigned
+partition stays paused until it is compared with the store's position (``positions``), and each record is compared with
+the one that is due. Records that do not follow are thrown away, and the partition is placed again.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from chassis.messaging.topics import Found, TopicsWatch
 from chassis.store import Store
 
 SIGHTINGS_TO_BELIEVE: Final = 3
-"""Right after a change of leaders a broker may tell an end that lies before what was read: looked at again."""
+"""After a change of leaders a broker may briefly report an end before what was read. The end is then read again."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +35,7 @@ class Due:
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped here
-    """What one member of the group has to read. ``reading``, which has aiokafka's consumer, is set before it starts."""
+    """The partitions of one member of the group. ``reading`` holds aiokafka's consumer; it is set before the start."""
 
     def __init__(self, store: Store, positions: Positions, watch: TopicsWatch) -> None:
         self._store = store
@@ -48,41 +47,41 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._sightings: dict[Partition, int] = {}
         self.reading: Any = None
         self.wake = asyncio.Event()
-        """Set when there is something to place."""
+        """Set when a partition waits to be placed."""
 
     @property
     def consumer(self) -> Any:
         return self.reading.consumer
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        del revoked  # aiokafka revokes all of them
+        del revoked  # aiokafka revokes all partitions at once
         self._due.clear()
         self._unplaced.clear()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        # Without an await before: aiokafka has asked for no record yet.
+        # No await comes before this: aiokafka has asked for no record yet.
         self.consumer.pause(*assigned)
         self._unplaced = {Partition(*one) for one in assigned}
         self.wake.set()
 
     def not_due(self, partition: Partition) -> None:
-        """Takes it from reading: it is placed once more."""
+        """Takes a partition from reading, to be placed again."""
         self._due.pop(partition, None)
         try:
             self.consumer.pause(TopicPartition(*partition))
         except IllegalStateError:
-            return  # a rebalance took it
+            return  # a rebalance took the partition
         self._unplaced.add(partition)
         self.wake.set()
 
     def forget_topics(self, found: Mapping[str, Found]) -> None:
-        """Takes what was made anew from reading: its offsets may have passed those of its namesake."""
+        """Takes topics that were made anew from reading: their offsets may have passed those of the deleted topic."""
         for partition in [Partition(*one) for one in self._due]:
             if found[partition.topic].topic_id != self._positions.topic_ids.get(partition.topic):
                 self.not_due(partition)
 
     def not_handled(self, records: Sequence[Record]) -> None:
-        """Gives back what was taken."""
+        """Gives the reader back what was taken."""
         for partition in {Partition(record.topic, record.partition) for record in records}:
             if partition in self._due:
                 self.not_due(partition)
@@ -90,12 +89,12 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     # ---- where to read on
 
     async def place(self) -> None:
-        """Lets every partition that waits for it be read from where the store says. KafkaError, StoreUnavailable."""
+        """Places every waiting partition at the position in the store. KafkaError, StoreUnavailable."""
         if not self._unplaced:
             return
         partitions = sorted(self._unplaced)
         asked = [TopicPartition(*one) for one in partitions]
-        # The ids first: a topic that is made anew in between shows another one with the next look.
+        # The ids come first: a topic that is made anew in between shows another id at the next look.
         found = await self._watch.look(afresh=True)
         starts = await self.consumer.beginning_offsets(asked)
         ends = await self.consumer.end_offsets(asked)
@@ -113,7 +112,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             await self._positions.begin_again(self._store, partition, position, kafka, kind)
             placement = Placement(kafka.start)
         if partition not in self._unplaced:
-            return  # a rebalance took it meanwhile
+            return  # a rebalance took the partition meanwhile
         name = TopicPartition(*partition)
         try:
             self.consumer.seek(name, placement.offset)
@@ -133,15 +132,15 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._sightings[partition] = self._sightings.get(partition, 0) + 1
         return self._sightings[partition] >= SIGHTINGS_TO_BELIEVE
 
-    # ---- what comes
+    # ---- records
 
     async def take(self, records: Sequence["ConsumerRecord[Any, Any]"]) -> "list[ConsumerRecord[Any, Any]]":
-        """Those of ``records`` that are due, in order."""
+        """The due records of ``records``, in order."""
         taken = []
         for record in records:
             due = self._due.get((record.topic, record.partition))
             if due is None:
-                continue  # taken away, or to be placed once more
+                continue  # taken away, or to be placed again
             if record.offset == due.offset and due.last_record is None:
                 due.offset += 1
                 taken.append(record)
@@ -159,7 +158,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         return taken
 
     def _hold_against(self, due: Due, record: "ConsumerRecord[Any, Any]") -> None:
-        """The record before the first that is due: handled, if it is the one that it was."""
+        """The record before the first due one: it counts as handled if it is the expected record."""
         if fingerprint(record.timestamp, record.value) == due.last_record:
             due.offset, due.last_record = due.offset + 1, None
             return
@@ -168,7 +167,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self.not_due(partition)
 
     async def _holds_nothing_before(self, due: Due, record: "ConsumerRecord[Any, Any]") -> bool:
-        """Whether the offsets that were passed hold no record, as a producer's transaction leaves some."""
+        """Whether the skipped offsets hold no record. A producer's transaction leaves such offsets."""
         name = TopicPartition(record.topic, record.partition)
         try:
             starts = await self.consumer.beginning_offsets([name])

@@ -1,9 +1,9 @@
 """Many messages, one transaction: the executor behind the Kafka consumer and the HL7 listener.
 
-claim → load what the batch touches → each handler between two in-memory savepoints → write set-wise → commit. One bad
-message is rolled back in memory and costs the others nothing. Only when the *write* fails on data (a constraint) is the
-batch run again message by message, each under a real savepoint, so that the others still commit (ADR 0002). A batch
-that met another transaction and lost is run again as a whole; one that the store does not take now is given back.
+claim → load what the batch touches → each handler between two in-memory savepoints → write set-wise → commit. A bad
+message is rolled back in memory and costs the others nothing. When the *write* fails on data (a constraint), the batch
+runs again message by message, each under a real savepoint, so that the others still commit (ADR 0002). A batch that
+lost against another transaction runs again as a whole. A batch that the store does not take now is given back.
 """
 
 import asyncio
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 
 
 class StopTheBatch(Exception):  # noqa: N818 (an order)
-    """Raised by an intake that takes no more: the transaction is rolled back and ``run`` raises it to its caller."""
+    """Raised by an intake that takes no more.
+
+    The transaction is rolled back, and ``run`` raises the error to its caller.
+    """
 
 
 MOST_COLLISIONS = 5
-"""So often in a row a batch may meet other transactions and lose; then it waits as for a store that is away."""
+"""How many times in a row a batch may lose against other transactions. Then it waits as for a store that is away."""
 COLLISION_PAUSE_SECONDS = 0.05
 
 M = TypeVar("M")
 Take = Callable[["asyncpg.Connection"], Awaitable[Sequence[M]]]
-"""Inside the batch's transaction: locks and returns what the batch works on. Called again when the batch runs again."""
+"""Locks and returns what the batch works on, inside its transaction. Called again when the batch runs again."""
 M_contra = TypeVar("M_contra", contravariant=True)
 W = TypeVar("W")
 R = TypeVar("R")
@@ -40,7 +43,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Done(Generic[R]):
-    """The message's effect is committed; ``result`` is what its handler returned."""
+    """The message's effect is committed; ``result`` is the return value of its handler."""
 
     result: R
 
@@ -52,12 +55,12 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Held:
-    """An earlier message of the same key failed or waits: this one must not pass it."""
+    """An earlier message of the same key failed or waits: this message must not pass it."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The handler raised; nothing of the message was kept, unless the intake keeps failures of its own."""
+    """The handler raised. Nothing of the message was kept, unless the intake keeps its own failures."""
 
     error: BaseException
 
@@ -66,27 +69,28 @@ Outcome = Done[R] | Duplicate | Held | Failed
 
 
 class Intake(Protocol[M_contra]):
-    """How a batch's messages are claimed in the store, and what is kept of those that fail."""
+    """Claims the messages of a batch in the store, and keeps those that fail."""
 
     async def claim(
         self, connection: "asyncpg.Connection", items: Sequence[M_contra]
     ) -> Sequence[Duplicate | Held | None]:
-        """Claims each message; None means: new, and ours. Called inside the batch's transaction."""
+        """Claims each message. None means that the message is new and ours. Called inside the batch's transaction."""
 
     async def settle(
         self, transaction: Transaction, items: Sequence[M_contra], outcomes: Sequence[Outcome[Any]]
     ) -> None:
-        """Releases the claims of messages that failed, or keeps them with their reason.
+        """Releases the claims of failed messages, or keeps the messages with their reason.
 
-        Called when all were handled. What it stages (``Transaction.write``) goes out with the flush, without a round
-        trip of its own.
+        Called when all were handled.
+
+        A statement that it stages (``Transaction.write``) goes out with the flush, without a round trip of its own.
         """
 
     def key(self, item: M_contra) -> Hashable | None:
-        """What keeps its messages in order: after one that failed for a passing reason the rest of its key is held."""
+        """The key that orders messages: after a passing failure the rest of the key is held."""
 
     def traced(self, item: M_contra) -> AbstractContextManager[None]:
-        """The span in which the message is handled, and which goes on in what its handler stages."""
+        """The span in which the message is handled; messages that its handler stages continue its trace."""
 
 
 class BatchExecutor(Generic[M, W, R]):
@@ -108,7 +112,7 @@ class BatchExecutor(Generic[M, W, R]):
         self._handle = handle
 
     async def run(self, items: Sequence[M]) -> list[Outcome[R]]:
-        """One outcome per item, in order; all that is Done, and what the intake keeps, is committed on return.
+        """One outcome per item, in order. Every Done, and what the intake keeps, is committed on return.
 
         Raises ``StoreUnavailable`` when the store did not take the batch: nothing of it is known to be kept.
         """
@@ -120,7 +124,10 @@ class BatchExecutor(Generic[M, W, R]):
         return outcomes
 
     async def run_taken(self, take: Take[M]) -> tuple[Sequence[M], list[Outcome[R]]]:
-        """As ``run``, of items that ``take`` finds in the batch's own transaction. Returns them with their outcomes."""
+        """As ``run``, for items that ``take`` finds in the batch's own transaction.
+
+        Returns them with their outcomes.
+        """
         collisions = 0
         while True:
             try:
@@ -137,7 +144,7 @@ class BatchExecutor(Generic[M, W, R]):
             try:
                 return await self._together(connection, take)
             except Exception as error:
-                # Data that the store refuses, or a bug while loading or writing: find out whose it is.
+                # The store refused data, or loading or writing has a bug: find the message that causes it.
                 if is_passing(error) or isinstance(error, StopTheBatch):
                     raise
                 return await self._one_by_one(connection, take)
@@ -190,7 +197,7 @@ class BatchExecutor(Generic[M, W, R]):
             with self._intake.traced(item):
                 return Done(await self._handle(work, item))
         except ERRORS:
-            raise  # the connection's transaction is lost with it, so the whole batch is
+            raise  # the transaction is lost with the connection, so the whole batch is lost
         except Exception as error:  # noqa: BLE001 (kept as the message's outcome: a reason, or a bug that is dead-lettered)
             transaction.rollback_to(mark)
             return Failed(error)
@@ -198,7 +205,7 @@ class BatchExecutor(Generic[M, W, R]):
     async def _one_by_one(
         self, connection: "asyncpg.Connection", take: Take[M]
     ) -> tuple[Sequence[M], list[Outcome[R]]]:
-        """The slow and careful way, taken when writing the batch at once failed on somebody's data."""
+        """The slow way, message by message, after the batch's common write failed on data."""
         outcomes: list[Outcome[R]] = []
         held: set[Hashable] = set()
         async with connection.transaction():
@@ -216,7 +223,7 @@ class BatchExecutor(Generic[M, W, R]):
     async def run_alone(
         self, connection: "asyncpg.Connection", item: M, *, keys_held: Collection[Hashable] = ()
     ) -> Outcome[R]:
-        """One message under a savepoint of the caller's transaction on ``connection``; held if its key is."""
+        """Runs one message under a savepoint of the transaction on ``connection``. Held if its key is held."""
         try:
             async with connection.transaction():
                 transaction = Transaction(connection)
@@ -227,16 +234,16 @@ class BatchExecutor(Generic[M, W, R]):
                 return outcome
         except Exception as error:
             if is_passing(error) or isinstance(error, StopTheBatch):
-                raise  # with the whole transaction: what it has seen of the store may be what it lost by
+                raise  # the whole transaction goes: its reads of the store may be the reason that it lost
             if meaning_of(error) == "taken":
                 failed = Failed(Transient(f"another transaction was first: {type(error).__name__}"))
             else:
                 failed = Failed(error)
         async with connection.transaction():
-            # The claim was rolled back with the rest; an intake that keeps failures needs it once more.
+            # The claim was rolled back with the rest; an intake that keeps failures needs the claim again.
             (claim,) = await self._intake.claim(connection, [item])
             if isinstance(claim, Duplicate):
-                return claim  # another process had waited for our claim, and has done it meanwhile
+                return claim  # another process had waited for our claim, and has handled the message meanwhile
             transaction = Transaction(connection)
             await self._intake.settle(transaction, [item], [failed])
             await transaction.flush()

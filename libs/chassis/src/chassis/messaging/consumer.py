@@ -1,9 +1,9 @@
-"""Kafka in: batches by FastStream, one transaction each, offsets moved after the commit and by nobody else.
+"""Kafka in: batches by FastStream, one transaction each. Offsets are committed after the transaction, only here.
 
 FastStream acknowledges nothing by itself here (``MANUAL``), decodes nothing (a record whose headers are not UTF-8 would
-vanish in its parser), and creates no topics. What fails for a passing reason parks its key, what fails for good or
-cannot be read is dead-lettered, both in the batch's own transaction: nobody waits for them. When the store is away
-nothing is acknowledged and the same records come again: that is not the messages' fault.
+vanish in its parser), and creates no topics. A passing failure parks its key; a permanent failure or an unreadable
+record is dead-lettered. Both happen in the batch's own transaction, so other messages go on. When the store is away
+nothing is acknowledged and the same records come again.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ REFUSED_PAUSE_SECONDS = 5.0
 TOPICS_PAUSE_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 RETRY_BACKOFF_MS = 300
-"""While no broker answers. Three loops of aiokafka's ask by themselves, and each says every time that none did."""
+"""Pause of aiokafka's retries while no broker answers: three of its loops retry, and each logs every failure."""
 
 W = TypeVar("W")
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subscription(Generic[W]):
-    """What a service hears and what it does: ``consumer`` names its group and its inbox."""
+    """A subscription of a service. ``consumer`` names its group and its inbox."""
 
     consumer: str
     topics: tuple[str, ...]
@@ -68,8 +68,8 @@ class Subscription(Generic[W]):
 class InboxIntake:
     """Claims messages in the inbox; writes dead letters and parks keys in the same transaction.
 
-    Without ``parks`` it is the intake of who works on parked lines, and leaves them to him. With ``positions`` it
-    moves them past what it settles.
+    Parked keys are handled by the unparker, whose intake has no ``parks``. With ``positions``, the positions move past
+    the settled records.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class InboxIntake:
         if self._parks:
             keys = list({message.aggregate_id for message in messages})
             parked = await parking.hold(connection, self._consumer, keys)
-        # Those of parked keys are claimed too: one that was done before is a duplicate, and ``settle`` may release the
-        # claims of all that are held, because all of them are this transaction's.
+        # Messages of parked keys are claimed too, so that a message that was handled before is a duplicate. ``settle``
+        # may release the claims of all held messages, because all are this transaction's.
         wanted = [message.message_id for message in messages]
         mine = {row["message_id"] for row in await connection.fetch(statements.CLAIM, self._consumer, wanted)}
         claims: list[Duplicate | Held | None] = []
@@ -131,7 +131,7 @@ class InboxIntake:
         return message.aggregate_id if message is not None else None
 
     def traced(self, item: Item) -> AbstractContextManager[None]:
-        """The consumer's span in the trace that the record's header carries."""
+        """The consumer's span in the trace of the record's header."""
         message = item.readable
         if message is None or not tracing.is_on():
             return nullcontext()
@@ -203,7 +203,10 @@ class Consumer(LoopBase, Generic[W]):
             raise DeadLetterLimitError(f"{self._name} has {self._limit} open dead letters and has stopped")
 
     async def run(self) -> None:
-        """Until stopped. Stands still, and says why, while a topic is missing or has too few partitions."""
+        """Consumes until stopped.
+
+        While a topic is missing or has too few partitions, it stands still and logs the reason.
+        """
         unparking = asyncio.create_task(self.unparker.run())
         try:
             while not self.stopping:
@@ -237,7 +240,7 @@ class Consumer(LoopBase, Generic[W]):
             security=_security(self._kafka),
             ack_policy=AckPolicy.MANUAL,
             allow_auto_create_topics=False,
-            apply_types=False,  # what FastStream would inject costs a thread's turn a batch
+            apply_types=False,  # FastStream's injection costs a turn of a thread for each batch
             request_timeout_ms=request_timeout_ms(session_ms),
             retry_backoff_ms=RETRY_BACKOFF_MS,
             metadata_max_age_ms=topics.METADATA_MAX_AGE_MS,
@@ -266,7 +269,8 @@ class Consumer(LoopBase, Generic[W]):
 
         @subscriber(parser=parse, decoder=undecoded)
         async def on_batch(message: KafkaAckableMessage) -> None:
-            message.clear_cache()  # FastStream keeps with a message what it was decoded to: here itself, a cycle
+            # FastStream stores with a message its decoded form, which here is the message itself: a cycle
+            message.clear_cache()
             await self._on_batch(message)
 
         assignment.reading = subscriber
@@ -284,7 +288,7 @@ class Consumer(LoopBase, Generic[W]):
             self._assignment = None
 
     async def _keep_in_place(self, assignment: Assignment) -> None:
-        """Comes back to it within a second when Kafka or the store is away: the client finds its brokers by itself."""
+        """Consumes again within a second after Kafka or the store was away. The client finds its brokers by itself."""
         try:
             with asking():
                 assignment.forget_topics(await self._watch.look())
@@ -293,12 +297,12 @@ class Consumer(LoopBase, Generic[W]):
             log.warning("consumer.not-placed", consumer=self._name, reason=reason_of(error))
 
     def _beat_when_alive(self, subscriber: Any) -> None:
-        """Idle or busy, the consumer turns as long as its fetching task lives."""
+        """Idle or busy, the consumer makes progress as long as its fetching task lives."""
         if not any(task.done() for task in subscriber.tasks):
             self.beat()
 
     async def _on_batch(self, message: Any) -> None:
-        """What is due of one batch to its end: committed and acknowledged, or given back whole."""
+        """Handles the due records of one batch to the end: committed and acknowledged, or given back whole."""
         assignment = self._assignment
         due = message.raw_message if assignment is None else await assignment.take(message.raw_message)
         ids = self._positions.topic_ids
@@ -306,7 +310,7 @@ class Consumer(LoopBase, Generic[W]):
         try:
             await self._to_its_end(message, records)
         except BaseException:
-            # FastStream goes on with the next records: they must not come before these have come again.
+            # FastStream goes on with the next records, which must not come before the records given back.
             if assignment is not None:
                 assignment.not_handled(records)
             raise
@@ -327,7 +331,7 @@ class Consumer(LoopBase, Generic[W]):
                 self.stopped_by_limit = True
                 await self.pause(LIMIT_PAUSE_SECONDS)
             except ERRORS as error:
-                # FastStream would go on with the next records, and their offsets would cover these.
+                # FastStream would go on with the next records, and their offsets would cover the records given back.
                 failures += 1
                 log.exception("consumer.store-refused", consumer=self._name, reason=type(error).__name__)
                 await self.pause(server_pause_seconds(failures))
@@ -339,12 +343,12 @@ class Consumer(LoopBase, Generic[W]):
         try:
             await message.ack()
         except KafkaError as error:
-            # A rebalance took the partitions: their new owner reads the records again and the inbox drops them.
+            # A rebalance took the partitions. Their new owner reads the records again and the inbox drops the repeats.
             self._metrics.count(meters.OFFSET_COMMITS_FAILED)
             log.warning("consumer.offsets-not-committed", consumer=self._name, reason=type(error).__name__)
 
     async def _process_up_to_the_limit(self, records: Sequence[Record]) -> None:
-        """As one batch; where that holds more dead letters than there is room for, one by one up to the limit."""
+        """Runs the records as one batch. If they would exceed the limit of dead letters, one by one up to the limit."""
         try:
             if records:
                 await self._process(records)
@@ -371,14 +375,14 @@ class Consumer(LoopBase, Generic[W]):
                 await revisions.count_gaps(self._store, self._name, self._metrics)
                 counts = await self._store.pool.fetchrow(statements.FOR_A_PERSON, self._name)
         except StoreUnavailable:
-            return  # readiness says it
+            return  # readiness reports it
         self._metrics.set(meters.DEAD_LETTERS_OPEN, counts["dead_letters"], consumer=self._name)
         self._metrics.set(meters.MISSED_RECORDS_OPEN, counts["missed_records"], consumer=self._name)
         self._metrics.set(meters.REVISION_GAPS_OPEN, counts["revision_gaps"], consumer=self._name)
 
 
 def request_timeout_ms(session_ms: int) -> int:
-    """So long a consumer waits for an answer: who joins a group waits for the session of a member that is missed."""
+    """A consumer's request timeout: a member that joins a group waits for the session of a vanished member."""
     return max(KAFKA_REQUEST_TIMEOUT_MS, session_ms + JOINING_MS)
 
 

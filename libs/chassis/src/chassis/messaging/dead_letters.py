@@ -1,6 +1,7 @@
-"""Messages that could not be handled: kept with their reason and content, listed, replayed, dropped; nothing is lost.
+"""Messages that could not be handled, kept with their reason and content; listed, replayed or dropped.
 
-At the limit of open ones the consumer stops instead of writing another: so many are a bad deploy, not bad messages.
+At the limit of open dead letters the consumer stops instead of writing another: so many mean a bad deploy, not bad
+messages.
 """
 
 import re
@@ -23,7 +24,7 @@ _AGGREGATE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class DeadLetterLimitError(StopTheBatch):
-    """The consumer has as many open dead letters as it may: it stops and drops nothing until some are settled."""
+    """The consumer has reached its limit of open dead letters. It stops and drops nothing until some are settled."""
 
 
 def kind_of(error: BaseException) -> Kind:
@@ -41,7 +42,7 @@ async def keep(
 ) -> None:
     """Stages the failed records. Raises ``DeadLetterLimitError``."""
     if await transaction.connection.fetchval(statements.COUNT_DEAD_LETTERS, consumer) + len(failures) > limit:
-        raise DeadLetterLimitError(f"{consumer} may have {limit} open dead letters and would get more")
+        raise DeadLetterLimitError(f"{consumer} would exceed its limit of {limit} open dead letters")
     records = [record for record, _, _ in failures]
     transaction.write(
         statements.KEEP_DEAD_LETTERS,
@@ -63,7 +64,7 @@ def _reason_of(error: BaseException) -> str:
     return str(error) if isinstance(error, contracts.ContractError) else reason_of(error)
 
 
-# ---- the operator's hand ------------------------------------------------------------------------------------------
+# ---- the operator's commands --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class LetterRow:
 
 
 async def list_dead_letters(store: Store, *, state: str = "open", limit: int = 50) -> list[LetterRow]:
-    """The newest, without their content."""
+    """The newest dead letters, without their content."""
     async with store.session() as session:
         letters = tables.DeadLetters
         chosen = sql.select(*columns(letters, LetterRow)).where(letters.state == fixed(state))
@@ -92,7 +93,7 @@ async def list_dead_letters(store: Store, *, state: str = "open", limit: int = 5
 
 
 async def show_dead_letter(store: Store, identifier: UUID) -> "tables.DeadLetters | None":
-    """One, with its content in ``value``; None when there is none."""
+    """One dead letter, with its content in ``value``; None when there is none."""
     async with store.session() as session:
         letters = tables.DeadLetters
         found: tables.DeadLetters | None = (
@@ -102,9 +103,9 @@ async def show_dead_letter(store: Store, identifier: UUID) -> "tables.DeadLetter
 
 
 async def replay_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:
-    """Puts the message at the end of its key's line of parked messages, from where the running service handles it.
+    """Puts the message at the end of its key's line of parked messages; the running service handles it. Audited.
 
-    Audited. False when there is no such open letter, or it has no content to handle.
+    False when there is no such open letter, or the letter has no content.
     """
     async with store.session() as session:
         letters, keys, parked = tables.DeadLetters, tables.ParkedKeys, tables.ParkedMessages
@@ -140,7 +141,7 @@ async def replay_dead_letter(store: Store, identifier: UUID, *, actor: str) -> b
 
 
 async def drop_dead_letter(store: Store, identifier: UUID, *, actor: str) -> bool:
-    """Gives the message up. Audited. False when there is no such open letter."""
+    """Drops the message. Audited. False when there is no such open letter."""
     async with store.session() as session:
         letters = tables.DeadLetters
         open_one = sql.update(letters).where(letters.id == identifier, letters.state == fixed("open"))
@@ -153,6 +154,6 @@ async def drop_dead_letter(store: Store, identifier: UUID, *, actor: str) -> boo
 
 
 def _line_of(key: bytes | None, letter_id: UUID) -> UUID:
-    """The aggregate whose line the message stands in; a key that is no aggregate's puts it into a line of its own."""
+    """The key of the message's line: the aggregate, or a key of its own where the message's key is no aggregate's."""
     text = (key or b"").decode("ascii", "replace")
     return UUID(text) if _AGGREGATE.fullmatch(text) else letter_id

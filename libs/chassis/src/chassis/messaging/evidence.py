@@ -1,8 +1,8 @@
-"""What the topics say about a store: whether one of the two was set back while the other went on.
+"""Compares a store with its topics: was one of the two set back while the other went on?
 
 A record is sent only after its transaction is committed, so a store that was never set back knows every record of its
-own on the topics. That holds through crashes: what was sent and not marked yet is a row of the outbox all the same. The
-topics are read first and the store is asked after, so that what happens in between is no difference.
+own on the topics. This holds through crashes: a record that was sent and not marked is still a row of the outbox. The
+topics are read before the store, so that records sent in between make no difference.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,16 +18,19 @@ from chassis.messaging.outbox import murmur2
 from chassis.messaging.published import Published, Spot, TopicReader
 
 Revisions = Callable[["asyncpg.Pool", Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
-"""The revisions that the store has of these aggregates; those that it does not know are left out."""
+"""The store's revisions of these aggregates; unknown aggregates are left out."""
 
 NEWEST: Final = 20
-"""So many records of each partition are looked at. One would do to see that a store was set back; another suite that
-writes into the same topics is seen among a few."""
+"""Records compared in each partition. One suffices to see that a store was set back; a few also show another suite that
+writes into the same topics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Records that the store should know and does not: how many of those looked at, and when the newest happened."""
+    """Records that the store should know and does not:
+
+    their number among those compared, and the time of the newest.
+    """
 
     count: int
     newest_at: datetime
@@ -41,9 +44,9 @@ async def unknown_of_producer(
     revisions: Revisions,
     is_compared: Callable[[Published], bool],
 ) -> Unknown | None:
-    """Those of ``records`` that ``service`` published and its store does not know.
+    """The ``records`` that ``service`` published and its store does not know.
 
-    Known is a revision that the store has come to, unless its outbox has published that revision with other words.
+    A revision is known when the store has reached it, unless the outbox has published that revision with other content.
     """
     ours = [
         message
@@ -70,7 +73,7 @@ async def unknown_of_consumer(
     consumer: str,
     is_compared: Callable[[Published], bool],
 ) -> Unknown | None:
-    """Those of ``records``, all before the group's offsets, that were never handled in this store."""
+    """The ``records`` that were never handled in this store; all of ``records`` lie before the group's offsets."""
     wanted = [message for one in records if (message := one.message) is not None and not is_compared(one)]
     if not wanted:
         return None
@@ -81,9 +84,9 @@ async def unknown_of_consumer(
 
 
 async def lost_by_kafka(pool: "asyncpg.Pool", reader: TopicReader, records: Sequence[Published]) -> list[Spot]:
-    """Partitions that lack the last event that the outbox has marked as sent to them: Kafka was set back, or made anew.
+    """Partitions that lack the last event that the outbox marked as sent: Kafka was set back, or made anew.
 
-    A partition whose records have all expired says nothing.
+    A partition whose records have all expired is left out.
     """
     partitions: dict[str, int] = {}
     for topic, number in reader.following:
@@ -115,7 +118,7 @@ def _has_only_expired(reader: TopicReader, spot: Spot) -> bool:
 async def _in_outbox(
     pool: "asyncpg.Pool", asked: Sequence[tuple[UUID, int]]
 ) -> dict[tuple[UUID, int], tuple[UUID, int]]:
-    """The message's id and the row's by aggregate and revision."""
+    """The message's id and the outbox row's id, by aggregate and revision."""
     if not asked:
         return {}
     rows: Sequence[Any] = await pool.fetch(statements.IN_OUTBOX, *zip(*asked, strict=True))

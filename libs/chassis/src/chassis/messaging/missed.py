@@ -1,6 +1,6 @@
-"""What consumers missed, for a person: listed, and acknowledged once what can be sent again was sent again.
+"""What consumers missed: listed for a person, and acknowledged after what can be sent again was sent again.
 
-Records that Kafka no longer had (``positions``), and revisions that did not come (``revisions``).
+Records that Kafka no longer had (``positions``), and revisions that did not arrive (``revisions``).
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from chassis.store.rows import audit, rows, sql, tables
 
 @dataclass(frozen=True, slots=True)
 class MissedRow:
-    """What a consumer missed. ``kind``: expired, made-anew or set-back for records, else revisions.
+    """A gap of a consumer.
 
-    ``first`` and ``number``: offsets of the partition, or revisions of the aggregate that ``id`` is; ``number`` is None
-    where nobody can know it. What came after ``handled_until`` may be missing. ``topic`` is the type of the event that
-    came instead, where revisions are missing.
+    ``kind``: expired, made-anew or set-back for records, else revisions. ``first`` and ``number``: offsets of the
+    partition, or revisions of the aggregate ``id``; ``number`` is None where it cannot be known. Records after
+    ``handled_until`` may be missing. Where revisions are missing, ``topic`` is the type of the event that came instead.
     """
 
     id: UUID
@@ -33,7 +33,7 @@ class MissedRow:
 
 
 async def list_missed(store: Store, *, limit: int = 50) -> list[MissedRow]:
-    """What nobody has acknowledged, newest first."""
+    """The gaps that nobody has acknowledged, newest first."""
     async with store.session() as session:
         missed, gaps = tables.MissedRecords, tables.RevisionGaps
         records = sql.select(
@@ -50,7 +50,7 @@ async def list_missed(store: Store, *, limit: int = 50) -> list[MissedRow]:
 
 
 async def acknowledge(store: Store, missed_id: UUID | None, *, actor: str) -> int:
-    """Settles one, or all where ``missed_id`` is None: their alarms end. Audited. Returns how many."""
+    """Acknowledges one gap, or all where ``missed_id`` is None: their alarms end. Audited. Returns the number."""
     async with store.session() as session:
         missed, gaps = tables.MissedRecords, tables.RevisionGaps
         records = sql.update(missed).where(sql.col(missed.acknowledged_at).is_(None))
@@ -67,12 +67,12 @@ async def acknowledge(store: Store, missed_id: UUID | None, *, actor: str) -> in
 
 
 async def acknowledge_one(store: Store, missed_id: UUID, *, actor: str) -> bool:
-    """False when there is no open one of that id."""
+    """Acknowledges one gap. False when there is no open gap of that id."""
     return await acknowledge(store, missed_id, actor=actor) > 0
 
 
 def words_of(row: MissedRow) -> str:
-    """What happened, in a sentence."""
+    """The gap in a sentence."""
     if row.kind == "revisions":
         which = f"revision {row.first} has" if row.number == 1 else f"{row.number} revisions from {row.first} on have"
         return f"{which} not come"
@@ -85,5 +85,5 @@ def words_of(row: MissedRow) -> str:
 
 
 def place_of(row: MissedRow) -> str:
-    """The topic and its partition, or the type of event that came instead."""
+    """The topic and partition of the gap, or the type of event that came instead."""
     return row.topic if row.partition is None else f"{row.topic} {row.partition}"

@@ -1,15 +1,15 @@
-"""The relay: committed outbox rows onto Kafka, in order, by one process at a time.
+"""The relay: sends committed outbox rows to Kafka, in order, by one process at a time.
 
-The advisory lock (``Exclusive``), the reading and the marking share one connection: who loses it has lost the
-right to mark. What was sent but not yet marked is sent again by the next holder, and the consumers' inboxes drop the
-repeat. A holder first lets the store take a write: the marks that it did not take before, or one that changes nothing.
-So nothing is sent that could not be marked, such as while the store is read-only. Rows are taken in id order; a row's
-id is drawn while its aggregate is locked, so within an aggregate id order is commit order. A notification only wakes
-the relay; polling by state is the guarantee.
+The advisory lock (``Exclusive``), reading and marking share one connection: a relay that loses it cannot mark any more.
+Rows that were sent but not marked are sent again by the next holder, and the consumers' inboxes drop the repeats. A new
+holder first makes one write to the store: the marks still owed, or a write that changes nothing. So nothing is sent
+that could not be marked, such as while the store is read-only. Rows are taken in id order; a row's id is drawn while
+its aggregate is locked, so within an aggregate id order is commit order. A notification only wakes the relay; polling
+is the guarantee.
 
-A backlog is sent in turns that overlap: while one is on its way the next is read, and while it is marked the next is
-handed over. Handed over is only what follows a turn of which every row was acknowledged, so that a row is on the bus
-before any later one of its aggregate leaves, whichever relay sends it.
+The turns of a backlog overlap: while one turn is on its way the next is read, and while it is marked the next is sent.
+A turn is sent only after every row of the turn before it was acknowledged. So a row is on Kafka before any later row of
+its aggregate leaves, whichever relay sends it.
 """
 
 import asyncio
@@ -44,15 +44,15 @@ STOP_SECONDS = 3
 _ASK_SECONDS = 0.2
 TOPIC_WAIT_SECONDS = 2
 
-# By the index, in its order, whatever the statistics say. They were mostly taken when next to nothing was unsent; a
-# plan made for that reads and sorts a whole backlog once for every turn.
+# Always by the index, in its order. Postgres's statistics mostly date from an almost empty backlog; a plan made for
+# that reads and sorts a whole backlog once for every turn.
 _BY_INDEX = "SET enable_bitmapscan = off; SET enable_seqscan = off"
 
 _WORDS_OF_KEY = struct.Struct("<9I")
 _MURMUR2_SEED, _MURMUR2_FACTOR, _32_BITS = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
 _Turn = list[tuple["asyncio.Future[Any]", Sequence[Any]]]
-"""What was handed over together: each batch's acknowledgement, and the rows in it."""
+"""The batches of one turn: each batch's acknowledgement, and its rows."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ class Relay(LoopBase):
         poll_seconds: float = POLL_SECONDS,
         may_send: asyncio.Event | None = None,
     ) -> None:
-        """``now`` is the time that Kafka keeps records by: a wrong one would let it forget them too early.
+        """``now`` is the time for Kafka's retention: with a wrong time Kafka would delete records too early.
 
         Nothing is sent before ``may_send`` is set: a store that was set back would repeat revisions.
         """
@@ -83,7 +83,7 @@ class Relay(LoopBase):
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._not_marked: dict[int, datetime] = {}
-        """Rows that are on the bus and that the store did not take the mark of, with the time of each."""
+        """Rows that Kafka has acknowledged and the store has not marked yet, each with its time."""
         self._missing_topic: str | None = None
         self._backlog = Backlog(store, statements.WAITING_IN_OUTBOX, told=self._tell)
         self._exclusive = Exclusive(store, lock=LOCK, name=NAME, metrics=metrics, gauge=meters.OUTBOX_RELAY_ACTIVE)
@@ -97,7 +97,7 @@ class Relay(LoopBase):
         return self._exclusive.role
 
     async def run(self) -> None:
-        """Until stopped: takes the lock or waits for it; comes back by itself after Postgres or Kafka were away."""
+        """Until stopped: takes the lock or waits for it. Returns to it after Postgres or Kafka were away."""
         try:
             await self._exclusive.run(
                 self, self._send_while_holding, while_standing_by=self._stand_by, interruptions=(KafkaError,)
@@ -148,7 +148,8 @@ class Relay(LoopBase):
                         continue
                     self._missing_topic = None
                     if refused:
-                        # This producer has numbered what was refused: the broker would take nothing more of it.
+                        # The producer has numbered the refused batch, so the broker would accept nothing more from this
+                        # producer.
                         self._exclusive.failures += 1
                         return
                     self._exclusive.failures = 0
@@ -168,9 +169,9 @@ class Relay(LoopBase):
     async def _send(
         self, connection: "asyncpg.Connection", producer: AIOKafkaProducer, rows: Sequence[Any]
     ) -> tuple[bool, int]:
-        """Sends ``rows`` in order and marks what was acknowledged; then what follows, for as long as turns are full.
+        """Sends ``rows`` in order and marks the acknowledged ones; then the following rows, as long as turns are full.
 
-        Returns whether there is more to send at once, and how many batches were refused.
+        Returns whether there is more to send at once, and the number of refused batches.
         """
         turn = await self._hand_over(producer, rows)
         while True:
@@ -181,7 +182,7 @@ class Relay(LoopBase):
                 if len(acknowledged) < len(rows) or self.stopping:
                     following = []
                 if connection.is_closed():
-                    following = []  # another may be the holder by now
+                    following = []  # another relay may hold the lock by now
                 marking = asyncio.ensure_future(self._mark(connection, acknowledged))
                 try:
                     turn = await self._hand_over(producer, following)
@@ -197,10 +198,10 @@ class Relay(LoopBase):
             self._backlog.look()
 
     async def _following(self, connection: "asyncpg.Connection", rows: Sequence[Any]) -> Sequence[Any]:
-        """What follows ``rows``, which are on their way; nothing where that is not certain.
+        """The rows after ``rows``, which are on their way; none where their order is not certain.
 
-        An id may commit after a higher one of another aggregate was read. Such a row lies before the end of ``rows``
-        without being one of them, and an event of its aggregate that lies behind must not leave first.
+        A row may commit after a higher id of another aggregate was read. Such a row lies before the end of ``rows``
+        without being one of them, and a later event of its aggregate must not leave first.
         """
         if len(rows) < BATCH_ROWS:
             return []
@@ -208,7 +209,7 @@ class Relay(LoopBase):
         return following if following and following[0]["earlier"] == len(rows) else []
 
     async def _acknowledged(self, turn: _Turn) -> tuple[list[Any], int]:
-        """Waits for Kafka. Returns the rows that it took, and how many batches it did not take."""
+        """Waits for Kafka. Returns the acknowledged rows, and the number of refused batches."""
         await asyncio.wait([send for send, _ in turn], timeout=SEND_TIMEOUT_SECONDS)
         failpoints.hit(failpoints.RELAY_AFTER_SEND_BEFORE_MARK)
         acknowledged: list[Any] = []
@@ -232,7 +233,7 @@ class Relay(LoopBase):
             self._metrics.count(meters.MESSAGES_PUBLISHED, len(acknowledged))
 
     async def _mark_first(self, connection: "asyncpg.Connection") -> None:
-        """Marks what the store did not take the mark of, if anything. Raises while the store takes no writes."""
+        """Writes the marks still owed, if any. Raises while the store takes no writes."""
         if self._not_marked:
             answer = await connection.execute(
                 statements.MARK_SENT_LATE, list(self._not_marked), list(self._not_marked.values())
@@ -243,17 +244,17 @@ class Relay(LoopBase):
             await connection.execute(statements.MARK_NOTHING)
 
     async def _hand_over(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> _Turn:
-        """Gives ``rows`` to the producer.
+        """Gives ``rows`` to the producer, one Kafka batch per partition and turn.
 
-        One Kafka batch per partition and turn: were two on their way, the second could be taken after the first
-        failed, and a key's events would reach the bus in the wrong order. What did not fit goes with the next turn.
+        With two batches on their way, the second could be accepted after the first failed, and a key's events would
+        reach Kafka in the wrong order. Rows that do not fit go with the next turn.
         """
         failpoints.hit(failpoints.RELAY_BEFORE_SEND)
         found = (await self._by_partition(producer, rows)).items()
         return [await self._hand_over_batch(producer, topic, partition, lot) for (topic, partition), lot in found]
 
     async def _by_partition(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> dict[tuple[str, int], list[Any]]:
-        """The rows per partition, in order; partitions are chosen as every Kafka producer chooses them by default."""
+        """The rows per partition, in order. Partitions are chosen as every Kafka producer chooses them by default."""
         found: dict[tuple[str, int], list[Any]] = {}
         partitions: dict[str, list[int]] = {}
         for row in rows:
@@ -268,9 +269,9 @@ class Relay(LoopBase):
     async def _hand_over_batch(
         self, producer: AIOKafkaProducer, topic: str, partition: int, lot: Sequence[Any]
     ) -> tuple["asyncio.Future[Any]", Sequence[Any]]:
-        """Gives the producer as much of ``lot`` as one batch holds, far cheaper than row by row.
+        """Gives the producer one batch of ``lot``, which is far cheaper than row by row.
 
-        Returns the batch's acknowledgement and the rows in it.
+        Returns the batch's acknowledgement and its rows.
         """
         builder, number = producer.create_batch(), 0
         at = int(self._now().timestamp() * 1000)
@@ -283,19 +284,19 @@ class Relay(LoopBase):
             number += 1
         if number:
             return await producer.send_batch(builder, topic, partition=partition), lot[:number]
-        # ``Transaction.publish`` lets none pass that is larger than a batch; this row was written by other means.
+        # ``Transaction.publish`` refuses messages larger than a batch; this row was written by other means.
         too_large: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         too_large.set_exception(MessageSizeTooLargeError())
         return too_large, lot[:1]
 
     def _tell(self, waiting: Mapping[str, Any]) -> None:
-        """How much waits and how long, whether or not Kafka answers."""
+        """Counts the backlog and its age, whether or not Kafka answers."""
         self._metrics.set(meters.OUTBOX_UNSENT, waiting["unsent"])
         self._metrics.set(meters.OUTBOX_OLDEST_UNSENT_AGE_SECONDS, max(0.0, waiting["age"]))
 
 
 def murmur2(key: bytes) -> int:
-    """Kafka's hash of a key, for our keys alone, a UUID's 36 characters: aiokafka's goes byte by byte, and slowly."""
+    """Kafka's hash of a key, for our 36-character UUIDs only. aiokafka's own goes byte by byte, and slowly."""
     number = _MURMUR2_SEED ^ len(key)
     for word in _WORDS_OF_KEY.unpack(key):
         mixed = word * _MURMUR2_FACTOR & _32_BITS
@@ -314,7 +315,7 @@ async def _partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
 
 
 async def _stop_producer(producer: AIOKafkaProducer) -> None:
-    """Stops it without waiting for a broker that is gone: what was not acknowledged is sent again from its row."""
+    """Stops the producer. A broker that is gone is not waited for: unacknowledged rows are sent again."""
     try:
         await asyncio.wait_for(producer.stop(), STOP_SECONDS)
     except (TimeoutError, KafkaError):
@@ -322,16 +323,16 @@ async def _stop_producer(producer: AIOKafkaProducer) -> None:
 
 
 async def _give_up(producer: AIOKafkaProducer) -> None:
-    """Ends what a ``stop`` that was given up leaves: tasks that try again for ever and hold connections open.
+    """Ends what an abandoned ``stop`` leaves: tasks that retry for ever and hold connections open.
 
-    aiokafka 0.14 has no public way to it.
+    aiokafka 0.14 has no public way to do it.
     """
     await producer.client.close()
     sender = producer._sender.sender_task  # noqa: SLF001
     while sender is not None and not sender.done():
-        sender.cancel()  # the first ends the sender, the next the request that it waits for
+        sender.cancel()  # the first cancel ends the sender, the next the request that it waits for
         await asyncio.wait({sender}, timeout=_ASK_SECONDS)
     accumulator = producer._message_accumulator  # noqa: SLF001
     for batch in chain(accumulator._pending_batches, *accumulator._batches.values()):  # noqa: SLF001
-        batch.future.cancel()  # ``stop`` left a task that waits for it
-    await producer.client.close()  # what the sender opened meanwhile
+        batch.future.cancel()  # ``stop`` left a task that waits for the sender
+    await producer.client.close()  # connections that the sender opened meanwhile

@@ -1,10 +1,10 @@
-"""Keys whose messages wait: one failed for a passing reason, so the later ones of its aggregate must not pass it.
+"""Parked keys: a message failed for a passing reason, so the later messages of its aggregate must not pass it.
 
-All other keys flow: nothing of them waits for a line that is worked on. A consumer that meets a parked key holds the
-key's row so that it stays (FOR KEY SHARE, as a foreign key would) and puts its message at the end of the line. A loop
-tries each parked key again with a growing pause, its messages in order, each under a savepoint of its own; it holds the
-row against its like alone (FOR NO KEY UPDATE), and unparks the key only when nobody else holds it: so no message is put
-into a line that nobody looks at any more, and none slips past one.
+All other keys flow; none waits for a line that is worked on. A consumer that meets a parked key locks the key's row
+(FOR KEY SHARE, as a foreign key would) and puts its message at the end of the line. A loop tries each parked key again
+with a growing pause, its messages in order, each under a savepoint. It locks the row against other loops only (FOR NO
+KEY UPDATE), and unparks the key only when nobody else holds the row: so no message enters a line that nobody works on,
+and none passes a line.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ SHORTEST_PAUSE_SECONDS = 0.02
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 60.0
 FAILURES_TO_WARN_OF = 5
-"""After half a second: what heals before is a blip."""
+"""The first try comes after half a second: most short failures are over by then."""
 
 log = structlog.get_logger(__name__)
 
 
 class Waiting(NamedTuple):
-    """A message for the line of its key, and why it failed; None when it only stands behind another."""
+    """A message for its key's line, with the reason of its failure; None when it only waits behind another."""
 
     key: UUID
     message_id: UUID
@@ -53,7 +53,7 @@ class Waiting(NamedTuple):
 
 
 def word_of(outcome: Outcome[Any]) -> Literal["done", "duplicate", "dead", "parked"]:
-    """What ``messages_consumed_total`` calls it."""
+    """The name of the error in ``messages_consumed_total``."""
     match outcome:
         case Done():
             return "done"
@@ -66,14 +66,14 @@ def word_of(outcome: Outcome[Any]) -> Literal["done", "duplicate", "dead", "park
 
 
 async def hold(connection: "asyncpg.Connection", consumer: str, keys: Sequence[UUID]) -> set[UUID]:
-    """Those of ``keys`` that are parked. They stay so until the caller's transaction has ended."""
+    """The parked ones of ``keys``. They stay parked until the caller's transaction has ended."""
     return {row["key"] for row in await connection.fetch(statements.HOLD_KEYS, consumer, keys)}
 
 
 async def park(transaction: Transaction, consumer: str, waiting: Sequence[Waiting]) -> None:
-    """Parks the keys of the messages that failed, and stages all of ``waiting``, in order, for their lines.
+    """Parks the keys of the failed messages, and stages all of ``waiting``, in order, for their lines.
 
-    The transaction holds the keys of those that did not fail, or they stand behind one that did.
+    The transaction holds the keys of messages that did not fail, or these wait behind one that did.
     """
     connection = transaction.connection
     failed: dict[UUID, Transient] = {}
@@ -85,7 +85,8 @@ async def park(transaction: Transaction, consumer: str, waiting: Sequence[Waitin
         reasons = [failed[key].reason[:500] for key in keys]
         pauses = [_pause_seconds(1, failed[key]) for key in keys]
         held = {row["key"] for row in await connection.fetch(statements.PARK_KEYS, consumer, keys, reasons, pauses)}
-        if len(held) < len(keys):  # another process was first; its row may be gone again before we hold it
+        # another process parked the key first; its row may be gone before this transaction locks it
+        if len(held) < len(keys):
             held |= await hold(connection, consumer, keys)
         failed = {key: error for key, error in failed.items() if key not in held}
     records = [one.record for one in waiting]
@@ -129,7 +130,7 @@ class Unparker(LoopBase):
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Says that a key was parked: it may fall due before the loop would look again."""
+        """Tells the loop that a key was parked: the key may be due before the next look."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -138,14 +139,14 @@ class Unparker(LoopBase):
             try:
                 pause = await self.turn()
             except (*ERRORS, dead_letters.DeadLetterLimitError) as error:
-                # Whatever it is, the lines stay as they are, and other keys than this one may go on.
+                # Whatever the error is, the lines stay unchanged, and other keys may go on.
                 log.warning("parking.not-now", consumer=self._consumer, reason=type(error).__name__)
                 pause = POLL_SECONDS
             if pause:
                 await self.pause(pause, self._wake)
 
     async def turn(self) -> float:
-        """Works on one key that is due. Returns after how many seconds to look again: 0 where there was one."""
+        """Works on one due key. Returns the seconds until the next look: 0 where a key was due."""
         words: Counter[str] = Counter()
         async with self._store.pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(statements.TAKE_KEY, self._consumer)
@@ -172,7 +173,7 @@ class Unparker(LoopBase):
             log.warning("parking.still-fails", consumer=self._consumer, key=str(key), reason=error.reason)
 
     async def _unpark(self, connection: "asyncpg.Connection", key: UUID) -> None:
-        """Unless a consumer holds the key, and with it perhaps a message for its line."""
+        """Only when no consumer holds the key: it may have a message for the line."""
         if await connection.fetchrow(statements.HAVE_KEY_ALONE, self._consumer, key) is not None:
             await connection.execute(statements.UNPARK, self._consumer, key)
         else:
@@ -184,7 +185,7 @@ class Unparker(LoopBase):
         due_in_seconds: float | None = row["due_in_seconds"]
         if due_in_seconds is None:
             return POLL_SECONDS
-        # What is due and was not taken is another process's: no reason to ask without a pause.
+        # A due key that was not taken is held by another process: no reason to look again without a pause.
         return min(max(due_in_seconds, SHORTEST_PAUSE_SECONDS), POLL_SECONDS)
 
 
@@ -194,12 +195,12 @@ def _record_of(parked: Any) -> Record:
     return Record(parked["topic"], parked["partition"], parked["kafka_offset"], None, value, headers)
 
 
-# ---- the operator's hand ------------------------------------------------------------------------------------------
+# ---- the operator's commands --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedRow:
-    """A parked key, and how many messages wait behind it."""
+    """A parked key, and the number of messages that wait behind it."""
 
     consumer: str
     key: UUID
@@ -223,7 +224,7 @@ async def list_parked(store: Store, *, limit: int = 50) -> list[ParkedRow]:
 
 
 async def release(store: Store, consumer: str, key: UUID, *, actor: str) -> bool:
-    """Lets a key be tried at once. Audited. False when it is not parked."""
+    """Makes a key due at once. Audited. False when the key is not parked."""
     async with store.session() as session:
         keys = tables.ParkedKeys
         one = sql.update(keys).where(keys.consumer == consumer, keys.key == key)

@@ -1,8 +1,8 @@
-"""How far a consumer has come, in its own store: Kafka's word for it is another server's, and may be lost or restored.
+"""A consumer's positions, kept in its own store: Kafka's offsets are on another server and may be lost or restored.
 
-A batch moves the position in its own transaction. Where a partition is taken up, the position and what Kafka holds are
-laid side by side, and what a client would skip without a word is written down for a person (ADR 0017): records that
-expired before they were read, a topic that was made anew, a Kafka that was set back.
+A batch moves the position in its own transaction. When a partition is taken up, the position is compared with what
+Kafka holds. Gaps that a client would skip silently are recorded for a person (ADR 0017): records that expired before
+they were read, a topic that was made anew, a Kafka that was set back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,9 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Everything before ``next_offset`` is handled, in the topic of that id; ``last_record`` is the last of it."""
+    """Everything before ``next_offset`` is handled, in the topic with that id; ``last_record`` is the last handled
+    record.
+    """
 
     topic_id: UUID
     next_offset: int
@@ -45,7 +47,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What Kafka holds of a partition: offsets from ``start`` up to, and without, ``end``."""
+    """The offsets that Kafka holds of a partition: from ``start`` up to, but without, ``end``."""
 
     topic_id: UUID
     start: int
@@ -54,7 +56,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where to read on. With ``last_record`` the first record that comes must be that one: it is handled."""
+    """Where to read on. With ``last_record``, the first record that comes must be that record: it is handled."""
 
     offset: int
     last_record: bytes | None = None
@@ -62,7 +64,7 @@ class Placement:
 
 
 def place(position: Position | None, kafka: Log) -> Placement:
-    """Where to read on. A store that knows nothing of the partition begins at its start: the inbox drops repeats."""
+    """Where to read on. An unknown partition is read from its start: the inbox drops repeats."""
     if position is None:
         return Placement(kafka.start)
     if position.topic_id != kafka.topic_id:
@@ -77,7 +79,7 @@ def place(position: Position | None, kafka: Log) -> Placement:
 
 
 def fingerprint(timestamp_ms: int, value: bytes | None) -> bytes:
-    """What a record is known by. With its time: the same event that is sent again is another record."""
+    """Identifies a record. Includes its time: the same event that is sent again is another record."""
     return blake2b(value or b"", digest_size=FINGERPRINT_BYTES, salt=timestamp_ms.to_bytes(8, signed=True)).digest()
 
 
@@ -88,10 +90,10 @@ class Positions:
         self._consumer = consumer
         self._metrics = metrics
         self.topic_ids: dict[str, UUID] = {}
-        """Of the topics that are read, by their names with the prefix."""
+        """The positions of the topics that are read, by their names with the prefix."""
 
     def stage(self, transaction: Transaction, records: Sequence[Record]) -> None:
-        """Stages that ``records``, in the order of their partitions, are dealt with."""
+        """Stages that ``records``, in the order of their partitions, are handled."""
         last: dict[tuple[str, int], Record] = {(record.topic, record.partition): record for record in records}
         rows = [
             (topic, partition, record.topic_id, record.offset + 1, fingerprint(record.timestamp_ms, record.value))
@@ -111,7 +113,7 @@ class Positions:
         }
 
     async def begin_again(self, store: Store, partition: Partition, position: Position, kafka: Log, kind: Kind) -> None:
-        """Sets the position to the partition's beginning, and keeps for a person what was missed; once."""
+        """Sets the position to the partition's beginning, and records the gap for a person; once."""
         number = kafka.start - position.next_offset if kind == "expired" else None
         identifier = contracts.uuid7()
         async with store.pool.acquire() as connection, connection.transaction():

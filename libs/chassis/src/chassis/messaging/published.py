@@ -1,4 +1,4 @@
-"""Reads topics without a consumer group: what stands on them, for whoever compares a store with it.
+"""Reads topics without a consumer group, for comparing them with a store.
 
 The ends are taken first and reading stops there, so it ends however much is published meanwhile.
 """
@@ -23,7 +23,7 @@ _POLL_MS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A record. ``message`` is None where it cannot be read."""
+    """A record. ``message`` is None where the record cannot be read."""
 
     topic: str
     partition: int
@@ -36,7 +36,7 @@ class Published:
 
 
 class TopicReader:
-    """Topics between their first and their next offset, as these were when it was opened."""
+    """Topics between their first and their next offset, as both were at opening."""
 
     def __init__(self, consumer: AIOKafkaConsumer, prefix: str, first: Offsets, following: Offsets) -> None:
         self._consumer = consumer
@@ -89,7 +89,7 @@ class TopicReader:
 
 @asynccontextmanager
 async def opened(kafka: KafkaSettings, topics: Sequence[str]) -> AsyncIterator[TopicReader]:
-    """A reader of these topics; one that does not exist is left out. KafkaError, OSError, TimeoutError."""
+    """A reader of these topics; a topic that does not exist is left out. KafkaError, OSError, TimeoutError."""
     consumer = AIOKafkaConsumer(
         **kafka.client_keywords(),
         group_id=None,
@@ -102,7 +102,8 @@ async def opened(kafka: KafkaSettings, topics: Sequence[str]) -> AsyncIterator[T
         prefix = kafka.topic_prefix
         partitions = await _partitions(kafka, [prefix + topic for topic in topics])
         consumer.assign(partitions)
-        # The first ones after the next ones: retention may move them meanwhile, and they must not lie behind.
+        # The first offsets are read after the next ones: retention may move them meanwhile, and they must not lie
+        # behind.
         following = await consumer.end_offsets(partitions) if partitions else {}
         first = await consumer.beginning_offsets(partitions) if partitions else {}
         spots = {one: (one.topic.removeprefix(prefix), one.partition) for one in partitions}
@@ -117,7 +118,7 @@ async def opened(kafka: KafkaSettings, topics: Sequence[str]) -> AsyncIterator[T
 
 
 async def _partitions(kafka: KafkaSettings, names: Sequence[str]) -> list[TopicPartition]:
-    """Of the topics that exist."""
+    """The partitions of the topics that exist."""
     async with _admin(kafka) as admin:
         described = await admin.describe_topics(list(names))
     missing = UnknownTopicOrPartitionError.errno
@@ -142,7 +143,7 @@ async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def cluster_id(kafka: KafkaSettings) -> str:
-    """Which Kafka this is. KafkaError, OSError."""
+    """The id of the Kafka cluster. KafkaError, OSError."""
     async with _admin(kafka) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
 

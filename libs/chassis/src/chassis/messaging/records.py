@@ -10,9 +10,9 @@ import contracts
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A Kafka record as it came: what a dead letter and a parked message keep of it.
+    """A Kafka record as it came; dead letters and parked messages keep it.
 
-    ``topic_id`` tells the topic from others of its name; only with it the record moves a consumer's position.
+    ``topic_id`` tells the topic from others of its name. A record without it does not move a consumer's position.
     """
 
     topic: str
@@ -25,7 +25,7 @@ class Record:
     topic_id: UUID | None = None
 
     def header(self, name: str) -> str | None:
-        """The text of one header; None when it is not there."""
+        """The text of one header; None when the header is missing."""
         for found, value in self.headers:
             if found == name:
                 return _header_text(value)
@@ -47,7 +47,7 @@ def _header_text(value: bytes | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A record and the message that it holds, or why it holds none."""
+    """A record with its message, or with the reason why it has none."""
 
     record: Record
     message: contracts.Message | contracts.ContractError

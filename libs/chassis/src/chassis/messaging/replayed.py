@@ -1,4 +1,4 @@
-"""What came of an operator's replay."""
+"""The outcome of an operator's replay."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,18 +6,18 @@ from typing import Final
 
 
 class ReplayOutcome(StrEnum):
-    """What became of a kept message."""
+    """The outcome of a kept message."""
 
     PROCESSED = "processed"
     FAILED = "failed"
     UNREADABLE = "still unreadable"
     NOT_WAITING = "not waiting"
-    """There is no such message, or none that waits."""
+    """There is no such message, or it does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What came of one replay, and why where it was not processed."""
+    """The outcome of one replay, and the reason where the message was not processed."""
 
     outcome: ReplayOutcome
     reason: str | None = None
@@ -27,7 +27,7 @@ class Replayed:
         return self.outcome is ReplayOutcome.PROCESSED
 
     def detail(self) -> dict[str, str]:
-        """For the audit."""
+        """The text for the audit."""
         return {"outcome": str(self.outcome), **({} if self.reason is None else {"reason": self.reason})}
 
     def __str__(self) -> str:

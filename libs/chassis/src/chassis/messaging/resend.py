@@ -1,6 +1,6 @@
-"""Sending again what Kafka has lost: outbox rows that were sent become unsent, and the relay does the rest.
+"""Sends again what Kafka has lost: sent outbox rows become unsent, and the relay sends them.
 
-Rows go in the order of their ids, the older ones before what is new; the readers' inboxes drop what they know.
+Rows go in the order of their ids, so older rows before new ones; the readers' inboxes drop what they know.
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from chassis.store.rows import audit, notify, sql, tables
 from chassis.store.transaction import OUTBOX_CHANNEL
 
 LONGEST_SECONDS: Final = 900.0
-"""A week's events of a large site are a million rows: one transaction, so that none leaves before an older one."""
+"""A week's events of a large site are a million rows. One transaction, so that no row leaves before an older one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """How many rows are unsent again; the last of them has ``last_id``."""
+    """How many rows are unsent again; ``last_id`` is the id of the last of them."""
 
     number: int
     last_id: int
 
 
 async def count(store: Store, since: datetime, topic: str | None = None) -> Mapping[str, int]:
-    """How many rows of which topic were sent since then; ``topic`` without the installation's prefix."""
+    """How many rows of each topic were sent since then; ``topic`` without the installation's prefix."""
     async with store.session(statement_seconds=LONGEST_SECONDS) as session:
         outbox = tables.Outbox
         number = sql.select(outbox.topic, sql.func.count()).where(*_sent(since, topic)).group_by(outbox.topic)
@@ -33,7 +33,7 @@ async def count(store: Store, since: datetime, topic: str | None = None) -> Mapp
 
 
 async def resend(store: Store, since: datetime, topic: str | None = None, *, actor: str) -> Marked:
-    """Has what was sent since then sent again. Audited."""
+    """Marks the rows sent since then as unsent. Audited."""
     async with store.session(statement_seconds=LONGEST_SECONDS) as session:
         unsent = {"sent_at": None, "resend_at": sql.func.clock_timestamp()}
         outbox = tables.Outbox
@@ -56,6 +56,6 @@ async def left(store: Store, marked: Marked) -> int:
 
 
 def _sent(since: datetime, topic: str | None) -> list[Any]:
-    """The conditions of having been sent since then, to ``topic`` where one is named."""
+    """The conditions for rows sent since then, to ``topic`` where one is named."""
     sent_at = sql.col(tables.Outbox.sent_at)
     return [sent_at >= since] if topic is None else [sent_at >= since, tables.Outbox.topic == topic]

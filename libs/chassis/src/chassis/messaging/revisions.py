@@ -1,8 +1,8 @@
-"""Revisions that did not come: a projection that knows revision 3 and hears 5 has not been told everything.
+"""Revisions that did not arrive: a projection that knows revision 3 and receives 5 lacks 4.
 
-Events of one aggregate travel on several topics, so a later one may overtake an earlier one for a moment. A gap is
-therefore kept when it opens, forgotten when the missing revision comes, and counted and alarmed once it has stood for a
-minute. What is staged here goes out with the batch.
+Events of one aggregate travel on several topics, so a later one may briefly overtake an earlier one. A gap is therefore
+recorded when it opens, deleted when the missing revision arrives, and counted and alarmed after a minute. Everything
+staged here goes out with the batch.
 """
 
 from datetime import UTC, datetime
@@ -20,15 +20,16 @@ from chassis.store import Store, Transaction
 REVISIONS_PER_EPOCH: Final = 1_000_000
 """After its store was set back a producer goes on in the next epoch (ADR 0017): that leap is no gap."""
 LARGEST_GAP: Final = 100
-"""So many revisions of one leap are kept: the first ones."""
+"""Revisions recorded of one leap: the first ones."""
 
 log = structlog.get_logger(__name__)
 
 
 class RevisionGaps:
-    """A participant of the batch's transaction: what the projections knew, and what came.
+    """A participant of the batch's transaction: the projections' revisions, and the revisions that came.
 
-    Only for a consumer that hears every event of the aggregate: who leaves out a topic misses its revisions on purpose.
+    Only for a consumer that reads every event of the aggregate: a consumer that leaves out a topic misses its revisions
+    on purpose.
     """
 
     def __init__(self, transaction: Transaction, consumer: str) -> None:
@@ -38,7 +39,7 @@ class RevisionGaps:
         self._came: list[tuple[UUID, int]] = []
 
     def saw(self, message: contracts.Message, known_revision: int | None) -> None:
-        """``known_revision``: the projection's before ``message``; None when the aggregate is not known."""
+        """``known_revision``: the projection's revision before ``message``; None when the aggregate is not known."""
         found = message.revision
         if known_revision is not None and found <= known_revision:
             self._came.append((message.aggregate_id, found))
@@ -67,20 +68,20 @@ class RevisionGaps:
         opened = sorted({gap for gap in self._opened if gap[:2] not in came}, key=lambda gap: gap[:2])
         if opened:
             self._transaction.write(statements.OPEN_GAPS, self._consumer, *map(list, zip(*opened, strict=True)))
-        # Only what an earlier batch may have opened: no two parts of one statement may touch one row.
+        # Only gaps that an earlier batch may have opened: no two parts of one statement may touch one row.
         if came:
             self._transaction.write(statements.CLOSE_GAPS, self._consumer, *map(list, zip(*sorted(came), strict=True)))
 
 
 def made_at_of(aggregate_id: UUID) -> datetime | None:
-    """When the aggregate came into being, by its id; None where the id does not tell (it is no UUID version 7)."""
+    """The creation time of the aggregate, from its id; None where the id is no UUID version 7."""
     if aggregate_id.version != 7:
         return None
     return datetime.fromtimestamp((aggregate_id.int >> 80) / 1000, UTC)
 
 
 async def count_gaps(store: Store, consumer: str, metrics: Metrics) -> None:
-    """Counts and says each gap that has stood for a minute; once, whichever process does it."""
+    """Counts and logs each gap that is a minute old; once, whichever process does it."""
     for row in await store.pool.fetch(statements.COUNT_GAPS, consumer):
         metrics.count(meters.REVISION_GAPS, type=row["type"])
         log.error(

@@ -1,17 +1,17 @@
-"""The SQL of the room: what a service does by itself, for each message, batch and turn of a loop."""
+"""The SQL of the room: the service's own statements for each message, batch and turn of a loop."""
 
 from typing import Final
 
 from chassis.store.names import CHASSIS
 
 BATCH_ROWS: Final = 1000
-"""So many events the relay sends in one turn."""
+"""Events that the relay sends in one turn."""
 LARGEST_TURN: Final = 20
-"""So many messages of a parked line share a transaction: rows that other keys need too are not held for longer."""
+"""Messages of a parked line that share a transaction. A larger number would hold rows longer that other keys need."""
 OVERTAKING_SECONDS: Final = 60.0
-"""An event that a later one overtook comes within this time."""
+"""An event that a later one overtook arrives within this time."""
 SENT_LOOKED_AT: Final = 1000
-"""So many of the newest sent events are compared with what Kafka holds."""
+"""How many of the newest sent events are compared with what Kafka holds."""
 
 inbox = CHASSIS.Inbox
 outbox = CHASSIS.Outbox
@@ -22,7 +22,7 @@ positions = CHASSIS.ConsumerPositions
 missed = CHASSIS.MissedRecords
 gaps = CHASSIS.RevisionGaps
 
-# ``earlier``: the rows before $1 that are not sent either.
+# ``earlier``: the unsent rows before $1.
 UNSENT: Final = f"""
 SELECT {outbox.id}, {outbox.topic}, convert_to({outbox.aggregate_id}::text, 'UTF8') AS key, {outbox.value},
     {outbox.headers}, {outbox.traceparent},
@@ -31,8 +31,8 @@ SELECT {outbox.id}, {outbox.topic}, convert_to({outbox.aggregate_id}::text, 'UTF
 FROM {outbox} WHERE {outbox.sent_at} IS NULL AND {outbox.id} > $1 ORDER BY {outbox.id} LIMIT {BATCH_ROWS}
 """
 
-# What Kafka has acknowledged, and the store did not take the mark of. The time tells a row from another of the same
-# number, in a store that was set back meanwhile.
+# Rows that Kafka has acknowledged and the store has not marked. The time tells a row from another one of the same
+# number, after the store was set back meanwhile.
 MARK_SENT_LATE: Final = f"""
 UPDATE {outbox} SET {outbox.sent_at} = clock_timestamp()
 FROM unnest($1::bigint[], $2::timestamptz[]) AS sent ({outbox.id}, {outbox.created_at})
@@ -47,7 +47,7 @@ WHERE {outbox.id} = (SELECT {outbox.id} FROM {outbox} WHERE {outbox.sent_at} IS 
 
 MARK_SENT: Final = f"UPDATE {outbox} SET {outbox.sent_at} = clock_timestamp() WHERE {outbox.id} = ANY($1::bigint[])"
 
-# The oldest is the first of its index, so that counting reads nothing but the index.
+# The oldest row is the first of its index, so counting reads nothing but the index.
 WAITING_IN_OUTBOX: Final = f"""
 SELECT
     (SELECT count(*) FROM {outbox} WHERE {outbox.sent_at} IS NULL) AS unsent,
@@ -64,7 +64,7 @@ JOIN unnest($1::uuid[], $2::int[]) AS asked ({outbox.aggregate_id}, {outbox.revi
 ON o.{outbox.aggregate_id} = asked.{outbox.aggregate_id} AND o.{outbox.revision} = asked.{outbox.revision}
 """
 
-# Before the first that waits, so that a backlog of a million rows is not walked through.
+# Before the first waiting row, so that a backlog of a million rows is not scanned.
 NEWEST_SENT: Final = f"""
 SELECT {outbox.id}, {outbox.topic}, convert_to({outbox.aggregate_id}::text, 'UTF8') AS key FROM {outbox}
 WHERE {outbox.sent_at} IS NOT NULL AND {outbox.id} < coalesce(
@@ -80,7 +80,7 @@ UNION ALL
 SELECT {parked.message_id} FROM {parked} WHERE {parked.consumer} = $1 AND {parked.message_id} = ANY($2::uuid[])
 """
 
-# A dead letter is no claim, so that it can be replayed; but its record may be read again, and is not handled again.
+# A dead letter is no claim, so that it can be replayed. Its record may be read again, and is not handled again.
 CLAIM: Final = f"""
 INSERT INTO {inbox} ({inbox.consumer}, {inbox.message_id}) SELECT $1, id FROM unnest($2::uuid[]) AS asked (id)
 WHERE NOT EXISTS (
@@ -100,8 +100,8 @@ SELECT
 
 RELEASE: Final = f"DELETE FROM {inbox} WHERE {inbox.consumer} = $1 AND {inbox.message_id} = ANY($2::uuid[])"
 
-# A record that comes again from its place has its letter already, also one that was dropped. Another record may come
-# from the same place when the topic was made anew: its letter has no offset, because the place is taken.
+# A record that is read again from its place has its letter already, also a dropped one. After the topic was made anew,
+# another record may come from the same place: its letter has no offset, because the place is taken.
 KEEP_DEAD_LETTERS: Final = f"""
 INSERT INTO {letters}
     ({letters.id}, {letters.consumer}, {letters.kind}, {letters.reason}, {letters.topic}, {letters.partition},
@@ -168,7 +168,7 @@ UPDATE {keys} SET {keys.attempts} = {keys.attempts} + $3, {keys.reason} = coales
 WHERE {keys.consumer} = $1 AND {keys.key} = $2
 """
 
-# In two statements: the second sees what those have committed who held the key before the first had it.
+# Two statements: the second sees the commits of transactions that held the key before the first got it.
 HAVE_KEY_ALONE: Final = f"""
 SELECT {keys.key} FROM {keys} WHERE {keys.consumer} = $1 AND {keys.key} = $2 FOR UPDATE SKIP LOCKED
 """
@@ -186,7 +186,7 @@ SELECT count(*) AS parked,
 FROM {keys} WHERE {keys.consumer} = $1
 """
 
-# Never backwards within one topic: who had the partition before may commit its last batch late.
+# Never backwards within one topic: the partition's former owner may commit its last batch late.
 MOVE_POSITIONS: Final = f"""
 INSERT INTO {positions} AS known ({positions.consumer}, {positions.topic}, {positions.partition},
     {positions.topic_id}, {positions.next_offset}, {positions.last_record})
@@ -206,7 +206,7 @@ WHERE {positions.consumer} = $1
     AND ({positions.topic}, {positions.partition}) IN (SELECT * FROM unnest($2::text[], $3::int[]))
 """
 
-# One process at a time says so: the one that finds the position as it was read.
+# One process reports the gap: the process that finds the position unchanged since it was read.
 SET_POSITION: Final = f"""
 UPDATE {positions} SET {positions.topic_id} = $6, {positions.next_offset} = $7, {positions.last_record} = NULL,
     {positions.moved_at} = clock_timestamp()
@@ -220,8 +220,8 @@ INSERT INTO {missed} ({missed.id}, {missed.consumer}, {missed.topic}, {missed.pa
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
-# An aggregate of which nothing is known is one that the consumer should know only if it came into being after the
-# consumer began: what is older may have expired on Kafka before.
+# The consumer should know an unknown aggregate only if the aggregate is younger than the consumer: older events may
+# have expired on Kafka before.
 OPEN_GAPS: Final = f"""
 INSERT INTO {gaps} ({gaps.consumer}, {gaps.aggregate_id}, {gaps.revision}, {gaps.type})
 SELECT $1, {gaps.aggregate_id}, {gaps.revision}, {gaps.type}

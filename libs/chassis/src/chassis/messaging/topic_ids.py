@@ -1,7 +1,7 @@
-"""Kafka's Metadata request in version 10 (KIP-516), the first that tells a topic's id; aiokafka stops before it.
+"""Kafka's Metadata request in version 10 (KIP-516), the first that returns a topic's id; aiokafka stops before it.
 
-Two topics of one name, of which the first was deleted, differ in nothing else: offsets begin anew and may have passed
-what a consumer remembers. Every broker since Kafka 2.8 answers it.
+A topic that was deleted and made anew differs from the first one only in its id: offsets begin anew and may have passed
+what a consumer remembers. Every broker since Kafka 2.8 answers the request.
 """
 
 from io import BytesIO
@@ -96,7 +96,7 @@ class _Struct(RequestStruct):  # type: ignore[misc]
 
 
 class TopicIdsRequest(Request[_Struct]):  # type: ignore[misc]
-    """Asks for ``names``; creates none of them."""
+    """Requests the metadata of ``names``; creates no topic."""
 
     API_KEY = 3
 

@@ -1,4 +1,4 @@
-"""Kafka topics: created by a job from the contracts, verified by whoever uses them, and told from their namesakes."""
+"""Kafka topics: created by a job from the contracts, checked by their users, and told from deleted topics by id."""
 
 import asyncio
 import time
@@ -18,15 +18,15 @@ from chassis.settings import KAFKA_REQUEST_TIMEOUT_MS, SEGMENT_MS
 from contracts.topics import TOPICS
 
 METADATA_MAX_AGE_MS: Final = 5_000
-"""So long a client goes on with what it knows of topics: one that was made anew is found within that."""
+"""How long a client keeps its metadata of topics. A topic that was made anew is found within this time."""
 LOOK_SECONDS: Final = 2.0
 READINESS_SECONDS: Final = 1.5
 LEAST_COPIES: Final = 2
-"""Of a partition, acknowledged before a record counts as sent: one broker may be lost."""
+"""Copies that acknowledge a record before it counts as sent: one broker may be lost."""
 
 
 class TopicsError(RuntimeError):
-    """A topic is missing, has too few partitions or is not ours to see; the text names it and what mends it."""
+    """A topic is missing, has too few partitions or may not be read. The text names the topic and the remedy."""
 
 
 class KafkaConnection(Protocol):
@@ -40,7 +40,7 @@ class KafkaConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A topic as the brokers know it. ``topic_id`` is another one after it was deleted and made anew."""
+    """A topic as the brokers know it. ``topic_id`` changes when the topic is deleted and made anew."""
 
     topic_id: UUID
     partitions: int
@@ -83,10 +83,10 @@ async def ensure(connection: Mapping[str, Any], *, prefix: str = "", replication
 
 
 async def verify(connection: Mapping[str, Any], names: Iterable[str], *, prefix: str = "") -> Mapping[str, Found]:
-    """Returns what the brokers know of the topics, by their names with the prefix.
+    """Returns the brokers' metadata of the topics, by their names with the prefix.
 
-    Raises ``TopicsError`` unless every topic exists with at least the contracts' partitions: a topic that some broker
-    made by itself has one partition, and order and scale would quietly differ from the contract. ``KafkaError``.
+    Raises ``TopicsError`` unless every topic exists with at least the contracts' partitions: a topic that a broker made
+    by itself has one partition, and order and scale would silently differ from the contract. ``KafkaError``.
     """
     client = AIOKafkaClient(
         **connection, request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS, metadata_max_age_ms=METADATA_MAX_AGE_MS
@@ -119,13 +119,13 @@ async def _asked(client: AIOKafkaClient, names: Iterable[str], prefix: str) -> M
 
 
 def _heard(asking: "asyncio.Task[Any]") -> None:
-    """Its failure is not asyncio's business, also when nobody has waited long enough."""
+    """Marks the failure as seen, so that asyncio does not report it when no caller has waited long enough."""
     if not asking.cancelled():
         asking.exception()
 
 
 class TopicsWatch:
-    """Asks the brokers for some topics again and again, over one connection."""
+    """Reads the metadata of some topics again and again, over one connection."""
 
     def __init__(self, kafka: KafkaConnection, names: Iterable[str], *, look_seconds: float = LOOK_SECONDS) -> None:
         self._kafka = kafka
@@ -137,15 +137,15 @@ class TopicsWatch:
         self._found: Mapping[str, Found] = {}
 
     async def look(self, *, afresh: bool = False) -> Mapping[str, Found]:
-        """As ``verify``; an answer serves for ``look_seconds``, unless it is wanted ``afresh``."""
+        """As ``verify``. An answer is reused for ``look_seconds``, unless ``afresh`` is set."""
         if not afresh and time.monotonic() - self._answered_at <= self._look_seconds:
             return self._found
         if afresh and self._asking is not None:
-            await asyncio.wait({self._asking})  # what was asked before may be answered as it was before
+            await asyncio.wait({self._asking})  # an earlier request may hold an older answer
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
             self._asking.add_done_callback(_heard)
-        # Who waits may give up; a connection that is cancelled while it is made would be left open.
+        # A caller may give up; a connection that is cancelled while it is made would be left open.
         return await asyncio.shield(self._asking)
 
     async def _ask(self) -> Mapping[str, Found]:
@@ -162,14 +162,14 @@ class TopicsWatch:
         except TopicsError:
             raise
         except BaseException:
-            await self._disconnect()  # the next one begins with a connection of its own
+            await self._disconnect()  # the next request begins with a connection of its own
             raise
         finally:
             self._asking = None
         return self._found
 
     async def check(self) -> None:
-        """For readiness. Raises when no broker answers, or the topics are not there as the contracts say."""
+        """For readiness. Raises when no broker answers, or the topics differ from the contracts."""
         try:
             async with asyncio.timeout(READINESS_SECONDS):
                 await self.look()
@@ -191,7 +191,7 @@ class TopicsWatch:
 
 
 async def weaknesses(connection: Mapping[str, Any], *, prefix: str = "") -> list[str]:
-    """A line for each of the contracts' topics from which the loss of one broker may take acknowledged records."""
+    """A line for each of the contracts' topics that may lose acknowledged records with one broker."""
     admin = AIOKafkaAdminClient(**connection, request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS)
     await admin.start()
     try:

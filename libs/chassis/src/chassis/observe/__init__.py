@@ -1,4 +1,4 @@
-"""What a service shows of itself: logs, traces, metrics; and what must not stand in them."""
+"""What a service shows of itself: logs, traces and metrics, without patient data."""
 
 from chassis.observe import meters
 from chassis.observe.declarations import Counter, Declared, Gauge, Histogram, declared_in

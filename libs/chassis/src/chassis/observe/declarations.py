@@ -1,4 +1,4 @@
-"""How a metric is declared: an object with its name, meaning and labels, so that nothing undeclared can be counted."""
+"""How a metric is declared: an object with its name, meaning and labels. An undeclared metric cannot be counted."""
 
 from types import ModuleType
 from typing import Final
@@ -11,7 +11,7 @@ SECONDS: Final = prometheus_client.Histogram.DEFAULT_BUCKETS
 
 
 class Declared:
-    """``meaning`` is what /metrics says beside the name."""
+    """``meaning`` is the help text on /metrics."""
 
     __slots__ = ("labels", "meaning", "name")
 
@@ -20,19 +20,19 @@ class Declared:
 
 
 class Counter(Declared):
-    """It only grows. Its name ends in ``_total``."""
+    """A value that only grows. Its name ends in ``_total``."""
 
     __slots__ = ()
 
 
 class Gauge(Declared):
-    """It stands at a value."""
+    """A value that rises and falls."""
 
     __slots__ = ()
 
 
 class Histogram(Declared):
-    """It counts how many values were at most as large as each of ``buckets``."""
+    """Counts how many values were at most as large as each of ``buckets``."""
 
     __slots__ = ("buckets",)
 
@@ -42,5 +42,5 @@ class Histogram(Declared):
 
 
 def declared_in(module: ModuleType) -> tuple[Declared, ...]:
-    """What ``module`` declares."""
+    """The metrics that ``module`` declares."""
     return tuple(one for one in vars(module).values() if isinstance(one, Declared))

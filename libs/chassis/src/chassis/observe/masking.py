@@ -1,8 +1,8 @@
-"""What of a message may stand in a reason, and so in lists, logs and answers to partners: codes, and nobody's name.
+"""Masks the parts of a message in reasons, and so in lists, logs and answers to partners: codes stay, names do not.
 
-A reason says which value the set-up does not know, because that is what a person has to add. A sender may have put
-anything there. So a value stands as it is only when it has the shape of a code or is made of words that the set-up
-knows; any other is masked, and stands in the message itself alone, which ``needs-setup show`` shows, audited.
+A reason shows the value that the set-up does not know, because a person has to add that value. A sender may put
+anything there. So a value is shown only when it has the shape of a code or consists of words that the set-up knows. Any
+other value is masked; only ``needs-setup show`` shows it, audited.
 """
 
 import re
@@ -15,7 +15,7 @@ from chassis.observe.redaction import redact_text
 MASKED: Final = "[masked]"
 LONGEST: Final = 64
 _MOST_DIGITS: Final = 5
-"""More are a patient's number sooner than a room's."""
+"""More digits are rather a patient's number than a room's."""
 _CODE: Final = re.compile(r"[A-Za-z0-9._/#+:()-]+(?: [A-Za-z0-9._/#+:()-]+)*")
 _PART: Final = re.compile(r"[A-Za-z0-9]+")
 _OBJECT_ID: Final = re.compile(r"(?:urn:oid:)?[0-2](?:\.\d+){3,}")
@@ -32,8 +32,8 @@ _LONGEST_ROOM_NUMBER: Final = 3
 def shown(value: str, known: Collection[str] = ()) -> str:
     """``value`` when it is a code, else ``MASKED``. ``known``: words of the set-up, in capitals.
 
-    One word is a code unless it is written as a name is (Wilhelmina). Of several words, whatever stands between them,
-    one has to be known or a room's number, and at most one may be strange.
+    One word is a code unless it is written as a name is (Wilhelmina). Of several words, with any separators, one has to
+    be known or a room's number, and at most one may be unknown.
     """
     if value.upper() in known or (len(value) <= LONGEST and _OBJECT_ID.fullmatch(value)):
         return value
@@ -59,13 +59,13 @@ def _is_written_as_a_name(word: str) -> bool:
 
 
 def words_of(texts: Iterable[str]) -> frozenset[str]:
-    """The texts and their words, in capitals, to be ``known`` by."""
+    """The texts and their words, in capitals, for the argument ``known``."""
     texts = [text.upper() for text in texts]
     return frozenset(texts) | {word for text in texts for word in text.split()}
 
 
 def place(value: str) -> str:
-    """Where a partner says that something is wrong: a segment with its field, or a path of elements."""
+    """The place that a partner reports as wrong: a segment with its field, or a path of elements."""
     return value if len(value) <= LONGEST and _PLACE.fullmatch(value) else MASKED
 
 
@@ -78,7 +78,7 @@ def message_id(value: str) -> str:
 
 
 class Listed(Protocol):
-    """What a sender wrote in the header, in a row of a list."""
+    """A value from the sender's header, in a row of a list."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -94,7 +94,7 @@ L = TypeVar("L", bound=Listed)
 
 
 def listed(row: L) -> L:
-    """A row of the HL7 journal as lists show it: what its sender wrote in the header stands only as codes."""
+    """A row of the HL7 journal as lists show it: values from the sender's header are shown only as codes."""
     return replace(
         row,
         sender="|".join(part and shown(part) for part in row.sender.split("|")),

@@ -1,4 +1,4 @@
-"""Every metric of the chassis, with its meaning and its labels. A service's own stand in its ``metrics.py``."""
+"""Every metric of the chassis, with its meaning and labels. A service's own metrics stand in its ``metrics.py``."""
 
 from typing import Final
 

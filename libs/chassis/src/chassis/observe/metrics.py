@@ -1,4 +1,7 @@
-"""What a process counts. A metric is declared first: the chassis' own in ``meters``, a service's in its ``metrics``."""
+"""The counts of a process.
+
+A metric is declared first: the chassis' own in ``meters``, a service's in its ``metrics``.
+"""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -11,12 +14,12 @@ from chassis.observe.declarations import Counter, Declared, Gauge, Histogram, de
 
 
 class Metrics:
-    """One per process; ``registry`` is what /metrics shows."""
+    """One per process; ``registry`` is the content of /metrics."""
 
     def __init__(self, *modules: ModuleType) -> None:
-        """``modules`` declare a service's own, which /metrics shows from the start on, as it does the chassis'.
+        """``modules`` declare a service's own metrics; /metrics shows them and the chassis' from the start on.
 
-        One that is declared elsewhere is shown once it is used.
+        A metric that is declared elsewhere is shown once it is used.
         """
         self.registry = CollectorRegistry()
         self._counters: dict[Counter, prometheus_client.Counter] = {}
@@ -31,7 +34,7 @@ class Metrics:
         (counter.labels(**labels) if labels else counter).inc(amount)
 
     def counter(self, what: Counter, **labels: str) -> Callable[[float], None]:
-        """What adds to the counter of these labels, for those who count often."""
+        """The function that adds to the counter of these labels, for hot paths."""
         return self._counter(what).labels(**labels).inc
 
     def set(self, what: Gauge, value: float, **labels: str) -> None:
@@ -47,7 +50,7 @@ class Metrics:
         (histogram.labels(**labels) if labels else histogram).observe(value)
 
     def value(self, what: Counter | Gauge | str, **labels: str) -> float:
-        """What a counter or gauge stands at; 0 where it was never touched."""
+        """The value of a counter or gauge; 0 where it was never set."""
         name = what if isinstance(what, str) else what.name
         return self.registry.get_sample_value(name, labels) or 0.0
 

@@ -1,10 +1,8 @@
-"""The last look at what is about to be logged: nothing that looks like a patient leaves the process.
+"""The last check of every log line: nothing that looks like a patient leaves the process.
 
-Code does not log patients' data in the first place; this catches what slips through, most of all in texts that come
-from libraries. A canary test plants names and numbers and looks for them everywhere.
-
-Whatever is logged costs little: a text is cut before it is searched, each expression takes time that grows no faster
-than the text, and of nested values only so many are looked at.
+Code does not log patient data in the first place; this module catches the rest, above all texts of libraries. A canary
+test plants names and numbers and looks for them everywhere. The cost is bounded: a text is cut before it is searched,
+each expression takes linear time, and only so many nested values are looked at.
 """
 
 import re
@@ -16,7 +14,7 @@ REDACTED: Final = "[redacted]"
 CUT: Final = "…"
 _MOST_CHARACTERS: Final = 2000
 _MOST_AFTER_THE_CUT: Final = 500
-"""How far behind the cut a text is searched: what begins before the cut must be seen whole to be recognised."""
+"""How far behind the cut a text is searched: a word that crosses the cut must be seen whole to be recognised."""
 _MOST_ITEMS: Final = 100
 _MOST_IN_ALL: Final = 1000
 _DEEPEST: Final = 8
@@ -42,15 +40,15 @@ _PATTERNS: Final = (
 
 
 def redact_text(text: str) -> str:
-    """``text`` without what looks like a patient's data, cut to a length that fits a log line."""
+    """``text`` without anything that looks like patient data, cut to fit a log line."""
     return blotted(text, _PATTERNS, longest=_MOST_CHARACTERS, blot=REDACTED)
 
 
 def blotted(text: str, patterns: Iterable[re.Pattern[str]], *, longest: int, blot: str) -> str:
-    """The first ``longest`` characters of ``text``, with ``blot`` where one of the patterns is found.
+    """The first ``longest`` characters of ``text``, with ``blot`` for each match of the patterns.
 
-    Cut before it is searched. What the cut goes through is recognised when it ends within 500 characters; a longer
-    word is left out, because nobody can tell what it is.
+    The text is cut before it is searched. A word that crosses the cut is recognised when it ends within 500 characters;
+    a longer word is left out, because it cannot be recognised.
     """
     window = text[: longest + _MOST_AFTER_THE_CUT]
     end = len(window)
@@ -71,14 +69,15 @@ def blotted(text: str, patterns: Iterable[re.Pattern[str]], *, longest: int, blo
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """The same for any logged value: private keys whole, bytes by their length, texts by pattern, and no more of nested
-    values than a log line holds.
+    """Redacts any logged value:
+
+    private keys whole, bytes as their length, texts by pattern, and limited nested values.
     """
     return _Redaction().of(value, key, 0)
 
 
 class _Redaction:
-    """One value with all that is in it."""
+    """One value with everything in it."""
 
     def __init__(self) -> None:
         self._left = _MOST_IN_ALL
@@ -119,7 +118,7 @@ class _Redaction:
         return found if len(found) == len(value) else [*found, f"[{len(value)} items]"]
 
     def _room(self, wanted: int) -> int:
-        """How many of so many items may be looked at; each is paid for once."""
+        """How many of so many items may be looked at; each is counted once."""
         room = min(wanted, _MOST_ITEMS, self._left)
         self._left -= room
         return room

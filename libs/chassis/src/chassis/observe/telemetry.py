@@ -20,7 +20,7 @@ _QUIET = ("aiokafka", "asyncio", "faststream", "uvicorn.access", "uvicorn.error"
 
 
 def configure(service: str, settings: TelemetrySettings) -> None:
-    """Sends structlog's and the standard library's lines through one chain, redaction last."""
+    """Sends the lines of structlog and of the standard library through one chain, redaction last."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -57,7 +57,7 @@ def configure(service: str, settings: TelemetrySettings) -> None:
 def _configure_traces(service: str, settings: TelemetrySettings) -> None:
     if settings.otlp_endpoint is None:
         return
-    # Loaded where it is used: the exporter brings protobuf and an HTTP client, and takes time and memory.
+    # Imported on use: the exporter loads protobuf and an HTTP client, which takes time and memory.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
     provider = TracerProvider(
@@ -82,7 +82,7 @@ def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
 
 
 def _shape_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """An exception as its type and where it was, without its text: a library's words may hold a patient's data."""
+    """An exception as its type and place, without its text: a library's text may hold patient data."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

@@ -1,10 +1,9 @@
-"""Spans, and the W3C trace context that rides in outbox rows, deliveries and Kafka headers.
+"""Spans, and the W3C trace context in outbox rows, deliveries and Kafka headers.
 
-A trace begins where an input arrives and goes on in whatever the input causes: the rows keep the ``traceparent`` of the
-span in which they were staged, and whoever works on a row starts its span there. Names and attributes are types,
-topics and opaque ids; an exception is noted by its type alone, because its text may hold a patient's data.
-
-What its origin did not sample, which is most, gets no spans here: its ``traceparent`` is carried on as it is.
+A trace begins where an input arrives and continues in its effects: rows keep the ``traceparent`` of the span in which
+they were staged, and the span of later work on the row begins there. Names and attributes are types, topics and opaque
+ids. An exception is recorded by its type alone, because its text may hold patient data. Most traces are not sampled:
+they get no spans here, and their ``traceparent`` is passed on unchanged.
 """
 
 import re
@@ -24,22 +23,22 @@ __all__ = [
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _NOT_SAMPLED = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
-"""A valid ``traceparent`` whose origin records nothing (W3C Trace Context, 3.2.2.5: bit 0 of the flags)."""
+"""A valid ``traceparent`` of an unsampled trace (W3C Trace Context, 3.2.2.5: bit 0 of the flags)."""
 _carried: ContextVar[str | None] = ContextVar("carried", default=None)
-"""The ``traceparent`` of the work that is done, where nobody records that."""
+"""The ``traceparent`` of the present work, where the trace is not sampled."""
 _tracer: Tracer | None = None
-"""None where no provider was set up: nothing is spent on spans then. OpenTelemetry itself would ask the environment."""
+"""None where no provider was set up: then no span costs anything. OpenTelemetry itself would read the environment."""
 
 
 def use(provider: TracerProvider) -> None:
-    """Makes ``provider`` the process's: spans begin to be made."""
+    """Sets ``provider`` for the process: from now on spans are made."""
     global _tracer  # noqa: PLW0603 (as OpenTelemetry's provider, one for the process)
     trace.set_tracer_provider(provider)
     _tracer = provider.get_tracer("chassis")
 
 
 def is_on() -> bool:
-    """Whether spans are made. For hot paths: asking is cheaper than naming a span that nobody makes."""
+    """Whether spans are made. For hot paths: asking is cheaper than building a span's name."""
     return _tracer is not None
 
 
@@ -60,26 +59,27 @@ def _traceparent_of(span: Span) -> str | None:
 
 
 def context_of(traceparent: str | None) -> Context | None:
-    """The context that a stored ``traceparent`` stands for, to start a span in; None for none."""
+    """The context of a stored ``traceparent``, to start a span in; None for none."""
     return _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
 
 
 def begin(name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Span | None:
-    """A root span for an input that has just arrived; the caller ends it. None where nothing is traced."""
+    """A root span for an input that has just arrived; the caller ends it. None where tracing is off."""
     return None if _tracer is None else _tracer.start_span(name, Context(), kind, attributes)
 
 
 def inside(span: Span | None) -> AbstractContextManager[None]:
-    """Makes a span that is already open the current one; its owner ends it."""
+    """Makes an open span the current one; its owner ends it."""
     if span is None:
         return nullcontext()
     return _in_use(span, end_on_exit=False) if span.is_recording() else _Carried(_traceparent_of(span))
 
 
 def carried(traceparent: str | None) -> AbstractContextManager[None] | None:
-    """Work that a row or record asked for whose ``traceparent`` nobody records: what it causes carries it on.
+    """Runs work whose ``traceparent`` is not sampled, and passes it on to the effects.
 
-    None where there is something to record, or nothing to carry. For hot paths, as ``is_on``: ``span`` asks by itself.
+    None where the trace is sampled, or where there is no ``traceparent``. For hot paths, as ``is_on``: ``span`` asks by
+    itself.
     """
     return _Carried(traceparent) if traceparent and _NOT_SAMPLED.fullmatch(traceparent) else None
 
@@ -111,7 +111,7 @@ def _in_use(span: Span, *, end_on_exit: bool) -> Iterator[None]:
 def span(
     name: str, kind: SpanKind, attributes: Mapping[str, str | int], *, traceparent: str | None = None
 ) -> AbstractContextManager[None]:
-    """A span around a piece of work that a row or record asked for; a root span where that has no ``traceparent``."""
+    """A span around work on a row or record; a root span where that has no ``traceparent``."""
     if _tracer is None:
         return nullcontext()
     if (unrecorded := carried(traceparent)) is not None:

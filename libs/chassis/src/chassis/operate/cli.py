@@ -51,7 +51,7 @@ MOST_LISTED = 100_000
 
 @dataclass(frozen=True)
 class ExtraCommand:
-    """A command of the service's own: its words for --help, its arguments, and what it does."""
+    """A command of the service's own: its help text, its arguments, and its function."""
 
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
@@ -60,21 +60,21 @@ class ExtraCommand:
 
 @dataclass(frozen=True)
 class ServiceDefinition(Generic[S]):
-    """What the command line needs to know of a service."""
+    """A service's definition for the command line."""
 
     name: str
     settings_type: type[S]
     build: Callable[[S], Awaitable["Service"]]
     migrations: Path
     destinations: Sequence[str] = ()
-    """The partners that it delivers to."""
+    """The service's destinations."""
     intakes: Sequence[Commands] = ()
-    """The commands of what brings work in, such as ``inbox.commands`` and ``hl7.commands(…)``."""
+    """The commands of the service's intakes, such as ``inbox.commands`` and ``hl7.commands(…)``."""
     guard: Callable[[S, Store], "StoreGuard"] | None = None
-    """Compares the store with the topics; of every service that has a store of its own to lose."""
+    """Compares the store with the topics; None without a store of its own."""
     extra: Mapping[str, ExtraCommand] = field(default_factory=dict)
     tables: str | None = None
-    """The module with the service's own models, whose ``Base`` has them all; only of one that has tables."""
+    """The module with the service's own models, whose ``Base`` has them all; None without tables."""
 
 
 def main(definition: ServiceDefinition[S], arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +125,9 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
         help="only migrations that go before, or after, the code they belong to",
     )
     migrate.add_argument(
-        "--check", action="store_true", help="change nothing: say where the store's tables are not the models'"
+        "--check",
+        action="store_true",
+        help="change nothing: list the differences between the store's tables and the models",
     )
     add("topics", "create the Kafka topics that are missing", _topics)
 
@@ -133,23 +135,23 @@ def _parser(definition: ServiceDefinition[Any]) -> argparse.ArgumentParser:
     listed = listing_of(add("list", "the newest", _deliveries_list, outgoing))
     listed.add_argument("--state", choices=("pending", "done", "dead", "dropped"), help="only these")
     listed.add_argument("--destination", help="only to this partner")
-    words = "send a dead or waiting one now, or all dead ones to a partner; with the same idempotency keys"
+    words = "send a dead or waiting delivery now, or all dead ones to a partner; idempotency keys stay the same"
     cli_retry.arguments(acting(add("retry", words, cli_retry.run, outgoing)))
     acting(identified(add("drop", "give it up", _deliveries_drop, outgoing)))
 
-    words = "what becomes due in the future, and what of it failed"
+    words = "timers that become due later, and failed ones"
     cli_timers.commands(group(commands, "timers", words), add, listing_of, acting)
 
     outbox = group(commands, "outbox", "events on their way to Kafka")
-    words = "send events again that Kafka has lost; readers drop what they know"
+    words = "send events again that Kafka has lost; readers drop repeats"
     cli_resend.arguments(acting(add("resend", words, cli_resend.run, outbox)))
 
     for intake in definition.intakes:
         intake(commands, add)
 
     if definition.guard is not None:
-        store = group(commands, "store", "which site and partners the store belongs to")
-        acting(add("show", "what it belongs to, and whether it fits", cli_store.show, store))
+        store = group(commands, "store", "the site and partners that the store belongs to")
+        acting(add("show", "show what the store belongs to, and whether it fits", cli_store.show, store))
         words = "accept site, partners and topics as they are now; audited"
         cli_store.arguments(acting(add("adopt", words, cli_store.adopt, store)))
 

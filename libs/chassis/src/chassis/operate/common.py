@@ -1,4 +1,4 @@
-"""What the commands of an operator share: their arguments, the store that they open, how they end."""
+"""Shared by the operator's commands: arguments, opening the store, exit codes."""
 
 import argparse
 import getpass
@@ -16,18 +16,18 @@ from chassis.store.rows import audit
 
 MOST_LISTED = 100_000
 Add = Callable[..., argparse.ArgumentParser]
-"""Adds a command: its name, its words for --help, what it does, and the group that it stands in."""
+"""Adds a command: its name, its help text, its function, and its group."""
 Run = Callable[..., Awaitable[int]]
 
 
 class Commands(Protocol):
-    """The commands that an intake adds: ``commands`` is what groups are added to."""
+    """Adds the commands of an intake; ``commands`` is where groups are added."""
 
     def __call__(self, commands: Any, add: Add) -> None: ...
 
 
 def logged_in_user() -> str:
-    """For the audit. A container may run under a uid that no one has a name for: then the number."""
+    """The actor for the audit. A container may run under a uid without a name: then the number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # OSError since Python 3.13
@@ -85,7 +85,7 @@ def times(count: int) -> str:
 
 
 async def audited(store: Store, options: argparse.Namespace, action: str) -> None:
-    """Whoever looks at what is a patient's leaves a row."""
+    """Writes an audit row for each look at patient data."""
     async with store.session() as session:
         await audit(session, actor=options.actor, action=action, subject=str(options.id))
         await session.commit()

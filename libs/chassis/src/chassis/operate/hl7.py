@@ -1,4 +1,4 @@
-"""`needs-setup` and `journal`: the HL7 messages that came in, what became of them, and those that wait for a person."""
+"""`needs-setup` and `journal`: received HL7 messages with their outcomes, and those that wait for a person."""
 
 import argparse
 import sys
@@ -29,21 +29,23 @@ if TYPE_CHECKING:
     from chassis.settings import ServiceSettings
 
 Replay = Callable[[Any, Store, UUID, str], Awaitable[Replayed]]
-"""Processes a kept message again, by the service's settings: the store, the message's id, who wants it. KeyError."""
+"""Processes a kept message again, with the service's settings: the store, the message's id, the actor. KeyError."""
 
 
 def commands(replay: Replay) -> Commands:
-    """Of a service that hears HL7."""
+    """The commands of a service that receives HL7."""
 
     def add_to(commands: Any, add: Add) -> None:
         setup = group(commands, "needs-setup", "HL7 messages that wait for a setting, or failed")
-        listing_of(add("list", "what waits, with the setting that is missing", _setup_list, setup))
-        words = "one of them with its raw content: it holds a patient's data; audited"
+        listing_of(add("list", "the waiting messages, with the missing setting", _setup_list, setup))
+        words = "one of them with its raw content, which is patient data; audited"
         acting(identified(add("show", words, _setup_show, setup)))
-        again = acting(add("replay", "process again, after the setting is made", partial(_setup_replay, replay), setup))
+        again = acting(
+            add("replay", "process a message again, after the setting is made", partial(_setup_replay, replay), setup)
+        )
         again.add_argument("id", type=UUID, nargs="?", help="the message, as listed")
-        again.add_argument("--all", action="store_true", help="all that wait, oldest first")
-        journal = group(commands, "journal", "every HL7 message that came in, with what became of it")
+        again.add_argument("--all", action="store_true", help="all waiting messages, oldest first")
+        journal = group(commands, "journal", "every received HL7 message, with its outcome")
         listed = listing_of(add("list", "the newest, without content", _journal_list, journal))
         listed.add_argument("--state", choices=STATES, help="only these")
 

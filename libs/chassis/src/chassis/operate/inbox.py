@@ -1,4 +1,4 @@
-"""`dead-letters`, `parked`, `missed`: what waits for a person at the consumer of Kafka's topics."""
+"""`dead-letters`, `parked`, `missed`: what waits for a person at the Kafka consumer."""
 
 import argparse
 import sys
@@ -28,16 +28,14 @@ if TYPE_CHECKING:
 
 
 def commands(commands: Any, add: Add) -> None:
-    """Of a service that reads Kafka."""
+    """The commands of a service that reads Kafka."""
     letters = group(commands, "dead-letters", "messages that could not be handled")
     listed = listing_of(add("list", "the open ones, newest first", _letters_list, letters))
     listed.add_argument("--state", choices=("open", "replayed", "dropped"), default="open", help="which (open)")
-    showing = acting(identified(add("show", "one of them, without its content unless asked", _letters_show, letters)))
-    showing.add_argument(
-        "--content", action="store_true", help="with the message itself: it may hold a patient's data; audited"
-    )
+    showing = acting(identified(add("show", "one of them; its content only with the option", _letters_show, letters)))
+    showing.add_argument("--content", action="store_true", help="show the content, which may be patient data; audited")
     for name, words, run in (
-        ("replay", "handle it again, after the cause is mended", _letters_replay),
+        ("replay", "handle it again, after the cause is fixed", _letters_replay),
         ("drop", "give it up", _letters_drop),
     ):
         acting(identified(add(name, words, run, letters)))
@@ -48,9 +46,9 @@ def commands(commands: Any, add: Add) -> None:
     release.add_argument("consumer", help="the consumer, as listed")
     release.add_argument("key", type=UUID, help="the key, as listed")
 
-    gone = group(commands, "missed", "records and revisions that a consumer did not get")
-    listing_of(add("list", "what nobody has acknowledged, newest first", _missed_list, gone))
-    settle = acting(add("acknowledge", "end the alarm, after what is missing was sent again", _acknowledge, gone))
+    gone = group(commands, "missed", "records and revisions that a consumer has missed")
+    listing_of(add("list", "the unacknowledged gaps, newest first", _missed_list, gone))
+    settle = acting(add("acknowledge", "end the alarm, after the missing events were sent again", _acknowledge, gone))
     settle.add_argument("id", type=UUID, nargs="?", help="its id, as listed")
     settle.add_argument("--all", action="store_true", help="all that are listed")
 

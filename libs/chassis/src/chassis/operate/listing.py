@@ -1,7 +1,7 @@
-"""How the command line shows rows: the same four columns in every list, within 100 columns; all of them as JSON.
+"""How the command line shows rows: the same four columns in every list, within 100 columns, or everything as JSON.
 
-The id comes whole, because the next command wants it; what does not fit beside it and why something waits stand below,
-in full.
+The id is shown whole, because the next command needs it. Below it stand, in full, the text that does not fit and the
+reason why something waits.
 """
 
 import json
@@ -25,7 +25,7 @@ _WIDTHS = (36, 19, 11)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row: what it is called, when it came, how it stands, what it is; why, where there is something to say."""
+    """One row: its name, its time, its state, its kind; and the reason, if there is one."""
 
     id: object
     at: datetime | None
@@ -43,7 +43,7 @@ def show(
     limit: int | None = None,
     as_json: bool = False,
 ) -> int:
-    """Prints the rows and, last, how many they are; as JSON one object a line, and the count on standard error."""
+    """Prints the rows and, last, their number; as JSON one object a line, and the number on standard error."""
     count = f"{len(rows)} {one if len(rows) == 1 else many}"
     if limit is not None and len(rows) == limit:
         count += " (no more are shown: --limit)"
@@ -65,7 +65,7 @@ def show(
 
 
 def _lines(shown: Line) -> list[str]:
-    """The columns; of what does not fit beside them the rest stands below, so that nothing is cut."""
+    """The columns; text that does not fit stands below them, so that nothing is cut."""
     first = (str(shown.id), moment(shown.at) if shown.at else "–", shown.state)
     beside, *below = shown.what.split(" ") or [""]
     room = WIDTH - len(_columns((*first, "")))

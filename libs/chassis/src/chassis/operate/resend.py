@@ -1,4 +1,7 @@
-"""`outbox resend`: events that Kafka has lost, after showing how many they are; waits until the relay has sent them."""
+"""`outbox resend`:
+
+sends events again that Kafka has lost. It shows their number, and waits until the relay has sent them.
+"""
 
 import argparse
 import asyncio
@@ -20,13 +23,13 @@ RESEND_PATIENCE_SECONDS: Final = 60.0
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--since", required=True, help="what was sent since: 2h, 30m, 3d, or 2026-05-31T14:00 (UTC)")
+    command.add_argument("--since", required=True, help="events sent since: 2h, 30m, 3d, or 2026-05-31T14:00 (UTC)")
     command.add_argument("--topic", choices=sorted(TOPICS), help="only this topic, without the installation's prefix")
     command.add_argument("--yes", action="store_true", help="do not ask")
 
 
 async def run(definition: Any, settings: "ServiceSettings", options: argparse.Namespace) -> int:
-    """0: sent again. 1: nothing was, or some still wait. 2: misused."""
+    """0: sent again. 1: nothing was sent, or some still wait. 2: misused."""
     store = await Store.open(settings.store)
     try:
         now = await store.now()
@@ -67,7 +70,10 @@ def _agreed(question: str) -> bool:
 
 
 async def _until_sent(store: Store, marked: resend.Marked) -> int:
-    """Shows how the relay gets on. Returns how many are left when it did not for ``RESEND_PATIENCE_SECONDS``."""
+    """Shows the relay's progress.
+
+    Returns how many events are left after ``RESEND_PATIENCE_SECONDS`` without progress.
+    """
     before, moved_at = marked.number, time.monotonic()
     while (unsent := await resend.left(store, marked)) and time.monotonic() - moved_at < RESEND_PATIENCE_SECONDS:
         if unsent != before:

@@ -1,4 +1,4 @@
-"""`deliveries retry`: one by its id, or with --all every dead one that fits, after showing how many they are."""
+"""`deliveries retry`: one by its id, or with --all every dead one that fits, after showing their number."""
 
 import argparse
 import sys
@@ -19,15 +19,15 @@ MISUSED: Final = 2
 
 
 class MisuseError(Exception):
-    """The command was called in a way that means nothing; the text says what is wrong, in one line."""
+    """The arguments do not fit together; the text says what is wrong, in one line."""
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("id", type=UUID, nargs="?", help="its id, as listed")
     command.add_argument("--all", action="store_true", help="all dead ones to --destination, each at its place in line")
     command.add_argument("--destination", help="with --all: the partner")
-    command.add_argument("--since", help="with --all: that died since: 2h, 30m, 3d, or 2026-05-31T14:00 (UTC)")
-    command.add_argument("--reason", help="with --all: whose last answer has this text in it")
+    command.add_argument("--since", help="with --all: died since: 2h, 30m, 3d, or 2026-05-31T14:00 (UTC)")
+    command.add_argument("--reason", help="with --all: the last answer contains this text")
     command.add_argument("--yes", action="store_true", help="with --all: do not ask")
 
 
@@ -81,7 +81,7 @@ async def _all(store: Store, options: argparse.Namespace) -> int:
             raise MisuseError(f"--since: {error}") from error
         if since > now:
             raise MisuseError(f"--since: {options.since} is still to come: it is {moment(now)} UTC")
-    # What dies after this look was not shown, and is not sent again.
+    # Deliveries that die after this look were not shown, and are not sent again.
     selection = Selection(options.destination, since, options.reason, until=now)
     found = await deliveries.count_dead(store, selection)
     what = f"{found.number} dead {_deliveries(found.number)} to {options.destination}"

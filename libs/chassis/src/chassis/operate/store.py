@@ -1,4 +1,4 @@
-"""`store show` and `store adopt`: which site and partners the store belongs to, and whether it fits."""
+"""`store show` and `store adopt`: the site and partners that the store belongs to, and whether it fits."""
 
 import argparse
 import sys
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
-    """Of ``adopt``."""
-    command.add_argument("--yes", action="store_true", help="needed: a store that was set back wants `recover`")
+    """Adds the arguments of ``adopt``."""
+    command.add_argument(
+        "--yes",
+        action="store_true",
+        help="accept a store that does not fit; a store that was set back needs `recover` instead",
+    )
 
 
 @asynccontextmanager
@@ -41,7 +45,7 @@ async def show(definition: Any, settings: "ServiceSettings", _options: argparse.
         for name, value in sorted(known.belongs_to.items()):
             print(f"{name:14} {value}")
         print(f"{'incarnation':14} {known.incarnation}, since {moment(known.created_at)} UTC")
-        print(f"{'epoch':14} {known.epoch}: so often was it recovered")
+        print(f"{'epoch':14} {known.epoch} (recoveries)")
     print(f"{definition.name}: {verdict.why or 'the store fits'}")
     return 0 if verdict.kind == "fits" else 1
 

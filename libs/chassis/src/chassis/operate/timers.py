@@ -1,4 +1,4 @@
-"""`timers list|retry|cancel`: what is due later or failed, and the hand to have it tried or to give it up."""
+"""`timers list|retry|cancel`: timers that are due later or failed, and the acts to retry or cancel one."""
 
 import argparse
 import sys
@@ -19,12 +19,12 @@ Add = Callable[..., argparse.ArgumentParser]
 
 
 def commands(group: Any, add: Add, listed: Add, acting: Add) -> None:
-    """Adds them to ``group``. ``listed`` and ``acting`` add the arguments that every list and every act has."""
-    listing_ = listed(add("list", "those that failed, by when they were due; or others", show, group))
+    """Adds the commands to ``group``. ``listed`` and ``acting`` add the arguments of every list and every act."""
+    listing_ = listed(add("list", "failed timers by their due time; or others", show, group))
     listing_.add_argument("--state", choices=timers.STATES, default="troubled", help="which (troubled: failed ones)")
     listing_.add_argument("--kind", help="only of this kind")
-    retry = acting(add("retry", "have one that failed tried at once, or all dead ones", again, group))
-    cancel = acting(add("cancel", "give one up that waits or is dead", give_up, group))
+    retry = acting(add("retry", "try a failed timer at once, or all dead ones", again, group))
+    cancel = acting(add("cancel", "cancel a waiting or dead timer", give_up, group))
     for command, number in ((retry, "?"), (cancel, None)):
         command.add_argument("kind", nargs=number, help="its kind, as listed")
         command.add_argument("key", nargs=number, type=UUID, help="its key, as listed")

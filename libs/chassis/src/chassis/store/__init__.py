@@ -1,4 +1,4 @@
-"""Postgres: the pool, transactions, tables, migrations, the lock that one holder has, the store's time."""
+"""Postgres: the pool, transactions, tables, migrations, exclusive locks and the store's time."""
 
 from chassis.store.backlog import Backlog
 from chassis.store.clock import StoreClock

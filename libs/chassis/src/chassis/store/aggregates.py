@@ -1,4 +1,4 @@
-"""What repositories of a batch share: aggregates in memory that can go back to a mark, and writing them set-wise."""
+"""Shared by the repositories of a batch: aggregates in memory with marks, and statements that write many rows."""
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -10,23 +10,23 @@ A = TypeVar("A")
 
 
 class Undoable(Generic[K, A]):
-    """Aggregates by key: loaded, changed in memory, and taken back to a mark where a message failed."""
+    """Aggregates by key, changed in memory; a message that fails is undone by rolling back to a mark."""
 
     def __init__(self) -> None:
         self.now: dict[K, A] = {}
-        """As they stand, changed or not."""
+        """All loaded aggregates, changed or not."""
         self._changed: dict[K, None] = {}
         self._log: list[tuple[K, A | None, bool]] = []
 
     def load(self, key: K, aggregate: A) -> None:
-        """As the store has it. What is there already stays: it may have been changed since."""
+        """Adds aggregates read from the store. A key that is present keeps its aggregate, which may have changed."""
         self.now.setdefault(key, aggregate)
 
     def get(self, key: K) -> A | None:
         return self.now.get(key)
 
     def put(self, key: K, aggregate: A) -> None:
-        """A new or changed aggregate."""
+        """Adds a new or changed aggregate."""
         self._log.append((key, self.now.get(key), key in self._changed))
         self.now[key] = aggregate
         self._changed[key] = None
@@ -35,7 +35,7 @@ class Undoable(Generic[K, A]):
         return len(self._log)
 
     def rollback_to(self, mark: int) -> list[K]:
-        """Undoes what was put since ``mark``. Returns the keys that are no longer there."""
+        """Undoes the changes since ``mark``. Returns the keys that are no longer present."""
         gone = []
         while len(self._log) > mark:
             key, before, was_changed = self._log.pop()
@@ -49,7 +49,7 @@ class Undoable(Generic[K, A]):
         return gone
 
     def take_changed(self) -> list[A]:
-        """What is to be written, in the order of the first change. Earlier marks are void."""
+        """The aggregates to write, in the order of their first change. Earlier marks become void."""
         changed = [self.now[key] for key in self._changed]
         self._changed.clear()
         self._log.clear()
@@ -57,10 +57,11 @@ class Undoable(Generic[K, A]):
 
 
 def insert_many(table: TableNames, types: Mapping[str, str], *, arrays: Mapping[str, str] | None = None) -> str:
-    """One statement that writes many rows, from a list per column. ``types``: SQL's, by column, in the lists' order.
+    """One statement that inserts many rows, from one list per column.
 
-    ``arrays``: of columns that are arrays, the element's type. Lists of different lengths cannot go through ``unnest``,
-    so each travels as the text of a JSON list. So does a ``jsonb`` column.
+    ``types``: the SQL type of each column, in the order of the lists. ``arrays``: the element type of each array
+    column. ``unnest`` takes no nested lists of different lengths, so array columns travel as JSON texts, as ``jsonb``
+    columns do.
     """
     _check(table, types)
     lists = ", ".join(f"${number}::{_travels_as(kind)}[]" for number, kind in enumerate(types.values(), 1))
@@ -81,9 +82,9 @@ def upsert_many(
     extra: str = "",
     arrays: Mapping[str, str] | None = None,
 ) -> str:
-    """As ``insert_many``; a row whose ``key`` is there is changed. ``kept`` columns stay as the first insert has them.
+    """As ``insert_many``; an existing row with the same ``key`` is updated.
 
-    ``extra``: further assignments.
+    ``kept`` columns keep the values of the first insert. ``extra``: further assignments.
     """
     _check(table, [key, *kept])
     changed = [f"{name} = excluded.{name}" for name in types if name != key and name not in kept]
@@ -92,7 +93,7 @@ def upsert_many(
 
 
 def lists_of(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The arguments of such a statement: of rows, a list per column."""
+    """The arguments of the statement: one list of values per column."""
     return list(zip(*rows, strict=True))
 
 

@@ -1,7 +1,7 @@
-"""How much waits, counted beside the work and never in its way.
+"""Counts the backlog beside the work.
 
-A count reads all that waits: with a million rows it has a processor to itself for a while. So it may take a small share
-of the time, begins only when the process has been at work for a moment, and nothing waits for it.
+A count reads every waiting row: with a million rows it keeps a processor busy. So counts take a small share of the
+time, begin only some time after the start, and nothing waits for a count.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from chassis.errors import StoreUnavailable
 from chassis.store.store import Store, asking
 
 COUNT_SECONDS = 2.0
-"""From the start to the first count, and at least between two."""
+"""Seconds from the start to the first count, and the least pause between two counts."""
 COUNT_SHARE = 0.02
-"""Of the time, at most."""
+"""Share of time that counting may use."""
 COUNT_TIMEOUT_SECONDS = 60.0
 
 
 class Backlog:
-    """One count that a loop has taken from time to time. ``told`` hears what ``statement`` answers."""
+    """One count that a loop takes from time to time. ``told`` receives the result of ``statement``."""
 
     def __init__(self, store: Store, statement: str, *values: Any, told: Callable[[Mapping[str, Any]], None]) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class Backlog:
         self._counting: asyncio.Task[None] | None = None
 
     def look(self) -> None:
-        """Begins a count when one is due. A loop calls it at each turn, active or standing by."""
+        """Begins a count when one is due. A loop calls this at each turn, active or standing by."""
         if time.monotonic() >= self._due_at and (self._counting is None or self._counting.done()):
             self._counting = asyncio.create_task(self._count())
 
@@ -46,7 +46,7 @@ class Backlog:
             with asking():
                 row = await self._store.pool.fetchrow(self._statement, *self._values, timeout=COUNT_TIMEOUT_SECONDS)
         except StoreUnavailable:
-            return  # whoever needs the store for its work says that it is away
+            return  # the loop's own statements report that the store is away
         finally:
             self._due_at = started + max(COUNT_SECONDS, (time.monotonic() - started) / COUNT_SHARE)
         self._told(row)

@@ -1,4 +1,4 @@
-"""The store's time, which all processes of a service share: ``StoreClock`` keeps it between two looks at it."""
+"""The store's time, which all processes of a service share. ``StoreClock`` keeps it between two readings."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from chassis.store.store import Store, asking
 
 LOOK_SECONDS: Final = 15.0
 ASKED: Final = 3
-"""How often a look asks; the quickest answer counts, because half its way is what it may be wrong by."""
+"""Queries per reading; the quickest answer counts, because half of its duration is the uncertainty."""
 STALE_SECONDS: Final = 600.0
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """The store's time ``at`` when the process's monotonic clock stood at ``monotonic``, and on from there."""
+    """A reading of the store's time: ``at`` is the time when the monotonic clock stood at ``monotonic``."""
 
     at: datetime
     monotonic: float
@@ -36,11 +36,11 @@ class _Line:
 
 
 class StoreClock(LoopBase):
-    """The store's time, kept by the process's monotonic clock between two looks at it.
+    """The store's time, carried on by the process's monotonic clock between two readings.
 
-    Where the machine's clock is farther from it than ``limit_seconds``, the span reaches to that clock as well. Where
-    the store's own clock jumps by more (somebody set it, or another server took over), the span reaches to the time
-    that it would be without the jump, for ``hold_seconds`` or until the store jumps back.
+    ``span`` covers every time that is possible. It reaches to the machine's clock where that differs from the store's
+    by more than ``limit_seconds``. Where the store's clock jumps by more (it was set, or another server took over), the
+    span reaches to the time without the jump, for ``hold_seconds`` or until the store jumps back.
     """
 
     def __init__(
@@ -64,22 +64,22 @@ class StoreClock(LoopBase):
         self._is_off = False
 
     def now(self) -> datetime:
-        """The store's time; the machine's before the first look."""
+        """The store's time; the machine's time before the first reading."""
         return self._wall() if self._line is None else self._line.now(self._monotonic())
 
     def span(self) -> Span:
-        """For what cannot be taken back. Raises ``Withheld`` where the store was not asked for too long."""
+        """The store's time, for effects that cannot be undone. Raises ``Withheld`` if the last reading is too old."""
         if self._line is None or self._monotonic() - self._line.monotonic > STALE_SECONDS:
             raise Withheld("the store's time is not known: it is asked again within a minute")
         times = self._times(self._line)
         return Span(min(times), max(times))
 
     def doubt(self) -> timedelta:
-        """By how much it may be later than ``now``: nothing, while the clocks agree."""
+        """How much later than ``now`` it may be. Zero while the clocks agree."""
         return timedelta() if self._line is None else max(self._times(self._line)) - self.now()
 
     def _times(self, line: _Line) -> list[datetime]:
-        """The store's time, and every other that is not to be ruled out."""
+        """The store's time, and every other time that cannot be ruled out."""
         monotonic = self._monotonic()
         now, wall = line.now(monotonic), self._wall()
         times = [now]
@@ -98,11 +98,11 @@ class StoreClock(LoopBase):
             await self.pause(LOOK_SECONDS)
 
     async def start(self) -> None:
-        """The first look. Raises ``StoreUnavailable``."""
+        """Takes the first reading. Raises ``StoreUnavailable``."""
         await self.look()
 
     async def look(self) -> None:
-        """Asks the store what time it is. An answer that took longer than twice the limit says nothing.
+        """Reads the store's time. An answer that takes longer than twice the limit is ignored.
 
         Raises ``StoreUnavailable``.
         """

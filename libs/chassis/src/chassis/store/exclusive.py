@@ -1,12 +1,12 @@
-"""Work that one process of a service does at a time, by an advisory lock; the others stand by.
+"""Work that one process of a service does at a time, under an advisory lock; the other processes stand by.
 
-The work uses the connection that holds the lock, or asks it before each step: who lost the connection has lost the
-right. A holder that dies without a word is found out by its keep-alives, and a standby takes over within five seconds.
+The work uses the connection that holds the lock, or checks the connection before each step: a lost connection is a lost
+lock. When a holder dies, its TCP keep-alives fail and a standby takes over within five seconds.
 
-A holder that stands still (SIGSTOP, a frozen virtual machine) keeps its connection, and so the lock. The living one
-asks something on that connection every second, so Postgres itself tells a standby for how long the holder has said
-nothing; after ``STANDSTILL_SECONDS`` the standby ends the session and has the lock. A statement that takes long is no
-standstill. The former holder goes on without its connection: it can mark nothing more (ADR 0015).
+A holder that is frozen (SIGSTOP, a paused virtual machine) keeps its connection and so the lock. A living holder sends
+a query on that connection every second, so Postgres shows for how long a session has been silent. After
+``STANDSTILL_SECONDS`` a standby ends the silent session and takes the lock. A long statement is not silence. The former
+holder has no connection any more, so it can mark nothing (ADR 0015).
 """
 
 import asyncio
@@ -35,10 +35,10 @@ STANDBY_SECONDS = 1.0
 ENDING_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
 STANDSTILL_SECONDS = 5.0
-"""With two looks of a standby, a second apart: taken over within ten seconds."""
+"""With two looks of a standby, one second apart, a takeover takes at most ten seconds."""
 
-# A bigint's key stands in pg_locks in two halves. A session that waits for its client to read says nothing either. What
-# another role's session does cannot be seen: the replicas of a service log in as one.
+# pg_locks shows the key of a bigint lock in two halves. A session that waits for its client to read is silent too.
+# Sessions of another role cannot be seen: the replicas of a service log in as one role.
 _STANDING_STILL = """
 SELECT pid, greatest(state_change, query_start) AS since
 FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -59,7 +59,7 @@ log = structlog.get_logger(__name__)
 
 @runtime_checkable
 class OneOfMany(Protocol):
-    """A loop whose work one process does at a time; readiness tells which."""
+    """A loop whose work one process does at a time; readiness reports the role of this process."""
 
     @property
     def role(self) -> Role: ...
@@ -78,7 +78,7 @@ def _in_turn(method: _Method) -> _Method:
 
 
 class _Held(asyncpg.Connection):  # type: ignore[misc]
-    """Shared by the work and its heartbeat, one statement at a time."""
+    """The connection that the work and its heartbeat share, one statement at a time."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -92,7 +92,7 @@ class _Held(asyncpg.Connection):  # type: ignore[misc]
 
 
 class Exclusive:
-    """The right to one kind of work on one store. ``lock`` is the work's number, the same in every process."""
+    """The right to one kind of work on one store. ``lock`` is the number of the work, the same in every process."""
 
     def __init__(self, store: Store, *, lock: int, name: str, metrics: Metrics, gauge: Gauge) -> None:
         self._store = store
@@ -101,17 +101,17 @@ class Exclusive:
         self._metrics = metrics
         self._gauge = gauge
         self._seen: tuple[int, datetime] | None = None
-        """The session that was found to stand still at the last look, and since when."""
+        """The session that the last look found silent, and since when."""
         self.is_active = False
         self.failures = 0
-        """In a row; the work counts its own here, and sets it back when something went well."""
+        """Failures in a row. The work counts its own failures here, and resets the count after a success."""
 
     @property
     def role(self) -> Role:
         return "active" if self.is_active else "standby"
 
     def begin(self) -> None:
-        """Says that the work goes on here."""
+        """Marks this process as the active one."""
         self._become(is_active=True)
         log.info("exclusive.active", work=self._name)
 
@@ -123,9 +123,9 @@ class Exclusive:
         while_standing_by: OnConnection | None = None,
         interruptions: tuple[type[Exception], ...] = (),
     ) -> None:
-        """Until ``loop`` is stopped: takes the lock or waits for it, and works.
+        """Takes the lock or waits for it, and runs ``work``, until ``loop`` is stopped.
 
-        Comes back by itself after Postgres, or what ``interruptions`` tell of, was away.
+        Returns to it after Postgres was away, or after one of ``interruptions``.
         """
         while not loop.stopping:
             try:
@@ -143,9 +143,9 @@ class Exclusive:
     @staticmethod
     @asynccontextmanager
     async def held(store: Store, *, lock: int, name: str) -> "AsyncIterator[asyncpg.Connection | None]":
-        """For a command that may not meet a running service: the right to its work, or None where one runs.
+        """For a command that must not meet a running service: the lock, or None where the service runs.
 
-        A standby counts as well: it would go on as soon as the command has ended, and takes inputs meanwhile.
+        A standby counts as running: it takes inputs, and would become active as soon as the command ends.
         """
         connection = await _connected(store, "command")
         try:
@@ -173,12 +173,12 @@ class Exclusive:
                 heartbeat.cancel()
                 await asyncio.wait({heartbeat})
         finally:
-            connection.terminate()  # a graceful close waits for a server that may be gone
+            connection.terminate()  # a graceful close would wait for a server that may be gone
 
     async def _end_if_standing_still(self, connection: "asyncpg.Connection") -> bool:
-        """Ends the session of a holder that stands still. True when it did.
+        """Ends the session of a frozen holder. Returns True when it did.
 
-        It takes two looks: where the server itself stood still, the holder has said something before the second.
+        It takes two looks: after a stall of the server itself, the holder sends a query before the second look.
         """
         row = await connection.fetchrow(_STANDING_STILL, self._lock, STANDSTILL_SECONDS)
         before, self._seen = self._seen, None if row is None else (row["pid"], row["since"])
@@ -203,7 +203,7 @@ async def _connected(store: Store, name: str) -> "asyncpg.Connection":
         server_settings={
             **SESSION_SETTINGS,
             "application_name": f"suite-{name}",
-            # A holder that is gone without a word loses the lock within seconds.
+            # A holder whose machine vanishes loses the lock within seconds.
             "tcp_keepalives_idle": "1",
             "tcp_keepalives_interval": "1",
             "tcp_keepalives_count": "3",
@@ -212,13 +212,13 @@ async def _connected(store: Store, name: str) -> "asyncpg.Connection":
 
 
 async def _beat(connection: "asyncpg.Connection") -> None:
-    """Lets the server see that this process lives, until the connection is gone."""
+    """Shows the server that this process lives, until the connection is gone."""
     while not connection.is_closed():
         await asyncio.sleep(HEARTBEAT_SECONDS)
         try:
             await connection.fetchval("SELECT 1")
         except TimeoutError:
-            connection.terminate()  # the work need not wait as long again
+            connection.terminate()  # the work need not wait for its own timeout
         except Exception as error:
             if not is_passing(error):
                 raise

@@ -1,7 +1,7 @@
-"""What has served is deleted after its time, a little at a turn, so that no table grows but the services' history.
+"""Deletes finished rows after their retention, a few at a turn. Only the services' history grows.
 
-Only rows that nothing can ask for any more: what was sent, done or settled. The inbox remembers longer than Kafka keeps
-a record (``contracts.topics``), or a record that is read again would have a second effect.
+A row is deleted only when nothing can ask for it: it is sent, done or settled. The inbox outlives Kafka's retention
+(``contracts.topics``): without its inbox row, a record that is read again would have a second effect.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class Housekeeping(LoopBase):
-    """Deletes what is older than ``retention`` says. Several processes may run one: a row is deleted once."""
+    """Deletes rows older than ``retention``. Several processes may run it; each row is deleted once."""
 
     def __init__(self, store: Store, retention: RetentionSettings, metrics: Metrics) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Housekeeping(LoopBase):
         self._metrics = metrics
 
     async def run(self) -> None:
-        await self.pause(TURN_SECONDS)  # a start has other things to do
+        await self.pause(TURN_SECONDS)  # the start has more urgent work
         while not self.stopping:
             try:
                 with asking():
@@ -51,7 +51,7 @@ class Housekeeping(LoopBase):
             await self.pause(BUSY_SECONDS if is_behind else TURN_SECONDS)
 
     async def turn(self) -> dict[str, int]:
-        """Deletes at most ``ROWS_A_TURN`` rows of each table. Returns how many of which."""
+        """Deletes at most ``ROWS_A_TURN`` rows of each table. Returns the number of deleted rows by table."""
         deleted: dict[str, int] = {}
         for table, statement in statements.DELETE_OLD.items():
             answer = await self._store.pool.execute(statement, self._days[table], ROWS_A_TURN)

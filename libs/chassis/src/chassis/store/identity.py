@@ -1,7 +1,7 @@
-"""What a store is: the one row that says whose it is, of which site and partners, and how often it was recovered.
+"""The store's identity: one row with the service, the site, the partners, and the number of recoveries.
 
-The first start writes it. A later start with another site, partner or Kafka is refused, because two suites on one
-store, or one suite that talks to another hospital's partner, mix patients.
+The first start writes the row. A later start with another site, partner or Kafka is refused: two suites on one store,
+or one suite connected to another hospital's partner, would mix patients.
 """
 
 import json
@@ -18,18 +18,19 @@ from chassis.store import statements
 KAFKA: Final = "kafka"
 TOPIC_PREFIX: Final = "topic prefix"
 ROOM_OF_AN_EPOCH: Final = 1_000_000
-"""So many revisions of one aggregate fit between two recoveries; 2,147 recoveries fit into a column of 32 bits."""
+"""Revisions of one aggregate that fit between two recoveries. A column of 32 bits holds 2,147 recoveries."""
 
 Offsets = Mapping[tuple[str, int], int]
-"""The next offset by topic (without the installation's prefix) and partition."""
+"""The next offset by partition; the topic is named without the installation's prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """``belongs_to`` names what the store belongs to. ``epoch`` counts its recoveries.
+    """The identity row.
 
-    ``compared_to``: up to there a recovery or an adoption has looked at the topics; nobody need do it again.
-    ``recovery_began_at`` of one that is not finished: until it is, the store is neither the old one nor the new one.
+    ``belongs_to``: what the store belongs to. ``epoch``: the number of recoveries. ``compared_to``: the offsets up to
+    which a recovery or an adoption has compared the topics; nothing before them needs comparing. ``recovery_began_at``:
+    the start of an unfinished recovery, during which the store is neither the old one nor the new one.
     """
 
     service: str
@@ -41,7 +42,7 @@ class Identity:
     created_at: datetime
 
     def differences(self, now: Mapping[str, str]) -> list[str]:
-        """A sentence for each thing that is another one ``now``. What one of the two does not name is not compared."""
+        """A sentence for each name whose value ``now`` differs. Names that only one side has are not compared."""
         return [
             f"{name} was {self.belongs_to[name]} and is {value}"
             for name, value in now.items()
@@ -50,7 +51,7 @@ class Identity:
 
 
 async def read(connection: "asyncpg.Connection | asyncpg.Pool") -> Identity | None:
-    """None before the first start."""
+    """The identity, or None before the first start."""
     row = await connection.fetchrow(statements.READ_IDENTITY)
     if row is None:
         return None
@@ -68,7 +69,7 @@ async def read(connection: "asyncpg.Connection | asyncpg.Pool") -> Identity | No
 async def found(
     connection: "asyncpg.Connection | asyncpg.Pool", service: str, belongs_to: Mapping[str, str]
 ) -> Identity:
-    """The store's identity; written where there is none, so that of two first starts one writes it."""
+    """The store's identity. Writes it where none exists; of two simultaneous first starts, one writes."""
     await connection.execute(statements.FOUND, service, _words(belongs_to), uuid4())
     identity = await read(connection)
     assert identity is not None  # noqa: S101 - it was just written
@@ -78,7 +79,7 @@ async def found(
 async def complete(
     connection: "asyncpg.Connection | asyncpg.Pool", identity: Identity, belongs_to: Mapping[str, str]
 ) -> None:
-    """Add what could not be named before: Kafka when it was away, or what a newer release compares."""
+    """Adds names that were unknown before: Kafka when it was away, or a name that a newer release compares."""
     if any(name not in identity.belongs_to for name in belongs_to):
         await connection.execute(statements.COMPLETE, _words({**belongs_to, **identity.belongs_to}))
 
@@ -91,7 +92,7 @@ async def adopt(
     compared_to: Offsets,
     new_epoch: bool,
 ) -> Identity:
-    """The store belongs to this from now on, and was compared with the topics up to ``compared_to``."""
+    """Assigns the store to ``belongs_to``, and records that it was compared with the topics up to ``compared_to``."""
     await found(connection, service, belongs_to)
     await connection.execute(statements.ADOPT, service, _words(belongs_to), offsets_text(compared_to), int(new_epoch))
     identity = await read(connection)
@@ -102,7 +103,7 @@ async def adopt(
 async def begin_recovery(
     connection: "asyncpg.Connection | asyncpg.Pool", service: str, belongs_to: Mapping[str, str]
 ) -> Identity:
-    """From now on no start is let through, until ``adopt``: a recovery that is killed is to be run again."""
+    """Refuses every start until ``adopt``. A recovery that is killed must run again."""
     await found(connection, service, belongs_to)
     await connection.execute(statements.BEGIN_RECOVERY)
     identity = await read(connection)
@@ -111,7 +112,10 @@ async def begin_recovery(
 
 
 async def beat(connection: "asyncpg.Connection | asyncpg.Pool") -> int:
-    """Counts up. Whoever has seen a higher number was there before the store was set back. 0 of an empty store."""
+    """Counts up and returns the beat. A process that has seen a higher beat knows that the store was set back.
+
+    Returns 0 for an empty store.
+    """
     found: int | None = await connection.fetchval(statements.BEAT)
     return found or 0
 

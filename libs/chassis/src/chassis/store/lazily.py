@@ -1,7 +1,7 @@
-"""SQLAlchemy and the models, loaded with the first question of a person.
+"""Loads SQLAlchemy and the models only when a person first asks for something.
 
-They take 21 MiB and a third of a second of a processor, and what a service does by itself needs neither.
-``Store.session`` loads all that was named here, in a thread, so that messages go on meanwhile.
+They take 21 MiB and a third of a second of a processor; the service's own work needs neither. ``Store.session`` loads
+every module named here, in a thread, so that messages go on meanwhile.
 """
 
 from importlib import import_module
@@ -11,7 +11,7 @@ _NAMED: Final[set[str]] = {"sqlmodel.ext.asyncio.session", "sqlalchemy.dialects.
 
 
 class _Later:
-    """Stands for a module until an attribute of it is asked for."""
+    """Stands for a module until one of its attributes is read."""
 
     def __init__(self, module: str) -> None:
         self._module = module
@@ -21,7 +21,7 @@ class _Later:
 
 
 def lazily(*modules: str) -> list[Any]:
-    """Stand-ins for ``modules``. Annotate with the modules themselves under ``TYPE_CHECKING``."""
+    """Stand-ins for ``modules``. Annotate with the real modules under ``TYPE_CHECKING``."""
     _NAMED.update(modules)
     return [_Later(module) for module in modules]
 

@@ -1,8 +1,9 @@
-"""Alembic, run by a job and never at start-up. A revision's ``phase`` says whether it goes before or after its code.
+"""Alembic, run by a job and never at start-up.
 
-*before*: adds what the new code needs and the old one ignores. *after*: takes away what only the old code used. A
-rollout applies the first kind, replaces the processes, then applies the second. Each revision is a transaction of its
-own, but for the indexes that it makes CONCURRENTLY, so that a running service is not blocked.
+A revision's ``phase`` says whether it runs before or after its code. *before* adds what the new code needs and the old
+code ignores. *after* removes what only the old code used. A rollout applies the first phase, replaces the processes,
+then applies the second phase. Each revision is one transaction, except indexes made CONCURRENTLY, which do not block a
+running service.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from chassis.store.store import SESSION_SETTINGS, is_of_the_schema, is_passing, 
 Phase = Literal["before", "after"]
 LOCK: Final = 0x516  # two migration jobs wait for each other
 _SETTINGS: Final = {
-    # A migration takes as long as it takes, and waits for as long as another job has the lock.
+    # A migration has no statement timeout, and waits for the lock of another job without limit.
     **SESSION_SETTINGS,
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -38,13 +39,13 @@ LOCK_PAUSE_SECONDS: Final = 0.5
 
 
 class MigrationError(RuntimeError):
-    """A revision is not marked, or stands in an order that a rollout could not apply."""
+    """A revision has no phase, or its order does not fit a rollout."""
 
 
 async def run(directory: Path, url: str, phase: Phase | None = None) -> list[str]:
-    """Applies what is missing, in order; of one ``phase`` only up to the first of the other. Returns their names.
+    """Applies the missing revisions in order; with a ``phase``, only up to the first revision of the other phase.
 
-    Raises ``MigrationError`` and ``StoreUnavailable``.
+    Returns their names. Raises ``MigrationError`` and ``StoreUnavailable``.
     """
     engine = sqlalchemy_engine(url, settings=_SETTINGS, poolclass=NullPool)
     try:
@@ -53,17 +54,17 @@ async def run(directory: Path, url: str, phase: Phase | None = None) -> list[str
             return await connection.run_sync(_upgrade, directory, phase)
     except Exception as error:
         if isinstance(error, StoreUnavailable) or is_of_the_schema(error) or not is_passing(error):
-            raise  # what a migration does wrong is shown as it is
+            raise  # an error of a migration itself is shown unchanged
         raise unavailable(url, error) from error
     finally:
         await engine.dispose()
 
 
 async def _lock(connection: AsyncConnection) -> None:
-    """For as long as the connection lives.
+    """Holds the lock for the life of the connection.
 
-    It asks again and again: a job that waited inside a statement would be waited for by the other's index that is made
-    CONCURRENTLY, and both would wait for ever.
+    It polls for the lock: a job that waited inside a statement would block the other job's CREATE INDEX CONCURRENTLY,
+    and both would wait for ever.
     """
     while not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
         await connection.rollback()
@@ -72,10 +73,10 @@ async def _lock(connection: AsyncConnection) -> None:
 
 
 async def differences(url: str, *metadata: MetaData) -> list[str]:
-    """Where the live catalogue is another than the models of ``metadata`` and the chassis' say; a line for each.
+    """A line for each difference between the live catalogue and the models of ``metadata`` and the chassis.
 
-    Tables, columns with their types and whether they may be null, indexes, unique constraints and foreign keys.
-    Raises ``StoreUnavailable``.
+    Compares tables, columns with their types and nullability, indexes, unique constraints and foreign keys. Raises
+    ``StoreUnavailable``.
     """
     engine = sqlalchemy_engine(url, settings=_SETTINGS, poolclass=NullPool)
     try:
@@ -93,8 +94,8 @@ def _compare(connection: Connection, metadata: Sequence[MetaData]) -> list[str]:
 
 
 def _line_of(difference: Any) -> str:
-    """``add_column deliveries.kind``: what a migration would have to do."""
-    if isinstance(difference, list):  # the changes of one column
+    """``add_column deliveries.kind``: the step that a migration lacks."""
+    if isinstance(difference, list):  # several changes of one column come as a list
         return "; ".join(_line_of(one) for one in difference)
     word, *what = difference
     if word.startswith("modify_"):
@@ -112,7 +113,7 @@ def _is_compared(name: str | None, kind: str, _parents: Any) -> bool:
 def _is_another_type(
     _context: Any, _column: Any, _model_column: Any, live: TypeEngine[Any], model: TypeEngine[Any]
 ) -> bool | None:
-    """SQLModel's text has no length and is VARCHAR; ours is TEXT, which is the same. None: as Alembic finds."""
+    """SQLModel's text is VARCHAR without a length; ours is TEXT, which is equivalent. None: Alembic's own answer."""
     if isinstance(live, Text) and isinstance(model, AutoString):
         return False
     return None
@@ -126,7 +127,7 @@ def _upgrade(connection: Connection, directory: Path, phase: Phase | None) -> li
     with EnvironmentContext(config, scripts) as environment:
         environment.configure(connection=connection, fn=lambda _rev, _context: [])
         current = environment.get_context().get_current_revision()
-        connection.rollback()  # else each revision would join the transaction in which that was read
+        connection.rollback()  # otherwise each revision would join the transaction of this read
         target, names = _target(scripts, current, phase)
         if target is None:
             return applied
@@ -141,7 +142,7 @@ def _upgrade(connection: Connection, directory: Path, phase: Phase | None) -> li
 
 
 def _target(scripts: ScriptDirectory, current: str | None, phase: Phase | None) -> tuple[str | None, list[str]]:
-    """The last revision to apply, and the names of all that are applied on the way."""
+    """The last revision to apply, and the names of all revisions on the way."""
     pending: list[Script] = []
     for script in scripts.walk_revisions():  # newest first
         if script.revision == current:

@@ -1,7 +1,7 @@
-"""The names of tables and columns, for statements that are written as SQL: read from the models at import.
+"""Names of tables and columns for SQL statements, read from the models' source at import.
 
-A name that no model has raises ``UnknownNameError`` when its statement's module is imported. The models' source is
-parsed, not imported: SQLAlchemy is loaded only when a person asks for something (docs/adr/0027).
+An unknown name raises ``UnknownNameError`` when the module of the statement is imported. The source is parsed, not
+imported: SQLAlchemy is loaded only when a person asks for something (docs/adr/0027).
 """
 
 import ast
@@ -16,7 +16,7 @@ class UnknownNameError(AttributeError):
 
 
 class TableNames:
-    """One model's names: ``str()`` gives the table's, an attribute the column's of that name."""
+    """The names of one model: ``str()`` gives the table's name, an attribute the name of the column."""
 
     def __init__(self, model: str, table: str, columns: frozenset[str]) -> None:
         self._model = model
@@ -53,7 +53,7 @@ def names_in(module: str) -> ModelNames:
 
 @cache
 def _tables_in(module: str) -> Mapping[str, tuple[str, frozenset[str]]]:
-    """By class: the table's name and its columns."""
+    """The table's name and its columns, by model class."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"there is no module {module}", name=module)

@@ -1,4 +1,4 @@
-"""What people ask of the store: typed rows through a session, and the audit of what they do."""
+"""Queries of people: typed rows through a session, and the audit of their actions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,40 +19,40 @@ __all__ = ["audit", "columns", "fixed", "is_any", "notify", "postgresql", "rows"
 sql: Any
 postgresql: Any
 sql, postgresql = lazily("sqlmodel", "sqlalchemy.dialects.postgresql")
-"""SQLModel and what Postgres adds. Their types cannot say what a query of ours is; the models' names are checked."""
+"""SQLModel and Postgres types, for typing only. SQLModel cannot type these queries; the model names are checked."""
 
 R = TypeVar("R")
 
 
 def columns(model: Any, row: type[Any]) -> Sequence[Any]:
-    """The columns of ``model`` that the fields of the dataclass ``row`` are named for, in their order."""
+    """The columns of ``model`` that have the names of the fields of the dataclass ``row``, in their order."""
     return [getattr(model, field.name) for field in fields(row)]
 
 
 async def rows(session: "AsyncSession", row: type[R], statement: Any) -> list[R]:
-    """What ``statement`` finds; each line as a ``row``, by position."""
+    """The result of ``statement``, each line as a ``row`` by position."""
     return [row(*found) for found in await session.exec(statement)]
 
 
 def fixed(value: str) -> Any:
-    """A value that stands in the statement's text: a partial index is used only where its condition is read there."""
+    """A literal in the statement's text: Postgres uses a partial index only where its condition is written out."""
     return sql.literal(value, literal_execute=True)
 
 
 def is_any(column: Any, values: Sequence[Any]) -> Any:
-    """Whether ``column`` is one of ``values``: one parameter, however many they are."""
+    """Whether ``column`` is one of ``values``, as one parameter for any number of values."""
     return sql.col(column) == sql.func.any(sql.cast(list(values), postgresql.ARRAY(sql.col(column).type)))
 
 
 async def audit(
     session: "AsyncSession", *, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None
 ) -> None:
-    """Writes a row of the operator's audit: opaque ids only, no patient's data."""
+    """Writes an audit row: opaque ids only, no patient data."""
     words = json.dumps(dict(detail or {}), default=str)
     row = {"actor": actor, "action": action, "subject": subject, "detail": words}
     await session.exec(sql.insert(tables.OperatorAudit).values(row))
 
 
 async def notify(session: "AsyncSession", channel: str) -> None:
-    """Wakes who listens, when the session commits."""
+    """Notifies the listeners when the session commits."""
     await session.exec(sql.select(sql.func.pg_notify(channel, "")))

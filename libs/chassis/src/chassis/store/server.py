@@ -1,9 +1,9 @@
-"""What the server of a store must be set to: so that what it committed survives, and so that its log names no patient.
+"""Checks the settings of a store's server: committed data must survive, and the server's log must name no patient.
 
-What a session can set for itself stands in ``chassis.store.SESSION_SETTINGS``. The rest is the server's: it is asked at
-start and every 30 s. Production does not start on a server that may lose what it committed. A log that would hold
-patients' data is warned of, and the gauge ``store_logs_patients`` raises an alarm: where the database is another team's
-to set, appointments have to go on meanwhile (docs/adr/0018).
+Session settings stand in ``chassis.store.SESSION_SETTINGS``. The other settings belong to the server and are checked at
+start and every 30 s. Production does not start on a server that may lose committed data. A log that would hold patient
+data raises a warning and the alarm of the gauge ``store_logs_patients``, but stops nothing: where another team owns the
+database, appointments must go on meanwhile (docs/adr/0018).
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from chassis.settings import SettingsError
 from chassis.store.store import Store, asking
 
 LOOK_SECONDS: Final = 30.0
-"""Less than a loop may stand still: a pause is no progress."""
+"""Shorter than the time a loop may stand still, because a pause is no progress."""
 _QUIET_LEVELS: Final = frozenset({"log", "fatal", "panic"})
-"""Values of log_min_messages that leave errors out; ``log`` ranks above ``error``."""
+"""Values of log_min_messages that leave errors out; Postgres ranks ``log`` above ``error``."""
 _WHOLE_RECORDS: Final = frozenset({"csvlog", "jsonlog"})
-"""Formats that hold an error's DETAIL whatever log_error_verbosity says."""
+"""Log formats that hold an error's DETAIL whatever log_error_verbosity says."""
 _ASKED: Final = (
     "fsync", "full_page_writes", "synchronous_commit", "server_encoding",
     "log_statement", "log_min_duration_statement", "log_min_duration_sample", "log_transaction_sample_rate",
@@ -38,10 +38,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Each a line that begins with the setting and its value.
+    """Findings, each a line that begins with the setting and its value.
 
-    ``unfit``: a committed transaction may be lost or damaged. ``doubtful``: only where the file system writes pages
-    whole. ``logged``: the server's log would hold values of statements.
+    ``unfit``: a committed transaction may be lost or damaged. ``doubtful``: safe only where the file system writes
+    whole pages. ``logged``: the server's log would hold values of statements.
     """
 
     unfit: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Findings:
 
 
 def judge(found: Mapping[str, str | None]) -> Findings:
-    """What is wrong with a server whose settings, as our sessions see them, are ``found``; None is not there."""
+    """The findings for ``found``, the server's settings as our sessions see them; None marks an unknown setting."""
     return Findings(
         tuple(_named(found, name, why) for name, why in _unfit(found).items()),
         tuple(_named(found, name, why) for name, why in _doubtful(found).items()),
@@ -67,7 +67,7 @@ def _unfit(found: Mapping[str, str | None]) -> dict[str, str]:
     if found.get("fsync") != "on":
         wrong["fsync"] = "a power cut loses or destroys what was committed; set it to on"
     if found.get("synchronous_commit") not in {"on", "remote_apply"}:
-        # Each session asks for it at its start: then something between us and the server drops what we ask for.
+        # Each session sets it at its start. Another value means that a pooler between us and the server drops it.
         wrong["synchronous_commit"] = "a commit is answered before it is on disk; let a pooler pass our setting on"
     if found.get("server_encoding") != "UTF8":
         wrong["server_encoding"] = "names cannot all be kept; make the database with UTF8"
@@ -112,7 +112,7 @@ def _logs_statements(found: Mapping[str, str | None]) -> bool:
 
 
 async def look(store: Store) -> Findings:
-    """Asks the server once. Raises ``StoreUnavailable``."""
+    """Reads the server's settings once. Raises ``StoreUnavailable``."""
     with asking():
         return judge(dict(await store.pool.fetch(_ASK, list(_ASKED))))
 
@@ -127,9 +127,9 @@ def _say(findings: Findings) -> None:
 
 
 async def accept(store: Store, environment: str) -> None:
-    """Says what is wrong with the server at start.
+    """Logs the findings at start.
 
-    Raises ``SettingsError`` in production when it may lose what it committed; the store is closed then.
+    In production, a server that may lose committed data raises ``SettingsError``, and the store is closed.
     """
     findings = await look(store)
     _say(findings)
@@ -139,7 +139,7 @@ async def accept(store: Store, environment: str) -> None:
 
 
 class StoreServerWatch(LoopBase):
-    """Keeps the gauges ``store_unfit`` and ``store_logs_patients``: how many settings are wrong; says each change."""
+    """Keeps the gauges ``store_unfit`` and ``store_logs_patients`` (counts of wrong settings). Logs each change."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class StoreServerWatch(LoopBase):
             await self.pause(LOOK_SECONDS)
 
     async def turn(self) -> Findings:
-        """Looks once."""
+        """Checks once."""
         findings = await look(self._store)
         self._metrics.set(meters.STORE_UNFIT, len(findings.unfit))
         self._metrics.set(meters.STORE_LOGS_PATIENTS, len(findings.logged))

@@ -1,4 +1,4 @@
-"""The SQL of the room: what every transaction writes, whose store it is, and what housekeeping deletes."""
+"""The SQL of the room: transactions, the store's identity, and housekeeping."""
 
 from typing import Final
 
@@ -56,8 +56,8 @@ BEGIN_RECOVERY: Final = f"""
 UPDATE {identity} SET {identity.recovery_began_at} = coalesce({identity.recovery_began_at}, clock_timestamp())
 """
 
-# A word that is not newer than what the store knows of the timer is late, also of one that has fired or was cancelled.
-# By a subquery with LIMIT, which the primary key answers; a join might read the whole table.
+# A row whose revision is not newer than the known one is late, also after the timer has fired or was cancelled. A
+# subquery with LIMIT uses the primary key; a join might read the whole table.
 WRITE_TIMERS: Final = f"""
 INSERT INTO {timers} ({timers.kind}, {timers.key}, {timers.name}, {timers.revision}, {timers.state},
     {timers.due_at}, {timers.next_attempt_at}, {timers.payload}, {timers.traceparent}, {timers.settled_at})
@@ -77,7 +77,7 @@ WHERE coalesce((
 ON CONFLICT DO NOTHING
 """
 
-# A row that a worker holds is left to the worker: a handler waits for no worker, which may be waiting for the aggregate
+# A row that a worker holds is left to the worker. A handler must not wait for it: the worker may wait for the aggregate
 # that the handler has locked.
 FORGET_OLDER_TIMERS: Final = f"""
 DELETE FROM {timers} WHERE ctid = ANY (ARRAY(
@@ -92,9 +92,8 @@ DELETE FROM {timers} WHERE ctid = ANY (ARRAY(
 ))
 """
 
-# Each finds by an index what may go, oldest first, whatever else stands in the table: a turn costs the same however
-# much there is, and what waits for somebody hides nothing. now() and not clock_timestamp(), which differs from row to
-# row and so cannot be looked up in an index. By ctid: a join could read the whole table to find what was selected.
+# Each statement finds the oldest deletable rows by an index, so a turn costs the same in a table of any size. now(),
+# because clock_timestamp() differs from row to row and cannot use an index. By ctid: a join could read the whole table.
 DELETE_OLD: Final = {
     str(outbox): f"""
         DELETE FROM {outbox} WHERE ctid = ANY (ARRAY(
@@ -125,8 +124,8 @@ DELETE_OLD: Final = {
             WHERE {letters.state} <> 'open' AND {letters.settled_at} < now() - $1 * interval '1 day'
             ORDER BY {letters.settled_at} LIMIT $2
         ))""",
-    # An older row that is left of the timer goes first: alone it would count again. A dead row with a newer one waits
-    # for nobody.
+    # An older row of the same timer goes first; left alone it would count again. A dead row with a newer row has no
+    # use.
     str(timers): f"""
         DELETE FROM {timers} WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM {timers} t

@@ -1,4 +1,4 @@
-"""A service's Postgres: an asyncpg pool for what the service does by itself, SQLModel sessions for what people ask."""
+"""A service's Postgres: an asyncpg pool for the service's own work, SQLModel sessions for people's requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -20,47 +20,48 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 5
 COMMAND_TIMEOUT_SECONDS = 7
-"""Of one statement. It alone tells of a server that went without a word; a sender of HL7 waits 30 s or more."""
+"""Timeout of one statement. It alone detects a server that vanished; a sender of HL7 waits 30 s or more."""
 STATEMENT_LIFETIME_SECONDS = 0
-"""Of a prepared statement: as long as its connection. Else asyncpg sets a timer for each, which keeps the context of
-whoever asked first, and with that a whole batch. Postgres plans anew by itself when statistics change.
-"""
+"""Lifetime of a prepared statement: that of its connection. With a finite lifetime asyncpg starts a timer for each,
+which keeps the context of the first caller alive, and with it a whole batch. Postgres plans anew by itself when
+statistics change."""
 
 LOCK_TIMEOUT_SECONDS = 5
-"""How long a statement waits for a lock: less than for its answer, which would cost the pool all of its connections."""
+"""How long a statement waits for a lock. Shorter than the statement's timeout, which would close every connection of
+the pool."""
 LONGEST_STATEMENT_SECONDS = 90
-"""When the server ends a statement by itself: one that nobody waits for any more, such as a killed process'."""
+"""When the server ends a statement that nobody waits for any more, such as a killed process's."""
 IDLE_IN_TRANSACTION_SECONDS = 6
-"""When the server ends a transaction of a process that stands still: its locks would be held for as long."""
+"""When the server ends a transaction of a frozen process, which would hold its locks."""
 
 SESSION_SETTINGS: Final[Mapping[str, str]] = {
-    # What a session asks for at its start counts for more than what role, database or server say. A store that is set
-    # to read-only is not overruled.
-    "synchronous_commit": "on",  # an acknowledged message is on disk, and on the standby where one is synchronous
+    # A session's settings override those of the role, the database and the server. A read-only store stays read-only.
+    "synchronous_commit": "on",  # a committed message is on disk, and on the synchronous standby if there is one
     "log_parameter_max_length_on_error": "0",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "statement_timeout": f"{LONGEST_STATEMENT_SECONDS}s",
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
-    "tcp_user_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",  # ms: for one that stands still and does not read
+    # ms; covers a process that is frozen and does not read
+    "tcp_user_timeout": f"{IDLE_IN_TRANSACTION_SECONDS * 1000}",
 }
-"""What order, durability and the timeouts here rest on, the same on every connection of a service."""
+"""Session settings that order, durability and the timeouts depend on, the same on every connection."""
 
 _OF_A_SERVICE: Final[Mapping[str, str]] = {
     "application_name": "suite",
     "jit": "off",
-    "max_parallel_workers_per_gather": "0",  # one count may not take all processors
+    "max_parallel_workers_per_gather": "0",  # one count must not occupy all processors
 }
 MOST_SESSIONS: Final = 4
-"""SQLModel sessions at once, each with a connection of its own beside the pool's. Further ones wait for one of them."""
+"""SQLModel sessions at once, each with a connection beside the pool's. Further sessions wait."""
 
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
-"""What a server says to a wrong role, password or database."""
+"""Errors of a server that rejects the role, password or database."""
 
 ERRORS = (
     asyncpg.PostgresError,
@@ -69,25 +70,24 @@ ERRORS = (
     OSError,
     StoreUnavailable,
 )
-"""All that asking the store may raise. What one of them means, ``meaning_of`` says."""
+"""Every exception that a query may raise. ``meaning_of`` classifies them."""
 
 Meaning = Literal["not now", "again", "taken", "fault"]
-"""not now: the store is away, full, read-only, being changed, or was told to stop; whatever is asked, nobody's fault.
-again: two transactions met, and this one lost; the same may succeed at once. taken: a unique value is there already,
-perhaps of a transaction that was first. fault: of the statement or of its data; the same would fail for ever.
-"""
+"""not now: the store is away, full, read-only, being changed or told to stop. again: this transaction lost against
+another one; the same may succeed at once. taken: a unique value exists already, perhaps from an earlier transaction.
+fault: the statement or its data is wrong; the same fails for ever."""
 
-# By the first two characters of a SQLSTATE, which are its class.
+# By the class of a SQLSTATE, its first two characters.
 _NOT_NOW_CLASSES = frozenset(
     {
-        "08",  # the connection
-        "0B", "25", "2D", "3B",  # the state that the transaction is in; a session or transaction that took too long
-        "26", "34",  # a statement or cursor that the session has no longer
-        "28", "3D", "3F",  # who may log in, the database, the schema
-        "53",  # a full disk or memory, too many connections
-        "55",  # an object that is in use; a lock that is not to be had in time
+        "08",  # connection
+        "0B", "25", "2D", "3B",  # state of the transaction; a session or transaction that took too long
+        "26", "34",  # a statement or cursor that the session no longer has
+        "28", "3D", "3F",  # login rights, the database, the schema
+        "53",  # full disk or memory, too many connections
+        "55",  # an object in use; a lock that is not granted in time
         "57",  # an operator, a timeout, a shutdown, a start
-        "58", "F0", "XX",  # the server's system, files and insides
+        "58", "F0", "XX",  # the server's system, files and internals
         "72",  # a snapshot that is too old
     }
 )  # fmt: skip
@@ -99,13 +99,13 @@ _UNIQUE_VIOLATION = "23505"
 
 
 def meaning_of(error: BaseException) -> Meaning:
-    """What an error of the store means for who asked it; ``fault`` for whatever is none of the store's."""
+    """The meaning of an error of the store for the caller; ``fault`` for every other error."""
     error = _origin_of(error)
     state = getattr(error, "sqlstate", None)
     if isinstance(error, StoreUnavailable | OSError | asyncpg.InternalClientError):
         return "not now"
     if isinstance(error, asyncpg.InterfaceError):
-        # asyncpg's word for a value that it cannot encode is one of these, and a ValueError.
+        # asyncpg's error for a value that it cannot encode is an InterfaceError and also a ValueError.
         is_about_data = isinstance(error, ValueError) and not isinstance(error, asyncpg.ClientConfigurationError)
         return "fault" if is_about_data else "not now"
     if not isinstance(error, asyncpg.PostgresError) or not isinstance(state, str):
@@ -118,10 +118,10 @@ def meaning_of(error: BaseException) -> Meaning:
 
 
 def is_of_the_schema(error: BaseException) -> bool:
-    """Whether the store's tables or rights are not what the statement needs.
+    """Whether the store's tables or rights do not fit the statement.
 
-    Every statement of a service is a constant. So a table, column or type that the store does not know is a migration
-    that was not run, or is under way, and a missing right is the role's: no message can be the cause.
+    Every statement of a service is a constant. So an unknown table, column or type means a migration that is missing or
+    under way, and a missing right is the role's: no message can be the cause.
     """
     error = _origin_of(error)
     state = getattr(error, "sqlstate", None) or ""
@@ -130,7 +130,7 @@ def is_of_the_schema(error: BaseException) -> bool:
 
 
 def _origin_of(error: BaseException) -> BaseException:
-    """The error of asyncpg where SQLAlchemy has wrapped it."""
+    """The asyncpg error inside an error of SQLAlchemy."""
     wrapped = getattr(error, "orig", None)
     if isinstance(wrapped, BaseException):
         return wrapped.__cause__ or wrapped
@@ -138,12 +138,12 @@ def _origin_of(error: BaseException) -> BaseException:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether who is in no hurry may just ask again later."""
+    """Whether a caller that is in no hurry may ask again later."""
     return meaning_of(error) in {"not now", "again"}
 
 
 def no_answer(error: BaseException) -> StoreUnavailable:
-    """A passing error in words for who asked the store: not now, and nobody's fault."""
+    """Describes a passing error for the caller: not now, and nobody's fault."""
     if isinstance(error, StoreUnavailable):
         return error
     origin = _origin_of(error)
@@ -161,7 +161,7 @@ def no_answer(error: BaseException) -> StoreUnavailable:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """What is asked of the store inside raises ``StoreUnavailable`` for every passing error; others as they are."""
+    """Turns every passing error of the store into ``StoreUnavailable``; other errors pass unchanged."""
     try:
         yield
     except StoreUnavailable:
@@ -173,9 +173,9 @@ def asking() -> Iterator[None]:
 
 
 def unavailable(url: str, error: BaseException) -> StoreUnavailable:
-    """``error``, met while connecting, in words: which server and database, and why; never the password."""
+    """Describes ``error``, met while connecting: server, database and reason, never the password."""
     parts = urlsplit(url)
-    hosts = parts.netloc.rpartition("@")[2].split(",")  # several may stand there, for a primary and its standbys
+    hosts = parts.netloc.rpartition("@")[2].split(",")  # the URL may name several, a primary and its standbys
     place = ",".join(host if ":" in host else f"{host}:5432" for host in hosts) + parts.path
     origin = _origin_of(error)
     if isinstance(origin, REFUSED):
@@ -192,8 +192,8 @@ def sqlalchemy_engine(
 ) -> "AsyncEngine":
     """An engine whose connections asyncpg opens from the URL itself, with the session's ``settings``.
 
-    SQLAlchemy would hand the URL's ``sslmode`` and ``sslrootcert`` on as arguments that asyncpg does not take.
-    A statement without an answer within ``statement_seconds`` raises ``TimeoutError``.
+    SQLAlchemy would pass the URL's ``sslmode`` and ``sslrootcert`` as arguments that asyncpg rejects. A statement
+    without an answer within ``statement_seconds`` raises ``TimeoutError``.
     """
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 (see chassis.store.lazily)
 
@@ -211,7 +211,7 @@ def sqlalchemy_engine(
 
 
 class StoreSettings(Protocol):
-    """What the store needs to know: a ``postgresql://`` URL and how many connections it may hold."""
+    """Settings of the store: a ``postgresql://`` URL and the size of the pool."""
 
     @property
     def url(self) -> str: ...
@@ -235,10 +235,10 @@ def _or_given_up(method: _Method) -> _Method:
 
 
 class _Impatient(asyncpg.Connection):  # type: ignore[misc]
-    """One of a pool, which is replaced when a statement had no answer in time, and all others of the pool with it.
+    """A pool's connection. When one of its statements times out, every connection of the pool is replaced.
 
-    The rollback would wait as long again on a connection whose other end is gone, and so would the next one's first
-    statement.
+    On a connection whose other end is gone, the rollback would wait for a further timeout, and so would the next user's
+    first statement.
     """
 
     pool: "ClassVar[asyncpg.Pool | None]" = None
@@ -257,7 +257,7 @@ class _Impatient(asyncpg.Connection):  # type: ignore[misc]
 
 @dataclass
 class Store:
-    """Opened once per process, in the composition root."""
+    """The store, opened once per process in the composition root."""
 
     pool: "asyncpg.Pool"
     url: str
@@ -265,7 +265,7 @@ class Store:
 
     @classmethod
     async def open(cls, settings: StoreSettings) -> "Store":
-        """Raises ``StoreUnavailable`` when the server does not answer or refuses the login."""
+        """Opens the pool. Raises ``StoreUnavailable`` when the server does not answer or refuses the login."""
         url = str(settings.url)
         kind: type[_Impatient] = type("_Pooled", (_Impatient,), {})
         try:
@@ -290,10 +290,10 @@ class Store:
 
     @asynccontextmanager
     async def session(self, *, statement_seconds: float = COMMAND_TIMEOUT_SECONDS) -> "AsyncIterator[AsyncSession]":
-        """A SQLModel session for what a person asks or does. The caller commits.
+        """A SQLModel session for a person's request. The caller commits.
 
-        It raises what the pool raises: errors of asyncpg, and ``StoreUnavailable`` where all sessions are taken. A
-        session with ``statement_seconds`` of its own has a connection of its own.
+        It raises asyncpg's errors, as the pool does, and ``StoreUnavailable`` where all sessions are taken. With
+        ``statement_seconds`` of its own, the session gets a connection of its own.
         """
         if self.pool.is_closing():
             raise StoreUnavailable("the store is closed")
@@ -313,7 +313,7 @@ class Store:
                 pool_size=1,
                 max_overflow=MOST_SESSIONS - 1,
                 pool_timeout=CONNECT_TIMEOUT_SECONDS,
-                pool_pre_ping=True,  # a server that was started anew is no error
+                pool_pre_ping=True,  # a restart of the server is no error
             )
         try:
             async with AsyncSession(engine, expire_on_commit=False) as session:
@@ -354,8 +354,8 @@ class Store:
 
 
 async def _as_it_is(_connection: "asyncpg.Connection") -> None:
-    """What a connection that goes back to the pool needs: nothing.
+    """The reset of a connection that returns to the pool: none.
 
-    asyncpg rolls back what was left open before it asks; its own reset would be five statements more, in a round trip
-    after every batch, against settings, cursors and locks of a session that nothing here makes on a pooled connection.
+    asyncpg rolls back an open transaction before the reset. Its default reset would cost a round trip after every
+    batch; the settings, cursors and session locks that it clears are never made on a pooled connection.
     """

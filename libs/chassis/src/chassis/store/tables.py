@@ -1,6 +1,7 @@
-"""The chassis' tables, which every service's store has: the one definition that queries and statements are written by.
+"""The chassis' tables, which every service's store has.
 
-The SQL in ``schema/`` creates them; ``chassis.testing.differences`` holds the two against each other.
+Queries and statements take their names from these models. The SQL in ``schema/`` creates the tables;
+``chassis.testing.differences`` compares the two.
 """
 
 from datetime import datetime
@@ -21,11 +22,11 @@ NAMING: Final = {
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
-    """Everything of the chassis; a service has a base of its own."""
+    """The chassis' base; a service has a base of its own."""
 
 
 class Inbox(Base, table=True):
-    """What was handled, by consumer: a repeat has no second effect."""
+    """Handled messages, by consumer: a repeated message has no second effect."""
 
     __tablename__: ClassVar[Any] = "inbox"
     __table_args__: ClassVar[Any] = (Index("ix_inbox_received", "received_at"),)
@@ -36,7 +37,7 @@ class Inbox(Base, table=True):
 
 
 class Outbox(Base, table=True):
-    """Events to send; ``sent_at`` once Kafka has acknowledged them."""
+    """Events to send. ``sent_at`` is set once Kafka has acknowledged the event."""
 
     __tablename__: ClassVar[Any] = "outbox"
     __table_args__: ClassVar[Any] = (
@@ -59,7 +60,7 @@ class Outbox(Base, table=True):
 
 
 class Deliveries(Base, table=True):
-    """Messages to partners; a line is what has one destination and key."""
+    """Messages to partners. The deliveries with one destination and key form a line."""
 
     __tablename__: ClassVar[Any] = "deliveries"
     __table_args__: ClassVar[Any] = (
@@ -94,7 +95,7 @@ class Deliveries(Base, table=True):
 
 
 class DeliveryBugs(Base, table=True):
-    """How many deliveries in a row a bug of ours has failed."""
+    """How many times in a row a bug of ours has failed a delivery."""
 
     __tablename__: ClassVar[Any] = "delivery_bugs"
 
@@ -159,7 +160,7 @@ class ParkedKeys(Base, table=True):
 
 
 class ParkedMessages(Base, table=True):
-    """The messages that wait, in order of ``sequence``."""
+    """The waiting messages, in order of ``sequence``."""
 
     __tablename__: ClassVar[Any] = "parked_messages"
     __table_args__: ClassVar[Any] = (
@@ -179,7 +180,7 @@ class ParkedMessages(Base, table=True):
 
 
 class Hl7Journal(Base, table=True):
-    """Every HL7 message that came in, and what became of it."""
+    """Every received HL7 message and its outcome."""
 
     __tablename__: ClassVar[Any] = "hl7_journal"
     __table_args__: ClassVar[Any] = (
@@ -206,7 +207,7 @@ class Hl7Journal(Base, table=True):
 
 
 class OperatorAudit(Base, table=True):
-    """What a person did."""
+    """Actions of people."""
 
     __tablename__: ClassVar[Any] = "operator_audit"
 
@@ -219,7 +220,7 @@ class OperatorAudit(Base, table=True):
 
 
 class StoreIdentity(Base, table=True):
-    """Whose store it is: one row."""
+    """The identity of the store: one row."""
 
     __tablename__: ClassVar[Any] = "store_identity"
 
@@ -235,7 +236,7 @@ class StoreIdentity(Base, table=True):
 
 
 class ConsumerPositions(Base, table=True):
-    """How far a consumer has come in each partition."""
+    """The position of a consumer in each partition."""
 
     __tablename__: ClassVar[Any] = "consumer_positions"
 
@@ -250,7 +251,7 @@ class ConsumerPositions(Base, table=True):
 
 
 class MissedRecords(Base, table=True):
-    """Records that Kafka no longer had, for a person."""
+    """Records that Kafka no longer had, listed for a person."""
 
     __tablename__: ClassVar[Any] = "missed_records"
     __table_args__: ClassVar[Any] = (
@@ -270,7 +271,7 @@ class MissedRecords(Base, table=True):
 
 
 class RevisionGaps(Base, table=True):
-    """Revisions that did not come."""
+    """Revisions that did not arrive."""
 
     __tablename__: ClassVar[Any] = "revision_gaps"
 
@@ -283,7 +284,7 @@ class RevisionGaps(Base, table=True):
 
 
 class Timers(Base, table=True):
-    """What is due later: each row a word about the timer (kind, key, name)."""
+    """Timers: each row sets or cancels the timer (kind, key, name)."""
 
     __tablename__: ClassVar[Any] = "timers"
     __table_args__: ClassVar[Any] = (
@@ -313,7 +314,7 @@ class Timers(Base, table=True):
 
 
 class WebSessions(Base, table=True):
-    """Who is logged in, by the hash of a cookie's word."""
+    """Logged-in people, by the hash of the cookie."""
 
     __tablename__: ClassVar[Any] = "web_sessions"
 

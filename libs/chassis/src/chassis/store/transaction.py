@@ -1,7 +1,7 @@
-"""One store transaction of one batch: what handlers stage in memory, and the flush that writes it in few statements.
+"""One store transaction of one batch: handlers stage in memory, and the flush writes it in few statements.
 
-Publishing inside a handler means staging an outbox row here. Nothing here commits: the batch executor does, once, after
-everything of the batch has been written. A savepoint is a mark of lengths, so taking and rolling back costs nothing.
+Publishing inside a handler stages an outbox row. Nothing here commits: the batch executor commits once, after
+everything of the batch is written. A savepoint is a tuple of list lengths, so setting it and rolling back cost nothing.
 """
 
 import json
@@ -26,14 +26,15 @@ class Participant(Protocol):
     """A repository of the service: aggregates loaded for the batch, changed in memory, written set-wise at the end."""
 
     def mark(self) -> object:
-        """What to go back to."""
+        """The mark to roll back to."""
 
     def rollback_to(self, mark: object) -> None:
-        """Forgets every change since ``mark``."""
+        """Undoes every change since ``mark``."""
 
     async def flush(self, connection: "asyncpg.Connection") -> None:
-        """Writes what has changed, or stages it with ``Transaction.write``. Called once, before the chassis' own rows
-        are written.
+        """Writes the changes, or stages them with ``Transaction.write``.
+
+        Called once, before the chassis' own rows are written.
         """
 
 
@@ -67,7 +68,7 @@ class _AuditRow(NamedTuple):
 
 
 class TimerWord(NamedTuple):
-    """What is said of the timer (kind, key, name): that it is due at ``due_at``; None: that it is cancelled."""
+    """Sets the timer (kind, key, name) for ``due_at``; None cancels it."""
 
     kind: str
     key: UUID
@@ -87,7 +88,7 @@ def timer_word(
     due_at: datetime | None = None,
     payload: Mapping[str, object] | None = None,
 ) -> TimerWord:
-    """A word in the current trace. Raises ``ValueError`` for one that no store may keep."""
+    """A word in the current trace. Raises ``ValueError`` for a word that cannot be stored."""
     if _CODE.fullmatch(kind) is None or _CODE.fullmatch(name) is None:
         raise ValueError("a timer's kind and name are codes: small letters, digits, and . _ : -, at most 100")
     if due_at is not None and due_at.tzinfo is None:
@@ -99,7 +100,7 @@ def timer_word(
 
 
 def newest_of(words: Sequence[TimerWord]) -> list[TimerWord]:
-    """Of several words about one timer the newest; of one revision the last. In the order of kind, key and name."""
+    """For each timer the word of the newest revision; of equal revisions the last. Ordered by kind, key and name."""
     newest: dict[tuple[object, ...], TimerWord] = {}
     for word in words:
         known = newest.get(word[:3])
@@ -124,12 +125,12 @@ DELIVERIES_CHANNEL = "deliveries"
 TIMERS_CHANNEL = "timers"
 LARGEST_TIMER_BYTES: Final = 8 * 1024
 SOON: Final = timedelta(seconds=2)
-"""A worker looks every second; only for a timer that is due before that it is woken."""
+"""A worker looks every second. It is woken only for a timer that is due earlier."""
 _CODE: Final = re.compile(r"[a-z0-9-][a-z0-9._:-]{0,99}")
 
 
 class Transaction:
-    """What a handler may do to the store besides its own repositories."""
+    """A handler's access to the store, beside its own repositories."""
 
     def __init__(self, connection: "asyncpg.Connection") -> None:
         self.connection = connection
@@ -141,13 +142,13 @@ class Transaction:
         self._writes: list[tuple[str, Sequence[object]]] = []
 
     def join(self, participant: Participant) -> None:
-        """Lets a repository take part in savepoints and in the flush. Call before the first handler runs."""
+        """Adds a repository to savepoints and to the flush. Call before the first handler runs."""
         self._participants.append(participant)
 
     def publish(self, message: contracts.Message) -> None:
         """Stages ``message`` for its topic, as the exact bytes to send. The caller has locked its aggregate.
 
-        Raises ``Permanent`` when it is larger than a Kafka batch can hold: events carry references, not documents.
+        Raises ``Permanent`` when the message is larger than a Kafka batch: events carry references, not documents.
         """
         value = message.to_bytes()
         if len(value) > LARGEST_EVENT_BYTES:
@@ -177,11 +178,11 @@ class Transaction:
         delivery_id: UUID | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
-        """Stages a delivery to a partner; those of one (destination, key) arrive in the order of their staging.
+        """Stages a delivery to a partner. Deliveries of one (destination, key) arrive in the order of their staging.
 
-        ``idempotency_key`` is what the partner sees; a second delivery with the same one to the same destination is
-        not written. ``subject`` is what the delivery is about, where one key's deliveries are about several things.
-        Returns the delivery's id.
+        ``idempotency_key`` is shown to the partner; a second delivery with the same key to the same destination is not
+        written. ``subject`` is the thing that the delivery is about, where the deliveries of one key are about several
+        things. Returns the delivery's id.
         """
         identifier = delivery_id or contracts.uuid7()
         self._deliveries.append(
@@ -209,18 +210,18 @@ class Transaction:
         name: str = "-",
         payload: Mapping[str, object] | None = None,
     ) -> None:
-        """Sets the timer (kind, key, name), or moves it: the service's handler of ``kind`` runs once it is due.
+        """Sets the timer (kind, key, name), or moves it. The service's handler of ``kind`` runs once the timer is due.
 
-        ``revision`` is the one of the state that the timer belongs to. Each word needs a newer one: a word that is not
-        newer than the store's has no effect, also when the timer has fired or was cancelled. ``name`` tells timers of
-        one kind and key apart. ``payload`` is JSON without a patient's data.
+        ``revision`` is the revision of the state that the timer belongs to. A call without a newer revision than the
+        store's has no effect, also when the timer has fired or was cancelled. ``name`` tells timers of one kind and key
+        apart. ``payload`` is JSON without patient data.
 
         Raises ``ValueError`` for a kind or name that is no code, and for a time without zone.
         """
         self._timers.append(timer_word(kind, key, name, revision, due_at=due_at, payload=payload))
 
     def cancel_timer(self, kind: str, *, key: UUID, revision: int, name: str = "-") -> None:
-        """Cancels the timer, whether it was set or not: an older word that comes later does not set it.
+        """Cancels the timer, set or not. A call with an older revision that arrives later does not set it.
 
         Raises ``ValueError`` for a kind or name that is no code.
         """
@@ -228,20 +229,20 @@ class Transaction:
 
     @property
     def timer_words(self) -> Sequence[TimerWord]:
-        """What was staged of timers, in order."""
+        """The staged words about timers, in order."""
         return self._timers
 
     def audit(self, *, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
-        """Stages a row of the operator's audit: opaque ids only, no patient's data."""
+        """Stages an audit row: opaque ids only, no patient data."""
         self._audit.append(_AuditRow(actor, action, subject, json.dumps(dict(detail or {}), default=str)))
 
     def mark(self) -> _Mark:
-        """A savepoint."""
+        """A savepoint: everything that is staged now."""
         participants = tuple([participant.mark() for participant in self._participants])
         return _Mark(len(self._outbox), len(self._deliveries), len(self._audit), len(self._timers), participants)
 
     def rollback_to(self, mark: _Mark) -> None:
-        """Forgets what was staged since ``mark``, here and in every participant."""
+        """Undoes what was staged since ``mark``, here and in every participant."""
         del self._outbox[mark.outbox :]
         del self._deliveries[mark.deliveries :]
         del self._audit[mark.audit :]
@@ -250,19 +251,20 @@ class Transaction:
             participant.rollback_to(inner)
 
     def write(self, statement: str, *arguments: object) -> None:
-        """Stages a statement of a participant's flush that modifies data: all of them go out in one round trip.
+        """Stages a participant's data-modifying statement. All staged statements go out in one round trip.
 
-        They become parts of one statement: none sees what another writes, and no two may touch one row. Foreign keys
+        They become parts of one statement: none sees the writes of another, and no two may touch one row. Foreign keys
         are checked when all have run.
         """
         self._writes.append((statement, arguments))
 
     async def flush(self) -> None:
-        """Writes the participants' changes and everything of the chassis, in one statement as far as it is staged.
+        """Writes the participants' changes and the chassis' rows, staged statements in one.
 
-        Call once, at the end: the participants have left.
+        Call once, at the end: it removes the participants.
         """
-        # Let go of them: a repository that holds this transaction would be a cycle with all that it has loaded.
+        # Releases the participants: a repository that holds this transaction would form a cycle with its loaded
+        # aggregates.
         participants, self._participants = self._participants, []
         for participant in participants:
             await participant.flush(self.connection)
@@ -300,7 +302,7 @@ class Transaction:
 
 @lru_cache(maxsize=256)
 def _as_one(statements: tuple[str, ...]) -> str:
-    """The statements as common table expressions of one, their parameters counted through; and the notifications."""
+    """The staged statements as common table expressions of one statement, with their parameters."""
     parts, offset = [], 0
     for number, statement in enumerate(statements, 1):
         parts.append(f"write_{number} AS ({_counted_on(statement, offset)})")

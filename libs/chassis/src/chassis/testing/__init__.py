@@ -1,4 +1,4 @@
-"""Helpers for the tests of every member: waiting for conditions, a transaction that only records, and many deaths."""
+"""Helpers for every member's tests: waiting for conditions, a recording transaction, and deaths at fail points."""
 
 import asyncio
 import contextvars
@@ -37,7 +37,7 @@ async def eventually(condition: Callable[[], Awaitable[T]], *, timeout_seconds: 
 
 
 DEATHS_AT_EACH_POINT = DEPTH.deaths_at_each_point
-"""How often a test of fail points dies at each of them, at least."""
+"""The least number of deaths at each fail point."""
 
 
 class Life:
@@ -54,9 +54,8 @@ _LIFE: contextvars.ContextVar[Life] = contextvars.ContextVar("life")
 class Deaths:
     """Lets components die at ``points``, from a seed that it prints, until each point has had its deaths.
 
-    ``hit`` stands in for ``failpoints.hit``. An exception stands for the death of the process, so it takes care that
-    nothing outlives it: what a life does after its end fails at the next fail point, before it can commit or
-    acknowledge anything.
+    ``hit`` replaces ``failpoints.hit``. An exception simulates the death of the process. Nothing outlives it: work of
+    an ended life fails at the next fail point, before it can commit or acknowledge anything.
     """
 
     def __init__(self, *points: str, number: int = DEATHS_AT_EACH_POINT) -> None:
@@ -87,11 +86,11 @@ class Deaths:
         raise failpoints.FailPoint(name)
 
     async def lives(self, born: Callable[[], Loop], feed: Callable[[], Awaitable[None]]) -> None:
-        """One life after the other until all deaths were had. Each time that one goes on it is fed again."""
+        """Runs one life after another until all deaths have happened. Each new life is fed again."""
         asyncio.get_running_loop().set_exception_handler(_without_deaths)
         while not self.are_over:
             await self._live(born(), feed)
-        gc.collect()  # tasks that nobody waits for any more tell of their death now, and not in another test
+        gc.collect()  # tasks that nobody awaits any more report their death now, and not in another test
 
     async def _live(self, component: Loop, feed: Callable[[], Awaitable[None]]) -> None:
         life, context = Life(), contextvars.copy_context()
@@ -106,7 +105,7 @@ class Deaths:
             await asyncio.wait([running, *waits], return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-        await component.stop()  # a living one goes on to its end, a dead one cannot but fail on the way
+        await component.stop()  # a living task runs to its end, a dead one fails at a fail point
         (outcome,) = await asyncio.gather(running, return_exceptions=True)
         if isinstance(outcome, BaseException) and not isinstance(outcome, failpoints.FailPoint):
             raise outcome
@@ -123,7 +122,7 @@ async def _run(component: Loop) -> None:
 
 @dataclass
 class ClockAsTold:
-    """Stands for ``StoreClock``: says the time that it was given, and how far the clocks are apart."""
+    """Replaces ``StoreClock``: reports a given time, and a given difference of the clocks."""
 
     at: datetime | None = None
     apart: timedelta = timedelta()
@@ -137,15 +136,15 @@ class ClockAsTold:
 
 
 class RevisionTakenError(Exception):
-    """An aggregate's revision was published twice; the store's unique constraint says the same."""
+    """An aggregate's revision was published twice; the store's unique constraint raises the same."""
 
 
 @dataclass
 class RecordingTransaction:
-    """Stands for ``Transaction`` in tests of handlers. One contract suite holds it to the real one.
+    """Replaces ``Transaction`` in tests of handlers. One contract suite runs against both.
 
-    ``events``, ``deliveries``, ``audits`` and ``timers`` are what a commit would have written; ``writes`` what
-    participants staged. A timer's word with ``due_at`` None cancels it.
+    ``events``, ``deliveries``, ``audits`` and ``timers`` are the rows that a commit would have written; ``writes`` are
+    the participants' statements. A timer's word with ``due_at`` None cancels it.
     """
 
     connection: Any = None
@@ -217,8 +216,9 @@ class RecordingTransaction:
             participant.rollback_to(one)
 
     async def flush(self) -> None:
-        """Raises ``RevisionTakenError``; of deliveries with one idempotency key the first stays, of a timer's words the
-        newest.
+        """Raises ``RevisionTakenError``.
+
+        Of deliveries with one idempotency key the first stays, of a timer's words the newest.
         """
         for participant in self._participants:
             await participant.flush(self.connection)

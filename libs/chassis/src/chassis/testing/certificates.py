@@ -1,4 +1,4 @@
-"""Certificates made on the spot, for tests of TLS: an authority that signs for ``localhost`` and 127.0.0.1."""
+"""Certificates for tests of TLS: an authority that signs for ``localhost`` and 127.0.0.1."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address

@@ -1,4 +1,4 @@
-"""How often the suite tries what it tries at random: ``SUITE_DEPTH=ci`` at each change, ``full`` before a release."""
+"""How many random cases the suite tries: ``SUITE_DEPTH=ci`` at each change, ``full`` before a release."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """``patience``: so many times longer than usual a test may take."""
+    """``patience``: factor for the time limits of a test."""
 
     name: str
     deaths_at_each_point: int
@@ -20,7 +20,7 @@ class Depth:
     patience: int
 
     def examples(self, usual: int) -> int:
-        """Of a property-based test that tries ``usual`` of them at each change."""
+        """The number of examples of a property-based test that tries ``usual`` at each change."""
         return usual * self.examples_factor
 
     def as_json(self) -> dict[str, object]:
@@ -34,7 +34,7 @@ DEPTHS: Final[Mapping[str, Depth]] = {
 
 
 def chosen(environment: Mapping[str, str]) -> Depth:
-    """Raises ``ValueError`` for a depth that does not exist: a slip would try too little and say nothing."""
+    """Raises ``ValueError`` for an unknown depth: a slip would silently try too little."""
     name = environment.get("SUITE_DEPTH") or "ci"
     if name not in DEPTHS:
         raise ValueError(f"SUITE_DEPTH={name}: known are {', '.join(DEPTHS)}")

@@ -1,6 +1,6 @@
-"""What every intake keeps, written once: a member's tests make a class of it for each intake that the member has.
+"""The promises of every intake, written once: a member's tests make a class of it for each of the member's intakes.
 
-The handler under it writes one row for each message, with what the test wants of it. So each test reads at the end how
+The handler writes one row for each message, with the marker that the test gives. So each test counts at the end how
 often every message had an effect, whatever was raised, refused or killed on the way.
 """
 
@@ -52,7 +52,7 @@ class _Effects:
 
 
 class _Line:
-    """The intake under the batch executor, with a handler that does to a message what the test says."""
+    """The intake under the batch executor, with a handler that does what the test says."""
 
     def __init__(self, store: Store, given: Given[Any]) -> None:
         self.store, self.given = store, given
@@ -64,7 +64,7 @@ class _Line:
         )
 
     async def run(self, *numbers: int, key: int | None = None) -> list[Outcome[None]]:
-        """One batch; every message has a key of its own unless ``key`` names one for all."""
+        """Runs one batch; every message has a key of its own unless ``key`` names one for all."""
         return await self.executor.run([self.given.message(one, one if key is None else key) for one in numbers])
 
     async def effects(self) -> Counter[int]:
@@ -87,7 +87,7 @@ class _Line:
 
 
 class _CountingConnection:
-    """Stands for the connection of a claim, and counts what is asked on it."""
+    """Replaces the connection of a claim, and counts its queries."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -114,10 +114,10 @@ class IntakeContract:
     """Subclass it as ``Test…`` with ``given``; the member's tests have a fixture ``store`` with its tables."""
 
     after_a_failure: ClassVar[Literal["handled again", "kept"]]
-    """What becomes of a message that comes again after it failed for good, or by a bug."""
+    """The outcome of a message that comes again after a permanent failure, or after a bug."""
     after_a_passing_failure: ClassVar[Literal["handled again", "held"]] = "handled again"
     keeps_order: ClassVar[bool]
-    """Whether later messages of a key wait for one that failed for a passing reason."""
+    """Whether later messages of a key wait after a passing failure."""
     may_repeat_in_a_batch: ClassVar[bool] = True
 
     def given(self) -> Given[Any]:

@@ -1,4 +1,4 @@
-"""A service as its composition root builds it, without a server: for what can be said of it before it runs."""
+"""A service as its composition root builds it, without a server, for checks before it runs."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from chassis.store import server as store_server
 
 
 async def built_offline(build: Callable[[Any], Awaitable[Service]], settings: ServiceSettings) -> Service:
-    """What ``build`` gives. Nothing is asked of Postgres or Kafka; the service is not to be run."""
+    """The result of ``build``. Nothing is asked of Postgres or Kafka; the service must not be run."""
     with _without_a_store():
         return await build(settings)
 
@@ -34,7 +34,7 @@ def _without_a_store() -> Iterator[None]:
 
 
 class _NoPool:
-    """In a pool's place: it can be closed, and nothing else."""
+    """Replaces a pool: it can only be closed."""
 
     async def close(self) -> None:
         return

@@ -13,7 +13,7 @@ NOT_NOW = (
     "25P02",
     "25P04",
     "57P01",
-    "57P99",  # one that nobody knows yet
+    "57P99",  # a code that nobody knows yet
     "53100",
     "58030",
     "XX000",
@@ -42,7 +42,7 @@ CREATE TRIGGER refuses BEFORE {when} ON {table} FOR EACH STATEMENT EXECUTE FUNCT
 async def refusing(
     store: Store, table: str, state: str, *, times: int = FOR_EVER, when: str = "INSERT OR UPDATE"
 ) -> AsyncIterator[None]:
-    """The first ``times`` statements of the kinds ``when`` on ``table`` fail; inside the block."""
+    """Inside the block, the first ``times`` statements of the kinds ``when`` on ``table`` fail."""
     await store.pool.execute(_REFUSE.format(table=table, state=state, times=times, when=when))
     try:
         yield
@@ -51,5 +51,5 @@ async def refusing(
 
 
 async def refused(store: Store) -> int:
-    """How many statements were asked so far, refused or not."""
+    """The number of statements so far, refused or not."""
     return int(await store.pool.fetchval("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM refusals"))

@@ -1,7 +1,8 @@
-"""Durable timers: what becomes due in the future, set and cancelled in the transaction of the state it belongs to.
+"""Durable timers: set and cancelled in the transaction of the state that they belong to.
 
-``Transaction.set_timer`` and ``cancel_timer`` say the word. A ``TimerWorker`` runs the handler of the kind once the
-timer is due, in one transaction with its effects. An older word about a timer never counts against a newer one.
+``Transaction.set_timer`` and ``cancel_timer`` write words about a timer. A ``TimerWorker`` runs the handler of the kind
+once the timer is due, in one transaction with its effects. An older word about a timer never counts against a newer
+one.
 """
 
 from chassis.timers.model import Handler, Timer, TimerHandlers

@@ -1,8 +1,8 @@
-"""How a batch of due timers is locked, looked at once more, and marked.
+"""How a batch of due timers is locked, checked for newer words, and marked.
 
-A worker locks timers first and the service's aggregates second; a message's handler does it the other way round. So
-that they never wait for each other in a circle, the handler leaves a locked row alone and adds a newer one, and the
-worker looks for newer ones once it has the aggregates.
+A worker locks timers first and the service's aggregates second; a message's handler locks in the other order. To avoid
+a deadlock, the handler leaves a locked row alone and adds a newer one, and the worker looks for newer rows once it has
+the aggregates.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 LARGEST_BATCH: Final = 100
-"""So many timers share a transaction: rows that others need are not held for longer than some 30 ms."""
+"""Timers that share a transaction: rows that others need are held for at most some 30 ms."""
 CAREFUL_BATCH: Final = 20
-"""When the batch runs again: one of them was refused by the store, or it met another transaction."""
+"""Size when the batch runs again: the store refused one timer, or the batch lost against another transaction."""
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 60.0
 
@@ -38,7 +38,10 @@ Result = Literal["fired", "superseded"]
 
 @dataclass
 class Opened(Generic[W]):
-    """A batch's work: the service's own, and what is known of newer words. ``told`` holds this transaction's own."""
+    """A batch's work:
+
+    the service's own, and the newer words about its timers. ``told`` holds this transaction's words.
+    """
 
     transaction: Transaction
     work: W
@@ -53,12 +56,12 @@ class TimerIntake:
         self._dead_limit = dead_limit
 
     async def claim(self, _connection: "asyncpg.Connection", items: Sequence[Timer]) -> Sequence[None]:
-        """They are claimed already: ``taking`` locked them."""
+        """The timers are claimed already: ``taking`` locked them."""
         return [None] * len(items)
 
     async def settle(self, transaction: Transaction, items: Sequence[Timer], outcomes: Sequence[Outcome[Any]]) -> None:
         failpoints.hit(failpoints.TIMER_AFTER_EFFECT_BEFORE_MARK)
-        # A timer that was set anew in this transaction is forgotten by its newer word, and no row is written twice.
+        # The newer word deletes a timer that was set anew in this transaction, and no row is written twice.
         told = {word[:3]: word.revision for word in transaction.timer_words}
         marks: list[tuple[str, UUID, str, int, str, str | None, float]] = []
         gone: list[Timer] = []
@@ -81,7 +84,10 @@ class TimerIntake:
     async def _marks_of(
         self, transaction: Transaction, failed: Sequence[tuple[Timer, BaseException]]
     ) -> list[tuple[str, UUID, str, int, str, str | None, float]]:
-        """Dead is what failed for good, up to the limit: so many are a bad release; the others wait for the next."""
+        """A permanent failure makes the timer dead, up to the limit:
+
+        that many mean a bad release. The others are tried again.
+        """
         room = 0
         if not all(isinstance(error, Transient) for _, error in failed):
             room = max(0, self._dead_limit - await transaction.connection.fetchval(statements.DEAD))
@@ -101,13 +107,13 @@ class TimerIntake:
         return item.key
 
     def traced(self, item: Timer) -> AbstractContextManager[None]:
-        """The span in which a timer is handled, in the trace of whoever set it."""
+        """The span in which a timer is handled, in the trace of the message that set it."""
         attributes: dict[str, str | int] = {"timer.kind": item.kind, "timer.attempt": item.attempt}
         return tracing.span(f"timer {item.kind}", tracing.SpanKind.CONSUMER, attributes, traceparent=item.traceparent)
 
 
 class Taking:
-    """Locks what is due, with ``earliest`` as the earliest time that it may be. One for each batch."""
+    """Locks due timers; ``earliest`` is the earliest time that it may be. One for each batch."""
 
     def __init__(self, kinds: Sequence[str], earliest: datetime) -> None:
         self._kinds = kinds
@@ -115,7 +121,7 @@ class Taking:
         self._most = LARGEST_BATCH
 
     async def __call__(self, connection: "asyncpg.Connection") -> Sequence[Timer]:
-        """A batch; a smaller one when it is called again, because the batch runs again."""
+        """Locks a batch; a smaller one at a second call, because the batch runs again."""
         rows = await connection.fetch(statements.CLAIM, self._kinds, self._earliest, self._most)
         self._most = CAREFUL_BATCH
         if rows:
@@ -124,7 +130,7 @@ class Taking:
 
 
 async def look_ahead(opened: Opened[W], timers: Sequence[Timer], handlers: TimerHandlers[W]) -> None:
-    """Loads and locks what the batch touches; then asks which of the timers were moved or cancelled meanwhile."""
+    """Loads and locks what the batch touches; then asks which timers were moved or cancelled meanwhile."""
     await handlers.prefetch(opened.work, timers)
     rows = [(*timer.identity, timer.revision) for timer in timers]
     found = await opened.transaction.connection.fetch(statements.SUPERSEDED, *zip(*rows, strict=True))
@@ -132,7 +138,7 @@ async def look_ahead(opened: Opened[W], timers: Sequence[Timer], handlers: Timer
 
 
 async def fire(opened: Opened[W], timer: Timer, handlers: TimerHandlers[W]) -> Result:
-    """The handler of the timer's kind, unless there is a newer word about the timer, also one of this batch."""
+    """Calls the handler of the timer's kind, unless there is a newer word about the timer, also one of this batch."""
     if timer.identity in opened.superseded or opened.told.get(timer.identity, -1) > timer.revision:
         return "superseded"
     words = opened.transaction.timer_words

@@ -1,4 +1,4 @@
-"""A timer that is due, and what a service does with the kinds that it knows."""
+"""A due timer, and the handlers of a service's kinds."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ Identity = tuple[str, UUID, str]
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """What was set, and is due. ``attempt`` counts from 1."""
+    """A due timer. ``attempt`` counts from 1."""
 
     kind: str
     key: UUID
@@ -41,7 +41,7 @@ class Timer:
 
     @property
     def effect_id(self) -> UUID:
-        """The same at each try, and after the store was set back: for a message's id."""
+        """An id for a message: the same at each try, and after the store was set back."""
         return uuid5(SPACE, f"{self.kind} {self.key} {self.name} {self.revision}")
 
     @property
@@ -51,14 +51,14 @@ class Timer:
 
 
 class Handler(Protocol[W_contra]):
-    """``async def verb(timer, *, work)``: changes state, stages what follows. Raises ``Transient`` or ``Permanent``."""
+    """``async def verb(timer, *, work)``: changes state and stages effects. Raises ``Transient`` or ``Permanent``."""
 
     def __call__(self, timer: Timer, /, *, work: W_contra) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class TimerHandlers(Generic[W]):
-    """What a service does when timers are due: ``handlers`` by kind. ``prefetch`` locks what a batch touches."""
+    """A service's timers: ``handlers`` by kind. ``prefetch`` locks what a batch touches."""
 
     open_work: Callable[[Transaction], W]
     prefetch: Callable[[W, Sequence[Timer]], Awaitable[None]]

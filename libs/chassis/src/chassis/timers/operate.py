@@ -1,6 +1,6 @@
-"""The operator's hand on timers: count and list them, have one that failed tried at once, cancel one.
+"""The operator's commands on timers: count and list them, try a failed one at once, cancel one. Every act is audited.
 
-Every act is audited. Commands and pages ask here; none of it stands in the way of what is due.
+Commands and pages ask here; no query blocks the worker.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class TimerRow:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many wait, are overdue (and since when), and are dead; each up to one above ``MOST_COUNTED``."""
+    """The numbers of waiting, overdue (with the oldest time) and dead timers; each up to one above ``MOST_COUNTED``."""
 
     waiting: int
     overdue: int
@@ -53,7 +53,7 @@ def _is(state: State) -> Any:
         case "overdue":
             return sql.and_(waits, timers.due_at <= sql.func.now())
         case "troubled":
-            # As the index says it, so that it is used.
+            # The condition of the index, so that Postgres uses it.
             tried = sql.and_(waits, timers.attempts > sql.literal_column("0"))
             return sql.or_(timers.state == fixed("dead"), tried)
         case _:
@@ -61,7 +61,7 @@ def _is(state: State) -> Any:
 
 
 def _is_newest() -> Any:
-    """Of a timer one row counts. A worker may have left an older one beside it."""
+    """One row counts for each timer. A worker may have left an older one beside it."""
     timers = tables.Timers
     table: Any = timers.metadata.tables["timers"]
     known = table.alias("known")
@@ -71,7 +71,7 @@ def _is_newest() -> Any:
 
 
 async def list_timers(store: Store, *, state: State, kind: str | None = None, limit: int = 50) -> list[TimerRow]:
-    """By when they are due; those that fired or were cancelled the newest first."""
+    """Ordered by the due time; fired and cancelled timers by the newest first."""
     async with store.session() as session:
         timers = tables.Timers
         found = sql.select(*columns(timers, TimerRow)).where(_is(state), _is_newest())
@@ -83,17 +83,17 @@ async def list_timers(store: Store, *, state: State, kind: str | None = None, li
 
 
 async def count_timers(store: Store) -> Counts:
-    """Quickly, whatever is still to come: a page asks each second."""
+    """Fast with any number of later timers: a page asks each second."""
     return Counts(**dict(await store.pool.fetchrow(statements.OVERVIEW)))
 
 
 async def retry_timer(store: Store, kind: str, key: UUID, name: str, *, actor: str) -> bool:
-    """Has a timer that failed tried at once. Audited. False when there is none."""
+    """Makes a failed timer due at once. Audited. False when there is none."""
     return await _act(store, (kind, key, name), _is("troubled"), _again(), actor=actor, action="timer.retry")
 
 
 async def retry_timers(store: Store, kind: str | None, *, actor: str) -> int:
-    """Has all dead timers, or those of ``kind``, tried at once; one row of the audit. Returns how many."""
+    """Makes all dead timers, or those of ``kind``, due at once; one audit row. Returns the number."""
     async with store.session() as session:
         timers = tables.Timers
         again = sql.update(timers).where(_is("dead"), _is_newest()).values(_again())
@@ -109,14 +109,14 @@ async def retry_timers(store: Store, kind: str | None, *, actor: str) -> int:
 
 
 async def cancel_timer(store: Store, kind: str, key: UUID, name: str, *, actor: str) -> bool:
-    """Gives a timer up that waits or is dead; the state that it belongs to stays. Audited. False when there is none."""
+    """Cancels a waiting or dead timer; the state that it belongs to stays. Audited. False when there is none."""
     open_ = sql.col(tables.Timers.state).in_(["waiting", "dead"])
     gone = {"state": "cancelled", "settled_at": sql.func.clock_timestamp()}
     return await _act(store, (kind, key, name), open_, gone, actor=actor, action="timer.cancel")
 
 
 def _again() -> Mapping[str, Any]:
-    """From its own time on: so it is the first of its key's line again, and no clock makes it early."""
+    """From its own time on: it is again the first of its key's line, and no clock makes it early."""
     return {"state": "waiting", "next_attempt_at": tables.Timers.due_at, "settled_at": None, "attempts": 0}
 
 

@@ -1,6 +1,6 @@
-"""The worker's statements. What sets and cancels timers stands in ``chassis.store.transaction``.
+"""The worker's statements. ``chassis.store.transaction`` has those that set and cancel timers.
 
-statement_timestamp() and not clock_timestamp(), which differs from row to row and so cannot be looked up in an index.
+statement_timestamp(), because clock_timestamp() differs from row to row and cannot use an index.
 """
 
 from typing import Final
@@ -9,9 +9,9 @@ from chassis.store.names import CHASSIS
 
 timers = CHASSIS.Timers
 
-# What is due by the store's clock and by the earliest time that it may be ($2), of the kinds $1. Of one key the first
-# goes, and no later one while the first is handled or waits for its next try. A row that another worker has is
-# passed over.
+# Timers of the kinds $1 that are due by the store's clock and by the earliest possible time ($2). Of one key the first
+# goes; a later one waits while the first is handled or waits for its next try. A row that another worker holds is
+# skipped.
 CLAIM: Final = f"""
 SELECT due.* FROM unnest($1::text[]) AS asked ({timers.kind}) CROSS JOIN LATERAL (
     SELECT t.{timers.kind}, t.{timers.key}, t.{timers.name}, t.{timers.revision}, t.{timers.due_at},
@@ -28,7 +28,7 @@ SELECT due.* FROM unnest($1::text[]) AS asked ({timers.kind}) CROSS JOIN LATERAL
 ORDER BY due.{timers.due_at}, due.{timers.kind}, due.{timers.name} LIMIT $3
 """
 
-# In how many seconds the next one may be due; NULL when nothing waits.
+# Seconds until the next timer may be due; NULL when none waits.
 NEXT: Final = f"""
 SELECT extract(epoch FROM min(soonest.at) - clock_timestamp())::float8
 FROM unnest($1::text[]) AS asked ({timers.kind}) CROSS JOIN LATERAL (
@@ -38,8 +38,8 @@ FROM unnest($1::text[]) AS asked ({timers.kind}) CROSS JOIN LATERAL (
 ) AS soonest
 """
 
-# Which of the claimed rows, by their places, are not the newest word about their timer. Asked when the aggregates are
-# locked: what was committed before that counts.
+# The places of the claimed rows that are not the newest word about their timer. Asked when the aggregates are locked:
+# words committed before that count.
 SUPERSEDED: Final = f"""
 SELECT mine.place FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[])
     WITH ORDINALITY AS mine ({timers.kind}, {timers.key}, {timers.name}, {timers.revision}, place)
@@ -65,7 +65,7 @@ WHERE (t.{timers.kind}, t.{timers.key}, t.{timers.name}, t.{timers.revision}) = 
 
 DEAD: Final = f"SELECT count(*) FROM {timers} WHERE {timers.state} = 'dead'"
 
-# A dead row that a newer word has overtaken while a worker held it waits for nobody.
+# A dead row that a newer row overtook while a worker held it has no use.
 COUNTS: Final = f"""
 SELECT count(*) AS waiting, count(*) FILTER (WHERE {timers.due_at} <= now()) AS overdue,
     coalesce(extract(epoch FROM now() - min({timers.due_at})), 0)::float8 AS age,
@@ -80,7 +80,7 @@ FROM {timers} WHERE {timers.state} = 'waiting'
 
 MOST_COUNTED: Final = 10_000
 
-# Kind by kind along the index, so that a million timers to come are not read.
+# Kind by kind along the index, so that a million later timers are not read.
 OVERVIEW: Final = f"""
 WITH RECURSIVE kinds AS (
     (SELECT {timers.kind} AS kind FROM {timers} WHERE {timers.state} = 'waiting' ORDER BY {timers.kind} LIMIT 1)

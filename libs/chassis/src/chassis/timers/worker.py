@@ -1,4 +1,4 @@
-"""The loop that runs timers once they are due: never early by any clock, at most a second late when idle."""
+"""The loop that runs due timers: never early by any clock, at most a second late when idle."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class TimeSource(Protocol):
-    """What the worker asks of ``StoreClock``."""
+    """The worker's view of ``StoreClock``."""
 
     def now(self) -> datetime: ...
 
@@ -45,7 +45,7 @@ class TimerWorker(LoopBase, Generic[W]):
     def __init__(
         self, store: Store, handlers: TimerHandlers[W], *, clock: TimeSource, metrics: Metrics, dead_limit: int = 100
     ) -> None:
-        """At ``dead_limit`` dead timers another that fails for good waits for its next try instead."""
+        """At ``dead_limit`` dead timers, a further permanent failure is tried again later instead."""
         super().__init__()
         self._store = store
         self._clock = clock
@@ -72,7 +72,7 @@ class TimerWorker(LoopBase, Generic[W]):
         )
 
     async def run(self) -> None:
-        """Until stopped; a batch that is under way is finished first."""
+        """Runs until stopped; a batch under way is finished first."""
         listener: asyncpg.Connection | None = None
         failures = 0
         try:
@@ -93,7 +93,7 @@ class TimerWorker(LoopBase, Generic[W]):
                         raise
                     failures += 1
                     if listener is not None:
-                        listener.terminate()  # it may be the one that does not answer
+                        listener.terminate()  # the connection may be the one that does not answer
                     log.warning("timers.store-away", reason=no_answer(error).reason)
                     pause = server_pause_seconds(failures)
                 if pause:
@@ -104,7 +104,10 @@ class TimerWorker(LoopBase, Generic[W]):
                 listener.terminate()
 
     async def _listen(self) -> "asyncpg.Connection":
-        """A connection of its own that hears of timers due soon. It only wakes: what it misses is found by looking."""
+        """A connection of its own that listens for timers due soon.
+
+        It only wakes the loop; polling is the guarantee.
+        """
         seconds = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
         listener = await asyncpg.connect(self._store.url, **seconds, server_settings=SESSION_SETTINGS)
         await listener.add_listener(TIMERS_CHANNEL, self._heard)
@@ -115,9 +118,9 @@ class TimerWorker(LoopBase, Generic[W]):
         self._wake.set()
 
     async def turn(self) -> float:
-        """Runs one batch of what is due. Returns after how many seconds to look again: 0 where there was one.
+        """Runs one batch of due timers. Returns the seconds until the next look: 0 where there was one.
 
-        Raises ``Withheld`` while nobody knows what time it is.
+        Raises ``Withheld`` while the time is not known.
         """
         if not self._is_busy:
             due_in_seconds = await self._store.pool.fetchval(statements.NEXT, self._kinds)
@@ -134,7 +137,7 @@ class TimerWorker(LoopBase, Generic[W]):
             self._turns_without = 0
             self._say(timers, outcomes)
             return 0.0
-        # Due, but another worker has it, or it waits behind one of its key, or the clocks are apart.
+        # Due, but held by another worker, behind another timer of its key, or withheld because clocks differ.
         self._turns_without += 1
         return min(POLL_SECONDS, SHORTEST_PAUSE_SECONDS * 2.0 ** min(self._turns_without - 1, 10))
 

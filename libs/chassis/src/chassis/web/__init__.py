@@ -1,1 +1,1 @@
-"""What the pages of every service share: the layout, the guard in front of them, and the operator's console."""
+"""Shared by the pages of every service: the layout, the guard in front of the routes, and the operator's console."""

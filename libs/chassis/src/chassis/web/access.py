@@ -1,7 +1,7 @@
-"""Who may see a page. Every route declares it; a route that declares nothing is refused at start.
+"""Who may see a page. Every route declares it; a route without a declaration is refused at start.
 
-``viewer(Route("/links", show))`` declares; ``Guard`` serves what was declared, and asks before each request. Roles are
-ordered: an admin may do what an operator may, an operator what a viewer may.
+``viewer(Route("/links", show))`` declares; ``Guard`` serves declared routes and checks each request. Roles are ordered:
+an admin may do everything that an operator may, an operator everything that a viewer may.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -18,27 +18,27 @@ from chassis.settings import ROLES, SettingsError
 
 
 class Access(StrEnum):
-    """For whom a route is. The first two are served on the public port alone, all others on the console's port."""
+    """Who may use a route. The first two are served only on the public port, all others on the console's port."""
 
-    PUBLIC = "public"  # for everybody on the internet
-    PATIENT_SESSION = "patient session"  # for a patient whom the service has let in
-    SERVICE = "service"  # for another service, by its token
+    PUBLIC = "public"  # everybody on the internet
+    PATIENT_SESSION = "patient session"  # a patient whom the service has let in
+    SERVICE = "service"  # another service, by its token
     VIEWER = "viewer"  # reads
     OPERATOR = "operator"  # retries, replays, drops, acknowledges
     ADMIN = "admin"  # sets up
-    LOGIN = "login"  # the way in to the console: what it shows to somebody who is not logged in
-    PROBE = "probe"  # health and metrics, which hold nobody's data
+    LOGIN = "login"  # the log-in pages: open to people who are not logged in
+    PROBE = "probe"  # health and metrics, which hold no personal data
 
 
 class Role(StrEnum):
-    """What a person may do on the console's pages."""
+    """A person's role on the console's pages."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"
 
     def includes(self, other: "Role | Access") -> bool:
-        """Whether this role may do what ``other`` may."""
+        """Whether this role includes ``other``."""
         return _RANKS[self] >= _RANKS[other]
 
 
@@ -49,9 +49,11 @@ FOR_THE_INTERNET: Final = frozenset({Access.PUBLIC, Access.PATIENT_SESSION})
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody at the console. ``subject`` stays the same when the name changes; ``log_out``: where to post, or None.
+    """A person at the console.
 
-    ``actor`` is what the audit says of an act: the name for people, the subject for certainty.
+    ``subject`` stays the same when the name changes; ``log_out``: the address to post to, or None.
+
+    ``actor`` is the audit's text: the name for people, the subject for certainty.
     """
 
     name: str
@@ -69,15 +71,15 @@ class Person:
 
 
 current_person: ContextVar[Person | None] = ContextVar("current_person", default=None)
-"""Who asks for the page that is being rendered."""
+"""The person who asks for the page that is being rendered."""
 
 Gate = Callable[[Scope, Access], Awaitable[Response | None]]
-"""What stands before a route: the refusal, or None when the request may pass."""
+"""Checks a request before its route: returns the refusal, or None when the request may pass."""
 GATE: Final = "chassis.gate"
 
 
 class Declared(BaseRoute):
-    """A route with its declaration. It asks the guard around the application, and serves nothing without one."""
+    """A route with its declaration. It asks the application's guard, and serves nothing without one."""
 
     def __init__(self, route: Route | Mount, access: Access) -> None:
         self.route = route
@@ -100,7 +102,7 @@ class Declared(BaseRoute):
 
     @property
     def methods(self) -> Sequence[str]:
-        """Without HEAD, which goes with GET."""
+        """The methods, without HEAD, which goes with GET."""
         methods = self.route.methods if isinstance(self.route, Route) else {"GET"}
         return sorted(methods - {"HEAD"}) if methods else ["any"]
 
@@ -124,11 +126,11 @@ probe = _declaring(Access.PROBE)
 
 
 class UndeclaredRoute(SettingsError):  # noqa: N818 (what it is)
-    """A route does not say who may see it. One line per route."""
+    """A route does not declare who may see it. One line per route."""
 
 
 def declared(routes: Iterable[BaseRoute]) -> list[Declared]:
-    """The same routes. ``UndeclaredRoute`` names each that declares nothing."""
+    """Returns the same routes. Raises ``UndeclaredRoute``, which names each route without a declaration."""
     found, problems = [], []
     for route in routes:
         if isinstance(route, Declared):

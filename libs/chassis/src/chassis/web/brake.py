@@ -1,8 +1,8 @@
-"""What slows down whoever guesses the console's password, without locking out who knows it.
+"""Slows down guessing of the console's password, without locking out people who know it.
 
-Each source has a few tries at once; then every wrong one makes its next wait longer. What a source did wrong is
-forgotten after a time, and not at a right try: somebody who guesses behind the same address as an operator would
-have new tries with each page that the operator loads. Many sources at once have fewer tries each.
+Each source has a few free tries; then every wrong try lengthens the wait before the next one. Wrong tries are forgotten
+after a time, and not at a right try: a guesser behind an operator's address would get new tries with each page that the
+operator loads. Many sources at once have fewer tries each.
 """
 
 import ipaddress
@@ -34,8 +34,8 @@ class _Wrong:
 class Brake:
     """Remembers wrong tries, of at most ``MOST_SOURCES`` sources. ``now``: seconds of a clock that never goes back.
 
-    Nothing in it waits: between the question whether a source may try and the count of what it tried, no other request
-    is served, so that tries at the same moment are counted like any others.
+    Nothing in it awaits: no other request runs between asking for the wait and counting the try, so simultaneous tries
+    are all counted.
     """
 
     now: Callable[[], float] = time.monotonic
@@ -44,7 +44,7 @@ class Brake:
     _level_at: float = field(default=0.0, init=False)
 
     def wait_seconds(self, address: str) -> float:
-        """How long a client at ``address`` has to wait before its next try; 0 when it may try now."""
+        """Seconds until a client at ``address`` may try again; 0 when it may try now."""
         known = self._sources.get(source_of(address))
         return 0.0 if known is None else max(0.0, known.again_at - self.now())
 
@@ -67,7 +67,7 @@ class Brake:
 
 
 def source_of(address: str) -> str:
-    """Whom an address stands for: of IPv6 a whole network, because one machine has all addresses of it."""
+    """The source behind an address: for IPv6 a whole network, because one machine has all addresses of it."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

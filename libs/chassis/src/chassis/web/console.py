@@ -1,6 +1,7 @@
-"""``/console``: how the service is, what waits for a person, and the hand to settle it; every act is audited.
+"""``/console``: the service's state, what waits for a person, and the acts to settle it; every act is audited.
 
-It shows opaque ids, kinds, states and reasons, never a message's content: that needs the command line and a decision.
+It shows opaque ids, kinds, states and reasons, never a message's content: content needs the command line and a
+decision.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -34,7 +35,7 @@ LONG_WAIT: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``checks``: None when ready, else why not. ``loops``: seconds since each turned."""
+    """``checks``: None when ready, else the reason. ``loops``: seconds since each turned."""
 
     checks: Mapping[str, str | None]
     loops: Mapping[str, float]
@@ -42,7 +43,7 @@ class Health:
 
 @dataclass
 class Console:
-    """What a composition root gives the console. ``desks``: those of the service's intakes.
+    """The parts that a composition root gives the console. ``desks``: those of the service's intakes.
 
     ``consoles``: the addresses of the suite's other consoles, by service.
     """
@@ -87,7 +88,7 @@ class Console:
             with asking():
                 told = await notice(self.store, query)
         except StoreUnavailable:
-            pass  # the tile of the store says so
+            pass  # the store's tile reports it
         page: str = self._templates.get_template("console.html").render(
             title="Console",
             here="/console",
@@ -100,13 +101,13 @@ class Console:
         return page
 
     async def _shown(self, health: Health, stalled_seconds: float) -> dict[str, Any]:
-        """What the page shows of the service and its store. It stays the same until something happens."""
+        """The state of the service and its store, as the page shows it. It stays equal until something happens."""
         found = None
         try:
             with asking():
                 found = await self._found()
         except StoreUnavailable:
-            pass  # the tile of the store says so
+            pass  # the store's tile reports it
         return {
             "checks": health.checks,
             "stalled": [name for name, seconds in health.loops.items() if seconds > stalled_seconds],
@@ -139,7 +140,7 @@ class Console:
         return {**asdict(counts), "level": level, "troubled": troubled}
 
     def store_away(self, request: Request, away: StoreUnavailable) -> Response:
-        """The page in place of one that the store does not give now, or of an act's answer."""
+        """The page that replaces a page or an act's answer while the store is away."""
         page = self._templates.get_template("store_away.html").render(
             title="Not now", here=None, reason=away.reason, acts=request.method == "POST"
         )

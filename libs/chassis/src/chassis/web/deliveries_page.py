@@ -1,7 +1,7 @@
-"""``/console/deliveries``: the dead deliveries to one partner, chosen by time and answer, and all of them again.
+"""``/console/deliveries``: the dead deliveries to one partner, selected by time and answer, and a retry of all.
 
-The filter is a plain form whose values stand in the address; what it finds is what the act beside it is about to do.
-The act takes what was shown: what dies after the look is left alone.
+The filter is a plain form whose values stand in the address; the page lists exactly the deliveries that the act
+retries. Deliveries that die after the listing are left alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ LONGEST_VALUE: Final = 200
 
 
 class _RefusedError(Exception):
-    """What was asked for means nothing; the text says why."""
+    """The request's filter is not valid; the text says why."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class DeliveriesPage:
         return await self._page(dict(request.query_params))
 
     async def _page(self, query: Mapping[str, str], refused: str | None = None) -> Response:
-        """What ``query`` chooses; ``refused`` says why an act was not done."""
+        """The selection of ``query``; ``refused`` says why an act was not done."""
         selection = count = None
         rows: Sequence[Any] = ()
         said = ""
@@ -80,7 +80,7 @@ class DeliveriesPage:
         return HTMLResponse(page, 400 if refused else 200)
 
     async def _said(self, query: Mapping[str, str], destination: str) -> str:
-        """What came of an act, by the audit: an address cannot have the page say what never happened."""
+        """The outcome of an act, from the audit: an address cannot make the page report an act that never happened."""
         if query.get("done") != "1":
             return ""
         detail = await just_done(self.store, "delivery.retry-all", destination)
@@ -101,7 +101,7 @@ class DeliveriesPage:
             return await self._page(form, refused=str(error))
         except StoreUnavailable as error:
             return await self._page(form, refused=error.reason)
-        # To the page, which says what came of it; a reload does not act again.
+        # Redirects to the page, which reports the outcome; a reload does not act again.
         kept = {name: form[name] for name in ("destination", "since", "reason") if form.get(name)}
         return RedirectResponse(f"{PATH}?{urlencode({**kept, **({'done': '1'} if number else {})})}", 303)
 

@@ -1,6 +1,6 @@
-"""What an intake adds to the console: how much of it waits for a person, its lists, its acts and its own pages.
+"""A desk: an intake's part of the console, with a count of what waits, lists, acts and pages.
 
-A composition root names the desks of the intakes that its service has; the console shows no others.
+A composition root names the desks of its service's intakes; the console shows no others.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +16,10 @@ Act = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number on the console: so many wait for a person. ``level`` colours it while any does; ``link`` lists them."""
+    """A number on the console:
+
+    how much waits for a person. ``level`` is its colour above 0; ``link`` lists the items.
+    """
 
     name: str
     waiting: int
@@ -26,14 +29,14 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """``shown``: what the desk's template shows, the same as long as nothing happens."""
+    """``shown``: the data of the desk's template, equal as long as nothing happens."""
 
     tiles: Sequence[Tile]
     shown: Mapping[str, Any]
 
 
 class Desk(Protocol):
-    """``template``: the file that shows its part of the console."""
+    """``template``: the file that shows the desk on the console."""
 
     @property
     def template(self) -> str: ...
@@ -41,9 +44,9 @@ class Desk(Protocol):
     async def look(self) -> Look: ...
 
     def acts(self) -> Mapping[str, Act]:
-        """By the path below ``/console/``; an operator's."""
+        """The acts, by the path below ``/console/``; for operators."""
         ...
 
     def routes(self, templates: Any) -> Sequence[BaseRoute]:
-        """Its pages below ``/console/``; a viewer's. ``templates``: the console's."""
+        """The pages below ``/console/``; for viewers. ``templates``: the console's."""
         ...

@@ -1,7 +1,7 @@
-"""In front of every route: its declaration decides who passes; every answer tells the browser what it may do.
+"""In front of every route: the declaration decides who passes, and every answer limits what the browser may do.
 
-Nothing is served that was not declared. Without any person set up (development only: production refuses to start) the
-console is open, and an act there is audited as ``console``.
+Undeclared routes are not served. Without any person set up (development only: production refuses to start) the console
+is open, and its acts are audited as ``console``.
 """
 
 import hmac
@@ -38,11 +38,11 @@ from chassis.web.passwords import Passwords, digest
 
 Surface = Literal["console", "public"]
 PatientSession = Callable[[Request], Awaitable[object | None]]
-"""The patient's session that a request belongs to, or None. A service with such routes gives it."""
+"""Finds the patient session of a request, or None. A service with routes for patients provides it."""
 
 
 class Door(Protocol):
-    """How people of an identity provider come in. ``path``: the page that leads there."""
+    """The log-in through an identity provider. ``path``: the page that leads there."""
 
     path: str
 
@@ -71,10 +71,10 @@ log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """An ASGI application of the declared ``routes`` that belong to ``surface``. ``UndeclaredRoute``.
+    """An ASGI application of the declared ``routes`` that belong to ``surface``. Raises ``UndeclaredRoute``.
 
-    It stands outside of what answers errors, so that those answers carry the headers too. ``door``: how people come in
-    by an identity provider; while it is not ready they are asked for a password, where anybody has one.
+    It wraps the error handling, so that error answers carry the headers too. ``door``: the log-in through an identity
+    provider; while it is not ready people are asked for a password, if any has one.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Guard:
         self._patient_session = patient_session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # no page of ours opens one
+        if scope["type"] == "websocket":  # no page of ours opens a WebSocket
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         if scope["type"] != "http":
@@ -137,15 +137,15 @@ class Guard:
         return _OWN_PAGE.format(forms="".join(f" {origin}" for origin in targets))
 
     async def _nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A path that no route has. Which ones there are is told to those alone who may see them."""
+        """Answers an unknown path. Only people who may see the routes learn which paths exist."""
         refusal = await self._admit(scope, Access.PUBLIC if self._is_public else Access.VIEWER)
         if refusal is None:
             raise HTTPException(404)
         await refusal(scope, receive, send)
 
     async def _admit(self, scope: Scope, access: Access) -> Response | None:
-        """Why the route is not for this request; None when it is. The person is left for the page and the audit."""
-        if access is Access.PROBE:  # open also to somebody who comes by an address
+        """The refusal of the request; None when it may pass. The person is stored for the page and the audit."""
+        if access is Access.PROBE:  # also reachable by an IP address, without a name
             return None
         current_person.set(None)
         headers = Headers(scope=scope)
@@ -180,7 +180,7 @@ class Guard:
         return None  # PUBLIC and LOGIN: for everybody
 
     async def _person(self, scope: Scope, headers: Headers) -> Person | Response:
-        """Who asks, or what is said to somebody who is not logged in."""
+        """Returns the person, or the answer to a visitor who is not logged in."""
         person = None if self._door is None else await self._door.person(Request(scope))
         if person is not None:
             return person
@@ -222,7 +222,7 @@ class Guard:
         return PlainTextResponse("That is no service's token.", 401, headers={"WWW-Authenticate": "Bearer"})
 
     def _braked(self, scope: Scope) -> Response | None:
-        """The answer to a source that guessed too often; None for any other."""
+        """The answer to a source that guessed too often; None for any other source."""
         wait_seconds = self._brake.wait_seconds(_address(scope))
         if wait_seconds <= 0:
             return None
@@ -253,7 +253,7 @@ def _address(scope: Scope) -> str:
 
 
 def _is_same_origin(headers: Headers) -> bool:
-    """Browsers say where a request comes from; a form on another site cannot lie about it."""
+    """Browsers report a request's origin; a form on another site cannot fake it."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -261,10 +261,10 @@ def _is_same_origin(headers: Headers) -> bool:
 
 
 def actor_of(request: Request) -> str:
-    """Who acts, for the audit: on a route for people or services."""
+    """The audit's name for the actor, on a route for people or services."""
     return str(request.state.actor)
 
 
 def header_names() -> Iterable[str]:
-    """The headers that every answer carries."""
+    """The headers of every answer."""
     return ("Content-Security-Policy", *_HEADERS)

@@ -49,7 +49,7 @@ class Hl7Desk:
         return [Route("/console/hl7", journal), Route("/console/hl7/events", Changes(newest).stream)]
 
     async def _journal(self, templates: Any, request: Request) -> Response:
-        """The newest HL7 messages that came in and what became of each; the filter stands in the address."""
+        """The newest HL7 messages and their outcomes; the filter stands in the address."""
         state = request.query_params.get("state", "")
         rows = await list_journal(self.store, states=[state] if state else None, limit=JOURNAL_ROWS)
         page = templates.get_template("journal.html").render(

@@ -1,4 +1,4 @@
-"""The console's part of Kafka's inbox: dead letters, parked keys, what a consumer missed, and the acts on them."""
+"""The console's part of Kafka's inbox: dead letters, parked keys and missed records, and the acts on them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ ROWS: Final = 50
 
 @dataclass(frozen=True, repr=False)
 class InboxDesk:
-    """Of a service that reads Kafka."""
+    """The desk of a service that reads Kafka."""
 
     store: Store
     template: str = "inbox_desk.html"

@@ -1,4 +1,4 @@
-"""Templates on the shared layout, and the stream of server-sent events by which a page keeps itself up to date."""
+"""Templates on the shared layout, and the server-sent events that keep a page up to date."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
@@ -48,9 +48,10 @@ def templates(
 
 
 class _Asking:
-    """``person`` in templates: who asks for the page. False when nobody is logged in; else as ``access.Person``.
+    """``person`` in templates: the page's visitor. False when nobody is logged in; else as ``access.Person``.
 
-    ``person.name``, ``person.role``, ``person.may("operator")``, and ``person.log_out``: where to post, or None.
+    ``person.name``, ``person.role``, ``person.may("operator")``, and ``person.log_out``: the address to post to, or
+    None.
     """
 
     def __bool__(self) -> bool:
@@ -61,7 +62,7 @@ class _Asking:
 
 
 def at(moment: datetime | None, zone: str | None = None) -> str:
-    """A time to read, in ``zone`` (its name in words) or UTC."""
+    """A time as text, in ``zone`` (named in the text) or UTC."""
     if moment is None:
         return "–"
     shown = moment.astimezone(ZoneInfo(zone) if zone else UTC)
@@ -69,10 +70,10 @@ def at(moment: datetime | None, zone: str | None = None) -> str:
 
 
 class Changes:
-    """A stream that tells every viewer of a page when what the page shows is another than before.
+    """A stream that tells every viewer of a page when the page's content has changed.
 
-    ``look`` returns something that changes with the page. It is asked once a second for all viewers together, and not
-    at all without one. While the store is away nothing is told: pages stay as they are until there is something new.
+    ``look`` returns a value that changes with the page. It is called once a second for all viewers together, and not at
+    all without a viewer. While the store is away nothing is sent: pages stay as they are.
     """
 
     def __init__(self, look: Callable[[], Awaitable[Hashable]]) -> None:

@@ -1,4 +1,4 @@
-"""``/console/<list>``: what the console shows the newest of, whole: filtered in the address, page by page."""
+"""``/console/<list>``: the console's lists in full: filtered in the address, page by page."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class Column(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A filter. ``values`` are what may be chosen; none where a person writes the value."""
+    """A filter. ``values`` are the choices; empty where a person types the value."""
 
     name: str
     label: str
@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 class List:
     """One list: rows of the table class ``model``, the newest by ``when`` first.
 
-    ``keys`` tell rows of one time apart.
+    ``keys`` tell apart rows of the same time.
     """
 
     name: str
@@ -119,14 +119,14 @@ LISTS: Final = (
 
 @dataclass
 class ListPages:
-    """``templates``: the console's; ``names``: which of the lists."""
+    """``templates``: the console's; ``names``: the lists to serve."""
 
     store: Store
     templates: Any
     names: Sequence[str]
 
     def routes(self) -> Sequence[BaseRoute]:
-        """A viewer's."""
+        """The routes, for viewers."""
         return [Route(one.path, self._page_of(one)) for one in LISTS if one.name in self.names]
 
     def _page_of(self, listed: List) -> Callable[[Request], Any]:
@@ -169,7 +169,7 @@ class ListPages:
 
 
 def _filter(listed: List, request: Request) -> tuple[dict[str, str], list[str]]:
-    """The filter of the address, and a sentence for each part of it that means nothing."""
+    """The filter in the address, and a sentence for each part of it that is not valid."""
     wanted: dict[str, str] = {}
     problems = []
     for choice in listed.choices:
@@ -184,7 +184,7 @@ def _filter(listed: List, request: Request) -> tuple[dict[str, str], list[str]]:
 
 
 def _cursor(listed: List, given: str) -> Sequence[Any] | None:
-    """Where the page before ended; None for the first page, or where the address means nothing."""
+    """The end of the previous page; None for the first page, or where the address is not valid."""
     try:
         at, *keys = json.loads(given)
         when = datetime.fromisoformat(at)

@@ -1,7 +1,7 @@
-"""What the console says after an act. Its sentences stand here, and an address can only choose one of them.
+"""The console's message after an act. Its sentences stand here; an address can only choose one of them.
 
-Of an act that was done the address gives its name, and the audit is asked whether somebody did it just now: no link
-that somebody sends can have the console say what never happened, and any process of the service can answer.
+After an act the address holds the act's name, and the audit is asked whether it happened just now. So a link cannot
+make the console report an act that never happened, and any process of the service can answer.
 """
 
 from collections.abc import Mapping
@@ -49,16 +49,16 @@ class Notice(NamedTuple):
 
 
 def back(done: str | None, refused: str, subject: UUID) -> RedirectResponse:
-    """To the console, which says what came of an act; a reload does not act again.
+    """Redirects to the console, which reports the outcome; a reload does not act again.
 
-    ``done`` is the action in the audit, None when nothing was done; then ``refused`` says what there is none of.
+    ``done`` is the action in the audit, None when nothing was done; then ``refused`` names what does not exist.
     """
     words = {"done": done} if done is not None else {"refused": refused}
     return RedirectResponse(f"/console?{urlencode({**words, 'on': str(subject)})}", 303)
 
 
 async def notice(store: "Store", query: Mapping[str, str]) -> Notice:
-    """What ``query`` asks to be said, as far as it is one of our sentences and true."""
+    """The notice that ``query`` asks for, when it is one of our sentences and true."""
     done, refused = query.get("done", ""), query.get("refused", "")
     if done not in _DONE and refused not in _REFUSED:
         return Notice()

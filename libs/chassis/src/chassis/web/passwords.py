@@ -1,4 +1,4 @@
-"""People by HTTP's Basic: names with roles and passwords, of a site without an identity provider."""
+"""People by HTTP Basic: names with roles and passwords, for a site without an identity provider."""
 
 import base64
 import binascii
@@ -21,16 +21,16 @@ class Passwords:
         return bool(self._wanted)
 
     def person(self, authorization: str) -> Person | None:
-        """Whose name and password an Authorization header holds."""
+        """The person whose name and password an Authorization header holds."""
         given, found = digest(_credentials(authorization)), None
-        for wanted, person in self._wanted:  # all of them, so that the time tells nothing
+        for wanted, person in self._wanted:  # compares with all, so that the duration reveals nothing
             if hmac.compare_digest(given, wanted):
                 found = person
         return found
 
 
 def digest(text: bytes) -> bytes:
-    """Of one length, so that comparing takes as long whatever was given."""
+    """A digest of fixed length, so that every comparison takes as long."""
     return hashlib.sha256(text).digest()
 
 

@@ -1,4 +1,4 @@
-"""What the console asks of the store; no message's content, and nothing of a patient."""
+"""The console's queries: no message content and no patient data."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MOST_COUNTED: Final = 10_000
 """A count stops one above this."""
 NEWEST_ACTS: Final = 200
-"""So many rows of the audit are looked at for what was done just now."""
+"""Audit rows that are searched for an act of just now."""
 JUST_NOW: Final = timedelta(minutes=10)
 
 
@@ -123,7 +123,7 @@ async def newest_acts(store: "Store", *, limit: int) -> list[AuditRow]:
 
 
 async def just_done(store: "Store", action: str, subject: str) -> Mapping[str, Any] | None:
-    """The detail of such an act of the last minutes, by the audit; None when nobody did it."""
+    """The detail of the newest such act in the audit's last minutes; None when nobody did it."""
     async with store.session() as session:
         newest_id = sql.col(tables.OperatorAudit.id).desc()
         newest = sql.select(tables.OperatorAudit).order_by(newest_id).limit(NEWEST_ACTS).subquery().c
@@ -135,7 +135,7 @@ async def just_done(store: "Store", action: str, subject: str) -> Mapping[str, A
 
 
 async def newest_hl7(store: "Store") -> tuple[object, ...]:
-    """Another one whenever the page of HL7 messages may look different."""
+    """A value that changes whenever the page of HL7 messages may change."""
     async with store.session() as session:
         journal = tables.Hl7Journal
         newest = sql.select(journal.received_at, journal.processed_at, journal.repeats)
@@ -145,11 +145,11 @@ async def newest_hl7(store: "Store") -> tuple[object, ...]:
 
 
 def _few(condition: Any) -> Any:
-    """How many rows fit, up to one more than ``MOST_COUNTED``."""
+    """The number of matching rows, up to one more than ``MOST_COUNTED``."""
     few = sql.select(sql.literal(1)).where(condition).limit(MOST_COUNTED + 1).subquery()
     return sql.select(sql.func.count()).select_from(few).scalar_subquery()
 
 
 def _since(model: Any, condition: Any, order: Any) -> Any:
-    """When the first row that fits was made."""
+    """The creation time of the first matching row."""
     return sql.select(model.created_at).where(condition).order_by(order).limit(1).scalar_subquery()

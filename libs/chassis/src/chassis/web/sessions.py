@@ -1,7 +1,7 @@
-"""Who is logged in, in the service's own store: a cookie holds a random word, the store its hash.
+"""Sessions in the service's own store: a cookie holds a random word, the store its hash.
 
-So a log-out ends a session in every process at once, and what the store or a backup holds lets nobody in. While the
-store does not answer, a process goes on showing pages to people whose sessions it has seen lately.
+So a log-out ends a session in every process at once, and the store or a backup of it lets nobody in. While the store is
+away, a process still shows pages to people whose sessions it has seen lately.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ TOKEN_BYTES: Final = 32
 WITHOUT_STORE_SECONDS: Final = 900.0
 MOST_REMEMBERED: Final = 1000
 _SEEN_AGAIN_SHARE: Final = 0.1
-"""Of the idle time: a page within it writes nothing."""
+"""Share of the idle time: a page within it writes nothing."""
 
 
 @dataclass
 class Sessions:
-    """``log_out``: where a person posts to end the session. ``now``: seconds of a clock that never goes back."""
+    """``log_out``: the address to post to for ending the session. ``now``: seconds of a clock that never goes back."""
 
     store: Store
     settings: SessionSettings
@@ -36,7 +36,7 @@ class Sessions:
     _remembered: "OrderedDict[bytes, tuple[Person, float]]" = field(default_factory=OrderedDict, init=False)
 
     async def begin(self, person: Person, *, instead_of: str | None) -> str:
-        """A new session's word for the cookie; that of ``instead_of`` ends. StoreUnavailable."""
+        """A new session's word for the cookie; the session ``instead_of`` ends. StoreUnavailable."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         with asking():
             async with self.store.pool.acquire() as connection, connection.transaction():
@@ -53,7 +53,7 @@ class Sessions:
         return token
 
     async def person(self, token: str, *, is_use: bool, is_act: bool) -> Person | None:
-        """Who is logged in by ``token``. ``is_use``: it keeps the session from ending idle. StoreUnavailable."""
+        """The person logged in by ``token``. ``is_use``: the request prolongs the session. StoreUnavailable."""
         key = _hash(token)
         try:
             with asking():
@@ -77,7 +77,7 @@ class Sessions:
         return person
 
     async def end(self, token: str) -> None:
-        """StoreUnavailable: then it ends for this process alone, and for the others by itself."""
+        """Ends the session. StoreUnavailable: then it ends for this process only, and in others when it expires."""
         key = _hash(token)
         self._remembered.pop(key, None)
         with asking():

@@ -1,4 +1,4 @@
-"""The SQL of log-ins, which every page asks."""
+"""The SQL of sessions, which every page runs."""
 
 from typing import Final
 

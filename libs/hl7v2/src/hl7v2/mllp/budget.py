@@ -1,16 +1,16 @@
-"""How many bytes the connections of one server may hold together."""
+"""The number of bytes that the connections of one server may hold together."""
 
 from typing import Final
 
 DEFAULT_MAX_BYTES_IN_FLIGHT: Final = 80 * 2**20
 FREE_BYTES: Final = 16 * 2**10
-"""So much each connection may hold in any case: an ordinary message is not refused because others send large ones."""
+"""Bytes that each connection may always hold, so that large messages elsewhere never block an ordinary message."""
 _SMALL_BYTES: Final = 2**20
 _RESERVED_PART: Final = 8
 
 
 class Budget:
-    """One part in eight is for frames of up to 1 MiB alone, so that a few large ones never fill it."""
+    """Counts held bytes. One eighth is reserved for frames of up to 1 MiB, so that a few large frames never fill it."""
 
     __slots__ = ("_limit_of_large_bytes", "limit_bytes", "used_bytes")
 
@@ -20,10 +20,10 @@ class Budget:
         self.used_bytes = 0
 
     def limit_for(self, frame_bytes: int) -> int:
-        """What all connections together may hold for a frame of this size to be among it."""
+        """The total that all connections may hold when a frame of this size is admitted."""
         return self.limit_bytes if frame_bytes <= _SMALL_BYTES else self._limit_of_large_bytes
 
 
 def largest_frame_bytes(limit_bytes: int) -> int:
-    """The largest frame that a budget of ``limit_bytes`` ever has room for."""
+    """The largest frame that a budget of ``limit_bytes`` can ever admit."""
     return limit_bytes - limit_bytes // _RESERVED_PART

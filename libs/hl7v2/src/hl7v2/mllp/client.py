@@ -15,10 +15,11 @@ _BARE_FS_GRACE_SECONDS: Final = 0.25
 
 
 class Client:
-    """Sends to one partner. Connects when it has something to send, and again after a connection was lost.
+    """Sends to one partner.
 
-    Messages are sent one after another; several tasks may call ``send``. It never sends twice by itself: whether and
-    when to repeat is the caller's decision, under the same control id.
+    Connects when there is something to send, and again after a connection was lost. Messages are sent one after
+    another; several tasks may call ``send``. The client never sends a message twice: the caller decides whether and
+    when to repeat it, under the same control id.
     """
 
     def __init__(
@@ -49,14 +50,14 @@ class Client:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection stands."""
+        """Whether a connection is open."""
         return self._connection is not None and self._connection.is_open
 
     async def send(self, message: bytes, *, control_id: str) -> Ack:
-        """Send one message (without frame) and give its acknowledgement, whichever of the six codes it has.
+        """Send one message (without frame) and return its acknowledgement, whichever of the six codes it has.
 
-        ``control_id`` is the message's MSH-10. Raises ConnectionLost, AckTimeout, AckMismatch; each leaves the
-        connection closed, so that an answer that comes too late is thrown away with it.
+        ``control_id`` is the message's MSH-10. Raises ConnectionLost, AckTimeout, AckMismatch. Each of these closes the
+        connection, so that an answer that comes too late is lost with it.
         """
         framed = frame(message)
         async with self._turn:
@@ -67,12 +68,12 @@ class Client:
                 answer = await connection.exchange(framed, self._ack_timeout_seconds)
                 return _matched(answer, control_id)
             except BaseException:
-                # A cancelled exchange too: its answer may still come.
+                # A cancelled exchange also closes the connection: its answer may still come.
                 self._drop(connection)
                 raise
 
     async def close(self) -> None:
-        """Let the message in flight have its answer or its time-out, then close the connection."""
+        """Wait until the message in flight is answered or times out, then close the connection."""
         self._is_closed = True
         async with self._turn:
             if self._connection is not None:
@@ -119,7 +120,7 @@ def _matched(answer: bytes, control_id: str) -> Ack:
 
 
 class _Connection(asyncio.Protocol):
-    """One TCP connection. An answer that nobody waits for closes it."""
+    """One TCP connection. An unexpected answer closes it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -161,7 +162,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked by isinstance: uvloop has transports of its own.
+        # No isinstance check: uvloop has its own transport classes.
         self._transport = cast("asyncio.Transport", transport)
         keep_alive(transport)
 

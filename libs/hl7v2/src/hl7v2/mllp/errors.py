@@ -1,11 +1,11 @@
-"""Why an exchange over MLLP failed. None of the texts holds anything of a message."""
+"""Why an exchange over MLLP failed. No text holds message content."""
 
 
 class MllpError(Exception):
     """The exchange failed.
 
-    ``may_have_arrived`` says whether the partner may hold the message: then it has to be sent again under the same
-    control id (MSH-10), which is the partner's means to tell a repeat.
+    ``may_have_arrived`` says whether the partner may hold the message. If so, repeat it under the same control id
+    (MSH-10), by which the partner recognises the repeat.
     """
 
     def __init__(self, text: str, *, may_have_arrived: bool) -> None:
@@ -18,7 +18,7 @@ class ConnectionLost(MllpError):  # noqa: N818  # reads as what happened
 
 
 class AckTimeout(MllpError):  # noqa: N818  # reads as what happened
-    """No acknowledgement in time. The connection is closed: a late one must not answer the next message."""
+    """No acknowledgement in time. The connection is closed: a late acknowledgement must not answer the next message."""
 
 
 class AckMismatch(MllpError):  # noqa: N818  # reads as what happened

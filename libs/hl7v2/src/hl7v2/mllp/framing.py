@@ -1,7 +1,7 @@
-"""MLLP frames (VT content FS CR) out of a stream of bytes, however it is cut.
+"""MLLP frames (VT content FS CR) out of a stream of bytes, in whatever pieces it arrives.
 
-Everything is searched by C code over one buffer; each byte is searched once. What is no frame (junk, repeated VT) and
-what is too large is dropped as it comes, so the buffer never outgrows one frame of the allowed size and one read.
+Frames are found by C code over one buffer, and each byte is searched once. Junk, repeated VT and oversized frames are
+dropped as they come, so the buffer never exceeds one frame of the allowed size and one read.
 """
 
 import re
@@ -15,7 +15,7 @@ DEFAULT_MAX_FRAME_BYTES: Final = 64 * 2**20
 _START_CODE: Final = START[0]
 _BARE_END: Final = b"\x1c"
 _ANY_END: Final = re.compile(rb"\x1c[\r\n\x0b]")
-"""FS CR, and what senders put in its place: FS LF, or FS alone with the next frame at once."""
+"""FS CR, and its variants in the field: FS LF, or FS alone directly before the next frame."""
 _RESTART: Final = b"\x0bMSH"
 _HARMLESS: Final = b"\r\n\x00 "
 _HEAD_BYTES: Final = 4096
@@ -25,7 +25,7 @@ _HEAD_BYTES: Final = 4096
 class Oversized:
     """A frame that was dropped while it came: its first bytes (to answer its MSH) and its size in bytes.
 
-    It was above the limit, or ``FrameReader.drop`` let it go for want of memory: its size tells which.
+    The size tells the reason: above the limit, or dropped by ``FrameReader.drop`` for want of memory.
     """
 
     head: bytes
@@ -33,13 +33,13 @@ class Oversized:
 
     @classmethod
     def of(cls, content: bytes) -> "Oversized":
-        """What is kept of a whole frame that is dropped."""
+        """The parts that are kept of a whole frame that is dropped."""
         return cls(content[:_HEAD_BYTES], len(content))
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A frame of ``size`` bytes that never ended: the next one began inside it. It is never acknowledged."""
+    """A frame of ``size`` bytes without an end: the next frame began inside it. It is never acknowledged."""
 
     size: int
 
@@ -48,14 +48,14 @@ Piece: TypeAlias = bytes | Oversized | Unfinished
 
 
 def frame(content: bytes) -> bytes:
-    """``content`` between VT and FS CR; ValueError when it holds a VT or FS, which would end it early."""
+    """``content`` between VT and FS CR; ValueError when it holds a VT or FS, which would end the frame early."""
     if START in content or _BARE_END in content:
-        raise ValueError("the message holds a byte that MLLP frames are made of (0x0B or 0x1C)")
+        raise ValueError("the message holds a byte that delimits MLLP frames (0x0B or 0x1C)")
     return b"\x0b%b\x1c\r" % content
 
 
 class FrameReader:
-    """Feed it bytes, get frames. ``junk_bytes`` counts all that lay between them but line ends and blanks."""
+    """Takes bytes, gives frames. ``junk_bytes`` counts the bytes between frames, except line ends and blanks."""
 
     __slots__ = ("_buffer", "_in_frame", "_max", "_oversized_head", "_oversized_size", "_searched", "junk_bytes")
 
@@ -70,12 +70,12 @@ class FrameReader:
 
     @property
     def buffered_bytes(self) -> int:
-        """How much of an unfinished frame is held."""
+        """Bytes held of an unfinished frame."""
         return len(self._buffer)
 
     @property
     def discarded_bytes(self) -> int:
-        """How much of an oversized frame was dropped so far; 0 when none is coming in."""
+        """Bytes dropped so far of an oversized frame; 0 when none is arriving."""
         return self._oversized_size if self._oversized_head is not None else 0
 
     @property
@@ -84,17 +84,17 @@ class FrameReader:
         return self._in_frame
 
     def drop(self) -> None:
-        """Let go of the unfinished frame, now and as the rest of it comes; at its end it is an ``Oversized``."""
+        """Drop the unfinished frame and the rest of it as it comes; at its end it is given as an ``Oversized``."""
         if self._in_frame and self._oversized_head is None:
             self._let_go()
 
     @property
     def ends_in_bare_fs(self) -> bool:
-        """Whether an FS came last: some senders leave the CR out and wait for their answer."""
+        """Whether the last byte is an FS: some senders leave out the CR and wait for their answer."""
         return self._in_frame and self._buffer.endswith(_BARE_END)
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Take the next bytes of the stream, give the frames that they complete, in order."""
+        """Take the next bytes of the stream and return the frames that they complete, in order."""
         if not self._in_frame and data[:1] == START and data.find(_BARE_END) == len(data) - 2 and data[-1:] == b"\r":
             content = data[1:-2]
             if START not in content and 0 < len(content) <= self._max:
@@ -107,16 +107,16 @@ class FrameReader:
             if end is None:
                 break
             self._complete(position, end.start(), pieces)
-            # A VT in the CR's place is the next frame's.
+            # A VT in place of the CR begins the next frame.
             position = end.end() if end[0] != b"\x1c\x0b" else end.start() + 1
         del self._buffer[:position]
         self._limit()
-        # An FS at the very end may get its CR with the next bytes.
+        # The CR of an FS at the very end may come with the next bytes.
         self._searched = max(0, len(self._buffer) - 1)
         return pieces
 
     def flush_bare_fs(self) -> list[Piece]:
-        """Take a trailing FS without CR for the end of the frame."""
+        """Treat a trailing FS without CR as the end of the frame."""
         if not self.ends_in_bare_fs:
             return []
         pieces: list[Piece] = []
@@ -126,7 +126,7 @@ class FrameReader:
         return pieces
 
     def _begin(self, position: int) -> int:
-        """Go to the content of the next frame, or to the end when none begins."""
+        """Move to the content of the next frame, or to the end when no frame begins."""
         start = self._buffer.find(START, position)
         end = len(self._buffer) if start < 0 else start
         if end > position:
@@ -150,7 +150,7 @@ class FrameReader:
         pieces.append(content if len(content) <= self._max else Oversized.of(content))
 
     def _restarted(self, content: bytes, pieces: list[Piece]) -> bytes:
-        """The last message of a frame in which one began before the one before it had ended."""
+        """The last message of a frame inside which another frame began."""
         stripped = content.lstrip(START)
         self.junk_bytes += len(content) - len(stripped)
         restart = stripped.rfind(_RESTART)
@@ -171,7 +171,7 @@ class FrameReader:
             kept = self._buffer.lstrip(START)
             self.junk_bytes += len(self._buffer) - len(kept)
             self._buffer = kept
-        elif len(self._buffer) > self._max + 1:  # one for the FS of the end
+        elif len(self._buffer) > self._max + 1:  # the FS of the end
             self._let_go()
 
     def _let_go(self) -> None:

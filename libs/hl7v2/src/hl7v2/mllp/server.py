@@ -1,8 +1,8 @@
 """An MLLP server. The frames of one connection are handled in order; connections do not wait for each other.
 
-What it holds is bounded over all connections: frames that come in, wait, or are being handled share one budget of
-bytes. What would go above it is dropped as it comes and answered AE, so that its sender comes again; ordinary messages
-have a share of the budget to themselves.
+All connections share one budget of bytes for frames that arrive, wait or are being handled. A frame above the budget is
+dropped as it comes and answered AE, so that its sender repeats it. Ordinary messages have a reserved share of the
+budget.
 """
 
 import asyncio
@@ -27,26 +27,26 @@ _TOO_LARGE: Final = AckError("104", text="the message is larger than the receive
 _BUSY: Final = AckError("207", text="the receiver has no room for a message of this size now: send it again later")
 _SWEEP_SECONDS: Final = 1.0
 _SLOWEST_BYTES_PER_SECOND: Final = 64 * 2**10
-"""A frame gets one second more for so many bytes that have come."""
+"""A frame may take one second longer for each such number of bytes received."""
 
 EventName: TypeAlias = Literal[
     "connected",
     "disconnected",
     "idle",  # closed: nothing came for idle_timeout_seconds
     "junk",  # bytes outside frames; closed after 1 MiB of them without a frame
-    "frame-unfinished",  # a frame never ended, the next began; it was not acknowledged
+    "frame-unfinished",  # a frame had no end before the next began; it is not acknowledged
     "frame-too-large",  # refused with AR
     "frame-too-slow",  # closed: the frame did not end in time
-    "busy",  # refused with AE: the connections hold as many bytes as they may
-    "connection-refused",  # closed at once: there are as many as there may be
+    "busy",  # refused with AE: the connections already hold their limit of bytes
+    "connection-refused",  # closed at once: the limit of connections is reached
     "handler-failed",  # closed without an acknowledgement, so that the sender repeats
-    "answer-not-taken",  # closed: the partner did not read its answers
+    "answer-not-taken",  # closed: the partner does not read its answers
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end; ``common_name`` is of its certificate with mutual TLS."""
+    """The partner of a connection; ``common_name`` is of its certificate with mutual TLS."""
 
     host: str
     port: int
@@ -56,7 +56,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something on a connection that an operator may want to count or see. Holds no content of messages."""
+    """Something on a connection that an operator may want to count or see. Holds no message content."""
 
     name: EventName
     peer: Peer
@@ -86,25 +86,25 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port that it listens on (useful after asking for port 0)."""
+        """The listening port (useful after asking for port 0)."""
         assert self._listener is not None  # noqa: S101  # start_server has set it
         port: int = self._listener.sockets[0].getsockname()[1]
         return port
 
     @property
     def connections(self) -> int:
-        """How many connections stand."""
+        """The number of open connections."""
         return len(self._connections)
 
     @property
     def bytes_in_flight(self) -> int:
-        """How many bytes all connections hold: frames that come in, wait, or are being handled."""
+        """Bytes that all connections hold: frames that arrive, wait or are being handled."""
         return self._settings.budget.used_bytes
 
     async def close(self, drain_seconds: float = 30) -> None:
         """Stop listening and reading, answer every frame that has arrived whole, then close the connections.
 
-        What is not answered after ``drain_seconds`` is cut off without an acknowledgement.
+        Connections that are not finished after ``drain_seconds`` are cut off without an acknowledgement.
         """
         if self._listener is not None:
             self._listener.close()
@@ -149,12 +149,14 @@ async def start_server(
     cost_bytes: Callable[[bytes], int] = len,
     on_event: OnEvent | None = None,
 ) -> Server:
-    """Listen for MLLP. ``handler`` gets each frame's content and gives the content to answer with, or None for nothing.
+    """Listen for MLLP.
 
-    A handler that raises closes its connection without an answer: only the handler may acknowledge. A frame above
-    ``max_frame_bytes`` never gets to it and is answered with AR; one for which ``max_bytes_in_flight`` has no room is
-    answered with AE. ``cost_bytes`` says what a frame that waits or is handled takes of these. A frame that has begun
-    must end within ``frame_timeout_seconds`` and a second for each 64 KiB of it. ``on_event`` must not raise.
+    ``handler`` gets each frame's content and returns the content to answer with, or None for no answer. A handler that
+    raises closes its connection without an answer: only the handler may acknowledge.
+
+    A frame above ``max_frame_bytes`` is answered with AR, and a frame for which ``max_bytes_in_flight`` has no room
+    with AE; the handler sees neither. ``cost_bytes`` says how many of these bytes a waiting or handled frame takes. A
+    frame must end within ``frame_timeout_seconds`` and one second for each 64 KiB of it. ``on_event`` must not raise.
     """
     server = Server(
         _Settings(
@@ -173,7 +175,7 @@ async def start_server(
 
 
 def _ignore(_: Event) -> None:
-    """Nobody listens to events."""
+    """Events without a listener are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +201,10 @@ class _Connection(asyncio.Protocol):
         self._reader = FrameReader(settings.max_frame_bytes)
         self._budget = settings.budget
         self._waiting: deque[tuple[Piece, int]] = deque()
-        """Each with what it takes of the budget, until it was handled."""
+        """Each piece with its bytes in the budget, until it is handled."""
         self._waiting_bytes = 0
         self._held_bytes = 0
-        """What the budget counts of this connection."""
+        """Bytes that the budget counts for this connection."""
         self._frame_began_at: float | None = None
         self._wake: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
@@ -215,12 +217,12 @@ class _Connection(asyncio.Protocol):
         self._is_busy = False
         self._junk_bytes = 0
         self._junk_bytes_before = 0
-        """How many there were when the last frame had come."""
+        """The value of ``_junk_bytes`` when the last frame had come."""
 
-    # What the event loop calls.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked by isinstance: uvloop has transports of its own.
+        # No isinstance check: uvloop has its own transport classes.
         self._transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername") or ("", 0)
         self._peer = Peer(str(name[0]), int(name[1]), self._number, _common_name(self._transport))
@@ -266,7 +268,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def eof_received(self) -> bool:
-        """Keep the connection for the answers of what has arrived."""
+        """Keep the connection open for the answers to frames that have arrived."""
         if self._is_over:
             return False
         self._enqueue(self._reader.flush_bare_fs())
@@ -276,7 +278,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        # What has arrived whole is still handled: not every sender waits for its answer.
+        # Whole frames are still handled: some senders do not wait for their answers.
         self._reader = FrameReader(self._settings.max_frame_bytes)
         self._frame_began_at = None
         self._count_held()
@@ -293,22 +295,22 @@ class _Connection(asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
 
-    # What the server calls.
+    # Called by the server.
 
     async def drain(self) -> None:
-        """Answer what has arrived whole, then close."""
+        """Answer the frames that have arrived whole, then close."""
         if not self._is_paused and not self._transport.is_closing():
             self._transport.pause_reading()
         self._end()
         await asyncio.wait([self._task, self._lost])
 
     def cut_off(self) -> None:
-        """Close without answering what is being handled."""
+        """Close without answering the frame that is being handled."""
         self._transport.abort()
         self._task.cancel()
 
     def check_pace(self) -> None:
-        """Close when the frame that has begun takes too long."""
+        """Close when the current frame takes too long."""
         if self._frame_began_at is None or self._is_paused:
             return
         size = self._reader.buffered_bytes + self._reader.discarded_bytes
@@ -317,7 +319,7 @@ class _Connection(asyncio.Protocol):
             self._report("frame-too-slow", size=size)
             self._transport.abort()
 
-    # The work itself.
+    # Handling of frames.
 
     async def _work(self) -> None:
         try:
@@ -407,7 +409,7 @@ class _Connection(asyncio.Protocol):
             self._count_held()
 
     def _let_go_of_all(self) -> None:
-        """Nothing is handled any more, and what may still come until the connection is lost is not kept."""
+        """Stop handling; bytes that still arrive before the connection is lost are dropped."""
         self._is_over = True
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -452,7 +454,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _refusal(oversized: Oversized, *, is_final: bool) -> bytes:
-    """AR for a frame above the limit, AE for one that may come again; addressed by what came of its MSH."""
+    """AR for a frame above the limit, AE for a frame to repeat; addressed by the part of its MSH that arrived."""
     header = oversized.head.replace(b"\n", b"\r").split(b"\r", 1)[0]
     try:
         request: Message | None = Message.parse(header, require_header=False)

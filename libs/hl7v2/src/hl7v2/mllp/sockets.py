@@ -1,4 +1,4 @@
-"""TCP options: a partner that vanished without a word is found out by the kernel's probes."""
+"""TCP options: the kernel's probes detect a partner that vanished silently."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,11 @@ _OPTIONS: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Probe an idle connection after a minute, and send acknowledgements without waiting for more to send."""
+    """Probe an idle connection after a minute, and send acknowledgements at once."""
     sock = transport.get_extra_info("socket")
     if sock is None:
         return
-    # Not every platform knows every option.
+    # Some platforms lack some of these options.
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _OPTIONS:

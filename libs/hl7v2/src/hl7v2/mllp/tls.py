@@ -1,4 +1,4 @@
-"""TLS for MLLP, 1.2 and above: the server's certificate, and the client's where both sides are to be known."""
+"""TLS for MLLP, 1.2 and above: the server's certificate, and the client's with mutual TLS."""
 
 import contextlib
 import ssl
@@ -6,11 +6,10 @@ from pathlib import Path
 
 
 def server_context(certificate: Path, key: Path, *, client_authorities: Path | None = None) -> ssl.SSLContext:
-    """For ``start_server``. All files are PEM. With ``client_authorities`` a client without a certificate of theirs
-    is refused.
+    """For ``start_server``. All files are PEM.
 
-    A certificate that is renewed in its place is shown to the next client: nobody has to start the server again, and
-    one that cannot be read (half written) leaves the former in force.
+    With ``client_authorities``, a client without a certificate of these authorities is refused. A certificate renewed
+    in place is shown to the next client without a restart; an unreadable one (half written) leaves the former in force.
     """
     files = tuple(path for path in (certificate, key, client_authorities) if path is not None)
 
@@ -30,7 +29,7 @@ def server_context(certificate: Path, key: Path, *, client_authorities: Path | N
 
     def renew(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
         nonlocal current, seen
-        with contextlib.suppress(OSError):  # an SSLError is one
+        with contextlib.suppress(OSError):  # SSLError is a subclass of OSError
             if (now := state()) != seen:
                 current, seen = loaded(), now
         connection.context = current
@@ -43,8 +42,9 @@ def server_context(certificate: Path, key: Path, *, client_authorities: Path | N
 def client_context(
     *, authorities: Path | None = None, certificate: Path | None = None, key: Path | None = None
 ) -> ssl.SSLContext:
-    """For ``Client``: checks the server's certificate and name against ``authorities`` (the system's when None) and
-    shows ``certificate`` to a server that asks.
+    """For ``Client``: checks the server's certificate and name, and shows ``certificate`` to a server that asks.
+
+    ``authorities`` defaults to the system's.
     """
     context = ssl.create_default_context(cafile=authorities)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

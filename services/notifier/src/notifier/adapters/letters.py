@@ -1,9 +1,9 @@
 """Turns a notification into a mail.
 
-The subject and the headers name no patient and no exam, because they are read on lock screens and in mail logs.
-No value can add a header: the fixed ones go through ``EmailMessage``, whose policy refuses line breaks, once per
-template; the few that differ from mail to mail are checked here. (``EmailMessage`` for the whole of a mail was run:
-4.8 ms each, against 0.3 ms.)
+The subject and the headers name no patient and no exam, because they are read on lock screens and in mail logs. No
+value can add a header: the fixed headers go through ``EmailMessage``, whose policy refuses line breaks, once per
+template; the few that differ from mail to mail are checked here. (A whole mail through ``EmailMessage`` was measured:
+4.8 ms, against 0.3 ms.)
 """
 
 import binascii
@@ -32,7 +32,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,900}")
 
 @dataclass(frozen=True)
 class Letterhead:
-    """What every mail of an installation shares. ``map_url`` holds ``{address}``; empty means no map link."""
+    """Values that every mail of an installation shares. ``map_url`` holds ``{address}``; empty means no map link."""
 
     sender: str
     sender_name: str
@@ -72,13 +72,13 @@ class LetterWriter:
         self._fixed: dict[tuple[str, Template], bytes] = {}
 
     def message_id(self, idempotency_key: str) -> str:
-        """RFC 5322 §3.6.4: unique for good, and the same for a second try, so that a reader's mail box can tell."""
+        """RFC 5322 §3.6.4: unique for ever, and the same at every try, so that a mailbox can detect a repeat."""
         return f"<{idempotency_key}@{self._from.domain}>"
 
     def write(self, letter: Letter, at: datetime) -> bytes:
-        """The mail as it goes over the wire, dated ``at`` (aware).
+        """The mail's bytes, dated ``at`` (aware).
 
-        Raises UnknownZoneError, and ValueError when a value cannot stand in a header.
+        Raises UnknownZoneError, and ValueError when a value must not stand in a header.
         """
         language = best_language(letter.language)
         values = self._values(letter, language)
@@ -101,7 +101,7 @@ class LetterWriter:
     def _fixed_headers(self, language: str, template: Template) -> bytes:
         """The headers that every mail of a template shares, folded once.
 
-        The subject is among them: a template of a subject knows the site's name and nothing of the patient.
+        The subject is among them: a subject's template gets the site's name and nothing of the patient.
         """
         known = self._fixed.get((language, template))
         if known is None:
@@ -149,7 +149,7 @@ def _header(name: str, value: str) -> bytes:
 
 
 def _part(boundary: str, kind: str, text: str) -> bytes:
-    """Quoted-printable, so that a mail server that does not announce 8BITMIME passes it on unharmed (RFC 6152)."""
+    """Quoted-printable, so that a mail server without 8BITMIME passes it on unharmed (RFC 6152)."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n").encode()
     head = (
         f'--{boundary}\r\nContent-Type: text/{kind}; charset="utf-8"\r\n'
@@ -163,6 +163,6 @@ def _one_line(text: str | None) -> str:
 
 
 def _zone_text(name: str, at: datetime) -> str:
-    """``America/Toronto, EST, UTC−05:00``; a part that would say the same again is left out."""
+    """``America/Toronto, EST, UTC−05:00``; a part that repeats another is left out."""
     parts = [name, abbreviation(at), offset_text(at)]
     return ", ".join(dict.fromkeys(part for part in parts if part))

@@ -1,8 +1,8 @@
-"""Sends one queued notification: the last look, the mail, and the note of what came of it.
+"""Sends one queued notification: the last check, the mail, and the record of its outcome.
 
-Before the mail server hears of the mail, its hand-over is counted in the store; a clear answer takes the count back.
-What stays counted is a try that may have arrived, also when the process was killed in the middle of it. After two of
-those the mail is not tried again: at most two copies, and the history says so.
+Each hand-over is counted in the store before the mail server receives the mail; a clear answer takes the count back. A
+try that stays counted may have arrived, also when the process was killed during it. After two such tries the mail is
+not tried again: at most two copies, and the history says so.
 """
 
 import asyncio
@@ -55,14 +55,14 @@ class Gateway(Protocol):
 
 
 class Times(Protocol):
-    """Says what time it is, and between which times it is for certain."""
+    """Reports the time, and the earliest and latest time that it may be."""
 
     def now(self) -> datetime: ...
     def span(self) -> Span: ...
 
 
 class NotificationSender:
-    """``send`` and ``settled`` are what the delivery worker calls for the destination ``smtp``."""
+    """``send`` and ``settled`` are called by the delivery worker of the destination ``smtp``."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class NotificationSender:
         self._clock = clock
 
     async def send(self, delivery: Delivery) -> Receipt:
-        """Idempotent by the notification's state, and for the mail server by the Message-ID."""
+        """Idempotent by the notification's state, and at the mail server by the Message-ID."""
         span = self._clock.span()
         if span.width:
             await self._check_is_certain(delivery.id, span)
@@ -131,9 +131,10 @@ class NotificationSender:
         return Receipt({"outcome": "sent", "reply": reply, **doubt})
 
     async def _check_is_certain(self, notification_id: UUID, span: Span) -> None:
-        """Raises ``Withheld`` where it depends on which of our clocks is right whether the mail may go.
+        """Raises ``Withheld`` when our clocks disagree on whether the mail may go.
 
-        Before the hand-over is counted: what is withheld for long must not look like a mail that may have arrived.
+        Called before the hand-over is counted: a mail that is withheld for long must not look like one that may have
+        arrived.
         """
         row = await self._fetch(statements.TO_SEND, notification_id)
         if row is None:
@@ -150,8 +151,9 @@ class NotificationSender:
             return await self._store.pool.fetchrow(statement, notification_id)
 
     async def _note(self, statement: str, *arguments: object) -> None:
-        """What came of a try. Where the store does not take it for long the try stays counted, which errs on the safe
-        side: it may have arrived.
+        """Records the outcome of a try.
+
+        If the store is away for long, the try stays counted, which errs on the safe side: it may have arrived.
         """
         for number in itertools.count(1):
             try:
@@ -165,7 +167,7 @@ class NotificationSender:
                 return
 
     async def settled(self, tx: Transaction, all_taken: Sequence[Taken]) -> None:
-        """In the transaction that marks the deliveries: a notification's state and its delivery's agree."""
+        """Runs in the transaction that marks the deliveries, so the states of notification and delivery agree."""
         connection = cast("asyncpg.Connection", tx.connection)
         outcomes = [
             (delivery.id, receipt.detail["outcome"], receipt.detail.get("reason"))
@@ -173,7 +175,7 @@ class NotificationSender:
             if receipt.detail["outcome"] in {"sent", "superseded", "undeliverable"}
         ]
         if outcomes:
-            # In the order in which a batch writes them, so that the two never wait for each other in a circle.
+            # In the order in which a batch writes them, so that the two never deadlock.
             await connection.executemany(statements.SETTLE, sorted(outcomes, key=lambda one: one[0]))
 
 

@@ -1,8 +1,8 @@
 """Hands mails to a mail server over connections that are kept open.
 
-What SMTP cannot tell: when the connection breaks between the last line of DATA and its reply, the server may have the
-mail or not (RFC 5321 §6.1, RFC 1047). That case has an error of its own, ``Unanswered``, so that the caller can count
-it; every other failure is known to have left no mail behind.
+When the connection breaks between the last line of DATA and its reply, the server may have the mail or not (RFC 5321
+§6.1, RFC 1047). That case has an error of its own, ``Unanswered``, so that the caller can count it. After every other
+failure the server is known not to have the mail.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _LOGIN = "smtp.username, smtp.password"
 _SENDER = "smtp.sender, and what the mail server lets it send"
 _RELAY = "what the mail server relays for smtp.host's client, smtp.username, smtp.sender"
 _LOGIN_CODES = frozenset({530, 534, 535, 538})
-"""RFC 4954 §6: it wants a login, another or over TLS."""
+"""RFC 4954 §6: the server requires a log-in, another log-in, or TLS."""
 _STATUS = re.compile(r"#?\b5\.(\d{1,3})\.(\d{1,3})\b")
 _OURS = re.compile(r"relay|sender|authenticat|client host|spf|dkim|dmarc", re.IGNORECASE)
 _RECIPIENTS = re.compile(r"recipient address rejected|user unknown|mailbox", re.IGNORECASE)
@@ -36,15 +36,15 @@ _OF_SENDER = frozenset({7, 8})
 
 
 class Unanswered(Transient):
-    """The mail was handed over and the mail server did not answer: it may have it or not."""
+    """The mail was handed over and the mail server did not answer: the server may have it or not."""
 
 
 @dataclass(frozen=True)
 class MailServer:
-    """``tls``: none, starttls (refuses to go on without), or tls from the first byte. Times are in seconds.
+    """``tls``: none, starttls (required), or tls from the first byte. Times are in seconds.
 
-    ``timeout_seconds`` holds for the mail's content with its answers, ``envelope_seconds`` for everything before:
-    together they bound a hand-over, so that the lease of a delivery can outlast it. aiosmtplib ends a reply at 32 KiB.
+    ``timeout_seconds`` limits the mail's content with its answers, ``envelope_seconds`` everything before: together
+    they bound a hand-over, so that the lease of a delivery can outlast it. aiosmtplib ends a reply at 32 KiB.
     """
 
     host: str
@@ -60,7 +60,7 @@ class MailServer:
 
 
 def without_addresses(reply: str) -> str:
-    """A server's reply as it may stand in logs and lists: one line, without anyone's address."""
+    """A server's reply, fit for logs and lists: one line, without addresses."""
     return blotted(" ".join(reply.split()), [_ADDRESS], longest=_LONGEST_REPLY - 1, blot="[address]")
 
 
@@ -75,15 +75,15 @@ class SmtpGateway:
 
     @property
     def longest_hand_over_seconds(self) -> float:
-        """A lease that is longer than this keeps a second worker from sending the same mail."""
+        """A lease longer than this keeps a second worker from sending the same mail."""
         return self._server.envelope_seconds + self._server.timeout_seconds
 
     async def hand_over(self, content: bytes, to: str) -> str:
         """Returns the server's reply to the mail, without addresses.
 
         Raises Permanent with the server's answer where it refuses this mail or this recipient, AccessRefused where it
-        refuses us (login, sender, relaying), Transient for 4xx and for everything that failed before the mail was on
-        its way, Unanswered when it was and no reply came.
+        refuses us (log-in, sender, relaying), Transient for 4xx and for every failure before the mail was on its way,
+        Unanswered when it was and no reply came.
         """
         connection = await self._ready_for_data(to)
         try:
@@ -105,7 +105,7 @@ class SmtpGateway:
         return without_addresses(f"{reply.code} {reply.message}")
 
     async def _ready_for_data(self, to: str) -> aiosmtplib.SMTP:
-        """A connection, its slot taken, on which the mail's content may follow."""
+        """A connection with its slot taken, ready for the mail's content."""
         try:
             async with asyncio.timeout(self._server.envelope_seconds):
                 await self._slots.acquire()
@@ -127,8 +127,7 @@ class SmtpGateway:
     async def _envelope(self, to: str) -> aiosmtplib.SMTP:
         """A connection on which MAIL and RCPT were accepted.
 
-        A kept connection may have been closed by the server just now; that is found out at MAIL and costs one more try
-        on a fresh one.
+        The server may have just closed a kept connection; MAIL detects this, at the cost of one more try on a new one.
         """
         while (kept := self._take_kept()) is not None:
             with suppress(aiosmtplib.SMTPServerDisconnected, ConnectionError):
@@ -197,9 +196,9 @@ class SmtpGateway:
             self._free.append((connection, time.monotonic()))
 
     async def _put_back_or_close(self, connection: aiosmtplib.SMTP, code: int) -> None:
-        """After a refusal the connection is good again once RSET is answered; after 421 the server closes it.
+        """Makes the connection usable after a refusal: RSET must be answered; after 421 the server closes it.
 
-        After what was no reply at all nobody can tell what the next one answers.
+        After an unreadable reply the next reply cannot be matched, so the connection is closed.
         """
         if 400 <= code < 600 and code != 421:
             with suppress(aiosmtplib.SMTPException, OSError):
@@ -210,7 +209,7 @@ class SmtpGateway:
 
 
 def _no_connection(error: Exception) -> Transient:
-    """Nothing that fails before a mail is named is that mail's fault: it waits, like all the others."""
+    """A failure before a mail is named is no mail's fault: the mail waits, like all others."""
     for cause in _causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
@@ -231,7 +230,7 @@ def _no_connection(error: Exception) -> Transient:
         case OSError():
             found = Transient(f"no connection to the mail server ({type(error).__name__}): {where}")
         case _:
-            # aiosmtplib says so of a server that offers no STARTTLS, no AUTH, or no method of it that we know.
+            # aiosmtplib raises this for a server without STARTTLS, without AUTH, or without a known method.
             offers = "the mail server does not offer what is set (TLS, a login)"
             found = AccessRefused(offers, setting="smtp.tls, smtp.username, smtp.port")
     return found
@@ -245,7 +244,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _refused(code: int, message: str, command: str) -> NoReturn:
-    """Raises what a refusal means: the reply's code, its enhanced code (RFC 3463) and the command that it answers."""
+    """Raises the meaning of a refusal, from the reply's code, its enhanced code (RFC 3463) and the command."""
     answer = f"the mail server answered {command} with {code} {without_addresses(message)}"
     if not 500 <= code < 600:
         raise Transient(answer)
@@ -267,8 +266,8 @@ def _refused(code: int, message: str, command: str) -> NoReturn:
 def _is_ours(command: str, detail: int, message: str) -> bool:
     """Whether X.7.``detail`` (a policy) is about us, and would meet every mail.
 
-    X.7.0 and X.7.1 say no more than "not allowed": of a mail's content that is about the mail, of a recipient about us,
-    unless the words say the other.
+    X.7.0 and X.7.1 say only "not allowed": at a mail's content that means the mail, at a recipient it means us, unless
+    the text says otherwise.
     """
     if detail > 1:
         return True

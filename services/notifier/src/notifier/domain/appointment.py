@@ -1,4 +1,4 @@
-"""What the notifier keeps of an appointment: enough to write a message and to know that it is still true."""
+"""The notifier's projection of an appointment: enough to write a message and to know that it is still true."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ class Facility:
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """The projection of an appointment at ``revision``; ``event`` is the kind of event that made it so."""
+    """The projection of an appointment at ``revision``; ``event`` is the kind of the event that set it."""
 
     appointment_id: UUID
     patient_id: UUID

@@ -1,7 +1,6 @@
-"""One message to one patient about one revision of an appointment, and the states it goes through.
+"""One message to one patient about one revision of an appointment, and its states.
 
-The states are a table, and a move that is not in it is refused: a mail that was sent is never sent again because a
-late event tries to queue it.
+A table holds the moves, and any other move is refused: a late event cannot queue a mail again that was sent.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ State = Literal["awaiting_recipient", "queued", "sent", "superseded", "undeliver
 STATES: tuple[State, ...] = get_args(State)
 
 # Two late moves exist. undeliverable → sent: an operator retries a delivery that the mail server had refused.
-# superseded → sent: the mail was on its way when the event came that made it untrue; the history says what happened.
+# superseded → sent: the mail was on its way when the superseding event came; the history says what happened.
 MOVES: Mapping[State, frozenset[State]] = MappingProxyType(
     {
         "awaiting_recipient": frozenset({"queued", "superseded", "undeliverable"}),
@@ -33,17 +32,17 @@ _NAMESPACE = UUID("6f1d7c52-4b0e-5d7c-9b53-0c6a1f5b8e21")
 
 
 class IllegalMoveError(Exception):
-    """A notification was asked to leave a state in a way that the table of moves does not have."""
+    """The table of moves does not have this move."""
 
 
 def notification_id(appointment_id: UUID, template: Template, revision: int) -> UUID:
-    """Always the same for the same three: a second try to make it meets the first."""
+    """The same id for the same arguments, so a second try to make the notification finds the first."""
     return uuid5(_NAMESPACE, f"{appointment_id}/{template}/{revision}")
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """``reason`` says why it is in its state; it names no patient."""
+    """``reason``: why it is in its state; it names no patient."""
 
     notification_id: UUID
     appointment_id: UUID

@@ -1,4 +1,4 @@
-"""Which message is due after an event, and which ones an event makes untrue."""
+"""Which message is due after an event, and which messages an event supersedes."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ _WHY_SUPERSEDED = {
 
 
 def due_template(appointment: Appointment) -> Template | None:
-    """What the patient is told about this revision; None when nothing is.
+    """The message to the patient about this revision, or None.
 
     A scheduled appointment asks for a confirmation only while it is the patient's move: staff who book and confirm in
     one step cause no request.
@@ -29,7 +29,7 @@ def due_template(appointment: Appointment) -> Template | None:
 
 
 def planned(appointment: Appointment, recipient: Recipient | None) -> Notification | None:
-    """The notification that this revision asks for, in the state that what is known of its recipient allows."""
+    """The notification for this revision. Its state depends on what is known of the recipient."""
     template = due_template(appointment)
     if template is None:
         return None
@@ -53,14 +53,14 @@ def addressed(notification: Notification, recipient: Recipient) -> Notification:
 
 
 def superseded(notification: Notification, by: Appointment) -> Notification:
-    """An open notification that a newer revision of its appointment made untrue."""
+    """An open notification that a newer revision of its appointment has superseded."""
     return notification.move("superseded", _WHY_SUPERSEDED.get(by.event, "the appointment changed"))
 
 
 def why_not_now(notification: Notification, appointment: Appointment, now: datetime) -> str | None:
-    """The last look before sending: why this must not be sent any more, or None.
+    """The last check before sending: the reason not to send, or None. ``now`` is aware.
 
-    ``now`` is aware. A message about a time that is over helps nobody, however long the mail server was away.
+    A message about a past appointment helps nobody, however long the mail server was away.
     """
     if appointment.revision != notification.revision or due_template(appointment) != notification.template:
         return _WHY_SUPERSEDED.get(appointment.event, "the appointment changed")

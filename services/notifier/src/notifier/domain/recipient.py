@@ -1,17 +1,17 @@
-"""Who gets messages: the little of a patient that a message needs."""
+"""The recipient of messages: the few facts of a patient that a message needs."""
 
 import re
 from dataclasses import dataclass
 from uuid import UUID
 
-# What a mail server will take and a header can hold; no attempt at all of RFC 5322, whose quoted local parts and
-# comments nobody uses and header injection loves. Lengths are RFC 5321 §4.5.3.1's.
+# Addresses that mail servers take and that fit a header. RFC 5322's quoted local parts and comments are left out:
+# nobody uses them, and they help header injection. Lengths follow RFC 5321 §4.5.3.1.
 _ADDRESS = re.compile(
     r"(?=.{3,254}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
 
-_LONGEST_ADDRESS = 320  # before its domain is turned into ASCII; what RFC 5321 allows is far less
+_LONGEST_ADDRESS = 320  # before its domain is converted to ASCII; RFC 5321 allows far less
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Recipient:
 
     @property
     def mail_address(self) -> str | None:
-        """The address to send to, its domain in ASCII (RFC 5891); None when there is none that a mail server takes."""
+        """The address to send to, its domain in ASCII (RFC 5891); None without a valid one."""
         email = (self.email or "").strip()
         if len(email) > _LONGEST_ADDRESS:
             return None
@@ -39,5 +39,5 @@ class Recipient:
 
     @property
     def why_no_mail(self) -> str:
-        """The reason behind ``mail_address`` being None, without the address itself."""
+        """The reason why ``mail_address`` is None, without the address itself."""
         return "the patient's e-mail address is not valid" if (self.email or "").strip() else "no e-mail address"

@@ -1,1 +1,1 @@
-"""Alembic revisions, each marked as to run before or after the code that it goes with."""
+"""Alembic revisions, each marked to run before or after its code."""

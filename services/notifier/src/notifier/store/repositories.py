@@ -14,7 +14,7 @@ from notifier.store import statements
 
 
 async def lock_aggregates(connection: asyncpg.Connection, aggregate_ids: Collection[UUID]) -> None:
-    """Until the transaction ends nobody else handles these patients and appointments."""
+    """Locks these patients and appointments until the transaction ends."""
     await connection.execute(statements.LOCK, sorted(set(aggregate_ids)))
 
 
@@ -106,7 +106,7 @@ class NotificationRepository:
         return [notification for notification in found if notification.state == "awaiting_recipient"]
 
     def _found(self, ids: set[UUID]) -> list[Notification]:
-        """In the order in which their appointments' revisions came; an id whose making was rolled back has no row."""
+        """In the order of their appointments' revisions; an id whose creation was rolled back has no row."""
         rows = [row for key in ids if (row := self._rows.get(key)) is not None]
         return sorted(rows, key=lambda row: (row.appointment_id, row.revision, row.template))
 
@@ -117,7 +117,7 @@ class NotificationRepository:
         self._rows.rollback_to(cast("int", mark))
 
     async def flush(self, connection: asyncpg.Connection) -> None:
-        # In order, as who settles what was sent writes them, too.
+        # In order, as the sender's settlement writes them too.
         if rows := sorted(self._rows.take_changed(), key=lambda row: row.notification_id):
             values = lists_of([_notification_values(row) for row in rows])
             await connection.execute(statements.WRITE_NOTIFICATIONS, *values)

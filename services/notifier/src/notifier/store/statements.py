@@ -1,4 +1,4 @@
-"""The service's SQL: what it does by itself, for each batch of events, each mail and each turn of a loop."""
+"""The service's SQL, for each batch of events, each mail and each turn of a loop."""
 
 from typing import Final
 
@@ -45,8 +45,8 @@ _RECIPIENT: Final = ", ".join(RECIPIENT)
 _APPOINTMENT: Final = ", ".join(APPOINTMENT)
 _NOTIFICATION: Final = ", ".join(NOTIFICATION)
 
-# Taken in the order of the sorted array, so two batches never wait for each other in a circle. DO UPDATE locks the row
-# also where its WHERE is false, and then writes nothing (PostgreSQL manual, INSERT, "ON CONFLICT Clause").
+# Locked in the order of the sorted array, so two batches never deadlock. DO UPDATE locks the row also where its WHERE
+# is false, and then writes nothing (PostgreSQL manual, INSERT, "ON CONFLICT Clause").
 LOCK: Final = f"""
 INSERT INTO {aggregates} ({aggregates.aggregate_id}) SELECT unnest($1::uuid[])
 ON CONFLICT ({aggregates.aggregate_id}) DO UPDATE SET
@@ -71,7 +71,7 @@ SELECT {_NOTIFICATION} FROM {notifications}
 WHERE {notifications.patient_id} = ANY($2) AND {notifications.state} = 'awaiting_recipient'
 """
 
-# A notification that was settled since it was loaded (sent, or refused by the mail server) stays as it is.
+# A notification that was settled since it was loaded (sent, or refused by the mail server) stays unchanged.
 WRITE_NOTIFICATIONS: Final = f"""
 {insert_many(notifications, NOTIFICATION)}
 ON CONFLICT ({notifications.notification_id}) DO UPDATE SET {notifications.state} = excluded.{notifications.state},

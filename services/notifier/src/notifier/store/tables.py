@@ -1,4 +1,4 @@
-"""The tables, on a registry of the notifier's own; those of ``chassis.store.tables`` stand beside them."""
+"""The tables, on a registry of the notifier's own, beside those of ``chassis.store.tables``."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -17,9 +17,9 @@ class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMIN
 
 
 class AggregateRow(Base, table=True):
-    """One row per patient and appointment ever heard of; locking it puts their handlers in a row.
+    """One row per known patient and appointment; its lock serializes their handlers.
 
-    The projections cannot serve for that: the appointment that comes before its patient has no patient's row to lock.
+    The projections cannot serve as locks: an appointment may arrive before its patient, whose row does not exist yet.
     """
 
     __tablename__ = "aggregates"
@@ -63,7 +63,7 @@ class AppointmentRow(Base, table=True):
 
 
 class NotificationRow(Base, table=True):
-    """History of messages. ``unanswered_handovers`` counts tries whose answer from the mail server is not known."""
+    """The history of messages. ``unanswered_handovers`` counts tries without a known answer from the mail server."""
 
     __tablename__ = "notifications"
     __table_args__: ClassVar[Any] = (

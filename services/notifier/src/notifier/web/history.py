@@ -1,4 +1,4 @@
-"""What the page of messages asks the store: identifiers, states and reasons; no names, addresses or bodies."""
+"""The queries of the page of messages: identifiers, states and reasons; no names, addresses or bodies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ else:
 
 @dataclass(frozen=True)
 class Filter:
-    """As it stands in the address. ``before`` is the last row of the page before: when it changed, and its id."""
+    """The filter in the address. ``before`` is the last row of the previous page: its time of change and its id."""
 
     appointment_id: UUID | None = None
     state: str | None = None
@@ -30,7 +30,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class MessageRow:
-    """One message of the history. While it is queued its reason is what the last of its ``tries`` failed with."""
+    """One message of the history. While it is queued, its reason is that of the last failed try."""
 
     notification_id: UUID
     appointment_id: UUID
@@ -76,7 +76,7 @@ class History:
             return await rows(session, MessageRow, found.order_by(*newest).limit(limit))
 
     async def counts(self) -> dict[str, int]:
-        """How many messages are in each state, every state named."""
+        """The number of messages in each state, including empty states."""
         async with self._store.session() as session:
             state = tables.NotificationRow.state
             found = await session.exec(sql.select(state, sql.func.count()).group_by(state))
@@ -90,7 +90,7 @@ class History:
 
 
 def read_filter(query: dict[str, str]) -> tuple[Filter, list[str]]:
-    """The filter and a sentence for each part of the address that it cannot use."""
+    """The filter, and a sentence for each part of the address that is not valid."""
     unknown: list[str] = []
 
     def one_of(name: str, known: Sequence[str]) -> str | None:

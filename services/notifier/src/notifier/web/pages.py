@@ -40,7 +40,7 @@ class MessagesPage:
     def routes(self) -> Sequence[BaseRoute]:
         return access.viewer(
             Route("/messages", self.show),
-            # An index answers the question each second.
+            # An index answers the query each second.
             Route("/messages/events", Changes(self._history.last_change).stream),
         )
 

@@ -1,4 +1,4 @@
-"""The chassis' own tables, as SQL per version; a service's migration applies the version that it was written for."""
+"""The chassis' own tables as SQL, by version. A service's migration applies a fixed version."""
 
 import re
 from contextlib import AbstractContextManager
@@ -9,25 +9,25 @@ _CREATED_CONCURRENTLY: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTL
 
 
 class _Context(Protocol):
-    """The part of Alembic's migration context that is needed here."""
+    """The part of Alembic's migration context that this module uses."""
 
     def autocommit_block(self) -> AbstractContextManager[None]: ...
 
 
 class _Operations(Protocol):
-    """The part of Alembic's ``op`` that is needed here."""
+    """The part of Alembic's ``op`` that this module uses."""
 
     def execute(self, sqltext: str) -> None: ...
     def get_context(self) -> _Context: ...
 
 
 def sql(version: str) -> str:
-    """The statements that bring a database from the version before to ``version`` (such as ``v001``)."""
+    """The statements that bring a database from the previous version to ``version`` (such as ``v001``)."""
     return files(__name__).joinpath(f"{version}.sql").read_text()
 
 
 def whole() -> str:
-    """The statements of all versions as one script, for a database that is new and that nobody else uses."""
+    """The statements of all versions as one script, for a new database that nothing else uses."""
     versions = sorted(path.name for path in files(__name__).iterdir() if path.name.endswith(".sql"))
     return "\n".join(sql(name.removesuffix(".sql")) for name in versions).replace(" CONCURRENTLY", "")
 
@@ -35,8 +35,9 @@ def whole() -> str:
 def upgrade(version: str, op: _Operations) -> None:
     """Called by a service's migration: ``schema.upgrade("v001", op)``.
 
-    An index ``CONCURRENTLY`` is made outside of the migration's transaction, after what stands above it is committed.
-    What an earlier, interrupted try left of it is dropped first; so what stands above such an index must be repeatable.
+    An index ``CONCURRENTLY`` is made outside of the migration's transaction, after the statements above it are
+    committed. The rest of an interrupted try is dropped first, so the statements above such an index must be
+    repeatable.
     """
     for statement in sql(version).split(";\n"):
         if " CONCURRENTLY " in statement:

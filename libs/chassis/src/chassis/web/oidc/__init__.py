@@ -1,4 +1,4 @@
-"""People come in through an OpenID Connect provider: authorization code flow with PKCE, then a session of our own."""
+"""Log-in through an OpenID Connect provider: authorization code flow with PKCE, then a session of our own."""
 
 from chassis.web.oidc.claims import LogInRefused
 from chassis.web.oidc.login import LogIn

@@ -1,4 +1,4 @@
-"""What an ID token has to say before it lets a person in. Each refusal is one clear line without a value of it."""
+"""The checks of an ID token before a person is let in. Each refusal is one clear line without a value of the token."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ class LogInRefused(Exception):  # noqa: N818 (what happened)
 
 
 def check(claims: Mapping[str, Any], settings: OidcSettings, *, nonce: str, now: float) -> None:
-    """``LogInRefused`` unless the token is of our provider, for us, for this log-in, and of this time."""
+    """Raises ``LogInRefused`` unless the token is from our provider, for us, for this log-in, and valid now."""
     if claims.get("iss") != settings.issuer:
         raise LogInRefused("The ID token comes from another issuer than HTTP__OIDC__ISSUER.")
     audience = claims.get("aud")
@@ -50,7 +50,7 @@ def _time(value: object) -> float | None:
 
 
 def person_of(claims: Mapping[str, Any], settings: OidcSettings, log_out: str) -> Person:
-    """The person whom checked claims name. ``LogInRefused`` when they say nothing of a role here."""
+    """The person named by checked claims. Raises ``LogInRefused`` when the claims hold no role."""
     role = role_of(claims, settings)
     subject = claims["sub"]
     name = next((claims[one] for one in ("preferred_username", "name") if isinstance(claims.get(one), str)), subject)
@@ -59,7 +59,7 @@ def person_of(claims: Mapping[str, Any], settings: OidcSettings, log_out: str) -
 
 
 def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> Role:
-    """The highest role that the claim's values stand for."""
+    """The highest role among the claim's values."""
     name = settings.role_claim
     said = _found(claims, name)
     values = [said] if isinstance(said, str) else said

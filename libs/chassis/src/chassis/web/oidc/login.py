@@ -1,7 +1,7 @@
-"""The pages by which a person comes in and goes: ``/login``, its start and call-back, ``/logout``, ``/logged-out``.
+"""The log-in and log-out pages: ``/login``, its start and call-back, ``/logout``, ``/logged-out``.
 
 One cookie for ten minutes holds a random word, from which state, nonce and PKCE's verifier are derived. So a log-in
-belongs to the browser that began it, whichever process of the service it comes back to.
+belongs to the browser that began it, and any process of the service can finish it.
 """
 
 import base64
@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class LogIn:
-    """The door for people of an identity provider. One per process; ``start`` before it is used."""
+    """The log-in through an identity provider. One per process; call ``start`` before use."""
 
     http: HttpSettings
     service: str
@@ -60,7 +60,7 @@ class LogIn:
         self.provider = Provider(self.http)
         self.sessions = Sessions(self.store, self.http.session, LOG_OUT)
         self._templates = templates(self.service, ())
-        prefix = "" if self.http.is_development else "__Host-"  # a browser takes that name over TLS alone
+        prefix = "" if self.http.is_development else "__Host-"  # a browser accepts this name over TLS only
         self.session_cookie = f"{prefix}session-{self.service}"
         self.begun_cookie = f"{prefix}login-{self.service}"
 
@@ -75,14 +75,14 @@ class LogIn:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the provider can be gone to."""
+        """Whether the provider can be used now."""
         return self.provider.known is not None
 
     def form_targets(self) -> tuple[str, ...]:
         return self.provider.form_targets()
 
     async def person(self, request: Request) -> Person | None:
-        """Who is logged in. A page that only keeps itself up to date does not keep a session from ending."""
+        """The logged-in person. A page that only refreshes itself does not prolong a session."""
         token = request.cookies.get(self.session_cookie)
         if not token or len(token) > 200:
             return None
@@ -91,7 +91,7 @@ class LogIn:
         return await self.sessions.person(token, is_use=is_use, is_act=is_act)
 
     async def _ask(self, request: Request) -> Response:
-        """The first click. It begins by a click and not by itself, so that no refusal becomes a circle."""
+        """Asks for a click before the log-in begins, so that a refusal does not become a redirect loop."""
         there = own_path(request.query_params.get("next", ""))
         if await self.person(request) is not None:
             return RedirectResponse(there, 303)
@@ -118,7 +118,7 @@ class LogIn:
         if self.brake.wait_seconds(address) > 0:
             return self._page("Log in", problem="Too many log-ins failed from there. Try again later.", status=429)
         begun = _Begun.of(request.cookies.get(self.begun_cookie, ""))
-        if begun is None:  # a page that was kept, or a cookie that is over: nobody guesses anything
+        if begun is None:  # a cached page, or an expired cookie: nobody guesses anything
             problem = "This log-in was not begun in this browser, or more than ten minutes ago."
             return self._page("You are not logged in", problem=problem, start=PATH, status=400)
         try:
@@ -183,7 +183,7 @@ class LogIn:
         return f"The identity provider cannot be used now: {self.provider.problem or 'it did not answer'}.{also}"
 
     def _here(self, request: Request, path: str) -> str:
-        """Our own address as the browser knows it; the guard has checked the name. Outside development it is TLS."""
+        """Our own address as the browser knows it; the guard has checked the name. Outside development it is https."""
         return f"{'http' if self.http.is_development else 'https'}://{request.headers['host']}{path}"
 
     def _set(self, answer: Response, name: str, value: str, seconds: int) -> None:
@@ -196,7 +196,7 @@ class LogIn:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A log-in that a browser began: its secret word, and the page that it goes to afterwards."""
+    """A log-in that a browser began: its secret word, and the page to open afterwards."""
 
     word: str
     there: str
@@ -240,7 +240,7 @@ def _base64(data: bytes) -> str:
 
 
 def own_path(there: str) -> str:
-    """``there`` when it is a page of ours, else the first page: nobody is led elsewhere by a link to us."""
+    """``there`` when it is one of our pages, else the first page: a link to us leads nobody elsewhere."""
     is_own = (
         there.startswith("/") and not there.startswith(("//", "/\\", PATH, LOGGED_OUT)) and len(there) <= LONGEST_NEXT
     )

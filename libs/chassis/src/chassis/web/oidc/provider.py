@@ -1,7 +1,8 @@
-"""The identity provider: what it says of itself, its keys, and the exchange of a code for an ID token.
+"""The identity provider: its discovery document, its keys, and the exchange of a code for an ID token.
 
-It is asked through ``chassis.http`` at its own host, and at the hosts that the settings add. What it said last is used
-until it says something else; so an hour without it stops no service, only new log-ins once its keys change.
+It is asked through ``chassis.http`` at its own host, and at the hosts that the settings add. Its last answer is used
+until a newer one comes; so an hour without the provider stops no service, and stops new log-ins only once its keys
+change.
 """
 
 import asyncio
@@ -27,18 +28,18 @@ from chassis.settings import HttpSettings, SettingsError
 from chassis.web.oidc.claims import LogInRefused, check
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""With a key of the provider's own. None of the shared secret's, and never ``none``."""
+"""Algorithms with a key of the provider's own. None with the shared secret, and never ``none``."""
 FRESH_SECONDS: Final = 300.0
 START_SECONDS: Final = 3.0
 AGAIN_SECONDS: Final = 10.0
 NEW_KEYS_SECONDS: Final = 10.0
-"""Least time between two looks for a key that nobody knows: a stranger's token must not have us ask at will."""
+"""Least time between two requests for an unknown key: a stranger's token must not make us ask at will."""
 NAME: Final = "the identity provider"
 SETTING: Final = "http.oidc.issuer"
 LARGEST_ANSWER_BYTES: Final = 256 * 2**10
 LARGEST_TOKEN: Final = 16 * 2**10
 DEVELOPMENT_MARK: Final = "suite_development"
-"""In the discovery document of the development provider, which lets anybody in as anything."""
+"""Marks the discovery document of the development provider, which lets anybody in with any role."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ class ProviderAway(Exception):  # noqa: N818 (what happened)
 
 
 class WrongProvider(SettingsError):  # noqa: N818 (what it is)
-    """What answers is not the provider of the settings, or nothing that may be used."""
+    """The answer comes from another provider than the settings name, or cannot be used."""
 
     def __init__(self, problem: str) -> None:
         super().__init__([f"{SETTING}: {problem}"])
@@ -56,7 +57,7 @@ class WrongProvider(SettingsError):  # noqa: N818 (what it is)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the provider said of itself. ``clock_ahead_seconds``: of its clock before ours."""
+    """The provider's discovery document. ``clock_ahead_seconds``: how far its clock is ahead of ours."""
 
     authorization: str
     token: str
@@ -68,7 +69,7 @@ class Known:
 
 
 class Provider:
-    """One per process. ``start`` looks once; ``keep_fresh`` goes on looking until it is cancelled."""
+    """One per process. ``start`` asks once; ``keep_fresh`` goes on asking until it is cancelled."""
 
     def __init__(self, http: HttpSettings) -> None:
         self.settings = http.oidc
@@ -80,9 +81,9 @@ class Provider:
         self._looking = asyncio.Lock()
 
     async def start(self) -> None:
-        """``WrongProvider`` when it is the wrong one; one line in the log when it is away or its clock is far off.
+        """Raises ``WrongProvider`` for the wrong one; logs one line when it is away or its clock is far off.
 
-        A provider that hangs holds a service's start up for ``START_SECONDS`` at most.
+        A provider that hangs delays a service's start for ``START_SECONDS`` at most.
         """
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -95,7 +96,7 @@ class Provider:
             log.error("oidc.clock-off", issuer=self.settings.issuer, provider_ahead_seconds=round(ahead))
 
     async def keep_fresh(self) -> None:
-        """Looks again and again; what changes is logged once."""
+        """Asks again and again; logs each change once."""
         while True:
             await asyncio.sleep(AGAIN_SECONDS if self.known is None or self.problem else FRESH_SECONDS)
             before = self.problem
@@ -109,7 +110,7 @@ class Provider:
                     log.info("oidc.back", issuer=self.settings.issuer)
 
     async def look(self) -> Known:
-        """Asks for the discovery document and the keys. ``ProviderAway``, ``WrongProvider``."""
+        """Asks for the discovery document and the keys. Raises ``ProviderAway``, ``WrongProvider``."""
         async with self._looking:
             try:
                 found = await self._look()
@@ -155,7 +156,7 @@ class Provider:
         return url
 
     def _asked_at(self, said: Mapping[str, Any], name: str) -> str:
-        """An endpoint that we ask ourselves: where the issuer has an address for us, there."""
+        """An endpoint that we ask ourselves: at our own address of the issuer, where there is one."""
         url = URL(self._own(said, name))
         issuer, internal = URL(self.settings.issuer), URL(self._reached_at)
         if url.origin() != issuer.origin():
@@ -177,7 +178,7 @@ class Provider:
         return self._session
 
     def go_to(self, *, redirect: str, state: str, nonce: str, challenge: str) -> str:
-        """Where the browser goes to log in. ``ProviderAway`` when nothing is known of the provider."""
+        """The address that the browser opens to log in. Raises ``ProviderAway`` when the provider is unknown yet."""
         query = {
             "response_type": "code", "client_id": self.settings.client_id, "redirect_uri": redirect,
             "scope": self.settings.scope, "state": state, "nonce": nonce,
@@ -186,7 +187,7 @@ class Provider:
         return _with_query(self._now_known().authorization, query)
 
     def end_session(self, *, back: str) -> str | None:
-        """Where the browser goes so that the provider's own session ends too; None where it has no such place."""
+        """The address that ends the provider's own session; None where it has none."""
         if self.known is None or self.known.end_session is None:
             return None
         query = {"client_id": self.settings.client_id, "post_logout_redirect_uri": back}
@@ -198,7 +199,7 @@ class Provider:
         return () if place is None else (str(URL(place).origin()),)
 
     async def claims(self, *, code: str, verifier: str, redirect: str, nonce: str) -> Mapping[str, Any]:
-        """The checked claims of the ID token that ``code`` stands for. ``LogInRefused``, ``ProviderAway``."""
+        """The checked claims of the ID token for ``code``. Raises ``LogInRefused``, ``ProviderAway``."""
         known = self._now_known()
         secret = self.settings.client_secret
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect, "code_verifier": verifier}
@@ -224,7 +225,7 @@ class Provider:
         return claims
 
     async def _decoded(self, token: str) -> Mapping[str, Any]:
-        """The claims of a token that a key of the provider's has signed. A key that is new is asked for once."""
+        """The claims of a token that a key of the provider's has signed. An unknown key is asked for once."""
         for may_look in (True, False):
             try:
                 return jwt.decode(token, self._now_known().keys, algorithms=ALGORITHMS, registry=_REGISTRY).claims
@@ -275,7 +276,7 @@ _REGISTRY: Final = jws.JWSRegistry(algorithms=list(ALGORITHMS))
 
 
 def _keys(said: Mapping[str, Any]) -> KeySet:
-    """Those that sign. ``WrongProvider`` when none of them can be used."""
+    """The signing keys. Raises ``WrongProvider`` when none of them can be used."""
     listed = said.get("keys")
     usable = [
         one
@@ -299,7 +300,7 @@ async def _object(answer: Answer, what: str) -> Mapping[str, Any]:
 
 
 def _ahead_seconds(answer: Answer) -> float:
-    """How far the provider's clock is before ours, to the second; 0 where it does not say."""
+    """How far the provider's clock is ahead of ours, to the second; 0 where it sends no time."""
     try:
         said = parsedate_to_datetime(answer.headers.get("Date", ""))
         return (said - utc_now()).total_seconds()

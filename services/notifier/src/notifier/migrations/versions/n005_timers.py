@@ -12,5 +12,5 @@ phase = "before"
 
 
 def upgrade() -> None:
-    """A new table, which code of before does not know."""
+    """A new table, which older code does not know."""
     schema.upgrade("v006", op)

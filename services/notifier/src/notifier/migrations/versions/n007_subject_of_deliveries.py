@@ -1,4 +1,4 @@
-"""What a delivery is about."""
+"""The subject of a delivery."""
 
 from alembic import op
 
@@ -12,5 +12,5 @@ phase = "before"
 
 
 def upgrade() -> None:
-    """A new column, which code of before leaves empty."""
+    """A new column, which older code leaves empty."""
     schema.upgrade("v008", op)

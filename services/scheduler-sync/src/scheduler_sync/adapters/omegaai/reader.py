@@ -20,7 +20,7 @@ _SPELLINGS: Final = {"checkedin": "checked-in", "no-show": "noshow", "canceled":
 
 @dataclass(frozen=True, slots=True)
 class ServiceFound:
-    """A HealthcareService; what the suite compares of it and what it needs to book on it."""
+    """A HealthcareService: the facts that the suite compares, and those that it needs for booking."""
 
     id: str
     name: str
@@ -44,7 +44,7 @@ class OrganizationFound:
 
 
 def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
-    """The command that an Appointment is. Malformed with the element's path where it cannot be read."""
+    """An Appointment as a command. Malformed, with the element's path, where it cannot be read."""
     body = found.resource
     status = elements.code(body, "status")
     status = _SPELLINGS.get(status or "", status)
@@ -86,7 +86,7 @@ def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
 
 
 def _reason(body: Json) -> str | None:
-    """Why it was cancelled; of a long text its beginning."""
+    """The reason for the cancellation; of a long text its beginning."""
     reason = elements.child(body, "cancelationReason")
     coded = next(iter(elements.items(reason, "coding")), {})
     found = elements.text(reason, "text") or elements.text(coded, "display") or elements.text(coded, "code")
@@ -101,7 +101,7 @@ def _actors(body: Json) -> Iterator[tuple[str, str]]:
 
 
 def healthcare_service(found: Found) -> ServiceFound:
-    """A HealthcareService. Its name is taken as it is: a blank too many is a difference that the user must see."""
+    """A HealthcareService. Its name is taken unchanged: an extra blank is a difference that the user must see."""
     body = found.resource
     name = body.get("name")
     if not isinstance(name, str) or not name:
@@ -135,7 +135,7 @@ def healthcare_service(found: Found) -> ServiceFound:
 
 
 def organization(found: Found) -> OrganizationFound:
-    """An Organization of the tree; its zone by the IANA name where it gives one."""
+    """An Organization of the tree, with its IANA zone where it has one."""
     body = found.resource
     parent = elements.reference(elements.child(body, "partOf"))
     zone = elements.extension(body, "timezoneIANA")

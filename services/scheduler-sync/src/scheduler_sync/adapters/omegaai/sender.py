@@ -1,9 +1,8 @@
 """Deliveries to OmegaAI: a snapshot becomes a Patient or an Appointment there, once, whatever dies in between.
 
 A create is conditional on PowerServer's identifier, an update on the version that was read; a repeat finds its own work
-done. A plain ``pending`` never wipes out what the patient did meanwhile (``statuses.status_to_write``). A snapshot that
-was refused and that an operator sends again when a later one was taken would bring back what is past: it is refused
-here.
+done. A plain ``pending`` never overwrites an act of the patient (``statuses.status_to_write``). An operator may retry a
+refused snapshot after a later one was taken: it is refused here, because it would restore old facts.
 """
 
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ _TRIES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class KnownIds:
-    """What OmegaAI called things when it took them, as the store has it now."""
+    """OmegaAI's ids and versions, as the store has them now."""
 
     patient_fhir_id: str | None
     appointment_fhir_id: str | None = None
@@ -38,7 +37,7 @@ class Ids(Protocol):
     async def of_patient(self, patient_id: UUID) -> KnownIds: ...
     async def of_link(self, link_id: UUID) -> KnownIds: ...
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
-        """What became of those about the same patient or appointment that stand behind ``delivery`` in its line."""
+        """The states of the later deliveries about the same patient or appointment as ``delivery``."""
         ...
 
 
@@ -114,7 +113,10 @@ class OmegaAISender:
         raise Transient("OmegaAI: the Appointment keeps changing under the update")
 
     async def _update(self, delivery: Delivery, resource_type: str, found: Found, body: Json) -> Found:
-        """Over the version that was read, and only while nobody else delivers: a late write would undo theirs."""
+        """Over the version that was read, and only while this worker has the delivery:
+
+        a late write would undo a newer one.
+        """
         if not await delivery.still_ours():
             raise Transient("another worker has taken the delivery over")
         return await self._client.update(resource_type, found.id, body, version=found.version)

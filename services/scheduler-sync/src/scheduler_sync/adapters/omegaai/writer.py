@@ -1,7 +1,7 @@
-"""Strict R4 for OmegaAI: snapshots as Patient and Appointment, laid over what is there already.
+"""Strict R4 for OmegaAI: snapshots as Patient and Appointment, merged into the existing resource.
 
-An update replaces the whole resource, so what others put there (extensions, notes) is taken along; the elements that
-the suite owns are its own.
+An update replaces the whole resource, so others' elements (extensions, notes) are copied; the elements that the suite
+owns are its own.
 """
 
 from datetime import date, datetime
@@ -21,25 +21,25 @@ _KEPT_OF_APPOINTMENT: Final = (
 )  # fmt: skip
 _INSTANTS: Final = frozenset({"start", "end"})
 _CASELESS: Final = frozenset({"status", "gender", "use", "system", "required", "reference", "resourceType"})
-"""Elements that the vendor's dialect writes in another case."""
+"""Elements that the vendor's dialect spells in another case."""
 _TAKEN_AWAY: Final = frozenset({
     "name", "family", "given", "birthDate", "telecom", "address", "line", "city", "state", "postalCode", "country",
     "description", "serviceType", "minutesDuration", "cancelationReason",
 })  # fmt: skip
-"""Elements of the suite's that it may write at one time and leave out at another."""
+"""Elements of the suite that it writes at some times and omits at others."""
 _MR: Final = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
 
 
 def patient_query(snapshot: PatientSnapshot) -> str:
-    """If-None-Exist for a patient: by the identifier that names one."""
+    """If-None-Exist for a patient: by the identifier of record."""
     system, value = snapshot.identifiers[0]
     return f"identifier={quote(f'{system}|{value}', safe='')}"
 
 
 def appointment_query(snapshot: AppointmentSnapshot, patient_fhir_id: str) -> str:
-    """If-None-Exist for an appointment: by the placer's number and the patient.
+    """If-None-Exist for an appointment: by the placer number and the patient.
 
-    A store that was set back gives the link a new id; the placer's number stays. The number alone does not name an
+    A store that was set back gives the link a new id; the placer number stays. The number alone does not identify an
     appointment where several PowerServers write into one OmegaAI.
     """
     placer = quote(f"{PLACER_SYSTEM}|{snapshot.placer_number}", safe="")
@@ -86,7 +86,7 @@ def _name(snapshot: PatientSnapshot, theirs: Json) -> list[Json] | None:
 
 
 def _telecom(snapshot: PatientSnapshot, theirs: Json) -> list[Json]:
-    """Ours, the e-mail first; of what PowerServer has never spoken of, and of other kinds, what is there."""
+    """Our contact points, the e-mail first. Existing ones stay where PowerServer has never sent any."""
     found: list[Json] = []
     known = [one for one in items(theirs, "telecom") if text(one, "value")]
     for system, value, rank in (("email", snapshot.email, 1), ("phone", snapshot.phone, 2)):
@@ -123,8 +123,8 @@ def appointment(
 ) -> Json:
     """The Appointment to write, with ``status``.
 
-    Where it has that status already, who led it there has also said how each participant answers and why it was
-    cancelled: that stays as it is.
+    Where the Appointment has that status already, its participants' answers and its cancellation reason stay unchanged:
+    they belong to the act that led there.
     """
     stays = existing is not None and code(existing, "status") == status.value
     answers = _answers(existing) if existing is not None and stays else {}
@@ -179,9 +179,9 @@ def _answers(existing: Json) -> dict[str, str]:
 
 
 def is_same(ours: Json, existing: Json) -> bool:
-    """Whether a write of ``ours`` would change nothing, but for what the server adds (meta, text).
+    """Whether writing ``ours`` would change nothing, apart from the server's own elements (meta, text).
 
-    An element of the suite's that ``ours`` leaves out, and that is there, is a difference: the write takes it away.
+    An element of the suite that exists and that ``ours`` omits is a difference: the write removes it.
     """
     return _equal(ours, existing)
 

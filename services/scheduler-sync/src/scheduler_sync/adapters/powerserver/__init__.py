@@ -1,1 +1,1 @@
-"""PowerServer over HL7 v2: messages in become commands, statuses go out as messages."""
+"""PowerServer over HL7 v2: received messages become commands, statuses are sent as messages."""

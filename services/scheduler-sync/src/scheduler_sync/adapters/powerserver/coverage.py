@@ -1,4 +1,4 @@
-"""What a message holds and the reader does not use, by segment and field."""
+"""The parts of a message that the reader does not use, by segment and field."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -19,13 +19,13 @@ _Shapes = dict[bytes, tuple[Key, ...]]
 
 
 class Coverage:
-    """Remembers, for each shape of a segment (which fields are filled), what of it is not read."""
+    """Caches, for each shape of a segment (the filled fields), the fields that are not read."""
 
     def __init__(self) -> None:
         self._shapes: dict[tuple[str, str], _Shapes] = {}
 
     def unread(self, message_type: str, segments: Iterable[Segment], resource_field: str) -> list[Key]:
-        """One key for each field that is filled and not read; labels are bounded, whatever is sent."""
+        """One key for each filled field that is not read; the number of labels is bounded for any input."""
         of = message_type, resource_field
         shapes = self._shapes.get(of)
         if shapes is None:

@@ -1,7 +1,7 @@
-"""Whose message it is: PID-3, and PID-2 and PID-4 of senders that keep to the older places.
+"""The patient's identifiers: PID-3, and PID-2 and PID-4 of senders that use the older places.
 
-CX-5 says what a number is: only numbers of record identify a person. The authority that gave it stands in CX-4 by its
-namespace, its universal id, or both. CX-6, the facility, is not the authority.
+CX-5 is a number's type: only numbers of record identify a person. CX-4 names the authority by its namespace, its
+universal id, or both. CX-6, the facility, is not the authority.
 """
 
 from typing import Final
@@ -65,7 +65,7 @@ def _is_of_record(kind: str, site: SiteFile) -> bool:
 
 
 def _authority(site: SiteFile, pid: Segment, place: int, number: int, namespace: str | None) -> tuple[str | None, str]:
-    """The site's issuer that an HD names, and the HD as it stood in the message."""
+    """The site's issuer that an HD names, and the HD's text in the message."""
     if b"&" not in pid.encoded(place) and pid.delimiters.subcomponent == b"&":
         return site.authorities.get(namespace or _NO_ISSUER), namespace or ""
     parts = [(part or "").strip() for part in pid.components(f"{place}[{number}].4")[:3]]

@@ -1,4 +1,4 @@
-"""ORM: orders of one appointment, joined by the placer number. Each order speaks of its own study alone."""
+"""ORM: orders of one appointment, joined by the placer number. Each order concerns only its own study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ from scheduler_sync.site import SiteFacility
 _CONTROLS: Final = frozenset({"NW", "XO", "SC", "CA", "OC", "DC"})
 _CANCELLING: Final = frozenset({"CA", "OC", "DC"})
 _LADDER: Final = tuple(WorkflowStep)
-"""From the least to the farthest: where several orders say different things, the appointment is as far as the least."""
+"""From the earliest step to the latest: where orders differ, the appointment has the earliest."""
 
 
 @dataclass(slots=True)
 class Order:
-    """An ORC with what follows it, up to the next one."""
+    """An ORC and its segments, up to the next ORC."""
 
     orc: Segment
     number: int
@@ -115,14 +115,14 @@ def _orders(reading: Reading) -> tuple[list[Order], Segment | None]:
         elif orders:
             _add(reading, orders, segment)
         elif name == b"NTE" and segment.parts(3):
-            reading.ignore("NTE", 3)  # of the patient, or of the message: never what patients read as a reason
+            reading.ignore("NTE", 3)  # notes of the patient or the message, never a reason shown to patients
     if not orders:
         raise Malformed("ORC-1 is missing", location="ORC-1", code=values.REQUIRED_FIELD_MISSING)
     return orders, pv1
 
 
 def _add(reading: Reading, orders: list[Order], segment: Segment) -> None:
-    """To the last order what follows it. Several requests under one ORC are orders of their own."""
+    """Gives the last order its following segments. Several requests under one ORC are orders of their own."""
     last = orders[-1]
     name = segment.id_bytes
     if name == b"OBR":
@@ -135,7 +135,7 @@ def _add(reading: Reading, orders: list[Order], segment: Segment) -> None:
     elif name != b"NTE":
         last.others.append(segment)
     elif last.others:
-        reading.ignore("NTE", 3)  # of an observation, a diagnosis: not of the order
+        reading.ignore("NTE", 3)  # notes of an observation or a diagnosis, not of the order
     else:
         last.notes.append(segment)
 
@@ -157,7 +157,7 @@ def _placer(orders: Sequence[Order]) -> str:
 
 
 def _read_times(reading: Reading, one: Order) -> None:
-    """The status first: what is off does not wait for a time that cannot be read."""
+    """The status comes first: a cancelled order does not wait for a time that cannot be read."""
     one.step = statuses.step_of_order(reading, one.orc, values.nth("ORC", one.number))
     try:
         one.start, one.end = _times(reading, one)
@@ -171,7 +171,7 @@ def _read_times(reading: Reading, one: Order) -> None:
 
 
 def _times(reading: Reading, one: Order) -> tuple[datetime | None, datetime | None]:
-    """Start and end by ORC-7, else OBR-27 (TQ), else TQ1, which takes their place from version 2.5 on."""
+    """Start and end from ORC-7, else OBR-27 (TQ), else TQ1, which replaces both from version 2.5 on."""
     for segment, number in ((one.orc, 7), (one.obr, 27)):
         timing = values.parts(segment, number)
         if len(timing) < 4 or segment is None:
@@ -221,7 +221,7 @@ def _slot(kept: Sequence[Order], facility: SiteFacility, resource: Resource | No
 
 
 def _slot_of_what_is_off(orders: Sequence[Order], facility: SiteFacility) -> Slot | None:
-    """The time that it had, where the message gives one that holds."""
+    """The known time, where the message gives a valid one."""
     starts = [one.start for one in orders if one.start is not None]
     ends = [one.end for one in orders if one.end is not None]
     is_one = starts and ends and max(ends) > min(starts)
@@ -268,7 +268,7 @@ def _changes(reading: Reading, orders: Sequence[Order]) -> list[StudyChange]:
 
 
 def _reason(reading: Reading, orders: Sequence[Order]) -> str | None:
-    """The notes of the orders that are off: those after their ORC or OBR, and no other."""
+    """The notes of cancelled orders: only those after their ORC or OBR."""
     lines = [
         (text if one.is_off else None, note)
         for one in orders

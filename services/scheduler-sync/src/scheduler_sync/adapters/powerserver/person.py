@@ -16,20 +16,20 @@ _SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U",
 _DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)", re.ASCII)
 _MOST_REPETITIONS: Final = 20
 FIRST_YEAR_OF_BIRTH: Final = 1850
-"""What is before is a word for "not known", such as 0001 and 1800."""
+"""Earlier dates mean "not known", such as 0001 and 1800."""
 _LEGAL_NAME: Final = ("L", "", "D", "U", "R", "C", "B", "P")
-"""XPN-7 of the names that a person goes by here, the best first. Aliases, nicknames and maiden names are none."""
+"""XPN-7 of usable names, the best first. Aliases, nicknames and maiden names are left out."""
 _NO_HOME: Final = frozenset({"BA", "BDL", "BR", "F", "N", "RH"})
 """XAD-7 of addresses where nobody lives now: bad ones, and those of birth."""
 _NO_PHONE: Final = frozenset({"FX", "MD", "BP", "INTERNET", "X.400"})
-"""XTN-3 of what nobody can be called on."""
+"""XTN-3 of entries that are not for calls."""
 _NO_CALL: Final = frozenset({"NET", "BPN", "EMR"})
-"""XTN-2: network addresses, pagers, and whom to call in an emergency, who is somebody else."""
+"""XTN-2: network addresses, pagers, and emergency contacts, who are other people."""
 _SECOND_BEST: Final = frozenset({"WPN", "ASN"})
 
 
 def facts(reading: Reading) -> PatientFacts:
-    """The one patient of the message. At least one number of record has to be of an issuer in the site file."""
+    """The one patient of the message. At least one number of record needs an issuer in the site file."""
     segments = reading.all(b"PID")
     if not segments:
         raise Malformed("PID-3.1 is missing", location="PID-3.1", code=values.REQUIRED_FIELD_MISSING)
@@ -60,12 +60,12 @@ def _first(parts: list[str]) -> str:
 
 
 def _sex(found: str) -> Sex | Unsaid:
-    """The null is a sex that is not known (U), and so is a code of the site's own."""
+    """The HL7 null means an unknown sex (U), and so does a code of the site's own."""
     return _SEX.get(found.strip().upper(), "U") if found else UNSAID
 
 
 def _name(reading: Reading, pid: Segment) -> tuple[str | Unsaid, str | Unsaid, str | Unsaid | None]:
-    """Family, given and second name of the best of the repetitions, by XPN-7."""
+    """Family, given and second name of the best repetition, by XPN-7."""
     best: list[str] = []
     rank = len(_LEGAL_NAME)
     for parts in pid.repetitions(5, as_text=True)[:_MOST_REPETITIONS]:
@@ -104,7 +104,7 @@ def _passed_over(reading: Reading, number: int) -> Unsaid:
 
 
 def _contacts(reading: Reading, pid: Segment) -> tuple[str | Unsaid | None, str | Unsaid | None]:
-    """E-mail and phone, each the first that is one; a phone at work when there is no other."""
+    """E-mail and phone, each the first valid one; a phone at work when there is no other."""
     found: dict[str, str | None] = {}
     for parts in pid.repetitions(13, as_text=True)[:_MOST_REPETITIONS]:
         if not any(parts):
@@ -124,7 +124,7 @@ def _contacts(reading: Reading, pid: Segment) -> tuple[str | Unsaid | None, str 
 
 
 def _take(reading: Reading, found: dict[str, str | None], kind: str, contact: str | None, written: str) -> None:
-    """The first of a kind; the null of one says that there is none, unless another repetition has one."""
+    """The first of a kind. The null of one deletes it, unless another repetition has one."""
     if contact is None:
         if written == NULL:
             found.setdefault(kind, None)
@@ -135,7 +135,7 @@ def _take(reading: Reading, found: dict[str, str | None], kind: str, contact: st
 
 
 def _contact(reading: Reading, parts: list[str]) -> tuple[str, str | None]:
-    """What a repetition is (email, phone, at work, both of the null, or none), and its e-mail address or number."""
+    """The kind of a repetition (email, phone, at work, the null of both, or none), and its e-mail address or number."""
     if parts == [NULL]:
         return "both", None
     use, equipment = _upper(parts, 1), _upper(parts, 2)
@@ -157,7 +157,7 @@ def _email(reading: Reading, written: str) -> str | None:
 
 
 def _phone(reading: Reading, parts: list[str]) -> str | None:
-    """XTN-1, else XTN-12, else what XTN-5 to XTN-8 make up; None without a digit in it."""
+    """XTN-1, else XTN-12, else XTN-5 to XTN-8 together; None without a digit in it."""
     for written in (parts[0], *parts[11:12]):
         if written and written != NULL:
             number = reading.clean(written)
@@ -181,7 +181,7 @@ def _upper(parts: list[str], place: int) -> str:
 
 
 def _address(reading: Reading, pid: Segment) -> Address | Unsaid | None:
-    """The first repetition that is one; its parts are one value. The null of all of it deletes it."""
+    """The first usable repetition; its parts are one value. The null of the whole field deletes it."""
     found: Address | Unsaid | None = UNSAID
     for parts in pid.repetitions(11, as_text=True)[:_MOST_REPETITIONS]:
         if not any(parts):

@@ -1,7 +1,7 @@
-"""SIU and ORM to one command. Whichever of the two brings a booking, the placer number is what joins it.
+"""Reads SIU and ORM as one command. Whichever of the two brings a booking, the placer number joins them.
 
-Only the fields of ``table`` are read; the others are counted. What breaks the standard is Malformed (answered AR),
-what this site does not know is NeedsSetup (answered AE, kept, and replayed after the fix).
+Only the fields of ``table`` are read; the others are counted. A message that breaks the standard is Malformed (answered
+AR). A message that this site does not know is NeedsSetup (answered AE, kept, and replayed after the fix).
 """
 
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ from scheduler_sync.site import SiteFile
 
 MOST_SEGMENTS: Final = 1000
 MOST_BYTES: Final = 256 * 1024
-"""Of the segments that are read. An appointment with more cannot be told to anybody: an event holds less."""
-_LOOKED_AT_BYTES: Final = 4 * MOST_SEGMENTS  # fewer bytes hold fewer segments
+"""Most segments that are read. An appointment with more would not fit into an event."""
+_LOOKED_AT_BYTES: Final = 4 * MOST_SEGMENTS  # a message of fewer bytes has fewer segments
 _READ: Final = ("PID", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
 _WORDS: Final = frozenset({("NTE", 3), ("SCH", 6)})
-"""What people write to each other: the beginning of a long one is kept."""
+"""Free text: the beginning of a longer one is kept."""
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
 UNSUPPORTED_PROCESSING_ID: Final = "202"
 
@@ -33,7 +33,7 @@ _COVERAGE: Final = Coverage()
 
 @dataclass(slots=True)
 class PassedOver:
-    """What of messages nobody uses, by segment and field, and how many of their texts were repaired."""
+    """The unused fields of messages, by segment and field, and the number of repaired texts."""
 
     keys: list[Key] = field(default_factory=list)
     repairs: int = 0
@@ -47,9 +47,9 @@ def read(
     received_at: datetime,
     passed_over: PassedOver | None = None,
 ) -> ChangeAppointmentByStaff:
-    """The command that a message of PowerServer is. Raises Malformed, NeedsSetup, Transient.
+    """A PowerServer message as a command. Raises Malformed, NeedsSetup, Transient.
 
-    ``passed_over`` takes up what of a message that was read nobody uses.
+    ``passed_over`` collects the unused parts of the message.
     """
     if message.size > _LOOKED_AT_BYTES:
         _check_extent(message)
@@ -79,7 +79,7 @@ def _check_extent(message: Message) -> None:
 
 
 def _check_lengths(reading: Reading) -> None:
-    """Names, codes and parts of addresses are far shorter; such a value would be shown on pages and told on."""
+    """Names, codes and parts of addresses are far shorter. A longer value would reach pages and other systems."""
     for name in _READ:
         for place, segment in enumerate(reading.all(name.encode()), 1):
             if len(segment.to_bytes()) <= LONGEST_TEXT:

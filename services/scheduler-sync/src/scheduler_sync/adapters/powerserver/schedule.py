@@ -1,4 +1,4 @@
-"""SIU: a booking, its move, its change, its end. What the event says itself holds before the words of SCH-25."""
+"""SIU: a booking, its move, its change, its end. The event counts before the status in SCH-25."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ EVENTS: Final[dict[str, WorkflowStep | None]] = {
     "S15": WorkflowStep.CANCELLED,
     "S26": WorkflowStep.NO_SHOW,
 }
-"""What the event alone says of the status."""
+"""The status by the event alone."""
 ENDINGS: Final = frozenset({WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW})
 
 
@@ -66,7 +66,7 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
     )
     studies, changes = services.changes(reading, booked)
     if is_off:
-        changes = ()  # the whole ends, whatever is said of its parts
+        changes = ()  # the whole appointment ends, whatever its parts say
     if not parts.services and (found := services.coded(reading, sch, 7)) is not None:
         studies = (Study(*found),)
     return ChangeAppointmentByStaff(
@@ -97,7 +97,7 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
 
 
 def _count_what_is_left(reading: Reading, parts: Parts) -> None:
-    """One appointment a message; of resources and places the first counts, and of timings."""
+    """One appointment a message; the first of several resources, places and timings counts."""
     if parts.sch is not None and parts.sch.delimiters.repetition in parts.sch.encoded(11):
         reading.ignore("SCH", 11)
     if not reading.has_repeated_segments:
@@ -112,7 +112,7 @@ def _count_what_is_left(reading: Reading, parts: Parts) -> None:
 
 def _reason(reading: Reading, sch: Segment) -> str | None:
     found = sch.parts(6, as_text=True)
-    is_our_own_code = reading.words(found, 3) == OWN_CODES  # sent back to us
+    is_our_own_code = reading.words(found, 3) == OWN_CODES  # the suite's own word, sent back
     return reading.words(found, 2) or (None if is_our_own_code else reading.words(found, 1))
 
 
@@ -120,7 +120,7 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 
 
 def _deleted(parts: Parts, sch: Segment, *, is_off: bool) -> frozenset[str]:
-    """What the message takes away: by the HL7 null, or by the action code D of its segment."""
+    """Removals in the message: by the HL7 null, or by the action code D of a segment."""
     named = parts.resource
     found = set()
     if values.begins_null(sch, 2):
@@ -150,13 +150,13 @@ def _booked(reading: Reading, parts: Parts, start: datetime | None, *, is_off: b
 
 
 def _start(reading: Reading, parts: Parts, *, is_off: bool) -> tuple[datetime | None, bool]:
-    """The appointment's start, and whether it is its own (SCH-11, TQ1) and not a part's."""
+    """The appointment's start, and whether it is its own (SCH-11, TQ1) or that of a part."""
     day_alone: DayAloneError | None = None
     try:
         try:
             own = reading.time(values.parts(parts.sch, 11), 4, "SCH-11.4")
         except DayAloneError as error:
-            own, day_alone = None, error  # the services may say when on that day
+            own, day_alone = None, error  # the services may give the time of that day
         if own is None:
             own = min(filter(None, (reading.time(one.parts(7), 1, "TQ1-7") for one in parts.tq1)), default=None)
         if own is not None:
@@ -187,7 +187,7 @@ def _slot(
     *,
     is_off: bool,
 ) -> tuple[Slot | None, bool]:
-    """From start to end, as ``book`` makes a slot of them; of what is off, none where they cannot be read."""
+    """Start and end, for ``book`` to make a slot; of a cancelled appointment None where they cannot be read."""
     if start is None:
         return None, False
     try:
@@ -211,7 +211,7 @@ def _slot(
 
 
 def _own_end(reading: Reading, parts: Parts, start: datetime) -> datetime | None:
-    """SCH-11.5, else by a length: SCH-11.3 with a unit, SCH-9 in those of SCH-10, SCH-11.3 without; or TQ1's."""
+    """SCH-11.5, else by a length: SCH-11.3 with a unit, SCH-9 with the unit of SCH-10, SCH-11.3 without; or TQ1's."""
     sch = parts.sch
     own = values.parts(sch, 11)
     end = reading.time(own, 5, "SCH-11.5")
@@ -243,7 +243,7 @@ def length_of_tq1(reading: Reading, tq1: Segment) -> timedelta | None:
 
 
 def _end_of_services(kept: Sequence[Service], start: datetime) -> datetime | None:
-    """The latest end; services that give no start of their own follow one another."""
+    """The latest end; services without a start of their own follow one another."""
     lengths = [one.length for one in kept if one.length is not None]
     if not lengths or len(lengths) < len(kept):
         return None
@@ -253,7 +253,7 @@ def _end_of_services(kept: Sequence[Service], start: datetime) -> datetime | Non
 
 
 def _end_of_others(reading: Reading, parts: Parts, start: datetime) -> datetime | None:
-    """By the longest of the resources and places."""
+    """The longest of the resources and places."""
     lengths = [
         reading.length(one.segment, number, number + 1, one.where)
         for number, some in ((11, parts.resources), (9, parts.places))

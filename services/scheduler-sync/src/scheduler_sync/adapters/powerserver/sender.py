@@ -1,6 +1,6 @@
 """Deliveries to PowerServer.
 
-A status that had to wait may be out of date when its turn comes. HL7 has no versions by which PowerServer could see
+A status that had to wait may be out of date when it is sent. HL7 has no versions by which PowerServer could detect
 that, so a status that would undo a later act is not sent (``statuses.sets_powerserver_back``).
 """
 
@@ -19,14 +19,14 @@ _LINE_SETTING: Final = "PowerServer's HL7 interface for this line, or site and f
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What an appointment has come to, and what PowerServer is known to show of it."""
+    """An appointment's step, and what PowerServer is known to show of it."""
 
     step: WorkflowStep
     powerserver_step: WorkflowStep | None
 
 
 class Steps(Protocol):
-    """Looks up, outside any transaction, where an appointment stands now."""
+    """Looks up the present state of an appointment, outside any transaction."""
 
     async def of_link(self, link_id: UUID) -> Shown | None: ...
 

@@ -1,6 +1,6 @@
-"""What an SIU books: services (AIS), resources (AIG) and places (AIL) in their groups (RGS).
+"""The bookings of an SIU: services (AIS), resources (AIG) and places (AIL) in their groups (RGS).
 
-Segments are read in whatever order they come. A group or segment with the action code D (HL7 table 0206) is off.
+Segments are read in any order. A group or segment with the action code D (HL7 table 0206) is removed.
 """
 
 from collections.abc import Container, Sequence
@@ -20,7 +20,7 @@ _ACTIONS: Final = {"A": Action.SET, "U": Action.SET, "D": Action.REMOVE, "X": Ac
 
 @dataclass(slots=True)
 class Part:
-    """One segment, its number among those of its name, and what it does. ``code`` is as the message gives it."""
+    """One segment, its number among those of its name, and its action. ``code`` is the message's text."""
 
     segment: Segment
     number: int
@@ -44,13 +44,13 @@ class Parts:
     places: list[Part]
 
     resource: Part | None
-    """The first resource that is not taken off, and the first place."""
+    """The first resource that is not removed, and the first place."""
     place: Part | None
 
 
 @dataclass(slots=True)
 class Service:
-    """A service that is booked, with its own start and length where it has them."""
+    """A booked service, with its own start and length where it has them."""
 
     part: Part
     study: Study | None
@@ -146,7 +146,7 @@ def service(reading: Reading, part: Part, appointment_start: datetime | None) ->
 
 
 def changes(reading: Reading, services: Sequence[Service]) -> tuple[tuple[Study, ...], tuple[StudyChange, ...]]:
-    """The whole list of studies, or the changes of it: a D, U or X says that the others stay as they are."""
+    """The whole list of studies, or changes to it: with a D, U or X the other studies stay."""
     given = [(one.part, one.study) for one in services if one.study is not None]
     are_changes = reading.site.hl7.services == "changes" or any(part.code in {"D", "U", "X"} for part, _ in given)
     if are_changes:

@@ -1,4 +1,4 @@
-"""From when to when: what SIU and ORM share of it."""
+"""Start and end of a slot, shared by SIU and ORM."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,16 +13,16 @@ from scheduler_sync.site import SiteFacility
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """When a message was made: at ``earliest``, or at some time from that until ``latest``."""
+    """When a message was made: at ``earliest``, or at some time from ``earliest`` until ``latest``."""
 
     earliest: datetime
     latest: datetime
 
 
 def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Made:
-    """MSH-7, with the time of reception in place of one that is not there. The zone of the other times follows from it.
+    """MSH-7; the time of reception where it is missing. The zone of the other times follows from it.
 
-    A time of an hour that comes twice, or never, leaves open which one it is, and so does one of a day alone.
+    Several instants are possible for a time in an hour that the clocks repeat or skip, and for a date alone.
     """
     reading.zone = zone = facility.zone
     found = values.code(reading.msh.parts(7), 1)
@@ -43,7 +43,7 @@ def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Mad
 def slot(
     start: datetime, end: datetime | None, facility: SiteFacility, resource: Resource | None, where: str
 ) -> tuple[Slot, bool]:
-    """The slot, and whether its length is the resource's for want of one in the message."""
+    """The slot, and whether its length is the resource's because the message has none."""
     has_no_end = end is None
     if end is None:
         minutes = None if resource is None else resource.duration_minutes
@@ -59,7 +59,7 @@ def slot(
 
 
 def whole_minutes(length: timedelta | None) -> int | None:
-    """A length in minutes, where it is one of whole minutes."""
+    """A length in minutes, where it is a whole number of minutes."""
     if length is None or length % timedelta(minutes=1):
         return None
     return length // timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""The words of a status (SCH-25, ORC-16, ORC-5), by the site file."""
+"""The codes of a status (SCH-25, ORC-16, ORC-5), by the site file."""
 
 from chassis.errors import NeedsSetup
 from chassis.observe import shown, words_of
@@ -11,7 +11,7 @@ from scheduler_sync.domain.appointment import WorkflowStep
 def step(reading: Reading, segment: Segment, field: int, where: str) -> WorkflowStep | None:
     """The workflow step of ``order value^name^99PS`` in ``field``; None when it is empty.
 
-    A word that the site does not know is left for set-up (``reading.waits_for``): the event holds without it.
+    A status that the site does not know needs set-up (``reading.waits_for``); the rest of the event takes effect.
     """
     parts = segment.parts(field)
     value, name = values.code(parts, 1), values.code(parts, 2)

@@ -1,7 +1,9 @@
-"""Every field that is read, with its rule: what ``docs/architecture/wire.md`` lists, and what counts as not ignored.
+"""Every field that is read, with its rule; ``docs/architecture/wire.md`` lists them.
 
-``null`` says what the HL7 null (``""``) does: ``deletes`` the value, or is ``none`` (as an empty field: what is named
-there cannot be taken away alone). An absent and an empty field leave what is known, everywhere.
+Other fields are counted as ignored.
+
+``null`` is the effect of the HL7 null (``""``): it ``deletes`` the value, or is ``none`` (as an empty field, because
+the value cannot be deleted alone). An absent and an empty field leave the known value, everywhere.
 """
 
 from collections.abc import Mapping
@@ -79,7 +81,7 @@ FIELDS: Final = (
     FieldRule("NTE", (3,), "ORM", "reason of the end", "deletes", "of orders that are off: after their ORC or OBR"),
 )  # fmt: skip
 SET_IDS: Final = frozenset({"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX"})
-"""Segments whose first field is their place among their like: nobody needs it, and it is not counted as ignored."""
+"""Segments whose first field is only their number: it is not used, and not counted as ignored."""
 
 
 @lru_cache(maxsize=16)

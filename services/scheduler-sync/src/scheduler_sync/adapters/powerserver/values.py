@@ -1,6 +1,7 @@
-"""What a field may hold, read tolerantly: text, times, lengths, codes. One place for each kind of value.
+"""Values of fields, read tolerantly: text, times, lengths, codes. One place for each kind of value.
 
-Absent and empty say nothing (UNSAID), the HL7 null deletes (None). What cannot be read is refused by the field's path.
+An absent or empty field is UNSAID, the HL7 null deletes (None). A value that cannot be read is refused with the field's
+path.
 """
 
 import re
@@ -17,13 +18,13 @@ from scheduler_sync.domain.patient import UNSAID, Unsaid
 from scheduler_sync.site import SiteFacility, SiteFile
 
 OWN_CODES: Final = "99SUITE"
-"""The system of SCH-6's codes: why we speak, which is no reason that a patient is shown."""
+"""The system of SCH-6's codes: the reason for the message, which is not shown to patients."""
 REQUIRED_FIELD_MISSING: Final = "101"
 DATA_TYPE_ERROR: Final = "102"
 TABLE_VALUE_NOT_FOUND: Final = "103"
 VALUE_TOO_LONG: Final = "104"
 LONGEST_IDENTIFIER: Final = 427
-"""Of the type EI; CX allows 250 and more. What is longer is no identifier, and has no place in an index."""
+"""Length of the type EI; CX allows 250 and more. A longer value is no identifier, and does not fit an index."""
 LONGEST_TEXT: Final = 1000
 LONGEST_LENGTH: Final = timedelta(days=1)
 _NUMBER: Final = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
@@ -35,25 +36,25 @@ _UNITS: Final = {
     **dict.fromkeys(("H", "HR", "HRS", "HOUR", "HOURS"), "hours"),
     **dict.fromkeys(("D", "DAY", "DAYS"), "days"),
 }
-"""Of UCUM, ISO+ and ANS+, and as words. Months and weeks are no length of an appointment."""
+"""Units of UCUM, ISO+ and ANS+, and words. Months and weeks are no length of an appointment."""
 
 
 _MOST_LENGTHS: Final = 1_000
 
 
 class DayAloneError(NeedsSetup):
-    """A time gives the day and not the time of day."""
+    """A time has a date and no time of day."""
 
 
 class Reading:
-    """One message while it is read. ``ignored`` and ``repairs`` are counted when it is done.
+    """One message while it is read. ``ignored`` and ``repairs`` are counted at the end.
 
-    ``ignored`` holds segments and fields that are read and hold a value that is passed over, ``repairs`` the number of
-    texts that had control characters; ``zone`` is the facility's, ``made_at`` the time of MSH-7 as it is written.
+    ``ignored``: segments and fields whose value is not used. ``repairs``: the number of texts with control characters.
+    ``zone`` is the facility's, ``made_at`` the text of MSH-7.
     """
 
     _lengths: ClassVar[dict[tuple[str, str | None], timedelta]] = {}
-    """Those that were read already: there are few."""
+    """Cache of values that were read; there are few."""
 
     __slots__ = (
         "_by_name",
@@ -111,7 +112,7 @@ class Reading:
         return None if found == NULL else self.clean(found) or UNSAID
 
     def text(self, parts: Sequence[str], number: int) -> str | None:
-        """The ``number``-th of a field's parts, for people; None when there is none, or the null."""
+        """The ``number``-th part of a field, for people; None when it is missing, or the null."""
         found = parts[number - 1] if number <= len(parts) else ""
         if not found or found == NULL:
             return None
@@ -119,16 +120,19 @@ class Reading:
         return (" ".join(found.split()) if "  " in found else found) or None
 
     def words(self, parts: Sequence[str], number: int) -> str | None:
-        """As ``text``, for what people write to each other: the beginning of a long one."""
+        """As ``text``, for free text: the beginning of a long one."""
         found = self.text(parts, number)
         return None if found is None else shortened(found)
 
     def ignore(self, segment: str, number: int) -> None:
-        """A field's value is passed over."""
+        """Notes that a field's value is not used."""
         self.ignored.append((segment, number))
 
     def time(self, parts: Sequence[str], number: int, where: str) -> datetime | None:
-        """The instant in a field's ``number``-th part, in UTC; None when it is empty. DayAloneError, Malformed."""
+        """The instant in a field's ``number``-th part, in UTC; None when it is empty.
+
+        Raises DayAloneError, Malformed.
+        """
         found = code(parts, number)
         if found is None:
             return None
@@ -145,10 +149,10 @@ class Reading:
         return at
 
     def _zone_without_offset(self) -> tzinfo:
-        """The zone of times that give no offset.
+        """The zone of times without an offset. HL7 applies MSH-7's offset to the whole message.
 
-        HL7 lets MSH-7's offset hold for all of a message. A sender who stands in the facility's zone writes the offset
-        of the day on which it sends, which is not the one of an appointment in summer: then the facility's zone holds.
+        But a sender in the facility's zone writes the offset of the day of sending, which may differ from that of the
+        appointment's day (summer time): then the facility's zone applies.
         """
         made_at = self.made_at
         if made_at is None or made_at.tzinfo is None or self.site.hl7.default_zone == "facility":
@@ -167,7 +171,7 @@ class Reading:
         return known or self.quantity(found, named, f"{where}-{number}", f"{where}-{units}")
 
     def quantity(self, found: str, unit: str | None, where: str, where_unit: str) -> timedelta | None:
-        """A number with its unit as a length; None for zero, which says none."""
+        """A number with its unit as a length; None for zero, which means no length."""
         if _NUMBER.fullmatch(found) is None:
             raise Malformed(f"{where}: is not a length", location=where, code=DATA_TYPE_ERROR)
         length = timedelta(seconds=float(found) * self._seconds(unit, where_unit))
@@ -179,7 +183,7 @@ class Reading:
         return length or None
 
     def quantity_of_timing(self, parts: Sequence[str], where: str) -> tuple[timedelta | None, bool]:
-        """TQ-3 (``M30``, ``H1``; a bare number is of minutes), and whether it gives its unit itself."""
+        """TQ-3 (``M30``, ``H1``; a bare number is in minutes), and whether it has a unit."""
         found = code(parts, 3)
         if found is None:
             return None, False
@@ -206,7 +210,7 @@ def shortened(text: str) -> str:
 
 
 def parsed(found: str, zone: tzinfo, where: str) -> datetime:
-    """The instant, in ``zone`` or with the offset that it is written with; Malformed when it is none of our time."""
+    """The instant, in ``zone`` or with its own offset. Malformed when it is not a time that is accepted."""
     try:
         at = parse_timestamp(found, zone, location=where)
     except Hl7Error as error:
@@ -217,18 +221,18 @@ def parsed(found: str, zone: tzinfo, where: str) -> datetime:
 
 
 def has_time_of_day(found: str) -> bool:
-    """Whether a time that can be read gives more than the day."""
+    """Whether a readable time has more than the date."""
     return found[8:10].isdecimal()
 
 
 def code(parts: Sequence[str], number: int) -> str | None:
-    """The ``number``-th part as it is, but for blanks around it; None when there is none, or the null."""
+    """The ``number``-th part without surrounding blanks; None when it is missing, or the null."""
     found = parts[number - 1] if number <= len(parts) else ""
     return None if not found or found == NULL else found.strip() or None
 
 
 def required(parts: Sequence[str], where: str) -> str:
-    """The first part; Malformed when there is none, or one too long for an identifier."""
+    """The first part; Malformed when it is missing, or too long for an identifier."""
     found = code(parts, 1)
     if found is None:
         raise Malformed(f"{where} is missing", location=where, code=REQUIRED_FIELD_MISSING)
@@ -243,7 +247,7 @@ def identifier(value: str, where: str) -> str:
 
 
 def facility(site: SiteFile, places: Iterable[tuple[Segment | None, int, int, str]]) -> tuple[str, SiteFacility]:
-    """The first facility code among ``places`` (segment, field, component, how that is called), with its entry."""
+    """The first facility code among ``places`` (segment, field, component, name of the place), with its entry."""
     first = ""
     for segment, number, component, where in places:
         first = first or where
@@ -258,7 +262,7 @@ def facility(site: SiteFile, places: Iterable[tuple[Segment | None, int, int, st
 
 
 def parts(segment: Segment | None, number: int) -> list[str]:
-    """The parts of a field of a segment that may not be there."""
+    """The parts of a field; the segment may be missing."""
     return [] if segment is None else segment.parts(number)
 
 
@@ -273,5 +277,5 @@ def begins_null(segment: Segment, number: int) -> bool:
 
 
 def nth(name: str, number: int) -> str:
-    """How the ``number``-th segment of a name is called in a path."""
+    """The name of the ``number``-th segment of a kind in a path."""
     return name if number == 1 else f"{name}[{number}]"

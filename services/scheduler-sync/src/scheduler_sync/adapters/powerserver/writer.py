@@ -1,7 +1,7 @@
-"""A status of an appointment in PowerServer's words: SIU, or ORM where the site's profile says so.
+"""Writes a status of an appointment as HL7: SIU, or ORM where the site's profile says so.
 
-The bytes are made once, in the transaction that decides to tell, and kept in the delivery: a repeat is the same message
-under the same MSH-10, which is PowerServer's means to tell it from a new one.
+The bytes are made once, in the transaction of the decision, and kept in the delivery: a repeat is the same message with
+the same MSH-10, by which PowerServer detects it.
 """
 
 import re
@@ -22,11 +22,11 @@ _SIU_EVENT: Final = {WorkflowStep.CANCELLED: "S15", WorkflowStep.NO_SHOW: "S26"}
 _CHARSET: Final = "UNICODE UTF-8"
 _SCH_11_REQUIRED: Final = frozenset({"2.3", "2.3.1", "2.4"})
 _ORC_7_REQUIRED: Final = frozenset({"2.3"})
-"""As OBR-27."""
+"""The same type as OBR-27."""
 _STRUCTURE_NAMED: Final = frozenset({"2.4", "2.5", "2.5.1"})
 """Versions whose MSH-9 has a third component, the message structure."""
 _LONGEST_TEXT: Final = 200
-"""Of a CE up to 2.3.1, and of a text within one from 2.4 on."""
+"""Length of a CE up to 2.3.1, and of a text within one from 2.4 on."""
 _LONGEST_PERSON: Final = 15
 _LONGEST_MODALITY: Final = 10
 _LONGEST_PID_2: Final = 20
@@ -39,12 +39,12 @@ _CLINIC: Final = ["C", None, "HL70305"]
 """A place for outpatients, HL7's table 0305. AIL-4 has 15 characters in 2.3."""
 _UNKNOWN: Final = "not known"
 _NO_STUDY: Final = Study("", "")
-"""What the one order of an appointment without studies is for: an ORM without an order would say no status."""
+"""The one order of an appointment without studies: an ORM without an order would carry no status."""
 _OID: Final = re.compile(r"[0-2](?:\.\d+)+", re.ASCII)
 
 
 class Hl7StatusWriter:
-    """Writes for the site as its file is now."""
+    """Writes messages by the present site file."""
 
     def __init__(self, site: Callable[[], SiteFile]) -> None:
         self._site = site
@@ -128,7 +128,7 @@ def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient:
         accession = [known[0], receiver] if known and known[0] else None
         begin, end, minutes = _times_of(link, study, zone)
         if begin is None and number == 1:
-            begin, end, minutes = _times(link, zone)  # an order of which none gives a time would be one without a time
+            begin, end, minutes = _times(link, zone)  # orders without any time make an appointment without a time
         timing = _timing(minutes, begin, end, is_required=site.hl7.version in _ORC_7_REQUIRED)
         place = [None, None, None, link.facility]
         message.add("ORC", {1: control, 2: placer, 3: accession, 7: timing, 13: place, 16: _status(site, step)})
@@ -145,13 +145,13 @@ def _study(message: Message, study: Study) -> list[str | None]:
 
 
 def _coded(message: Message, code: str, text: str | None, system: str) -> list[str | None]:
-    """A CE. Its code is what counts and is never cut; the text takes what the field's length leaves."""
+    """A CE. Its code is never cut; the text takes the rest of the field's length."""
     room = _LONGEST_TEXT - len(system) - message.length(code) - 2
     return [code or None, message.fitted(text, max(room, 0)) if text else None, system]
 
 
 def _timing(minutes: str | None, start: str | None, end: str | None, *, is_required: bool) -> list[str | None] | None:
-    """A TQ; where no time is known and the field must not be empty, that it happens once, which is HL7's default."""
+    """A TQ; without a known time, in a required field, "once", which is HL7's default."""
     if start or minutes:
         return [None, None, minutes, start, end]
     return ["1"] if is_required else None
@@ -163,7 +163,7 @@ def _status(site: SiteFile, step: WorkflowStep) -> list[str]:
 
 
 def _times_of(link: AppointmentLink, study: Study, zone: ZoneInfo) -> tuple[str | None, str | None, str | None]:
-    """Start, end and minutes of one study: its own, those of the appointment where there is no other, or none."""
+    """Start, end and minutes of one study: its own, those of the appointment with one study, or none."""
     if study.start is None and study.minutes is None:
         return _times(link, zone) if len(link.studies) <= 1 else (None, None, None)
     begin = None if study.start is None else format_timestamp(study.start.astimezone(zone))
