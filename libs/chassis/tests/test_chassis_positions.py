@@ -234,10 +234,9 @@ async def test_records_that_expire_under_a_running_consumer_are_said(store, kafk
             return set(late) <= (await applied(store)).keys()
 
         await eventually(late_ones_came, what="what is still there")
-    (gap,) = await missed.list_missed(store)
-    fetched = gap.first - 2  # ahead of their expiry
-    assert gap.kind == "expired"
-    assert gap.first + gap.number == 5
+    gaps = await missed.list_missed(store)
+    fetched = gaps[0].first - 2 if gaps else len(lost)  # the client may have fetched some ahead of their expiry, or all
+    assert [(gap.kind, gap.first + gap.number) for gap in gaps] == ([] if fetched == len(lost) else [("expired", 5)])
     assert await has(store, [*early, *lost[:fetched], *late])()
 
 

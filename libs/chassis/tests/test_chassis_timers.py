@@ -366,8 +366,8 @@ async def test_of_one_key_the_earliest_goes_first_and_none_passes_one_that_fails
 async def test_a_failing_timer_costs_the_others_nothing_and_is_tried_again(store) -> None:
     keys = [uuid4() for _ in range(30)]
     await say(store, *(sets(key, 1) for key in keys))
-    desk = Desk(transient={keys[4]: 2}, permanent={keys[7]}, bug={keys[9]}, breaks_the_write={keys[11]})
-    metrics = Metrics()
+    desk = Desk(transient={keys[4]: 6}, permanent={keys[7]}, bug={keys[9]}, breaks_the_write={keys[11]})
+    metrics = Metrics()  # the batch that holds the bugs is handled several times over before one counts as tried again
     async with running(worker(store, desk, metrics=metrics)):
 
         async def at_rest() -> bool:
