@@ -1,6 +1,6 @@
-"""`python -I -S healthcheck.py PORT PATH`: ends with 0 when http://127.0.0.1:PORT/PATH answers 200 within two seconds.
+"""`python -I -S healthcheck.py PORT PATH`: exits with 0 when http://127.0.0.1:PORT/PATH answers 200 within two seconds.
 
-It runs every few seconds in every container, so it loads nothing but sockets.
+The check runs every few seconds in every container, so it imports only sockets.
 """
 
 import socket

@@ -1,8 +1,8 @@
-"""Prints the part of requirements.lock that one workspace member, or a tool, needs, with its hashes.
+"""Prints the part of requirements.lock that one workspace member or tool needs, with its hashes.
 
-A member's part is what it and the workspace's own packages below it declare, and what can be reached from there along
-the lock's own lines (``# via``: what asked for a package). So a new member needs no new lock as long as it adds no
-package. Standard library only; it runs in the build stage of an image.
+A member's part is its declared packages, those of the workspace packages that it needs, and all packages reachable from
+there along the lock's own lines (``# via`` names the package that asked). So a new member needs no new lock as long as
+it adds no package. Standard library only: the script runs in an image's build stage.
 """
 
 import argparse
@@ -18,7 +18,7 @@ _VIA = re.compile(r"^    # (?:via )?( *)([A-Za-z0-9][A-Za-z0-9._-]*)$")
 
 
 class LockError(Exception):
-    """The lock and the member do not fit together; the text says what to do."""
+    """The lock does not fit the member; the text says what to do."""
 
 
 def normalized(name: str) -> str:
@@ -26,7 +26,7 @@ def normalized(name: str) -> str:
 
 
 def entries(lock: str) -> Iterator[tuple[str, str, set[str]]]:
-    """Each package of the lock: its name, its lines, and who asked for it."""
+    """Each package of the lock: its name, its lines, and the packages that asked for it."""
     for block in re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]:
         head = _NAME.match(block)
         lines = block.rstrip().splitlines()
@@ -36,7 +36,7 @@ def entries(lock: str) -> Iterator[tuple[str, str, set[str]]]:
 
 
 def members_of(root: Path, member: Path) -> list[Path]:
-    """``member`` and the workspace's own packages that it needs, what is needed first."""
+    """``member`` and the workspace packages that it needs, dependencies first."""
     own = {}
     for project in root.glob("*/*/pyproject.toml"):
         own[normalized(_project(project)["name"])] = project.parent
@@ -57,7 +57,7 @@ def members_of(root: Path, member: Path) -> list[Path]:
 
 
 def requirements_of(root: Path, member: Path) -> str:
-    """The lock's entries that ``member`` needs. Raises ``LockError`` when the lock lacks one that it declares."""
+    """The lock's entries that ``member`` needs. Raises ``LockError`` when a declared package is not in the lock."""
     folders = members_of(root, member)
     own = {normalized(_project(folder / "pyproject.toml")["name"]) for folder in folders}
     packages = _packages(root)
@@ -76,7 +76,7 @@ def requirements_of(root: Path, member: Path) -> str:
 
 
 def requirements_for(root: Path, tools: list[str]) -> str:
-    """The lock's entries of ``tools`` and of all that they need."""
+    """The lock's entries of ``tools`` and of all packages that they need."""
     packages = _packages(root)
     missing = sorted(set(tools) - packages.keys())
     if missing:
@@ -111,7 +111,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--member", type=Path, help="what a member needs: its folder, such as services/<name>")
-    wanted.add_argument("--members-of", type=Path, help="the workspace's own packages that a member needs, in order")
+    wanted.add_argument(
+        "--members-of", type=Path, help="the workspace packages that a member needs, dependencies first"
+    )
     wanted.add_argument("--tools", nargs="+", help="what these packages need, such as hatchling")
     options = parser.parse_args()
     root = Path(__file__).resolve().parents[2]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Sets the workspace up: a virtual environment from requirements.lock, the members, and Kafka's jars.
 
-Runs on the machine's own Python with the standard library alone; `make` calls it before anything else. When nothing has
-changed since the last time it ends at once. What fails is said in one line, with what to do; nothing half-done counts
-as done, the next call goes on from there.
+Runs on the machine's own Python with the standard library alone; `make` calls it first. It ends at once when nothing
+has changed since the last call. A failure is one line with the remedy. An unfinished step never counts as done: the
+next call continues from there.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 EXIT_SETUP = 3
 if sys.version_info < (3, 11):  # noqa: UP036 (this is the check that keeps older ones out)
-    # Before anything that an older one cannot read; down to 3.6 they reach this line.
+    # Comes before any syntax that an older Python cannot read; Python from 3.6 on reaches this line.
     print(
         f"setup: Python {sys.version_info[0]}.{sys.version_info[1]} is too old: "
         "call make with PYTHON=<the path of a Python ≥ 3.11>",
@@ -34,7 +34,10 @@ PYTHON = VENV / "bin" / "python"
 LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "suite-setup.sha256"
 MADE = VENV / "suite-made.txt"
-"""Where and with what .venv was made; written when its installer is in it. Another content: it is made anew."""
+"""The place and the tools of .venv, written once its installer is in it.
+
+Other content means that .venv is made anew.
+"""
 LOCAL = Path(os.environ.get("SUITE_LOCAL_DIR", ROOT / ".local"))
 JARS = Path(os.environ.get("KAFKA_JARS_DIR", LOCAL / "kafka-jars"))
 
@@ -57,14 +60,14 @@ def fingerprint() -> str:
 
 
 def last_line(output: str) -> str:
-    """What a program of ours said last: it says itself what to do."""
+    """The last line of a program of ours, which says itself what to do."""
     lines = [line for line in output.strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it said nothing"
 
 
 def explain(output: str) -> str:
-    """The one line for what an installer said."""
-    text = re.sub(r"https?://\S+", "", output.lower())  # the index may be called proxy
+    """The one line that explains an installer's output."""
+    text = re.sub(r"https?://\S+", "", output.lower())  # the index may be named "proxy"
     if "no space left" in text or "read-only file system" in text or "permission denied" in text:
         return f"{last_line(output)}: is the disk full or read-only, is the folder yours?"
     if "certificate" in text or "ssl" in text:
@@ -97,7 +100,7 @@ def run(title: str, command: list[str], in_words: Callable[[str], str] = explain
                 if sys.stdout.isatty():
                     print(f"\r  {title} … {time.monotonic() - started:.0f} s", end="", flush=True)
         except KeyboardInterrupt:
-            child.wait()  # it was interrupted as well; two at work on one folder would leave neither whole
+            child.wait()  # Ctrl-C reaches the child as well; a second installer would spoil the folder.
             raise
         output.seek(0)
         said = output.read()
@@ -139,19 +142,19 @@ def uv_requirement() -> str:
 
 def install() -> None:
     uv = VENV / "bin" / "uv"
-    # Not sys.executable: `make` finds python3 in .venv once it is there, and would make it anew under a running stack.
+    # Not sys.executable: `make` finds python3 in .venv once it exists, and would remake it under a running stack.
     made = f"{ROOT}\n{sys.base_prefix}\n{sys.version}\n"
     if not PYTHON.exists() or not MADE.exists() or MADE.read_text() != made:
-        # One that was cut off, or that moved with its folder, has scripts which start nothing.
+        # After an interruption or a move of the folder, its scripts start nothing.
         run("Creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
         wanted = VENV / "uv-requirement.txt"
         wanted.write_text(uv_requirement())
-        # Without -q: only then it says, where it is not to try again, why an index gave nothing.
+        # Without -q: otherwise pip does not say why an index gave nothing when it may not retry.
         pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
         run("Installing the installer (uv)", [*pip, "-r", str(wanted)])
         MADE.write_text(made)
     base = [str(uv), "pip", "install", "-q", "--python", str(PYTHON)]
-    # Where Python may keep no bytecode, each start of a service would compile a thousand modules.
+    # Where Python cannot store bytecode, each start of a service would compile a thousand modules.
     compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
     run("Installing the locked packages", [*base, *compiled, "--require-hashes", "-r", str(LOCK)])
     editable = [argument for member in members() for argument in ("-e", str(member))]

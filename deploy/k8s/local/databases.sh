@@ -1,12 +1,12 @@
 #!/bin/sh
-# A role and a database per service; no role may connect to another's database. Each file in ROLES is a role's password.
+# A role and a database per service; no role may connect to another's database. Each file in ROLES holds a role's password.
 set -eu
 until pg_isready -q -h "$PGHOST" -t 5; do
   waited=$((${waited:-0} + 1))
   [ "$waited" -lt 24 ] || { echo "databases: Postgres at $PGHOST does not answer" >&2; exit 1; }
 done
 PGPASSWORD=$(cat "$ADMIN_PASSWORD_FILE")
-# The statements hold passwords: this session's are not logged.
+# This session's statements hold passwords, so they are not logged.
 PGOPTIONS="-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic"
 export PGPASSWORD PGOPTIONS
 for file in "$ROLES"/*; do

@@ -1,4 +1,4 @@
-"""The manifests keep each promise, and the check sees each of them broken."""
+"""The manifests keep each promise, and the check notices each broken promise."""
 
 import copy
 import os
@@ -49,7 +49,7 @@ def configured(manifests: list[dict[str, Any]]) -> dict[str, str]:
 
 
 BROKEN: list[tuple[str, str, Break]] = [
-    # rule, what is looked for in the line, how it is broken
+    # rule, text expected in the line, how the promise is broken
     ("restricted", "may run as root", lambda m: pod(notifier(m))["securityContext"].pop("runAsNonRoot")),
     ("restricted", "seccompProfile", lambda m: pod(notifier(m))["securityContext"].pop("seccompProfile")),
     ("restricted", "a namespace of the node", lambda m: pod(notifier(m)).update(hostNetwork=True)),
@@ -199,7 +199,7 @@ def test_every_service_is_deployed_and_known(overlays) -> None:
 
 
 def test_a_service_with_a_public_port_has_a_way_in_of_its_own(tmp_path) -> None:
-    """A service that the repository does not have, on the components that every service uses."""
+    """Uses a service that the repository does not have, on the components that every service uses."""
     components = os.path.relpath(rendering.FOLDER / "components", tmp_path)
     ports = [{"name": "http", "containerPort": 8199}, {"name": "public", "containerPort": 8299}]
     container = {

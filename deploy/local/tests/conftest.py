@@ -1,4 +1,4 @@
-"""A docker command that answers what a test tells it, so that every bad machine can be had without an engine."""
+"""A docker command with answers from the test, so that every faulty machine can be tested without an engine."""
 
 import json
 import stat
@@ -27,9 +27,9 @@ ENGINE = {"version": (0, json.dumps({"Version": "28.0", "Arch": "amd64"}), "")}
 
 @pytest.fixture
 def fake_command(tmp_path) -> Callable[[str, Answers], dict[str, str]]:
-    """``fake_command("docker", answers)`` puts such a command on a path of its own and gives that environment.
+    """``fake_command("docker", answers)`` puts such a command on its own path and returns that environment.
 
-    ``answers`` maps the beginning of a command line to exit code, output and error output; the first that fits wins.
+    ``answers`` maps the beginning of a command line to exit code, output and error output; the first match wins.
     """
     folder = tmp_path / "fake-bin"
 

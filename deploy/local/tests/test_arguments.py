@@ -1,4 +1,4 @@
-"""A command that is given a number it cannot use says so and starts nothing; one that is told to end leaves nothing."""
+"""A command with an unusable number reports it and starts nothing; a command told to end leaves nothing behind."""
 
 import argparse
 import importlib
@@ -35,7 +35,7 @@ def started():
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
-    config.stash[CHOSEN] = Servers("a stand-in", started)
+    config.stash[CHOSEN] = Servers("a fake", started)
 """
 WAITS = """
 import os, signal, time

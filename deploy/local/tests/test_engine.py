@@ -1,4 +1,4 @@
-"""What is said of a machine whose containers cannot be used: one line, which thing, and what to do."""
+"""The error for a machine whose containers cannot be used: one line with the missing thing and the remedy."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What every image promises, read from its files; and the part of the lock that each member's image gets."""
+"""The promises of every image, read from its files; and each member's part of the lock."""
 
 import importlib.metadata
 import importlib.util
@@ -19,7 +19,7 @@ MEMBERS = sorted(member.folder for member in roster().members)
 
 
 def _composed() -> dict:
-    """The whole of Compose's model that these tests look at: the main file and what it includes."""
+    """The whole Compose model of these tests: the main file and its includes."""
     main = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     for name in main["include"]:
         part = yaml.safe_load((ROOT / name).read_text())

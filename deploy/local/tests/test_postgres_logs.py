@@ -1,4 +1,4 @@
-"""What Postgres writes to its log: no value of a statement, whatever is slow and whatever fails."""
+"""Postgres' log holds no value of a statement, slow or failing."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def server() -> Iterator[tuple[str, Path]]:
 
 
 async def failures(connection: asyncpg.Connection) -> list[str]:
-    """Breaks every kind of rule with values that are a patient's. Returns the SQL states that came back."""
+    """Breaks every kind of rule with a patient's values. Returns the SQL states of the errors."""
     await connection.execute(
         "CREATE TABLE patients (name text UNIQUE NOT NULL, mrn int CHECK (mrn < 80000000), visits int4range,"
         " referrer int REFERENCES pg_temp.nobody, EXCLUDE USING gist (visits WITH &&))"
@@ -74,7 +74,7 @@ async def failures(connection: asyncpg.Connection) -> list[str]:
 async def test_the_log_of_postgres_holds_no_value_of_slow_or_failing_statements(server) -> None:
     url, log = server
     await postgres.wait_for_answer(url)
-    # Settings of the session count for more than the server's own: every statement is a slow one here.
+    # The session's settings override the server's: every statement counts as slow here.
     connection = await asyncpg.connect(url, server_settings={"log_min_duration_statement": "0"})
     try:
         await connection.execute("CREATE TEMP TABLE nobody (id int PRIMARY KEY)")

@@ -57,7 +57,7 @@ async def test_a_changed_password_is_taken_over_and_nothing_is_lost(stack, roles
 
 
 async def test_a_roles_statements_leave_no_values_in_the_log_of_any_server(stack, roles) -> None:
-    """Also of a server that this stack did not start: what a role is set to counts for more than the server's own."""
+    """Also holds for a server that this stack did not start: a role's settings override the server's."""
     name = next(iter(roles))
     admin = await asyncpg.connect(stack.postgres_admin_url)
     set_for_role = dict(

@@ -1,6 +1,6 @@
-"""Set-up on machines that lack something: one line that says what and what to do; nothing half-done counts as done.
+"""Set-up on faulty machines: one line names the fault and the remedy, and an unfinished step never counts as done.
 
-The script itself runs, with the real pip and uv, in a workspace of two tiny packages whose index stands here.
+The script itself runs, with the real pip and uv, in a workspace of two tiny packages whose index is local.
 """
 
 import base64
@@ -34,7 +34,7 @@ folder = pathlib.Path(sys.argv[-1])
 subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", *sys.argv[1:]], check=True)
 (*folder.glob("lib/python*/site-packages"),)[0].joinpath("lent.pth").write_text({site!r})
 """
-"""Stands before the real venv module: pip is lent from this session's environment, which takes seconds less."""
+"""Runs before the real venv module: pip is borrowed from this session's environment, which saves seconds."""
 
 
 def wheel(name: str, files: dict[str, str]) -> bytes:
@@ -57,7 +57,7 @@ def wheel(name: str, files: dict[str, str]) -> bytes:
 
 @contextlib.contextmanager
 def serving(pages: dict[str, bytes], tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """The pages on a port of this machine; 404 for the rest."""
+    """The pages on a port of this machine; 404 for any other page."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -69,13 +69,13 @@ def serving(pages: dict[str, bytes], tls: ssl.SSLContext | None = None) -> Itera
             self.wfile.write(body or b"")
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
         do_HEAD = do_GET  # noqa: N815 (the server asks for that name)
 
     class Quiet(http.server.ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """A client that refuses our certificate is what the test wants."""
+            """The test wants clients that refuse this certificate."""
 
     with Quiet(("127.0.0.1", 0), Handler) as server:
         if tls:
@@ -89,7 +89,7 @@ def serving(pages: dict[str, bytes], tls: ssl.SSLContext | None = None) -> Itera
 
 @dataclass
 class Workspace:
-    """A checkout of two packages (uv, which is this session's, and one more), without members, and how to set it up."""
+    """A checkout of two packages (this session's uv, and one more) without members, and its set-up."""
 
     root: Path
     python_path: Path
@@ -99,7 +99,7 @@ class Workspace:
     def set_up(
         self, *arguments: str, before: tuple[str, ...] = (), python: str = sys.executable, **environment: str
     ) -> tuple[int, list[str]]:
-        """Runs the script; its exit code and what it printed."""
+        """Runs the script; returns its exit code and output."""
         plain = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
         address = self.index or f"http://127.0.0.1:{free_port()}"
         settings = {
@@ -187,9 +187,9 @@ def test_python_too_old(workspace) -> None:
 
 
 def test_the_line_for_an_old_python_can_be_read_by_one() -> None:
-    """Up to that line nothing is compiled or evaluated that Python 3.6 does not know (``list[Path]`` is the trap)."""
+    """Before that line, nothing may need more than Python 3.6 (``list[Path]`` is the trap)."""
     source = (ROOT / SCRIPT).read_text()
-    compile(source, str(SCRIPT), "exec", flags=0x400, _feature_version=6)  # 0x400: to a tree only
+    compile(source, str(SCRIPT), "exec", flags=0x400, _feature_version=6)  # 0x400: a file of a tree only
     before = source.partition("sys.exit(EXIT_SETUP)")[0]
     assert "sys.version_info < (3, 11)" in before
     assert "def " not in before
@@ -227,7 +227,7 @@ def test_an_index_away_then_untrusted_then_with_another_package_then_right(works
 
 def test_a_read_only_folder(with_index) -> None:
     before: tuple[str, ...] = ()
-    if os.geteuid() == 0:  # root may write anywhere, unless it gives that up
+    if os.geteuid() == 0:  # root may write anywhere unless it drops that right
         if not shutil.which("setpriv"):
             pytest.skip("root without setpriv (util-linux) writes to read-only folders as well")
         before = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--")
@@ -250,7 +250,7 @@ def test_no_repository_gives_the_jars(with_index) -> None:
             *(ROOT / folder for folder in ("deploy/local/src", "deploy/roster/src", "libs/contracts/src")),
         ),
     )
-    jars = with_index.root / ".local" / "kafka-jars"  # not this checkout's own, which may be there
+    jars = with_index.root / ".local" / "kafka-jars"  # not this checkout's own folder, which may exist
     code, lines = with_index.set_up(
         "--force", SUITE_MAVEN_URL=nowhere, PYTHONPATH=os.pathsep.join(map(str, paths)), KAFKA_JARS_DIR=str(jars)
     )

@@ -1,4 +1,4 @@
-"""Which stack a command or a test session gets, on machines with and without an engine, and what it says of it."""
+"""The stack that a command or a test session gets, on machines with and without an engine, and its message."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What stands in the way of a start: ports that are taken, and what a supervisor that was killed left running."""
+"""Obstacles to a start: taken ports, and processes that a killed supervisor left running."""
 
 import json
 import os
@@ -28,7 +28,7 @@ print("ready", flush=True)
 time.sleep(300)
 time.sleep(300)
 """
-"""Says which signal it gets, and ends by it unless it is deaf."""
+"""Prints the signal that it gets and ends by it, unless it is deaf."""
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def _plain_environment(monkeypatch) -> None:
 
 @pytest.fixture
 def said(monkeypatch) -> Iterator[Console]:
-    """What the commands print."""
+    """The commands' output."""
     recording = Console(record=True, width=200, force_terminal=False)
     monkeypatch.setattr(cli, "console", recording)
     return recording
@@ -68,13 +68,13 @@ def run(children: list["subprocess.Popen[bytes]"], *arguments: str) -> "subproce
 
 
 def signals(child: "subprocess.Popen[bytes]") -> str:
-    """The signals that it got, read to its end."""
+    """The signals that the process got, read to its end."""
     assert child.stdout
     return child.stdout.read().decode().strip()
 
 
 def killed_supervisor(settings: Settings, left: dict[str, "subprocess.Popen[bytes]"], age: float = 0) -> None:
-    """The state file of a supervisor that is no more; ``age``: how much longer ago it says that its children began."""
+    """The state file of a dead supervisor; ``age`` moves its children's start times into the past."""
     gone = subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.DEVNULL)
     state = {"supervisor": supervisor._identity(gone.pid), "phase": "up", "failure": "", "processes": []}
     gone.kill()
@@ -130,7 +130,7 @@ def test_up_stops_it_before_anything_else_and_says_that_the_data_is_kept(setting
     kept = settings.data / "omegaai" / "kept"
     kept.parent.mkdir(parents=True)
     kept.touch()
-    with socket.socket() as other:  # so that this start ends where the next would begin
+    with socket.socket() as other:  # so that this start ends where the next one would begin
         other.bind(("127.0.0.1", settings.ports["notifier"]))
         other.listen()
         assert cli.up(settings) == 2
@@ -148,7 +148,7 @@ def test_one_that_does_not_stop_is_killed(settings, spawned, monkeypatch) -> Non
 
 
 def test_a_stranger_that_has_the_pid_by_now_is_left_alone(settings, said, spawned) -> None:
-    """After a restart of the machine a pid of the state file belongs to somebody else."""
+    """After a restart of the machine, a pid of the state file may belong to another program."""
     stranger = run(spawned)
     killed_supervisor(settings, {"kafka": stranger}, age=60)
     assert cli.down(settings, wipe=False) == 0
@@ -166,7 +166,7 @@ def test_a_row_of_the_state_file_knows_its_process(settings, spawned) -> None:
 
 
 def test_a_mistake_in_a_members_file_is_said_at_the_start_in_one_line(tmp_path) -> None:
-    """In a copy of what the roster and the stack are made of."""
+    """On a copy of the files that make the roster and the stack."""
     for name in ("deploy/roster/src", "deploy/local/src"):
         shutil.copytree(ROOT / name, tmp_path / name)
     service = tmp_path / "services" / "forms"

@@ -1,7 +1,7 @@
-"""Starts Kafka from the environment as the public apache/kafka image does, so that either image serves.
+"""Starts Kafka from the environment like the public apache/kafka image, so that either image serves.
 
-``KAFKA_FOO_BAR`` gives ``foo.bar``; two underscores stand for one, three for a dash. With none of them a single broker
-listens on 9092, as there.
+``KAFKA_FOO_BAR`` gives ``foo.bar``; two underscores stand for one, three for a dash. Without any such variable a single
+broker listens on 9092, as in the public image.
 """
 
 import os
@@ -17,7 +17,7 @@ NO_PROPERTIES = frozenset({
     "KAFKA_JVM_PERFORMANCE_OPTS", "KAFKA_GC_LOG_OPTS", "KAFKA_LOG4J_ROOT_LOGLEVEL", "KAFKA_LOG4J_LOGGERS",
     "KAFKA_TOOLS_LOG4J_LOGLEVEL",
 })  # fmt: skip
-"""Names that set something about the Java machine or the logs, there as here."""
+"""Variables about the Java machine or the logs, as in the public image."""
 DEFAULTS = {
     "node.id": "1",
     "process.roles": "broker,controller",
@@ -47,7 +47,7 @@ logger.server.level = info
 
 
 def properties(environment: Mapping[str, str]) -> dict[str, str]:
-    """The server's properties that the environment asks for, or the defaults when it names none."""
+    """The server's properties from the environment, or the defaults when it has none."""
     found = {}
     for name, value in environment.items():
         if not name.startswith("KAFKA_") or name in NO_PROPERTIES:

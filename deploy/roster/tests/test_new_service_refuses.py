@@ -1,4 +1,4 @@
-"""``make new-service`` refuses a name that cannot be one in a line, and leaves nothing half-made."""
+"""``make new-service`` refuses an unusable name in one line, and leaves no unfinished files."""
 
 import os
 import shutil

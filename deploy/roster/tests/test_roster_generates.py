@@ -1,4 +1,4 @@
-"""What is generated is current, follows from the members' files, and a drift of any of it is named."""
+"""Generated files are current and follow from the members' files; the check names every difference."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from roster.members import ROOT, Roster, Target, read, roster
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory) -> Path:
-    """The workspace as far as the roster looks at it."""
+    """A copy of the workspace files that the roster reads."""
     root = tmp_path_factory.mktemp("workspace")
     wanted = [path.relative_to(ROOT) for path in generated.files(roster(), ROOT)]
     for member in roster().members:

@@ -1,4 +1,4 @@
-"""Every mistake in a member's file is one line that names the file, the key and what to do."""
+"""Every mistake in a member's file gives one line with the file, the key and the remedy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ PARTNER = {"name": '"partner"', "package": '"partner_sim"', "http": "8201", "mem
 
 
 def member(root: Path, kind: str, values: Mapping[str, str], *, folder: str = "", more: str = "") -> Path:
-    """A member's folder; ``values`` are written as they stand."""
+    """A member's folder; ``values`` are written literally."""
     name = folder or values["name"].strip('"')
     place = root / f"{kind}s" / name
     (place / "src" / values.get("package", "none").strip('"')).mkdir(parents=True)
@@ -47,7 +47,7 @@ def root(tmp_path) -> Path:
 
 
 MISTAKES = {
-    # what: (what replaces or follows the file's lines, what is said)
+    # what: (lines that replace or extend the file's, expected text)
     "an unknown key": ({"htpp": "1"}, "", "htpp: unknown key: did you mean http?"),
     "a key that means nothing": ({"zzz": "1"}, "", "zzz: unknown key; the keys are name, package, http"),
     "a text for a port": ({"http": '"8102"'}, "", "http: '8102' is not a whole number"),

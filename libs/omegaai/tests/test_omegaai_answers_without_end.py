@@ -125,7 +125,7 @@ def bundle(*ids: str, following: int | None = None) -> dict:
 
 
 def pages(server: FakeOmegaAI, of: "dict[str, dict] | None" = None) -> list[str]:
-    """Answers each page by its number in the address; without ``of`` each names the next, and brings nothing new."""
+    """Answers each page by its number in the address; without ``of``, each page names a next one that repeats it."""
     asked: list[str] = []
 
     def answer(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""One site file for all services: each reads the shared keys and its own, and refuses only misspelt ones of those."""
+"""One site file for all services: each reads the shared keys and its own, and refuses misspelt ones of these."""
 
 import os
 from pathlib import Path

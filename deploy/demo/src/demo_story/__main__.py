@@ -1,4 +1,4 @@
-"""`python -m demo_story`: what `make demo` plays once the stack is up."""
+"""`python -m demo_story`: the story that `make demo` plays once the stack is up."""
 
 import sys
 
@@ -6,6 +6,6 @@ try:
     from demo_story.cli import main
 
     code = main()
-except KeyboardInterrupt:  # so early that nothing was begun
+except KeyboardInterrupt:  # interrupted before anything began
     code = 130
 sys.exit(code)

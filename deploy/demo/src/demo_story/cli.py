@@ -1,6 +1,7 @@
-"""`python -m demo_story`: what `make demo` plays once the stack is up.
+"""`python -m demo_story`: the story that `make demo` plays once the stack is up.
 
-Exit codes: 0 nothing was lost or doubled; 1 something was, or a step was not seen; 2 a setting is wrong.
+Exit codes: 0 nothing was lost or doubled; 1 something was lost or doubled, or a step was not seen; 2 a setting is
+wrong.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def main() -> int:
         prog="python -m demo_story", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--appointments", type=int, default=500, help="how many in the volume run (500; 0 leaves it out)"
+        "--appointments", type=int, default=500, help="appointments in the volume run (500; 0 skips the run)"
     )
     parser.add_argument(
         "--report", type=Path, default=Path(os.environ.get("SUITE_LOCAL_DIR", ".local")) / "demo-report.json"
@@ -53,7 +54,7 @@ def main() -> int:
             f"[red]A simulator does not answer ({_first(errors)}): is the stack up? make status[/]", soft_wrap=True
         )
     except* KeyboardInterrupt:
-        console.print("The demo was stopped. The stack is up and finishes what was booked; make down stops it.")
+        console.print("The demo was stopped. The stack stays up and completes the bookings; make down stops it.")
         code = 130
     return code
 
@@ -66,7 +67,7 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
 
 
 async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
-    # Below the simulators' 5 s, so that no request is sent on a connection that is just being closed.
+    # Less than the simulators' 5 s, so that no request goes out on a connection that is about to close.
     connector = aiohttp.TCPConnector(limit=40, keepalive_timeout=2)
     async with aiohttp.ClientSession(connector=connector) as http:
         people = People(addresses, http)
@@ -81,7 +82,7 @@ async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
 
 
 def conclude(tally: Tally, seconds: float, report: Path) -> int:
-    """Shows and writes what was counted; 0 when nothing was lost or doubled."""
+    """Shows and writes the counts; 0 when nothing was lost or doubled."""
     flows = tally.flows()
     table = Table(title="Counted at both ends", title_justify="left", box=None, pad_edge=False)
     for column in ("flow", "started", "finished", "lost", "doubled", "p50 ms", "p95 ms"):

@@ -1,4 +1,4 @@
-"""The people of the story: front desk staff, a patient, and whoever reads the mail. Plain HTTP, as browsers send it."""
+"""The people of the story: front desk staff, a patient, and a reader of the mails. Plain HTTP, as browsers send it."""
 
 import asyncio
 import time
@@ -17,12 +17,12 @@ PIN = "246810"
 
 
 class StoryError(RuntimeError):
-    """A step of the story did not happen; the text says which and where to look."""
+    """A step of the story did not happen; the text names the step and the place to look."""
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the simulators' pages are."""
+    """The addresses of the simulators' pages."""
 
     powerserver: str
     omegaai: str
@@ -31,7 +31,7 @@ class Addresses:
 
 @dataclass
 class People:
-    """One session towards all three simulators."""
+    """One session with all three simulators."""
 
     addresses: Addresses
     http: aiohttp.ClientSession
@@ -43,7 +43,7 @@ class People:
             return await response.json()
 
     async def free_slots(self, count: int) -> list[dict[str, Any]]:
-        """Resource, start and study type of ``count`` slots from tomorrow on that nobody has."""
+        """Resource, start and study type of ``count`` free slots from tomorrow on."""
         url = f"{self.addresses.powerserver}/api/free-slots"
         tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="minutes")
         answer = await self._json("GET", url, params={"count": str(count), "from": tomorrow}, headers=STAFF)
@@ -64,7 +64,7 @@ class People:
         return str((await self._json("GET", url, headers=STAFF))["status"]).upper()
 
     async def act(self, placer_number: str, action: str) -> bool:
-        """Staff choose ``action`` in the scheduler, such as ``arrived``. Whether that changed the status."""
+        """Staff choose ``action`` in the scheduler, such as ``arrived``. Returns whether the status changed."""
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}/status"
         return bool((await self._json("POST", url, json={"action": action}, headers=STAFF))["changed"])
 
@@ -75,7 +75,7 @@ class People:
         await self._json("POST", url, json=body, headers=STAFF)
 
     async def log_in(self, email: str) -> "Patient | None":
-        """The patient at the portal; None while the portal does not know the e-mail yet."""
+        """The patient logs in at the portal; None while the portal does not know the e-mail address yet."""
         session = aiohttp.ClientSession(
             cookie_jar=aiohttp.CookieJar(unsafe=True), connector=self.http.connector, connector_owner=False
         )
@@ -95,7 +95,7 @@ class People:
         return answer["rows"], answer["last"]
 
     async def whole_ledger(self, base: str, after: int = 0) -> list[dict[str, Any]]:
-        """Every row after ``after``."""
+        """Every row of a ledger after ``after``."""
         found: list[dict[str, Any]] = []
         while True:
             rows, _ = await self.ledger(base, after)
@@ -116,7 +116,7 @@ class Patient:
     session: aiohttp.ClientSession
 
     async def card(self, placer_number: str) -> dict[str, Any] | None:
-        """The appointment's card, or None while there is none."""
+        """The appointment's card, or None before the card appears."""
         async with self.session.get(f"{self.base}/blume/api/appointments") as response:
             answer = await response.json()
         cards = answer["appointments"] if isinstance(answer, dict) else answer
@@ -145,7 +145,7 @@ class Patient:
 
 
 async def until(what: str, condition: Callable[[], Awaitable[T | None]], *, seconds: float = STEP_SECONDS) -> T:
-    """The first answer of ``condition`` that is true. Raises ``StoryError`` naming ``what`` after ``seconds``."""
+    """The first true answer of ``condition``. Raises ``StoryError`` naming ``what`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = await condition()

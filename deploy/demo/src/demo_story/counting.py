@@ -1,4 +1,4 @@
-"""What happened to each appointment, read from the ledgers of the systems at both ends, never from the suite."""
+"""Counts the effects of each appointment from the ledgers of the systems at both ends, never from the suite."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ def moment(text: str) -> datetime:
 
 @dataclass
 class Tally:
-    """The effects at each end, by placer number; a mail by placer number and template."""
+    """The effects at each end, by placer number; mails by placer number and template."""
 
     wanted: set[str]
     booked: dict[str, datetime] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Tally:
                 self.pressed[placer].append(moment(row["at"]))
 
     def mailsink(self, rows: list[dict[str, Any]]) -> None:
-        """Counts the mails of appointments that are known by now; the others wait for the next call."""
+        """Counts the mails of known appointments; the other mails wait for the next call."""
         waiting, self._early_mails = self._early_mails + rows, []
         for row in waiting:
             if row["kind"] != "mail.received":
@@ -77,7 +77,10 @@ class Tally:
         return sum(len(times) for times in self.mails.values())
 
     def flows(self) -> dict[str, dict[str, Any]]:
-        """The report: per flow how many began at one end, ended at the other, were lost or doubled, how long."""
+        """The report.
+
+        Per flow: how many began at one end, ended at the other, were lost or doubled, and how long they took.
+        """
         doubled_mails = sum(len(times) - 1 for times in self.mails.values())
         kinds = len(self.mails)
         return {

@@ -1,4 +1,4 @@
-"""Patients that nobody is: made-up names with reserved e-mail addresses (RFC 2606)."""
+"""Invented patients: made-up names with reserved e-mail addresses (RFC 2606)."""
 
 import secrets
 from datetime import date, timedelta
@@ -36,7 +36,7 @@ _FAMILY = (
 
 
 def patient(number: int) -> dict[str, Any]:
-    """A new patient; ``number`` varies the name, the e-mail is never used twice."""
+    """A new patient; ``number`` varies the name, and no e-mail address is used twice."""
     born = date(1935, 1, 1) + timedelta(days=(number * 7919) % 29_000)
     return {
         "family": _FAMILY[number % len(_FAMILY)],

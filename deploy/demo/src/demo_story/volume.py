@@ -1,4 +1,4 @@
-"""The same in volume: many appointments at once, followed by the ledgers, with a progress bar for each end."""
+"""The story in volume: many appointments at once, followed in the ledgers, with a progress bar for each end."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from demo_story.people_made_up import patient as made_up
 STAFF_AT_WORK = 8
 PATIENTS_AT_ONCE = 8
 STALLED_SECONDS = 90
-"""Longer than the lease of a mail (55 s): what a killed sender of mails held in its hands goes on only after it."""
+"""Longer than the lease of a mail (55 s): the mails of a killed sender are sent again only after their lease."""
 
 
 class VolumeRun:
-    """Books ``count`` appointments; each patient confirms when the mail that asks for it is there; counts it all."""
+    """Books ``count`` appointments; each patient confirms after the mail that asks for it. Counts every step."""
 
     def __init__(self, people: People, addresses: Addresses, count: int) -> None:
         self.people = people
@@ -31,7 +31,7 @@ class VolumeRun:
         self._after: dict[str, int] = {}
 
     async def run(self, console: Console) -> Tally:
-        """Returns the tally when every step is seen at its end, or when nothing has moved for a minute."""
+        """Returns the tally when every step is seen at its end, or when nothing has changed for a minute."""
         ends = (self.addresses.powerserver, self.addresses.omegaai, self.addresses.mailsink)
         self._after = {base: await self.people.last_of_ledger(base) for base in ends}
         slots = await self.people.free_slots(self.count)
@@ -82,7 +82,7 @@ class VolumeRun:
             await asyncio.sleep(0.1)
 
     async def _read(self) -> None:
-        """Reads what is new in each ledger. A row of an appointment whose booking is not answered yet is read again."""
+        """Reads new rows of each ledger. A row whose appointment's booking is not answered yet is read again."""
         ledgers = (
             (self.addresses.powerserver, self.tally.powerserver),
             (self.addresses.omegaai, self.tally.omegaai),

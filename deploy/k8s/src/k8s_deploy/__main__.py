@@ -1,4 +1,4 @@
-"""``python -m k8s_deploy``: render, check, up, down. Exit codes: 0 done; 1 something is wrong; 2 misused."""
+"""``python -m k8s_deploy``: render, check, up, down. Exit codes: 0 done; 1 a problem was found; 2 wrong usage."""
 
 import argparse
 import os
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One command. Raises ``RenderError`` and ``ClusterError``."""
+    """Runs one command. Raises ``RenderError`` and ``ClusterError``."""
     from k8s_deploy import cluster
 
     if options.command == "render":
@@ -60,7 +60,7 @@ def check() -> int:
         looked_at += len(rendered.manifests)
         custom += sum(not schemas.is_core(manifest) for manifest in rendered.manifests)
         found += schemas.problems(rendered)
-        if name != "platform":  # it holds what the operators of Kafka and Postgres make pods of
+        if name != "platform":  # The operators of Kafka and Postgres make pods from these kinds.
             found += policy.problems(rendered)
             found += service_settings.problems(rendered)
     for line in found:

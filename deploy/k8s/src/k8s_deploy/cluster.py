@@ -1,7 +1,7 @@
-"""The suite on a real cluster: images, secrets, manifests in their order, and why a pod does not start.
+"""The suite on a real cluster: images, secrets, manifests in their order, and the reason why a pod does not start.
 
-The order is the one of a release: servers, then their databases and topics, migrations before, the services, migrations
-after. Passwords are made here when the cluster has none; none of them is ever printed.
+The order is a release's: servers, their databases and topics, migrations before the code, the services, migrations
+after. Missing passwords are made here; no password is ever printed.
 """
 
 import base64
@@ -28,7 +28,7 @@ from roster import roster
 
 NAMESPACE: Final = "powerserver-blume"
 DEMONSTRATED: Final = ("powerserver", "omegaai", "mailsink")
-"""The simulators whose pages the demo opens."""
+"""The simulators with pages that the demo opens."""
 WAIT_SECONDS: Final = 300
 _LOOKS_LIVE: Final = re.compile(r"prod|live|hospital", re.IGNORECASE)
 
@@ -65,7 +65,7 @@ def up(demo: str) -> int:
 
 
 def down() -> int:
-    """Deletes the namespace with everything in it. Returns the exit code."""
+    """Deletes the namespace and everything in it. Returns the exit code."""
     context = _context()
     _kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
     print(f"k8s: the suite is gone from context {context}")
@@ -73,7 +73,7 @@ def down() -> int:
 
 
 def play(demo: str) -> int:
-    """The demo against the cluster's simulators, through forwarded ports. Returns its exit code."""
+    """Plays the demo against the cluster's simulators, through forwarded ports. Returns its exit code."""
     with ExitStack() as forwards:
         simulators = [roster().by_name[name] for name in DEMONSTRATED]
         addresses = [f"--{one.name}={forwards.enter_context(_forwarded(one.name, one.http))}" for one in simulators]
@@ -82,7 +82,7 @@ def play(demo: str) -> int:
 
 
 def with_images(rendered: Rendered, environment: Mapping[str, str]) -> Rendered:
-    """The same with the images that compose would take: the variables are those of docs/operations/containers.md."""
+    """The manifests with the images that Compose would use; docs/operations/containers.md lists the variables."""
     prefix, tag = environment.get("SUITE_IMAGE_PREFIX", "suite/"), environment.get("SUITE_IMAGE_TAG", "dev")
     servers = {"kafka": environment.get("SUITE_KAFKA_IMAGE"), "postgres": environment.get("SUITE_POSTGRES_IMAGE")}
     changed = copy.deepcopy(rendered)
@@ -96,7 +96,7 @@ def with_images(rendered: Rendered, environment: Mapping[str, str]) -> Rendered:
 
 
 def _context() -> str:
-    """The current context's name; says which it is, and refuses one that looks like patients'."""
+    """The current context's name, also printed. Refuses a context that looks like one with patients."""
     if shutil.which("kubectl") is None:
         raise ClusterError("there is no kubectl here: install it (Debian: kubernetes-client)")
     done = subprocess.run(["kubectl", "config", "current-context"], capture_output=True, text=True, check=False)
@@ -112,7 +112,7 @@ def _context() -> str:
 
 
 def _load_images(context: str, images: Sequence[str]) -> None:
-    """Gives the node images that no registry has: by kind, k3d, or the command in K8S_LOAD_IMAGES."""
+    """Loads images that no registry has onto the nodes: by kind, k3d, or the command in K8S_LOAD_IMAGES."""
     if command := os.environ.get("K8S_LOAD_IMAGES"):
         how = [*shlex.split(command), *images]
     elif context.startswith("kind-"):
@@ -130,12 +130,12 @@ def _load_images(context: str, images: Sequence[str]) -> None:
 
 
 def _store_names(rendered: Rendered) -> list[str]:
-    """The secrets of the local overlay: Postgres' own and one per service's store."""
+    """The secrets of the local overlay: the secret of Postgres and one per service's store."""
     return ["postgres", *(f"{service['metadata']['name']}-store" for service in rendered.services)]
 
 
 def _make_secret(name: str) -> None:
-    """Makes a secret with a password of its own, unless the cluster has it."""
+    """Makes a secret with a new password, unless the cluster has the secret."""
     if subprocess.run(_command("get", "secret", name), capture_output=True, check=False).returncode == 0:
         return
     password = secrets.token_urlsafe(24)
@@ -158,7 +158,7 @@ def _apply(manifests: Iterable[Manifest], what: str) -> None:
 
 
 def _wait_for(manifest: Manifest) -> None:
-    """Until a workload is as it should be. Raises ``ClusterError`` with what its pod waits for."""
+    """Waits until a workload is ready. Raises ``ClusterError`` with the reason for which its pod waits."""
     if manifest["kind"] in {"Deployment", "StatefulSet"}:
         how = _command("rollout", "status", named(manifest), f"--timeout={WAIT_SECONDS}s")
     elif manifest["kind"] == "Job":
@@ -180,7 +180,7 @@ def _wait_for(manifest: Manifest) -> None:
 
 
 def _job_failure(manifest: Manifest) -> str | None:
-    """Why a Job has failed for good; None while it may still succeed."""
+    """The reason why a Job failed for good; None while it may still succeed."""
     if manifest["kind"] != "Job":
         return None
     status = json.loads(_kubectl("get", "job", manifest["metadata"]["name"], "-o", "json")).get("status", {})
@@ -189,7 +189,7 @@ def _job_failure(manifest: Manifest) -> str | None:
 
 
 def what_it_waits_for(manifest: Manifest) -> str:
-    """The pod of a workload that is not ready, and the reason in the cluster's and the program's own last words."""
+    """The pod of a workload that is not ready, and the reason from the cluster or the program's last log line."""
     labels = manifest["spec"]["template"]["metadata"]["labels"]
     selector = ",".join(f"{name}={value}" for name, value in labels.items())
     pods = json.loads(_kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
@@ -219,7 +219,7 @@ def _reasons(pods: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _last_warning(pod_name: str) -> str | None:
-    """The newest warning about a pod: a volume whose secret is missing stands nowhere else."""
+    """The newest warning about a pod: only warnings name a volume whose secret is missing."""
     which = f"involvedObject.name={pod_name},type=Warning"
     events = json.loads(_kubectl("get", "events", "--field-selector", which, "-o", "json"))["items"]
     newest = max(events, key=lambda event: event.get("lastTimestamp") or "", default=None)
@@ -228,7 +228,7 @@ def _last_warning(pod_name: str) -> str | None:
 
 @contextmanager
 def _forwarded(service: str, port: int) -> Iterator[str]:
-    """The address at which a Service answers here."""
+    """The address on this machine at which a Service answers."""
     here = free_port()
     forward = subprocess.Popen(
         _command("port-forward", f"service/{service}", f"{here}:{port}"),
@@ -260,7 +260,7 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _kubectl(*arguments: str) -> str:
-    """What kubectl says. Raises ``ClusterError`` with its last line."""
+    """The output of kubectl. Raises ``ClusterError`` with its last line."""
     done = subprocess.run(_command(*arguments), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]

@@ -1,5 +1,5 @@
-"""What can go wrong on a cluster, in words."""
+"""Errors of work on a cluster."""
 
 
 class ClusterError(RuntimeError):
-    """The suite could not be put on the cluster; the text names the object and says what it waits for."""
+    """The suite could not be put on the cluster; the text names the object and the reason."""

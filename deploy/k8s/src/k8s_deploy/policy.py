@@ -1,7 +1,7 @@
-"""What the manifests promise, as rules over what kustomize rendered: each gives a line per place that breaks it.
+"""The promises of the manifests, as rules over kustomize's output: each rule gives a line per breach.
 
-The words of a rule are what the operations page promises. A rule that finds nothing to look at is broken too: every
-overlay has workloads, and `make k8s-check` counts what was looked at.
+A rule's text is the promise on the operations page. A rule that finds nothing to check counts as broken: every overlay
+has workloads, and `make k8s-check` prints the number of things checked.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ MARGIN_SECONDS: Final = 10
 PART_OF: Final = {"app.kubernetes.io/part-of": "powerserver-blume"}
 COMPONENT: Final = "app.kubernetes.io/component"
 PUBLIC: Final = "public"
-"""The name of the port that serves what the internet may reach."""
+"""The name of the port that the internet may reach."""
 SECRET_WORDS: Final = ("PASSWORD", "SECRET", "TOKEN", "STORE__URL")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A promise, and how a breach of it is found."""
+    """A promise, and the function that finds its breaches."""
 
     promise: str
     breaches: Callable[[Rendered], Iterator[str]]
@@ -75,7 +75,7 @@ def _restricted_containers(rendered: Rendered) -> Iterator[str]:
 
 def read_only(rendered: Rendered) -> Iterator[str]:
     for place, workload, container in _each_container(rendered):
-        is_server = pod_labels(workload).get(COMPONENT) == "server"  # the local overlay's Kafka and Postgres
+        is_server = pod_labels(workload).get(COMPONENT) == "server"  # The local overlay's Kafka and Postgres.
         if not is_server and container.get("securityContext", {}).get("readOnlyRootFilesystem") is not True:
             yield f"{place}: may write to its image's file system"
 
@@ -149,7 +149,7 @@ def walled(rendered: Rendered) -> Iterator[str]:
 
 
 def _open_rules(policies: list[Manifest]) -> Iterator[str]:
-    """Rules that admit more than they name."""
+    """Rules that admit more than named peers and ports."""
     for one in policies:
         for direction, who in (("ingress", "from"), ("egress", "to")):
             for rule in one["spec"].get(direction, []):
@@ -161,7 +161,7 @@ def _open_rules(policies: list[Manifest]) -> Iterator[str]:
 
 
 def _reached(policies: list[Manifest], labels: Any) -> set[int | str]:
-    """The ports that a pod with ``labels`` may reach, at whatever peer."""
+    """The ports that a pod with ``labels`` may reach, at any peer."""
     return {
         port["port"]
         for one in policies
@@ -235,7 +235,7 @@ def migrated(rendered: Rendered) -> Iterator[str]:
 
 
 def scaled_on_lag(rendered: Rendered) -> Iterator[str]:
-    """In overlays that have the autoscaler at all."""
+    """Checked only in overlays that have the autoscaler."""
     objects = {one["spec"]["scaleTargetRef"]["name"]: one["spec"] for one in rendered.of("ScaledObject")}
     if not objects and rendered.name != "production":
         return
@@ -255,7 +255,7 @@ def scaled_on_lag(rendered: Rendered) -> Iterator[str]:
 
 
 def public_apart(rendered: Rendered) -> Iterator[str]:
-    """The port for the internet has a Service and a policy of its own, and no other one leads to it."""
+    """The internet port has its own Service and policy, and no other Service leads to it."""
     listening = {
         service["metadata"]["name"]
         for service in rendered.services
@@ -315,7 +315,7 @@ RULES: Final[dict[str, Rule]] = {
     "available": Rule("two pods at least, spread over nodes and zones, one lost at a time", available),
     "migrated": Rule("migrations run before and after the code, as the service would", migrated),
     "as-the-roster-says": Rule("services, ports and memory are those of the service.toml files", as_the_roster_says),
-    "public-apart": Rule("the port for the internet is led to by a Service and a policy of its own", public_apart),
+    "public-apart": Rule("the port for the internet has a Service and a policy of its own", public_apart),
     "scaled-on-lag": Rule("the autoscaler watches the group that the service reads with", scaled_on_lag),
 }
 

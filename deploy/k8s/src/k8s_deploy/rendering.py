@@ -1,4 +1,4 @@
-"""Manifests by kustomize: whatever runs it here, and what an overlay gives."""
+"""Renders manifests by the kustomize or kubectl of this machine."""
 
 import os
 import shutil
@@ -25,11 +25,11 @@ Manifest = dict[str, Any]
 
 
 class RenderError(RuntimeError):
-    """Manifests could not be rendered; the text says why and what to do."""
+    """Manifests could not be rendered; the text gives the reason and the remedy."""
 
 
 def renderer() -> list[str]:
-    """The command that renders a folder: kustomize, else kubectl's own. Raises ``RenderError`` when there is none."""
+    """The command that renders a folder: kustomize, else kubectl's own. Raises ``RenderError`` without either."""
     kustomize = shutil.which("kustomize") or shutil.which("kustomize", path=str(Path.home() / "go" / "bin"))
     if kustomize:
         return [kustomize, "build"]
@@ -39,7 +39,7 @@ def renderer() -> list[str]:
 
 
 def render_text(folder: Path) -> str:
-    """What the kustomization in ``folder`` gives, as YAML. Raises ``RenderError``."""
+    """The output of the kustomization in ``folder``, as YAML. Raises ``RenderError``."""
     done = subprocess.run([*renderer(), str(folder)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
@@ -59,7 +59,7 @@ class Rendered:
 
     @property
     def workloads(self) -> Iterator[Manifest]:
-        """Everything that makes pods."""
+        """Every object that makes pods."""
         return self.of(*LIST_KINDS)
 
     @property
@@ -78,7 +78,7 @@ class Rendered:
 
 
 def render(name: str, folder: Path | None = None) -> Rendered:
-    """An overlay of ``deploy/k8s`` by its name. Raises ``RenderError``."""
+    """Renders an overlay of ``deploy/k8s`` by its name. Raises ``RenderError``."""
     text = render_text(folder or FOLDER / name)
     return Rendered(name, tuple(manifest for manifest in yaml.safe_load_all(text) if manifest))
 

@@ -1,4 +1,4 @@
-"""Kubernetes' own schemas, of three versions: the oldest that is promised, the one that was tried, the newest known."""
+"""Kubernetes' schemas of three versions: the oldest that is promised, the tested one, and the newest."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,13 +11,13 @@ VERSIONS: Final = ("1.32", "1.34", "1.37")
 
 
 def is_core(manifest: Manifest) -> bool:
-    """Whether Kubernetes itself knows the kind; an operator's kinds have no schema here."""
+    """Whether Kubernetes itself defines the kind; kinds of operators have no schema here."""
     group = manifest["apiVersion"].rpartition("/")[0]
     return "." not in group or group.endswith(".k8s.io")
 
 
 def problems(rendered: Rendered) -> Iterator[str]:
-    """A line for each thing that a version's schema refuses."""
+    """A line for each value that a version's schema refuses."""
     for manifest in rendered.manifests:
         if not is_core(manifest):
             continue

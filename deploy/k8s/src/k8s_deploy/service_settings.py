@@ -1,4 +1,4 @@
-"""The ConfigMaps as the services will read them: every name is a setting, and the service starts with it."""
+"""Checks the ConfigMaps as the services will read them: every name is a setting, and the service starts with it."""
 
 import importlib
 import os
@@ -12,14 +12,14 @@ from chassis.settings import ServiceSettings, SettingsError, load
 from k8s_deploy.rendering import Rendered, pod
 from roster import roster
 
-STAND_INS: Mapping[str, str] = {
+SAMPLE_SECRETS: Mapping[str, str] = {
     "store-url": "postgresql://role:Xq7pL0vM2kR9@suite-postgres-rw:5432/db?sslmode=verify-full&sslrootcert=/ca.crt",
 }
-"""What a secret's file holds in the check; any other holds a word that is no development default."""
+"""The content of a secret's file during the check. Any other file holds a word that is no development default."""
 
 
 def problems(rendered: Rendered) -> Iterator[str]:
-    """A line for each setting that its service would not know or would refuse."""
+    """A line for each setting that its service does not know or refuses."""
     for service in rendered.services:
         name = service["metadata"]["name"]
         settings_type = importlib.import_module(f"{roster().by_name[name].package}.__main__").DEFINITION.settings_type
@@ -58,20 +58,20 @@ def _field(model: Any, name: str) -> bool:
 
 @contextmanager
 def _files(values: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """``values`` with every path below /run/secrets pointing to a file that is there."""
+    """``values``, with every path below /run/secrets replaced by a file that exists."""
     with tempfile.TemporaryDirectory() as folder:
         changed = dict(values)
         for key, value in values.items():
             if value.startswith("/run/secrets/"):
                 path = Path(folder) / Path(value).name
-                path.write_text(STAND_INS.get(path.name, "Zt4nB8wQ1yH6"))
+                path.write_text(SAMPLE_SECRETS.get(path.name, "Zt4nB8wQ1yH6"))
                 changed[key] = str(path)
         yield changed
 
 
 @contextmanager
 def _environment(values: Mapping[str, str], prefix: str) -> Iterator[None]:
-    """This process's environment without a variable of the service but ``values``."""
+    """This process's environment, with only ``values`` as the service's variables."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(prefix)]:
         del os.environ[name]

@@ -6,6 +6,6 @@ try:
     from local_stack.cli import main
 
     code = main()
-except KeyboardInterrupt:  # so early that nothing was begun
+except KeyboardInterrupt:  # interrupted before anything began
     code = 130
 sys.exit(code)

@@ -1,4 +1,4 @@
-"""Numbers on a command line: argparse names the option and the reason, and nothing is started with a wrong one."""
+"""Numbers on a command line: argparse names the option and the reason, and nothing starts with a wrong number."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ N = TypeVar("N", int, float)
 
 
 def at_least(least: N) -> Callable[[str], N]:
-    """An argparse ``type``: a number of the kind of ``least`` that is not below it."""
+    """An argparse ``type``: a number of the same type as ``least``, not below it."""
     kind = type(least)
 
     def number(text: str) -> N:
@@ -38,7 +38,7 @@ def above_zero(text: str) -> float:
 
 
 def end_on_sigterm() -> None:
-    """Lets SIGTERM cancel the coroutine that calls: it closes what it has started, so that no server outlives it."""
+    """Lets SIGTERM cancel the calling coroutine, which then closes everything that it started."""
     this = asyncio.current_task()
     if this is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)

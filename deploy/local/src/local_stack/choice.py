@@ -1,4 +1,4 @@
-"""Which of the two stacks a command means: containers or the embedded one, and why."""
+"""Chooses between the two stacks, containers or embedded, for a command, with the reason."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ASKED = ("auto", "embedded", "docker")
 
 @dataclass(frozen=True)
 class Choice:
-    """The stack, why it was chosen, and the containers' side of it when that is it."""
+    """The stack, the reason for it, and its containers when it runs in containers."""
 
     stack: Stack
     why: str
@@ -24,7 +24,7 @@ class Choice:
 
 
 def asked(value: str | None = None) -> str:
-    """What ``STACK`` or the option asks for. Raises ``SettingsError``."""
+    """The stack that ``STACK`` or the option asks for. Raises ``SettingsError``."""
     chosen = value or os.environ.get("STACK") or "auto"
     if chosen not in ASKED:
         raise SettingsError(f"STACK={chosen!r} is none of {', '.join(ASKED)}")
@@ -32,7 +32,7 @@ def asked(value: str | None = None) -> str:
 
 
 def to_start(value: str, settings: Settings, console: Console) -> Choice:
-    """What `make up` starts: what is up already, else what was asked for, else containers where they can be had.
+    """The stack for `make up`: the one that is up, else the one asked for, else containers where available.
 
     Raises ``EngineError`` when containers were asked for and cannot be used.
     """
@@ -53,7 +53,7 @@ def to_start(value: str, settings: Settings, console: Console) -> Choice:
 
 
 def to_look_at(value: str, settings: Settings, console: Console) -> Choice:
-    """What `make down`, `status` and `logs` mean: what was asked for, else what `make up` started last."""
+    """The stack for `make down`, `status` and `logs`: the one asked for, else the one that `make up` started last."""
     stack = recorded(settings) if value == "auto" else value
     if stack != "docker":
         return Choice("embedded", "asked for" if value == "embedded" else "started last")
@@ -61,7 +61,7 @@ def to_look_at(value: str, settings: Settings, console: Console) -> Choice:
 
 
 def recorded(settings: Settings) -> str | None:
-    """Which stack `make up` started last and `make down` did not stop."""
+    """The stack that `make up` started last and `make down` has not stopped."""
     path = settings.stack_file
     return path.read_text().strip() if path.exists() else None
 

@@ -30,7 +30,7 @@ from local_stack.settings import Ports, Settings, SettingsError
 from roster import RosterError
 
 UP_SECONDS = 600
-"""The longest that a start may take; each process has a deadline of its own, which the supervisor holds."""
+"""The longest time that a start may take; the supervisor holds each process to a shorter deadline."""
 _MARKS = {"healthy": "[green]●[/] healthy", "stopped": "[dim]○ stopped[/]", "waiting": "[dim]○ waiting[/]"}
 _EXIT_CODES: Mapping[type[Exception], int] = {SettingsError: 2, RosterError: 2, kafka.JarsError: 3, EngineError: 4}
 _KILLED = "The stack's supervisor was killed and left servers running."
@@ -62,22 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start everything, wait until it is healthy, print the addresses")
     stopping = commands.add_parser("down", help="stop everything")
-    stopping.add_argument("--wipe", action="store_true", help="delete all data as well; it does not ask")
-    commands.add_parser("status", help="what runs, since when, where it answers")
-    reading = commands.add_parser("logs", help="follow the logs of all processes, or of the one named")
+    stopping.add_argument("--wipe", action="store_true", help="delete all data as well, without a question")
+    commands.add_parser("status", help="show each process: state, start and address")
+    reading = commands.add_parser("logs", help="follow the logs of all processes or of one")
     reading.add_argument("name", nargs="?", help="a process of the stack, as in status")
-    reading.add_argument("--lines", type=at_least(0), default=20, help="how many lines of each to begin with (20)")
+    reading.add_argument("--lines", type=at_least(0), default=20, help="number of lines of each log to begin with (20)")
     reading.add_argument("--no-follow", action="store_true", help="print and end")
     operating = commands.add_parser("operate", help="run a service's own command with the stack's settings")
     operating.add_argument("service", help="such as scheduler-sync")
     operating.add_argument("words", nargs=argparse.REMAINDER, metavar="…", help="as python -m <service> --help says")
-    commands.add_parser("roll", help="replace the services' containers one by one, under way")
+    commands.add_parser("roll", help="replace the services' containers one by one while they run")
     commands.add_parser("fetch", help="fetch and check Kafka's jars")
-    commands.add_parser("free-ports", help="print settings that move the stack to ports that are free now")
+    commands.add_parser("free-ports", help="print the settings for ports that are free now")
     building = commands.add_parser("images", help="build the images of services and simulators")
     building.add_argument("names", nargs="*", help="only these: names of services and simulators")
-    building.add_argument("--offline", action="store_true", help="with all that they stand on, from packages alone")
-    building.add_argument("--fresh", action="store_true", help="what they stand on is built again as well")
+    building.add_argument("--offline", action="store_true", help="with all base images, from packages alone")
+    building.add_argument("--fresh", action="store_true", help="build the base images again as well")
     return parser
 
 
@@ -186,7 +186,10 @@ def _start_supervisor(settings: Settings) -> "subprocess.Popen[bytes]":
 
 
 def _follow(settings: Settings, started: float, child: "subprocess.Popen[bytes] | None" = None) -> int:
-    """Shows how a start goes until it is up, over, or late; says why when it failed. ``child``: when it is our own."""
+    """Shows the progress of a start until it succeeds, fails with its reason, or is late.
+
+    ``child``: our own process.
+    """
     state = None
     with Live(console=console, refresh_per_second=8, transient=True) as live:
         while time.monotonic() - started < UP_SECONDS:
@@ -219,7 +222,7 @@ def _still_waited_for(state: Mapping[str, Any] | None, seconds: float) -> str:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Has the supervisor stop what it started, and waits for it."""
+    """Tells the supervisor to stop the processes that it started, and waits."""
     with contextlib.suppress(ProcessLookupError):
         child.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -292,7 +295,7 @@ def logs(settings: Settings, name: str | None, lines: int, *, follow: bool) -> i
 
 
 def operate(settings: Settings, asked: str, name: str, words: Sequence[str]) -> int:
-    """A service's own commands (dead letters, needs-setup …) on this stack, with the settings that it runs with."""
+    """Runs a service's own command (dead letters, needs-setup …) with this stack's settings."""
     services = {process.name: process for process in processes(settings) if process.after}
     if name not in services:
         console.print(f"[red]{escape(name)} is no service of the stack; there are: {', '.join(services)}[/]")
@@ -305,7 +308,7 @@ def operate(settings: Settings, asked: str, name: str, words: Sequence[str]) -> 
 
 
 def _become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
-    """The command takes this program's place: whoever ends us ends it."""
+    """Replaces this process by the command, so that a signal to us ends the command."""
     sys.stdout.flush()
     os.execvpe(command[0], command, environment)  # noqa: S606 (no shell is wanted)
 

@@ -1,4 +1,4 @@
-"""The stack in containers: the same commands as the embedded one, through Compose and ``docker-compose.yml``."""
+"""The stack in containers: the commands of the embedded stack, through Compose and ``docker-compose.yml``."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from roster import roster
 UP_SECONDS = 220
 PROJECT = "powerserver-blume"
 UNCHECKED = ("otel-collector", "jaeger", "prometheus", "grafana")
-"""Public images without a health check that all of their versions have; the stack does not wait for them to answer."""
+"""Public images without a health check in all of their versions; the stack does not wait for them to answer."""
 _MARKS = {"healthy": "[green]●[/] healthy", "done": "[dim]✓ done[/]", "stopped": "[dim]○ stopped[/]"}
 
 
@@ -35,7 +35,7 @@ def jobs() -> set[str]:
 
 @dataclass(frozen=True)
 class Container:
-    """One container of the stack as Compose knows it."""
+    """One container of the stack, as Compose reports it."""
 
     service: str
     name: str
@@ -45,7 +45,7 @@ class Container:
 
     @property
     def settled(self) -> bool:
-        """Whether it is as it should be: a job ended well, anything else healthy."""
+        """Whether a job has ended well, or any other container is healthy."""
         if self.service in UNCHECKED:
             return self.status == "running"
         return self.status == ("done" if self.service in jobs() else "healthy")
@@ -53,7 +53,7 @@ class Container:
 
 @dataclass(frozen=True)
 class ContainerStack:
-    """What `make up`, `down`, `status` and `logs` do when the stack is in containers."""
+    """The commands `make up`, `down`, `status` and `logs` for a stack in containers."""
 
     engine: Engine
     settings: Settings
@@ -64,7 +64,7 @@ class ContainerStack:
         return os.environ.get("SUITE_COMPOSE_PROJECT", PROJECT)
 
     def obtain_images(self) -> None:
-        """Pulls and builds what is missing. Raises ``EngineError`` that says what cannot be had."""
+        """Pulls or builds missing images. Raises ``EngineError`` naming the images that cannot be had."""
         for server in (images.KAFKA, images.POSTGRES):
             image = server.choose(self.engine)
             if not self.engine.has(image):
@@ -105,7 +105,7 @@ class ContainerStack:
                 if ended or (ended == 0 and found and all(container.settled for container in found)):
                     break
                 if any(container.status == "restarting" for container in found):
-                    break  # it ended at its start: waiting would not mend it
+                    break  # a container that ended at its start does not recover by waiting
                 time.sleep(0.5)
         gave_up = child.poll() not in (None, 0)
         if child.poll() is None:
@@ -142,7 +142,7 @@ class ContainerStack:
         return 0 if all(container.settled for container in found) else 1
 
     def roll(self) -> int:
-        """Replaces each running process of a service, one after the other, each healthy again before the next.
+        """Replaces each running process of a service in turn; each is healthy before the next one is replaced.
 
         Raises ``EngineError``.
         """
@@ -175,16 +175,16 @@ class ContainerStack:
         return subprocess.run([*self._compose(), *arguments], env=self.environment(), cwd=ROOT, check=False).returncode
 
     def operate(self, service: str, words: Sequence[str]) -> int:
-        """A service's own command in a container beside it, with its settings and secrets."""
+        """Runs a service's own command in an extra container, with its settings and secrets."""
         arguments = ["run", "--rm", "--no-deps", service, *words]
         return subprocess.run([*self._compose(), *arguments], env=self.environment(), cwd=ROOT, check=False).returncode
 
     def containers(self) -> list[Container]:
-        """The stack's containers, in the order in which they start; none when it is down."""
+        """The stack's containers in their start order; none when the stack is down."""
         listing = ("--profile", "*", "ps", "--all", "--format", "json")
         done = self._run(*listing)
         if done.returncode != 0:
-            done = self._run(*listing)  # podman refuses the whole list when a container goes while it is read
+            done = self._run(*listing)  # podman refuses the whole list when a container goes away during the reading
         if done.returncode != 0:
             raise EngineError(f"compose does not answer: {_last(done.stderr)}")
         addresses = {process.name: process.address for process in processes(self.settings)}
@@ -194,7 +194,7 @@ class ContainerStack:
         )
 
     def environment(self) -> dict[str, str]:
-        """What docker-compose.yml reads: ports, images, where the secrets are."""
+        """The variables that docker-compose.yml reads: ports, images, the secrets' folder."""
         traces = {}
         if "observability" in os.environ.get("COMPOSE_PROFILES", ""):
             names = [f"{service.prefix}_TELEMETRY__OTLP_ENDPOINT" for service in roster().services]
@@ -209,7 +209,7 @@ class ContainerStack:
         }
 
     def _secrets(self) -> None:
-        """Makes what is missing. Raises ``EngineError`` when the data was made with a secret that is gone."""
+        """Makes missing secrets. Raises ``EngineError`` when data was made with a secret that is gone."""
         folder = self.settings.secrets
         admin = folder / "postgres_password"
         volume = f"{self.project}_postgres"
@@ -232,7 +232,7 @@ class ContainerStack:
                 return f"{container.service} is {container.status}: {_last(done.stdout)}"
         waiting = [container.service for container in unsettled]
         if gave_up or not waiting:
-            return _last(log.read_text())  # Compose ended by itself, and says why
+            return _last(log.read_text())  # Compose ended by itself and gives the reason
         return f"{', '.join(waiting)} not healthy after {UP_SECONDS} s"
 
     def _compose(self) -> list[str]:
@@ -247,7 +247,7 @@ class ContainerStack:
 
 
 def _rows(text: str) -> list[dict[str, Any]]:
-    """What ``ps --format json`` printed: one object a line, or, of an older Compose, one list."""
+    """The rows of ``ps --format json``: one object a line, or one list in an older Compose."""
     found: list[dict[str, Any]] = []
     for line in text.splitlines():
         if line.strip():

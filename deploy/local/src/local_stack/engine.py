@@ -1,7 +1,7 @@
-"""The container engine of this machine: which client reaches it, which Compose goes with it, which images it has.
+"""The container engine of this machine: its client, the matching Compose, and its images.
 
-Everything goes through the ``docker`` command (``SUITE_DOCKER`` names another one), so whatever that is set up to reach
-is what is used. What is missing is said in one line, with what to do.
+Every call goes through the ``docker`` command (``SUITE_DOCKER`` names another one) and so uses whatever engine that
+command reaches. An error is one line with the missing thing and the remedy.
 """
 
 import json
@@ -18,16 +18,16 @@ ANSWER_SECONDS = 10
 PULL_SECONDS = 600
 OFFLINE = "make images-offline"
 LEAST_COMPOSE = (2, 20)
-"""The first that includes files."""
+"""The first version that can include files."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class EngineError(RuntimeError):
-    """Containers cannot be used here; the text says why and what to do, in one line."""
+    """Containers cannot be used here; the text gives the reason and the remedy in one line."""
 
 
 def clients(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The engine's clients: what ``SUITE_DOCKER`` names, else every ``docker`` on the path."""
+    """The engine's clients: the one in ``SUITE_DOCKER``, else every ``docker`` on the path."""
     named = environment.get("SUITE_DOCKER")
     if named:
         found = shutil.which(named, path=environment.get("PATH"))
@@ -70,7 +70,7 @@ class Engine:
         return cls(found[0], str(server.get("Version", "?")), _ARCHITECTURES.get(architecture, architecture), chosen)
 
     def run(self, *arguments: str, timeout: float | None = ANSWER_SECONDS * 6) -> "subprocess.CompletedProcess[str]":
-        """Runs one command of the client and gives what came out."""
+        """Runs one command of the client and returns its output."""
         return subprocess.run(
             [self.client, *arguments],
             env=self.environment,
@@ -81,7 +81,7 @@ class Engine:
         )
 
     def has(self, image: str) -> bool:
-        """Whether the engine holds ``image``. Raises ``EngineError`` when it is of another architecture."""
+        """Whether the engine holds ``image``. Raises ``EngineError`` when the image is of another architecture."""
         done = self.run("image", "inspect", "--format", "{{json .Architecture}}", image)
         if done.returncode != 0:
             return False
@@ -94,7 +94,7 @@ class Engine:
         return True
 
     def pull(self, image: str) -> None:
-        """Fetches ``image``. Raises ``EngineError`` that names the offline command."""
+        """Fetches ``image``. Raises ``EngineError`` naming the offline command."""
         try:
             done = self.run("pull", "-q", image, timeout=PULL_SECONDS)
         except subprocess.TimeoutExpired:
@@ -108,24 +108,24 @@ class Engine:
         return int(self.run("image", "inspect", "--format", "{{.Size}}", image).stdout.strip() or 0)
 
     def label(self, image: str, name: str) -> str:
-        """The value of the image's label ``name``; empty where it has none."""
+        """The value of the image's label ``name``; empty without the label."""
         template = f'{{{{index .Config.Labels "{name}"}}}}'
         return self.run("image", "inspect", "--format", template, image).stdout.strip()
 
     @cached_property
     def builder(self) -> tuple[list[str], dict[str, str]]:
-        """The command and environment of a build that knows secrets and cache mounts. Raises ``EngineError``."""
+        """The command and environment of a build with secrets and cache mounts. Raises ``EngineError``."""
         for client in clients(self.environment):
             if _answers([client, "buildx", "version"], self.environment):
                 return [client, "build"], {**self.environment, "DOCKER_BUILDKIT": "1"}
             if 18 < _major([client, "--version"], self.environment) < 23 or "podman" in Path(client).name:
-                return [client, "build"], {**self.environment, "DOCKER_BUILDKIT": "1"}  # it is built in
+                return [client, "build"], {**self.environment, "DOCKER_BUILDKIT": "1"}  # BuildKit is built in
         raise EngineError("this docker has no BuildKit to build images with: install its buildx plugin")
 
     def compose(self, built_here: Path) -> list[str]:
-        """The Compose command, ``LEAST_COMPOSE`` or later: the client's own, one built here, or one on the path.
+        """A Compose of ``LEAST_COMPOSE`` or later: the client's own, the one built here, or one on the path.
 
-        Raises ``EngineError``.
+        Raises ``EngineError`` without one.
         """
         standalone = shutil.which("docker-compose", path=self.environment.get("PATH"))
         wanted: list[Sequence[str]] = [[self.client, "compose"]]

@@ -1,10 +1,9 @@
-"""Pytest fixtures: one real Kafka and one real Postgres per session, wherever they come from.
+"""Pytest fixtures: one real Kafka and one real Postgres per session.
 
-Asked in this order: ``KAFKA_BOOTSTRAP_SERVERS`` and ``POSTGRES_ADMIN_URL`` (servers that run already); containers,
-where an engine has the images; the embedded ones. ``--stack`` chooses, the session's header says what is used. Each
-test that asks for ``database_url`` gets a database of its own; ``topic_prefix`` keeps topics apart.
-
-With ``-n 2`` (pytest-xdist) the controller starts the servers and tells its workers where they are.
+The servers come from the first of these sources: ``KAFKA_BOOTSTRAP_SERVERS`` and ``POSTGRES_ADMIN_URL`` (running
+servers); containers, where an engine has the images; the embedded stack. ``--stack`` chooses, and the session's header
+names the source. Each test that asks for ``database_url`` gets its own database; ``topic_prefix`` keeps topics apart.
+With ``-n 2`` (pytest-xdist) the controller starts the servers and tells its workers the addresses.
 """
 
 import asyncio
@@ -55,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Called by pytest-xdist in the controller, for each worker before it starts."""
+    """pytest-xdist calls this in the controller for each worker before the worker starts."""
     config: pytest.Config = node.config
     if _SHARED not in config.stash:
         config.stash[_RUNNING] = ExitStack()
@@ -72,13 +71,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _started(config: pytest.Config) -> AbstractContextManager[Stack]:
-    """The session's servers, which end with it, also by SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    """The session's servers, stopped at its end, also after SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # handled like Ctrl-C
     return config.stash[CHOSEN].started()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Says which Kafka and Postgres the tests run on, and why."""
+    """Names the Kafka and Postgres of the tests, and the reason for the choice."""
     return f"stack: {config.stash[CHOSEN].words}"
 
 
@@ -98,7 +97,7 @@ async def _run(url: str, statement: str) -> None:
 
 @contextmanager
 def a_database(stack: Stack, *, copy_of: str | None = None) -> Iterator[str]:
-    """The URL of a new database that is dropped at the end: empty, or a copy of the one at the URL ``copy_of``."""
+    """The URL of a new database that is dropped at the end: empty, or a copy of the database at ``copy_of``."""
     name = f"test_{secrets.token_hex(6)}"
     template = f' TEMPLATE "{urlsplit(copy_of).path[1:]}"' if copy_of is not None else ""
     asyncio.run(_run(stack.postgres_admin_url, f'CREATE DATABASE "{name}"{template}'))
@@ -121,5 +120,5 @@ def kafka_bootstrap(stack: Stack) -> str:
 
 @pytest.fixture
 def topic_prefix() -> str:
-    """A prefix of its own for a test's topics and consumer groups."""
+    """A unique prefix for a test's topics and consumer groups."""
     return f"t{secrets.token_hex(4)}."

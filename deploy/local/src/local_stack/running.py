@@ -1,4 +1,4 @@
-"""Pytest fixtures: the whole suite as a user starts it, on ports and in a folder of its own, stopped at the end."""
+"""Pytest fixtures: the whole suite as a user starts it, on its own ports and in its own folder."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SITE_FILE = ROOT / "deploy" / "site" / "northside.yaml"
 
 @dataclass(frozen=True)
 class Suite:
-    """A running suite: its ports, its folder, and how to look at what happened."""
+    """A running suite: its ports, its folder, and access to its effects."""
 
     ports: Ports
     base: Path
@@ -37,11 +37,11 @@ class Suite:
 
     @property
     def site_file(self) -> Path:
-        """Its own copy of the site's mapping: a test may edit it as an operator would."""
+        """The suite's own copy of the site's mapping: a test may edit it as an operator would."""
         return self.base / SITE_FILE.name
 
     def get(self, name: str, path: str) -> Any:
-        """The JSON that ``path`` gives."""
+        """The JSON answer at ``path``."""
         with urllib.request.urlopen(self.address(name) + path, timeout=10) as response:  # noqa: S310 (an address of ours)
             return json.load(response)
 
@@ -65,7 +65,7 @@ class Suite:
 
 @pytest.fixture(scope="session")
 def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
-    """Everything that `make up` starts as processes; on the session's own servers where those are not embedded."""
+    """The suite's processes as `make up` starts them, on the session's servers unless these are embedded."""
     with tempfile.TemporaryDirectory(prefix="suite-run-", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         base.chmod(0o755)
@@ -74,7 +74,7 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
             **os.environ,
             "SUITE_LOCAL_DIR": folder,
             "SUITE_SITE_FILE": str(shutil.copy(SITE_FILE, base)),
-            # What a killed notifier had in its hands waits until its lease, and so the mail server's patience, is over.
+            # The mails of a killed notifier wait for their lease, which depends on the mail server's time-out.
             "NOTIFIER_SMTP__TIMEOUT_SECONDS": "10",
             **_servers(request),
             **ports.variables(),
@@ -90,7 +90,7 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
 
 
 def _servers(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Where the suite's servers come from: its own, from the jars, or the session's."""
+    """The source of the suite's servers: its own, from the jars, or the session's."""
     if request.config.stash[CHOSEN].embedded:
         jars = os.environ.get("KAFKA_JARS_DIR", str(JARS))
         kafka.fetch_jars(Path(jars))

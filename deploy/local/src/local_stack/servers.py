@@ -1,4 +1,4 @@
-"""The Kafka and Postgres of a test session: given, in containers, or embedded; stopped at the end whatever happens."""
+"""The Kafka and Postgres of a test session: given, in containers, or embedded; always stopped at the end."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ from local_stack.ports import free_port
 ROOT = Path(__file__).resolve().parents[4]
 JARS = ROOT / ".local" / "kafka-jars"
 OWNER = "suite.tests.owner"
-"""The label of a session's containers: the process that started them, so that the next one clears up after a kill."""
+"""The label of a session's containers: the process that started them, so that the next session removes leftovers."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The servers of this session and a word on where they came from."""
+    """The servers of this session and a short text about their source."""
 
     postgres_admin_url: str
     kafka_bootstrap: str
@@ -45,7 +45,7 @@ def _stop(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
 
 @contextmanager
 def embedded_stack(*, kafka_options: tuple[str, ...] = kafka.QUICK_START) -> Iterator[Stack]:
-    """A Kafka and a Postgres of one's own in a temporary folder, stopped at the end whatever happens."""
+    """A new Kafka and Postgres in a temporary folder, always stopped at the end."""
     with tempfile.TemporaryDirectory(prefix="suite-stack-", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         base.chmod(0o755)  # Postgres runs as nobody when the tests run as root
@@ -68,7 +68,7 @@ def embedded_stack(*, kafka_options: tuple[str, ...] = kafka.QUICK_START) -> Ite
 
 @dataclass(frozen=True)
 class Servers:
-    """What was chosen for a session: how to start it, and the words for the header."""
+    """The choice for a session: the function that starts the servers, and the header's text."""
 
     words: str
     started: Callable[[], AbstractContextManager[Stack]]
@@ -76,7 +76,7 @@ class Servers:
 
 
 def choose(asked: str) -> Servers:
-    """What ``--stack`` means on this machine. Raises ``EngineError`` where asked-for containers fail."""
+    """The servers that ``--stack`` means on this machine. Raises ``EngineError`` when requested containers fail."""
     admin_url, bootstrap = os.environ.get("POSTGRES_ADMIN_URL"), os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if admin_url and bootstrap:
         given = Stack(admin_url, bootstrap, "given by the environment")
@@ -106,8 +106,8 @@ def _containers(engine: Engine, *, pull: bool) -> Servers:
 
 @contextmanager
 def container_stack(engine: Engine) -> Iterator[Stack]:
-    """A Kafka and a Postgres in containers of one's own, through testcontainers."""
-    # Its reaper's image may not be there; then the containers' label and this block's end do its work.
+    """A new Kafka and Postgres in containers, through testcontainers."""
+    # The image of testcontainers' reaper may be missing; the containers' label and this block's end replace it.
     if not engine.has(os.environ.get("RYUK_CONTAINER_IMAGE", "testcontainers/ryuk:0.8.1")):
         os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     from testcontainers.core.container import DockerContainer
@@ -123,7 +123,7 @@ def container_stack(engine: Engine) -> Iterator[Stack]:
         .with_kwargs(labels={OWNER: owner})
     )
     broker = DockerContainer(images.KAFKA.choose(engine)).with_kwargs(labels={OWNER: owner})
-    # testcontainers' own call for ports knows no address to bind to; Docker's does, and nobody outside need reach them.
+    # testcontainers' call for ports binds to all addresses; Docker's own call binds to this machine only.
     database.ports = {"5432/tcp": ("127.0.0.1", database_port)}  # type: ignore[dict-item]
     broker.ports = {f"{broker_port}/tcp": ("127.0.0.1", broker_port)}  # type: ignore[dict-item]
     for name, value in _kafka_environment(broker_port).items():
@@ -140,7 +140,7 @@ def container_stack(engine: Engine) -> Iterator[Stack]:
 
 
 def _postgres_arguments() -> list[str]:
-    own = {"listen_addresses", "unix_socket_directories", "log_line_prefix"}  # the image's business
+    own = {"listen_addresses", "unix_socket_directories", "log_line_prefix"}  # set by the image
     return [
         part
         for name, value in postgres.SERVER_SETTINGS.items()
@@ -150,7 +150,7 @@ def _postgres_arguments() -> list[str]:
 
 
 def _kafka_environment(port: int) -> dict[str, str]:
-    """The embedded broker's settings as the images' environment, listening on the port that clients are told."""
+    """The embedded broker's settings as the images' environment, for a listener on the port that clients use."""
     settings = kafka.server_settings(f"PLAINTEXT://:{port}", f"PLAINTEXT://127.0.0.1:{port}")
     # The public image formats its log folder for a fixed set of voters.
     settings["controller.quorum.voters"] = (
@@ -161,7 +161,7 @@ def _kafka_environment(port: int) -> dict[str, str]:
 
 
 def _remove_orphans(engine: Engine) -> None:
-    """Removes the containers of sessions that were killed before they could."""
+    """Removes the containers of sessions that were killed."""
     listed = engine.run(
         "ps", "--all", "--filter", f"label={OWNER}", "--format", f'{{{{.ID}}}} {{{{.Label "{OWNER}"}}}}'
     )

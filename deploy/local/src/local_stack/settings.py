@@ -1,4 +1,4 @@
-"""What can be set about the local stack: its folder, its ports, its secrets. Everything has a default."""
+"""Settings of the local stack: its folder, its ports, its secrets. Every setting has a default."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def default_ports() -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports on 127.0.0.1 by what listens: ``kafka``, ``scheduler-sync``, ``scheduler-sync.mllp``.
+    """TCP ports on 127.0.0.1 by listener: ``kafka``, ``scheduler-sync``, ``scheduler-sync.mllp``.
 
     Each is set by ``SUITE_<NAME>_PORT`` (``roster.members.port_variable``); its default is the roster's.
     """
@@ -62,18 +62,18 @@ class Ports:
         return cls(numbers)
 
     def variables(self) -> dict[str, str]:
-        """The environment that gives these ports."""
+        """The environment that sets these ports."""
         return {port_variable(name): str(port) for name, port in self.numbers.items()}
 
 
 def service_databases() -> list[str]:
-    """One database and one role of the same name per service; no role may connect to another's database."""
+    """One database and one role of the same name per service; no role may connect to another role's database."""
     return [service.database for service in roster().services]
 
 
 @dataclass(frozen=True)
 class GivenServers:
-    """A Postgres and a Kafka that run already; the embedded stack then starts none of its own."""
+    """A running Postgres and Kafka; with these, the embedded stack starts no servers."""
 
     postgres_admin_url: str
     kafka_bootstrap: str
@@ -117,12 +117,12 @@ class Settings:
 
     @property
     def stack_file(self) -> Path:
-        """Which of the stacks is up."""
+        """The file that names the stack that is up."""
         return self.base / "run" / "stack"
 
     @property
     def secrets(self) -> Path:
-        """What containers read as secrets."""
+        """The secrets of containers."""
         return self.base / "secrets"
 
     @property
@@ -152,9 +152,9 @@ class Settings:
 
 
 def write_secret(path: Path, value: str | None = None) -> None:
-    """Writes ``value``; without one, a new secret where there is none yet.
+    """Writes ``value``, or a new secret where the file is missing.
 
-    The folder is the owner's alone; the file in it is readable, because a container's own user must read it there.
+    Only the owner may enter the folder. The file itself is readable, because a container's own user must read it.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if value is None:

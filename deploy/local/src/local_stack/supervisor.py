@@ -1,8 +1,8 @@
-"""One process that starts, watches, restarts and stops the rest in order.
+"""One process that starts, watches, restarts and stops the other processes in order.
 
-It writes what it knows to ``run/state.json`` after every change; the commands read that file. A process that ends is
-started again with a growing pause; one that cannot become healthy at the first start fails the whole start, and
-everything that was started is stopped again: nothing is left half-started.
+After every change it writes its state to ``run/state.json``, which the commands read. A process that ends is started
+again after a growing pause. When a process does not become healthy at the first start, the start fails and everything
+started is stopped.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ from local_stack.provision import provision
 from local_stack.settings import Settings
 
 START_SECONDS = 180
-"""How long one process, or one job before it, may take the first time; generous, for a machine that is busy."""
+"""The longest first start of one process, or of one job before it; generous, for a busy machine."""
 STOP_SECONDS = 20
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 30
-"""A process that ran this long starts again without a pause when it ends."""
+"""A process that ran for this long restarts without a pause."""
 
 
 class StartError(RuntimeError):
-    """Something did not start; the text says what and where its log is."""
+    """A process did not start; the text names it, the reason and its log."""
 
 
 @dataclass
 class Running:
-    """What is known of one process: waiting, starting, healthy, restarting or stopped."""
+    """The state of one process: waiting, starting, healthy, restarting or stopped."""
 
     process: Process
     status: str = "waiting"
@@ -71,7 +71,7 @@ class Supervisor:
         self.failure = ""
 
     async def run(self) -> int:
-        """Starts everything, watches it, stops it on SIGTERM or SIGINT. Returns the exit code."""
+        """Starts everything, watches it, and stops it on SIGTERM or SIGINT. Returns the exit code."""
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self.stopping.set)
@@ -125,7 +125,7 @@ class Supervisor:
         _raise_first(tasks)
 
     async def _first_start(self, running: Running) -> StartError | None:
-        """Starts one process the first time. Errors come back as values, so that siblings end in order."""
+        """Starts one process the first time. Errors are returned, so that the other starts end in order."""
         try:
             for job in running.process.jobs:
                 await self._job(running, job)
@@ -179,7 +179,7 @@ class Supervisor:
                 task.cancel()
 
     async def _keep(self, running: Running) -> None:
-        """Starts one process again whenever it ends, and keeps its health in the state file."""
+        """Restarts one process whenever it ends, and keeps its health in the state file."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             child = running.child
@@ -201,7 +201,7 @@ class Supervisor:
             running.since = time.time()
 
     async def _stop_all(self) -> None:
-        """Services first, then simulators, then Kafka and Postgres: whoever uses something goes before it."""
+        """Stops users before what they use: services, then simulators, then Kafka and Postgres."""
         self.phase = "stopping"
         self._save()
         groups: list[list[Running]] = [[], [], []]
@@ -253,12 +253,12 @@ def _raise_first(tasks: list["asyncio.Task[StartError | None]"]) -> None:
 
 
 def _identity(pid: int) -> dict[str, float]:
-    """A pid and when it began, so that a number used again by another program is not taken for ours."""
+    """A pid and its start time, so that another program with a reused pid is not taken for ours."""
     return {"pid": pid, "began": psutil.Process(pid).create_time()}
 
 
 def read_state(settings: Settings) -> Mapping[str, Any] | None:
-    """What the last supervisor wrote, or None."""
+    """The state written by the last supervisor, or None."""
     with suppress(FileNotFoundError, json.JSONDecodeError):
         state: dict[str, Any] = json.loads(settings.state_file.read_text())
         return state
@@ -266,12 +266,12 @@ def read_state(settings: Settings) -> Mapping[str, Any] | None:
 
 
 def alive(state: Mapping[str, Any] | None) -> bool:
-    """Whether the supervisor that wrote ``state`` still runs."""
+    """Whether the supervisor that wrote ``state`` is running."""
     return state is not None and _runs(state["supervisor"])
 
 
 def _runs(identity: Mapping[str, Any]) -> bool:
-    """Whether the process of ``_identity`` still runs."""
+    """Whether the process of ``_identity`` is running."""
     with suppress(psutil.Error):
         found = psutil.Process(int(identity["pid"]))
         return abs(found.create_time() - identity["began"]) < 1 and found.status() != psutil.STATUS_ZOMBIE
@@ -279,10 +279,10 @@ def _runs(identity: Mapping[str, Any]) -> bool:
 
 
 def orphans(state: Mapping[str, Any] | None) -> Mapping[str, psutil.Process]:
-    """What a supervisor that was killed left running, by name."""
+    """The processes that a killed supervisor left running, by name."""
     found = {}
     for row in (state or {}).get("processes", []):
-        # Without a pid its supervisor stopped it; with another beginning the number is a stranger's by now.
+        # Without a pid, the supervisor stopped the process; with another start time, the pid is a stranger's.
         if row["pid"] is not None and _runs(row):
             with suppress(psutil.Error):
                 found[row["name"]] = psutil.Process(row["pid"])
@@ -290,7 +290,7 @@ def orphans(state: Mapping[str, Any] | None) -> Mapping[str, psutil.Process]:
 
 
 def stop_orphans(state: Mapping[str, Any] | None) -> list[str]:
-    """Stops what a supervisor that was killed left running. Returns their names."""
+    """Stops the processes that a killed supervisor left running. Returns their names."""
     found = orphans(state)
     for name, child in found.items():
         with suppress(psutil.Error):

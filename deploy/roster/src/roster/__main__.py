@@ -1,6 +1,6 @@
-"""``python -m roster``: generate what follows from the members' files; make a new service.
+"""``python -m roster``: generates files from the members' files; makes a new service.
 
-Exit codes: 0 done; 1 something is wrong; 2 misused.
+Exit codes: 0 done; 1 a problem was found; 2 wrong usage.
 """
 
 import argparse
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m roster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    generate = commands.add_parser("generate", help="write every file that follows from the members' files")
+    generate = commands.add_parser("generate", help="write every file that is derived from the members' files")
     generate.add_argument("--check", action="store_true", help="write nothing; fail when a file is not up to date")
     new = commands.add_parser("new", help="make a service: a folder with its tests that passes every check")
     new.add_argument("name", help="such as form-router: small letters, digits and single hyphens")
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "new":
             return make(ROOT, options.name)
         return check(ROOT) if options.check else write(ROOT)
-    except (RosterError, SettingsError) as error:  # a route that declares nothing is one of the latter
+    except (RosterError, SettingsError) as error:  # SettingsError: a route declares no access
         for line in error.problems:
             print(f"roster: {line}", file=sys.stderr)
     except (PartError, NewServiceError) as error:

@@ -1,4 +1,4 @@
-"""``docs/operations/access.md``: who may ask for which route, as the services' own applications declare it."""
+"""``docs/operations/access.md``: who may request each route, as the services' own applications declare it."""
 
 import asyncio
 import importlib
@@ -21,7 +21,7 @@ ALLOWED: Final = {
     "login": COLUMNS,
     "probe": COLUMNS,
 }
-"""Who passes, by declaration. It stands here a second time, so that a change in the code shows."""
+"""Who passes, by declaration. This second copy makes a change in the code visible."""
 _HEAD: Final = """\
 # Who may see a page
 
@@ -37,7 +37,7 @@ may.
 
 
 def page(roster: Roster) -> str:
-    """The whole page. ``SettingsError`` names a route that declares nothing."""
+    """The whole page. ``SettingsError`` names a route without a declaration."""
     return "\n".join([_HEAD, *(line for service in roster.services for line in _section(service))])
 
 
@@ -52,7 +52,7 @@ def _section(service: Member) -> Iterator[str]:
 
 
 def routes_of(service: Member) -> list[tuple[str, str, str]]:
-    """Method, path and declaration of each route of the service's own application."""
+    """Method, path and declaration of each route of the service's application."""
     return asyncio.run(_routes_of(service))
 
 
@@ -84,7 +84,7 @@ def is_current(roster: Roster) -> bool:
 
 
 def write(roster: Roster) -> bool:
-    """Whether the page was another before."""
+    """Writes the page; returns whether it changed."""
     if is_current(roster):
         return False
     (ROOT / PAGE).write_text(page(roster), encoding="utf-8")

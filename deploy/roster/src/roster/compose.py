@@ -1,4 +1,4 @@
-"""Compose: a file in each member's folder, and what ``docker-compose.yml`` says of all of them."""
+"""Compose: a file in each member's folder, and the members' lists in ``docker-compose.yml``."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ JOB_MEMORY_MB: Final = 192
 
 
 def place(roster: Roster) -> Place:
-    """Each container has its member's name and listens on its default ports."""
+    """Each container has its member's name and listens on the member's default ports."""
     return Place(
         host=lambda target: target.member,
         port=lambda target: str(roster.by_name[target.member].ports[target.port]),
@@ -21,7 +21,7 @@ def place(roster: Roster) -> Place:
 
 
 def published(member: Member, port: str) -> str:
-    """The port on this machine, as Compose reads it from the environment."""
+    """The port on this machine, as a variable that Compose reads from the environment."""
     return f"${{{port_variable(member.target(port))}:-{member.ports[port]}}}"
 
 
@@ -31,7 +31,7 @@ def member_file(member: Member, roster: Roster) -> str:
 
 
 def _common(member: Member, environment: dict[str, str]) -> Iterator[str]:
-    """What every container of the member has; no right beyond its own files."""
+    """Settings of every container of the member; no rights beyond its own files."""
     yield f"  image: ${{SUITE_IMAGE_PREFIX:-suite/}}{member.name}:${{SUITE_IMAGE_TAG:-dev}}"
     yield "  read_only: true"
     yield "  cap_drop: [ALL]"
@@ -60,7 +60,7 @@ def _service(member: Member, roster: Roster) -> Iterator[str]:
         **({f"{prefix}_KAFKA__SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS)} if member.hears else {}),
         f"{prefix}_HTTP__CONSOLES": consoles(member, {one.name: published(one, "http") for one in roster.services}),
         **member.settings(place(roster)),
-        f"{prefix}_TELEMETRY__OTLP_ENDPOINT": "",  # of the environment of `docker compose`, where it is set
+        f"{prefix}_TELEMETRY__OTLP_ENDPOINT": "",  # from the environment of `docker compose`, where set
     }
     yield "x-service: &service"
     yield from _common(member, environment)
@@ -125,7 +125,7 @@ def included(roster: Roster) -> Iterator[str]:
 
 
 def alarm_rules(roster: Roster) -> Iterator[str]:
-    """Prometheus' volumes: the alarms of each service that has some."""
+    """Prometheus' volumes: the alarm files of the services."""
     for service in roster.services:
         if (service.folder / "alarms.yaml").exists():
             yield f"- ./{service.place}/alarms.yaml:/etc/prometheus/rules/{service.name}.yaml:ro"

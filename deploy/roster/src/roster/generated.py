@@ -1,6 +1,6 @@
-"""Every file that follows from the roster, and the parts of files that do.
+"""Every file that is derived from the roster, and the derived parts of other files.
 
-A part stands between a line ``roster: NAME`` and the next line ``roster: end``, both comments of the file's language.
+A part lies between a line ``roster: NAME`` and the next line ``roster: end``, both comments of the file's language.
 """
 
 import re
@@ -32,11 +32,11 @@ FILES_WITH_PARTS: Final = (
 
 
 class PartError(ValueError):
-    """A file has no part that it should have, or one that nobody makes; the text says what to do."""
+    """A required part is missing in a file, or a part has no generator; the text gives the remedy."""
 
 
 def parts(roster: Roster, root: Path) -> Mapping[str, Callable[[], Iterable[str]]]:
-    """What makes the lines of each part, by its name."""
+    """The function that makes each part's lines, by the part's name."""
     return {
         "packages": lambda: workspace.names(root, *_KINDS),
         **{f"packages {kind}": partial(workspace.names, root, kind) for kind in _KINDS},
@@ -53,7 +53,7 @@ def parts(roster: Roster, root: Path) -> Mapping[str, Callable[[], Iterable[str]
 
 
 def files(roster: Roster, root: Path) -> dict[Path, str]:
-    """Each file and its text, whole files and those with parts. Raises ``PartError``."""
+    """Each file and its text: whole files, and files with parts. Raises ``PartError``."""
     whole = {f"{member.place}/compose.yaml": compose.member_file(member, roster) for member in roster.members}
     whole["deploy/observability/prometheus.yml"] = compose.scraped(roster)
     whole["deploy/k8s/local/simulators/simulators.yaml"] = kubernetes.simulators(roster)
@@ -91,14 +91,14 @@ def _with_parts(place: str, text: str, known: Mapping[str, Callable[[], Iterable
 
 
 def drifted(roster: Roster, root: Path) -> Iterator[Path]:
-    """The files that are not what the roster says. Raises ``PartError``."""
+    """The files that differ from the roster. Raises ``PartError``."""
     for path, text in files(roster, root).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             yield path
 
 
 def write(roster: Roster, root: Path) -> list[Path]:
-    """Writes what differs, and says which files those are. Raises ``PartError``."""
+    """Writes the files that differ and returns them. Raises ``PartError``."""
     changed = list(drifted(roster, root))
     made = files(roster, root)
     for path in changed:

@@ -1,6 +1,6 @@
-"""Strimzi's KafkaTopics and KafkaUsers: ``deploy/k8s/kafka``, from the contracts and from what each service hears.
+"""Strimzi's KafkaTopics and KafkaUsers: ``deploy/k8s/kafka``, from the contracts and the services' ``hears``.
 
-A user may write the topics that its service produces and read those that it hears, with its own group; nothing else.
+A user may only write the topics that its service produces and read the topics that it hears, with its own group.
 """
 
 from collections.abc import Iterator

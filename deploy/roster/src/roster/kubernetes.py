@@ -1,4 +1,4 @@
-"""Kubernetes: the local overlay's settings, simulators and policies, each service's autoscaler, lists of services."""
+"""Kubernetes: the local overlay's settings, simulators and policies, each service's autoscaler, and service lists."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,10 +12,10 @@ from roster.members import SESSION_TIMEOUT_SECONDS, Member, Place, Roster, Targe
 PART_OF: Final = "powerserver-blume"
 SITE_FILE: Final = "/etc/suite/site.yaml"
 HTTP_PORT: Final = 80
-"""Of the Service of a service; a simulator's has the simulator's own port."""
+"""The port of a service's Service; a simulator's Service has the simulator's own port."""
 LEAST_PODS: Final = 2
 MOST_PODS: Final = min(topic.partitions for topic in TOPICS.values())
-"""More pods than a topic has partitions would stand idle."""
+"""More pods than a topic has partitions would be idle."""
 Manifest = dict[str, Any]
 
 
@@ -25,7 +25,7 @@ def place(roster: Roster) -> Place:
         return str(HTTP_PORT if member.is_service and target.port == "http" else member.ports[target.port])
 
     def host(target: Target) -> str:
-        """A further port of a service has a Service of its own, such as ``scheduler-sync-mllp``."""
+        """A further port of a service has its own Service, such as ``scheduler-sync-mllp``."""
         own = roster.by_name[target.member].is_service and target.port != "http"
         return f"{target.member}-{target.port}" if own else target.member
 
@@ -63,7 +63,7 @@ def local_overlay(service: Member, roster: Roster) -> str:
 
 
 def autoscaling(service: Member) -> Mapping[str, str]:
-    """``k8s/autoscaling`` of a service (KEDA): by the lag of what it hears, else by its processor time."""
+    """``k8s/autoscaling`` of a service (KEDA): by the lag of its topics, else by its processor time."""
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
@@ -75,9 +75,9 @@ def autoscaling(service: Member) -> Mapping[str, str]:
         "minReplicaCount": LEAST_PODS,
         "maxReplicaCount": MOST_PODS,
         "cooldownPeriod": 300,
-        # Without an answer from Kafka for a minute and a half: three.
+        # When Kafka has not answered for a minute and a half: three replicas.
         **({"fallback": {"failureThreshold": 3, "replicas": 3}} if service.hears else {}),
-        # Each step is a rebalance for all: up by what is needed at once, down by one in five minutes.
+        # Each step is a rebalance for all pods, so scaling up is immediate and scaling down one pod in five minutes.
         "advanced": {
             "horizontalPodAutoscalerConfig": {
                 "behavior": {
@@ -114,7 +114,7 @@ def _lag(service: Member) -> Manifest:
 
 
 def _kafka_login(service: Member) -> Manifest:
-    """KEDA asks Kafka as the service's own user, who may describe its topics and its group."""
+    """KEDA logs in to Kafka as the service's own user, who may describe the service's topics and group."""
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "TriggerAuthentication",
@@ -132,7 +132,7 @@ def _kafka_login(service: Member) -> Manifest:
 
 
 def simulators(roster: Roster) -> str:
-    """Services and StatefulSets of the simulators; what they have in common is patched in by the folder."""
+    """Services and StatefulSets of the simulators; the folder patches their shared settings in."""
     manifests = []
     for one in roster.simulators:
         name = {"app.kubernetes.io/name": one.name}
@@ -155,7 +155,7 @@ def simulators(roster: Roster) -> str:
 
 
 def partners(roster: Roster) -> str:
-    """Network policies of the local overlay: who of the members may talk to whom."""
+    """Network policies of the local overlay: the members that may talk to each other."""
     return _dumped(*(policy for member in roster.members if (policy := _policy(member, roster)) is not None))
 
 
@@ -196,14 +196,14 @@ def overlays(roster: Roster, overlay: str) -> Iterator[str]:
 
 
 def images(roster: Roster) -> Iterator[str]:
-    """The images of a release; a site names its registry and digests in an overlay of its own."""
+    """The images of a release; a site sets its registry and digests in its own overlay."""
     for service in roster.services:
         version = tomllib.loads((service.folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
         yield f"- {{name: suite/{service.name}, newName: registry.example/suite/{service.name}, newTag: {version}}}"
 
 
 def store_passwords(roster: Roster) -> Iterator[str]:
-    """Sources of the job that makes the databases."""
+    """The secrets for the job that makes the databases."""
     for service in roster.services:
         item = f"{{key: password, path: {service.database}}}"
         yield f"- secret: {{name: {service.name}-store, items: [{item}]}}"

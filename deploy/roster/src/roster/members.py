@@ -1,4 +1,4 @@
-"""Reads and checks ``service.toml`` and ``simulator.toml``. Every mistake is one line: file, key, what to do."""
+"""Reads and checks ``service.toml`` and ``simulator.toml``. Every mistake gives one line: file, key, remedy."""
 
 import difflib
 import json
@@ -16,26 +16,26 @@ from contracts.topics import TOPICS, Topic
 ROOT: Final = Path(__file__).resolve().parents[4]
 Kind = Literal["service", "simulator"]
 SERVERS: Final[Mapping[str, int]] = {"kafka": 29092, "kafka.controller": 29093, "postgres": 25432}
-"""Default local ports of what the stack runs besides members."""
+"""Default local ports of the stack's servers, which are no members."""
 RESERVED: Final = frozenset(
     {"kafka", "postgres", "databases", "topics", "otel-collector", "jaeger", "prometheus", "grafana", "all"}
     | {"public", "none", "template0", "template1"}  # of Postgres
 )
-"""Names that the stacks use for something else."""
+"""Names that the stacks use for other things."""
 OF_POSTGRES: Final = "pg-"
-"""A role may not begin so, with ``_`` for ``-``."""
+"""A role's name (with ``_`` for ``-``) may not begin with this."""
 LONGEST_NAME: Final = 40
 _MADE_OF_A_NAME: Final = ("", "-2", "-migrate", "-store", "-settings", "-kafka")
-"""What follows a service's name in names of containers and secrets."""
+"""Suffixes of a service's name in names of containers and secrets."""
 LEAST_MEMORY_MB: Final = 64
 SESSION_TIMEOUT_SECONDS: Final = 3
-"""Of a service that hears: so long a killed consumer's partitions wait. The local brokers allow 2 s and more."""
+"""For a service that hears: the time that a killed consumer's partitions wait. The local brokers allow 2 s and more."""
 PUBLIC: Final = "public"
-"""The name, among what a service ``listens`` on, of its port for the internet (HTTP__PUBLIC_PORT)."""
+"""The name in a service's ``listens`` of its port for the internet (HTTP__PUBLIC_PORT)."""
 _LIBRARIES: Final = ("simulators/kit",)
-"""Workspace members in those folders that are no members of the roster: nothing runs there."""
+"""Workspace members in those folders that are not in the roster: they run nothing."""
 IDENTITY: Final = "identity"
-"""The simulator by which people log in to every service's pages."""
+"""The simulator through which people log in to every service's pages."""
 _FOLDERS: Final[Mapping[Kind, str]] = {"service": "services", "simulator": "simulators"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PACKAGE: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -46,7 +46,7 @@ SITE_FILE: Final = "site_file"
 
 
 class RosterError(ValueError):
-    """Files of the roster cannot be used. ``problems`` has one line for each mistake."""
+    """Files of the roster are invalid. ``problems`` has one line for each mistake."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -70,24 +70,24 @@ class Target:
 
 
 def port_variable(target: Target | str) -> str:
-    """The environment variable that moves a port of the local stack, such as ``SUITE_SCHEDULER_SYNC_MLLP_PORT``."""
+    """The environment variable of a local port, such as ``SUITE_SCHEDULER_SYNC_MLLP_PORT``."""
     return f"SUITE_{re.sub('[-.]', '_', str(target)).upper()}_PORT"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the targets are for a member that runs on one of the stacks."""
+    """The addresses of targets for a member that runs on one of the stacks."""
 
     host: Callable[[Target], str]
     port: Callable[[Target], str]
     browser_port: Callable[[Target], str]
-    """The port on this machine, at which a person's browser finds the target."""
+    """The port on this machine at which a person's browser reaches the target."""
     site_file: str
 
 
 @dataclass(frozen=True)
 class Member:
-    """A service or a simulator, as its file says."""
+    """A service or a simulator, as its file describes it."""
 
     kind: Kind
     folder: Path
@@ -97,7 +97,7 @@ class Member:
     memory_mb: int
     listens: Mapping[str, int] = field(default_factory=dict)
     hears: tuple[str, ...] = ()
-    """Names of topics, each glob replaced by what it matches."""
+    """Names of topics, with each glob replaced by its matches."""
     talks_to: tuple[Target, ...] = ()
     local: Mapping[str, str] = field(default_factory=dict)
 
@@ -107,22 +107,22 @@ class Member:
 
     @property
     def place(self) -> str:
-        """Its folder from the workspace's root, such as ``services/form-router``."""
+        """The member's folder from the workspace's root, such as ``services/form-router``."""
         return f"{_FOLDERS[self.kind]}/{self.name}"
 
     @property
     def prefix(self) -> str:
-        """Its settings' prefix, without the underscore: ``SCHEDULER_SYNC``, ``POWERSERVER_SIM``."""
+        """The prefix of the member's settings, without the underscore: ``SCHEDULER_SYNC``, ``POWERSERVER_SIM``."""
         return (self.name.replace("-", "_") if self.is_service else self.package).upper()
 
     @property
     def database(self) -> str:
-        """Name of its database and of the role that owns it."""
+        """The name of the member's database and of the role that owns it."""
         return self.name.replace("-", "_")
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """Its default ports by name, ``http`` first."""
+        """The member's default ports by name, ``http`` first."""
         return {"http": self.http, **self.listens}
 
     def target(self, port: str = "http") -> Target:
@@ -143,7 +143,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Roster:
-    """All members, each kind in the order of its ports."""
+    """All members; services and simulators each in the order of their ports."""
 
     services: tuple[Member, ...]
     simulators: tuple[Member, ...]
@@ -162,14 +162,14 @@ class Roster:
 
 
 def consoles(member: Member, ports: Mapping[str, int | str]) -> str:
-    """The setting ``HTTP__CONSOLES`` of a service: the other services' consoles by name; ``ports`` on this machine."""
+    """A service's ``HTTP__CONSOLES``: the other services' consoles by name; ``ports`` are those on this machine."""
     others = {name: f"http://127.0.0.1:{port}/console" for name, port in ports.items() if name != member.name}
     return json.dumps(others) if others else ""
 
 
 @cache
 def roster() -> Roster:
-    """The workspace's own. Raises ``RosterError``."""
+    """The roster of this workspace. Raises ``RosterError``."""
     return read(ROOT)
 
 
@@ -191,7 +191,7 @@ def read(root: Path, topics: Mapping[str, Topic] = TOPICS) -> Roster:
 
 
 def names_taken(members: Iterable[Member]) -> set[str]:
-    """Names that no further member can have."""
+    """Names that a new member must not have."""
     made = {member.name + suffix for member in members if member.is_service for suffix in _MADE_OF_A_NAME}
     return {*RESERVED, *made, *(member.name for member in members)}
 
@@ -232,7 +232,7 @@ def _read(root: Path, kind: Kind, folder: Path, topics: Mapping[str, Topic], pro
 
 
 def _log_in(service: str) -> dict[str, str]:
-    """How every service's people log in on the local stacks; the secret is the default of development."""
+    """The log-in settings of every service on the local stacks; the secret is the development default."""
     prefix = f"{service.replace('-', '_').upper()}_HTTP__OIDC__"
     return {
         f"{prefix}ISSUER": f"http://{{{IDENTITY}.browser}}",
@@ -255,7 +255,7 @@ _OPTIONAL: Final = {"hears", "listens", "talks_to", "local"}
 
 
 def _problems(kind: Kind, folder: Path, values: Mapping[str, Any], topics: Mapping[str, Topic]) -> Iterator[str]:
-    """What is wrong with one file by itself. Values are looked at only when every type is right."""
+    """The mistakes within one file. Values are checked only when every type is right."""
     known = [key for key in _KEYS if kind == "service" or key != "hears"]
     wrong = [f"{key}: unknown key{_instead(key, known)}" for key in values if key not in known]
     wrong += [f"{key}: is missing" for key in known if key not in values and key not in _OPTIONAL]
@@ -330,7 +330,7 @@ def _wrong_ports(ports: Mapping[str, int]) -> Iterator[str]:
 
 
 def _of_all(root: Path, members: Sequence[Member], topics: Mapping[str, Topic]) -> Iterator[str]:
-    """What is wrong between the files."""
+    """The mistakes between the files."""
     places = {member.name: file_of(member).relative_to(root) for member in members}
     yield from _taken_twice(members, places)
     known = {member.target(port) for member in members for port in member.ports}
@@ -351,7 +351,7 @@ def _of_all(root: Path, members: Sequence[Member], topics: Mapping[str, Topic]) 
 
 
 def _taken_twice(members: Sequence[Member], places: Mapping[str, Path]) -> Iterator[str]:
-    """Ports, names and what is made of a name, claimed by two."""
+    """Ports, names and derived names that two members claim."""
     taken: dict[tuple[str, int | str], str] = {("port", port): name for name, port in SERVERS.items()}
     taken |= {("name", name): "the stack itself" for name in RESERVED}
     for member in members:
@@ -384,7 +384,7 @@ def _wrong_placeholder(text: str, member: Member, known: set[Target]) -> str | N
 
 
 def _split(text: str) -> tuple[Target, str]:
-    """A placeholder's target and its aspect: host, port, browser, or nothing for both host and port."""
+    """A placeholder's target and its aspect: host, port, browser, or empty for host and port."""
     head, _, last = text.rpartition(".")
     return (Target.of(head), last) if head and last in _ASPECTS else (Target.of(text), "")
 

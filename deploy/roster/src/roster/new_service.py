@@ -1,7 +1,7 @@
-"""``make new-service NAME=x``: a folder that passes every check, and what is generated from its file.
+"""``make new-service NAME=x``: makes a folder that passes every check, and the files generated from its service.toml.
 
-The template has one file for each of the service's; ``@name@`` and the like stand for what follows from the name. The
-folder appears whole or not at all.
+The template has one file for each of the service's; ``@name@`` and similar words stand for values derived from the
+name. On failure no folder remains.
 """
 
 import importlib.util
@@ -20,17 +20,17 @@ from roster.members import OF_POSTGRES, Roster, is_name, names_taken, read
 TEMPLATE: Final = Path(__file__).parent / "template"
 SUFFIX: Final = ".in"
 LONGEST_NAME: Final = 24
-"""With a longer one lines of the template would be too long."""
+"""A longer name would make lines of the template too long."""
 PORTS: Final = range(8103, 8200)
-"""Of the services; simulators have those from 8200 on."""
+"""Ports of services; simulators have the ports from 8200 on."""
 
 
 class NewServiceError(ValueError):
-    """The service cannot be made; the text says why and what to do, in one line."""
+    """The service cannot be made; the text gives the reason and the remedy in one line."""
 
 
 def make(root: Path, name: str) -> list[Path]:
-    """Makes the service, and writes what follows from it. Returns the files that it wrote.
+    """Makes the service and the files generated from it. Returns the files written.
 
     Raises ``NewServiceError``, ``RosterError`` and ``PartError``.
     """
@@ -53,7 +53,7 @@ def make(root: Path, name: str) -> list[Path]:
 
 
 def why_not(root: Path, roster: Roster, name: str) -> str | None:
-    """Why no service can have this name; None when one can."""
+    """The reason why no service can have this name; None for a usable name."""
     package = name.replace("-", "_")
     if not is_name(name) or len(name) > LONGEST_NAME:
         return (
@@ -81,7 +81,7 @@ def why_not(root: Path, roster: Roster, name: str) -> str | None:
 
 
 def words(roster: Roster, name: str) -> Mapping[str, str]:
-    """What each ``@word@`` of the template stands for."""
+    """The value of each ``@word@`` of the template."""
     package = name.replace("-", "_")
     return {
         "name": name,
@@ -110,7 +110,7 @@ def rendered(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _migrations() -> Iterator[dict[str, str]]:
-    """One revision for each version of the chassis' tables, then one for the service's own."""
+    """One revision for each version of the chassis' tables, then one for the service's own tables."""
     schema = files("chassis.store.schema")
     versions = sorted(path.name.removesuffix(".sql") for path in schema.iterdir() if path.name.endswith(".sql"))
     before = "None"
@@ -136,7 +136,7 @@ def _free_port(roster: Roster) -> int | None:
 
 
 def _tidy(root: Path, folder: Path) -> None:
-    """The order of imports and the breaking of lines follow from the name."""
+    """Sorts imports and breaks lines, which depend on the name."""
     ruff = str(Path(sys.executable).with_name("ruff"))
     for command in (["check", "-q", "--fix", "--select", "I"], ["format", "-q"]):
         done = subprocess.run(

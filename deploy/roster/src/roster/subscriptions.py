@@ -1,4 +1,4 @@
-"""What a service's file says that it hears, against what its code reads."""
+"""Compares the topics in a service's file with the topics that its code reads."""
 
 import importlib
 from collections.abc import Iterator

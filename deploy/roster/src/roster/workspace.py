@@ -1,4 +1,4 @@
-"""Python's side: the members as packages, for uv, mypy and import-linter."""
+"""The members as Python packages, for uv, mypy and import-linter."""
 
 import tomllib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Package:
-    """A member of the workspace: its project's name, its package and its folder from the root."""
+    """A member of the workspace: its project's name, its package, and its folder from the root."""
 
     project: str
     name: str

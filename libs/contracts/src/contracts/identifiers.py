@@ -30,7 +30,7 @@ def uuid7() -> UUID:
             tick = _last_tick + 1
         _last_tick = tick
         random_bits = _random.popleft() if _random else _more_random()
-    found = object.__new__(UUID)  # its __init__ looks at six ways to give the number, for longer than the rest takes
+    found = object.__new__(UUID)  # without __init__: its six ways to give the number take longer than the rest
     _set(found, "int", (tick >> 12) << 80 | (tick & 0xFFF) << 64 | _VERSION_AND_VARIANT | random_bits)
     _set(found, "is_safe", SafeUUID.unknown)
     return found

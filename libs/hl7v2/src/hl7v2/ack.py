@@ -258,7 +258,7 @@ def _escaped(ack: Message, text: str) -> bytes:
 
 
 def _encoded(message: Message, text: str) -> bytes:
-    """``text``, what the message's character set lacks replaced: an answer must not fail over its words."""
+    """``text``, with the characters replaced that the message's set lacks: an answer must not fail over its text."""
     if text.isascii():
         return text.encode("ascii")
     codec = message.codec

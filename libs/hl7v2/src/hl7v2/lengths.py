@@ -14,7 +14,7 @@ def encoded_length(text: str, delimiters: Delimiters, codec: str) -> int:
 
 
 def split(text: str, most: int, delimiters: Delimiters, codec: str) -> int:
-    """Where ``text`` is to be divided so that the first part takes at most ``most`` characters in the message."""
+    """The index that divides ``text`` so that its first part takes at most ``most`` characters in the message."""
     if len(text) <= most and encoded_length(text, delimiters, codec) <= most:
         return len(text)
     room = most

@@ -67,7 +67,7 @@ def items(parent: Json, name: str) -> list[Json]:
 
 
 def storable(value: Any, path: str) -> None:
-    """Malformed at ``path`` when something in it cannot be kept: a NUL, half of a surrogate pair, no finite number."""
+    """Malformed at ``path`` for a value that cannot be stored: a NUL, half a surrogate pair, an infinite number."""
     try:
         written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
