@@ -79,7 +79,7 @@ class Effects:
         return self.tell_omegaai_of_patient(patient, work, about=str(patient.revision))
 
     def tell_omegaai_of_patient(self, patient: Patient, work: Work, *, about: str | None = None) -> UUID:
-        """``about`` names the cause: the patient is delivered once for it. Without it the patient is delivered again."""
+        """``about`` names the cause: the patient is delivered once for it. Without it, the patient goes again."""
         delivery_id = contracts.uuid7()
         return work.outgoing.deliver(
             System.OMEGAAI,
