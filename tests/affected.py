@@ -1,8 +1,8 @@
-"""``make test AFFECTED=main``: runs the tests that a change can reach, and says why each of them.
+"""``make test AFFECTED=main``: runs the tests that a change can reach, and gives the reason for each.
 
-A test file reaches a member that its text names: by import, as a process, or by a path. From there the members' imports
-lead on (import-linter's graph). A file that looks through the tree reaches all. A change outside of the members, such
-as one of the lock or the Makefile, reaches everything.
+A test file reaches a member that its text names: by import, as a process, or by a path. Then the members' imports are
+followed (import-linter's graph). A file that reads through the whole tree reaches everything. A change outside the
+members, such as in the lock or the Makefile, is reached by all tests.
 """
 
 import ast
@@ -21,13 +21,13 @@ import grimp
 ROOT: Final = Path(__file__).resolve().parents[1]
 _LOOKS: Final = re.compile(r"\br?glob\(|ls-files|os\.walk")
 _FROM_ABOVE: Final = re.compile(r"\bROOT\b|parents\[[234]\]")
-"""A glob in a member's own folder is no look through the tree."""
+"""A glob within a member's own folder does not count as reading through the tree."""
 _PROSE: Final = (".md", "LICENSE")
 
 
 @dataclass(frozen=True)
 class Member:
-    """``names``: what a text may call it: its package, its project, its folder."""
+    """``names``: the names by which a text may mention the member: its package, its project, its folder."""
 
     folder: Path
     package: str
@@ -53,7 +53,7 @@ def members(root: Path) -> tuple[Member, ...]:
 
 @cache
 def imports_of(all_members: tuple[Member, ...]) -> Mapping[str, set[str]]:
-    """Each package with those that it reaches by imports, itself among them."""
+    """Each package with the packages that it reaches by imports, itself included."""
     packages = [one.package for one in all_members if one.package]
     graph = grimp.build_graph(*packages)
     direct = {package: {package} for package in packages}
@@ -74,7 +74,7 @@ def _text(path: Path) -> str:
 
 @cache
 def _imported_by(path: Path) -> frozenset[str]:
-    """The last words of what a file imports."""
+    """The last words of a file's imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(_text(path))):
         if isinstance(node, ast.ImportFrom):
@@ -86,7 +86,7 @@ def _imported_by(path: Path) -> frozenset[str]:
 
 @cache
 def _helpers_of(path: Path) -> frozenset[Path]:
-    """``path``, the helpers beside it that it imports, theirs, and the ``conftest.py`` of its folder."""
+    """``path``, the helpers beside it that it imports, their helpers, and the folder's ``conftest.py``."""
     found: set[Path] = set()
     left = [path, path.with_name("conftest.py")]
     while left:
@@ -100,7 +100,10 @@ def _helpers_of(path: Path) -> frozenset[Path]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """``why``: for each chosen test file what reached it. ``all_because``: why everything is chosen, else None."""
+    """``why``: the change that reached each chosen test file.
+
+    ``all_because``: the reason to choose all files, else None.
+    """
 
     why: Mapping[Path, str]
     all_because: str | None = None
@@ -108,7 +111,7 @@ class Chosen:
 
 @dataclass
 class Changed:
-    """A change, sorted. ``folders``: those of tests in which something else than a test's own code changed."""
+    """A change, sorted. ``folders``: test folders in which a file other than a test changed."""
 
     packages: set[str] = field(default_factory=set)
     tests: set[Path] = field(default_factory=set)
@@ -133,7 +136,7 @@ class Changed:
 
 
 def choose(root: Path, paths: Iterable[Path]) -> Chosen:
-    """``paths``: what changed, relative to ``root``."""
+    """``paths``: the changed files, relative to ``root``."""
     all_members = members(root)
     changed = Changed()
     for path in paths:
@@ -150,7 +153,7 @@ def choose(root: Path, paths: Iterable[Path]) -> Chosen:
 
 
 def _why(path: Path, changed: Changed, all_members: tuple[Member, ...], reached: Mapping[str, set[str]]) -> str | None:
-    """What of the change the test file reaches; None when nothing."""
+    """The part of the change that the test file reaches; None without any."""
     files = _helpers_of(path)
     text = "".join(_text(one) for one in files)
     if files & changed.tests or any(path.is_relative_to(folder) for folder in changed.folders):
@@ -167,7 +170,7 @@ def _why(path: Path, changed: Changed, all_members: tuple[Member, ...], reached:
 
 
 def changed_since(base: str) -> list[Path]:
-    """What differs from where ``base`` and this branch parted, with what is not committed yet."""
+    """The files that changed since ``base`` and this branch parted, uncommitted ones included."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -178,7 +181,7 @@ def changed_since(base: str) -> list[Path]:
 
 
 def main(base: str, arguments: list[str]) -> int:
-    """Says what was chosen and why, then runs it. 0 when nothing can be reached."""
+    """Prints the choice and its reasons, then runs it. 0 when no test can be reached."""
     changed = changed_since(base)
     chosen = choose(ROOT, changed)
     print(f"{len(changed)} files changed since {base}")

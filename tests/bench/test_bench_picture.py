@@ -1,4 +1,4 @@
-"""The picture of the rows: every row of the report is in it, each with its mark."""
+"""The picture of the rows: it shows every row of the report with its mark."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""The arithmetic from costs to a plan, and that the document says what was measured."""
+"""The arithmetic from costs to a plan, and the document's agreement with the measurements."""
 
 from dataclasses import replace
 from itertools import pairwise

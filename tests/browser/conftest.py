@@ -1,4 +1,4 @@
-"""A browser for the tests that click, and pages that report what a browser complains of."""
+"""A browser for tests that click; the pages report every complaint of the browser."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
-    """Opens a page with cookies of its own. At the end none of them may have broken a script or the content policy."""
+    """Opens a page with its own cookies. At the end, no page may have broken a script or the content policy."""
     expect.set_options(timeout=STEP_MILLISECONDS)
     problems: list[str] = []
 
@@ -57,7 +57,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def log_in() -> LogIn:
-    """Opens a page of a console, and comes in by the development identity provider with two clicks."""
+    """Opens a page of a console and logs in through the development identity provider with two clicks."""
 
     async def come_in(page: Page, address: str, role: str = "operator") -> None:
         await page.goto(address)

@@ -1,4 +1,4 @@
-"""All dead deliveries to a partner are sent again by the keyboard alone, in a browser without scripts."""
+"""An operator sends all dead deliveries to a partner again by keyboard alone, in a browser without scripts."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""A person comes in to a console with two clicks, is named on every page, and goes with one."""
+"""A person logs in to a console with two clicks, is named on every page, and logs out with one click."""
 
 import pytest
 from playwright.async_api import expect
@@ -30,7 +30,7 @@ async def test_two_clicks_come_in_and_one_goes(suite, open_page, log_in, role, n
     await page.go_back()
     await page.goto(f"{address}/console")
     await expect(page.get_by_role("link", name="Log in")).to_be_visible()
-    # A copy of the session's cookie is worth nothing any more.
+    # A copy of the session's cookie is no longer valid.
     await page.context.add_cookies([session])
     await page.goto(f"{address}/console")
     await expect(page.get_by_role("link", name="Log in")).to_be_visible()

@@ -1,4 +1,4 @@
-"""What an operator finds in the console after something went wrong, mends, and settles there with a click."""
+"""The console shows an operator a fault; the operator corrects it and settles it there with a click."""
 
 import re
 import secrets
@@ -52,14 +52,14 @@ async def test_a_missing_setting_is_made_and_the_message_processed_again(suite, 
     await expect(row).to_contain_text("resource_aliases.FAC01 in the site file")
     assert "Roe" not in await page.content()
     await row.get_by_role("button", name="Process again").click()
-    await expect(page.get_by_role("alert")).to_contain_text("failed: resource 'GHOST CT'")  # nothing was mended yet
+    await expect(page.get_by_role("alert")).to_contain_text("failed: resource 'GHOST CT'")  # nothing is corrected yet
 
     before = suite.site_file.read_text()
     suite.site_file.write_text(f"{before}\nresource_aliases:\n  FAC01:\n    GHOST CT: BLUME CT\n")
     try:
 
         async def processed() -> bool:
-            """The file is looked at once a second; until then the click says again what is missing."""
+            """The file is checked once a second; until then the click reports again what is missing."""
             async with page.expect_navigation(url=re.compile(r"/console\?")):
                 await row.get_by_role("button", name="Process again").click()
             return await page.get_by_role("status").filter(has_text="processed").is_visible()
@@ -129,7 +129,7 @@ async def test_poison_is_shown_handled_again_and_given_up(suite, open_page, log_
     first = await row.locator("code").inner_text()
     await row.get_by_role("button", name="Handle again").click()
     await expect(page.get_by_role("status").filter(has_text="is handled again")).to_be_visible()
-    await expect(row.locator("code")).not_to_have_text(first)  # it cannot be read this time either: a new letter
+    await expect(row.locator("code")).not_to_have_text(first)  # it is still unreadable: a new dead letter
     await row.get_by_text("Give up …").click()
     await row.get_by_role("button", name="Never handle it").click()
     await expect(page.get_by_role("status").filter(has_text="is given up")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The guide's first story as people click it: booked in PowerServer, confirmed in Blume, no page ever refreshed."""
+"""The guide's first story by clicks: booked in PowerServer, confirmed in Blume, without a refresh of any page."""
 
 import os
 import re
@@ -15,7 +15,7 @@ IMAGES = Path(__file__).resolve().parents[2] / "docs" / "guide" / "images"
 
 
 async def picture(page: Page, name: str) -> None:
-    """Kept for the README when asked (SCREENSHOTS=1), so that a test run leaves the checkout as it was."""
+    """Saves a picture for the README on request (SCREENSHOTS=1), so that a test run leaves the checkout unchanged."""
     if os.environ.get("SCREENSHOTS"):
         IMAGES.mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=IMAGES / f"{name}.png")
@@ -59,7 +59,7 @@ async def test_staff_book_the_patient_confirms_and_every_page_follows(suite, ope
         await phone.wait_for_load_state()
         return not phone.url.endswith("/login")
 
-    for _ in range(40):  # the account comes with the patient, which travels through the suite
+    for _ in range(40):  # the patient's data, and so the account, travels through the suite
         if await logged_in():
             break
     card = phone.get_by_test_id(f"appointment-{placer}")
@@ -69,7 +69,7 @@ async def test_staff_book_the_patient_confirms_and_every_page_follows(suite, ope
     await expect(card.get_by_test_id("label")).to_have_text(re.compile("Scheduled"))
     await picture(phone, "blume-scheduled")
 
-    await expect(block).to_contain_text("CONFIRMED")  # the scheduler was never loaded again
+    await expect(block).to_contain_text("CONFIRMED")  # the scheduler's page was not loaded again
     await picture(desk, "powerserver-confirmed")
 
     inbox = await open_page()

@@ -1,1 +1,1 @@
-"""The chaos harness: kills, cuts, delays and doubles what the suite is made of, then counts at both outer ends."""
+"""The chaos harness: kills, cuts, delays and duplicates parts of the suite, then counts at both outer ends."""

@@ -1,9 +1,9 @@
-"""`python -m tests.chaos`: kills, cuts, delays and doubles what the suite is made of, then counts at both outer ends.
+"""`python -m tests.chaos`: kills, cuts, delays and duplicates parts of the suite, then counts at both outer ends.
 
-A run starts the whole suite in a folder and on ports of its own, lets staff and patients act on hundreds of
-appointments while a plan made from the seed goes wrong, waits until everything has settled, and holds the ledgers of
-PowerServer, OmegaAI and the mail server against each other. The report is .local/chaos-report.json. Exit codes:
-0 the promise held; 1 it did not (each violation is printed with its history); 2 the harness could not run.
+A run starts the whole suite in its own folder and on its own ports. Staff and patients act on hundreds of appointments
+while faults happen by a plan made from the seed. When everything has settled, the run compares the ledgers of
+PowerServer, OmegaAI and the mail server. The report is .local/chaos-report.json. Exit codes: 0 the promise held; 1 it
+did not (each violation is printed with its history); 2 the harness could not run.
 """
 
 import argparse
@@ -28,19 +28,25 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=at_least(1), default=1, help="how many runs, each on a stack of its own (1)")
-    parser.add_argument("--seed", type=at_least(0), help="of the first run; the next ones count up (drawn, printed)")
-    parser.add_argument("--seconds", type=above_zero, default=90, help="how long things go wrong, per run (90)")
-    parser.add_argument("--kills", type=at_least(0), default=60, help="planned kill -9, fail points come on top (60)")
-    parser.add_argument("--burst", type=at_least(1), default=1, help="how often in a row each of them comes, about (1)")
+    parser.add_argument("--runs", type=at_least(1), default=1, help="number of runs, each on its own stack (1)")
+    parser.add_argument(
+        "--seed", type=at_least(0), help="seed of the first run; later runs count up from it (random, printed)"
+    )
+    parser.add_argument("--seconds", type=above_zero, default=90, help="seconds with faults, per run (90)")
+    parser.add_argument("--kills", type=at_least(0), default=60, help="planned kill -9s; fail points add more (60)")
+    parser.add_argument("--burst", type=at_least(1), default=1, help="kills in a row, on average (1)")
     parser.add_argument("--others", type=at_least(0), default=70, help="planned other faults (70)")
     parser.add_argument("--rate", type=above_zero, default=2.5, help="appointments booked a second (2.5)")
     parser.add_argument("--replicas", type=int, default=1, choices=range(1, 5), help="of each service (1)")
-    parser.add_argument("--settle", type=above_zero, default=300, help="how long coming to rest may take (300)")
-    parser.add_argument("--sabotage", choices=sorted(MODES), default="", help="break one promise, to see it caught")
+    parser.add_argument(
+        "--settle", type=above_zero, default=300, help="seconds within which the suite must settle (300)"
+    )
+    parser.add_argument(
+        "--sabotage", choices=sorted(MODES), default="", help="break one promise, to see that the harness catches it"
+    )
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
-    parser.add_argument("--accumulate", type=Path, help="add each run to this file; the first violation ends the row")
-    parser.add_argument("--keep", action="store_true", help="keep the folder of logs and data also when all is well")
+    parser.add_argument("--accumulate", type=Path, help="add each run to this file; stop at the first violation")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of logs and data also after success")
     return parser.parse_args()
 
 

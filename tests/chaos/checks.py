@@ -1,7 +1,7 @@
-"""The promise, as checks on evidence: an acknowledged input has exactly one effect, in order, and both ends agree.
+"""Checks the promise on evidence: an acknowledged input has exactly one effect, in order, and both ends agree.
 
-Nothing here believes the suite: what should have happened follows from the ledgers of the systems at the ends and from
-what they answered. The stores between are looked at for what should not be there, and for what a ledger cannot show.
+The checks trust nothing from the suite: the expected effects follow from the ledgers of the systems at the ends and
+from their answers. The stores between are searched for rows that should not exist, and for facts that no ledger shows.
 """
 
 import json
@@ -36,7 +36,7 @@ _CLOSED: Final = frozenset({"cancelled", "noshow", "fulfilled"})
 
 @dataclass(frozen=True)
 class Violation:
-    """What does not hold. ``placer`` names the appointment whose history explains it; empty: none alone."""
+    """A broken promise. ``placer`` names the appointment whose history explains it; empty when no single one does."""
 
     kind: Kind
     placer: str
@@ -45,7 +45,7 @@ class Violation:
 
 @dataclass
 class Verdict:
-    """What was counted, and every violation."""
+    """The counts, and every violation."""
 
     inputs: int = 0
     effects: int = 0
@@ -62,7 +62,7 @@ class Verdict:
 
 
 def check(evidence: Evidence, answered: Sequence[Answered]) -> Verdict:
-    """Holds the evidence against the promise."""
+    """Compares the evidence with the promise."""
     told = stories(evidence)
     verdict = Verdict(appointments=len(told), conflicts_logged=len(evidence.sync["conflicts"]))
     for story in told.values():
@@ -83,7 +83,7 @@ def check(evidence: Evidence, answered: Sequence[Answered]) -> Verdict:
 
 
 def _chimes(evidence: Evidence) -> Iterator[Violation]:
-    """Of each appointment the newest word about its timer came true, once, not early, and no older one after it."""
+    """Each appointment's newest timer event took effect once and not early; no older event took effect later."""
     found = evidence.chimes
     chimed = Counter((row["key"], row["revision"]) for row in found["chimed"])
     for (key, revision), number in chimed.items():
@@ -105,7 +105,7 @@ def _chimes(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _appointment(story: Story, evidence: Evidence) -> Iterator[Violation]:
-    """Both ends of one appointment: one Appointment, every act's effect once and in order, equal at rest."""
+    """One appointment at both ends: one Appointment, every act's effect once and in order, equal when settled."""
     placer = story.placer
     if story.bookings != 1:
         yield Violation("doubled", placer, f"booked {story.bookings} times in PowerServer")
@@ -132,7 +132,7 @@ def _appointment(story: Story, evidence: Evidence) -> Iterator[Violation]:
 
 
 def _legal(story: Story) -> Iterator[Violation]:
-    """Versions without a gap; a patient's writes only as Blume allows; what is closed stays closed."""
+    """Versions have no gap, a patient writes only as Blume allows, and a closed appointment stays closed."""
     versions = [version for version, _, _ in story.versions]
     if versions != list(range(1, len(versions) + 1)):
         yield Violation("illegal", story.placer, f"versions of the Appointment: {versions}")
@@ -144,7 +144,7 @@ def _legal(story: Story) -> Iterator[Violation]:
 
 
 def _answered(answered: Sequence[Answered], evidence: Evidence, told: dict[str, Story]) -> Iterator[Violation]:
-    """What was answered with success stands in the ledger: the simulators keep their own promise."""
+    """Every act answered with success is in the ledger: the simulators keep their own promise."""
     statuses: dict[str, set[str]] = defaultdict(set)
     moved: Counter[str] = Counter()
     for row in evidence.powerserver:
@@ -165,7 +165,7 @@ def _answered(answered: Sequence[Answered], evidence: Evidence, told: dict[str, 
 
 
 def _hl7_in(evidence: Evidence, told: dict[str, Story]) -> Iterator[Violation]:
-    """Each message that was acknowledged AA: one line in the journal, one decision in the link's history."""
+    """Each message acknowledged with AA has one row in the journal and one decision in the link's history."""
     journal: dict[str, list[Row]] = defaultdict(list)
     for row in evidence.sync["journal"]:
         journal[row["control_id"]].append(row)
@@ -191,10 +191,10 @@ def _hl7_in(evidence: Evidence, told: dict[str, Story]) -> Iterator[Violation]:
 
 
 def _hl7_out(evidence: Evidence) -> Iterator[Violation]:
-    """Each delivery to PowerServer: accepted there exactly once.
+    """PowerServer accepted each delivery exactly once.
 
-    At most once, where the suite says that PowerServer showed something later by then; whether both ends are equal is
-    looked at elsewhere.
+    At most once, where the suite reports that PowerServer already showed something later. Another check compares both
+    ends.
     """
     accepted: Counter[str] = Counter()
     effects: Counter[str] = Counter()
@@ -229,7 +229,7 @@ def _patients(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _events(evidence: Evidence) -> Iterator[Violation]:
-    """The outbox against the topics and the consumers' inboxes: each event arrives, in the order of its revisions."""
+    """Compares the outbox with topics and inboxes: each event arrives, in the order of its revisions."""
     placers = _placers(evidence)
     heard = {name: _heard(store, name) for name, store in _consumers(evidence).items()}
     revisions: dict[UUID, list[int]] = defaultdict(list)
@@ -262,7 +262,7 @@ def _heard(store: dict[str, list[Row]], consumer: str) -> set[UUID]:
 
 
 def _records(placer: str, records: Sequence[tuple[str, int, UUID]], written: set[UUID]) -> Iterator[Violation]:
-    """What stands on the topics under one key. The same event twice is no harm: the inbox drops it."""
+    """The records on the topics under one key. A repeated event is harmless: the inbox drops it."""
     first: dict[str, list[int]] = defaultdict(list)
     seen = set()
     for topic, revision, message_id in records:
@@ -277,7 +277,7 @@ def _records(placer: str, records: Sequence[tuple[str, int, UUID]], written: set
 
 
 def _orphans(evidence: Evidence) -> Iterator[Violation]:
-    """Rows that should not be there when nothing moves any more."""
+    """Rows that should not exist when everything has settled."""
     placers = _placers(evidence)
     yield from _left_in(evidence.sync, "scheduler-sync", placers)
     yield from _left_in(evidence.notifier, "notifier", placers)
@@ -305,7 +305,7 @@ def _orphans(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _left_in(store: dict[str, list[Row]], name: str, placers: dict[UUID, str]) -> Iterator[Violation]:
-    """What the chassis' tables still hold."""
+    """Rows left in the chassis' tables."""
     for row in store["outbox"]:
         if row["sent_at"] is None:
             placer = placers.get(row["aggregate_id"], "")
@@ -327,7 +327,7 @@ def _placers(evidence: Evidence) -> dict[UUID, str]:
 
 
 def _mails(evidence: Evidence, verdict: Verdict) -> Iterator[Violation]:
-    """One mail per event and channel. Two only where SMTP could not tell, and the notifier's store says so."""
+    """One mail per event and channel; two only where SMTP could not tell and the notifier's store records it."""
     placers = _placers(evidence)
     received = (row["subject"] for row in evidence.mailsink if row["kind"] == "mail.received")
     copies = Counter(subject.strip("<>").split("@")[0] for subject in received)
@@ -352,7 +352,7 @@ def _mails(evidence: Evidence, verdict: Verdict) -> Iterator[Violation]:
 
 
 def _copies(row: Row, number: int, placer: str, verdict: Verdict, *, is_newest: bool) -> Iterator[Violation]:
-    """One notification against the copies of it that arrived."""
+    """Compares one notification with the copies that arrived."""
     handovers, is_sent = row["unanswered_handovers"], row["state"] == "sent"
     what = f"{row['template']} of revision {row['revision']} ({row['state']}, {handovers} hand-overs)"
     if is_sent and number == 0 and not (row["reason"] or "").endswith("not at all"):

@@ -1,7 +1,7 @@
 """``python -m tests.chaos.chimes``: a small service on the chassis' timers, for the harness to kill.
 
-No service of the suite has timers of its users yet. This one hears the appointments' events. Each event sets, moves or
-cancels the appointment's chime, which becomes a row once it is due. The rows are counted at the end of a run.
+No service of the suite uses timers yet. This one consumes the appointments' events. Each event sets, moves or cancels
+the appointment's chime, which becomes a row when it is due. The rows are counted at the end of a run.
 """
 
 import asyncio
@@ -42,9 +42,9 @@ SELECT * FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::int[])
 
 @dataclass
 class Bell:
-    """The repository: the newest revision that was heard of each appointment, and what has chimed.
+    """The repository: the newest known revision of each appointment, and the chimes that fired.
 
-    Nothing in ``chimed`` is unique, so that a second effect would be seen.
+    ``chimed`` has no unique constraint, so that a second effect is visible.
     """
 
     transaction: Transaction
@@ -76,7 +76,7 @@ class Bell:
 
 
 async def hear(bell: Bell, message: contracts.Message) -> None:
-    """Idempotent by the revision: an older event says nothing of the chime."""
+    """Idempotent by the revision: an older event changes no chime."""
     key, revision = message.aggregate_id, message.revision
     if revision <= bell.newest.get(key, 0):
         return
@@ -91,15 +91,15 @@ async def hear(bell: Bell, message: contracts.Message) -> None:
 
 
 async def chime(timer: Timer, /, *, work: Bell) -> None:
-    """Once: the claim. Two rows of one revision are what the harness looks for."""
+    """The claim makes this happen once. The harness looks for two rows of one revision."""
     work.chimed.append((timer.key, timer.revision, timer.due_at, work.newest.get(timer.key, 0)))
 
 
 async def build() -> Service:
-    """Makes its tables where they are missing. StoreUnavailable."""
+    """Makes missing tables. Raises StoreUnavailable."""
     store = await Store.open(StoreSettings(url=os.environ["CHIMES_STORE__URL"], pool_size=4))
     async with store.pool.acquire() as connection, connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(1)")  # two replicas start at once
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")  # two replicas may start at once
         if not await connection.fetchval("SELECT to_regclass('heard') IS NOT NULL"):
             await connection.execute(schema.whole() + _TABLES)
     metrics = Metrics()

@@ -1,4 +1,4 @@
-"""What is read when everything has settled: the ledgers at both outer ends, the stores between, and the topics."""
+"""Evidence read after the suite has settled: the ledgers at both outer ends, the stores between, and the topics."""
 
 import asyncio
 import json
@@ -57,23 +57,23 @@ _CHASSIS: Final = {
 
 @dataclass
 class Evidence:
-    """Everything that the checks look at, by where it was found."""
+    """The evidence of all checks, by its source."""
 
     powerserver: list[Row] = field(default_factory=list)
     omegaai: list[Row] = field(default_factory=list)
     mailsink: list[Row] = field(default_factory=list)
     fhir: dict[str, Row] = field(default_factory=dict)
-    """The Appointments by placer number, as they are now."""
+    """The present Appointments by placer number."""
     tasks: list[Row] = field(default_factory=list)
     unsent_hl7: int = 0
     sync: dict[str, list[Row]] = field(default_factory=dict)
     notifier: dict[str, list[Row]] = field(default_factory=dict)
     chimes: dict[str, list[Row]] = field(default_factory=dict)
-    """Of the harness' own service: ``heard``, ``chimed``, ``timers``, ``dead_letters``."""
+    """From the harness' own service: ``heard``, ``chimed``, ``timers``, ``dead_letters``."""
     others: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
     """The chassis' tables of every other service, by its name."""
     topics: dict[UUID, list[tuple[str, int, UUID]]] = field(default_factory=dict)
-    """What stands on the topics, by key: topic, revision, message id, in the order of each topic."""
+    """The topics' records by key: topic, revision, message id, in the order of each topic."""
 
 
 class Reader:
@@ -86,7 +86,7 @@ class Reader:
         self._people = People(Addresses(**self._addresses), http)
 
     async def is_settled(self) -> list[str]:
-        """What has not come to its end yet, in words; empty when nothing moves any more."""
+        """The unfinished work, in words; empty when everything has settled."""
         found = [f"{name} does not answer" for name in await self._stack.unhealthy()]
         if found:
             return found
@@ -132,7 +132,7 @@ class Reader:
         return max(0, published - row["n"]) if service.hears else 0
 
     async def settle(self, seconds: float, say: Callable[[str], None]) -> tuple[float, list[str]]:
-        """Waits until everything has come to its end. Returns how long it took and what has not."""
+        """Waits until everything has settled. Returns the time taken and the unfinished work."""
         started = time.monotonic()
         calm, left = 0, ["nothing looked at yet"]
         while time.monotonic() - started < seconds:
@@ -170,7 +170,7 @@ class Reader:
         )
 
     def _unsent_hl7(self) -> int:
-        """PowerServer's own queue: its API does not say how much waits."""
+        """PowerServer's own queue, read from its store: its API does not give the queue's length."""
         path = self._stack.settings.data / "powerserver" / "powerserver.sqlite3"
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
         try:
@@ -222,7 +222,7 @@ class Reader:
             page += 1
 
     async def _topics(self) -> dict[UUID, list[tuple[str, int, UUID]]]:
-        """Every record of every topic of scheduler-sync's, read from the beginning to where it ends now."""
+        """Every record of scheduler-sync's topics, from the beginning to their present end."""
         bootstrap = f"127.0.0.1:{self._stack.wires['kafka'].port}"
         consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
         await consumer.start()

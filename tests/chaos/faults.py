@@ -1,7 +1,7 @@
-"""What goes wrong, and when: planned from the seed before the run begins, then done to the stack.
+"""Faults: planned from the seed before the run begins, then done to the stack.
 
-The plan is the same for the same seed and options. When a fault's target is not there to be hurt (it is just coming
-back), the fault waits for it a while: the plan says what is tried, the report what happened.
+The plan is the same for the same seed and options. When a fault's target is not running (it is just restarting), the
+fault waits for a while. The plan lists the intended faults, the report the actual ones.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from tests.chaos.store_faults import ROLE_SETTINGS, StoreFaults
 READY_SECONDS: Final = 12.0
 USUAL_WEIGHT: Final = 10
 FAIL_POINT_SECONDS: Final = 12.0
-"""How long a life that is to end by itself is left in peace to come there."""
+"""The time in which a process that is to end at a fail point is not disturbed."""
 RUTHLESS: Final = 0.25
-"""How many of the kills do not wait until their victim serves again after the kill before."""
+"""The share of kills that do not wait until their victim serves again after its last kill."""
 
 _VICTIMS: Final = {
-    # How often each is chosen; a member without a number of its own gets the usual one.
+    # The weight of each fault; a member without its own number gets the default.
     **dict.fromkeys([*SERVICES, *SIMULATORS], USUAL_WEIGHT),
     "scheduler-sync": 32,
     "notifier": 22,
@@ -46,7 +46,7 @@ _VICTIMS: Final = {
 
 
 def reached_by(service: Service) -> list[str]:
-    """The fail points that a service comes to: its own, and the libraries' by what its file says of it."""
+    """The fail points that a service reaches: its own, and the libraries' according to its file."""
     comes_to = {
         "consumer.": bool(service.hears),
         "relay.": bool(service.produces),
@@ -108,7 +108,7 @@ MISBEHAVIOUR: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing to go wrong, ``at`` seconds after the start; ``kind`` says what, ``target`` whom it hurts."""
+    """One fault, ``at`` seconds after the start; ``kind`` names the fault, ``target`` its victim."""
 
     at: float
     kind: str
@@ -117,7 +117,7 @@ class Fault:
     seconds: float = 0.0
     number: int = 0
     again: tuple[float, ...] = ()
-    """Pauses after which a victim that has just been started again is killed again: a crash loop."""
+    """Pauses before a just restarted victim is killed again: a crash loop."""
     order: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -142,7 +142,7 @@ def _times(rng: random.Random, number: int, seconds: float) -> list[float]:
 
 
 def _in_turn(rng: random.Random, names: list[str]) -> Iterator[str]:
-    """Each of them once, in another order each time: a run of some length leaves none out."""
+    """Each item once per round, in random order: a run of some length leaves no item out."""
     while True:
         yield from rng.sample(names, len(names))
 
@@ -184,7 +184,7 @@ def _other(rng: random.Random, at: float, kind: str, replicas: int) -> Fault:
 
 
 class Mischief:
-    """Does the plan to a stack."""
+    """Carries the plan out on a stack."""
 
     def __init__(self, stack: ChaosStack, http: aiohttp.ClientSession, say: Callable[[str], None]) -> None:
         self._stack = stack
@@ -195,7 +195,7 @@ class Mischief:
         self.missed: Counter[str] = Counter()
 
     async def run(self, faults: list[Fault]) -> None:
-        """Returns when every fault has happened and has been taken back."""
+        """Returns when every fault has happened and has been undone."""
         started = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in faults:
@@ -203,7 +203,7 @@ class Mischief:
                 group.create_task(self._do(fault))
 
     async def heal(self) -> None:
-        """Takes back whatever is still in force."""
+        """Undoes every fault that is still in force."""
         for wire in self._stack.wires.values():
             wire.heal()
         for name in SERVICES:
@@ -227,7 +227,7 @@ class Mischief:
         self._say(fault.label if happened else f"{fault.label}: not there to be hurt")
 
     async def _there(self, member: Member, seconds: float) -> bool:
-        """Waits until it serves, as long as the fault has patience; then it must at least be alive."""
+        """Waits until the target serves, as long as the fault has patience; after that it must at least be alive."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not (member.is_alive and member.is_healthy):
             await asyncio.sleep(0.05)
@@ -249,7 +249,7 @@ class Mischief:
                 if not await self._there(member, 0.0):
                     break
                 if fault.mode and number == len(lives):
-                    # Its next life ends by itself, at a place between a commit and a send.
+                    # The victim's next life ends by itself, at a point between a commit and a send.
                     member.fail_points = f"{fault.mode}=kill@{fault.number}"
                 happened = await self._stack.kill(member) or happened
             deadline = time.monotonic() + FAIL_POINT_SECONDS
@@ -268,14 +268,14 @@ class Mischief:
             return True
 
     async def _standstill(self, fault: Fault) -> bool:
-        """The process whose relay is the active one is stopped for longer than a standby waits."""
+        """Stops the process with the active relay for longer than a standby waits."""
         for member in self._stack.replicas_of(fault.target):
             async with member.lock:
                 if not (member.is_alive and await self._stack.holds_relay(member)):
                     continue
                 others = [one for one in self._stack.replicas_of(fault.target) if one is not member and one.is_healthy]
                 stopped = asyncio.create_task(self._stack.pause(member, fault.seconds))
-                await asyncio.sleep(0)  # now it is
+                await asyncio.sleep(0)  # now the target is there
                 if others:
                     await self._stack.measure_takeover(member.service)
                 await stopped

@@ -1,6 +1,6 @@
-"""The whole history of one appointment across every hop, in time order, for whoever looks for the cause.
+"""The whole history of one appointment across every hop, in time order, for finding a cause.
 
-Only opaque ids, codes, times and states: fields are named here one by one, and none of them is a patient's.
+It holds only opaque ids, codes, times and states. Fields are listed here one by one, and none holds patient data.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _SHOWN_OF_A_LINK: Final = (
 
 
 def history(evidence: Evidence, placer: str) -> list[str]:
-    """One line per thing that happened to the appointment."""
+    """One line per event of the appointment."""
     link = next((row for row in evidence.sync["links"] if row["placer_number"] == placer), None)
     lines = [*_ledgers(evidence, placer, link), *(_stores(evidence, link) if link is not None else ())]
     told = [f"  {at:%H:%M:%S.%f} {hop:<22} {words}" for at, hop, words in sorted(lines)]

@@ -1,7 +1,7 @@
-"""The people around the suite: staff in PowerServer, patients in Blume, each appointment with a story of its own.
+"""The people around the suite: staff in PowerServer, patients in Blume, and a story for each appointment.
 
-They act through the simulators' own interfaces and look only at what they can see there. Most wait, as people do, until
-they see what the other side did before they act on it; some do not, and both sides edit at once.
+They act through the simulators' own interfaces and see only what these show. Most wait until they see the other side's
+action before they act on it; some do not, so that both sides edit at once.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ PATIENCE_SECONDS: Final = 45.0
 AWAY = (aiohttp.ClientError, OSError, TimeoutError)
 
 Act = tuple[str, str]
-"""Who, and what: ``("staff", "arrived")``, ``("patient", "confirm")``, ``("both", "confirm+move")``."""
+"""The actor and the act: ``("staff", "arrived")``, ``("patient", "confirm")``, ``("both", "confirm+move")``."""
 
 STORIES: Final[tuple[tuple[int, tuple[Act, ...]], ...]] = (
     (24, (("patient", "confirm"),)),
@@ -40,15 +40,15 @@ STORIES: Final[tuple[tuple[int, tuple[Act, ...]], ...]] = (
     (4, (("both", "cancel+move"),)),
     (4, (("both", "confirm+cancelled-with-notice"),)),
 )
-"""How often of 100, and what is done after the booking."""
+"""Weight in percent, and the acts after the booking."""
 
 
 @dataclass
 class Seen:
-    """What the ledgers at the ends have shown of one appointment so far."""
+    """The state of one appointment that the ledgers at the ends have shown so far."""
 
     statuses: list[str] = field(default_factory=list)
-    """PowerServer's, in order."""
+    """PowerServer's statuses, in order."""
     by_hl7: int = 0
     fhir: list[tuple[str, str]] = field(default_factory=list)
     """Status and writer (``blume`` or the suite's client) of each version."""
@@ -71,7 +71,7 @@ class Answered:
 
 
 class Town:
-    """Everybody, and the ledgers that they are watched through."""
+    """All people, and the ledgers through which they watch."""
 
     def __init__(self, addresses: dict[str, str], http: aiohttp.ClientSession, seed: int) -> None:
         self.people = People(Addresses(**addresses), http)
@@ -89,14 +89,14 @@ class Town:
         self._follower: asyncio.Task[None] | None = None
 
     async def begin(self, slots: int) -> None:
-        """Looks for free slots and begins to follow the ledgers."""
+        """Finds free slots and begins to follow the ledgers."""
         found = await self.people.free_slots(slots)
         self.random.shuffle(found)
         self._slots = found
         self._follower = asyncio.create_task(self._follow())
 
     async def live(self, until: asyncio.Event, *, per_second: float, most: int) -> None:
-        """Lets new stories begin until told; those that have begun go on. At most ``most`` of them."""
+        """Begins new stories until told to stop, with at most ``most`` open; open stories go on."""
         for _ in range(most):
             if until.is_set():
                 return
@@ -106,7 +106,10 @@ class Town:
             await asyncio.sleep(self.random.expovariate(per_second))
 
     async def go_home(self, seconds: float) -> int:
-        """Lets the open stories end; those that take too long end at their next step. Returns how many were cut off."""
+        """Lets the open stories end; stories that take too long are cut off at their next step.
+
+        Returns their number.
+        """
         if self._stories:
             await asyncio.wait(self._stories, timeout=seconds)
         self.is_closing = True
@@ -150,7 +153,7 @@ class Town:
             seen.appointment_id = row["subject"]
 
     async def _until(self, condition: Callable[[], bool]) -> bool:
-        """Waits until the ledgers show it. False when the wait was too long, or the town closes."""
+        """Waits until the ledgers show the condition. False when the wait is too long, or the town closes."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             if time.monotonic() > deadline or self.is_closing:
@@ -188,7 +191,7 @@ class Town:
                 done = [await self._staff(placer, act)]
                 written += done[0] is True
             if not all(done) or who == "both":
-                return  # nobody knows what to wait for next
+                return  # the expected next state is unknown
         self.outcomes["stories told to their end"] += 1
 
     async def _book(self) -> str | None:
@@ -227,7 +230,7 @@ class Town:
         return bool(done)
 
     def _slot_for(self, placer: str) -> dict[str, Any] | None:
-        """A free slot on the resource that the appointment is on."""
+        """A free slot on the appointment's resource."""
         resource = self.seen[placer].resource
         for place, slot in enumerate(self._slots):
             if slot["resource"] == resource:
@@ -256,7 +259,7 @@ class Town:
         return bool(done)
 
     async def _tried(self, what: str, act: Callable[[], Awaitable[Any]]) -> Any:
-        """The act's answer; None when it was refused or its answer was lost: then the ledger alone knows."""
+        """The act's answer; None when it was refused or lost, in which case only the ledger knows."""
         try:
             answer = await act()
         except StoryError:

@@ -1,6 +1,7 @@
-"""The harness can fail: each promise broken on purpose is caught. ``make chaos-proof``: six minutes of a quiet machine.
+"""Proof that the harness can fail: it catches each promise that is broken on purpose.
 
-Not among the tests of ``make test``: it proves the harness, which changes seldom, and takes three runs of it.
+``make chaos-proof`` takes six minutes of a quiet machine. It is not part of ``make test``: it proves the harness, which
+changes seldom, and needs three runs.
 """
 
 import json

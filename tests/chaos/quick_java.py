@@ -1,7 +1,7 @@
-"""Kafka's Java made to start in a third of its processor time: a run starts it again and again.
+"""Makes Kafka's Java start in a third of its processor time: a run starts it again and again.
 
-A JVM takes most of a short life to load classes and to compile what is called often. The classes come from an archive
-that is mapped instead of parsed; only the quick compiler works. Neither changes what Kafka does.
+A short-lived JVM spends most time loading classes and compiling hot code. Here the classes come from a memory-mapped
+archive, and only the quick compiler works. Kafka's behaviour does not change.
 """
 
 import os
@@ -12,16 +12,16 @@ from local_stack.kafka import QUICK_START, classpath, java
 
 
 def options(jars: Path) -> tuple[str, ...]:
-    """The options for Kafka from ``jars``. The first run writes the list of classes, the next one makes the archive."""
+    """The options for Kafka from ``jars``. The first run writes the list of classes, the next one the archive."""
     listed, archive = jars.with_name(f"{jars.name}.classes"), jars.with_name(f"{jars.name}.jsa")
     if not listed.exists():
         return (*QUICK_START, f"-XX:DumpLoadedClassList={listed}")
     newest = max(path.stat().st_mtime for path in jars.rglob("*.jar"))
     is_old = not archive.exists() or archive.stat().st_mtime < newest
     if is_old and not _dump(jars, listed, archive):
-        listed.unlink(missing_ok=True)  # cut off in the middle, as Kafka is here; the next run writes it again
+        listed.unlink(missing_ok=True)  # cut off, as Kafka is killed here; the next run rewrites it
         return QUICK_START
-    # An archive that does not fit these jars or this Java is passed over.
+    # Java ignores an archive that does not fit these jars or this Java.
     return (*QUICK_START, f"-XX:SharedArchiveFile={archive}", "-Xshare:auto")
 
 

@@ -51,9 +51,9 @@ def totals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def recovery(kills: Sequence[Kill]) -> dict[str, dict[str, float | int]]:
-    """Seconds from a kill until the process served again, by process; of kills that hit nothing that it needs.
+    """Seconds from a kill until the process served again, by process, for kills whose dependencies stayed up.
 
-    ``cpu``: the median of what the starts took of the processors.
+    ``cpu``: the median processor time of the starts.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for kill in kills:
@@ -72,7 +72,7 @@ def _p95(times: Sequence[float]) -> float:
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """One run on the screen; what does not hold, with its history."""
+    """Shows one run on the screen; each violation with its history."""
     verdict, kills = outcome.verdict, outcome.kills
     console.print(
         f"  {len(kills)} kills, {sum(outcome.faults.values())} faults; {verdict.appointments} appointments "
@@ -103,7 +103,7 @@ def show(outcome: Outcome, console: Console) -> None:
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
-    """One run in a row of numbers, to stand beside others."""
+    """One run as a row of numbers, for comparison with others."""
     kept = ("kills", "faults", "inputs", "effects", "appointments", "contested", "mails", "mails_twice_and_logged",
             "lost", "doubled", "reordered", "unequal", "illegal", "orphans", "unsettled", "seconds")  # fmt: skip
     options, told = outcome.options, totals([outcome])
@@ -122,7 +122,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
 
 
 def accumulate(path: Path, outcome: Outcome) -> dict[str, int]:
-    """Adds a run to the file of all runs that ever were. Returns the file's totals."""
+    """Adds a run to the file of all past runs. Returns the file's totals."""
     runs = json.loads(path.read_text())["runs"] if path.exists() else []
     runs.append(record(outcome))
     summed = ("kills", "faults", "inputs", "effects", "contested", "lost", "doubled", "reordered", "unequal", "illegal",

@@ -1,4 +1,4 @@
-"""One run: the stack up, people at work, the plan going wrong, the settling, the count."""
+"""One run: start the stack, let people work, carry out the plan, wait for rest, count."""
 
 import asyncio
 import shutil
@@ -22,14 +22,14 @@ from tests.chaos.load import Town
 from tests.chaos.stack import ChaosStack, Kill
 
 STORIES_END_SECONDS = 15.0
-"""Most wait for each other no longer than that; who waits for what will not come is sent home."""
+"""People wait for each other for this long at most; then their story is cut off."""
 HISTORIES_SHOWN = 3
 SAY_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """What one run is like."""
+    """The options of one run."""
 
     seed: int
     seconds: float
@@ -52,7 +52,7 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """The outcome of a run."""
 
     options: Options
     verdict: Verdict
@@ -76,12 +76,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Screen:
-    """Says how far the run is: live on a terminal, a line per phase elsewhere."""
+    """Shows the progress: live on a terminal, otherwise a line per phase."""
 
     progress: Progress
     bar: TaskID
     said: list[float] = field(default_factory=lambda: [0.0])
-    """When something was said last, elsewhere than on a terminal."""
+    """The time of the last line, when the output is no terminal."""
 
     def phase(self, words: str) -> None:
         self.progress.update(self.bar, description=words)
@@ -90,7 +90,7 @@ class Screen:
             self.progress.console.print(f"  {datetime.now(UTC):%H:%M:%S} {words}")
 
     def show(self, words: str) -> None:
-        """On a terminal it takes the place of what stood there; elsewhere it is said now and then."""
+        """Shows a text: it replaces the last one on a terminal; otherwise it is printed now and then."""
         self.progress.update(self.bar, description=words)
         if not self.progress.console.is_terminal and time.monotonic() - self.said[0] > SAY_SECONDS:
             self.phase(words)
@@ -133,7 +133,7 @@ async def _play(options: Options, stack: ChaosStack, screen: Screen) -> Outcome:
             options.seed, seconds=options.seconds, kills=options.kills, others=options.others,
             replicas=options.replicas, burst=options.burst,
         )  # fmt: skip
-        screen.phase("people are at work, and things go wrong")
+        screen.phase("people are at work while faults happen")
         is_over = asyncio.Event()
         most = int(options.seconds * options.per_second * 1.5)
         async with asyncio.TaskGroup() as group:
@@ -141,7 +141,7 @@ async def _play(options: Options, stack: ChaosStack, screen: Screen) -> Outcome:
             await mischief.run(faults)
             is_over.set()
         await mischief.heal()
-        screen.phase("the last stories come to their end")
+        screen.phase("the last stories end")
         await town.go_home(STORIES_END_SECONDS)
         screen.phase("settling")
         reader = Reader(stack, http)
@@ -157,6 +157,6 @@ async def _play(options: Options, stack: ChaosStack, screen: Screen) -> Outcome:
 
 
 def _histories(evidence: Evidence, verdict: Verdict) -> dict[str, list[str]]:
-    """Of the appointments whose promise was broken, all hops."""
+    """The histories of appointments with a violation, across all hops."""
     placers = dict.fromkeys(one.placer for one in verdict.violations if one.placer)
     return {placer: history(evidence, placer) for placer in placers}

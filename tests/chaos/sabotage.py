@@ -1,7 +1,7 @@
-"""``python -m tests.chaos.sabotage MODE service run``: the service with one promise broken, to see the harness fail.
+"""``python -m tests.chaos.sabotage MODE service run``: a service with one broken promise, to see the harness fail.
 
-inbox-off: what was claimed before is handled again. mark-before-send: the relay marks events as sent, then sends them.
-ack-before-commit: HL7 is acknowledged, and Kafka's offsets are moved, before anything is committed.
+inbox-off: a claimed message is handled again. mark-before-send: the relay marks events as sent before it sends them.
+ack-before-commit: HL7 is acknowledged, and Kafka's offsets move, before anything is committed.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from chassis.messaging import Duplicate, Held, consumer, outbox
 from chassis.messaging import statements as messaging_sql
 
 WINDOW_SECONDS: Final = 0.5
-"""How long what was marked is on its way: a short run must hit it."""
+"""The time between mark and send: long enough for a short run to hit it."""
 
 Claims = Sequence[Duplicate | Held | None]
 
 
 def inbox_off() -> None:
-    """Every duplicate passes for new, in the HL7 journal and in the inbox."""
+    """Every duplicate counts as new, in the HL7 journal and in the inbox."""
 
     def deaf(intake: Any) -> None:
         claim = intake.claim
@@ -38,7 +38,7 @@ def inbox_off() -> None:
 
 
 def mark_before_send() -> None:
-    """The relay marks first: what is on its way when it dies is gone."""
+    """The relay marks events first: events on their way when it dies are lost."""
     send = outbox.Relay._send
 
     async def marks_first(self: Any, connection: Any, producer: Any, rows: Sequence[Any]) -> bool:

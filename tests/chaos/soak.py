@@ -1,10 +1,10 @@
-"""`python -m tests.chaos.soak`: a steady load without faults, the services' memory and tables watched (R13).
+"""`python -m tests.chaos.soak`: a steady load without faults, while the services' memory and tables are watched (R13).
 
-Memory is each service's resident set; beside it what Python itself has allocated (``witness/sitecustomize.py``), which
-tells memory that is kept from memory that the allocator has touched. Slopes are least-squares lines over the minutes'
-means after the warm-up. A service *grows* when its slope is above the mark by twice its standard error, it is *steady*
-when it is below by as much, and in between the run was too short to tell. Tables may grow that keep history, or what
-has served until retention deletes it; no other may, and what waits must not.
+Memory is each service's resident set. Python's own allocations (``witness/sitecustomize.py``) are reported beside it:
+they tell kept memory from memory that the allocator has only touched. Slopes are least-squares lines over the minutes'
+means after the warm-up. A service *grows* when its slope exceeds the mark by twice its standard error; it is *steady*
+when its slope is below the mark by as much; in between, the run was too short. Tables of history, and tables that
+retention empties, may grow; no other table may, and no backlog may.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from tests.chaos.stack import SERVICES, ChaosError, ChaosStack
 
 SAMPLE_SECONDS = 5.0
 IDLE_SECONDS = 10.0
-LEAST_MINUTES = 4.0  # three of them whole, for a line and its error
+LEAST_MINUTES = 4.0  # three whole minutes, for a line and its error
 MARK_MIB_PER_HOUR = 1.0
 WITNESS = Path(__file__).with_name("witness")
 HISTORY = frozenset({
@@ -57,7 +57,7 @@ class Sample:
     at_seconds: float
     resident_mib: float
     blocks: int
-    """What Python has allocated."""
+    """Blocks that Python has allocated."""
     cpu_seconds: float
 
 
@@ -81,7 +81,7 @@ class Line:
 
 
 def minutes_means(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Seconds and a figure → hours and its mean over each minute: neighbours' noise is not independent."""
+    """Seconds and a value → hours and the value's mean over each minute: neighbouring samples are not independent."""
     found: dict[int, list[float]] = {}
     for at, value in points:
         found.setdefault(int(at // 60), []).append(value)
@@ -89,14 +89,14 @@ def minutes_means(points: list[tuple[float, float]]) -> list[tuple[float, float]
 
 
 def verdict_of(line: Line, mark: float = MARK_MIB_PER_HOUR) -> str:
-    """Against the mark, as sure as the samples allow."""
+    """The verdict against the mark, with the certainty that the samples allow."""
     if line.slope - 2 * line.standard_error > mark:
         return "grows"
     return "steady" if line.slope + 2 * line.standard_error <= mark else "undecided"
 
 
 def memory_of(samples: list[Sample]) -> dict[str, Any]:
-    """What a service's samples after the warm-up say."""
+    """The result of a service's samples after the warm-up."""
     line = Line.through(minutes_means([(one.at_seconds, one.resident_mib) for one in samples]))
     blocks = Line.through(minutes_means([(one.at_seconds, one.blocks) for one in samples]))
     return {
@@ -109,7 +109,7 @@ def memory_of(samples: list[Sample]) -> dict[str, Any]:
 
 
 def grown_tables(before: dict[str, int], after: dict[str, int]) -> list[str]:
-    """Tables that have more rows than after the warm-up and keep neither history nor what retention deletes."""
+    """Tables with more rows than after the warm-up that neither keep history nor are emptied by retention."""
     return [
         name for name, rows in after.items() if name not in HISTORY | UNTIL_RETENTION and rows > before.get(name, 0)
     ]
@@ -170,7 +170,7 @@ async def soak(minutes: float, per_second: float, warm_up: float, console: Conso
 
 
 async def _idle_shares(stack: ChaosStack) -> dict[str, float]:
-    """Of a core, of each service, before anything happens: no input's cost."""
+    """Each service's share of a core before any input: the idle cost."""
 
     def used() -> dict[str, float]:
         children = {name: stack.members[name].child for name in SERVICES}
@@ -182,7 +182,7 @@ async def _idle_shares(stack: ChaosStack) -> dict[str, float]:
 
 
 class Watch:
-    """Looks at the services every few seconds."""
+    """Samples the services every few seconds."""
 
     def __init__(self, stack: ChaosStack, folder: Path, console: Console) -> None:
         self._stack, self._folder, self._console = stack, folder, console
@@ -191,7 +191,7 @@ class Watch:
         self.waiting: list[int] = []
 
     async def look(self, until_seconds: float) -> None:
-        """Until so many seconds after the start. Raises ``ChaosError`` when a service died under no fault at all."""
+        """Samples until so many seconds after the start. Raises ``ChaosError`` when a service died without a fault."""
         while (at := time.monotonic() - self._started) < until_seconds:
             for name in SERVICES:
                 self.samples[name].append(self._sample(name, at))
@@ -237,7 +237,9 @@ def main() -> int:
         prog="python -m tests.chaos.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=above_zero, default=60, help="how long (60)")
-    parser.add_argument("--warm-up", type=at_least(0.0), default=15, help="minutes at the start that do not count (15)")
+    parser.add_argument(
+        "--warm-up", type=at_least(0.0), default=15, help="minutes of warm-up, left out of the verdict (15)"
+    )
     parser.add_argument("--rate", type=above_zero, default=1.5, help="appointments booked a second (1.5)")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
-"""The suite's processes under the harness' own hand: started, killed, paused, started again at once.
+"""The suite's processes under the harness' control: started, killed, paused, restarted at once.
 
-Not the supervisor of ``make up``: when and how a process dies and comes back is what is tried out here. A process that
-ended, whoever ended it, is started again immediately; the time until it serves again is measured.
+It does not use the supervisor of ``make up``, because the death and the restart of a process are under test. A process
+that ended for any reason is restarted immediately, and the time until it serves again is measured.
 """
 
 import asyncio
@@ -36,17 +36,17 @@ from tests.chaos.wires import Wire
 SERVICES = tuple(one.name for one in roster().services)
 SERVERS = ("postgres", "kafka")
 CHIMES = chimes.NAME
-"""The harness' own service, which has timers; it is no member of the suite."""
+"""The harness' own service with timers; it is no member of the suite."""
 SIMULATORS = tuple(one.name for one in roster().simulators)
 WIRES = {"scheduler-sync.mllp": "hl7-in", "powerserver.mllp": "hl7-out", "omegaai": "fhir", "mailsink.smtp": "smtp"}
-"""Names of the wires by what they lead to; the wire to any other partner has that partner's name."""
+"""Names of the wires by destination; the wire to any other partner has that partner's name."""
 WATCH_SECONDS = 0.03
 ASK_SECONDS = 0.15
-"""Between two questions whether a process serves again: each costs the process and this one time to answer."""
+"""The pause between two checks whether a process serves again: each check costs both processes time."""
 START_SECONDS = 180
 TAKEOVER_SECONDS = 60
 _PATIENCE = {
-    # Short pauses, so that what a run shows in minutes is what an installation shows in hours.
+    # Short pauses, so that minutes of a run show what hours of an installation show.
     "SCHEDULER_SYNC_RETRY__LONGEST_SECONDS": "2",
     "SCHEDULER_SYNC_BREAKER__OPEN_SECONDS": "1",
     "SCHEDULER_SYNC_OMEGAAI__TIMEOUT_SECONDS": "3",
@@ -62,11 +62,11 @@ _PATIENCE = {
 
 
 class ChaosError(RuntimeError):
-    """The harness itself could not go on; the text says where to look."""
+    """The harness could not continue; the text says where to look."""
 
 
 def listening_port() -> int:
-    """A free port that no outgoing connection is given: a killed listener finds its port free again."""
+    """A free port outside the range of outgoing connections: a killed listener finds its port free again."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for _ in range(1000):
         port = random.SystemRandom().randrange(10_000, min(lowest, 30_000))
@@ -78,15 +78,15 @@ def listening_port() -> int:
 
 @dataclass
 class Kill:
-    """One violent end and how long it took until the process served again."""
+    """One kill and the time until the process served again."""
 
     name: str
     how: str
     recovery_seconds: float | None = None
     cpu_seconds: float = 0.0
-    """What its start had taken of the processors until then: on a busy machine the rest is waiting for them."""
+    """The processor time of the restart so far: on a busy machine the rest is waiting."""
     is_alone: bool = True
-    """Nothing that the process needs was down meanwhile."""
+    """No dependency of the process was down meanwhile."""
 
 
 @dataclass
@@ -99,12 +99,12 @@ class Member:
     is_healthy: bool = False
     is_wanted: bool = True
     is_stopped: bool = False
-    """Held by SIGSTOP."""
+    """Stopped by SIGSTOP."""
     fail_points: str = ""
     """For the next start only."""
     armed: str = ""
     expected: str = ""
-    """Why its end is expected, until it ended."""
+    """The reason for which its end is expected, until it ends."""
     ends: list[str] = field(default_factory=list)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -145,11 +145,11 @@ class ChaosStack:
             folder.mkdir(parents=True, exist_ok=True)
         self.kills: list[Kill] = []
         self.takeovers: list[float] = []
-        """Seconds without an active relay after its holder was killed; only with replicas."""
+        """Seconds without an active relay after the kill of its holder; only with replicas."""
         self.disturbed: dict[str, float] = {}
-        """When a server that others need was last known to be away."""
+        """The last time at which a server that others need was known to be down."""
         self.bent: dict[str, float] = {}
-        """Until when a wire was not as it should be, by name."""
+        """The end of each wire's last fault, by name."""
         targets = {str(target) for member in roster().members for target in member.talks_to}
         self.wires, wired = {}, dict(self.ports.numbers)
         for target in [*WIRES, *sorted(targets - WIRES.keys()), *SERVERS]:
@@ -180,7 +180,10 @@ class ChaosStack:
         return [*found, *(self._member(self._chimes(number)) for number in range(1, replicas + 1))]
 
     def chimes_url(self, settings: Settings) -> str:
-        """Of the database that ``chimes`` has; ``settings`` has the port of Postgres, or of the wire in front of it."""
+        """The URL of the database of ``chimes``;
+
+        ``settings`` has the port of Postgres, or of the wire in front of it.
+        """
         return f"postgresql://{CHIMES}:{CHIMES}@127.0.0.1:{settings.ports['postgres']}/{CHIMES}"
 
     def _chimes(self, number: int) -> Process:
@@ -204,7 +207,7 @@ class ChaosStack:
         return Member(process, self.settings.logs / f"{process.name}.log")
 
     def _environment(self, name: str) -> dict[str, str]:
-        """A member's settings: its partners, its store and Kafka behind their wires, and little patience."""
+        """A member's settings: its partners, store and Kafka behind their wires, and short time-outs."""
         return {**environment_of(self.settings, roster().by_name[name], self.behind_wires), **_PATIENCE}
 
     def _replica(self, process: Process, number: int, sabotage: str) -> Process:
@@ -226,14 +229,17 @@ class ChaosStack:
         return process.changed(name=name, arguments=arguments, environment=environment, health=health)
 
     def addresses(self) -> dict[str, str]:
-        """Of the simulators that people go to, straight: people do not go through the wires."""
+        """The simulators' own addresses: people do not use the wires."""
         return {one.name: f"http://127.0.0.1:{self.ports[one.name]}" for one in fields(Addresses)}
 
     def replicas_of(self, service: str) -> list[Member]:
         return [one for one in self.members.values() if one.service == service]
 
     async def start(self) -> None:
-        """Everything up and healthy. Raises ``ChaosError`` naming the log of what is not."""
+        """Starts everything and waits until it is healthy.
+
+        Raises ``ChaosError`` naming the log of the failed process.
+        """
         for server in (self.postgres, self.kafka):
             await asyncio.to_thread(server.prepare)
         for wire in self.wires.values():
@@ -244,7 +250,7 @@ class ChaosStack:
         for name in first:
             await self.until_healthy(name)
         await provision(self.postgres.admin_url, {**self.settings.passwords(), CHIMES: CHIMES})
-        # Each service's jobs in their order, the services beside each other.
+        # Each service's jobs run in their order; the services run in parallel.
         await asyncio.gather(*(self._jobs(self.members[name]) for name in SERVICES))
         for name, member in self.members.items():
             if name not in first:
@@ -276,7 +282,7 @@ class ChaosStack:
         member.is_healthy = True
 
     async def unhealthy(self) -> list[str]:
-        """Who does not serve at this moment."""
+        """The members that do not serve at this moment."""
         return [one.name for one in self.members.values() if not (one.is_alive and await one.process.healthy())]
 
     def _spawn(self, member: Member) -> None:
@@ -288,7 +294,7 @@ class ChaosStack:
         member.child = process.spawn(member.log)
 
     async def _watch(self, member: Member) -> None:
-        """Starts the member again whenever it ended, and measures until it serves."""
+        """Restarts the member whenever it ended, and measures the time until it serves."""
         kill: Kill | None = None
         ended = asked = 0.0
         while True:
@@ -296,7 +302,7 @@ class ChaosStack:
                 ended = time.monotonic()
                 kill = self._judge(member)
                 if kill is None:
-                    await asyncio.sleep(0.3)  # it ended by itself, such as when its store is away at the start
+                    await asyncio.sleep(0.3)  # it ended by itself, such as when its store is down at the start
                 self._spawn(member)
             elif not member.is_wanted or member.is_healthy or time.monotonic() - asked < ASK_SECONDS:
                 pass
@@ -310,13 +316,13 @@ class ChaosStack:
                     kill.recovery_seconds = round(time.monotonic() - ended, 3)
                     kill.cpu_seconds = round(cpu_seconds(member.tree()), 3)
                     needed = SERVERS if member.service in (*SERVICES, CHIMES) else ()
-                    # A server is asked through its wire, too: Kafka says where it is to be found.
+                    # A server is also asked through its wire: Kafka advertises the wire's address.
                     is_bent = self.bent.get(member.name, 0.0) > ended
                     kill.is_alone = not is_bent and all(self.disturbed.get(name, 0.0) < ended - 1.0 for name in needed)
             await asyncio.sleep(WATCH_SECONDS)
 
     def _judge(self, member: Member) -> Kill | None:
-        """What ended it: ours, a fail point's, or its own doing."""
+        """The cause of its end: the harness, a fail point, or the process itself."""
         code = member.child.returncode if member.child is not None else 0
         how, member.expected = member.expected, ""
         if not how and code == -signal.SIGKILL and member.armed:
@@ -343,7 +349,7 @@ class ChaosStack:
         return True
 
     async def restart(self, member: Member) -> None:
-        """An orderly stop; the watcher starts it again."""
+        """An orderly stop; the watcher restarts the process."""
         if member.child is None or not member.is_alive:
             return
         member.expected = "SIGTERM"
@@ -370,7 +376,7 @@ class ChaosStack:
         return False
 
     async def measure_takeover(self, service: str) -> None:
-        """How long until a replica's relay is active again, when nothing that it needs is away meanwhile."""
+        """Measures the time until a replica's relay is active again, if no dependency is down meanwhile."""
         began = time.monotonic()
         while time.monotonic() - began < TAKEOVER_SECONDS:
             for member in self.replicas_of(service):
@@ -381,7 +387,7 @@ class ChaosStack:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def pause(self, member: Member, seconds: float) -> None:
-        """SIGSTOP, a while, SIGCONT, for the process and its children."""
+        """Sends SIGSTOP, waits, and sends SIGCONT, to the process and its children."""
         tree = member.tree()
         member.is_stopped = True
         if member.name in SERVERS:
@@ -425,7 +431,7 @@ class ChaosStack:
 
 
 def cpu_seconds(tree: Iterable[psutil.Process]) -> float:
-    """What the processes have taken so far, those that have ended left out."""
+    """The processor time of the running processes; ended processes are left out."""
     total = 0.0
     for one in tree:
         with suppress(psutil.NoSuchProcess):

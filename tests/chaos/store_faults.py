@@ -1,4 +1,4 @@
-"""What an administrator does to Postgres while the suite is at work: cancels, locks, settings of roles, read-only."""
+"""An administrator's actions on Postgres while the suite works: cancels, locks, settings of roles, read-only."""
 
 import asyncio
 import time
@@ -27,13 +27,13 @@ _TABLES: Final = "SELECT quote_ident(tablename) AS name FROM pg_tables WHERE sch
 
 
 class StoreFaults:
-    """Each of them tells whether it hurt somebody. ``name`` is a service's database, and its role."""
+    """Each fault returns whether it hurt a session. ``name`` is a service's database, and its role."""
 
     def __init__(self, admin_url: str) -> None:
         self._admin_url = admin_url
 
     async def cancel_statements(self, name: str, seconds: float) -> bool:
-        """Whatever statement is under way, again and again."""
+        """Cancels running statements, again and again."""
         cancelled, until = 0, time.monotonic() + seconds
         async with self._admin(name) as admin:
             while time.monotonic() < until:
@@ -42,7 +42,7 @@ class StoreFaults:
         return cancelled > 0
 
     async def lock_tables(self, name: str) -> bool:
-        """Each table in turn, as a migration does; one that is not to be had is left out."""
+        """Locks each table in turn, as a migration does; a table that cannot be locked is left out."""
         locked = 0
         async with self._admin(name) as admin:
             for row in await admin.fetch(_TABLES):
@@ -55,7 +55,7 @@ class StoreFaults:
         return locked > 0
 
     async def set_role(self, name: str, setting: str, seconds: float) -> bool:
-        """Sessions that are there are ended, so that it holds for all; so it is when it is taken back."""
+        """Changes a role and ends its sessions, so that the change holds for all; ``reset_role`` does the same."""
         words = ROLE_SETTINGS[setting]
         async with self._admin(name) as admin:
             await admin.execute(f"ALTER ROLE {name} SET {words}")
@@ -65,7 +65,7 @@ class StoreFaults:
         return bool(ended)
 
     async def reset_role(self, name: str) -> None:
-        """Takes back what was set, however long Postgres takes to be there."""
+        """Undoes the settings, however long Postgres takes to come back."""
         while True:
             with suppress(*ERRORS):
                 async with self._admin(name) as admin:

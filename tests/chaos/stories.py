@@ -1,4 +1,4 @@
-"""What people did to each appointment and what became of it, put together from the ledgers of both ends alone."""
+"""People's acts on each appointment and their results, from the ledgers of both ends alone."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ FHIR_OF_POWERSERVER: Final = {
     "NO SHOW": "noshow",
     "COMPLETED": "fulfilled",
 }
-"""domain.md §4.0, for appointments that nobody has asked to move: Blume's stand-in has no such button."""
+"""For appointments that nobody has asked to move: the simulator of Blume has no button to ask for a move."""
 POWERSERVER_OF_BLUME: Final = {"booked": "CONFIRMED", "cancelled": "CANCELLED"}
 
 
 @dataclass
 class Story:
-    """One appointment. ``expected_*`` is what people's acts on one side must bring about on the other, in order."""
+    """One appointment. ``expected_*``: the effects that acts on one side must have on the other, in order."""
 
     placer: str
     status: str = ""
@@ -38,7 +38,7 @@ class Story:
     appointment_ids: list[str] = field(default_factory=list)
     bookings: int = 0
     is_contested: bool = False
-    """Both sides acted before they saw what the other had done."""
+    """Both sides acted before they saw the other's act."""
     is_reordered_on_the_wire: bool = False
     """PowerServer was told to send its messages out of order."""
     sent: dict[str, str] = field(default_factory=dict)

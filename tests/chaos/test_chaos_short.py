@@ -1,4 +1,4 @@
-"""The short run of the chaos harness: from a fixed seed, with at least twenty kills, on the whole suite."""
+"""The short run of the chaos harness: a fixed seed, at least twenty kills, the whole suite."""
 
 import json
 import os
@@ -20,13 +20,13 @@ SEED = 20261125
 
 
 def chaos(*arguments: str, seconds: float) -> "subprocess.CompletedProcess[str]":
-    """One call of ``python -m tests.chaos`` with a deadline; a run that hangs is ended in order."""
+    """One call of ``python -m tests.chaos`` with a deadline; a hanging run is stopped in order."""
     command = [sys.executable, "-m", "tests.chaos", *arguments]
     running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         output, _ = running.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        running.terminate()  # it stops its stack first
+        running.terminate()  # the run stops its stack first
         output, _ = running.communicate(timeout=60)
         output += f"\nthe run was stopped after {seconds:g} s"
     return subprocess.CompletedProcess(command, running.returncode, output)

@@ -1,4 +1,4 @@
-"""Chaos orders only faults that the simulators know: an unknown one would be refused, and the run would try less."""
+"""Chaos uses only faults that the simulators know: an unknown fault would be refused, and the run would test less."""
 
 import pytest
 

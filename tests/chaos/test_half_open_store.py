@@ -1,4 +1,4 @@
-"""A store whose connections are half-open: nobody is told, and still all go on after one statement's time."""
+"""A store with half-open connections: no process is told, and still all recover within one statement's time-out."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What the soak makes of its samples: a leak is told from a warm-up, and a run that is too short from either."""
+"""The soak's verdict tells a leak from a warm-up, and a run that is too short from both."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ RIPPLE_MIB = (0.0, 0.05, -0.05, 0.02, -0.02)
 
 
 def samples(minutes: int, slope_mib_per_hour: float, ripple: float = 1.0) -> list[Sample]:
-    """One every five seconds, on a line with a ripple."""
+    """One sample every five seconds, on a line with a ripple."""
     found = []
     for number in range(minutes * 12):
         at = number * 5.0

@@ -1,4 +1,4 @@
-"""What chaos does to a store is what it is called, and it is taken back."""
+"""Each fault of a store does what its name says, and can be undone."""
 
 import asyncio
 import time

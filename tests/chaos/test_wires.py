@@ -1,4 +1,4 @@
-"""The faults of a wire are what they are called."""
+"""Each fault of a wire does what its name says."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ SILENCE_SECONDS = 0.3
 
 @asynccontextmanager
 async def echoing() -> AsyncIterator[Wire]:
-    """A wire to a server that says back what it hears."""
+    """A wire to an echo server."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):
@@ -34,7 +34,7 @@ async def echoing() -> AsyncIterator[Wire]:
 
 
 async def talking(wire: Wire) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client that has heard the server."""
+    """A client that has received the server's answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
     writer.write(b"a")
     assert await reader.readexactly(1) == b"a"

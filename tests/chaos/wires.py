@@ -1,7 +1,7 @@
-"""TCP proxies in front of every link, so that a network's faults can be made: cut, half-open, slow, deaf, refused.
+"""TCP proxies in front of every link, for network faults: cut, half-open, slow, deaf, refused.
 
-One proxy may have several targets: each new connection goes to the next one that answers, which is how replicas of a
-listener are reached through one port.
+One proxy may have several targets: each new connection goes to the next target that answers, so that replicas of a
+listener share one port.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ class _Line:
     is_half_open: bool = False
 
     def abort(self) -> None:
-        """Both sides hear of it at once (RST)."""
+        """Resets the connection, so that both sides learn of it at once."""
         _reset(self.client)
         _reset(self.target)
 
 
 @dataclass
 class Wire:
-    """A proxy on ``port`` towards ``targets`` (ports on this machine). Faults hold until they are taken back."""
+    """A proxy on ``port`` towards ``targets`` (ports on this machine). Faults last until they are undone."""
 
     name: str
     port: int
     targets: list[int]
     is_refusing: bool = False
     is_deaf: bool = False
-    """Nothing passes, in neither direction, and nobody is told: what a firewall's lost state looks like."""
+    """Nothing passes in either direction, and no side is told, as after a firewall lost its state."""
     loses_answers: bool = False
-    """What clients say arrives; what is answered does not."""
+    """Clients' bytes arrive; answers do not."""
     delay_seconds: float = 0.0
     _lines: set[_Line] = field(default_factory=set)
     _turns: Iterator[int] = field(default_factory=itertools.count)
@@ -56,14 +56,14 @@ class Wire:
         self.cut()
 
     def cut(self) -> int:
-        """Ends every connection. Returns how many there were."""
+        """Ends every connection. Returns their number."""
         lines = list(self._lines)
         for line in lines:
             line.abort()
         return len(lines)
 
     def half_open(self) -> int:
-        """The targets' sides end and the clients are not told. Returns how many connections are left so."""
+        """Ends the targets' sides without telling the clients. Returns the number of connections left half-open."""
         lines = list(self._lines)
         for line in lines:
             line.is_half_open = True
@@ -71,7 +71,7 @@ class Wire:
         return len(lines)
 
     def heal(self) -> None:
-        """Takes every fault back. Connections that were deaf are cut: what was lost on them cannot come again."""
+        """Undoes every fault. Deaf connections are cut: their lost bytes cannot come again."""
         was_lossy = self.is_deaf or self.loses_answers
         self.is_refusing = self.is_deaf = self.loses_answers = False
         self.delay_seconds = 0.0
@@ -95,13 +95,13 @@ class Wire:
             done, _ = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             if line.is_half_open:
                 there.cancel()
-                await asyncio.wait({there})  # one reads at a time
+                await asyncio.wait({there})  # only one task reads at a time
                 with suppress(OSError):
                     while await reader.read(_CHUNK_BYTES):
-                        pass  # the client speaks to nobody, until it gives up by itself
+                        pass  # the client's bytes go nowhere, until it gives up by itself
             elif all(pump.result() for pump in done):
                 await asyncio.wait({there, back}, timeout=_LAST_WORDS_SECONDS)
-                writer.close()  # in order: what was answered last still arrives
+                writer.close()  # in order: the last answer still arrives
         finally:
             there.cancel()
             back.cancel()
@@ -136,7 +136,7 @@ class Wire:
                     continue
                 writer.write(data)
                 await writer.drain()
-            if not line.is_half_open:  # else the end would be told on
+            if not line.is_half_open:  # otherwise the end would be passed on
                 with suppress(OSError):
                     writer.write_eof()
             return True
@@ -144,7 +144,7 @@ class Wire:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Ends a connection at once, without the handshake of an orderly end."""
+    """Ends a connection at once, without an orderly close."""
     sock = writer.get_extra_info("socket")
     if sock is not None:
         with suppress(OSError):

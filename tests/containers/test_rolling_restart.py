@@ -1,6 +1,6 @@
-"""Replacing every process of both services, one by one, under load, on Compose: nothing lost, nothing doubled.
+"""Replaces every process of both services in turn, under load, on Compose: no message is lost or doubled.
 
-A partner may see a message once more when the process that held its connection goes away, and no oftener.
+A partner may receive a message once more when the process that held its connection ends, and no oftener.
 """
 
 import json
@@ -20,7 +20,7 @@ from local_stack.settings import ROOT, Ports
 pytestmark = pytest.mark.stack
 
 PROJECT = "suite-rolling-test"
-MOST_SENDS = 2  # the first, and one retry
+MOST_SENDS = 2  # the first attempt, and one retry
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def composed(request, tmp_path_factory):
 
 
 def sends(suite: Suite) -> dict[str, int]:
-    """How often PowerServer's stand-in had to send each of its messages, from its own store."""
+    """The number of attempts for each of PowerServer's messages, from the simulator's own store."""
     question = (
         "import sqlite3, json; store = sqlite3.connect('/data/powerserver.sqlite3'); "
         "print(json.dumps(dict(store.execute('select control_id, attempts from outbound').fetchall())))"

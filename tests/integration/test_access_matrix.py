@@ -1,4 +1,4 @@
-"""Each service's real application, asked over HTTP: each route and method, as nobody, in each role, as a service."""
+"""Asks each service's real application over HTTP: each route and method, as nobody, in each role, as a service."""
 
 import base64
 import importlib
@@ -26,7 +26,10 @@ SERVICES = [one.name for one in roster().services]
 
 
 def headers_of(who: str) -> dict[str, str]:
-    """Acts come from an own page. A service's token is worth nothing on a page for people, and the other way round."""
+    """Acts come from a page of the service.
+
+    A service's token is worth nothing on a page for people, and the reverse.
+    """
     ours = {"Sec-Fetch-Site": "same-origin"}
     if who in PEOPLE:
         return ours | {"Authorization": f"Basic {base64.b64encode(f'{who}:{PEOPLE[who]}'.encode()).decode()}"}
@@ -47,7 +50,7 @@ async def running(name: str, database_url: str, monkeypatch) -> AsyncIterator[tu
     await migrations.run(definition.migrations, database_url)
     service = await definition.build(definition.settings_type())
     service.checks, service.guard = {}, None  # there is no Kafka here
-    service._brake.wrong = lambda _address: None  # it is asked wrongly a thousand times, from one address
+    service._brake.wrong = lambda _address: None  # it gets a thousand wrong requests from one address
     try:
         async with (
             serving(service.app(), "127.0.0.1", 0, close_streams=lambda: None, grace_seconds=1) as console,
@@ -60,7 +63,7 @@ async def running(name: str, database_url: str, monkeypatch) -> AsyncIterator[tu
 
 
 def example(route: Declared) -> str:
-    """An address that the route has; of a folder one whose file may be missing."""
+    """An address that the route has; for a folder, an address whose file may be missing."""
     if isinstance(route.route, Mount):
         return route.route.path + "/suite.css"
     return route.route.path_format.format(**dict.fromkeys(route.route.param_convertors, str(UUID(int=0))))
@@ -80,12 +83,12 @@ async def test_every_route_lets_pass_whom_it_declares_and_nobody_else(name, data
         assert len(routes) > 10
         for route, method, who in itertools.product(routes, METHODS, ("nobody", *PEOPLE, "a service")):
             found = await status(client, method, console + example(route), headers_of(who))
-            # A method that the route does not have is told to those alone who may use the route.
+            # Only people who may use the route learn that it does not have a method.
             is_allowed = found not in REFUSED
             tried += 1
             if is_allowed is not (who in access.ALLOWED[route.access]):
                 wrong.append((method, route.path, who, found))
-        asked = [("admin", public + example(route), 404) for route in routes]  # the public port has none of them
+        asked = [("admin", public + example(route), 404) for route in routes]  # not on the public port
         paths = ("/nowhere", "/console/nowhere", "/docs", "/openapi.json", "/console/", "/static/x", "//console")
         asked += [("nobody", console + path, 401) for path in paths]
         answers = [(who, url, await status(client, "GET", url, headers_of(who)), wanted) for who, url, wanted in asked]
@@ -112,7 +115,7 @@ async def test_the_page_tells_of_the_application_that_runs(name, database_url, m
 
 
 def test_each_column_of_the_page_is_what_the_code_lets_pass() -> None:
-    """The page has its own table of who passes: written by hand, so that a change in the code shows there."""
+    """The page has its own hand-written table of who passes, so that a change in the code shows there."""
     people = [role for role in access.COLUMNS if role in set(Role)]
     for kind in Role:
         assert [Role(one).includes(kind) for one in people] == [one in access.ALLOWED[kind] for one in people]

@@ -1,6 +1,6 @@
 """Booked in PowerServer → Pending in Blume → confirmed by the patient → CONFIRMED, on the whole running suite.
 
-What happened is read from the ledgers of the systems at both ends, never from the suite.
+The effects are read from the ledgers of the systems at both ends, never from the suite.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.stack
 MAILS_IN_HAND = 16
-"""Deliveries that the notifier has under way at once: four for each of its connections to the mail server."""
+"""Deliveries that the notifier sends at once: four for each of its connections to the mail server."""
 
 
 @pytest.mark.timeout(300)
@@ -56,6 +56,6 @@ def test_the_demo_survives_kills_of_both_services(suite, tmp_path) -> None:
     assert all(row["lost"] == 0 for row in flows.values()), output
     mails = flows.pop("two mails per appointment")
     assert all(row["doubled"] == 0 for row in flows.values()), output
-    # A mail server knows no repeats: what the notifier had in its hands when it was killed may come once more.
+    # SMTP has no idempotency: the mails that a killed notifier was sending may arrive once more.
     assert mails["doubled"] <= kills // 2 * MAILS_IN_HAND, output
     assert (playing.returncode == 0) is (mails["doubled"] == 0), output

@@ -1,4 +1,4 @@
-"""A site that leads its own name to this machine reads no page of the stack, and acts on none (DNS rebinding)."""
+"""A site whose name points to this machine cannot read a page of the stack or act on one (DNS rebinding)."""
 
 import http.client
 

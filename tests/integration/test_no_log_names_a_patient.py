@@ -1,4 +1,4 @@
-"""A patient is planted in the running suite, statements are slow and fail, and every log of the stack is read."""
+"""No log of the running suite holds a planted patient, although statements are slow and fail."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def post(url: str, body: object) -> dict[str, object]:
 
 
 def hand_over(port: int, message: str) -> bytes:
-    """The acknowledgement of one message over MLLP."""
+    """Sends one message over MLLP; returns its acknowledgement."""
     with socket.create_connection(("127.0.0.1", port), 10) as line:
         line.settimeout(60)
         line.sendall(b"\x0b" + message.encode() + b"\x1c\r")
@@ -60,7 +60,7 @@ def hand_over(port: int, message: str) -> bytes:
 
 
 async def every_statement_is_slow(suite, *, on: bool) -> None:
-    """For the services' roles: what a role is set to counts for more than what the server was started with."""
+    """Makes every statement of the services' roles slow: a role's settings override the server's."""
     settings = Settings(suite.base, suite.ports)
     password = (settings.data / "postgres.password").read_text().strip()
     admin = await asyncpg.connect(f"postgresql://postgres:{password}@127.0.0.1:{suite.ports['postgres']}/postgres")
@@ -73,7 +73,10 @@ async def every_statement_is_slow(suite, *, on: bool) -> None:
 
 
 async def break_rules(suite) -> list[str]:
-    """The patient against constraints and types of the services' own stores. Returns the states that came back."""
+    """Writes the patient against constraints and types of the services' stores.
+
+    Returns the SQL states of the errors.
+    """
     states = []
     store = await asyncpg.connect(Settings(suite.base, suite.ports).database_url("scheduler_sync"))
     columns = "id, sender, control_id, digest, type, raw, state"
@@ -96,7 +99,7 @@ async def break_rules(suite) -> list[str]:
 
 
 def restart_services(suite) -> None:
-    """So that their pools have connections of the roles as they are set now."""
+    """Restarts the services, so that their pools have connections with the roles' present settings."""
     before = suite.pids()
     for name in SERVICES:
         os.kill(before[name], signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The way to this folder's helpers."""
+"""Puts this folder's helpers on the path."""
 
 import sys
 from pathlib import Path

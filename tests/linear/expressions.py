@@ -1,7 +1,7 @@
-"""All regular expressions of the libraries and services, and texts that make a careless one slow.
+"""All regular expressions of the libraries and services, and texts that make a careless expression slow.
 
-The texts are made of the expression itself: its own characters, in ones and twos, many times over. That is what makes
-an expression try every place of a long run, or every way to divide it.
+Each text consists of the expression's own characters, in ones and twos, repeated many times. Such a text makes an
+expression try every place of a long run, or every way to divide it.
 """
 
 import ast
@@ -29,7 +29,7 @@ def sources() -> list[Path]:
 
 
 def places(source: str) -> list[str]:
-    """Where a module makes a regular expression: the name that it is given, or ``function()``."""
+    """The places where a module makes a regular expression: its name, or ``function()``."""
     tree = ast.parse(source)
     found: list[str] = []
     _visit(tree, "", found)
@@ -63,14 +63,14 @@ def everywhere() -> list[tuple[str, str]]:
 
 
 def of_module(module: str, name: str) -> list[re.Pattern[str] | re.Pattern[bytes]]:
-    """The compiled expressions under a module's name; none where they belong to an object or a function."""
+    """The compiled expressions under a module's name; none when they belong to an object or a function."""
     value = getattr(importlib.import_module(module), name, None)
     found = value if isinstance(value, tuple) else (value,)
     return [one for one in found if isinstance(one, re.Pattern)]
 
 
 def uses(module: str, name: str) -> set[str]:
-    """How the module looks with the expression: ``fullmatch``, ``match``; ``search`` stands for all other ways."""
+    """How the module applies the expression: ``fullmatch``, ``match``; ``search`` stands for all other ways."""
     tree = ast.parse(Path(importlib.import_module(module).__file__ or "").read_text("utf-8"))
     found = {
         node.attr
@@ -121,7 +121,7 @@ def _seconds(way: object, text: object, runs: int = 3) -> float:
 
 
 def _atoms(source: str, flags: int) -> list[str]:
-    """Characters that the expression speaks of, one of each of its classes, and its literal strings."""
+    """Characters of the expression: one of each of its classes, and its literal strings."""
     single: dict[str, None] = {}
     literals: list[str] = []
     _walk(re._parser.parse(source, flags & re.VERBOSE), single, literals)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""How the cost of a piece of work grows with its input: processor time at n and at 4n."""
+"""Measures how the cost of a function grows with its input: processor time at n and at 4n."""
 
 import gc
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 MOST_TIMES = 6
-"""Four times the input may cost so many times as much. Linear work costs four times, quadratic sixteen."""
+"""The limit of the cost of four times the input. Linear work costs four times as much, quadratic sixteen times."""
 _WORTH_MEASURING_SECONDS = 0.002
 _LARGEST = 2**18
 
@@ -14,7 +14,7 @@ Work = Callable[[], object]
 
 
 def seconds(prepare: Callable[[], Work], runs: int = 3) -> float:
-    """The least processor time of this thread for the work; what ``prepare`` does is not counted."""
+    """The least processor time of this thread for the work, without ``prepare``."""
     least = float("inf")
     for _ in range(runs):
         work = prepare()
@@ -29,15 +29,15 @@ def seconds(prepare: Callable[[], Work], runs: int = 3) -> float:
 
 
 def growth(prepare: Callable[[int], Work], start: int = 256) -> tuple[float, int]:
-    """How many times as much 4n costs as n, and the n: the first that takes 2 ms, or a quarter of a million.
+    """The ratio of the cost at 4n to the cost at n, and n: the first that takes 2 ms, or a quarter of a million.
 
-    Work that is bounded whatever its input costs less than that at any n; the ratio is then to 2 ms.
+    Work with a bounded cost takes less at any n; its ratio is then to 2 ms.
     """
     size = start
     while seconds(partial(prepare, size), 1) < _WORTH_MEASURING_SECONDS and size < _LARGEST:
         size *= 2
     ratio = float("inf")
-    for _ in range(5):  # the machine may be busy with other things
+    for _ in range(5):  # other processes may keep the machine busy
         once = max(seconds(partial(prepare, size)), _WORTH_MEASURING_SECONDS)
         ratio = min(ratio, seconds(partial(prepare, 4 * size)) / once)
         if ratio <= MOST_TIMES:

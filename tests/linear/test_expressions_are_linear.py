@@ -1,7 +1,6 @@
-"""No regular expression takes more than linear time, on any text that is made of its own characters.
+"""No regular expression takes more than linear time on any text of its own characters.
 
-One that is compiled later is found by itself; where it belongs to an object or stands inside a function, the test says
-where to enter it.
+The test finds new expressions itself. For an expression inside an object or a function, it says where to enter it.
 """
 
 import re
@@ -20,7 +19,7 @@ _OF_OBJECTS = {
     ("hl7v2.ack", "_numbers()"): [re.compile(r"\d{1,4}")],
     ("chassis.web.hosts", "_in_cluster"): [OwnNames("form-router", "127.0.0.1", "")._in_cluster],
 }
-"""Expressions that no module holds by a name."""
+"""Expressions that are no module's attribute."""
 
 
 @pytest.mark.parametrize("place", everywhere(), ids=".".join)

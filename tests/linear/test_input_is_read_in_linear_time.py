@@ -1,7 +1,8 @@
-"""Every reader of what comes from outside takes time that grows no faster than its input, however that is made.
+"""Every reader of outside data takes at most linear time, whatever the input.
 
 Each entry is one reader and one hostile kind of input: ``prepare(n)`` makes about n bytes (or characters, or items) and
-gives the work to measure. A reader that needs another order of magnitude for four times the input stops the service.
+returns the work to measure. A reader that needs another order of magnitude for four times the input would stop the
+service.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,7 @@ PID = b"PID|1|4711|4711^^^NORTHSIDE||Roe^Jane||19800229|F\r"
 
 
 def refusing(work: Callable[[], object]) -> Work:
-    """The work, a refusal being as good an end of it."""
+    """The work; a refusal counts as a good end."""
 
     def refused() -> object:
         try:
@@ -230,7 +231,7 @@ def address(text: str) -> object:
 
 
 def over(read: Callable[[str], object], unit: str) -> Callable[[int], Work]:
-    """A reader of text over many times ``unit``."""
+    """A reader of text that repeats ``unit`` many times."""
 
     def prepare(n: int) -> Work:
         text = unit * max(n // len(unit), 1)

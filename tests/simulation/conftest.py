@@ -1,4 +1,4 @@
-"""The simulation's modules lie beside its tests."""
+"""Puts the simulation's modules on the path."""
 
 import sys
 from pathlib import Path

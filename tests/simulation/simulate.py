@@ -45,12 +45,12 @@ LOGGING = (outbox, exclusive, delivery_worker, keeping, consumer, parking, timer
 UPSTREAM = ("upstream-1", "upstream-2")
 DOWNSTREAM = ("downstream-1", "downstream-2")
 ROWS_PER_TURN = 3
-"""Of the relay: few, so that a small backlog takes turns that overlap."""
+"""The relay's batch: small, so that a short backlog takes several overlapping turns."""
 
 
 @dataclass
 class Result:
-    """What came of a seed. ``faults`` counts what went wrong on purpose, by kind."""
+    """The result of a seed. ``faults`` counts the injected faults by kind."""
 
     seed: int
     violations: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Result:
 
 
 class _Clock:
-    """Stands for the module ``time`` in the chassis."""
+    """Replaces the module ``time`` in the chassis."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -70,7 +70,7 @@ class _Clock:
 
 
 class _Log:
-    """Stands for the chassis' logs: what they say goes into the trace."""
+    """Replaces the chassis' logs: their texts go into the trace."""
 
     world: World | None = None
 
@@ -86,7 +86,7 @@ LOG = _Log()
 
 
 @contextmanager
-def on_stand_ins() -> Iterator[None]:
+def on_fakes() -> Iterator[None]:
     """The chassis with the simulated world's clock, store, broker and log."""
 
     async def connect(url: str, **more: Any) -> Any:
@@ -110,8 +110,8 @@ def on_stand_ins() -> Iterator[None]:
     for patch in patches:
         patch.start()
     was_collecting = gc.isenabled()
-    gc.disable()  # by hand between seeds: a collection in mid-run could end a task's coroutine at any place
-    gc.freeze()  # what is imported stays, and need not be looked at after every few seeds
+    gc.disable()  # by hand between seeds: a collection during a run could end a task's coroutine at any place
+    gc.freeze()  # imported modules stay, so collections need not examine them
     try:
         yield
     finally:
@@ -123,7 +123,7 @@ def on_stand_ins() -> Iterator[None]:
 
 
 def run_seed(seed: int, *, mutations: Mutations | None = None, is_traced: bool = False) -> Result:
-    """One whole run of the world. Call inside ``on_stand_ins``."""
+    """One whole run of the world. Call inside ``on_fakes``."""
     random.seed(seed)
     loop = SimulatedLoop(seed)
     world = World(loop, seed, mutations=mutations or Mutations(), is_traced=is_traced)
@@ -157,7 +157,7 @@ async def _story(world: World, faults: Counter[str]) -> None:
 
 
 async def _go_wrong(world: World, faults: Counter[str]) -> None:
-    """Draws a fault now and then for a while."""
+    """Injects a random fault now and then for a while."""
     chance, rates = world.chance, world.rates
     end = world.loop.time() + FAULTS_SECONDS
     while world.loop.time() < end:
@@ -284,7 +284,7 @@ def _check_the_end(world: World) -> None:
 
 
 def _check_timers(world: World, key: UUID, happened: list[int]) -> None:
-    """A timer fires once, and only while the word that set it is the newest. At the end the newest has come true."""
+    """A timer fires once, and only while its event is the newest. At the end the newest event's timer has fired."""
     newest, fired = 0, set[int]()
     for revision in happened:
         if revision > 0:
@@ -315,7 +315,7 @@ async def _check_breakers(world: World) -> None:
     """A breaker that is still open closes with the next delivery."""
     if not any(worker._breaker.is_open for worker in _workers(world).values()):
         return
-    await asyncio.sleep(20)  # simulated: until every process has come back
+    await asyncio.sleep(20)  # simulated time, until every process has restarted
     workers = _workers(world)
     for name, worker in workers.items():
         if not worker._breaker.is_open:
@@ -338,7 +338,7 @@ async def _check_breakers(world: World) -> None:
 
 @dataclass
 class Sum:
-    """What came of many seeds. ``virtual_seconds`` passed in their worlds."""
+    """The result of many seeds. ``virtual_seconds`` passed in their worlds."""
 
     seeds: int = 0
     steps: int = 0
@@ -358,7 +358,7 @@ class Sum:
 
 def _run_some(seeds: range) -> Sum:
     total = Sum()
-    with on_stand_ins():
+    with on_fakes():
         for seed in seeds:
             result = run_seed(seed)
             failed = [result] if result.violations else []
@@ -409,7 +409,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="where to write what came of it, as JSON")
     asked = parser.parse_args()
     if asked.seed is not None:
-        with on_stand_ins():
+        with on_fakes():
             result = run_seed(asked.seed, is_traced=True)
         print("\n".join(result.trace or []))
         print(f"seed {asked.seed}: {'; '.join(result.violations) or 'all held'} ({result.steps} steps)")

@@ -1,9 +1,9 @@
-"""A broker in memory, and what the chassis uses of a producer and a consumer.
+"""A broker in memory, and the parts of a producer and a consumer that the chassis uses.
 
-As aiokafka and Kafka do it: a producer sends one batch per partition at a time and in order, sends again what was not
-acknowledged, and leaves a gap after a batch that was refused: what follows is out of sequence for the broker, unless
-the producer is new to the partition. Offsets are committed by the present generation alone. FastStream goes on with
-the next records when a handler raises.
+As in aiokafka and Kafka, a producer sends one batch per partition at a time and in order, and repeats unacknowledged
+batches. A refused batch leaves a gap: later batches are out of sequence for the broker, unless the producer is new to
+the partition. Only the present generation commits offsets. FastStream continues with the next records when a handler
+raises.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ LARGEST_VALUE_BYTES = 10_000
 
 @dataclass
 class Record:
-    """What a consumer reads."""
+    """A record as a consumer reads it."""
 
     topic: str
     partition: int
@@ -43,7 +43,7 @@ class Record:
 
 @dataclass
 class Broker:
-    """Partitions, consumer group and faults. ``delay`` is how long a request is on its way."""
+    """Partitions, consumer group and faults. ``delay`` is the travel time of a request."""
 
     delay: Callable[[], float]
     on_append: Callable[[Record], None]
@@ -75,7 +75,7 @@ class Broker:
         return [one for one in PARTITIONS if one % len(self.members) == place]
 
     def lag(self) -> int:
-        """How many records no present member has read and dealt with."""
+        """The number of records that no present member has read and handled."""
         left = {one: len(records) for one, records in self.partitions.items()}
         for member in self.members:
             for one in self.assignment(member):
@@ -85,7 +85,7 @@ class Broker:
 
 
 class Builder:
-    """A batch in the making; full after a few rows, so that small runs have many batches."""
+    """A batch being filled; full after a few rows, so that small runs have many batches."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = []
@@ -98,7 +98,7 @@ class Builder:
 
 
 class Producer:
-    """An idempotent producer: retries for ever what may be retried."""
+    """An idempotent producer: it retries retriable errors for ever."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -136,7 +136,7 @@ class Producer:
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues[partition].append((batch, sent))
         if partition not in self._pumps:
-            # What is on the wire arrives, whether or not its sender lives to see it.
+            # A request on the wire arrives, even when its sender dies.
             self._pumps[partition] = contextvars.Context().run(asyncio.ensure_future, self._pump(partition))
         return sent
 
@@ -175,12 +175,12 @@ class Producer:
         broker.knows.add((self._number, partition))
         broker.append(partition, batch.rows)
         while broker.loses_answers() and not self._is_gone:
-            await asyncio.sleep(0.1)  # sent again, and known by its sequence
+            await asyncio.sleep(0.1)  # sent again, and recognised by its sequence
         return None
 
 
 class Message:
-    """A batch as FastStream hands it over."""
+    """A batch as FastStream gives it to a handler."""
 
     def __init__(self, reader: "Reader", records: Sequence[Record]) -> None:
         self.raw_message = tuple(records)

@@ -1,7 +1,7 @@
-"""An event loop in which time jumps and chance decides: same seed, same run.
+"""An event loop in which time jumps and chance decides: the same seed gives the same run.
 
-The clock moves to the next timer when nothing is ready. Of what is ready, the seed chooses who goes first, as a busy
-machine would. Each task belongs to the process that started it; a process that is dead has no tasks left.
+When nothing is ready, the clock moves to the next timer. The seed chooses the order of ready callbacks, as a busy
+machine would. Each task belongs to the process that started it; a dead process has no tasks left.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class Process:
-    """One operating system process: its tasks and connections end with it."""
+    """One operating system process, with its tasks and connections."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_dead = False
-        self.tasks: dict[asyncio.Task[Any], None] = {}  # in order: a set's order is not the seed's
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in order: a set's order does not depend on the seed
         self.at_death: list[Any] = []
 
     def kill(self) -> None:
-        """At once: connections are cut first, so that no clean-up code of the dead has an effect outside."""
+        """Ends the process at once. Connections are cut first, so that its clean-up code has no effect outside."""
         self.is_dead = True
         for cut in self.at_death:
             cut()
@@ -35,7 +35,7 @@ current: contextvars.ContextVar[Process] = contextvars.ContextVar("process", def
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """``steps`` counts the callbacks run; past ``most_steps`` something spins and the run fails."""
+    """``steps`` counts the callbacks run; past ``most_steps`` the run fails as an endless loop."""
 
     def __init__(self, seed: int, *, most_steps: int = 100_000) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    # A run is thousands of callbacks and a long search is millions of runs: these three do without what asyncio
-    # checks of a loop that threads, debugging and closing may reach.
+    # A run has thousands of callbacks, and a long search has millions of runs. These three leave out checks of asyncio
+    # that only threads, debugging and closing need.
 
     def call_soon(self, callback: Any, *values: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
         handle = asyncio.Handle(callback, values, self, context)
@@ -101,13 +101,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 return
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are dropped when their time comes."""
+        """Does nothing: cancelled timers are dropped at their time."""
 
     def _process_events(self, event_list: object) -> None:
-        """There are none: nothing here waits for the world."""
+        """Does nothing: there are no events from outside."""
 
     def _write_to_self(self) -> None:
-        """Nobody waits in a selector."""
+        """Does nothing: no selector waits."""
 
 
 def _own(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
@@ -133,7 +133,7 @@ def run(loop: SimulatedLoop, work: Coroutine[Any, Any, Any]) -> Any:
         return loop.run_until_complete(work)
     finally:
         loop.counts = False
-        # More than once: a cancellation that meets a lost connection ends as that error, which loops survive.
+        # Repeated: a cancellation that meets a lost connection ends as that error, which loops survive.
         while left := asyncio.all_tasks(loop):
             for task in left:
                 task.cancel()

@@ -1,8 +1,8 @@
-"""Postgres in memory: the chassis' statements alone, with transactions, savepoints, row locks and notifications.
+"""Postgres in memory for the chassis' statements: transactions, savepoints, row locks and notifications.
 
-READ COMMITTED: a transaction sees what is committed and what it wrote itself; a row that it changes is locked until it
-ends; who meets a lock waits, or skips where the statement says so; a circle of waiting ends in a deadlock error. A
-statement happens at one moment, lock waits apart. ``test_stand_ins.py`` holds this to a real Postgres.
+READ COMMITTED: a transaction sees committed rows and its own writes. A changed row is locked until the transaction
+ends. A statement that meets a lock waits, or skips the row where it says so; a circle of waits ends in a deadlock
+error. A statement happens at one moment, lock waits apart. ``test_fakes.py`` compares this fake with a real Postgres.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ def _one_line(sql: str) -> str:
 
 
 class Network(Protocol):
-    """What lies between a process and the server."""
+    """The network between a process and the server."""
 
     async def pass_through(self) -> None:
-        """Takes its time; raises when nothing comes through."""
+        """Waits for the travel time; raises when the connection is broken."""
 
 
 class Immediate:
@@ -46,11 +46,11 @@ class Immediate:
 
 
 class NotKnownError(BaseException):
-    """The chassis asked something that the stand-in has no answer for: teach it the statement."""
+    """The chassis ran a statement that the fake does not know: teach the fake this statement."""
 
 
 class Database:
-    """The server: tables, locks, listeners, and a clock of its own."""
+    """The server: tables, locks, listeners, and its own clock."""
 
     def __init__(self, clock: Callable[[], float], statements: Mapping[str, Statement], offset: float = 0) -> None:
         self._clock = clock
@@ -62,13 +62,13 @@ class Database:
         self.locks: dict[Any, dict[Session, str]] = {}
         self.advisory: dict[int, Session] = {}
         self.listeners: list[tuple[str, Session, Callable[..., object]]] = []
-        self.sessions: dict[Session, None] = {}  # in order: a set's order is not the seed's
+        self.sessions: dict[Session, None] = {}  # in order: a set's order does not depend on the seed
         self.is_away = False
         self.cancels: Callable[[], bool] = lambda: False
         """Whether the next statement is cancelled, asked before each."""
 
     def now(self) -> float:
-        """``clock_timestamp()``: the server's own, which is not the processes'."""
+        """``clock_timestamp()``: the server's clock, which differs from the processes' clocks."""
         return self._clock() + self.offset
 
     def time(self) -> datetime:
@@ -113,7 +113,10 @@ class Session:
         self.writes[table, key] = row
 
     async def change(self, table: str, key: Any, test: Callable[[Row], bool], **values: Any) -> Row | None:
-        """UPDATE of one row: locks it, looks again, changes it. None when it is not (or no longer) as ``test`` says."""
+        """UPDATE of one row: locks it, tests it again, changes it.
+
+        None when the row does not (or no longer) match ``test``.
+        """
         await self.lock((table, key), "n")
         row = self.row(table, key)
         if row is None or not test(row):
@@ -123,7 +126,7 @@ class Session:
         return changed
 
     async def insert(self, table: str, key: Any, row: Row, *unique: Any) -> bool:
-        """INSERT … ON CONFLICT DO NOTHING over ``key`` and ``unique``; waits for who inserts or deletes the same."""
+        """INSERT … ON CONFLICT DO NOTHING over ``key`` and ``unique``; waits for writers of the same row."""
         claims = (("pk", table, key), *(("uq", table, value) for value in unique))
         while True:
             others = {other for one in claims for other in self.database.locks.get(one, ()) if other is not self}
@@ -164,7 +167,7 @@ class Session:
     # ---- locks
 
     async def lock(self, what: Any, mode: str, *, skip: bool = False) -> bool:
-        """Takes the lock or waits for it; False when ``skip`` and somebody holds it."""
+        """Takes the lock or waits for it; False with ``skip`` when another session holds it."""
         database = self.database
         while True:
             holders = database.locks.setdefault(what, {})
@@ -179,7 +182,7 @@ class Session:
             await self._wait(against)
 
     async def _wait(self, others: "set[Session]") -> None:
-        """Until one of ``others`` has let something go."""
+        """Waits until one of ``others`` has released a lock."""
         self.waiting_for = others
         if self._is_in_a_circle():
             self.waiting_for = set()
@@ -259,7 +262,7 @@ class Session:
         self._release({})
 
     def terminate(self) -> None:
-        """The backend ends: its transaction is rolled back and everything that it held is free."""
+        """Ends the backend: its transaction is rolled back and all its locks are released."""
         if self.is_gone:
             return
         self.is_gone = True
@@ -272,7 +275,7 @@ class Session:
         self._end()
 
     async def run(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
-        """One statement, in the open transaction or one of its own."""
+        """Runs one statement, in the open transaction or in its own."""
         statement = self.database.statements.get(_one_line(sql))
         if statement is None:
             raise NotKnownError(sql)
@@ -302,17 +305,17 @@ class Session:
 
 
 class Connection:
-    """What asyncpg's Connection offers and the chassis uses."""
+    """The part of asyncpg's Connection that the chassis uses."""
 
     def __init__(self, database: Database, network: Network) -> None:
         self._network = network
         self._process: Process = current.get()
         self.session = Session(database)
-        if self._process is not OUTSIDE:  # which never dies, and would keep every connection of every run
+        if self._process is not OUTSIDE:  # the loop never dies, and would keep every connection of every run
             self._process.at_death.append(self._cut)
 
     def _cut(self) -> None:
-        """The process died. Its server process may take a while to notice; the world decides how long."""
+        """The process died. The world decides how long its server process takes to notice."""
         self.terminate()
 
     def is_closed(self) -> bool:
@@ -324,7 +327,10 @@ class Connection:
             self._process.at_death.remove(self._cut)
 
     async def exchange(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """There and back. Lost on the way there, nothing has happened; on the way back, it has."""
+        """Sends a request and returns the answer.
+
+        A request lost on the way has no effect; a lost answer has had its effect.
+        """
         self._check()
         try:
             await self._network.pass_through()
@@ -341,7 +347,7 @@ class Connection:
 
     def _check(self) -> None:
         if self._process.is_dead:
-            raise asyncio.CancelledError  # the dead do nothing, not even an error's handling
+            raise asyncio.CancelledError  # a dead process does nothing, not even error handling
         if self.session.is_gone:
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
@@ -384,7 +390,7 @@ class Connection:
 
 
 class _Autocommit:
-    """executemany is one transaction where none is open."""
+    """executemany is one transaction when none is open."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -425,7 +431,7 @@ def _now(work: Callable[[], None]) -> Callable[[], Awaitable[None]]:
 
 
 class Pool:
-    """Connections by need; what comes back broken or inside a transaction is not used again."""
+    """Makes connections on demand; a connection that returns broken or inside a transaction is not used again."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         self._connect = connect

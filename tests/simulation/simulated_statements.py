@@ -1,6 +1,7 @@
-"""What each statement of the chassis does, said a second time in Python.
+"""The effect of each statement of the chassis, in Python.
 
-The text comes from the chassis, so a statement that changes there without its answer here meets the contract suite.
+The texts come from the chassis, so that a statement changed there without its counterpart here fails in the comparison
+with Postgres.
 """
 
 import itertools
@@ -58,7 +59,7 @@ async def _unsent(session: Session, values: tuple[Any, ...]) -> list[Row]:
 
 @answers(exclusive._STANDING_STILL)
 async def _nobody_stands_still(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    """Processes die here, and none is stopped: a dead one's session ends."""
+    """Does nothing: processes die here but never freeze, and a dead process's session ends."""
     return []
 
 
@@ -145,7 +146,7 @@ def _pending(session: Session, destination: str) -> list[Row]:
 
 @answers(lines.CLAIM)
 async def claim(session: Session, values: tuple[Any, ...], *, in_order: bool = True) -> list[Row]:
-    """``in_order`` off is a mutation: any pending row of a key may go, not its first alone."""
+    """``in_order`` off is a mutation: any pending row of a key may be claimed, not only the first."""
     destination, limit, token, lease_seconds = values
     now = session.database.now()
 
@@ -425,7 +426,7 @@ def _waiting(session: Session, kinds: Sequence[str]) -> list[Row]:
 
 @answers(timers.CLAIM)
 async def claim_timers(session: Session, values: tuple[Any, ...], *, is_early: bool = False) -> list[Row]:
-    """``is_early`` is a mutation: the earliest time that it may be is not asked."""
+    """``is_early`` is a mutation: it ignores the earliest allowed time."""
     kinds, earliest, limit = values
     now, waiting, claimed = session.database.now(), _waiting(session, kinds), []
     for row in sorted(waiting, key=lambda row: row["next_attempt_at"]):
@@ -466,7 +467,7 @@ async def _count_dead_timers(session: Session, values: tuple[Any, ...]) -> list[
 
 @answers(timers.COUNTS)
 async def _count_timers(session: Session, values: tuple[Any, ...]) -> list[Row]:
-    return [{"waiting": 0, "overdue": 0, "age": 0.0, "unknown": 0, "dead": 0}]  # a gauge's; nothing here asks for it
+    return [{"waiting": 0, "overdue": 0, "age": 0.0, "unknown": 0, "dead": 0}]  # only for a gauge; unused here
 
 
 async def _mark_timers(session: Session, values: Sequence[Any]) -> None:
@@ -516,7 +517,7 @@ _STAGED: dict[str, Any] = {
     store_sql.WRITE_DELIVERIES: _write_deliveries,
     store_sql.WRITE_TIMERS: _write_timers,
 }
-# A batch of timers may forget the words that were overtaken, and later those that its own words overtake.
+# A batch of timers may drop overtaken events, and later the events that its own events overtake.
 _IN_ORDER = (*_STAGED, store_sql.FORGET_OLDER_TIMERS)
 
 

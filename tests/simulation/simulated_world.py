@@ -1,8 +1,8 @@
-"""Two services of two processes each on the real chassis, a partner, and what goes wrong between them.
+"""Two services of two processes each on the real chassis, a partner, and faults between them.
 
-Upstream commits revisions of a few aggregates; its relays bring them to the broker. Downstream consumes them, applies
-each once to its own table and delivers it to the partner. For a while everything fails that can fail; then the causes
-go, and what was promised must have come true.
+Upstream commits revisions of a few aggregates, and its relays send them to the broker. Downstream consumes them,
+applies each once to its own table and delivers it to the partner. For a while every kind of fault may happen; then the
+causes end, and every promise must hold.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ MESSAGES = {
 
 @dataclass(frozen=True)
 class Rates:
-    """How often what goes wrong, drawn from the seed: many runs have few kinds of faults and some have all."""
+    """The frequency of each fault, drawn from the seed: many runs have few kinds of faults, and some have all kinds."""
 
     crashes: float
     losses: float
@@ -85,7 +85,7 @@ class Rates:
 
 @dataclass
 class Mutations:
-    """What a test breaks on purpose, to see it caught."""
+    """Promises that a test breaks on purpose, to see that the simulation catches it."""
 
     relay: type[Relay] = Relay
     statements: dict[str, Statement] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Mutations:
 
 
 class NoMetrics:
-    """Takes what the chassis measures."""
+    """Accepts and drops the chassis' measurements."""
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
     def set(self, name: str, value: float, **labels: str) -> None: ...
@@ -109,7 +109,7 @@ class Work:
 
 
 class Things:
-    """Downstream's repository: which revisions were applied; and as negative numbers, which ones' timers fired."""
+    """Downstream's repository: the applied revisions, and as negative numbers the revisions whose timers fired."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -137,13 +137,13 @@ class Things:
 
 
 class World:
-    """One run. ``violations`` is what was promised and did not hold; ``trace`` says what happened."""
+    """One run. ``violations`` lists the broken promises; ``trace`` lists the steps."""
 
     def __init__(self, loop: SimulatedLoop, seed: int, *, mutations: Mutations, is_traced: bool) -> None:
         self.loop = loop
         self.chance = random.Random(seed * 7919 + 1)
         self.rates = Rates.drawn(self.chance)
-        self.chance_of_cancels = random.Random(seed * 7919 + 2)  # of its own: seeds that showed a fault do as they did
+        self.chance_of_cancels = random.Random(seed * 7919 + 2)  # separate: old failing seeds stay the same
         self.mutations = mutations
         self.trace: list[str] | None = [] if is_traced else None
         self.violations: list[str] = []
@@ -168,7 +168,7 @@ class World:
         self.parts: dict[str, Any] = {}
         self.disturbed_at = 0.0
         self.refused = {key for key in MESSAGES if self.chance.random() < 0.03}
-        chance = random.Random(seed * 7919 + 3)  # of its own, as above
+        chance = random.Random(seed * 7919 + 3)  # a separate generator, as above
         self.words = {key: chance.choice(("set", "set", "cancel", None)) for key in MESSAGES}
         """What a message's handler says of its aggregate's timer."""
         self.delays = {key: chance.random() * 3 for key in MESSAGES}
@@ -214,12 +214,12 @@ class World:
     # ---- upstream's handlers
 
     async def write_all(self) -> None:
-        """Commits every revision. Of two writers the one that drew the lower ids may commit later."""
+        """Commits every revision. Of two writers, the one with the lower ids may commit later."""
         keys = sorted({one for one, _ in MESSAGES})
         await asyncio.gather(self._write_all_of(keys[::2]), self._write_all_of(keys[1::2]))
 
     async def _write_all_of(self, keys: Sequence[UUID]) -> None:
-        """Some revisions together, some only after a first try was rolled back or its answer was lost."""
+        """Writes some revisions together, and some only after a first try was rolled back or its answer was lost."""
         store = self.store("upstream")
         while True:
             open_keys = [key for key in keys if self.committed.get(key, 0) < REVISIONS]
@@ -236,7 +236,7 @@ class World:
             await asyncio.sleep(self.chance.random() * 0.8)
 
     async def _commit(self, store: Any, batch: list[tuple[UUID, int]]) -> None:
-        """Until it is known to be committed: a revision that is there already means that the last try was."""
+        """Repeats until the commit is known: a revision that exists already means that the last try was committed."""
         while True:
             try:
                 return await self._write(store, batch, gives_up=self.chance.random() < 0.1)
@@ -361,7 +361,7 @@ class World:
 
 
 class WorldClock:
-    """Stands for downstream's ``StoreClock``. While the clocks are ``apart`` the other one is behind by so much."""
+    """Replaces downstream's ``StoreClock``. While the clocks are ``apart``, the other clock is behind by that much."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -381,14 +381,14 @@ class WorldClock:
 
 @dataclass
 class Storage:
-    """What the chassis uses of its Store."""
+    """The part of the chassis' Store that the chassis uses."""
 
     pool: Pool
     url: str
 
 
 class _Wire:
-    """Between a process and a database."""
+    """The network between a process and a database."""
 
     def __init__(self, world: World, database: Database) -> None:
         self._world = world
@@ -410,7 +410,7 @@ class _Call:
 
 
 class Partner:
-    """Takes each idempotency key once. Its answers come late or not at all; it may refuse or be down."""
+    """Accepts each idempotency key once. Its answers come late or never; it may refuse or be down."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -425,7 +425,7 @@ class Partner:
         self._look_for_company(delivery, process)
         call = _Call(process, world.loop.time())
         self._under_way.setdefault(delivery.id, []).append(call)
-        # The request is on its way and arrives, whatever becomes of its sender.
+        # The request is on its way and arrives, even when its sender dies.
         answered = contextvars.Context().run(asyncio.ensure_future, self._take(delivery))
         try:
             await asyncio.wait({answered})
@@ -434,7 +434,7 @@ class Partner:
             self._under_way[delivery.id].remove(call)
 
     def _look_for_company(self, delivery: Delivery, process: Process) -> None:
-        """Nobody else sends what a process that lives and can renew its lease is sending."""
+        """While a process lives and can renew its lease, no other process sends the same delivery."""
         world = self._world
         for other in self._under_way.get(delivery.id, ()):
             quiet = world.disturbed_at < other.since - LEASE_SECONDS and not world.rates.slow

@@ -1,4 +1,4 @@
-"""Thousands of seeds on the real chassis, and proof that the simulation sees it when the chassis breaks a promise."""
+"""Thousands of seeds on the real chassis, and proof that the simulation notices when the chassis breaks a promise."""
 
 import os
 from collections.abc import Iterator
@@ -22,21 +22,21 @@ FOUND = {
     149: "a message that was done came again while its key was parked, and had its effect twice",
     2962: "a cancellation that met a lost connection was survived, and the end of the run waited for ever",
 }
-"""Seeds that showed a fault once."""
+"""Seeds that once showed a fault."""
 
 
-pytestmark = pytest.mark.usefixtures("stand_ins")
+pytestmark = pytest.mark.usefixtures("fakes")
 
 
 @pytest.fixture(scope="module")
-def stand_ins() -> Iterator[None]:
-    with simulate.on_stand_ins():
+def fakes() -> Iterator[None]:
+    with simulate.on_fakes():
         yield
 
 
 @pytest.mark.timeout(300)
 def test_thousands_of_seeds_keep_every_promise() -> None:
-    """As many of them as a slow machine can do in the time: each has the same chance to show a fault."""
+    """As many seeds as a slow machine can run in the time: each has the same chance to show a fault."""
     total = simulate.run_many(
         0,
         DEPTH.simulation_seeds,
@@ -66,7 +66,7 @@ def test_a_seed_runs_the_same_way_each_time() -> None:
 
 
 def first_violation(mutations: Mutations, *, most_seeds: int = 300) -> str:
-    """What the first seed that notices says; fails when none does."""
+    """The first violation that a seed shows; fails when no seed shows any."""
     for seed in range(most_seeds):
         result = simulate.run_seed(seed, mutations=mutations)
         if result.violations:
@@ -87,7 +87,7 @@ def test_marking_before_sending_is_caught() -> None:
 
 
 class HandsOverAtOnce(outbox.Relay):
-    """Does not wait for what it has sent before it sends what follows."""
+    """Does not wait for the batch before it sends the next one."""
 
     async def _acknowledged(self, turn: Any) -> tuple[list[Any], int]:
         for send, _ in turn:

@@ -1,4 +1,4 @@
-"""The way to this folder's helpers, and the checker for its tests."""
+"""Puts this folder's helpers on the path, and gives its tests the checker."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from structures import Checker, NoCheckerError, make_checker
 
 @pytest.fixture(scope="session")
 def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
-    """HAPI's structures; the tests are skipped, with the reason, where Java or its jars cannot be had."""
+    """HAPI's structures; without Java or its jars the tests are skipped with the reason."""
     try:
         return make_checker(tmp_path_factory.mktemp("classes"))
     except NoCheckerError as error:

@@ -1,8 +1,7 @@
-"""HAPI's structures of HL7 2.3 to 2.5.1 as a program of its own: which rule of the standard a message breaks.
+"""HAPI's structures of HL7 2.3 to 2.5.1 as a separate program that finds the rules of the standard a message breaks.
 
-HAPI is another implementation than ours, made from HL7's own tables. Its program runs on the Java that Kafka runs on;
-because that Java is a runtime without a compiler, the compiler (ecj) is one of the jars. Every jar is checked against
-``hl7-jars.lock``.
+HAPI is an independent implementation, made from HL7's own tables. Its program runs on Kafka's Java, a runtime without a
+compiler, so the compiler (ecj) is one of the jars. Every jar is checked against ``hl7-jars.lock``.
 """
 
 import base64
@@ -33,7 +32,7 @@ _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
 
 
 class NoCheckerError(Exception):
-    """There is no Java here, or its jars cannot be had; the text says which."""
+    """Java is missing, or its jars cannot be had; the text says which."""
 
 
 @dataclass(frozen=True, order=True)
@@ -52,7 +51,7 @@ class Checker:
     command: tuple[str, ...]
 
     def findings(self, messages: Sequence[bytes]) -> list[Finding]:
-        """What is wrong with each of ``messages``. AssertionError when the program did not read all of them."""
+        """The broken rules of each of ``messages``. AssertionError when the program did not read all of them."""
         lines = [base64.b64encode(_text(one).encode()) for one in messages]
         done = subprocess.run(
             self.command, input=b"\n".join(lines) + b"\n", capture_output=True, check=False, timeout=120
@@ -70,14 +69,14 @@ def _text(message: bytes) -> str:
 
 
 def make_checker(classes: Path) -> Checker:
-    """Fetch the jars once into ``.local`` and compile the program into ``classes``. NoCheckerError where that fails."""
+    """Fetches the jars once into ``.local`` and compiles the program into ``classes``. NoCheckerError on failure."""
     local = Path(os.environ.get("SUITE_LOCAL_DIR", ROOT / ".local"))
     try:
         program = java()
         fetch_jars(folder := local / "hl7-jars", endpoint=ENDPOINT, lock=LOCK)
     except JarsError as error:
         if "does not match" in str(error):
-            raise  # jars that somebody changed are no reason to look away
+            raise  # changed jars must fail the test, not skip it
         raise NoCheckerError(str(error)) from error
     jars = classpath(folder)
     compiled = subprocess.run(

@@ -1,4 +1,4 @@
-"""What we write holds to HL7's structures: every status, dialect and version, odd values, and every acknowledgement."""
+"""Messages of the suite follow HL7's structures: every status, dialect and version, odd values, acknowledgements."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -70,13 +70,13 @@ PATIENTS = {
 }
 OLD, ALL = ("2.3", "2.3.1"), VERSIONS
 WHOLE = {
-    # What identifies is never cut: half a number is another number, half a name another patient.
+    # An identifier is never cut: half a number is another number, half a name another patient.
     "PID-3": OLD, "PID-5": OLD, "SCH-1": ALL, "SCH-2": ALL, "ORC-2": ALL, "ORC-3": ALL, "OBR-2": ALL, "OBR-3": ALL,
     "OBR-19": ALL, "AIG-3": ALL, "AIG-4": ("2.3",), "MSH-18": (*OLD, "2.4"),
 }  # fmt: skip
-"""Fields that are longer on purpose where their value is, with the versions that have a length for them."""
+"""Fields that are longer on purpose when their value is, with the versions that limit their length."""
 ODDITIES = {("2.3.1", "RXR is required")}
-"""HAPI's structure of 2.3.1 flattens the choice of orders: RXR belongs to the pharmacy's."""
+"""HAPI's structure of 2.3.1 flattens the choice of orders: there RXR belongs to the pharmacy's order."""
 
 
 def site(version: str, dialect: str) -> SiteFile:
@@ -84,7 +84,7 @@ def site(version: str, dialect: str) -> SiteFile:
 
 
 def statuses(version: str, dialect: str) -> Iterator[tuple[str, bytes]]:
-    """Each status that the site has a word for, of each appointment and patient."""
+    """Each status that the site names, for each appointment and patient."""
     file = site(version, dialect)
     writer = Hl7StatusWriter(lambda: file)
     for step, (what, link), (who, patient) in product(file.status_of_step, LINKS.items(), PATIENTS.items()):
@@ -118,7 +118,7 @@ def acknowledgements(version: str) -> Iterator[tuple[str, bytes]]:
 
 
 def broken(checker: Checker, named: Sequence[tuple[str, bytes]], version: str) -> str:
-    """A line for each field and rule, with how many messages break it and which is the first."""
+    """A line for each field and rule, with the number of messages that break it and the first of them."""
     assert len(named) > 50
     seen: dict[tuple[str, str], list[str]] = {}
     for finding in checker.findings([raw for _, raw in named]):

@@ -1,4 +1,4 @@
-"""Outside its folder a service stands in generated files, contracts, documents, tests and benches alone."""
+"""Outside its folder, a service is named only in generated files, contracts, documents, tests and benches."""
 
 import re
 import subprocess
@@ -11,10 +11,10 @@ from roster import generated, roster
 
 ANYBODY = re.compile(
     r"docs/|changelog\.d/|libs/|bench/|tests/|.*/tests/|[^/]*\.md|.*/README\.md"  # a library's own wall: .importlinter
-    r"|requirements\.lock"  # what asked for a package
+    r"|requirements\.lock"  # the package that asked for another
 )
 NAMED_BY_HAND = {
-    # file: why it names the service
+    # file: the reason why it names the service
     "notifier": {"deploy/local/src/local_stack/running.py": "the fixture of the whole suite shortens its patience"},
 }
 

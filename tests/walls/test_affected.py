@@ -1,4 +1,4 @@
-"""What ``make test AFFECTED=…`` chooses: everything that a change can reach, and not the rest."""
+"""``make test AFFECTED=…`` chooses exactly the tests that a change can reach."""
 
 from functools import cache
 from pathlib import Path

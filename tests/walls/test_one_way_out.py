@@ -1,4 +1,4 @@
-"""Partners are asked over HTTP in one place: what is not asked there is asked without its limits and its list."""
+"""HTTP requests to partners go through one module, which holds their limits and the list of allowed hosts."""
 
 import re
 from pathlib import Path

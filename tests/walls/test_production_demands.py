@@ -1,4 +1,4 @@
-"""What production demands: each demand is broken on purpose and named, a good set-up starts, the page says them all."""
+"""Each production demand is broken on purpose and named; a good set-up starts; the page lists all demands."""
 
 import importlib
 import os
@@ -89,7 +89,7 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
         query("sslmode=verify-full%20"), query("sslrootcert=/ca.crt"),
         query(f"{VERIFIED}&ssl_min_protocol_version=TLSv1"), query(f"{VERIFIED}&ssl_max_protocol_version=TLSv1.1"),
     ]],
-    # which server
+    # the server's identity
     *[("notifier", "store.url", change) for change in [
         query(f"{VERIFIED}&host=elsewhere"), query(f"{VERIFIED}&port=5433"), query(f"{VERIFIED}&service=other"),
         store(f"postgresql://role:Xq7pL0vM2kR9@/name?{VERIFIED}"),
@@ -98,7 +98,7 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
         store(f"postgresql://role:Xq7pL0vM2kR9@one,two/name?{VERIFIED}&target_session_attrs=any"),
         store(f"postgresql://role:Xq7pL0vM2kR9@one,/name?{VERIFIED}&target_session_attrs=read-write"),
     ]],
-    # who
+    # the client's identity
     *[("notifier", "store.url", change) for change in [
         store(f"postgresql://postgres:Xq7pL0vM2kR9@db/name?{VERIFIED}"),
         store(f"postgresql://p%6Fstgres:Xq7pL0vM2kR9@db/name?{VERIFIED}"),
@@ -188,7 +188,7 @@ def _bare(monkeypatch) -> None:
 
 
 def started(monkeypatch, service: str, change: Mapping[str, str | None]) -> ServiceSettings:
-    """The settings of a good production set-up with ``change``; None takes a variable away."""
+    """The settings of a good production set-up with ``change``; None removes a variable."""
     prefix = str(SERVICES[service].model_config["env_prefix"])
     for name, value in {**GOOD.get(service, EVERY), **change}.items():
         if value is not None:
@@ -240,7 +240,7 @@ def test_what_is_waived_is_said(monkeypatch) -> None:
 
 
 def tables() -> Iterator[str]:
-    """The page's tables as they must be: what every service demands, then each service's own."""
+    """The expected tables of the page: the demands of every service, then each service's own."""
     yield production.as_table(production.EVERY_SERVICE)
     for settings_type in SERVICES.values():
         yield production.as_table(one for one in settings_type.demands() if one not in production.EVERY_SERVICE)

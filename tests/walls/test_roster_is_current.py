@@ -1,4 +1,4 @@
-"""What is generated from the members' files is current, and each service hears what its file says."""
+"""Files generated from the members' files are current, and each service hears the topics in its file."""
 
 from local_stack.settings import ROOT
 from roster import access, generated, roster, subscriptions

@@ -1,6 +1,6 @@
-"""The template of a new service fits the chassis as it is: its modules are imported and linted.
+"""The template of a new service fits the present chassis: its modules are imported and linted.
 
-``tests/workspace`` makes one whole, which takes longer.
+``tests/workspace`` makes a whole service from it, which takes longer.
 """
 
 import os
@@ -31,7 +31,7 @@ def test_the_template_gives_modules_that_import_and_lines_that_fit(tmp_path: Pat
     )  # fmt: skip
     assert imported.returncode == 0, imported.stderr
     ruff = [str(Path(sys.executable).with_name("ruff")), "check", "--config", str(ROOT / "pyproject.toml")]
-    ignored = ["--ignore", "INP001,N999,S608,S101,S311,ANN,SLF001,ARG,PLR2004"]  # of folders that tmp_path has not
+    ignored = ["--ignore", "INP001,N999,S608,S101,S311,ANN,SLF001,ARG,PLR2004"]  # folders that tmp_path does not have
     linted = subprocess.run(
         [*ruff, *ignored, "--output-format", "concise", str(tmp_path)], capture_output=True, text=True, check=False
     )

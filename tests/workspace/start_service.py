@@ -1,6 +1,6 @@
 """``start_service.py NAME FOLDER``: runs a service as the local stack does, on given servers, and prints its answers.
 
-They are one JSON object on the last line: status and text by path.
+The last line is one JSON object: status and text by path.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A service is one folder: it is made, checked, tested, started, looked at and removed in a copy of the workspace."""
+"""A service is one folder: in a copy of the workspace it is made, checked, tested, started, viewed and removed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ NAME = "example"
 
 
 class Copy:
-    """A copy of the workspace's own files, run by this session's Python with the copy's packages before all others."""
+    """A copy of the workspace's files, run by this session's Python with the copy's packages before all others."""
 
     def __init__(self, root: Path, servers: Stack) -> None:
         self.root = root
@@ -35,11 +35,11 @@ class Copy:
             if (ROOT / name).is_file():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, root / name)
-        if (ROOT / ".mypy_cache").is_dir():  # what was found of unchanged files
+        if (ROOT / ".mypy_cache").is_dir():  # caches of unchanged files
             shutil.copytree(ROOT / ".mypy_cache", root / ".mypy_cache")
 
     def run(self, *command: str) -> str:
-        """A command that must succeed. Returns what it said."""
+        """Runs a command that must succeed. Returns its output."""
         source = os.pathsep.join(str(path) for path in sorted(self.root.glob("*/*/src")))
         done = subprocess.run(
             command, cwd=self.root, env={**self.environment, "PYTHONPATH": f"{source}{os.pathsep}{self.root}"},

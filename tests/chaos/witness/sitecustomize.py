@@ -1,6 +1,6 @@
-"""In each process of a soak: notes every few seconds how many blocks Python has allocated.
+"""In each process of a soak: records every few seconds the number of blocks that Python has allocated.
 
-Python imports this by its name when the folder is on its path; the services know nothing of it.
+Python imports this file by its name when the folder is on its path; the services do not know it.
 """
 
 import os

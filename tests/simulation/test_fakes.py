@@ -1,4 +1,4 @@
-"""One suite over the stand-in and a real Postgres: what the simulation builds on is what Postgres does."""
+"""One suite over the fake and a real Postgres: the fake behaves like Postgres where the simulation relies on it."""
 
 import asyncio
 import time
@@ -32,10 +32,10 @@ LEASE = 1000.0
 Connect = Callable[[], Awaitable[Any]]
 
 
-@pytest.fixture(params=["stand-in", pytest.param("postgres", marks=pytest.mark.stack)])
+@pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.stack)])
 def server_url(request: pytest.FixtureRequest) -> str | None:
-    """The real server's; None for the stand-in."""
-    return None if request.param == "stand-in" else request.getfixturevalue("database_url")
+    """The URL of the real server; None for the fake."""
+    return None if request.param == "fake" else request.getfixturevalue("database_url")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def done(connection: Any, *ids: UUID, token: UUID = TOKEN) -> list[UUID]:
 
 
 async def park(connection: Any, *messages: tuple[UUID, UUID], failed: tuple[UUID, ...] = (), pause: float = 0) -> None:
-    """As a consumer does it: the keys that have not failed were found parked by the same transaction."""
+    """Parks as a consumer does: the same transaction has found parked the keys that have not failed."""
     error = Transient("told so", retry_after_seconds=pause or 0.001)
     async with connection.transaction():
         await parking.hold(connection, "c", [key for key, _ in messages])
@@ -99,7 +99,7 @@ async def park(connection: Any, *messages: tuple[UUID, UUID], failed: tuple[UUID
 
 @asynccontextmanager
 async def blocked(work: Awaitable[Any]) -> AsyncIterator["asyncio.Future[Any]"]:
-    """``work`` waits for a lock while the body starts; the body must free it."""
+    """Runs ``work``, which waits for a lock, while the body starts; the body must release the lock."""
     task = asyncio.ensure_future(work)
     done, _ = await asyncio.wait({task}, timeout=0.2)
     assert not done, "nothing held it back"
@@ -433,7 +433,7 @@ NEVER_BEFORE = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 async def say(connection: Any, *words: tuple[str, UUID, int, float]) -> None:
-    """Words (set or cancel, key, revision, minutes after ``DUE``), each in a transaction of its own."""
+    """Writes timer events (set or cancel, key, revision, minutes after ``DUE``), each in its own transaction."""
     for what, key, revision, minutes in words:
         async with connection.transaction():
             transaction = Transaction(connection)
