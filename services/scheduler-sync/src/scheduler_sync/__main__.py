@@ -96,7 +96,7 @@ def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="a file that holds one HL7 message; - for standard input")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     parser.epilog = (
-        "The output shows the message's values, also the patient's data; nothing is logged. No effect follows. "
+        "The output shows the message's values, also the patient's data; nothing is logged. It has no effect. "
         "Exit codes: 0 the service would take the message; 1 it would refuse it, or the message would wait; 2 the file "
         "is missing or not HL7, or the site file is wrong."
     )
