@@ -1,9 +1,9 @@
 """`python -m bench [row …]`: measures the speed marks, each beside its floor in the same run.
 
-Every row is a program of its own (``bench/p1_hl7.py`` …) that prints a JSON list of
-``{"id", "step", "ours", "floor", "ratio", "mark", "met"}``. The whole goes to ``bench/results/latest.json`` and, as a
-picture, to ``bench/results/latest.png`` (``bench/picture.py``). Exit codes: 0 every mark is met; 1 some are not; 2 a
-row is unknown or failed.
+Every row is a separate program (``bench/p1_hl7.py`` …) that prints a JSON list of ``{"id", "step", "ours", "floor",
+"ratio", "mark", "met"}``. All rows go to ``bench/results/latest.json`` and, as a picture, to
+``bench/results/latest.png`` (``bench/picture.py``). Exit codes: 0 every mark is met; 1 some are not; 2 a row is unknown
+or failed.
 """
 
 import argparse
@@ -35,7 +35,7 @@ RESULTS = HERE / "results"
 ROW_TIMEOUT_SECONDS = 1200
 STOP_SECONDS = 20
 ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
-"""A traceback's last line; what clients say of being left unclosed comes after it."""
+"""A traceback's last line; complaints of clients that were not closed come after it."""
 LONG_MINUTES = 10.0
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -101,7 +101,7 @@ def prepare() -> int:
 def servers() -> Iterator[dict[str, str]]:
     """A Kafka and a Postgres for the rows: the environment's, or embedded ones for the time of the run.
 
-    SIGTERM ends the run as Ctrl-C does, so that no server outlives it.
+    SIGTERM ends the run like Ctrl-C, so that no server outlives it.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = ("POSTGRES_ADMIN_URL", "KAFKA_BOOTSTRAP_SERVERS")
@@ -117,7 +117,7 @@ def servers() -> Iterator[dict[str, str]]:
 def measure(
     wanted: dict[str, Path], environment: dict[str, str], *, hold_minutes: float | None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Runs the programs one after the other. Returns their rows, and of those that failed why."""
+    """Runs the programs one after the other. Returns their rows, and the errors of failed programs."""
     rows: list[dict[str, Any]] = []
     failed = {}
     began = time.monotonic()
@@ -142,23 +142,23 @@ def measure(
 
 
 class RowError(Exception):
-    """A row's program did not end well; the text is its last word."""
+    """A row's program failed; the text is its last line."""
 
 
 def run_program(
     arguments: list[str], environment: dict[str, str], name: str, limit_seconds: float
 ) -> list[dict[str, Any]]:
-    """A row's program to its end, what it says of its progress shown meanwhile. Raises ``RowError``."""
+    """Runs a row's program to its end and shows its progress. Raises ``RowError``."""
     overdue = threading.Event()
     answer: list[str] = []
     last = ""
 
     def end() -> None:
         overdue.set()
-        process.send_signal(signal.SIGINT)  # it drops its databases and topics
+        process.send_signal(signal.SIGINT)  # the program drops its databases and topics
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        kill_group(process)  # and what it left running, which still holds its end of the pipe
+        kill_group(process)  # and its children, which still hold their end of the pipe
 
     with subprocess.Popen(
         [sys.executable, *arguments],
@@ -198,7 +198,7 @@ def run_program(
 
 
 def kill_group(process: "subprocess.Popen[str]") -> None:
-    """The program and whatever it left running."""
+    """Kills the program and its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -230,7 +230,7 @@ def _figure(value: object) -> str:
 
 
 def write(rows: list[dict[str, Any]]) -> None:
-    """Keeps rows of marks that were not measured this time."""
+    """Writes the rows; rows of marks that were not measured this time are kept."""
     RESULTS.mkdir(exist_ok=True)
     latest = RESULTS / "latest.json"
     measured = {row["id"] for row in rows}

@@ -1,6 +1,6 @@
-"""Apache Camel's ``mllp → kafka`` route as a program: its own Main, one YAML route, acks=all; nothing of ours in it.
+"""Apache Camel's ``mllp → kafka`` route as a program: its own Main, one YAML route, acks=all; no code of the suite.
 
-Camel answers AA when Kafka has acknowledged the record: it keeps no state, no journal and no inbox, so a repeat is a
+Camel answers AA when Kafka has acknowledged the record. It keeps no state, no journal and no inbox, so a repeat is a
 second record. Its jars come from Maven Central, each checked against ``camel-jars.lock``.
 """
 
@@ -16,14 +16,14 @@ from local_stack.ports import free_port
 
 VERSION = "4.22.0"
 ENDPOINT = "+".join([
-    "org.apache.kafka:kafka-clients:4.3.1",  # what camel-parent asks for
+    "org.apache.kafka:kafka-clients:4.3.1",  # required by camel-parent
     *(f"org.apache.camel:camel-{name}:{VERSION}" for name in ("main", "mllp", "kafka", "yaml-dsl")),
     "org.apache.logging.log4j:log4j-slf4j2-impl:2.25.3",
 ])  # fmt: skip
 JARS = Path(os.environ.get("SUITE_LOCAL_DIR", Path(__file__).parents[1] / ".local")) / "camel-jars"
 LOCK = Path(__file__).with_name("camel-jars.lock")
 WARM_SECONDS = 75
-"""It doubles after a minute, when the compiler has seen enough."""
+"""Camel's speed doubles after a minute, when the compiler has seen enough."""
 _ROUTE = """
 - route:
     from:
@@ -38,13 +38,13 @@ _JVM = ("-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN")
 
 
 def fetch() -> list[Path]:
-    """Its jars, fetched on the first call. Raises ``local_stack.kafka.JarsError``."""
+    """Camel's jars, fetched on the first call. Raises ``local_stack.kafka.JarsError``."""
     return kafka.fetch_jars(JARS, endpoint=ENDPOINT, lock=LOCK)
 
 
 @contextmanager
 def listening(folder: Path, bootstrap: str, topic: str) -> Iterator[int]:
-    """The route runs and listens on the port that is given. Raises ``local_stack.kafka.JarsError`` without its jars."""
+    """Runs the route, listening on the given port. Raises ``local_stack.kafka.JarsError`` without its jars."""
     jars = fetch()
     port = free_port()
     (folder / "route.yaml").write_text(_ROUTE.format(port=port, topic=topic, bootstrap=bootstrap))
@@ -71,7 +71,7 @@ def listening(folder: Path, bootstrap: str, topic: str) -> Iterator[int]:
 
 
 def write_lock() -> None:
-    """`python -m bench.camel`: fetches the jars anew and writes down what each is."""
+    """`python -m bench.camel`: fetches the jars anew and writes their hashes to the lock."""
     LOCK.unlink(missing_ok=True)
     lines = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}" for jar in fetch()]
     LOCK.write_text("\n".join(["# SHA-256 of every jar that the Camel route beside P2 and P3 runs on", *lines]) + "\n")

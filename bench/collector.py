@@ -1,6 +1,6 @@
-"""A place for traces to go: an HTTP server in a process of its own that takes every POST and counts its bytes.
+"""A receiver of traces: an HTTP server in a separate process that accepts every POST and counts its bytes.
 
-A GET is answered with how many bytes came so far, so that a row can tell whether anything was traced at all.
+A GET returns the number of bytes so far, so that a row can check that traces were sent.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ def collector() -> Iterator[str]:
 
 
 def bytes_taken(endpoint: str) -> int:
-    """How many bytes of traces the collector has had. Blocks for a moment."""
+    """The number of trace bytes that the collector has received. Blocks for a moment."""
     with urllib.request.urlopen(endpoint, timeout=10) as answer:  # noqa: S310 (our own, on loopback)
         return int(answer.read())
 

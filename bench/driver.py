@@ -1,9 +1,9 @@
-"""The load on an MLLP listener, in a process of its own: senders that each wait for their acknowledgement.
+"""The load on an MLLP listener, in a separate process: senders that each wait for their acknowledgement.
 
-`driver.py PORT CONNECTIONS SECONDS [RATE]`: as fast as the answers come, or RATE messages a second over all
-connections; a message's time then counts from when it was due, so that a stalled server cannot hide its queue. Each
-message books a new patient and appointment. Prints `{"sent", "rate", "p50_ms", "p99_ms", "run", "started_at"}`; with
-`--due FILE` the time at which each was due goes there, by placer number.
+`driver.py PORT CONNECTIONS SECONDS [RATE]` sends as fast as the answers come, or RATE messages a second over all
+connections. With RATE, a message's time counts from its due time, so that a stalled server cannot hide its queue. Each
+message books a new patient and appointment. Prints `{"sent", "rate", "p50_ms", "p99_ms", "run", "started_at"}`; `--due
+FILE` gets each message's due time, by placer number.
 """
 
 import argparse
@@ -27,11 +27,11 @@ SIU = (
     "AIG|1|A|BLUME CT^BLUME CT|CT\r"
     "AIL|1|A|RADIOLOGY^CT1^^FAC01\r"
 )
-"""Far ahead, so that a reminder or confirmation is still due whenever this runs."""
+"""Far in the future, so that a reminder or confirmation is still due whenever this runs."""
 
 
 class Load:
-    """What the senders share."""
+    """The state that the senders share."""
 
     def __init__(self, port: int, connections: int, seconds: float, rate: float | None) -> None:
         self.port, self.connections, self.seconds, self.rate = port, connections, seconds, rate

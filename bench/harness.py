@@ -1,4 +1,4 @@
-"""What the rows share: pairs measured in turn, their medians, a database of their own, topics of their own."""
+"""Shared by the rows: pairs measured in turn, their medians, a database and topics for each row."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from chassis.store import schema
 Measure = Callable[[], Awaitable[float]]
 PAIRS = 5
 PROGRESS = "· "
-"""How a line of a row's standard error begins that is meant for whoever waits."""
+"""The beginning of a row's progress lines on standard error."""
 ROOT = Path(__file__).resolve().parents[1]
 DRIVER = ROOT / "bench" / "driver.py"
 
@@ -76,7 +76,7 @@ async def kafka_topics() -> AsyncIterator[tuple[str, str]]:
 def program(
     *arguments: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """A program of this Python in a process of its own, its output in ``log``; killed at the end."""
+    """A program of this Python in a separate process, with its output in ``log``; killed at the end."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -96,7 +96,7 @@ def program(
 def driven(
     port: int, connections: int, seconds: float, rate: float | None = None, due: Path | None = None
 ) -> dict[str, Any]:
-    """What the driver says of one load (``bench/driver.py``). Blocks; from a coroutine call it in a thread."""
+    """The driver's result for one load (``bench/driver.py``). Blocks; from a coroutine call it in a thread."""
     command = [sys.executable, str(DRIVER), str(port), str(connections), str(seconds)]
     command += [] if rate is None else [str(rate)]
     command += [] if due is None else ["--due", str(due)]
@@ -108,7 +108,7 @@ def driven(
 
 
 async def listening(port: int, timeout_seconds: float = 60) -> None:
-    """Returns when something accepts connections on the port. Raises ``TimeoutError``."""
+    """Returns when the port accepts connections. Raises ``TimeoutError``."""
     async with asyncio.timeout(timeout_seconds):
         while True:
             try:
@@ -121,7 +121,7 @@ async def listening(port: int, timeout_seconds: float = 60) -> None:
 
 
 async def pairs(ours: Measure, floor: Measure, number: int = PAIRS) -> tuple[float, float, float]:
-    """Ours, the floor's, and the ratio pair by pair, each as a median; measured in turn, after one warm-up of both."""
+    """Medians of our figures, the floor's, and the ratio pair by pair; measured in turn, after one warm-up of both."""
     await ours()
     await floor()
     measured = []
@@ -133,7 +133,7 @@ async def pairs(ours: Measure, floor: Measure, number: int = PAIRS) -> tuple[flo
 
 
 def progress(words: str) -> None:
-    """Says how far a row has come."""
+    """Prints a row's progress."""
     print(PROGRESS + words, file=sys.stderr, flush=True)
 
 
@@ -154,7 +154,7 @@ def row(
 
 
 def at_least(identifier: str, step: str, figures: tuple[float, float, float], least: float) -> dict[str, Any]:
-    """A row whose mark is a least ratio to the floor."""
+    """A row whose mark is a minimum ratio to the floor."""
     return row(identifier, step, figures, f"≥ {least:g} × the floor", met=figures[2] >= least)
 
 

@@ -1,7 +1,7 @@
-"""MessageFoundry, a living integration engine in Python (PyPI, AGPL), run as a program in an environment of its own.
+"""MessageFoundry, an integration engine in Python (PyPI, AGPL), run as a program in a separate environment.
 
-Nothing of it is imported here, and it is in no lock of ours: it is installed when this runs. Its inbound connection
-stores each message in its SQLite store and answers; a router that names no handler is the least that it can be asked.
+No code of it is imported here, and no lock of the suite names it: it is installed when this runs. Its inbound
+connection stores each message in its SQLite store and answers. A router without a handler is its least possible work.
 """
 
 import os
@@ -30,11 +30,11 @@ def keep(msg):
 
 
 class NotRunError(Exception):
-    """It cannot be run here; the text says why."""
+    """MessageFoundry cannot run here; the text gives the reason."""
 
 
 def install() -> Path:
-    """Its program; installed on the first call. Raises ``NotRunError``."""
+    """MessageFoundry's program; installed on the first call. Raises ``NotRunError``."""
     binary = HOME / "bin" / "messagefoundry"
     if not binary.exists():
         venv.create(HOME, with_pip=True)
@@ -50,7 +50,7 @@ def install() -> Path:
 
 @contextmanager
 def listening(folder: Path) -> Iterator[int]:
-    """The engine runs and listens on the port that is given. Raises ``NotRunError``."""
+    """Runs the engine, listening on the given port. Raises ``NotRunError``."""
     binary = install()
     port = free_port()
     config = folder / "config"

@@ -1,9 +1,9 @@
-"""The floor of P3: the same hops as scheduler-sync → Kafka → notifier, each as one would first write it.
+"""The floor of P3: the hops of scheduler-sync → Kafka → notifier, each in the simplest form.
 
 `naive.py service URL BOOTSTRAP TOPIC PORT`: MLLP in; one transaction a message with four statements (inbox, state,
-history, outbox); AA after its commit. Beside it a relay that sends row by row, waits for Kafka and marks the row.
-`naive.py consumer URL BOOTSTRAP TOPIC`: record by record, JSON, a transaction of two statements (inbox, projection).
-No validation, no telemetry, no batches, no deliveries, no operator's hand; it keeps the guarantee all the same.
+history, outbox); AA after its commit. A relay beside it sends row by row, waits for Kafka and marks the row. `naive.py
+consumer URL BOOTSTRAP TOPIC`: record by record, JSON, a transaction of two statements (inbox, projection). It has no
+validation, telemetry, batches, deliveries or operator's commands, but the same guarantee.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""P10: what tracing costs of P3, at 100 % and at 10 % sampling, against the same processes with no endpoint set.
+"""P10: the cost of tracing in P3, at 100 % and at 10 % sampling, against the same processes without an endpoint.
 
-Three pipelines of ours run side by side and are driven in turn; each one's traces go to a local collector of its own,
-which must have had some. The mark is on the CPU that the services spend per message, which a busy machine does not
-blur; the throughput's ratio stands beside it.
+Three pipelines run side by side and are driven in turn. Each sends its traces to its own local collector, which must
+have received some. The mark is on the services' CPU per message, which a busy machine does not blur; the throughput's
+ratio is shown beside it.
 """
 
 import statistics

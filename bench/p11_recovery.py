@@ -1,12 +1,11 @@
-"""P11: kill -9 at P3's load, and what a backlog does to a start.
+"""P11: kill -9 at P3's load, and the effect of a backlog on a start.
 
-A process counts as serving again when what it is for happens: scheduler-sync has acknowledged a message sent after the
-kill, the notifier has committed an effect after it. The load's senders come back by themselves meanwhile.
-
-The backlog: 1,000 and then 1,000,000 rows in each of a service's inbox and deliveries, and for scheduler-sync in the
-outbox; copies of what the load left there, their partners away, as in an outage. Kafka is away from scheduler-sync,
-else the relay would empty the outbox meanwhile; the notifier needs it. A start is timed from the process's spawn until
-it serves. The notifier is stopped in order before, so that no time is Kafka's for the members that it misses.
+A process serves again when it does its work: scheduler-sync has acknowledged a message sent after the kill, the
+notifier has committed an effect after it. The load's senders reconnect by themselves. The backlog is 1,000 and then
+1,000,000 rows in each of a service's inbox and deliveries, and for scheduler-sync in the outbox. The rows are copies of
+the load's rows, and the partners are away, as in an outage. Kafka is away from scheduler-sync, because the relay would
+empty the outbox; the notifier needs Kafka. A start is timed from the process's spawn until it serves. The notifier is
+stopped in order first, so that the time does not include Kafka's wait for missing members.
 """
 
 import asyncio
@@ -36,10 +35,10 @@ STOP_TIMEOUT_SECONDS = 40.0
 FILL_TIMEOUT_SECONDS = 300.0
 SMALL, LARGE = 1_000, 1_000_000
 STILL_THERE = 0.999
-"""Of the backlog, at the end: each start may settle the few deliveries that its worker takes first."""
+"""Rows at the end of the backlog: each start may settle the few deliveries that its worker takes first."""
 NOWHERE = "127.0.0.1:9"  # discard: nothing listens there
 MADE = "CREATE TEMP TABLE made AS SELECT uuidv7() AS id, uuidv7() AS key FROM generate_series(1, {rows})"
-"""In the order of time, as the services make them: random ones would take the indexes several times as long."""
+"""Ids in the order of time, as the services make them: random ids would slow the indexes several times."""
 INBOX = "INSERT INTO inbox (consumer, message_id) SELECT 'backlog', id FROM made"
 FILL = {
     "scheduler_sync": (
@@ -87,7 +86,7 @@ WAITING = {
 
 
 async def acknowledged(port: int) -> None:
-    """Returns when a message of ours has its AA; connects and sends again as often as it takes."""
+    """Returns when a message of ours has its AA; connects and sends again until then."""
     message = b"\x0b" + SIU.format(n=f"R{time.time_ns()}").encode() + b"\x1c\r"
     try:
         async with asyncio.timeout(SERVING_TIMEOUT_SECONDS):
@@ -108,7 +107,7 @@ async def acknowledged(port: int) -> None:
 
 
 class Pipeline:
-    """Ours, with processes that can be killed and started again."""
+    """Our pipeline, with processes that can be killed and restarted."""
 
     def __init__(self, settings: spine.Ours, stores: dict[str, asyncpg.Connection]) -> None:
         self.settings = settings
@@ -128,7 +127,7 @@ class Pipeline:
         self._running.pop(name).__exit__(None, None, None)
 
     async def stop(self, name: str) -> None:
-        """In order, where it can in time."""
+        """An orderly stop, if it is quick enough."""
         self._process[name].send_signal(signal.SIGTERM)
         try:
             await asyncio.to_thread(self._process[name].wait, STOP_TIMEOUT_SECONDS)
@@ -141,7 +140,7 @@ class Pipeline:
             self.kill(name)
 
     async def serves(self, name: str) -> None:
-        """Returns when the process has done what it is for, once more from now on."""
+        """Returns when the process has done its work once more from now on."""
         if name == "scheduler_sync":
             await acknowledged(self.port)
             return
@@ -159,7 +158,7 @@ class Pipeline:
 
 
 class Load:
-    """Senders that come back by themselves, until the block is left."""
+    """Senders that reconnect by themselves, until the block ends."""
 
     def __init__(self, port: int, connections: int) -> None:
         self._port, self._connections = port, connections
@@ -179,7 +178,7 @@ class Load:
 
 
 async def killed_under_load(pipeline: Pipeline, name: str) -> float:
-    """Seconds from the kill until it serves again."""
+    """Seconds from the kill until the process serves again."""
     async with Load(pipeline.port, CONNECTIONS):
         await asyncio.sleep(LOAD_SECONDS)
         killed_at = time.monotonic()
@@ -190,7 +189,7 @@ async def killed_under_load(pipeline: Pipeline, name: str) -> float:
 
 
 async def start_seconds(pipeline: Pipeline, name: str) -> float:
-    """From spawn until it serves; the notifier needs something to consume meanwhile."""
+    """Seconds from spawn until the process serves; the notifier needs something to consume meanwhile."""
     if name == "scheduler_sync":
         pipeline.kill(name)
     else:
@@ -203,7 +202,7 @@ async def start_seconds(pipeline: Pipeline, name: str) -> float:
 
 
 async def backlog(pipeline: Pipeline, name: str, rows_waiting: int) -> None:
-    """The process is down meanwhile, and up and serving afterwards."""
+    """Makes the backlog. The process is down meanwhile, and serves afterwards."""
     await pipeline.stop(name)
     store = pipeline.stores[name]
     started = time.monotonic()
@@ -238,7 +237,7 @@ async def backlog_row(pipeline: Pipeline, name: str) -> dict[str, Any]:
 
 
 def import_seconds(process: str) -> float:
-    """What a start costs before a line of the service has run."""
+    """The time of a start before the first line of the service runs."""
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", f"import {process}.bootstrap"], check=True)
     return time.monotonic() - started

@@ -1,7 +1,7 @@
-"""P12: 10,000 timers that are due at once among a million to come, and a message of another key meanwhile.
+"""P12: 10,000 timers that are due at once among a million later ones, with messages of another key meanwhile.
 
-An effect is what a handler does with a message: state, history and an event, in the transaction that marks the timer.
-Floor: the same number of messages through the inbox, in batches of the same size.
+An effect is a handler's work on a message: state, history and an event, in the transaction that marks the timer. Floor:
+the same number of messages through the inbox, in batches of the same size.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ def worker(store: Store) -> TimerWorker[States]:
 
 
 async def cpu_seconds(store: Store) -> float:
-    """What this process and its sessions in Postgres have taken of the processors; NaN where Postgres is elsewhere."""
+    """Processor time of this process and its sessions in Postgres; NaN when Postgres runs elsewhere."""
     pids = await store.pool.fetch("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
     try:
         taken = [psutil.Process(row["pid"]).cpu_times() for row in pids]
@@ -93,7 +93,7 @@ async def cpu_seconds(store: Store) -> float:
 
 
 async def hear(store: Store, waits: list[float], is_over: asyncio.Event) -> None:
-    """One message of another key after the other, until told; ``waits``: from its coming to its commit, in seconds."""
+    """Handles messages of another key until told to stop; ``waits``: seconds from arrival to commit of each."""
     inbox = executor(store)
     while not is_over.is_set():
         asked = time.perf_counter()
@@ -103,7 +103,7 @@ async def hear(store: Store, waits: list[float], is_over: asyncio.Event) -> None
 
 
 async def fire(store: Store, waits: list[float] | None = None) -> float:
-    """How long it takes until all that is due has had its effect; with ``waits`` messages of other keys come, too."""
+    """The time until all due timers have had their effect; with ``waits``, messages of other keys arrive meanwhile."""
     await store.pool.execute(_FALL_DUE, [uuid4() for _ in range(DUE)], timeout=60)
     one, is_over = worker(store), asyncio.Event()
     hearing = [] if waits is None else [asyncio.create_task(hear(store, waits, is_over))]

@@ -1,7 +1,8 @@
 """P1: the HL7 codec against python-hl7's parse, over the samples in ``libs/hl7v2/tests/data``.
 
-Both get the same messages as they come over MLLP (CR line ends, no byte-order mark): ours bytes, python-hl7 text that
-is decoded already, which is in its favour. Each pair is measured back to back; the ratio is the median of the pairs'.
+Both get the same messages as they come over MLLP (CR line ends, no byte-order mark): our codec as bytes, python-hl7 as
+decoded text, which favours python-hl7. Each pair is measured back to back; the ratio is the median of the pairs'
+ratios.
 """
 
 import json

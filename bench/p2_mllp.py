@@ -162,7 +162,7 @@ async def serve_floor(url: str, *, grouped: bool) -> None:
 
 
 class Servers:
-    """What is measured, by name; what could not be started, with the reason."""
+    """The measured servers by name, and the servers that could not start, with the reason."""
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
@@ -215,7 +215,7 @@ async def rows() -> list[dict[str, Any]]:
 
 
 async def _once(servers: Servers, connections: int, turn: int) -> dict[str, dict[str, Any]]:
-    """Every server once, in an order that turns, so that none has always the same neighbour."""
+    """Measures every server once, in rotating order, so that no server always has the same neighbour."""
     kinds = list(servers.ports)
     order = kinds[turn % len(kinds) :] + kinds[: turn % len(kinds)]
     return {kind: await asyncio.to_thread(driven, servers.ports[kind], connections, SECONDS) for kind in order}

@@ -72,7 +72,7 @@ async def rows(long_minutes: float | None) -> list[dict[str, Any]]:
 
 
 def _cpu_row(connections: int, measured: list[tuple[spine.Run, spine.Run]]) -> dict[str, Any]:
-    """CPU time tells apart what a busy machine blurs."""
+    """CPU time shows differences that a busy machine blurs."""
     ours = statistics.median(one.microseconds for one, _ in measured)
     floor = statistics.median(other.microseconds for _, other in measured)
     step = f"the services' CPU, µs/message, {connections} connection{'s' if connections > 1 else ''}"
@@ -91,7 +91,7 @@ async def _latency_rows(ours: spine.Path3, floor: spine.Path3, rate: float, fold
 
 
 async def _memory_row(ours: spine.Path3) -> dict[str, Any]:
-    """Resident memory of scheduler-sync, the most of what was seen while 400 messages a second came."""
+    """The largest resident memory of scheduler-sync at 400 messages a second."""
     load = asyncio.create_task(asyncio.to_thread(driven, ours.port, 16, MEMORY_SECONDS, MEMORY_RATE))
     most = 0.0
     while not load.done():
@@ -105,7 +105,7 @@ async def _memory_row(ours: spine.Path3) -> dict[str, Any]:
 
 
 async def _long_rows(ours: spine.Path3, rate: float, seconds: float) -> list[dict[str, Any]]:
-    """Holds ``rate`` for so long. What is late at the end is late by as much as the load was too high."""
+    """Holds ``rate`` for this time. Effects that are late at the end show by how much the load was too high."""
     began = {name: ours.resident_mib(name) for name in ours.processes}
     target = await asyncpg.connect(ours.target_url)
     before = await ours.effect_count(target)

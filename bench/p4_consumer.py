@@ -48,7 +48,7 @@ class NoStore:
 
 
 class Counting:
-    """Stands in the executor's place: calls the handler, opens no transaction."""
+    """Takes the executor's place: calls the handler and opens no transaction."""
 
     def __init__(self, wanted: int) -> None:
         self.left = wanted
@@ -101,14 +101,14 @@ async def ours(bootstrap: str, prefix: str) -> float:
     settings = KafkaSettings(bootstrap_servers=bootstrap, topic_prefix=prefix)
     store: Any = NoStore()
     consumer = Consumer(store, settings, subscription, metrics=Metrics())
-    # Without a store there is nothing to claim, to write or to un-park.
+    # Without a store there are no claims, writes or parked keys.
     consumer._executor = counting  # type: ignore[assignment]  # noqa: SLF001
     consumer.unparker = NoUnparker()  # type: ignore[assignment]
     return await _timed(consumer.run(), consumer.stop, counting)
 
 
 async def _timed(run: Any, stop: Any, counting: Counting) -> float:
-    """Records a second from the first record to the last: joining a group is not the step."""
+    """Records a second from the first record to the last: joining a group does not count."""
     running = asyncio.create_task(run)
     async with asyncio.timeout(DEADLINE_SECONDS):
         while counting.left == RECORDS:

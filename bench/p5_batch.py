@@ -36,7 +36,7 @@ CREATE TABLE history (
 
 
 class States:
-    """A repository as the services have them."""
+    """A repository like those of the services."""
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction

@@ -1,4 +1,4 @@
-"""P6: the outbox relay. Drain rate, the time from a commit to Kafka's acknowledgement, and what idleness costs."""
+"""P6: the outbox relay: drain rate, time from a commit to Kafka's acknowledgement, and the cost of idleness."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ async def drained(store: Store, relay_kafka: KafkaSettings) -> float:
 
 
 async def sent_bare(bootstrap: str, prefix: str) -> float:
-    """The floor: the same bytes through the same producer, from memory, nothing marked."""
+    """The floor: the same bytes through the same producer, from memory, without marks."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", max_batch_size=512 * 1024
     )

@@ -58,7 +58,7 @@ FILL = (
 
 @asynccontextmanager
 async def mailsink() -> AsyncIterator[int]:
-    """The sink as a process of its own, so that it costs neither side its processor time."""
+    """The sink as a separate process, so that it uses neither side's processor time."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-sink-") as folder:
         process = await asyncio.create_subprocess_exec(
@@ -84,7 +84,7 @@ def settings(url: str, kafka: str, prefix: str, port: int) -> NotifierSettings:
 
 
 async def sent_bare(given: NotifierSettings, port: int) -> float:
-    """The floor: one mail of the same kind, already written, over one connection in a loop."""
+    """The floor: one prepared mail of the same kind, sent over one connection in a loop."""
     now = datetime.now(UTC)
     facility = Facility("Northside Imaging", "America/Toronto", "+1 416 555 0111", "12 King St W, Toronto, ON")
     appointment = Appointment(
@@ -100,7 +100,7 @@ async def sent_bare(given: NotifierSettings, port: int) -> float:
 
 
 async def drained(given: NotifierSettings, store: Store) -> float:
-    """Mails a second from the worker's start to the last one settled, everything on."""
+    """Mails a second from the worker's start to the last settled mail, with all features on."""
     for statement in FILL:
         await store.pool.execute(statement)
     service = await bootstrap.build(given)
@@ -168,7 +168,7 @@ async def handed_over(given: NotifierSettings, store: Store) -> float:
 
 
 async def empty(url: str) -> None:
-    """The harness' database holds the chassis' tables, which the notifier's own migration makes."""
+    """Empties the harness' database of the chassis' tables, which the notifier's own migration makes."""
     connection = await asyncpg.connect(url)
     await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     await connection.close()

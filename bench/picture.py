@@ -1,6 +1,6 @@
-"""The picture of the rows: a bar for each ratio beside the tick that it has to reach, grouped by mark.
+"""The picture of the rows: a bar for each ratio beside the tick of its mark, grouped by mark.
 
-Rows without a floor have no bar; they stand in their group with their figure and their limit.
+Rows without a floor have no bar; their group shows their figure and their limit.
 """
 
 import re
@@ -49,7 +49,7 @@ def mark_of(row: dict[str, Any]) -> str:
 
 
 def least_ratio(row: dict[str, Any]) -> float | None:
-    """The ratio that the mark asks for; None where it asks for something else."""
+    """The ratio that the mark requires; None when the mark is no ratio."""
     if isinstance(row["mark"], int | float):
         return float(row["mark"])
     found = RATIO.search(row["mark"])
@@ -69,7 +69,7 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def label(row: dict[str, Any]) -> str:
-    """The step without what the group's title says already."""
+    """The step without the words of the group's title."""
     step = str(row["step"])
     for prefix in SAID_BY_THE_TITLE:
         step = step.removeprefix(prefix)

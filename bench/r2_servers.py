@@ -51,7 +51,7 @@ SENDERS = 8
 RATE = 100
 DEADLINE_SECONDS = 120.0
 REST_SECONDS = 2.0
-"""Between two faults: the next one finds what was hurt before at work."""
+"""The pause between two faults, so that the next fault meets working processes."""
 LONGEST_SECONDS = 10.0
 TAKEN_IN = """
 SELECT message_id, extract(epoch FROM sent_at)::float8 AS sent FROM outbox
@@ -62,7 +62,7 @@ STORE_ERRORS = ERRORS
 
 @dataclass
 class Server:
-    """A server that can be hurt."""
+    """A server that can be killed, stopped, paused or cut off."""
 
     spawn: Callable[[], "subprocess.Popen[bytes]"]
     answers: Callable[[], Awaitable[bool]]
@@ -81,7 +81,7 @@ class Server:
                 one.send_signal(number)
 
     async def kill(self) -> float:
-        """``kill -9``, and started again at once."""
+        """``kill -9``, then an immediate restart."""
         at = time.time()
         self._signal(signal.SIGKILL)
         await asyncio.to_thread(self.process.wait)
@@ -89,7 +89,7 @@ class Server:
         return at
 
     async def stop(self, seconds: float) -> float:
-        """An orderly stop, away for so long, started again."""
+        """An orderly stop, a pause of this length, and a restart."""
         self.process.send_signal(self.stop_signal)
         await asyncio.to_thread(self.process.wait)
         await asyncio.sleep(seconds)
@@ -106,7 +106,7 @@ class Server:
         return time.time()
 
     async def half_open(self) -> float:
-        """The server's side of every connection ends, and the clients are not told."""
+        """The server's side of every connection ends, but the clients are not told."""
         self.wire.half_open()
         return time.time()
 
@@ -117,7 +117,7 @@ class Server:
 
 
 class Senders:
-    """Staff who send until they have their AA, at a steady rate; counts what was acknowledged, and when."""
+    """Staff who repeat each message until its AA, at a steady rate; counts acknowledgements and their times."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -154,11 +154,11 @@ class Senders:
             number += SENDERS
             await asyncio.sleep(max(0.0, started + number / RATE - time.time()))
             if time.time() - started - number / RATE > 1:
-                started, number = time.time(), first  # what could not be sent meanwhile is not made up for
+                started, number = time.time(), first  # messages missed meanwhile are not sent later
 
 
 class BareKafka:
-    """The floor: one record after the other through aiokafka as it comes, and back."""
+    """The floor: one record after the other through aiokafka without batching, and back."""
 
     TOPIC = "bare"
 
@@ -214,14 +214,14 @@ class BareStore:
 
 
 class Store:
-    """Asks a database past its proxy, and comes back by itself."""
+    """Queries a database past its proxy, and reconnects by itself."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: asyncpg.Connection | None = None
 
     async def ask(self, query: str, *arguments: Any) -> list[Any]:
-        """Nothing when it does not answer."""
+        """Runs a query; None when the database does not answer."""
         try:
             if self._connection is None:
                 self._connection = await asyncpg.connect(self._url, timeout=2, command_timeout=5)
@@ -241,7 +241,7 @@ class Store:
 
 @dataclass
 class Scene:
-    """The running path, who sends, the floor, and where to look."""
+    """The running path, the senders, the floor, and the places to look."""
 
     senders: Senders
     bare: BareKafka | BareStore
@@ -250,7 +250,7 @@ class Scene:
     server: Server
 
     async def recovery(self, over: float, *, with_floor: bool) -> dict[str, float]:
-        """Seconds from ``over`` until each step did its work again; ``cpu`` of the server until it answered."""
+        """Seconds from ``over`` until each step worked again; ``cpu`` of the server until it answered."""
         found: dict[str, float] = {}
         wanted = {"answers", "AA", "effect"} | ({"floor"} if with_floor else set())
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -274,7 +274,7 @@ class Scene:
 
 
 async def listens(port: int) -> bool:
-    """Whether a broker listens there, which it does as soon as it serves."""
+    """Whether a broker listens there; it listens as soon as it serves."""
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(1):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -330,7 +330,7 @@ async def servers(folder: Path) -> AsyncIterator[dict[str, Server]]:
 
 
 async def databases(*names: str) -> list[str]:
-    """Their URLs. They end with the server: no connection to it outlives what is done to it here."""
+    """The databases' URLs. They end with the server: faults leave no connections behind."""
     admin_url = os.environ["POSTGRES_ADMIN_URL"]
     admin = await asyncpg.connect(admin_url)
     for name in names:
@@ -413,7 +413,7 @@ def _row(identifier: str, step: str, ours: float, floor: float | None) -> dict[s
 
 
 async def rows() -> list[dict[str, Any]]:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the floor's; it says every try
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the floor's client logs every attempt
     async with AsyncExitStack() as running:
         temporary = tempfile.TemporaryDirectory(prefix="bench-r2-", ignore_cleanup_errors=True)
         folder = Path(running.enter_context(temporary))

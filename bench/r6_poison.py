@@ -56,7 +56,7 @@ class Doctor:
         self.transient: set[UUID] = set()
 
     async def prefetch(self, work: Transaction, messages: Sequence[contracts.Message]) -> None:
-        """Nothing to load."""
+        """Loads nothing."""
 
     async def handle(self, work: Transaction, message: contracts.Message) -> None:
         work.publish(message_of(uuid4()))
@@ -69,7 +69,7 @@ class Doctor:
 
 
 class Timed:
-    """Around the consumer's executor: when each message that waits in ``due`` was committed."""
+    """Wraps the consumer's executor: records when each message in ``due`` was committed."""
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
@@ -93,7 +93,7 @@ def message_of(key: UUID) -> contracts.Message:
 
 
 class Ward:
-    """The running consumer and who sends to it."""
+    """The running consumer and its sender."""
 
     def __init__(self, store: Store, kafka: KafkaSettings, producer: AIOKafkaProducer) -> None:
         self.store = store
@@ -107,7 +107,7 @@ class Ward:
         self._sick = [uuid4() for _ in range(SICK_KEYS)]
 
     async def p99_ms(self, poison: Poison, seconds: float = LOAD_SECONDS) -> float:
-        """Of the good messages, each from the moment it was due to be sent."""
+        """The p99 of the good messages, each from its due time."""
         keys = [uuid4() for _ in range(KEYS)]
         self.timed.milliseconds.clear()
         self._sick = [uuid4() for _ in range(SICK_KEYS)]
@@ -148,7 +148,7 @@ class Ward:
         return message.key(), message.to_bytes()
 
     async def _kept(self, poison: Poison) -> list[bytes]:
-        """The bytes of what was kept, each with a reason."""
+        """The bytes of the kept messages, each with a reason."""
         statement = {
             "none": "SELECT value FROM dead_letters",
             "dead": "SELECT value FROM dead_letters WHERE reason <> ''",
@@ -157,7 +157,7 @@ class Ward:
         return sorted(found["value"] for found in await self.store.pool.fetch(statement))
 
     async def _clear(self) -> None:
-        """As if a person had settled all, so that each way starts from the same; and the tables stay small."""
+        """Settles all messages, so that each way starts from the same state and the tables stay small."""
         async with self.store.pool.acquire() as connection, connection.transaction():
             for table in ("dead_letters", "parked_messages", "parked_keys", "outbox", "inbox"):
                 await connection.execute(f"DELETE FROM {table}")

@@ -37,7 +37,7 @@ from contracts import topics
 from local_stack.ports import free_port
 
 SIZES = ((1, 1), (4, 1), (2, 2), (4, 4))
-"""Partitions a topic, replicas of each service."""
+"""Partitions per topic, and replicas of each service."""
 CONNECTIONS = 16
 WARM_SECONDS = 3.0
 IDLE_SECONDS = 4.0
@@ -54,7 +54,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 @asynccontextmanager
 async def topics_of(bootstrap: str, prefix: str, partitions: int) -> AsyncIterator[None]:
-    """The contracts' topics with so many partitions each; deleted at the end."""
+    """The contracts' topics with this number of partitions each; deleted at the end."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     names = [prefix + name for name in topics.TOPICS]
@@ -67,14 +67,14 @@ async def topics_of(bootstrap: str, prefix: str, partitions: int) -> AsyncIterat
 
 
 def run_with_partitions(module: str, partitions: int) -> None:
-    """A service that is content with topics of so few partitions."""
+    """Runs a service that accepts topics with so few partitions."""
     chassis.messaging.topics.TOPICS = {name: replace(one, partitions=partitions) for name, one in topics.TOPICS.items()}  # type: ignore[attr-defined]
     sys.argv = [module, "run"]
     runpy.run_module(module, run_name="__main__")
 
 
 def server_on(port: int) -> psutil.Process:
-    """The process that listens there. Raises ``RuntimeError`` where it is none of this machine's."""
+    """The process that listens there. Raises ``RuntimeError`` when it is not on this machine."""
     for one in psutil.net_connections("tcp"):
         if one.status == "LISTEN" and one.pid and isinstance(one.laddr, tuple) and one.laddr[1] == port:
             return psutil.Process(one.pid)
@@ -82,7 +82,7 @@ def server_on(port: int) -> psutil.Process:
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """Of these processes, and of those children of theirs that ended."""
+    """Processor time of these processes and of their ended children."""
     total = 0.0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
@@ -91,13 +91,13 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 
 
 def port_of(url: str) -> int:
-    """Of a Postgres URL or a Kafka bootstrap address."""
+    """The port in a Postgres URL or a Kafka bootstrap address."""
     return int(url.rpartition("@")[2].partition("/")[0].rpartition(":")[2])
 
 
 @dataclass
 class Bill:
-    """What has been used so far, read twice and subtracted."""
+    """The resources used so far, read twice and subtracted."""
 
     services: dict[str, list[psutil.Process]]
     urls: list[str]
@@ -126,7 +126,7 @@ class Bill:
         return found
 
     async def idle(self) -> dict[str, float]:
-        """CPU seconds a second with nothing to do: no message's cost, however few there are."""
+        """CPU seconds a second without load: a cost of no message."""
         before, started = self._cpu(), time.monotonic()
         await asyncio.sleep(IDLE_SECONDS)
         passed = time.monotonic() - started

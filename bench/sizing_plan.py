@@ -24,12 +24,12 @@ TOPIC = next(iter(TOPICS.values()))
 PER_APPOINTMENT = frozenset({
     "patients", "patient_identifiers", "appointment_links", "aggregates", "recipients", "appointments",
 })  # fmt: skip
-"""Tables that have a row for each appointment or patient, however many messages follow."""
+"""Tables with one row for each appointment or patient, whatever the number of messages."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run measured; per message unless the name says otherwise."""
+    """The measurements of one run, per message unless the name says otherwise."""
 
     partitions: int
     replicas: int
@@ -48,7 +48,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Partners:
-    """CPU an input with OmegaAI, PowerServer and the mail server there, one message at a time: nothing is shared."""
+    """CPU per input with OmegaAI, PowerServer and the mail server present, one message at a time: no cost is shared."""
 
     inputs: int
     scheduler_sync_cpu_us: float
@@ -56,23 +56,23 @@ class Partners:
 
     @classmethod
     def of_soak(cls, report: dict[str, Any]) -> "Partners":
-        """From the report of `python -m tests.chaos.soak`."""
+        """The costs from the report of `python -m tests.chaos.soak`."""
         used = report["cpu_us_per_input"]
         return cls(report["inputs"], used["scheduler-sync"], used["notifier"])
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What `bench/results/sizing.json` holds."""
+    """The content of `bench/results/sizing.json`."""
 
     costs: list[Cost]
     load_before: float
-    """The machine's load average when the run began: whether it was quiet."""
+    """The machine's load average at the start of the run, to tell whether it was quiet."""
     partners: Partners | None = None
 
     @property
     def basis(self) -> Cost:
-        """What the plan goes by: one replica of each, as busy as it gets, on as many partitions as were measured."""
+        """The basis of the plan: one replica of each service, fully busy, on as many partitions as were measured."""
         return max((one for one in self.costs if one.replicas == 1), key=lambda one: one.partitions)
 
     @classmethod
@@ -91,16 +91,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the plan takes for granted. Nothing of it was measured at a customer's."""
+    """The assumptions of the plan. None of them was measured at a customer's."""
 
     appointments_per_site_and_day: float = 300
     messages_per_appointment: float = 7
     peak_factor: float = 5
-    """The busiest minutes beside the day's mean: the morning, and what waits after an outage."""
+    """The busiest minutes relative to the day's mean: the morning, and the backlog after an outage."""
     busy_share: float = 0.6
-    """Of a core at the peak; the rest is for a replica that is away."""
+    """Share of a core in use at the peak; the rest is for a replica that is away."""
     spare_storage: float = 1.3
-    """Dead rows and pages half full, until vacuum has them."""
+    """Dead rows and half-full pages, until vacuum frees them."""
     replication_factor: int = 3
     least_replicas: int = 2
     retention: RetentionSettings = field(default_factory=RetentionSettings)
@@ -112,7 +112,7 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """What so many sites need. MB are 10^6 bytes, GB 10^9."""
+    """The needs of a number of sites. MB are 10^6 bytes, GB 10^9."""
 
     sites: int
     messages_a_day: float
@@ -134,7 +134,7 @@ class Plan:
 
 
 def plan(measured: Measured, sites: int, assumptions: Assumptions | None = None) -> Plan:
-    """What ``sites`` sites need, by the measured costs."""
+    """The needs of ``sites`` sites, by the measured costs."""
     given = assumptions or Assumptions()
     cost, partners = measured.basis, measured.partners
     daily = sites * given.messages_per_site_and_day
@@ -180,7 +180,7 @@ def kept_days(table: str, retention: RetentionSettings) -> float | None:
 
 
 def storage_gb(cost: Cost, sites: int, given: Assumptions) -> tuple[float, float]:
-    """What stands in tables that are emptied by retention, and what history adds in a year."""
+    """The size of tables that retention empties, and the yearly growth of the history."""
     kept = history = 0.0
     for table, each in cost.table_bytes.items():
         appointments = sites * given.appointments_per_site_and_day
@@ -197,7 +197,7 @@ def storage_gb(cost: Cost, sites: int, given: Assumptions) -> tuple[float, float
 
 
 def document(text: str, measured: Measured) -> str:
-    """``text`` with its tables written anew. Raises ``ValueError`` where a table's place is missing."""
+    """``text`` with its tables written anew. Raises ``ValueError`` when a table's place is missing."""
     for name, table in (
         ("throughput", throughput_table(measured)),
         ("cost", cost_table(measured)),
@@ -218,7 +218,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """Two digits that mean something, or the whole number, with thin groups."""
+    """Two significant digits, or the whole number with thin groups."""
     if value >= 10:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.2g}" if value else "0"

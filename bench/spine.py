@@ -31,7 +31,7 @@ INSERT INTO resources (id, facility, organization, name, modality, healthcare_se
     overbooking, self_scheduling, active, aliases, seen_at)
 VALUES (gen_random_uuid(), 'FAC01', '2', 'BLUME CT', 'CT', '11', 30, '[]', true, true, true, '{}', now())
 """
-# Tells the listener of each effect when its transaction commits; only there while times are taken.
+# Reports each effect's commit to the listener; only used while times are taken.
 TELL = """
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_notify('effect', NEW.{column}::text); RETURN NULL; END $$;
@@ -51,9 +51,9 @@ class Path3:
     effects: str
     column: str
     placers: str
-    """A query of the source's database: an effect's key, and the placer number that it came from."""
+    """A query of the source's database: an effect's key, and its placer number."""
     processes: dict[str, int] = field(default_factory=dict)
-    """Process ids by what they are."""
+    """Process ids by process name."""
 
     async def effect_count(self, connection: asyncpg.Connection) -> int:
         return int(await connection.fetchval(f"SELECT count(*) FROM {self.effects}"))
@@ -107,7 +107,7 @@ class Path3:
 
 @dataclass(frozen=True)
 class Run:
-    """What one load gave: messages, effects a second, acknowledgements a second, CPU seconds by process."""
+    """The result of one load: messages, effects a second, acknowledgements a second, CPU seconds by process."""
 
     sent: int
     rate: float
@@ -127,7 +127,7 @@ def _cpu_seconds(pid: int) -> float:
 
 @dataclass
 class Ours:
-    """Our pipeline's settings, so that a process of it can be started again."""
+    """Our pipeline's settings, so that one of its processes can be restarted."""
 
     folder: Path
     source_url: str
@@ -135,9 +135,9 @@ class Ours:
     bootstrap: str
     prefix: str
     telemetry: Mapping[str, str] = field(default_factory=dict)
-    """Of both services: names without their prefix, e.g. ``TELEMETRY__OTLP_ENDPOINT``."""
+    """For both services: names without their prefix, e.g. ``TELEMETRY__OTLP_ENDPOINT``."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Of both services, as it is: what a library reads."""
+    """For both services, unprefixed: variables that a library reads."""
     mllp: int = field(default_factory=free_port)
     http: int = field(default_factory=free_port)
     notifier_http: int = field(default_factory=free_port)
@@ -184,7 +184,7 @@ async def ours(
     telemetry: Mapping[str, str] | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> AsyncIterator[tuple[Path3, Ours]]:
-    """Our pipeline, warm."""
+    """Our pipeline, warmed up."""
     async with empty_database() as source, empty_database() as target, AsyncExitStack() as running:
         settings = Ours(folder, source, target, bootstrap, prefix, telemetry or {}, extra or {})
         await settings.prepare()
@@ -203,7 +203,7 @@ async def ours(
 
 @asynccontextmanager
 async def floor(folder: Path, bootstrap: str, topic: str) -> AsyncIterator[Path3]:
-    """The naive pipeline, warm. ``topic`` exists already."""
+    """The naive pipeline, warmed up. ``topic`` exists already."""
     async with empty_database() as source, empty_database() as target, AsyncExitStack() as running:
         for url in (source, target):
             connection = await asyncpg.connect(url)
@@ -224,7 +224,7 @@ async def floor(folder: Path, bootstrap: str, topic: str) -> AsyncIterator[Path3
 
 
 async def _warm(path: Path3) -> None:
-    """Until a message goes all the way, then for a moment more."""
+    """Waits until a message goes all the way, then a moment more."""
     await listening(path.port)
     await path.throughput(1, 0.5)
     await path.throughput(16, 2.0)

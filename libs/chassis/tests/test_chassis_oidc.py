@@ -329,7 +329,7 @@ WORDS = {
     "expired": "ended 36", "clock-ahead": "is a clock wrong", "not-yet": "is a clock wrong",
     "other-nonce": "another log-in", "no-role": "nothing in the claim roles", "foreign-role": "is a role here",
     "no-subject": "names nobody", "no-times": "when it was issued", "foreign-key": "does not publish",
-    "unsigned": "not to be trusted", "shared-secret": "not to be trusted",
+    "unsigned": "not trusted", "shared-secret": "not trusted",
 }  # fmt: skip
 
 

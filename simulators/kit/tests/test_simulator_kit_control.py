@@ -22,7 +22,7 @@ TARGETS = [
     Target("door", "Who knocks.", [misbehaviour.status(503, range(400, 600)), misbehaviour.slow(2.0)]),
     Target("bell", "Who rings.", [misbehaviour.CUT, Mode("sing", "Sings.")]),
 ]
-FRAME = "{% set product = 'The Stand-In' %}{% extends 'kit/base.html' %}"
+FRAME = "{% set product = 'The Simulator' %}{% extends 'kit/base.html' %}"
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ async def http(store: Store, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]
     )
     app = Starlette(
         routes=[*control.routes(), Route("/login", login), Route("/who", who), web.static(tmp_path)],
-        middleware=web.middleware("stand-in"),
+        middleware=web.middleware("simulator"),
     )
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://stand-in", trust_env=False) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://simulator", trust_env=False) as client:
         yield client
 
 
@@ -107,7 +107,7 @@ def test_the_only_target_may_be_left_out() -> None:
 
 async def test_the_page_lists_every_mode(http: httpx.AsyncClient) -> None:
     page = (await http.get("/control")).text
-    for words in ("The Stand-In", "<code>status</code>", "400 to 599", "<code>sing</code>", "Cuts the connection"):
+    for words in ("The Simulator", "<code>status</code>", "400 to 599", "<code>sing</code>", "Cuts the connection"):
         assert words in page
     assert "<script>" not in page
 

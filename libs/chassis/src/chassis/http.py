@@ -243,10 +243,10 @@ class HttpPartner:
         try:
             found = URL(urljoin(self._base, url))
         except ValueError:
-            raise NeedsSetup(f"{self.name} gave an address that is none", setting=self.setting) from None
+            raise NeedsSetup(f"{self.name} gave an address that is not valid", setting=self.setting) from None
         if not _may_be_asked(found, self._allowed):
             raise NeedsSetup(
-                f"{self.name} gave an address on another host than those that may be asked",
+                f"{self.name} gave an address on a host that is not allowed",
                 setting=f"{self.setting}, or {self.setting.rpartition('.')[0]}.allowed_hosts",
             )
         return found
@@ -303,13 +303,13 @@ class HttpPartner:
                     f"{said} answered {error.status}, a redirect: none is followed", setting=self.setting
                 )
             case ForeignHost():
-                found = NeedsSetup(f"{said} leads to a host that may not be asked", setting=self.setting)
+                found = NeedsSetup(f"{said} leads to a host that is not allowed", setting=self.setting)
             case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-                found = AccessRefused(f"{said}: its certificate is not to be trusted", setting=_CERTIFICATES)
+                found = AccessRefused(f"{said}: its certificate is not trusted", setting=_CERTIFICATES)
             case aiohttp.ClientSSLError() | ssl.SSLError():
-                found = AccessRefused(f"{said}: no TLS can be agreed on", setting=self.setting)
+                found = AccessRefused(f"{said}: TLS could not be negotiated", setting=self.setting)
             case aiohttp.InvalidURL():
-                found = AccessRefused(f"{said}: the address is none", setting=self.setting)
+                found = AccessRefused(f"{said}: the address is not valid", setting=self.setting)
             case TimeoutError():
                 found = Transient(f"{said}: no answer within {self.timeout_seconds:g} s")
             case aiohttp.ClientConnectorDNSError():
@@ -322,7 +322,7 @@ class HttpPartner:
         """The body, limited to ``largest_bytes`` both on the wire and unpacked."""
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise UnusableAnswer(f"{self.name}: {what} is answered in an encoding that nobody asked for")
+            raise UnusableAnswer(f"{self.name}: {what} is answered in an encoding that was not requested")
         unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if encoding not in ("identity", "") else None
         body, received_bytes = bytearray(), 0
         async for chunk in response.content.iter_any():

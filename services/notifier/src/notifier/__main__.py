@@ -12,7 +12,7 @@ from notifier.settings import NotifierSettings
 
 
 def _recover_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="say what would be read, write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="report what would be read, write nothing")
     parser.add_argument("--actor", default=logged_in_user(), help="who does it, for the audit")
 
 
@@ -27,7 +27,7 @@ async def _recover(settings: NotifierSettings, options: argparse.Namespace) -> i
         return 1
     for line in report.lines():
         print(line)
-    what = "recovered; a service that waits starts by itself" if report.was_behind else "nothing was missed"
+    what = "recovered; a waiting service starts by itself" if report.was_behind else "nothing was missed"
     what = "nothing was written (--dry-run)" if options.dry_run else what
     print(f"{bootstrap.NAME}: {what}; {len(report.failed)} records are left for a person")
     return 1 if report.failed else 0
@@ -44,7 +44,7 @@ DEFINITION = ServiceDefinition(
     guard=bootstrap.store_guard,
     extra={
         "recover": ExtraCommand(
-            "make a store whole again that was restored to an earlier time, or is empty: from the topics, silently",
+            "recover a store that was restored to an earlier time, or is empty: from the topics, without sending mails",
             _recover_arguments,
             _recover,
         ),

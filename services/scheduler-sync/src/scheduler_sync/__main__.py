@@ -49,7 +49,7 @@ async def _parked_tasks(settings: SchedulerSyncSettings, options: argparse.Names
 
 
 def _unclaimed_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=100, help="show at most so many")
+    parser.add_argument("--limit", type=int, default=100, help="the largest number to show")
     parser.add_argument("--json", action="store_true", help="every column of the list, a JSON object a line")
     parser.epilog = "Exit codes: 0 the list is shown; 1 OmegaAI does not answer. The Tasks stay as they are."
 
@@ -86,7 +86,7 @@ async def _recover(settings: SchedulerSyncSettings, options: argparse.Namespace)
     for line in report.lines():
         print(line)
     differing = len(report.open_differences)
-    what = "recovered; a service that waits starts by itself" if report.has_found_something else "nothing was missed"
+    what = "recovered; a waiting service starts by itself" if report.has_found_something else "nothing was missed"
     what = "nothing was written (--dry-run)" if options.dry_run else what
     print(f"{bootstrap.NAME}: {what}; {differing} differences are left for a person")
     return 1 if differing else 0
@@ -94,11 +94,11 @@ async def _recover(settings: SchedulerSyncSettings, options: argparse.Namespace)
 
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="a file that holds one HL7 message; - for standard input")
-    parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
+    parser.add_argument("--json", action="store_true", help="everything as one JSON object")
     parser.epilog = (
-        "It shows the message's values, so also the patient's data, and logs none of them. It takes nothing: the "
-        "message has no effect. Exit codes: 0 it would be taken; 1 it would be refused, or would wait; 2 it cannot be "
-        "read as HL7, there is no such file, or the site file is wrong."
+        "The output shows the message's values, also the patient's data; nothing is logged. It has no effect. "
+        "Exit codes: 0 the service would take the message; 1 it would refuse it, or the message would wait; 2 the file "
+        "is missing or not HL7, or the site file is wrong."
     )
 
 
@@ -135,12 +135,12 @@ DEFINITION = ServiceDefinition(
     guard=bootstrap.store_guard,
     extra={
         "recover": ExtraCommand(
-            "make a store whole again that was restored to an earlier time, or is empty: from its topics and OmegaAI",
+            "recover a store that was restored to an earlier time, or is empty: from its topics and OmegaAI",
             _recover_arguments,
             _recover,
         ),
         "explain": ExtraCommand(
-            "what an HL7 message in a file would do and why; it shows the patient's data that the file holds",
+            "explain the effect of an HL7 message in a file; the output shows the file's patient data",
             _explain_arguments,
             _explain,
         ),

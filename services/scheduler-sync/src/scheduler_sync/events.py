@@ -13,7 +13,7 @@ PRODUCER: Final = "scheduler-sync"
 
 
 def patient_event(patient: Patient, *, is_new: bool, occurred_at: datetime, cause_id: UUID) -> contracts.Message:
-    """``patient.registered``, or ``patient.updated``. ``cause_id`` is the input that it follows from."""
+    """``patient.registered``, or ``patient.updated``. ``cause_id`` is the input that caused it."""
     return contracts.new_message(
         contracts.PatientRegistered if is_new else contracts.PatientUpdated,
         aggregate_id=patient.id,
@@ -34,7 +34,7 @@ def appointment_event(
     occurred_at: datetime,
     cause_id: UUID,
 ) -> contracts.Message:
-    """The event that announces what the link has come to. ``by`` is who brought it about: staff or patient."""
+    """The event for the link's new state. ``by`` is the actor: staff or patient."""
     assert link.slot is not None  # noqa: S101 - only an appointment with a time is announced
     values: dict[str, Any] = {
         "patient_id": link.patient_id,

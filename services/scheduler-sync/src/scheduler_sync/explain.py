@@ -1,9 +1,8 @@
-"""What a message of PowerServer would do, and why: ``python -m scheduler_sync explain FILE.hl7``.
+"""Explains what a message of PowerServer would do, and why: ``python -m scheduler_sync explain FILE.hl7``.
 
-It reads with the reader that the service runs and takes nothing: no journal, no effect. What is known of the
-appointment and the patient is not looked at, so it cannot tell whether a message is a repeat or older than another.
-
-What it gives holds the patient's data, because whoever asks has the file. It is for standard output and no log.
+It uses the service's reader and stores nothing: no journal, no effect. It does not look at the known appointment and
+patient, so it cannot detect repeats or old messages. Its output holds patient data, which the user has in the file
+already. It goes to standard output and to no log.
 """
 
 from collections import Counter
@@ -42,9 +41,9 @@ _NOT_LOOKED_UP: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FieldRead:
-    """A component of a field: its place, its value, and where it stands: segment and byte, from 1 and 0 on.
+    """A component of a field: its place, its value, and its position: segment and byte, from 1 and 0 on.
 
-    ``gives`` is what it is read for, by ``rule``; both are empty for what is ignored, with ``why``.
+    ``gives`` is the fact that it is read for, by ``rule``; both are empty for an ignored component, with ``why``.
     """
 
     place: str
@@ -58,7 +57,7 @@ class FieldRead:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a message is, how it is read, and how it would be answered. ``setting`` is what is missing."""
+    """The kind of a message, its reading, and its answer. ``setting`` is the missing setting."""
 
     message: str
     meaning: str
@@ -72,7 +71,7 @@ class Explanation:
 
     @property
     def is_taken(self) -> bool:
-        """Whether it would have its whole effect: nothing of it is refused, and nothing waits."""
+        """Whether the message would have its whole effect: no part is refused, and no part waits."""
         return self.code == "AA" and self.setting is None
 
     def as_json(self) -> dict[str, Any]:
@@ -80,7 +79,7 @@ class Explanation:
 
 
 class ResourcesNotRead:
-    """Stands for OmegaAI's resources where nobody can be asked: each name is one, and its usual length is not known."""
+    """Replaces OmegaAI's resources where they are not known: every name is a resource, without a usual length."""
 
     def named(self, facility: str, name: str) -> Resource:
         return Resource(UUID(int=0), facility, name, None, "")
@@ -91,7 +90,10 @@ class ResourcesNotRead:
 
 
 def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received_at: datetime) -> Explanation:
-    """Read ``raw`` as the service would. ``resources`` is None where they are not known. Hl7Error when it is no HL7."""
+    """Reads ``raw`` as the service would.
+
+    ``resources`` is None where they are not known. Hl7Error when it is not HL7.
+    """
     item = InboundHl7.of(raw, received_at)
     message, passed_over = item.message, reader.PassedOver()
     command: ChangeAppointmentByStaff | None = None
@@ -196,7 +198,7 @@ def _parts(segment: Segment, field: int, number: int, where: "_Positions") -> It
 
 
 class _Positions:
-    """From the bytes that are split to those of the file, which is in a wrapper or another character set at times."""
+    """Maps offsets of the parsed bytes to those of the file, which may have a wrapper or another character set."""
 
     def __init__(self, raw: bytes, message: Message) -> None:
         self._codec, self._working = message.codec, message.working_codec
@@ -213,7 +215,7 @@ class _Positions:
             self._base = max(raw.find(self._encoded(len(self._body))), 0)
 
     def of_field(self, number: int, segment: Segment, field: int) -> int:
-        """Where a field begins in what is split."""
+        """The offset of a field in the parsed bytes."""
         start = self._starts[number - 1]
         offset = 1 if segment.id in {"MSH", "FHS", "BHS"} else 0
         if field == 1 and offset:
@@ -237,7 +239,7 @@ class _Positions:
 
 
 def _effect(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[str, Any]:
-    """What the message says, in the suite's words; what it does not say is left out."""
+    """The facts in the message, in the suite's words; unsaid facts are left out."""
     facts, person = command.appointment, command.patient
     zone = site.facilities[facts.facility].zone
     address = person.address
@@ -280,7 +282,7 @@ def _plain(value: Any) -> Any:
 
 
 def lines(found: Explanation) -> Sequence[str]:
-    """For people: the answer last, because it is what one looks for."""
+    """The text for people. The answer comes last, because readers look for it."""
     told = [f"{found.message}: {found.meaning}", ""]
     told += _table("Read", found.fields)
     told += _table("Ignored", found.ignored)
@@ -311,7 +313,7 @@ def _table(title: str, rows: Sequence[FieldRead]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """On one line, whatever it holds."""
+    """On one line, whatever the value holds."""
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""What comes in, to the handlers: each class loads what a batch touches, then calls one handler for each message.
+"""From inputs to handlers: each class loads what a batch touches, then calls one handler for each message.
 
-HL7 messages and Tasks run on the same batch executor of the chassis; nothing here decides anything.
+HL7 messages and Tasks run on the same batch executor of the chassis; no decision is made here.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
 
 
 class PowerServerInbound:
-    """HL7 messages to the handler of staff's changes."""
+    """HL7 messages, for the handler of staff's changes."""
 
     def __init__(self, site: Site, effects: Effects) -> None:
         self._site = site
@@ -40,7 +40,7 @@ class PowerServerInbound:
         self._arrivals = Arrivals()
 
     async def prefetch(self, work: StoredWork, items: Sequence[InboundHl7]) -> None:
-        """Read all messages, then load their patients and links in one go."""
+        """Reads all messages, then loads their patients and links in one go."""
         passed_over = reader.PassedOver()
         for item in items:
             work.commands[item.journal_id] = self._read(item, passed_over)
@@ -50,7 +50,7 @@ class PowerServerInbound:
         await work.links.load(command.placer_number for command in commands)
 
     async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
-        """The setting that a word of the message waits for, which had its effect without that word."""
+        """The setting that a message still waits for, after the rest of it has taken effect."""
         command = work.commands[item.journal_id]
         if isinstance(command, Exception):
             raise command
@@ -78,7 +78,7 @@ class PowerServerInbound:
 
 
 class TaskInbound:
-    """Tasks of OmegaAI's queue to the handlers, committed under a claim on each Task."""
+    """Tasks of OmegaAI's queue, for the handlers, committed under a claim on each Task."""
 
     def __init__(self, store: Store, open_work: OpenWork, effects: Effects) -> None:
         self._effects = effects
@@ -87,7 +87,7 @@ class TaskInbound:
         )
 
     async def apply(self, items: Sequence[TaskItem]) -> list[Exception | None]:
-        """Commit the items; an error for each one that failed, in order."""
+        """Commits the items; returns an error for each failed one, in order."""
         outcomes = await self._executor.run(items)
         return [_error(outcome) for outcome in outcomes]
 
@@ -115,7 +115,7 @@ class TaskInbound:
 
 
 class TaskIntake:
-    """Claims Tasks in the inbox; a failed one gives its claim back, so that it can come again."""
+    """Claims Tasks in the inbox; a failed Task gives its claim back, so that it can come again."""
 
     async def claim(
         self, connection: "asyncpg.Connection", items: Sequence[TaskItem]
@@ -147,7 +147,7 @@ class TaskIntake:
         transaction.write(statements.MOVE_CURSOR, TASK_CONSUMER, last.task_id, last.authored_on, last.received_at)
 
     def key(self, item: TaskItem) -> None:
-        """Tasks carry the present state of their focus, so none has to wait for another."""
+        """Tasks carry the present state of their focus, so no Task has to wait for another."""
         del item
 
     def traced(self, item: TaskItem) -> AbstractContextManager[None]:
@@ -156,7 +156,7 @@ class TaskIntake:
 
 
 def cause_of_task(task_id: str) -> UUID:
-    """A UUID for a Task of OmegaAI's queue, the same each time: what the inbox claims and the history points to."""
+    """A UUID for a Task, the same each time: the inbox claims it and the history refers to it."""
     return uuid5(_TASKS, task_id)
 
 

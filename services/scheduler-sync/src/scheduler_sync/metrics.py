@@ -1,4 +1,4 @@
-"""The service's own metrics, and what counts its inputs."""
+"""The service's own metrics, and the object that counts inputs."""
 
 import collections
 from collections.abc import Callable, Iterable
@@ -38,16 +38,16 @@ _log = structlog.get_logger(__name__)
 
 
 class InputMeters:
-    """Counts on the service's metrics, and logs what an operator looks for."""
+    """Counts on the service's metrics, and logs for operators."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._fields: dict[tuple[str, str], Callable[[float], None]] = {}
-        # An alarm that compares with the time before sees the first one.
+        # An alarm on an increase detects the first event only if the counter was 0 before.
         metrics.count(CONFLICTS, 0, source=System.POWERSERVER, outcome=Outcome.STALE)
 
     def outcome(self, source: str, outcome: Outcome) -> None:
-        """Counts, and says, what had no effect and why."""
+        """Counts and logs inputs without effect, with the reason."""
         if outcome in _WITHOUT_EFFECT:
             self._metrics.count(STALE, kind=f"{source}.{outcome}")
             _log.info("input.without-effect", source=source, outcome=str(outcome))

@@ -1,4 +1,4 @@
-"""What the handlers need of the outside; the store and the adapters provide it, tests fake it."""
+"""The ports of the handlers; the store and the adapters implement them, tests fake them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from scheduler_sync.domain.resource import Resource
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One line of a link's time line: what came in, what it did, what went out because of it."""
+    """One line of a link's time line: the input, its outcome, and its deliveries."""
 
     link_id: UUID
     at: datetime
@@ -63,7 +63,7 @@ class Links(Protocol):
 
 
 class Outgoing(Protocol):
-    """What leaves with the transaction: events and deliveries. The chassis' Transaction is one."""
+    """The effects of the transaction: events and deliveries. The chassis' Transaction implements it."""
 
     def publish(self, message: contracts.Message) -> None: ...
     def deliver(
@@ -81,7 +81,7 @@ class Outgoing(Protocol):
 
 
 class Resources(Protocol):
-    """The resources that OmegaAI has, held in memory."""
+    """OmegaAI's resources, held in memory."""
 
     def named(self, facility: str, name: str) -> Resource:
         """NeedsSetup when OmegaAI has no such resource; Transient while they have never been read."""
@@ -91,7 +91,7 @@ class Resources(Protocol):
 
 
 class PowerServerWriter(Protocol):
-    """Says an appointment's status in PowerServer's words."""
+    """Writes an appointment's status as a message to PowerServer."""
 
     def control_id(self, delivery_id: UUID) -> str: ...
     def status_message(
@@ -101,7 +101,7 @@ class PowerServerWriter(Protocol):
 
 @dataclass(slots=True)
 class Work:
-    """One unit of work: the aggregates of a batch, and what leaves with its transaction."""
+    """One unit of work: the aggregates of a batch, and the effects of its transaction."""
 
     outgoing: Outgoing
     patients: Patients
@@ -113,25 +113,25 @@ class Clock(Protocol):
 
     def now(self) -> datetime: ...
     def doubt(self) -> timedelta:
-        """By how much it may be later than ``now``, because clocks of ours differ."""
+        """How much later than ``now`` it may be, because our clocks differ."""
         ...
 
 
 class Meters(Protocol):
-    """Counts, and says, what became of inputs."""
+    """Counts and logs the outcomes of inputs."""
 
     def outcome(self, source: str, outcome: Outcome) -> None:
-        """An input came to this."""
+        """The outcome of an input."""
         ...
 
     def conflict(self, source: str, outcome: Outcome) -> None:
-        """An input led to a line of the conflict log."""
+        """An input caused a line of the conflict log."""
         ...
 
     def clock_ahead(self, lead: timedelta) -> None:
-        """A message of PowerServer was made later than may be, by so much."""
+        """PowerServer's clock was ahead: a message's time was later than possible, by this much."""
         ...
 
     def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None:
-        """Of a batch of HL7 messages, these (segment, field) were not read, and so many texts were repaired."""
+        """After a batch of HL7 messages: the unread (segment, field) pairs, and the number of repaired texts."""
         ...

@@ -1,7 +1,7 @@
-"""What a partner answered to a delivery, as the senders write it and the settlement reads it.
+"""A partner's answer to a delivery, as the senders write it and the settlement reads it.
 
-The names in a kept receipt stay as they are: during a rollout the present and the former code read each other's. A name
-may be added; a reader leaves what it does not know.
+The names in a stored receipt never change: during a rollout the present and the former code read each other's. A name
+may be added; a reader ignores unknown names.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from chassis.deliveries import Receipt, UnreadableReceiptError
 from scheduler_sync.domain.appointment import FhirStatus
 
 NOT_SENT: Final = "not sent"
-"""In place of an acknowledgement's code."""
+"""Replaces an acknowledgement's code."""
 
 
 @dataclass(frozen=True, slots=True)

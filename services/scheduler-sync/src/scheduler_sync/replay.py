@@ -1,4 +1,4 @@
-"""The operator's hand on parked Tasks: read what they spoke of again."""
+"""The operator's commands on parked Tasks: read their resources again."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -23,7 +23,7 @@ _NOT_PARKED: Final = Replayed(ReplayOutcome.NOT_WAITING)
 async def replay_tasks(
     store: Store, queue: TaskQueue, inbound: TaskInbound, task_ids: Sequence[str], *, actor: str
 ) -> dict[str, Replayed]:
-    """Take over the Appointments of parked Tasks as they are now. Audited. What came of each, by the Task's id."""
+    """Takes over the Appointments of parked Tasks as they are now. Audited. Returns the outcomes by the Tasks' ids."""
     outcomes = {}
     for task_id in task_ids:
         focus = await _focus_of(store, task_id)
@@ -39,7 +39,7 @@ async def replay_tasks(
 
 
 async def _focus_of(store: Store, task_id: str) -> str | None:
-    """What a parked Task is about; None when it is not parked."""
+    """The focus of a parked Task; None when the Task is not parked."""
     async with store.session() as session:
         parked = tables.ParkedTasks
         waiting = sql.select(parked.focus).where(parked.task_id == task_id, sql.col(parked.replayed_at).is_(None))
@@ -49,7 +49,7 @@ async def _focus_of(store: Store, task_id: str) -> str | None:
 
 async def _replay(queue: TaskQueue, inbound: TaskInbound, appointment_id: str) -> Replayed:
     try:
-        # An id of its own: the Task's claim says that it was parked, which is no effect.
+        # An id of its own: the Task's claim records that it was parked, which is no effect.
         item = await queue.read_focus("Appointment", appointment_id, f"replay-{contracts.uuid7()}")
         if item.parked is not None:
             return Replayed(ReplayOutcome.UNREADABLE, item.parked.reason)

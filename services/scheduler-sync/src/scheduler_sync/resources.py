@@ -1,4 +1,4 @@
-"""The resources that can be booked: imported from OmegaAI, kept in the store, held in memory.
+"""The bookable resources: imported from OmegaAI, kept in the store, held in memory.
 
 Looked up by exact name within a facility, because both products compare names exactly; an alias in the site file joins
 two names that cannot be made the same.
@@ -29,11 +29,11 @@ EQUIPMENT: Final = (
     "RAY", "ULTRASOUND", "SONO", "MAMMO", "MAMMOGRAPHY", "FLUORO", "FLUOROSCOPY", "ANGIO", "ECHO", "NUCLEAR", "ROOM",
     "SUITE", "BAY", "UNIT", "SCANNER", "TABLE", "CLINIC", "MOBILE",
 )  # fmt: skip
-"""Words that names of resources are made of: a name that holds one is a machine's or a room's, not a person's."""
+"""Words of resource names: a name with one of them is a machine's or a room's, not a person's."""
 
 
 class ResourceDirectory:
-    """All resources, in memory; the hot path asks here and no store."""
+    """All resources, in memory; the hot path asks here and not the store."""
 
     def __init__(self, site: Callable[[], SiteFile]) -> None:
         self._site = site
@@ -41,7 +41,7 @@ class ResourceDirectory:
         self._was_filled = False
 
     def fill(self, resources: Iterable[Resource]) -> None:
-        """Hold these from now on. Inactive ones are left out: they cannot be booked."""
+        """Replaces the resources. Inactive ones are left out: they cannot be booked."""
         by_name: dict[tuple[str, str], Resource] = {}
         for resource in resources:
             if resource.active:
@@ -79,7 +79,7 @@ class ResourceDirectory:
 
 
 class ResourceStore(Protocol):
-    """Keeps resources."""
+    """Stores resources."""
 
     async def keep(self, facility: str, services: Sequence[ServiceFound]) -> None: ...
     async def all(self) -> Sequence[Resource]: ...
@@ -119,15 +119,15 @@ class ResourceImport(LoopBase):
                 error = await self._import()
                 refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
                 seconds = self._interval_seconds if error is None else _RETRY_SECONDS
-                if refusals:  # a login that is refused is tried seldom
+                if refusals:  # a refused log-in is retried seldom
                     seconds = pause_seconds(refusals, first_seconds=_RETRY_SECONDS)
                 due_at = time.monotonic() + seconds
             await self.pause(_LOOK_SECONDS)
 
     async def import_once(self) -> int:
-        """Read everything and keep it; the number of services.
+        """Reads and stores everything; returns the number of services.
 
-        Transient, Permanent: of the first facility that failed; the others were read and kept.
+        Raises Transient or Permanent of the first facility that failed; the others are read and stored all the same.
         """
         count = 0
         failed: list[Transient | Permanent] = []
@@ -144,7 +144,7 @@ class ResourceImport(LoopBase):
             destination="omegaai-resources",
         )
         if failed:
-            raise failed.pop(0)  # left in the list it would hold itself
+            raise failed.pop(0)  # in the list, the error would hold itself: a cycle
         return count
 
     async def _import_facility(self, code: str) -> int:
@@ -163,7 +163,7 @@ class ResourceImport(LoopBase):
         return len(services)
 
     async def _import(self) -> Transient | Permanent | None:
-        """Why not all of it could be read."""
+        """The reason why a part could not be read."""
         try:
             if not len(self._directory):
                 self._directory.fill(await self._store.all())  # OmegaAI may be away
@@ -175,7 +175,7 @@ class ResourceImport(LoopBase):
         return None
 
     async def _check_organization(self, code: str, organization_id: str, time_zone: str) -> None:
-        """Say what in OmegaAI's tree contradicts the site file; it stops nothing."""
+        """Logs the contradictions between OmegaAI's tree and the site file; they stop nothing."""
         key = f"facilities.{code}.organization"
         try:
             found = reader.organization(await self._client.read("Organization", organization_id))
@@ -190,7 +190,7 @@ class ResourceImport(LoopBase):
 
 
 def _readable(found: Found) -> ServiceFound | None:
-    """The service; None for one that cannot be read, whatever is wrong with it: the others can be booked."""
+    """The service; None for an unreadable one: the others can still be booked."""
     try:
         return reader.healthcare_service(found)
     except Malformed as error:

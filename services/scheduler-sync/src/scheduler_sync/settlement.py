@@ -1,4 +1,4 @@
-"""The partners' answers to deliveries, to the handlers, in the transaction that marks the deliveries done."""
+"""Brings the partners' answers to the handlers, in the transaction that marks the deliveries done."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -18,14 +18,14 @@ from scheduler_sync.store.work import OpenWork
 
 
 class Settlement:
-    """What the success of deliveries changes here, in the transaction that marks them done."""
+    """The effects of successful deliveries, in the transaction that marks them done."""
 
     def __init__(self, open_work: OpenWork, now: Callable[[], datetime]) -> None:
         self._open_work = open_work
         self._now = now
 
     async def omegaai(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        """Keep the FHIR ids and versions that OmegaAI gave. UnreadableReceiptError."""
+        """Stores the FHIR ids and versions that OmegaAI gave. UnreadableReceiptError."""
         work = self._open_work(transaction)
         patients = [taken for taken in all_taken if taken.delivery.kind == PATIENT_UPSERT]
         appointments = [
@@ -44,7 +44,7 @@ class Settlement:
             await omegaai_took_appointment(snapshot.link_id, taken, sent=snapshot.status, work=work, origin=origin)
 
     async def powerserver(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        """Keep that PowerServer has taken our statuses. UnreadableReceiptError."""
+        """Stores that PowerServer has taken our statuses. UnreadableReceiptError."""
         work = self._open_work(transaction)
         await work.links.load_by_id(taken.delivery.key for taken in all_taken)
         for delivery, receipt in all_taken:

@@ -23,7 +23,7 @@ class SyncHl7(SiteHl7):
 
 
 class SiteFile(SharedSite):
-    """What scheduler-sync reads of the site file."""
+    """scheduler-sync's part of the site file."""
 
     statuses: Annotated[dict[int, WorkflowStep], Field(min_length=1)]
     status_names: dict[str, int] = Field(default_factory=dict)
@@ -51,7 +51,7 @@ class SiteFile(SharedSite):
 
     @cached_property
     def status_of_step(self) -> Mapping[WorkflowStep, tuple[int, str]]:
-        """How PowerServer is told a step: order value and the site's name for it (SCH-25, ORC-16)."""
+        """PowerServer's form of a step: order value and the site's name for it (SCH-25, ORC-16)."""
         names = {value: name for name, value in reversed(self.status_names.items())}
         found: dict[WorkflowStep, tuple[int, str]] = {}
         for value, step in sorted(self.statuses.items()):
@@ -60,12 +60,12 @@ class SiteFile(SharedSite):
 
 
 class Site(site_file.Site[SiteFile]):
-    """The site file as it is now."""
+    """The present site file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, SiteFile)
 
 
 def load(path: Path) -> SiteFile:
-    """Read the site file once. SiteFileError when it does not hold."""
+    """Reads the site file once. Raises SiteFileError when it is not valid."""
     return site_file.load(path, SiteFile)

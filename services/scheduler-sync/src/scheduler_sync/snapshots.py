@@ -1,7 +1,6 @@
-"""What a delivery to OmegaAI carries: a Patient or an Appointment as OmegaAI should hold it.
+"""The content of a delivery to OmegaAI: the Patient or Appointment that OmegaAI should hold.
 
-A snapshot is taken in the transaction that decided it. When it is sent, nothing is read again but the ids that OmegaAI
-gave meanwhile.
+A snapshot is taken in the transaction of the decision. At sending, only the ids that OmegaAI gave meanwhile are read.
 """
 
 from collections.abc import Mapping
@@ -17,15 +16,15 @@ from scheduler_sync.domain.patient import Patient
 
 PATIENT_UPSERT: Final = "patient.upsert"
 APPOINTMENT_UPSERT: Final = "appointment.upsert"
-"""The kinds of the deliveries that carry them."""
+"""The kinds of deliveries with a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatientSnapshot:
-    """A Patient as OmegaAI should hold it. ``identifiers`` are (system, value) pairs, the first one identifies.
+    """The Patient that OmegaAI should hold. ``identifiers`` are (system, value) pairs; the first one identifies.
 
-    None is what PowerServer has never spoken of: OmegaAI's own stays. Empty is what it says there is none of. A sex of
-    which it has never spoken is ``""``.
+    None: PowerServer has never sent the detail, and OmegaAI's own stays. Empty: PowerServer has deleted it. A sex that
+    it has never sent is ``""``.
     """
 
     patient_id: UUID
@@ -85,16 +84,16 @@ class PatientSnapshot:
 
 
 def _said(patient: Patient, name: str) -> Any:
-    """The detail; empty when it was said that there is none, None when nobody has spoken of it."""
+    """The detail; empty when it was deleted, None when no message has given it."""
     value = getattr(patient, name)
     return "" if value is None and patient.is_said(name) else value
 
 
 @dataclass(frozen=True, slots=True)
 class AppointmentSnapshot:
-    """An Appointment as OmegaAI should hold it; ``start`` and ``end`` carry the facility's offset.
+    """The Appointment that OmegaAI should hold; ``start`` and ``end`` have the facility's offset.
 
-    ``base_version`` is the newest version known when the snapshot was taken, ``written_version`` our own newest then.
+    When the snapshot was taken, ``base_version`` was the newest known version, ``written_version`` our own newest.
     """
 
     link_id: UUID

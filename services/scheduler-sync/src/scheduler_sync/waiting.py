@@ -1,4 +1,4 @@
-"""How much waits for a person, as a gauge for alarms."""
+"""Counts what waits for a person, as a gauge for alarms."""
 
 from typing import Final
 

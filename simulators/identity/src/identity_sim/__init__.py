@@ -1,1 +1,1 @@
-"""An OpenID Connect provider for development: strict with its clients, and it lets anybody in."""
+"""An OpenID Connect provider for development: it is strict with clients and lets any person in."""

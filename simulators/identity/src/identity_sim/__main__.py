@@ -19,7 +19,7 @@ async def serve(settings: Settings) -> None:
 
 
 def _nothing() -> None:
-    """It streams nothing."""
+    """Does nothing: this simulator has no event streams."""
 
 
 def main() -> int:

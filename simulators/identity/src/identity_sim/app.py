@@ -1,4 +1,4 @@
-"""The provider's routes. What a client gets wrong is refused as OpenID Connect Core and RFC 6749, 7636 and 9207 say."""
+"""The provider's routes. Clients' errors are refused as OpenID Connect Core and RFC 6749, 7636 and 9207 require."""
 
 import asyncio
 import base64
@@ -73,7 +73,7 @@ TARGETS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A log-in that a client asked for, and later the code that stands for it."""
+    """A log-in that a client requested, and later the code for it."""
 
     client: str
     redirect: str
@@ -93,7 +93,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class Provider:
-    """One provider. `now`: seconds since the epoch. `key` can be replaced, as a provider that renews its keys does."""
+    """One provider. `now`: seconds since the epoch. `key` may be replaced, as a real provider renews its keys."""
 
     settings: Settings
     store: Store
@@ -160,11 +160,11 @@ class Provider:
         return JSONResponse(KeySet([self.key]).as_dict(private=False))
 
     async def authorize(self, request: Request) -> Response:
-        """The page on which a click says who logs in."""
+        """The page on which a click chooses the person who logs in."""
         query = request.query_params
         client, redirect = query.get("client_id", ""), query.get("redirect_uri", "")
         if not client or not allows(self.settings.redirects, redirect):
-            # Nothing goes to an address that is not known: the person is told.
+            # Nothing is sent to an unknown address; the person sees the error.
             problem = "redirect_uri is not one of this provider's, or client_id is missing."
             return web.page(self._templates, request, "refused.html", {"problem": problem}, status=400)
         try:
@@ -175,7 +175,7 @@ class Provider:
         _keep(self._asked, handle, asked, self.now())
         context = {"people": PEOPLE, "client": client, "handle": handle}
         page = web.page(self._templates, request, "authorize.html", context)
-        # Chromium asks the policy of forms also where a form's answer leads.
+        # Chromium also applies the form policy to the redirect after a form.
         place = urlsplit(redirect)
         page.headers["Content-Security-Policy"] = (
             "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
@@ -234,7 +234,7 @@ class Provider:
         client = self._client(request)
         if web.text_of(form, "grant_type") != "authorization_code":
             raise _RefusedError("unsupported_grant_type", "grant_type is authorization_code.")
-        asked = _taken(self._codes, web.text_of(form, "code"), self.now())  # whatever comes of it, once
+        asked = _taken(self._codes, web.text_of(form, "code"), self.now())  # valid once, whatever the result
         if asked is None or asked.person is None:
             raise _RefusedError("invalid_grant", "The code is not known, is over, or was used.")
         if asked.client != client or asked.redirect != web.text_of(form, "redirect_uri"):
@@ -290,7 +290,7 @@ class Provider:
         return jwt.encode({"alg": "ES256", "kid": key.kid}, claims, key, algorithms=["ES256"])
 
     async def end_session(self, request: Request) -> Response:
-        """It keeps no session of its own: the browser goes back, when the address is known."""
+        """The provider keeps no session: it sends the browser back when the address is known."""
         back = request.query_params.get("post_logout_redirect_uri", "")
         if request.query_params.get("client_id") and allows(self.settings.logouts, back):
             return RedirectResponse(back, 303)

@@ -7,7 +7,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """`subject` never changes; `roles` is what the claim of that name says."""
+    """A person. `subject` never changes; `roles` is the content of the claim `roles`."""
 
     subject: str
     username: str

@@ -1,4 +1,4 @@
-"""Settings, and the refusal to run where somebody could take it for a real provider."""
+"""Settings, and the refusal to run where the simulator could be taken for a real provider."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,16 @@ THIS_MACHINE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Refused(Exception):  # noqa: N818 - what it does
-    """It does not run like that; the text says why, in one line."""
+    """The settings are refused; the text gives the reason in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`issuer` is its address as a browser on this machine knows it; without one, the port that it listens on.
+    """The provider's settings.
 
-    `redirects` lists where a code may be sent. An entry on this machine without a port allows any port, as RFC 8252
-    section 7.3 has it; everything else is compared sign by sign.
+    `issuer` is the provider's address as a browser on this machine sees it; without an issuer, the listening port.
+    `redirects` lists the addresses to which a code may be sent. An entry on this machine without a port allows any port
+    (RFC 8252 section 7.3); all other entries are compared character by character.
     """
 
     host: str = "127.0.0.1"

@@ -1,6 +1,6 @@
-"""Health, ledger and misbehaviour of a simulator, and one page that lists all faults it can be told.
+"""Health, ledger and misbehaviour of a simulator, and one page that lists all its faults.
 
-Nothing here asks for a login: a simulator is for development only.
+No route here asks for a login: a simulator is for development only.
 """
 
 import json

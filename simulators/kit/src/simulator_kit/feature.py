@@ -16,9 +16,9 @@ Services = TypeVar("Services")
 class Feature(Generic[Services]):
     """One folder of a simulator.
 
-    `routes` gives its pages and interfaces. `hooks` maps a kind of `Work.changed` to what the feature does then, in
-    the transaction of the change. `prepare` runs at every start and fills an empty store. `tables.sql` and `static/`
-    are found in the folder.
+    `routes` gives its pages and interfaces. `hooks` maps a kind of `Work.changed` to the feature's function for it,
+    which runs in the transaction of the change. `prepare` runs at every start and fills an empty store. `tables.sql`
+    and `static/` are found in the folder.
     """
 
     folder: Path

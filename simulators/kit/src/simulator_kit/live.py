@@ -1,4 +1,4 @@
-"""Server-sent events: a commit names its changes to every open page; the page then fetches itself again."""
+"""Server-sent events: a commit sends its changes to every open page, and the page then reloads its content."""
 
 import asyncio
 import json
@@ -14,11 +14,11 @@ _KEEP_ALIVE_SECONDS: Final = 15.0
 _MOST_WAITING: Final = 500
 
 Shown = Callable[[Notice], dict[str, Any] | None]
-"""What one page hears of a notice; None when the notice does not concern it."""
+"""The part of a notice for one page; None when the notice does not concern the page."""
 
 
 class Live:
-    """Hands notices out to the open pages. `close` ends all streams, so that the server can stop."""
+    """Sends notices to the open pages. `close` ends all streams, so that the server can stop."""
 
     def __init__(self, store: Store) -> None:
         self._queues: set[asyncio.Queue[Notice | None]] = set()
@@ -28,7 +28,7 @@ class Live:
     def _publish(self, notices: list[Notice]) -> None:
         for waiting in self._queues:
             for notice in notices:
-                # A page with a full queue looks again anyway: any one notice makes it do so.
+                # A full queue may drop the notice: any one notice makes the page reload.
                 with suppress(asyncio.QueueFull):
                     waiting.put_nowait(notice)
 

@@ -1,6 +1,6 @@
 """Faults on command. A simulator lists its targets and modes; a fault spoils the next actions of its target.
 
-A mode's name means the same in every simulator: the common modes stand here once.
+A mode's name means the same in every simulator: the common modes are defined here once.
 """
 
 import random
@@ -54,7 +54,7 @@ REORDER: Final = Mode("reorder", "Sends it after the next one.")
 
 
 class FaultError(ValueError):
-    """A fault that is not understood; `field` names its wrong field."""
+    """An invalid fault; `field` names its wrong field."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} is {problem}.")
@@ -74,7 +74,7 @@ class Fault:
 
 
 class Misbehaviour:
-    """The faults in force, oldest first. The first that applies hits."""
+    """The faults in force, oldest first. The first fault that applies is used."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self.targets: Final = tuple(targets)
@@ -102,7 +102,7 @@ class Misbehaviour:
         return [asdict(fault) for fault in self._faults]
 
     def take(self, target: str) -> Fault | None:
-        """The fault that hits this action of `target`, or None. It counts as one of the fault's `count`."""
+        """The fault for this action of `target`, or None. The action counts against the fault's `count`."""
         for fault in self._faults:
             if fault.target == target and self._random.random() < fault.probability:
                 if fault.count is not None:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `until_stopped`: the event streams end first."""
+    """Leaves signals to `until_stopped`, because the event streams must end first."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Logins: a signed cookie names the subject. The store is not asked, and a restart logs nobody out."""
+"""Logins: a signed cookie names the subject. A login needs no store access and survives a restart."""
 
 import base64
 import hashlib
@@ -50,7 +50,7 @@ class Signer:
 
 
 class Sessions:
-    """One kind of login. Cookies know no ports, so the cookie's name keeps simulators on one host apart."""
+    """One kind of login. Cookies ignore ports, so the cookie's name keeps simulators on one host apart."""
 
     def __init__(
         self, key: str, cookie: str, *, path: str = "/", same_site: Literal["strict", "lax"] = "strict"
@@ -79,7 +79,7 @@ class Sessions:
         response.delete_cookie(self._cookie, path=self._path)
 
     def form_token(self, request: Request) -> str:
-        """What a form of this session brings along, so that no other site can send it."""
+        """The token that a form of this session must carry, so that no other site can send the form."""
         return self._signer.mac("form " + request.cookies.get(self._cookie, ""))
 
     def is_form_token(self, request: Request, given: str) -> bool:
@@ -87,7 +87,7 @@ class Sessions:
 
 
 def secret_hash(name: str, secret: str) -> bytes:
-    """Salted, but quick: the secrets of a development stand-in are published, and logins come by the hundred."""
+    """Salted but quick: a development simulator's secrets are published, and tests log in by the hundred."""
     return hashlib.blake2b(secret.encode(), key=hashlib.sha256(name.encode()).digest(), digest_size=32).digest()
 
 

@@ -1,7 +1,7 @@
-"""The SQLite store: one writer thread that commits in groups, reader threads beside it.
+"""The SQLite store: one writer thread that commits in groups, and reader threads.
 
-A write is a function of a `Work`. Writes that wait while a commit runs share the next commit; each has a savepoint of
-its own, so a refused write takes no other down. `Store.write` returns after the commit is on disk.
+A write is a function of a `Work`. Writes that wait while a commit runs share the next commit. Each write has its own
+savepoint, so a refused write takes no other down. `Store.write` returns after the commit is on disk.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeVar
 
 T = TypeVar("T")
 Notice = Mapping[str, Any]
-"""What changed, as live pages hear it after the commit; `kind` names the sort of thing."""
+"""A change, as live pages receive it after the commit; `kind` names the type of record."""
 
 _LARGEST_GROUP: Final = 256
 _READERS: Final = 4
@@ -34,7 +34,7 @@ def stamp(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Work:
-    """One write (or question) inside a transaction, and the notices that go out after its commit."""
+    """One write (or query) inside a transaction, and the notices that are sent after its commit."""
 
     connection: sqlite3.Connection
     now: datetime
@@ -52,7 +52,7 @@ class Work:
         return self.connection.execute(sql, values)
 
     def next_number(self, counter: str) -> int:
-        """The counter's next value, 1 at first. A number of a rolled-back write is given out again."""
+        """The counter's next value, from 1. A number of a rolled-back write is used again."""
         row = self.one(
             "INSERT INTO counter VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
             counter,
@@ -121,17 +121,20 @@ class Store:
         return connection
 
     async def write(self, change: Callable[[Work], T]) -> T:
-        """Run one change and return after its commit. Raises what the change raised; nothing of it is kept then."""
+        """Run one change and return after its commit.
+
+        An error of the change is raised, and nothing of the change is kept.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((change, future))
         return await future
 
     def post(self, change: Callable[[Work], Any]) -> None:
-        """As `write`, without waiting: for marks whose loss a repeat makes good."""
+        """As `write`, without waiting: for marks whose loss a repeat repairs."""
         self._jobs.put((change, None))
 
     async def read(self, question: Callable[[Work], T]) -> T:
-        """Ask the last commit, in a reader thread."""
+        """Query the last commit, in a reader thread."""
         return await self._loop.run_in_executor(self._readers, self._read, question)
 
     def _read(self, question: Callable[[Work], T]) -> T:
@@ -181,7 +184,7 @@ class Store:
                     outcomes.append((future, None, problem))
                 connection.execute("RELEASE change")
             connection.execute("COMMIT")
-        except sqlite3.Error as problem:  # the disk refuses: no write of the group is kept
+        except sqlite3.Error as problem:  # the disk is full or read-only: no write of the group is kept
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             notices, outcomes = [], [(future, None, problem) for _, future in group]
@@ -190,7 +193,7 @@ class Store:
 
     def _settle(self, outcomes: list[_Outcome], notices: list[Notice]) -> None:
         for future, answer, problem in outcomes:
-            if future is None or future.done():  # a cancelled caller; its write stands
+            if future is None or future.done():  # a cancelled caller; its write is kept
                 continue
             if problem is None:
                 future.set_result(answer)

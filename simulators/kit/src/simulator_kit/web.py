@@ -1,4 +1,4 @@
-"""What every answer of a simulator has in common: headers, templates, and small questions about a request."""
+"""The common part of every answer of a simulator: headers, templates, and small checks of a request."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,9 +54,10 @@ class _SecureHeaders:
 
 
 def middleware(container: str) -> list[Middleware]:
-    """The headers, and a check of the Host: `container` is the name of the simulator in the containers' network.
+    """The headers, and a check of the Host.
 
-    Without the check another site could point its own name here, and a developer's browser with it.
+    `container` is the simulator's name in the containers' network. Without the check, another site could point its own
+    name to this server and use a developer's browser.
     """
     names = ["127.0.0.1", "localhost", container]
     return [
@@ -97,7 +98,7 @@ def wants_json(request: Request) -> bool:
 
 
 def is_from_elsewhere(request: Request) -> bool:
-    """Another site sends the form. Browsers say so; programs say nothing."""
+    """Whether another site sends the form. Browsers declare this; programs do not."""
     return request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}
 
 

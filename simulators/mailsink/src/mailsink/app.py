@@ -1,4 +1,4 @@
-"""Puts one sink together and takes it down again; nothing else constructs its parts."""
+"""Builds one sink and takes it down again; no other module constructs its parts."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path

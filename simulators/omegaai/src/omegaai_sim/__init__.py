@@ -1,1 +1,1 @@
-"""A stand-in for OmegaAI (FHIR, OAuth 2, events) and its Blume portal, for development (docs/architecture/wire.md)."""
+"""A simulator of OmegaAI (FHIR, OAuth 2, events) and its Blume portal, for development (docs/architecture/wire.md)."""

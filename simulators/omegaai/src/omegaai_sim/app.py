@@ -1,4 +1,4 @@
-"""Puts one simulator together and takes it down again; nothing else constructs its parts."""
+"""Builds one simulator and takes it down again; no other module constructs its parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ FEATURES: Final[tuple[Feature[Services], ...]] = (
     blume_appointments.FEATURE,
     notifications.FEATURE,
 )
-"""Tables are made, stores filled and hooks run in this order."""
+"""The order in which tables are made, stores filled and hooks run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Simulator:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Simulator]:
-    """The store and everything on it."""
+    """The store and all parts that use it."""
     store = await open_store(settings.data_dir / "omegaai.sqlite3", FEATURES)
     try:
         parts = Services(

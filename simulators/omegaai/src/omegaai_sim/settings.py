@@ -12,7 +12,7 @@ Dialect = Literal["strict", "vendor"]
 DIALECTS: Final[tuple[Dialect, ...]] = ("strict", "vendor")
 
 CLIENT_ID: Final = "suite"
-CLIENT_SECRET: Final = "development-secret"  # noqa: S105 (a stand-in's, known to everybody)
+CLIENT_SECRET: Final = "development-secret"  # noqa: S105 (a simulator's, published)
 STAFF_NAME: Final = "admin"
 STAFF_PASSWORD: Final = "development"  # noqa: S105
 PIN: Final = "246810"
@@ -34,7 +34,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options = Options(
         "omegaai_sim",
         PREFIX,
-        "A stand-in for OmegaAI and Blume: FHIR R4, OAuth 2, events, and the portal's pages.",
+        "A simulator of OmegaAI and Blume: FHIR R4, OAuth 2, events, and the portal's pages.",
         environment,
     )
     options.add("data_dir", "omegaai-data", "directory of the SQLite store", Path)

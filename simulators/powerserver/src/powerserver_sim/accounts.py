@@ -12,7 +12,7 @@ from simulator_kit.store import Store, Work
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `facility` is None without a restriction to one."""
+    """A user. `facility` is None when the user may see all facilities."""
 
     name: str
     full_name: str
@@ -36,7 +36,7 @@ def user_from(row: sqlite3.Row) -> User:
 
 
 class Accounts:
-    """Checks passwords. A right one is remembered as a keyed digest, since HTTP Basic sends it with every request."""
+    """Checks passwords. A correct one is remembered as a keyed digest, since HTTP Basic sends it with every request."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -70,7 +70,7 @@ class Accounts:
 
 
 def prepare(work: Work) -> None:
-    """The development users. They are written at every start, so that a change of the hash reaches old stores."""
+    """The development users. They are written at every start, so that old stores get a changed hash."""
     for name, full_name, is_admin, facility in (
         ("frontdesk", "Front Desk", 0, "FAC01"),
         ("admin", "System Administrator", 1, None),

@@ -1,4 +1,4 @@
-"""Puts one simulator together and takes it down again; nothing else constructs its parts."""
+"""Builds one simulator and takes it down again; no other module constructs its parts."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ FEATURES: Final[tuple[Feature[Services], ...]] = (
     hl7.FEATURE,
     home.FEATURE,
 )
-"""Tables are made, stores filled and hooks run in this order."""
+"""The order in which tables are made, stores filled and hooks run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Simulator:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Simulator]:
-    """Store, MLLP listener and sender up. On the way out the listener ends first, the store last."""
+    """Store, MLLP listener and sender, started. At the end the listener stops first and the store last."""
     store = await open_store(settings.data_dir / "powerserver.sqlite3", FEATURES)
     try:
         await store.write(lambda work: hl7.prepare_sending(work, settings))
@@ -69,7 +69,10 @@ async def running(settings: Settings) -> AsyncIterator[Simulator]:
 
 
 async def _finish(sending: "asyncio.Task[None]") -> None:
-    """Let the message on its way get its answer, but not for long: unanswered, it goes again after the next start."""
+    """Waits a short time for the answer to the message on its way.
+
+    An unanswered message is sent again after the next start.
+    """
     done, _ = await asyncio.wait({sending}, timeout=2)
     if not done:
         sending.cancel()

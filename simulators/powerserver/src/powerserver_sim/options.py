@@ -40,7 +40,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options = Options(
         "powerserver_sim",
         PREFIX,
-        "A stand-in for RamSoft PowerServer: scheduler pages, JSON API and HL7 v2 over MLLP.",
+        "A simulator of RamSoft PowerServer: scheduler pages, JSON API and HL7 v2 over MLLP.",
         environment,
     )
     options.add("data_dir", defaults.data_dir, "directory of the SQLite store", Path)

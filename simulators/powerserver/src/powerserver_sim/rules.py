@@ -1,4 +1,4 @@
-"""The guards of PowerServer as plain functions, with the words of their refusals.
+"""The guards of PowerServer as plain functions, with the texts of their refusals.
 
 Rules compare order values, never status names: a site may rename every status.
 """
@@ -103,7 +103,7 @@ def check_open(status: int, status_name: str) -> None:
 
 
 def is_closed(status: int) -> bool:
-    """Cancelled, no-show, or done: nothing changes it any more."""
+    """Cancelled, no-show, or done: no change is possible any more."""
     return status in GIVES_SLOT_BACK or status >= COMPLETED
 
 

@@ -28,7 +28,7 @@ def check(message: Message) -> None:
         why = "a message is acknowledged once: set either this or MSH-15 to NE"
         raise Hl7Error("207", "MSH-16", why, part=message)
     if accept not in _OF_SUCCESS and application not in _OF_SUCCESS:
-        why = "what nobody acknowledges can be lost unseen: set this or MSH-16 to AL"
+        why = "without any acknowledgement a loss stays unseen: set this or MSH-16 to AL"
         raise Hl7Error("207", "MSH-15", why, part=message)
 
 

@@ -133,11 +133,11 @@ class Hl7Sender:
         match error.__cause__:
             case ssl.SSLCertVerificationError():
                 return AccessRefused(
-                    f"{self._partner}: its certificate is not to be trusted", setting=f"{self._section}.ca_file"
+                    f"{self._partner}: its certificate is not trusted", setting=f"{self._section}.ca_file"
                 )
             case ssl.SSLError():
                 return AccessRefused(
-                    f"{self._partner}: no TLS can be agreed on",
+                    f"{self._partner}: TLS could not be negotiated",
                     setting=f"{self._section}.tls, {self._section}.certificate_file, "
                     f"or the port's TLS in {self._partner}",
                 )

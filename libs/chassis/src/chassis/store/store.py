@@ -149,7 +149,7 @@ def no_answer(error: BaseException) -> StoreUnavailable:
     origin = _origin_of(error)
     name, state = type(origin).__name__, getattr(origin, "sqlstate", None) or ""
     if isinstance(origin, REFUSED):
-        return StoreUnavailable(f"the store refuses us: {name}: are the role's rights and its login as they should be?")
+        return StoreUnavailable(f"the store refuses us: {name}: check the role's rights and its login")
     if state == "25006":
         return StoreUnavailable(f"the store takes no writes: {name}")
     if is_of_the_schema(origin):

@@ -219,7 +219,7 @@ class Guard:
                 scope.setdefault("state", {})["actor"] = name
                 return None
         self._tried_wrongly(scope, "token")
-        return PlainTextResponse("That is no service's token.", 401, headers={"WWW-Authenticate": "Bearer"})
+        return PlainTextResponse("The service token is not valid.", 401, headers={"WWW-Authenticate": "Bearer"})
 
     def _braked(self, scope: Scope) -> Response | None:
         """The answer to a source that guessed too often; None for any other source."""
@@ -227,7 +227,7 @@ class Guard:
         if wait_seconds <= 0:
             return None
         later = {"Retry-After": str(math.ceil(wait_seconds))}
-        return self._refuse("brake", 429, "Too many wrong tries came from there. Try again later.", later)
+        return self._refuse("brake", 429, "Too many wrong tries came from your address. Try again later.", later)
 
     def _tried_wrongly(self, scope: Scope, reason: str) -> None:
         """Counts a wrong password or token against its source."""

@@ -177,7 +177,7 @@ def _filter(listed: List, request: Request) -> tuple[dict[str, str], list[str]]:
         if value and choice.values and value not in choice.values:
             problems.append(f"{choice.name} is one of {', '.join(choice.values)}.")
         elif len(value) > LONGEST_VALUE or "\x00" in value:
-            problems.append(f"{choice.name} is too long, or holds what no text holds.")
+            problems.append(f"{choice.name} is too long, or holds a character that is not allowed.")
         elif value:
             wanted[choice.name] = value
     return wanted, problems

@@ -213,9 +213,9 @@ def _no_connection(error: Exception) -> Transient:
     for cause in _causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
-                return AccessRefused("the mail server's certificate is not to be trusted", setting=_TLS)
+                return AccessRefused("the mail server's certificate is not trusted", setting=_TLS)
             case ssl.SSLError():
-                return AccessRefused("no TLS can be agreed on with the mail server", setting=_TLS)
+                return AccessRefused("TLS could not be negotiated with the mail server", setting=_TLS)
             case socket.gaierror():
                 return Transient("the mail server's name is not known (smtp.host)")
     where = "smtp.host, smtp.port, smtp.tls"

@@ -1,5 +1,6 @@
-"""The use cases. Each takes a message and a unit of work, decides through the domain, and leaves its effects in the
-work: aggregates, history, events and deliveries, which the transaction around it commits together or not at all.
+"""The use cases.
 
-All are idempotent: a link's own versions and times tell a repeat, an echo or a stale message from news.
+Each takes a message and a unit of work, decides through the domain, and leaves its effects in the work: aggregates,
+history, events and deliveries. The transaction around it commits them together or not at all. All are idempotent: a
+link's own versions and times tell a repeat, an echo or a stale message from news.
 """

@@ -1,4 +1,4 @@
-"""What follows from a decision: events, deliveries, the line of history, the line of the conflict log."""
+"""The effects of a decision: events, deliveries, a line of history, a line of the conflict log."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, Appoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effects:
-    """Turns decisions into what leaves with the transaction."""
+    """Turns decisions into effects of the transaction."""
 
     site: Callable[[], SiteFile]
     resources: Resources
@@ -42,7 +42,7 @@ class Effects:
         origin: Origin,
         deliveries: Sequence[UUID] = (),
     ) -> None:
-        """Save the link and everything that follows. ``deliveries`` are those that the input has led to already."""
+        """Saves the link and stages its effects. ``deliveries`` are those that the input has caused already."""
         after, sent = decision.link, [*deliveries]
         is_kept = after.state is not State.NEW
         if is_kept and after != before:
@@ -72,14 +72,14 @@ class Effects:
         self.meters.outcome(origin.source, decision.outcome)
 
     def of_patient(self, patient: Patient, *, is_new: bool, work: Work, origin: Origin) -> UUID:
-        """Publish the patient, and tell OmegaAI. Returns the delivery's id."""
+        """Publishes the patient, and delivers it to OmegaAI. Returns the delivery's id."""
         work.outgoing.publish(
             patient_event(patient, is_new=is_new, occurred_at=self.clock.now(), cause_id=origin.journal_id)
         )
         return self.tell_omegaai_of_patient(patient, work, about=str(patient.revision))
 
     def tell_omegaai_of_patient(self, patient: Patient, work: Work, *, about: str | None = None) -> UUID:
-        """``about`` names what is told, so that it is told once; without it the patient is told again."""
+        """``about`` names the cause: the patient is delivered once for it. Without it, the patient goes again."""
         delivery_id = contracts.uuid7()
         return work.outgoing.deliver(
             System.OMEGAAI,
@@ -130,7 +130,7 @@ def history_entry(
     deliveries: tuple[UUID, ...] = (),
     outcome: str | None = None,
 ) -> HistoryEntry:
-    """The line of history of a decision; ``outcome`` where the decision's own word says too little."""
+    """The line of history of a decision; ``outcome`` replaces the decision's own word."""
     after = decision.link
     return HistoryEntry(
         link_id=after.id,
@@ -149,6 +149,6 @@ def history_entry(
 
 
 def note_answer(before: AppointmentLink, after: AppointmentLink, outcome: str, *, work: Work, origin: Origin) -> None:
-    """Save what a partner's answer changes of the link, with its line of history."""
+    """Saves the change that a partner's answer makes to the link, with its line of history."""
     work.links.save(after)
     work.links.note(history_entry(before, Decision(after, Outcome.APPLIED), origin, outcome=outcome))

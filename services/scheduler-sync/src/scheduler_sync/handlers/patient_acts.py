@@ -11,11 +11,11 @@ from scheduler_sync.ports import Resources, Work
 async def take_over_appointment(
     command: TakeOverOmegaAIAppointment, *, work: Work, origin: Origin, resources: Resources, effects: Effects
 ) -> Decision | None:
-    """OmegaAI's Appointment is different: the patient acted, or it is the echo of our own write.
+    """OmegaAI's Appointment has changed: the patient acted, or it is the echo of our own write.
 
-    Idempotent by the Appointment's version and content against the link's. None when it is no appointment of ours;
+    Idempotent by the Appointment's version and content against the link's. None when it is no appointment of ours.
     Permanent for a request that began in Blume on a resource of ours, so that a person books it in PowerServer.
-    Transient while a write of ours with this very status is under way: only its settlement tells whose act it is.
+    Transient while a write of ours with the same status is under way: only its settlement shows whose act it is.
     """
     link = None if command.link_id is None else work.links.by_id(command.link_id)
     if link is None and command.placer_number is not None:
@@ -49,7 +49,7 @@ def is_asked_for_in_blume(command: TakeOverOmegaAIAppointment, resources: Resour
 
 
 async def park_task(task: ParkedTask, *, work: Work) -> None:
-    """Keep a Task that could not be taken over, with the element that is wrong, for a person to replay.
+    """Keeps a Task that could not be taken over, with the faulty element, for a person to replay.
 
     Idempotent by the Task's id: the row is replaced.
     """

@@ -21,10 +21,10 @@ def hear_patient(
     arrivals: Arrivals,
     effects: Effects,
 ) -> tuple[Patient, list[UUID]]:
-    """The patient after the message, and the deliveries that tell of a change.
+    """The patient after the message, and the deliveries of its change.
 
-    Idempotent by PowerServer's time of the message against the patient's. NeedsSetup when the numbers of the message
-    are known as those of several patients.
+    Idempotent by PowerServer's time of the message against the patient's. NeedsSetup when the numbers in the message
+    belong to several patients.
     """
     known = _one_patient(command, work)
     if known is None:

@@ -1,4 +1,4 @@
-"""What a partner's answer to a delivery changes here."""
+"""The effects of a partner's answer to a delivery."""
 
 from uuid import UUID
 
@@ -21,8 +21,8 @@ async def omegaai_took_appointment(
 ) -> None:
     """A delivery put the appointment into OmegaAI. Idempotent: the same version again changes nothing.
 
-    Where OmegaAI has another status than was ``sent``, an act of the patient was left standing. Then the version is not
-    taken for known, so that the act's own event is not mistaken for an echo; unless the act was known already, in the
+    Where OmegaAI has another status than ``sent``, an act of the patient was left standing. Then the version does not
+    become known, so that the act's own event is not mistaken for an echo; unless the act was known already, in the
     version that the write replaced.
     """
     link = work.links.by_id(link_id)
@@ -34,7 +34,7 @@ async def omegaai_took_appointment(
 
 
 async def powerserver_took_status(link_id: UUID, step: WorkflowStep, *, work: Work, origin: Origin) -> None:
-    """PowerServer acknowledged a status. Idempotent: the step is set to what it is already."""
+    """PowerServer acknowledged a status. Idempotent: the step is set to the same value again."""
     link = work.links.by_id(link_id)
     if link is not None:
         note_answer(link, link.told_powerserver(step, origin.received_at), "acknowledged", work=work, origin=origin)

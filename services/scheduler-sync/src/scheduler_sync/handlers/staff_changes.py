@@ -23,7 +23,7 @@ from scheduler_sync.ports import Clock, Meters, Work
 from scheduler_sync.site import SiteFile
 
 LARGEST_LEAD: Final = CLOCKS_DIFFER
-"""So far may PowerServer's clock be ahead of ours. A message from farther ahead would make all true ones look older."""
+"""Most lead of PowerServer's clock over ours. A message from farther ahead would make all true ones look old."""
 
 
 async def change_appointment(
@@ -37,10 +37,10 @@ async def change_appointment(
     arrivals: Arrivals,
     effects: Effects,
 ) -> Decision:
-    """Apply what a message of PowerServer says of an appointment and of its patient.
+    """Applies a message of PowerServer about an appointment and its patient.
 
-    Idempotent by PowerServer's time of the message against the link's and the patient's, and because a message that
-    changes nothing publishes and tells nothing. Raises NeedsSetup, also for what a person has to settle.
+    Idempotent by PowerServer's time of the message against the link's and the patient's; a message without a change
+    publishes and delivers nothing. Raises NeedsSetup, also for conflicts that a person has to settle.
     """
     command = _not_of_the_future(command, origin, clock, meters)
     patient, deliveries = hear_patient(command, work=work, origin=origin, site=site, arrivals=arrivals, effects=effects)
@@ -68,11 +68,11 @@ async def change_appointment(
 def _not_of_the_future(
     command: ChangeAppointmentByStaff, origin: Origin, clock: Clock, meters: Meters
 ) -> ChangeAppointmentByStaff:
-    """The message as made no later than it can have been.
+    """Limits the message's time to the latest possible one.
 
-    At the limit and not at its reception: of two messages whose lead lies on both sides of the limit the later one
-    stays the later, and once the clock is set right nothing is frozen for longer than the limit. A clock of ours
-    that is behind must not make a true message old: what is in doubt counts for the message.
+    It is set to the limit and not to the time of reception. So of two messages on both sides of the limit the later one
+    stays later, and once the clock is corrected messages are ignored for no longer than the limit. A slow clock of ours
+    must not make a true message old: in doubt the message counts.
     """
     latest = origin.received_at + LARGEST_LEAD
     if command.said_at <= latest or command.said_at <= (latest := latest + clock.doubt()):
@@ -96,7 +96,7 @@ def _new_link(command: ChangeAppointmentByStaff, patient: Patient, site: SiteFil
 
 
 def _check_is_of(link: AppointmentLink, patient: Patient, facts: StaffFacts) -> None:
-    """NeedsSetup when the message names another patient, or cancels an order that is not of this appointment."""
+    """NeedsSetup when the message names another patient, or cancels an order of another appointment."""
     if link.patient_id != patient.id:
         raise NeedsSetup(
             "PID-3: the placer number belongs to an appointment of a patient with other numbers",
@@ -110,7 +110,7 @@ def _check_is_of(link: AppointmentLink, patient: Patient, facts: StaffFacts) -> 
 
 
 def _takes_off_what_is_not_of(link: AppointmentLink, facts: StaffFacts) -> bool:
-    """Whether an order is cancelled that is not of this appointment, which is not closed."""
+    """Whether an order of another appointment is cancelled, and this appointment is not closed."""
     if link.state in {State.CANCELLED, State.DONE}:
         return False
     return unknown_removals(link.studies, link.accession_numbers, facts.study_changes)

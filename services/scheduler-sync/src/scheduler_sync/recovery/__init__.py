@@ -1,1 +1,1 @@
-"""A store that was set back, or is gone, made whole again from what its topics and OmegaAI hold."""
+"""Recovers a store that was set back, or is gone, from its topics and OmegaAI."""

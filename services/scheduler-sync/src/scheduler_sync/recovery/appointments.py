@@ -1,4 +1,4 @@
-"""OmegaAI's Appointments as a recovery reads them: with when they changed and whose they are."""
+"""OmegaAI's Appointments as a recovery reads them: with the time of their change and their patient."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class AppointmentThere:
     def link(
         self, patient_id: UUID, site: SiteFile, resources: Iterable[Resource], *, revision: int
     ) -> AppointmentLink | None:
-        """A link that says what the Appointment does; None where it lacks our identifiers, a time or our service."""
+        """A link made from the Appointment; None where it lacks our identifiers, a time or our service."""
         command, facts = self.command, self.command.facts
         resource = next((one for one in resources if one.healthcare_service_id == command.service_id), None)
         if command.link_id is None or command.placer_number is None or resource is None or facts.start is None:

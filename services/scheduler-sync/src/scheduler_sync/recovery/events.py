@@ -1,4 +1,4 @@
-"""Patients and appointment links out of the events that a former store published. Each event carries all of them."""
+"""Rebuilds patients and appointment links from the events of a former store. Each event carries the whole aggregate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ class Said:
 
     @property
     def status(self) -> FhirStatus | None:
-        """What OmegaAI was told then. An appointment that lost its time is a cancelled one there."""
+        """The status that was written to OmegaAI then. An appointment that lost its time is cancelled there."""
         if self.step is None:
             return None
         return FhirStatus.CANCELLED if self.step is WorkflowStep.ORDERED else FHIR_STATUS_OF_STEP[self.step]
@@ -48,7 +48,7 @@ class Said:
 
 @dataclass(slots=True)
 class Missed:
-    """What a store lacks of one aggregate: its newest event, and all of them in short."""
+    """The events of one aggregate that a store lacks: the newest in full, and all of them in short."""
 
     newest: contracts.Message
     said: dict[UUID, Said] = field(default_factory=dict)
@@ -67,22 +67,22 @@ class Missed:
 
     @property
     def by_staff(self) -> list[Said]:
-        """What staff brought about, oldest first."""
+        """The statuses of staff, oldest first."""
         return sorted((one for one in self.said.values() if one.by_staff), key=lambda one: one.revision)
 
     @property
     def heard_at(self) -> datetime | None:
-        """So new may a message of PowerServer's be taken for known; None when nothing says so.
+        """The newest time up to which PowerServer's messages count as known; None when no event tells.
 
-        An event says when it was made here, not when PowerServer wrote the message. What lies behind the last event but
-        one is known for certain; the message of the last one may come again, and changes nothing then.
+        An event has the time of its making here, not PowerServer's time of the message. Messages before the last event
+        but one are certainly known; the message of the last event may come again, and changes nothing then.
         """
         staff = self.by_staff
         return staff[-2].at if len(staff) > 1 else None
 
 
 def patient_of(missed: Missed, known: Patient | None, site: SiteFile) -> Patient:
-    """The patient as the newest event has it; what no event carries stays as it is known."""
+    """The patient as in the newest event; facts that no event carries keep their known values."""
     event = missed.newest
     assert isinstance(event, PatientEvent)  # noqa: S101 - of a patient's topic
     data, name = event.data, event.data.name
@@ -115,7 +115,7 @@ def patient_of(missed: Missed, known: Patient | None, site: SiteFile) -> Patient
 
 
 def link_of(missed: Missed, known: AppointmentLink | None) -> AppointmentLink:
-    """The link as the newest event has it; OmegaAI's id and versions stay as they are known."""
+    """The link as in the newest event; OmegaAI's id and versions keep their known values."""
     event = missed.newest
     assert isinstance(event, AppointmentEvent)  # noqa: S101 - of an appointment's topic
     data = event.data
@@ -149,7 +149,7 @@ def link_of(missed: Missed, known: AppointmentLink | None) -> AppointmentLink:
         accession_numbers=data.accession_numbers,
         requested_slot=requested,
         reason=data.reason if isinstance(data, contracts.CancelledAppointmentData) else base.reason,
-        # What the patient did was perhaps never told to PowerServer: it is told again, and its answer will say.
+        # PowerServer may not know of the patient's act yet: it is sent again, and PowerServer's answer will tell.
         powerserver_step=staff[-1].step if staff else base.powerserver_step or WorkflowStep.SCHEDULED,
         powerserver_heard_at=_later(base.powerserver_heard_at, missed.heard_at),
         powerserver_told_at=None if staff else base.powerserver_told_at,
@@ -158,7 +158,7 @@ def link_of(missed: Missed, known: AppointmentLink | None) -> AppointmentLink:
 
 
 def status_by_staff(missed: Missed) -> FhirStatus | None:
-    """What OmegaAI was told after the newest event, when staff brought that about."""
+    """The status written to OmegaAI after the newest event, when staff caused that event."""
     newest = max(missed.said.values(), key=lambda one: one.revision)
     return newest.status if newest.by_staff else None
 

@@ -20,9 +20,9 @@ async def recover(
     actor: str,
     dry_run: bool,
 ) -> Report:
-    """``prepare`` runs once the guard has held every start back. The caller keeps the service away from the store.
+    """``prepare`` runs once the guard refuses every start. The caller keeps the service away from the store.
 
-    RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
+    Raises RecoveryRefused, KafkaError, StoreUnavailable, Transient, Permanent.
     """
     verdict = await guard.look(within_seconds=LONGEST_LOOK_SECONDS)
     if verdict.kind in {"elsewhere", "unsure"}:

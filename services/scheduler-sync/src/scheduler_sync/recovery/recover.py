@@ -1,8 +1,8 @@
-"""Recovery: reads what the store missed from its own topics, compares it with OmegaAI, and says what it did.
+"""Recovery: reads the missed events from the store's own topics, compares the store with OmegaAI, and reports.
 
-Nothing is sent meanwhile. What follows from it waits as deliveries for the next start, and each of those changes
-nothing where the partner has it already. Each step is committed in small parts and does nothing the second time, so a
-recovery that was killed is run again; until one has ended, no start is let through.
+Nothing is sent meanwhile. The effects wait as deliveries for the next start, and each delivery changes nothing where
+the partner has it already. Each step is committed in small parts and is idempotent, so a recovery that was killed is
+run again; until one has ended, no start is let through.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 @dataclass
 class Recovery:
-    """One run. ``tell`` hears of each step."""
+    """One run. ``tell`` receives a line for each step."""
 
     store: Store
     site: SiteFile
@@ -96,10 +96,10 @@ class Recovery:
     async def _read_topics(
         self, reader: TopicReader, unsent: set[UUID], made_here: set[UUID]
     ) -> dict[UUID, dict[UUID, int]]:
-        """Keeps what the store does not know. Returns, of the aggregates in ``unsent``, what was published of them.
+        """Keeps the records that the store does not know. Returns the published ones of the aggregates in ``unsent``.
 
-        Of those the store may have heard newer words since it was set back, which ``made_here`` tells from the former
-        store's: what was published in between is overtaken.
+        For those aggregates the store may have newer messages since it was set back. ``made_here`` tells their events
+        from the former store's: the events published in between are overtaken.
         """
         published: dict[UUID, dict[UUID, int]] = {one: {} for one in unsent}
         async for lot in reader.read(reader.first):
@@ -119,7 +119,7 @@ class Recovery:
         return published
 
     async def _is_incomplete(self, reader: TopicReader) -> bool:
-        """Whether records may have expired that were younger than the store."""
+        """Whether records younger than the store may have expired."""
         last_moment = self.report.last_moment
         if last_moment is None:
             return any(reader.first.values())
@@ -136,7 +136,7 @@ class Recovery:
     async def _renumber(
         self, queries: RecoveryQueries, unsent: Sequence[Unsent], published: Mapping[UUID, Mapping[UUID, int]]
     ) -> None:
-        """Events that the store made since it was set back, under revisions that are taken: they come after those."""
+        """Gives new revisions to events that the store made since it was set back, after the taken ones."""
         following: dict[UUID, int] = {}
         rows = []
         for one in unsent:
@@ -151,7 +151,7 @@ class Recovery:
         await queries.renumber(rows)
         self.report.renumbered = len(rows)
         for aggregate_id in following:
-            self._missed.pop(aggregate_id, None)  # what the store heard since is newer than what it missed
+            self._missed.pop(aggregate_id, None)  # the messages since the set-back are newer than the missed ones
 
     # Patients and links
 
@@ -220,7 +220,7 @@ class Recovery:
     def _tell_powerserver_again(
         self, link: AppointmentLink, missed: Missed, patient: Patient, work: StoredWork
     ) -> None:
-        """Whether the patient's act reached PowerServer, no topic says."""
+        """No topic says whether the patient's act reached PowerServer."""
         event = missed.newest
         if isinstance(event, AppointmentEvent) and event.data.by == "patient" and link.state is not State.UNSCHEDULED:
             self.effects.tell_powerserver(link, patient, work)
@@ -229,7 +229,7 @@ class Recovery:
     # OmegaAI
 
     async def _compare(self, queries: RecoveryQueries, *, floor: int, dry_run: bool) -> list[AppointmentThere]:
-        """Every Appointment of ours against its link. Returns those that the patient has acted on."""
+        """Compares every Appointment of ours with its link. Returns the links on which the patient has acted."""
         heard: list[AppointmentThere] = []
         async for lot in self._appointments(await self._since()):
             ids = [one.command.link_id for one in lot if one.command.link_id is not None]
@@ -274,7 +274,7 @@ class Recovery:
             yield lot
 
     async def _since(self) -> datetime | None:
-        """What is long past and did not change in the time that was lost need not be looked at."""
+        """Appointments long past that did not change in the lost time need not be compared."""
         last_moment = self.report.last_moment
         if last_moment is None:
             return None
@@ -326,7 +326,7 @@ class Recovery:
         known: Sequence[tuple[AppointmentLink, AppointmentThere]],
         work: StoredWork,
     ) -> None:
-        """What OmegaAI shows and calls things, of links and of their patients."""
+        """OmegaAI's ids, versions and statuses of links and of their patients."""
         fhir_ids = {link.patient_id: there.patient_fhir_id for link, there in known}
         await work.patients.load_by_id(fhir_ids)
         await work.links.load_by_id([link.id for link, _, _ in changed])
@@ -346,7 +346,7 @@ class Recovery:
     async def _rebuild_from_omegaai(
         self, queries: RecoveryQueries, unknown: Sequence[AppointmentThere], *, floor: int, dry_run: bool
     ) -> None:
-        """Appointments of ours that no topic tells of any more."""
+        """Appointments of ours that are on no topic any more."""
         fhir_ids = [one.patient_fhir_id for one in unknown if one.patient_fhir_id is not None]
         patients = dict(await queries.patients_of_fhir_ids(fhir_ids)) if fhir_ids else {}
         links = []
@@ -374,7 +374,7 @@ class Recovery:
             self._settled.add(link.id)
 
     async def _patient_of(self, queries: RecoveryQueries, fhir_id: str | None) -> UUID | None:
-        """By the identifiers that OmegaAI's Patient carries."""
+        """Finds the patient by the identifiers of OmegaAI's Patient."""
         if fhir_id is None:
             return None
         try:
@@ -390,7 +390,7 @@ class Recovery:
         return next(iter((await queries.owners(identifiers)).values()), None)
 
     async def _write_again(self) -> None:
-        """Deliveries that waited are older than all this: what still differs goes out as it is now."""
+        """Waiting deliveries are older than the comparison: remaining differences are delivered as they are now."""
         async with self.store.pool.acquire() as connection, connection.transaction():
             waiting = await pending_to_omegaai(connection)
             patients = {row["key"] for row in waiting if row["kind"] == PATIENT_UPSERT}
@@ -419,7 +419,7 @@ class Recovery:
             await transaction.flush()
 
     async def _hear(self, heard: Sequence[AppointmentThere]) -> None:
-        """As a change of OmegaAI's, on the way that each of them goes."""
+        """Applies it as a change of OmegaAI's, through the usual handler."""
         inbound = TaskInbound(self.store, self.open_work, self.effects)
         for some in _lots(heard):
             items = []
@@ -439,7 +439,10 @@ class Recovery:
 
 
 def _is_shown(link: AppointmentLink) -> bool:
-    """Whether OmegaAI has to know of it: one that was cancelled before anybody heard of it was never told."""
+    """Whether OmegaAI has to know of the link:
+
+    an appointment that was cancelled before it was announced is unknown there.
+    """
     return not (link.state in {State.CANCELLED, State.UNSCHEDULED} and link.revision == 0)
 
 
@@ -449,7 +452,7 @@ def _announced(missed: Missed) -> Announced:
 
 
 def _rebuilt(known: AppointmentLink | None, link: AppointmentLink, missed: Missed) -> Iterator[HistoryEntry]:
-    """A line for each event, at its time: a run that was killed before it had compared asks for them again."""
+    """A line for each event, at its time: a run that was killed before it had compared reads them again."""
     for message_id, said in sorted(missed.said.items(), key=lambda item: item[1].revision):
         is_newest = message_id == missed.newest.message_id
         entry = _entry(

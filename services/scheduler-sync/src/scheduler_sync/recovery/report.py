@@ -1,4 +1,4 @@
-"""What a recovery did, in counts and lines: opaque ids only."""
+"""The report of a recovery, in counts and lines: opaque ids only."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SHOWN: Final = 50
 
 @dataclass(slots=True)
 class Report:
-    """Filled as the recovery goes on. ``open_differences`` are for a person."""
+    """Filled during the recovery. ``open_differences`` are for a person."""
 
     began_at: datetime | None = None
     last_moment: datetime | None = None
@@ -48,7 +48,7 @@ class Report:
         }
 
     def lines(self) -> Iterator[str]:
-        """In sentences, what was read first and what a person has to do last."""
+        """The report in sentences, from the first reading to the person's last task."""
         until = "nothing" if self.last_moment is None else f"{self.last_moment:%Y-%m-%d %H:%M:%S} UTC"
         yield f"the store held                 {until}"
         yield f"records read from the topics   {self.records}, unreadable {self.unreadable}"

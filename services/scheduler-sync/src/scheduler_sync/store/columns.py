@@ -1,4 +1,4 @@
-"""Rows from and to aggregates: one place per table that says which column holds what."""
+"""Rows from and to aggregates: for each table one place that maps columns to values."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -40,7 +40,7 @@ ARRAYS: Final = {"accession_numbers": "text", "changed": "text", "delivery_ids":
 
 
 def spellings(state: str) -> list[str]:
-    """What stands in the store for a state; none for what is no state.
+    """The stored text of a state; none for an unknown state.
 
     A store that a former version wrote has numbers until the migration after the code has run.
     """
@@ -109,7 +109,10 @@ def link(row: Mapping[str, Any]) -> AppointmentLink:
 
 
 def _studies(shown: list[list[str]], details: list[list[Any]]) -> tuple[Study, ...]:
-    """``details`` stand beside ``shown``; those of another study are from before a change that did not know of them."""
+    """Adds ``details`` to ``shown``.
+
+    Details of another study are from before a change by code that did not know them.
+    """
     found = []
     for place, (code, description) in enumerate(shown):
         study = Study(code, description)
@@ -130,7 +133,7 @@ def _times(value: Any) -> dict[str, datetime | None]:
 
 
 def encoded(value: object) -> str:
-    """JSON for a column or for a list that travels through one."""
+    """JSON for a column, or for a list within one."""
     return orjson.dumps(value, default=str).decode()  # asyncpg's UUIDs are a class of their own
 
 

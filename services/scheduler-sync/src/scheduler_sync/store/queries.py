@@ -23,7 +23,7 @@ A = TypeVar("A")
 
 
 class StoredIds:
-    """What OmegaAI called things, for the sender. Its methods raise ``StoreUnavailable``."""
+    """OmegaAI's ids and versions, for the sender. Its methods raise ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -50,7 +50,7 @@ async def revisions(pool: asyncpg.Pool, aggregate_ids: Sequence[UUID]) -> Mappin
 
 
 class StoredSteps:
-    """Where appointments stand, for the sender. Its method raises ``StoreUnavailable``."""
+    """The steps of appointments, for the sender. Its method raises ``StoreUnavailable``."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._links = _AskedTogether(pool, statements.STEPS_OF_LINKS, _shown)
@@ -64,7 +64,7 @@ def _shown(step: str, powerserver_step: str | None) -> Shown:
 
 
 class _AskedTogether(Generic[A]):
-    """One question: deliveries that begin in the same turn of the loop ask it in one statement, after that turn."""
+    """A shared query: deliveries that begin in the same turn of the loop ask in one statement, after that turn."""
 
     def __init__(self, pool: asyncpg.Pool, query: str, make: Callable[..., A]) -> None:
         self._pool = pool
@@ -78,7 +78,7 @@ class _AskedTogether(Generic[A]):
             self._answer = asyncio.create_task(self._ask())
         self._keys.add(key)
         with asking():
-            found = await asyncio.shield(self._answer)  # who gives up does not take the others' answer along
+            found = await asyncio.shield(self._answer)  # a caller that gives up does not cancel the others' answer
         return found.get(key)
 
     async def _ask(self) -> dict[UUID, A]:
@@ -94,7 +94,7 @@ class StoredResources:
         self._site = site
 
     async def keep(self, facility: str, services: Sequence[ServiceFound]) -> None:
-        """Take over a facility's services as they are in OmegaAI; one that is gone there is no longer active."""
+        """Stores a facility's services as they are in OmegaAI; a service that is gone there becomes inactive."""
         rows = [
             (
                 contracts.uuid7(), facility, one.organization, one.name, one.modality, one.id, one.duration_minutes,

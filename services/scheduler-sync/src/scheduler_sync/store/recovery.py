@@ -1,4 +1,4 @@
-"""What a recovery asks of the store, and writes past the repositories."""
+"""A recovery's queries, and its writes outside the repositories."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ else:
     (tables,) = lazily("scheduler_sync.store.tables")
 
 SOURCE: Final = "recovery"
-"""Of a line of history that a recovery wrote. Its time is that of the event which it was written for."""
+"""Marks a line of history that a recovery wrote. The line has the time of the event that it stands for."""
 
 
 LONGEST_SECONDS: Final = 600.0
-"""Every aggregate of a large store may be renumbered in one statement."""
+"""Allows renumbering every aggregate of a large store in one statement."""
 _TOO_OLD: Final = "older than a recovery, which compared with OmegaAI and wrote what differs"
 
 
@@ -48,7 +48,7 @@ class RecoveryQueries:
         self._site = site
 
     async def last_moment(self) -> datetime | None:
-        """When the store last took anything; None of an empty one."""
+        """The time of the store's last input; None for an empty store."""
         journal, outbox, history = chassis_tables.Hl7Journal, chassis_tables.Outbox, tables.LinkHistory
         async with self._store.session() as session:
             newest_event = sql.select(outbox.created_at).order_by(sql.col(outbox.id).desc()).limit(1)
@@ -77,10 +77,10 @@ class RecoveryQueries:
             return set((await session.exec(found)).all())
 
     async def renumber(self, changes: Sequence[tuple[int, UUID, int, bytes]]) -> None:
-        """Give unsent events (row, aggregate, revision, bytes) another revision, and their aggregates with them."""
+        """Gives unsent events (row, aggregate, revision, bytes) other revisions, and their aggregates with them."""
         async with self._store.session() as session:
             outbox = chassis_tables.Outbox
-            # From the last one on: a revision may be that of a later row until that has moved.
+            # From the last one on: a revision may be that of a later row until the later row has moved.
             for row_id, aggregate_id, revision, value in sorted(changes, key=lambda row: -row[2]):
                 row = sql.update(outbox).where(outbox.id == row_id)
                 await session.exec(row.values(revision=revision, value=value))
@@ -90,7 +90,7 @@ class RecoveryQueries:
             await session.commit()
 
     async def raise_all(self, floor: int) -> None:
-        """No aggregate that was ever announced stays below ``floor``."""
+        """Raises the revision of every announced aggregate to at least ``floor``."""
         patients, links = tables.Patients, tables.AppointmentLinks
         async with self._store.session(statement_seconds=LONGEST_SECONDS) as session:
             await session.exec(sql.update(patients).where(patients.revision < floor).values(revision=floor))
@@ -106,7 +106,7 @@ class RecoveryQueries:
             return [columns.link(row.model_dump()) for row in await session.exec(found)]
 
     async def announced(self, link_ids: Sequence[UUID]) -> Mapping[UUID, Announced]:
-        """The events of which recoveries have rebuilt these links: a run that was killed has noted them."""
+        """The events from which recoveries have rebuilt these links: a run that was killed has recorded them."""
         found: dict[UUID, list[tuple[datetime, FhirStatus]]] = {}
         async with self._store.session() as session:
             history = tables.LinkHistory
@@ -126,13 +126,13 @@ class RecoveryQueries:
             return dict((await session.exec(found)).all())
 
     async def owners(self, identifiers: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], UUID]:
-        """Whose patient identifiers (issuer, value) these are."""
+        """The patients of these identifiers (issuer, value)."""
         if not identifiers:
             return {}
         async with self._store.session() as session:
             known = tables.PatientIdentifiers
             issuers, values = zip(*identifiers, strict=True)
-            # The two lists fit every issuer with every value; pairs that were not asked for are left out below.
+            # The two lists match every issuer with every value; pairs that were not asked for are left out below.
             fits = sql.and_(known.site == self._site, is_any(known.issuer, issuers), is_any(known.value, values))
             found = await session.exec(sql.select(known.issuer, known.value, known.patient_id).where(fits))
             asked = set(identifiers)
@@ -151,5 +151,5 @@ async def never_written(connection: asyncpg.Connection) -> list[UUID]:
 
 
 async def let_go(connection: asyncpg.Connection, delivery_ids: Sequence[UUID]) -> None:
-    """These are not sent any more."""
+    """Marks these as not to be sent."""
     await connection.execute(statements.LET_GO, delivery_ids, _TOO_OLD)

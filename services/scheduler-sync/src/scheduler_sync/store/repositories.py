@@ -1,8 +1,8 @@
 """The aggregates of one batch: loaded in one go under lock, changed in memory, written in one go.
 
-Each repository is a participant of the chassis' transaction: ``mark`` and ``rollback_to`` undo in memory what a message
-did that failed, ``flush`` writes what is left. Locks are taken in a fixed order (patients, then links, each by id), so
-that two batches cannot wait for each other.
+Each repository is a participant of the chassis' transaction: ``mark`` and ``rollback_to`` undo a failed message's
+changes in memory, ``flush`` writes the rest. Locks are taken in a fixed order (patients, then links, each by id), so
+that two batches cannot deadlock.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,21 +36,21 @@ class PatientRepository:
         self._written: set[tuple[str, str]] = set()
 
     async def load(self, identifiers: Iterable[PatientIdentifier]) -> None:
-        """Load and lock the patients that have one of these identifiers."""
+        """Loads and locks the patients that have one of these identifiers."""
         wanted = {(one.issuer, one.value) for one in identifiers} - self._by_identifier.keys()
         if wanted:
             issuers, values = zip(*wanted, strict=True)
             await self._take(await self._connection.fetch(statements.LOCK_IDENTIFIED, self._site, issuers, values))
 
     async def load_by_id(self, patient_ids: Iterable[UUID], *, lock: bool = True) -> None:
-        """Load these patients; without ``lock`` only to look at them."""
+        """Loads these patients; without ``lock`` only for reading."""
         wanted = list(set(patient_ids) - self._patients.now.keys())
         if wanted:
             statement = statements.LOCK_PATIENTS if lock else statements.READ_PATIENTS
             await self._take(await self._connection.fetch(statement, wanted))
 
     def all_identified_by(self, identifiers: Sequence[PatientIdentifier]) -> list[Patient]:
-        """The patients whom these identifiers are known of; one for each that is known."""
+        """The patients with these identifiers; one entry for each known identifier."""
         found = [self._by_identifier.get((one.issuer, one.value)) for one in identifiers]
         return [self._patients.now[patient_id] for patient_id in found if patient_id is not None]
 
@@ -122,7 +122,7 @@ class PatientRepository:
 
 
 class LinkRepository:
-    """The appointment links of a batch, and what is written about them."""
+    """The appointment links of a batch, with their history and conflicts."""
 
     def __init__(self, transaction: Transaction, site: str) -> None:
         self._transaction = transaction
@@ -136,21 +136,22 @@ class LinkRepository:
         self._under_way: set[tuple[UUID, str]] = set()
 
     async def load(self, placer_numbers: Iterable[str]) -> None:
-        """Load and lock the links of these placer numbers."""
+        """Loads and locks the links of these placer numbers."""
         wanted = list(set(placer_numbers) - self._by_placer.keys())
         if wanted:
             self._take(await self._connection.fetch(statements.LOCK_LINKS_BY_PLACER, self._site, wanted))
 
     async def load_by_id(self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = ()) -> None:
-        """Load and lock the links of these ids or placer numbers."""
+        """Loads and locks the links of these ids or placer numbers."""
         ids, placers = list(set(link_ids) - self._links.now.keys()), list(set(placer_numbers) - self._by_placer.keys())
         if ids or placers:
             self._take(await self._connection.fetch(statements.LOCK_LINKS, ids, self._site, placers))
 
     async def load_writes_under_way(self) -> None:
-        """Load what has been sent to OmegaAI of the loaded links, perhaps taken there, and is not settled here.
+        """Loads the loaded links' deliveries to OmegaAI that may have been taken there and are not settled here.
 
-        The links' locks are held: who settles one now waits for us, and who has settled it was seen by the lock.
+        The links' locks are held: a settlement that begins now waits for us, and an earlier one is visible after the
+        lock.
         """
         keys = list(self.patient_ids())
         for row in await self._connection.fetch(statements.WRITES_UNDER_WAY, System.OMEGAAI, keys):

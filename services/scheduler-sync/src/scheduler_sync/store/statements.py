@@ -1,4 +1,4 @@
-"""The service's SQL: what it does by itself, for each message, delivery and turn of a loop."""
+"""The service's SQL, for each message, delivery and turn of a loop."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ _LINK: Final = ", ".join(columns.LINK)
 
 WRITE_PATIENTS: Final = upsert_many(patients, columns.PATIENT, key=patients.id, arrays=columns.ARRAYS)
 
-# What most messages about a known patient come to: cheap as long as no index holds the column (a HOT update).
+# The usual outcome of a message about a known patient: cheap while no index holds the column (a HOT update).
 MOVE_HEARD_AT: Final = f"""
 UPDATE {patients} SET {patients.heard_at} = given.{patients.heard_at}
 FROM unnest($1::uuid[], $2::timestamptz[]) AS given ({patients.id}, {patients.heard_at})
@@ -59,7 +59,8 @@ SELECT {_PATIENT} FROM {patients} WHERE {patients.id} = ANY($1::uuid[]) ORDER BY
 
 READ_PATIENTS: Final = f"SELECT {_PATIENT} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])"
 
-# Asked when the locks are held: in the statement that waits for them it would give what was there before the wait.
+# A statement of its own, after the locks are held: the statement that waits for the locks would return the rows from
+# before the wait.
 IDENTIFIERS: Final = f"""
 SELECT {identifiers.patient_id}, {identifiers.issuer}, {identifiers.value} FROM {identifiers}
 WHERE {identifiers.patient_id} = ANY($1::uuid[]) ORDER BY {identifiers.patient_id}, {identifiers.position}
@@ -82,7 +83,7 @@ WHERE {deliveries.destination} = $1 AND {deliveries.kind} = 'appointment.upsert'
     AND {deliveries.state} = 'pending' AND {deliveries.attempts} > 0 AND {deliveries.key} = ANY($2::uuid[])
 """
 
-# A row without a subject is of former code, which had the subject in the idempotency key.
+# A row without a subject is from former code, which had the subject in the idempotency key.
 IS_LATER_DONE: Final = f"""
 SELECT bool_or({deliveries.state} = 'done') FROM {deliveries}
 WHERE {deliveries.key} = $2 AND {deliveries.destination} = $3 AND (
@@ -128,7 +129,7 @@ ON CONFLICT ({resources.healthcare_service_id}) DO UPDATE SET {resources.facilit
     {resources.active} = excluded.{resources.active}, {resources.seen_at} = now()
 """
 
-# Those that OmegaAI has no longer.
+# The services that OmegaAI no longer has.
 END_OTHER_RESOURCES: Final = f"""
 UPDATE {resources} SET {resources.active} = false
 WHERE {resources.facility} = $1 AND NOT {resources.healthcare_service_id} = ANY($2::text[])

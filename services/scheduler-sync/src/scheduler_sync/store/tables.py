@@ -1,4 +1,4 @@
-"""scheduler-sync's tables, on a registry of its own; those of ``chassis.store.tables`` stand beside them."""
+"""scheduler-sync's tables, on a registry of its own, beside those of ``chassis.store.tables``."""
 
 from datetime import date, datetime
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from chassis.store.tables import NAMING
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
-    """Everything of this service."""
+    """The base of every table of this service."""
 
 
 class Patients(Base, table=True):
@@ -41,7 +41,7 @@ class Patients(Base, table=True):
 
 
 class PatientIdentifiers(Base, table=True):
-    """How a patient is found: an identifier within its issuer belongs to one patient of the site."""
+    """A patient's identifier: within its issuer it belongs to one patient of the site."""
 
     __tablename__: ClassVar[Any] = "patient_identifiers"
 
@@ -93,7 +93,7 @@ class AppointmentLinks(Base, table=True):
 
 
 class LinkHistory(Base, table=True):
-    """The time line of a link: every input, what it did, and the deliveries it led to."""
+    """The time line of a link: every input, its outcome, and the deliveries that it caused."""
 
     __tablename__: ClassVar[Any] = "link_history"
     __table_args__ = (Index("ix_link_history_line", "link_id", "id"),)
@@ -114,7 +114,7 @@ class LinkHistory(Base, table=True):
 
 
 class Conflicts(Base, table=True):
-    """The conflict log: what was refused or overruled, and why."""
+    """The conflict log: refused and overruled inputs, with the reason."""
 
     __tablename__: ClassVar[Any] = "conflicts"
 

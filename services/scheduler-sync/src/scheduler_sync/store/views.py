@@ -1,4 +1,4 @@
-"""What the pages and the commands ask: opaque ids, order numbers and reasons; of a patient only the FHIR id."""
+"""The queries of the pages and commands: opaque ids, order numbers and reasons; of a patient only the FHIR id."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _MOST_WAITING = 500
 
 @dataclass(frozen=True, slots=True)
 class LinkFilter:
-    """What the list of links shows; it stands in the address of the page."""
+    """The filter of the list of links; it stands in the page's address."""
 
     state: str = ""
     facility: str = ""
@@ -54,7 +54,10 @@ class LinkRow:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """A line of a link's history. ``control_id`` and ``journal_state`` of the HL7 message where one was the cause."""
+    """A line of a link's history.
+
+    ``control_id`` and ``journal_state`` are those of the HL7 message that caused it, if any.
+    """
 
     at: datetime
     source: str
@@ -70,7 +73,7 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOfLink:
-    """A delivery that an input led to, and the partner's answer."""
+    """A delivery that an input caused, and the partner's answer."""
 
     id: UUID
     destination: str
@@ -86,7 +89,7 @@ class DeliveryOfLink:
 
 @dataclass(frozen=True, slots=True)
 class ConflictRow:
-    """What was refused or overruled, and why."""
+    """A refused or overruled input, with the reason."""
 
     at: datetime
     source: str
@@ -171,7 +174,7 @@ class Views:
             return None if found is None else columns.link(found.model_dump())
 
     async def fhir_id(self, patient_id: UUID) -> str | None:
-        """What OmegaAI calls the patient; None while it is not known there."""
+        """OmegaAI's id of the patient; None while the patient is not known there."""
         async with self._store.session() as session:
             patients = tables.Patients
             fhir_id: str | None = (
@@ -214,7 +217,7 @@ class Views:
             return await rows(session, ParkedTaskRow, found.order_by(parked.parked_at).limit(_MOST_WAITING))
 
     async def version(self) -> str:
-        """Another one whenever a page may look different."""
+        """A value that changes whenever a page may change."""
         async with self._store.session() as session:
             journal, dead, parked = chassis_tables.Hl7Journal.state, chassis_tables.Deliveries.state, tables.ParkedTasks
             counted = [
@@ -233,7 +236,7 @@ class Views:
             return await rows(session, CursorRow, found)
 
     async def counts(self) -> Mapping[str, int]:
-        """How many links are in which state."""
+        """The number of links in each state."""
         async with self._store.session() as session:
             state = tables.AppointmentLinks.state
             counts: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
 @dataclass(slots=True)
 class StoredWork(Work):
-    """A unit of work on the store; ``commands`` holds what the messages of the batch were read as."""
+    """A unit of work on the store; ``commands`` holds the batch's messages as commands."""
 
     patients: PatientRepository
     links: LinkRepository

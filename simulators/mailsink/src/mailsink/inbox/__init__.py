@@ -1,4 +1,4 @@
-"""The inbox: the mails that are kept, their pages, and the JSON that tests read."""
+"""The inbox: the stored mails, their pages, and the JSON that tests read."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""Mails in the store. Each function is one write or one question."""
+"""Mails in the store. Each function is one write or one query."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _ALL: Final = 2**62
 
 @dataclass(frozen=True)
 class IncomingMail:
-    """A mail as SMTP brought it. `recipients` are the envelope's, not the header's."""
+    """A mail as SMTP delivered it. `recipients` are the envelope's, not the header's."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -25,7 +25,7 @@ class IncomingMail:
 
 
 def keep(work: Work, mail: IncomingMail) -> int:
-    """Keep a mail with its ledger row and give its number."""
+    """Store a mail with its ledger row and return its number."""
     row = work.one(
         "INSERT INTO mails (at, sender, recipients, message_id, subject, template, appointment, raw) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
@@ -51,7 +51,7 @@ def keep(work: Work, mail: IncomingMail) -> int:
 
 
 def refuse(work: Work, mail: IncomingMail, status: int) -> None:
-    """A mail that was turned away on command stands in the ledger and nowhere else."""
+    """Record a mail that was refused on command; only the ledger holds it."""
     detail = {"status": str(status), "template": mail.template, "appointment": mail.appointment}
     work.record("in", "mail.refused", mail.message_id, detail)
 
@@ -62,7 +62,7 @@ def above(work: Work, *, to: str | None = None, after: int = 0, limit: int = 100
 
 
 def newest(work: Work, *, to: str | None = None, before: int = _ALL, limit: int = 100) -> list[Row]:
-    """What the inbox lists: newest first, without the bodies."""
+    """The inbox's list: newest first, without the bodies."""
     columns = "m.id, m.at, m.sender, m.recipients, m.message_id, m.subject, m.template, m.appointment"
     return _rows(work, columns, "m.id DESC", to=to, after=0, before=before, limit=limit)
 

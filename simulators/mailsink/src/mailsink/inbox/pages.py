@@ -15,7 +15,7 @@ from simulator_kit.store import Work
 _PAGE_SIZE: Final = 100
 _MOST_MAILS: Final = 10_000
 _NEWEST: Final = 2**62
-# A mail's HTML is a stranger's: no scripts, no loads, an origin of its own; its links open outside the frame.
+# A mail's HTML is untrusted: no scripts, no loads, its own origin; its links open outside the frame.
 _MAIL_POLICY: Final = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; "
     "img-src data:; frame-ancestors 'self'"
@@ -95,7 +95,7 @@ def _missing(request: Request) -> Response:
 
 
 def _number(request: Request, name: str, default: int) -> int:
-    """A query parameter; the default for anything that is no number."""
+    """A query parameter; the default for any text that is no number."""
     try:
         return min(max(int(request.query_params.get(name, default)), 0), _NEWEST)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A kept mail, taken apart for a reader. Line ends become LF."""
+"""A stored mail in parts for a reader. Line ends become LF."""
 
 import email
 import email.policy

@@ -83,7 +83,7 @@ def _transport(server: SMTP) -> asyncio.Transport:
 
 
 async def _until_cancelled() -> None:
-    """Wait until aiosmtpd cancels this, which it does when the connection is gone. No reply may be written then."""
+    """Waits until aiosmtpd cancels this call, when the connection is gone. No reply may be written then."""
     await asyncio.get_running_loop().create_future()
 
 

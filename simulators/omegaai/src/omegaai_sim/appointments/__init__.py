@@ -1,4 +1,4 @@
-"""The staff's list of appointments, and the page of one: its history, its Tasks and its JSON."""
+"""The staff's list of appointments, and the page of one appointment: its history, its Tasks and its JSON."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -34,7 +34,7 @@ _CANCELLABLE: Final = frozenset({"proposed", "pending", "waitlist", "booked"})
 
 @dataclass(frozen=True, slots=True)
 class Facility:
-    """Where an appointment takes place; its zone is the one that all times are shown in."""
+    """The place of an appointment; all times are shown in its zone."""
 
     name: str
     zone: str
@@ -44,7 +44,7 @@ class Facility:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One appointment for a patient's eyes. ``start`` and ``end`` are in the facility's zone."""
+    """One appointment as the patient sees it. ``start`` and ``end`` are in the facility's zone."""
 
     id: str
     placer_number: str
@@ -59,7 +59,7 @@ class Card:
 
     @property
     def is_open(self) -> bool:
-        """Still to come: it stands among the upcoming ones."""
+        """Whether the appointment is among the upcoming ones."""
         return self.label in {"Requested", "Pending", "Scheduled"}
 
     @property
@@ -77,12 +77,12 @@ class Card:
 
 
 def day(moment: datetime) -> str:
-    """As a calendar says it: Tuesday, December 1, 2026."""
+    """The day in a calendar's form: Tuesday, December 1, 2026."""
     return moment.strftime("%A, %B %-d, %Y")
 
 
 def clock(moment: datetime, *, with_zone: bool = True) -> str:
-    """As a watch says it: 2:30 PM EST."""
+    """The time in a clock's form: 2:30 PM EST."""
     return moment.strftime("%-I:%M %p %Z" if with_zone else "%-I:%M %p")
 
 
@@ -109,13 +109,13 @@ def actor(appointment: Mapping[str, Any], kind: str) -> str | None:
 
 
 def body_of(work: Work, kind: str, identifier: str | None) -> Resource | None:
-    """A resource as it is kept, or None."""
+    """A resource as it is stored, or None."""
     row = work.one("SELECT body FROM resource WHERE type = ? AND id = ?", kind, identifier)
     return None if row is None else json.loads(row["body"])
 
 
 def email_of(work: Work, appointment: Mapping[str, Any]) -> str | None:
-    """Whose portal shows the appointment."""
+    """The account whose portal shows the appointment."""
     patient = body_of(work, "Patient", actor(appointment, "Patient"))
     return None if patient is None else primary_email(patient)
 
@@ -144,7 +144,7 @@ def card(work: Work, appointment: Mapping[str, Any], now: datetime | None = None
 
 
 def cards_of(work: Work, email: str) -> list[Card]:
-    """All cards of an account: those to come first, by start; then the others, latest first."""
+    """All cards of an account: upcoming ones first, by start; then the others, latest first."""
     patients = work.all(
         "SELECT id FROM search_value WHERE type = 'Patient' AND parameter = 'email' AND value = ?", email
     )

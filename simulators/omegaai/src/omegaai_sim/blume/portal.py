@@ -1,4 +1,4 @@
-"""What all parts of the portal know."""
+"""Shared code of the portal's features."""
 
 from collections.abc import Collection
 from typing import Final
@@ -8,7 +8,7 @@ from simulator_kit.store import Work
 HOME: Final = "/blume"
 LOGIN: Final = "/blume/login"
 PATIENT: Final = "blume"
-"""The name under which a change stands that the patient made on the portal."""
+"""The client name of a change that the patient made on the portal."""
 
 
 def tell_pages(work: Work, about: str, identifier: str, emails: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from simulator_kit.store import Store, Work
 FHIR_JSON: Final = "application/fhir+json"
 _LONGEST_PAGE: Final = 500
 _NO_ANSWER: Final = 0
-"""What the ledger says as the status of a request that was cut."""
+"""The ledger's status of a request whose connection was cut."""
 _ETAG: Final = re.compile(r'(?:W/)?"?(\d+)"?')
 
 
@@ -43,9 +43,9 @@ class Api:
         ]
 
     async def entry(self, request: Request) -> Response:
-        """Every interaction: the fault that is in force, the interaction itself, its ledger row.
+        """Every interaction: the fault in force, the interaction itself, its ledger row.
 
-        The row of a write that succeeds is part of the write: one commit, not two.
+        The row of a successful write is part of the write: one commit, not two.
         """
         try:
             response = await self._answered(request)
@@ -59,7 +59,7 @@ class Api:
         return response
 
     async def _log(self, request: Request, status: int) -> None:
-        """The ledger row of a request that wanted to change something and has not."""
+        """The ledger row of a request that should have changed a resource and did not."""
         if request.method != "GET":
             await self._store.write(lambda work: _note(work, request, status))
 
@@ -161,7 +161,7 @@ class Api:
             "status": "active",
             "date": "2026-11-01",
             "kind": "instance",
-            "implementation": {"description": "OmegaAI stand-in for development", "url": _base(request)},
+            "implementation": {"description": "OmegaAI simulator for development", "url": _base(request)},
             "fhirVersion": "4.0.1",
             "format": ["application/fhir+json"],
             "rest": [{"mode": "server", "resource": resources}],
@@ -179,7 +179,7 @@ class Api:
 
 
 class _Hangup(Response):
-    """Closes the connection instead of answering. ASGI has no word for it, so it reaches for the server's transport."""
+    """Closes the connection instead of answering. ASGI cannot do this, so the class uses the server's transport."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         cycle = getattr(receive, "__self__", None)

@@ -1,6 +1,7 @@
-"""The vendor's dialect: how RamSoft's own payloads deviate from R4, put on for reading and taken off on writing.
+"""The vendor's dialect: how RamSoft's payloads deviate from R4, applied on reading and removed on writing.
 
-The store holds strict R4 only. In the vendor dialect answers deviate, and a client may send back what it read.
+The store holds strict R4 only. In the vendor dialect answers deviate, and a client may send back a resource as it read
+it.
 """
 
 import json
@@ -40,7 +41,7 @@ _CASELESS_TYPES: Final = {name.lower(): name for name in RESOURCE_TYPES}
 
 @dataclass
 class DialectSwitch:
-    """How resources are written when they are read, switchable while the simulator runs."""
+    """The dialect in which resources are read, switchable while the simulator runs."""
 
     current: Dialect
 
@@ -59,7 +60,7 @@ class DialectSwitch:
 
 
 def to_vendor(resource: Json) -> Json:
-    """A stored resource as RamSoft would send it."""
+    """A stored resource in RamSoft's form."""
     resource_type = resource["resourceType"]
     shown = _put_on(resource, resource_type)
     shown["resourceType"] = resource_type
@@ -93,13 +94,13 @@ def _put_on_one(value: Any, element: Element) -> Any:
     if isinstance(value, dict):
         return _put_on(value, element.type) if element.type in DEFINITIONS else value
     if isinstance(value, str):
-        # Codes with a fixed value set are shouted; those of code systems stay as they are.
+        # Codes with a fixed value set are in upper case; codes of code systems stay as they are.
         return value.upper() if element.allowed else value.replace("urn:uuid:", "urn:uuid")
     return value
 
 
 def to_strict(resource: Mapping[str, Any], resource_type: str) -> Json:
-    """A resource in the vendor dialect as R4. Parts that cannot be mended stay, and the validation refuses them."""
+    """A resource in the vendor dialect as R4. Parts that cannot be converted stay, and the validation refuses them."""
     mended = _take_off(resource, resource_type)
     return {"resourceType": resource.get("resourceType"), **mended}
 

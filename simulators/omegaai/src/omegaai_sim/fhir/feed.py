@@ -27,7 +27,7 @@ _MOST_WAITING: Final = 10_000
 
 
 class Feed:
-    """Fans changes out to every connected hub client."""
+    """Sends changes to every connected hub client."""
 
     def __init__(self, store: Store, tokens: Tokens, misbehaviour: Misbehaviour) -> None:
         self._tokens = tokens
@@ -38,7 +38,7 @@ class Feed:
         store.listeners.append(self._publish)
 
     async def connection_info(self, request: Request) -> Response:
-        """``GET /auth/Token/SignalRConnectionInfo?hub=&user=``: where to connect, and with which token."""
+        """``GET /auth/Token/SignalRConnectionInfo?hub=&user=``: the address to connect to, and the token for it."""
         try:
             self._tokens.client_of(request)
         except Refused as refused:
@@ -52,7 +52,7 @@ class Feed:
         return JSONResponse({"url": url, "accessToken": key, "expired": ends.isoformat()})
 
     async def connect(self, socket: WebSocket) -> None:
-        """One hub client, from its handshake until it goes."""
+        """One hub client, from its handshake until it disconnects."""
         key = socket.query_params.get("access_token", "")
         if self._keys.get(key, datetime.min.replace(tzinfo=UTC)) < datetime.now(UTC):
             await socket.close(4401)
@@ -72,7 +72,7 @@ class Feed:
             finally:
                 self._clients.discard(waiting)
                 reading.cancel()
-        with suppress(WebSocketDisconnect, RuntimeError):  # the client, or the server's own end, was quicker
+        with suppress(WebSocketDisconnect, RuntimeError):  # the client, or the server's own stop, closed it first
             await socket.close()
 
     async def _write(
@@ -96,7 +96,7 @@ class Feed:
     def _publish(self, notices: list[Notice]) -> None:
         for notice in notices:
             if notice["kind"] not in QUEUED:
-                continue  # a Task is not announced; the change that it is about is
+                continue  # Tasks are not announced; the change behind a Task is
             change = {"resourceType": notice["kind"], "id": notice["id"], "versionId": notice["version"]}
             self._send(json.dumps({"type": 1, "target": TARGET, "arguments": [change]}))
 
@@ -117,12 +117,12 @@ class Feed:
             self._held = None
         for waiting in self._clients:
             for one in records:
-                with suppress(asyncio.QueueFull):  # at most once: a client that cannot keep up misses some
+                with suppress(asyncio.QueueFull):  # At most once: a slow client misses changes.
                     waiting.put_nowait(one)
 
 
 async def _drain(socket: WebSocket) -> None:
-    """Reads (pings) until the client goes."""
+    """Reads (pings) until the client disconnects."""
     with suppress(WebSocketDisconnect, RuntimeError):
         while True:
             await socket.receive_text()

@@ -1,4 +1,4 @@
-"""Refusals as FHIR says them: an OperationOutcome with the path of each element that is wrong (FHIR R4 §2.29)."""
+"""Refusals in FHIR's form: an OperationOutcome with the path of each wrong element (FHIR R4 §2.29)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong. ``code`` is of FHIR's issue types; ``expression`` the FHIRPath of the element."""
+    """One fault. ``code`` is of FHIR's issue types; ``expression`` is the FHIRPath of the element."""
 
     code: str
     diagnostics: str
@@ -21,7 +21,7 @@ class Issue:
 
 
 class Refused(Exception):  # noqa: N818 (it is an answer, not an error of the program)
-    """A request that is not done; ``status`` is HTTP's. No text holds a value of a patient."""
+    """A refused request; ``status`` is HTTP's. No text holds a value of a patient."""
 
     def __init__(
         self, status: int, code: str, diagnostics: str, expression: str | None = None, *, issues: Sequence[Issue] = ()

@@ -1,4 +1,4 @@
-"""Answers that do not come from OmegaAI: of a login or a proxy before it, of a server that has gone mad."""
+"""Answers that do not come from OmegaAI: of a login page or proxy in front of it, or of a broken server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,4 +23,4 @@ async def _endless() -> AsyncIterator[bytes]:
     yield b'{"resourceType": "Bundle", "id": "'
     while True:
         yield _PIECE
-        await asyncio.sleep(0)  # to a client that is gone nothing is sent, and nothing waits
+        await asyncio.sleep(0)  # a closed connection gets nothing, and nothing waits for it

@@ -1,4 +1,4 @@
-"""Tasks about resources that this stand-in does not keep: what OmegaAI's other products put into the queue."""
+"""Tasks about resources that this simulator does not keep: entries of OmegaAI's other products in the queue."""
 
 import json
 from datetime import datetime

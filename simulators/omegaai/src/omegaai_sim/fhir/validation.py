@@ -1,6 +1,6 @@
-"""Strict R4: an element outside the definitions is refused, and every issue has its path.
+"""Strict R4: an unknown element is refused, and every issue has its path.
 
-Only the form is checked here. `records` checks what needs the store: targets of references, known issuers.
+This module checks only the form. `records` checks what needs the store: targets of references, known issuers.
 """
 
 import re
@@ -216,13 +216,13 @@ def _is_in_order(period: Mapping[str, Any]) -> bool:
         try:
             return datetime.fromisoformat(start) <= datetime.fromisoformat(end)
         except (ValueError, TypeError):
-            return True  # said already where the value is
+            return True  # already reported at the value
     shortest = min(len(start), len(end), 10)
     return start[:shortest] <= end[:shortest]
 
 
 def _appointment_invariants(resource: Mapping[str, Any]) -> Iterator[Issue]:
-    """app-1 to app-4, and that time runs forward."""
+    """app-1 to app-4, and the end comes after the start."""
     start, end, status = resource.get("start"), resource.get("end"), resource["status"]
     for number, participant in enumerate(resource["participant"]):
         if "type" not in participant and "actor" not in participant:

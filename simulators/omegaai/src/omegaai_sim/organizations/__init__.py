@@ -1,4 +1,4 @@
-"""Organisations of the site and its assigning authorities. They come with the store and are only read."""
+"""The site's organisations and its assigning authorities. They come with the store and are read-only."""
 
 from pathlib import Path
 from typing import Final

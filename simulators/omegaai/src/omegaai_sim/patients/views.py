@@ -13,7 +13,7 @@ from simulator_kit.store import Work
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A patient, and how far the invitation to the portal got."""
+    """A patient, and the state of the invitation to the portal."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""HealthcareServices, the resources that are booked. They come with the store and are only read."""
+"""HealthcareServices: the bookable resources. They come with the store and are read-only."""
 
 from collections.abc import Sequence
 from pathlib import Path

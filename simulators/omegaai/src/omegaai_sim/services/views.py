@@ -14,7 +14,7 @@ _ZONE: Final = RAMSOFT + "timezoneIANA"
 
 @dataclass(frozen=True, slots=True)
 class HealthcareService:
-    """A resource that appointments are booked at."""
+    """A resource on which appointments are booked."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""What the staff's pages share: the login, the frame, lists, and the event stream."""
+"""Shared code of the staff's pages: the login, the frame, lists, and the event stream."""
 
 from pathlib import Path
 from typing import Final

@@ -19,7 +19,7 @@ _LONGEST_NUMBER: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of a list. ``counts`` says how many there are by status."""
+    """One page of a list. ``counts`` is the number of resources by status."""
 
     rows: list[Any]
     page: int
@@ -32,7 +32,7 @@ class Listing:
 
 
 def newest(work: Work, kind: str, status: str, page: int) -> tuple[list[Any], int]:
-    """Rows of a resource type, and how many there are. An empty status means all."""
+    """Rows of a resource type, and their number. An empty status means all."""
     parameter, value = ("status", status) if status else ("_any", "")
     total = work.one(
         "SELECT count(*) AS n FROM search_value WHERE type = ? AND parameter = ? AND value = ?", kind, parameter, value
@@ -58,7 +58,7 @@ def moment(text: str) -> datetime:
 
 
 def page_of(request: Request) -> int:
-    """`?page=`; the first for anything that is no page number."""
+    """`?page=`; the first page for any text that is no page number."""
     text = request.query_params.get("page", "1")
     return max(int(text), 1) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else 1
 

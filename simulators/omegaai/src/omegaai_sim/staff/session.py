@@ -1,4 +1,4 @@
-"""The staff's login. Every page of the staff asks for it."""
+"""The staff's login. Every staff page requires it."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ Page = Callable[[Request], Awaitable[Response]]
 
 
 class Staff:
-    """Login, logout, and the event stream of the staff's pages. The pages only show."""
+    """Login, logout, and the event stream of the staff's pages. The pages are read-only."""
 
     def __init__(self, services: Services) -> None:
         self._live = services.live

@@ -48,7 +48,7 @@ def order(work: Work, number: int, event: Event) -> list[str]:
     if profile in ("orm", "both"):
         row = work.one('SELECT orm_announced FROM "order" WHERE number = ?', number)
         known = row is not None and bool(row["orm_announced"])
-        # An order that the partner never got as ORM is new to it, whatever happened to it here.
+        # For a partner that never got the order as ORM, the order is new, whatever its history here.
         control = "XO" if known and event == "booked" else _ORDER_CONTROL[event] if known else "NW"
         control_id = _control_id(work)
         message = messages.orm(view, control, control_id, work.now)
@@ -60,7 +60,7 @@ def order(work: Work, number: int, event: Event) -> list[str]:
 
 
 def patient_changed(work: Work, change: PatientChange) -> None:
-    """The hook of patients: queue ADT, where the site sends it."""
+    """The hook of patients: queue ADT, if the site sends it."""
     key, trigger = change.key, "A04" if change.is_new else "A08"
     if _setting(work, "adt_out") != "on":
         return
@@ -81,7 +81,7 @@ def patient_changed(work: Work, change: PatientChange) -> None:
 
 
 def order_view(work: Work, number: int) -> messages.OrderView:
-    """All that a message about this order holds."""
+    """The data that messages about this order hold."""
     row = work.one(
         "SELECT o.number, o.facility, o.start_at, o.end_at, o.status, s.name AS status_name, p.name AS priority_name, "
         "f.time_zone, r.name AS resource_name, r.modality AS resource_modality, r.department, r.room, "

@@ -1,7 +1,8 @@
-"""HL7 in: strict where a real system is strict. The answer goes out only after message, effect and ledger are on disk.
+"""HL7 in, with a real system's strictness. The answer is sent only after message, effect and ledger are on disk.
 
-Idempotent by MSH-3, MSH-4, MSH-10 and the content's digest: a repeat of an accepted message is acknowledged again and
-has no second effect; the ledger calls it a repeat. AE and AR have no effect, so the same message may come again.
+Idempotent by MSH-3, MSH-4, MSH-10 and the content's digest: a repeat of an accepted message is acknowledged again
+without a second effect, and the ledger records it as a repeat. AE and AR have no effect, so the same message may come
+again.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ class Malformed(Exception):  # noqa: N818 - the name is the decision
 
 
 class NotProcessed(Exception):  # noqa: N818 - the name is the decision
-    """Answered AE: the message is well-formed, but this site does not know something in it or cannot do it now."""
+    """Answered AE: the message is well-formed, but names something unknown to this site or cannot be processed now."""
 
     def __init__(self, code: str, location: str, text: str) -> None:
         super().__init__(text)
@@ -44,12 +45,12 @@ class NotProcessed(Exception):  # noqa: N818 - the name is the decision
 
 
 class CutConnection(ConnectionError):  # noqa: N818 - the name is the decision
-    """Asked for by a fault: the connection ends without an answer."""
+    """Raised by a fault: the connection ends without an answer."""
 
 
 @dataclass(slots=True)
 class _Received:
-    """What becomes known about a message while it is read; goes to the message log and the ledger."""
+    """Facts about a message, collected while it is read; for the message log and the ledger."""
 
     sender: str = ""
     control_id: str = ""
@@ -87,7 +88,7 @@ class Receiver:
 
 
 def receive(work: Work, frame: bytes, *, wrong_ack: bool = False) -> bytes:
-    """Take one message in and return its acknowledgement; both are in the store when the transaction commits."""
+    """Process one message and return its acknowledgement; both are in the store when the transaction commits."""
     seen = _Received()
     message: Message | None = None
     errors: list[AckError] = []
@@ -114,7 +115,7 @@ def receive(work: Work, frame: bytes, *, wrong_ack: bool = False) -> bytes:
 
 
 def _refuse(work: Work, frame: bytes, ack_code: AckCode) -> bytes:
-    """The fault `status`: nothing is done, and the log shows that it was on command."""
+    """The fault `status`: the message has no effect, and the log shows that the refusal was on command."""
     try:
         message = Message.parse(frame)
     except Hl7Error:
@@ -210,7 +211,7 @@ def _check_repeat(work: Work, frame: bytes, seen: _Received) -> None:
 
 
 def _apply(work: Work, message: Message, seen: _Received) -> None:
-    """Bring the partner's word into the calendar. A closed appointment stays closed: the partner is told its state."""
+    """Apply the partner's message to the calendar. A closed appointment stays closed: the partner is told its state."""
     is_siu = message.type == "SIU"
     placer_at, status_at = ("SCH-1.1", "SCH-25") if is_siu else ("ORC-2.1", "ORC-16")
     start_at = "SCH-11.4" if is_siu else "ORC-7.4"
@@ -265,7 +266,7 @@ def _number(work: Work, placer: str, location: str) -> int:
 
 
 def _check_patient(work: Work, message: Message, number: int) -> None:
-    """A patient named in PID-3 must be the appointment's own."""
+    """A patient named in PID-3 must be the appointment's patient."""
     given = message.get("PID-3.1")
     if given is None:
         return

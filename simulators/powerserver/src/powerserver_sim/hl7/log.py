@@ -1,4 +1,4 @@
-"""Questions about the message log."""
+"""Queries of the message log."""
 
 import sqlite3
 from typing import Final
@@ -9,16 +9,16 @@ from simulator_kit.store import Work
 OF_FACILITY: Final = (
     'EXISTS (SELECT 1 FROM "order" f WHERE f.number = CAST(substr(placer, 2) AS INTEGER) AND f.facility = ?)'
 )
-"""Condition on a message table: about an order of the facility."""
+"""SQL condition on a message table: messages about an order of the facility."""
 
 
 def seen_by(user: User) -> tuple[str, list[str]]:
-    """Condition and values: the messages that a user may see."""
+    """SQL condition and values: the messages that a user may see."""
     return ("1", []) if user.facility is None else (OF_FACILITY, [user.facility])
 
 
 def waiting(work: Work, user: User) -> int:
-    """How many messages wait to be sent."""
+    """The number of messages that wait to be sent."""
     condition, values = seen_by(user)
     row = work.one(
         f"SELECT count(*) AS count FROM outbound WHERE state IN ('queued', 'retrying') AND {condition}",  # noqa: S608 - constants
@@ -28,7 +28,7 @@ def waiting(work: Work, user: User) -> int:
 
 
 def troubled(work: Work, user: User) -> list[sqlite3.Row]:
-    """The newest messages that were refused or are tried again, at most five."""
+    """The newest messages that were refused or are being retried, at most five."""
     condition, values = seen_by(user)
     return work.all(
         f"SELECT * FROM outbound WHERE state IN ('retrying', 'rejected') AND {condition} ORDER BY id DESC LIMIT 5",  # noqa: S608 - constants

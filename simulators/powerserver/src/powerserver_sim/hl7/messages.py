@@ -21,7 +21,7 @@ _UID_ROOT: Final = "1.2.826.0.1.3680043.10.1"
 
 @dataclass(frozen=True, slots=True)
 class PatientView:
-    """A patient's row, as PID needs it."""
+    """A patient's data for PID."""
 
     patient_id: str
     issuer: str
@@ -53,7 +53,7 @@ class StudyView:
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
-    """An order with everything a message says; without start it has no resource either."""
+    """An order with the data of its messages; without a start it has no resource either."""
 
     number: int
     facility: str
@@ -239,6 +239,6 @@ def _order_status(view: OrderView) -> str:
 
 
 def _later(begins: datetime, minutes: int) -> datetime:
-    # Through UTC: wall-clock arithmetic would be an hour out over a clock change.
+    # Through UTC: wall-clock arithmetic is an hour wrong over a clock change.
     seconds = begins.timestamp() + minutes * 60
     return datetime.fromtimestamp(seconds, begins.tzinfo)

@@ -38,7 +38,7 @@ class _Item:
 
 
 class Sender:
-    """Run with `run`, end with `stop`; commits that queue a message wake it."""
+    """Started by `run`, ended by `stop`; commits that queue a message wake it."""
 
     def __init__(self, store: Store, settings: Settings, misbehaviour: Misbehaviour) -> None:
         self._store = store
@@ -70,7 +70,7 @@ class Sender:
                 batch = await self._store.read(_due)
                 if batch:
                     await self._send_all(batch)
-                    await self._store.write(lambda _: None)  # the marks are in before the queue is asked again
+                    await self._store.write(lambda _: None)  # the marks are stored before the queue is read again
                 else:
                     await _wait(self._awake, await self._store.read(_seconds_to_next))
         finally:
@@ -104,7 +104,10 @@ class Sender:
         self._store.post(lambda work: _settle(work, item, "dropped", "", "dropped on request"))
 
     async def _send(self, item: _Item, *, duplicate: bool = False) -> str | None:
-        """One attempt; the answer's code, or None when the partner did not answer and the connection is gone."""
+        """One attempt.
+
+        Returns the answer's code, or None when the partner did not answer and the connection is closed.
+        """
         try:
             ack = await self._connected().send(item.payload, control_id=item.control_id)
         except MllpError as problem:
@@ -112,7 +115,7 @@ class Sender:
             words = str(problem)
             self._store.post(lambda work: _retry(work, item, "", words, 0.0))
             self._failures_in_a_row += 1
-            # Bookings that come in meanwhile do not hurry a partner that is away; "Try again now" does.
+            # New bookings do not shorten the pause for an absent partner; "Try again now" does.
             if not self._stopping:
                 self._impatient.clear()
             await _wait(self._impatient, min(self._pause(self._failures_in_a_row), _LONGEST_RECONNECT_SECONDS))
@@ -135,7 +138,7 @@ class Sender:
             self._store.post(lambda work: _retry(work, item, ack.code, text, time.time() + pause))
 
     async def _send_and_cut(self, item: _Item) -> None:
-        """Hand the whole frame over and hang up before the answer: the partner may have done the work."""
+        """Send the whole frame, but close before the answer: the partner may have processed the message."""
         await self._disconnect()
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(self._settings.peer_host, self._settings.peer_port)
@@ -171,7 +174,7 @@ async def _wait(event: asyncio.Event, seconds: float | None) -> None:
 
 
 def retry_now(work: Work, control_id: str) -> bool:
-    """Make a retrying message due at once; False when it is not waiting."""
+    """Make a retrying message due at once; False when it does not wait."""
     changed = work.run(
         f"UPDATE outbound SET next_attempt_at = 0 WHERE control_id = ? AND state IN {_WAITING}",  # noqa: S608 - constant
         control_id,

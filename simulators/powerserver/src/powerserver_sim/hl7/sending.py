@@ -6,7 +6,7 @@ from simulator_kit.store import Work
 
 
 def prepare_sending(work: Work, settings: Settings) -> None:
-    """Let a changed profile or ADT setting win over an earlier choice on the HL7 page."""
+    """A changed profile or ADT setting overrides an earlier choice on the HL7 page."""
     for key, value in (("profile", settings.profile), ("adt_out", "on" if settings.adt_out else "off")):
         seen = work.one("SELECT value FROM setting WHERE key = ?", f"{key}_given")
         if seen is None or seen["value"] != value:
@@ -14,7 +14,7 @@ def prepare_sending(work: Work, settings: Settings) -> None:
 
 
 def set_sending(work: Work, profile: str, *, adt_out: bool) -> None:
-    """Set both for the changes from now on. Queued messages stay as they are."""
+    """Set both for future changes. Queued messages stay as they are."""
     if profile not in PROFILES:
         raise Refused("invalid", "Choose SIU, ORM or both.", field="profile")
     work.run("INSERT OR REPLACE INTO setting VALUES ('profile', ?)", profile)

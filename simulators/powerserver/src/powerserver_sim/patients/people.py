@@ -17,7 +17,7 @@ _LONGEST = 200
 
 @dataclass(frozen=True, slots=True)
 class Demographics:
-    """What the Patient Info form holds; `birth_date` is `YYYY-MM-DD`, `sex` one of F M O U."""
+    """The content of the Patient Info form; `birth_date` is `YYYY-MM-DD`, `sex` one of F M O U."""
 
     family: str
     given: str
@@ -79,7 +79,7 @@ def _label(name: str) -> str:
 
 
 def add_patient(work: Work, given: Demographics, *, issuer: str, patient_id: str = "") -> sqlite3.Row:
-    """A new patient; without a Patient ID the next number is taken."""
+    """A new patient; without a Patient ID the next number is used."""
     if not patient_id:
         patient_id = str(work.next_number("patient"))
     if work.one("SELECT 1 FROM patient WHERE patient_id = ? AND issuer = ?", patient_id, issuer) is not None:

@@ -1,4 +1,4 @@
-"""The scheduler: the calendar, appointments, New Order, and the same for programs."""
+"""The scheduler: the calendar, appointments, New Order, and the same as JSON."""
 
 from pathlib import Path
 from typing import Final

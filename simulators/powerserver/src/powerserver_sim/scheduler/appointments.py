@@ -84,7 +84,7 @@ def move(work: Work, user: User, number: int, *, resource: str | None, start: da
 
 
 def change_time(work: Work, number: int, place: sqlite3.Row, start: datetime, *, by: By, control_id: str = "") -> bool:
-    """Move an appointment after the guards; False when it stands there already. Hooks run for staff's moves only."""
+    """Move an appointment after the guards; False when it is there already. Hooks run for staff's moves only."""
     order = load(work, number)
     if order["start_at"] is None:
         raise Refused("status", "The order is not on the calendar yet.")
@@ -134,7 +134,7 @@ def act(work: Work, user: User, number: int, action: str) -> bool:
 
 
 def set_status(work: Work, number: int, status: int, *, by: By, control_id: str = "", reason: str = "") -> bool:
-    """Give an order a status. The hooks run for every change, also for one that came by HL7."""
+    """Give an order a status. The hooks run for every change, also for a change by HL7."""
     order = load(work, number)
     if order["status"] == status:
         return False
@@ -187,11 +187,11 @@ def _same_facility(order: sqlite3.Row, place: sqlite3.Row) -> None:
 
 
 def _claim_slot(work: Work, number: int, place: sqlite3.Row, start: datetime) -> tuple[int, int]:
-    """Start and end in seconds after every guard of the slot; the writer thread makes check and claim one step."""
+    """Start and end in seconds, after all guards of the slot. The writer thread makes check and claim one step."""
     studies = work.all('SELECT modality, minutes FROM study WHERE "order" = ? ORDER BY position', number)
     rules.check_modality(place["name"], place["modality"], [study["modality"] for study in studies])
     minutes = sum(rules.booked_minutes([study["minutes"] for study in studies], place["default_minutes"]))
-    start = start.astimezone(UTC).replace(second=0, microsecond=0)  # in UTC an hour is an hour
+    start = start.astimezone(UTC).replace(second=0, microsecond=0)  # an hour in UTC is always an hour
     end = start + timedelta(minutes=minutes)
     hours = rules.WorkingHours(place["opens"], place["closes"], ZoneInfo(place["time_zone"]))
     rules.check_hours(place["name"], hours, start, end)

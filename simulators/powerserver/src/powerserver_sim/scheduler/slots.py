@@ -31,7 +31,7 @@ class Slot(NamedTuple):
 def free_slots(work: Work, facilities: Sequence[str], count: int, after: datetime) -> list[Slot]:
     """The facilities' first `count` free slots from `after` on. Booking any of them leaves the others free.
 
-    Resources of class UNMAPPED are left out: what is booked there, the partner cannot take.
+    Resources of class UNMAPPED are left out: the partner cannot process bookings on them.
     """
     resources = [
         row

@@ -1,4 +1,4 @@
-"""What the scheduler's pages show: the calendar of a day, and one order with its history and messages."""
+"""Data of the scheduler's pages: the calendar of a day, and one order with its history and messages."""
 
 import sqlite3
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _MOST_LANES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A free-or-taken quarter hour of a resource; `start` is ISO with offset."""
+    """A quarter hour of a resource, free or taken; `start` is ISO with offset."""
 
     row: int
     clock: str
@@ -126,7 +126,7 @@ def _column(resource: sqlite3.Row, orders: list[sqlite3.Row], midnight: datetime
 
 
 def _lay_out(blocks: list[Block]) -> int:
-    """Give overlapping blocks lanes side by side; returns the lanes needed."""
+    """Gives overlapping blocks lanes side by side; returns the number of lanes."""
     free_from: list[int] = []
     for block in blocks:
         lane = next((lane for lane, row in enumerate(free_from) if row <= block.row), len(free_from))

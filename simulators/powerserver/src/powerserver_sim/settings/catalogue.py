@@ -1,4 +1,4 @@
-"""What an administrator sets up: resources, locations, status names, priorities."""
+"""An administrator's settings: resources, locations, status names, priorities."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from simulator_kit.store import Work
 
 MODALITIES: Final = ("CT", "DX", "MG", "MR", "NM", "PT", "US", "XA")
 UNMAPPED: Final = "UNMAPPED"
-"""Class of the resources that the suite and OmegaAI do not know, there for trying bad set-up out."""
+"""Class of resources that the suite and OmegaAI do not know, for tests of a wrong set-up."""
 ACTIONS: Final = (
     ("confirmed", "Confirmed"),
     ("arrived", "Arrived"),
@@ -45,7 +45,7 @@ def facilities_of(work: Work, user: User) -> list[sqlite3.Row]:
 
 
 def read_resource(form: Mapping[str, str]) -> ResourceForm:
-    # The name joins the two systems exactly as written, so only its ends are trimmed.
+    # Both systems match the name exactly, so only its ends are trimmed.
     name = form.get("name", "").strip()
     if not name or len(name) > _LONGEST_NAME or not name.isprintable():
         raise Refused("invalid", f"A resource needs a name of at most {_LONGEST_NAME} characters.", field="name")
@@ -71,7 +71,7 @@ def read_resource(form: Mapping[str, str]) -> ResourceForm:
 
 
 def save_resource(work: Work, facility: str, given: ResourceForm, key: int | None) -> None:
-    """A new resource, or another shape of an old one; names are unique over all facilities."""
+    """A new resource, or new values for an existing one; names are unique over all facilities."""
     if work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
         raise Refused("unknown", "There is no such facility.")
     if work.one("SELECT 1 FROM resource WHERE name = ? AND id IS NOT ?", given.name, key) is not None:
@@ -117,7 +117,7 @@ def add_location(work: Work, facility: str, form: Mapping[str, str]) -> None:
 
 
 def rename_status(work: Work, value: int, name: str) -> None:
-    """Another word for an order value; appointments keep their status, messages carry the new word."""
+    """A new name for an order value; appointments keep their status, and messages carry the new name."""
     _check_word(name)
     if work.one("SELECT 1 FROM status WHERE name = ? AND value <> ?", name, value) is not None:
         raise Refused("duplicate", "Another status has this name.", field="name")

@@ -66,7 +66,7 @@ def render(request: Request, user: User | None, template: str, *, status: int = 
 
 
 def for_user(page: Page) -> Callable[[Request], Awaitable[Response]]:
-    """Send visitors to the login page, and refuse form posts that another site started."""
+    """Sends visitors to the login page, and refuses form posts from another site."""
 
     @wraps(page)
     async def checked(request: Request) -> Response:
@@ -86,7 +86,7 @@ def for_user(page: Page) -> Callable[[Request], Awaitable[Response]]:
 
 
 def for_admin(page: Page) -> Callable[[Request], Awaitable[Response]]:
-    """As `for_user`; a change needs the administrator."""
+    """As `for_user`, but changes require an administrator."""
 
     @wraps(page)
     async def checked(request: Request, user: User) -> Response:
@@ -113,12 +113,12 @@ async def form_of(request: Request) -> FormData:
 
 
 def texts_of(form: FormData) -> dict[str, str]:
-    """The fields of a form that are no files."""
+    """The fields of a form, without files."""
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
 def authenticated(handler: Page) -> Callable[[Request], Awaitable[Response]]:
-    """The guard of the JSON API: HTTP Basic, 401 without a right name and password."""
+    """The guard of the JSON API: HTTP Basic, 401 without a correct name and password."""
 
     @wraps(handler)
     async def checked(request: Request) -> Response:

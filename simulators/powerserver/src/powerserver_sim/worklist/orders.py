@@ -1,6 +1,6 @@
-"""Orders and their studies. Each function is one write or one question.
+"""Orders and their studies. Each function is one write or one query.
 
-An order without a start stands at ORDERED on the worklist (link state L0); with one it is an appointment.
+An order without a start is ORDERED, on the worklist (link state L0); an order with a start is an appointment.
 """
 
 import sqlite3
@@ -43,7 +43,7 @@ def placer_of(number: int) -> str:
 
 
 def number_of(placer: str) -> int:
-    """The order's number in a placer number; refuses a number that this site never gave out."""
+    """The order's number in a placer number; refuses a number that this site never assigned."""
     digits = placer[1:]
     if placer[:1] != "P" or not digits.isascii() or not digits.isdecimal() or len(digits) > 15:
         raise Refused("unknown", "There is no such appointment.", field="placer")

@@ -1,11 +1,11 @@
-"""The orders that the worklist of the development site opens with, written once into an empty store."""
+"""The orders on the worklist of a new development site, written once into an empty store."""
 
 from typing import Final
 
 from powerserver_sim.worklist.orders import insert_order
 from simulator_kit.store import Work
 
-# Patient, facility, study types, priority: the ORDERED group that the worklist opens with.
+# Patient, facility, study types, priority of the ORDERED group of a new store.
 _ORDERED: Final = [
     ("4711", "FAC01", ["CT-HEAD"], 20),
     ("4712", "FAC01", ["XR-CHEST"], 20),

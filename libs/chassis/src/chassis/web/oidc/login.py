@@ -116,7 +116,9 @@ class LogIn:
     async def _come_back(self, request: Request) -> Response:
         address = request.client.host if request.client else ""
         if self.brake.wait_seconds(address) > 0:
-            return self._page("Log in", problem="Too many log-ins failed from there. Try again later.", status=429)
+            return self._page(
+                "Log in", problem="Too many log-ins failed from your address. Try again later.", status=429
+            )
         begun = _Begun.of(request.cookies.get(self.begun_cookie, ""))
         if begun is None:  # a cached page, or an expired cookie: nobody guesses anything
             problem = "This log-in was not begun in this browser, or more than ten minutes ago."

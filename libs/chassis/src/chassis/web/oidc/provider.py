@@ -238,9 +238,7 @@ class Provider:
                 except WrongProvider as error:
                     raise ProviderAway(str(error)) from error
             except (JoseError, ValueError) as error:
-                raise LogInRefused(
-                    f"The ID token's signature is not to be trusted ({type(error).__name__})."
-                ) from error
+                raise LogInRefused(f"The ID token's signature is not trusted ({type(error).__name__}).") from error
         raise LogInRefused("The ID token is signed with a key that the identity provider does not publish.")
 
     def _now_known(self) -> Known:

@@ -1,4 +1,4 @@
-"""What a message of either side says of an appointment."""
+"""The facts about an appointment in a message of either side."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,13 +10,13 @@ from scheduler_sync.domain.slots import Slot
 
 @dataclass(frozen=True, slots=True)
 class StaffFacts:
-    """What one PowerServer message says of an appointment.
+    """The facts in one PowerServer message. ``step`` is None when the message gives no status.
 
-    ``step`` is None when the message gives no status. What is None or empty is not said, so it changes nothing;
-    ``deleted`` names what the message takes away (the HL7 null). ``studies`` is the whole list, ``study_changes`` what
-    is different. ``is_of_orders``: each change is of an order of its own, and what none of them names stays as it is.
-    ``has_times_of_studies``: the slot follows from the studies. ``has_no_end``: the slot's length is the resource's
-    usual one. ``is_booking``: the message announces a booking (SIU^S12, ORM NW), not a change.
+    None or empty means unsaid and changes nothing; ``deleted`` names the facts that the message deletes (the HL7 null).
+    ``studies`` is the whole list, ``study_changes`` are changes to it. ``is_of_orders``: each change concerns one
+    order, and studies without a change stay. ``has_times_of_studies``: the slot follows from the studies.
+    ``has_no_end``: the slot's length is the resource's usual one. ``is_booking``: the message announces a booking
+    (SIU^S12, ORM NW), not a change.
     """
 
     step: WorkflowStep | None
@@ -38,7 +38,7 @@ class StaffFacts:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """What OmegaAI's Appointment says: its status, its times, its version."""
+    """The facts in OmegaAI's Appointment: its status, its times, its version."""
 
     fhir_id: str
     version: str

@@ -1,7 +1,7 @@
-"""The appointment link: one appointment, as both systems know it, with the decisions that keep them in step.
+"""The appointment link: one appointment in both systems, with the decisions that keep them in step.
 
-A link never does anything itself: ``hear_powerserver`` and ``hear_omegaai`` return the link as it is afterwards and
-what follows from it; the caller saves, publishes and tells.
+A link has no side effects: ``hear_powerserver`` and ``hear_omegaai`` return the new link and its effects; the caller
+saves, publishes and delivers.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from scheduler_sync.domain.slots import Slot
 
 
 class Outcome(StrEnum):
-    """What an input came to."""
+    """The outcome of an input."""
 
     APPLIED = "applied"
     DETAIL = "detail"
@@ -37,10 +37,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The link after an input, and what follows.
+    """The link after an input, and the effects. ``conflict`` is a sentence for the conflict log.
 
-    ``conflict`` is a sentence for the conflict log: the input was refused, or one side was overruled.
-    ``changed`` names the facts that are different now.
+    A conflict means that the input was refused, or that one side was overruled. ``changed`` names the changed facts.
     """
 
     link: "AppointmentLink"
@@ -54,7 +53,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class AppointmentLink:
-    """PowerServer's and OmegaAI's appointment as one. ``revision`` counts the published events."""
+    """An appointment of PowerServer and OmegaAI as one. ``revision`` counts the published events."""
 
     id: UUID
     site: str
@@ -71,41 +70,41 @@ class AppointmentLink:
     accession_numbers: tuple[str, ...] = ()
     requested_slot: Slot | None = None
     reason: str | None = None
-    """Why it was cancelled; empty when PowerServer took away what it had said."""
+    """The reason for the cancellation; empty when PowerServer deleted it."""
     powerserver_step: WorkflowStep | None = None
-    """The status that PowerServer is known to show: by its own word, or because it acknowledged ours."""
+    """The status that PowerServer is known to show: from its message, or because it acknowledged ours."""
     powerserver_heard_at: datetime | None = None
-    """PowerServer's own time (MSH-7) of the newest message that was applied."""
+    """PowerServer's own time (MSH-7) of the newest applied message."""
     powerserver_told_at: datetime | None = None
-    """When PowerServer acknowledged a status of ours that it has not said itself since."""
+    """When PowerServer acknowledged a status of ours that it has not sent itself since."""
     omegaai_id: str | None = None
     omegaai_version: str | None = None
-    """Newest version that is known, heard or written."""
+    """The newest known version, read or written."""
     omegaai_written_version: str | None = None
-    """Newest version that is our own write."""
+    """The newest version that is our own write."""
     revision: int = 0
 
     @property
     def order_numbers(self) -> tuple[str, ...]:
-        """The accession numbers of its studies, as far as they are known."""
+        """The known accession numbers of its studies."""
         numbers = tuple(dict.fromkeys(one.order_number for one in self.studies if one.order_number))
         return numbers or self.accession_numbers
 
     @property
     def who_acts_next(self) -> WhoActs:
-        """Staff find a place for who is on the waiting list, though Blume calls that Pending as well."""
+        """Staff act next for a patient on the waiting list, though Blume calls that Pending as well."""
         return WhoActs.STAFF if self.step is WorkflowStep.WAITLIST else self.state.who_acts_next
 
     @property
     def fhir_status(self) -> FhirStatus:
-        """What OmegaAI should show. A time that was taken away again is a cancelled Appointment, not a request."""
+        """The status that OmegaAI should show. An appointment that lost its time is cancelled, not a request."""
         return FhirStatus.CANCELLED if self.state is State.UNSCHEDULED else FHIR_STATUS_OF_STEP[self.step]
 
     def hear_powerserver(self, facts: StaffFacts, *, said_at: datetime, latest: datetime | None = None) -> Decision:
-        """Apply a message of PowerServer that it made at ``said_at`` (MSH-7), or between that and ``latest``.
+        """Applies a message that PowerServer made at ``said_at`` (MSH-7), or between ``said_at`` and ``latest``.
 
-        It is old only when it cannot have been made after what is known. What an old one would have changed of what
-        patients see is a conflict: a sender's clock that was set right looks the same.
+        The message is old only when it is certainly older than the known facts. An old message whose facts patients
+        would see is a conflict: a sender whose clock was corrected looks the same.
         """
         known_at = self.powerserver_heard_at
         if known_at is not None and (latest or said_at) < known_at:
@@ -123,8 +122,8 @@ class AppointmentLink:
         is_booked_again = self._is_booked_again(facts, said_at)
         trigger, overruled = self._staff_trigger(facts, latest or said_at, is_booked_again=is_booked_again)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
-        # PowerServer's messages come in the order in which it made them: once it says a status itself, nothing that is
-        # older than what it took from us can follow.
+        # PowerServer's messages come in the order in which it made them. Once it sends a status itself, no message
+        # older than its acknowledgement of our status can follow.
         told_at = self.powerserver_told_at if overruled or facts.step is None else None
         gone = {name: _EMPTY[name] for name in facts.deleted & _EMPTY.keys()}
         kept = replace(self, **gone) if gone else self
@@ -147,7 +146,7 @@ class AppointmentLink:
         return replace(decision, conflict=overruled) if overruled and decision.conflict is None else decision
 
     def hear_omegaai(self, facts: RemoteFacts) -> Decision:
-        """Apply what OmegaAI's Appointment says now. Our own writes come back as events too: they end here."""
+        """Applies the present state of OmegaAI's Appointment. Our own writes come back as events too, and end here."""
         no_news = self._no_news(facts)
         if no_news is not None:
             return Decision(self, no_news)
@@ -169,11 +168,11 @@ class AppointmentLink:
     def told_omegaai(
         self, fhir_id: str, version: str, *, as_sent: bool = True, over: str | None = None
     ) -> "AppointmentLink":
-        """After OmegaAI took a write of ours; not ``as_sent`` when an act of the patient was left standing in it.
+        """After OmegaAI took a write of ours; not ``as_sent`` when the write left an act of the patient standing.
 
-        Then its version is no ground for the writes that wait behind it: they would not see the act, and wipe it out.
-        What is older than that version is known, though: it may be our own write, whose answer was lost. The act itself
-        is known when it was heard before the write replaced its version (``over``; None when nothing was written).
+        Then waiting writes must not build on its version: they would not see the act, and overwrite it. Older versions
+        are known, though: one may be our own write, whose answer was lost. The act itself is known when it was read
+        before the write replaced its version (``over``; None when nothing was written).
         """
         is_act_known = (
             over is not None and self.omegaai_version is not None and not _is_older(self.omegaai_version, over)
@@ -189,15 +188,18 @@ class AppointmentLink:
     def told_powerserver(self, step: WorkflowStep, at: datetime) -> "AppointmentLink":
         """After PowerServer acknowledged a status of ours.
 
-        No news when PowerServer has said that status itself by now, or when the appointment has moved on since: then
-        its own words count, and the acknowledgement's time must not make them look old.
+        Ignored when PowerServer has sent that status itself by now, or when the appointment has moved on since: then
+        its own messages count, and the acknowledgement's time must not make them look old.
         """
         if step is self.powerserver_step or step is not step_for_powerserver(self.step):
             return self
         return replace(self, powerserver_step=step, powerserver_told_at=at)
 
     def _step_and_studies(self, facts: StaffFacts) -> tuple[WorkflowStep | None, tuple[Study, ...]]:
-        """The step that the message comes to, and the studies after it. The last order taken off is the whole."""
+        """The step after the message, and the studies after it.
+
+        Cancelling the last order cancels the whole appointment.
+        """
         if facts.studies:
             return facts.step, studies_of.whole(self.studies, facts.studies)
         if not facts.study_changes:
@@ -212,17 +214,17 @@ class AppointmentLink:
         are_all_done = all(study.is_done for study in after)
         if facts.step is None and self.state is not State.NEW and are_all_done:
             return WorkflowStep.COMPLETED, after
-        # What ends one order of several ends not the appointment.
+        # The end of one order of several does not end the appointment.
         ends_one = facts.step in {WorkflowStep.COMPLETED, WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
         return None if ends_one and not are_all_done else facts.step, after
 
     def _slot_said(self, facts: StaffFacts, studies: tuple[Study, ...]) -> Slot | None:
-        """The slot by the message: its own, or from the studies that are left; None when it says none."""
+        """The slot after the message: its own, or from the remaining studies; None when it has none."""
         said, known = facts.slot, self.slot
         takes_off_alone = facts.is_of_orders and all(one.action in studies_of.TAKES_OFF for one in facts.study_changes)
         if takes_off_alone and facts.study_changes:
             if not studies_of.changed(self.studies, facts.study_changes):
-                return said  # all of it is off: the time that the appointment had
+                return said  # every study is removed: the time that the appointment had
             said = None
         if said is not None and facts.has_no_end and known is not None:
             return replace(said, end=said.start + (known.end - known.start))
@@ -232,7 +234,7 @@ class AppointmentLink:
         return said
 
     def _said_by_an_old(self, facts: StaffFacts) -> str | None:
-        """What patients would see differently if the message were news; None when nothing."""
+        """The facts that patients would see differently if the message were news; None when there is none."""
         if self.state in {State.DONE, State.CANCELLED}:
             return None
         step, studies = self._step_and_studies(facts)
@@ -267,9 +269,10 @@ class AppointmentLink:
         return trigger, None
 
     def _is_booked_again(self, facts: StaffFacts, said_at: datetime) -> bool:
-        """A booking after the cancellation that PowerServer itself shows; one that crossed a patient's is none.
+        """A booking after PowerServer's own cancellation; a booking that crossed a patient's cancellation is none.
 
-        What it took from us has our clock's time, so that only a time beyond what clocks differ by is later.
+        An acknowledged status has our clock's time, so a booking is later only beyond the difference that clocks may
+        have.
         """
         if self.state is not State.CANCELLED or not facts.is_booking or facts.slot is None:
             return False
@@ -278,7 +281,7 @@ class AppointmentLink:
         return self._is_off_there() and facts.step not in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
 
     def _is_off_there(self) -> bool:
-        """Whether PowerServer has cancelled it: what it says since and what is refused does not book it again."""
+        """Whether PowerServer has cancelled it. Its later messages, and refused ones, do not book it again."""
         return self.powerserver_step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
 
     def _no_news(self, facts: RemoteFacts) -> Outcome | None:
@@ -315,10 +318,10 @@ class AppointmentLink:
     def _moved(
         self, heard: "AppointmentLink", trigger: Trigger, changed: tuple[str, ...], *, state: State | None = None
     ) -> Decision:
-        """``state``: where the move begins; NEW for what is booked again after it was cancelled."""
+        """``state``: the state before the move; NEW for an appointment that is booked again after a cancellation."""
         move = transition(state or self.state, trigger)
         if isinstance(move, Refusal):
-            # What was heard of versions and times counts, the facts do not.
+            # The versions and times of the input count, its facts do not.
             shows = self if self._is_off_there() else heard
             kept = replace(
                 self,
@@ -357,7 +360,7 @@ class AppointmentLink:
 
 
 CLOCKS_DIFFER: Final = timedelta(minutes=2)
-"""So far may PowerServer's clock be ahead of ours."""
+"""Most lead of PowerServer's clock over ours."""
 _OMEGAAI = frozenset({System.OMEGAAI})
 _TRIGGER_OF_FHIR_STATUS = {
     FhirStatus.BOOKED: Trigger.PATIENT_CONFIRMED,
@@ -366,11 +369,11 @@ _TRIGGER_OF_FHIR_STATUS = {
 }
 _UNCONFIRMED = frozenset({Trigger.STAFF_SCHEDULED, Trigger.STAFF_WAITLISTED})
 _SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
-"""What both sides show: a change of these is told and published; other changes are kept only."""
+"""The facts that both sides show. A change of these is published and delivered; other changes are only stored."""
 _COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")
 _LONGEST_VERSION: Final = 64
 _EMPTY: Final[dict[str, Any]] = {"resource": "", "modality": None, "filler_id": None, "reason": ""}
-"""What the null of a fact leaves. A slot that is taken away stays, for the card that is cancelled then."""
+"""The value of a fact after its null. A deleted slot stays, for the card that is cancelled then."""
 
 
 def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, ...]:
@@ -381,12 +384,12 @@ def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, 
 
 
 def _shown(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
-    """What both sides show of them."""
+    """The facts of an appointment that both sides show."""
     return [(study.code, study.description) for study in studies]
 
 
 def _without_time(study: Study) -> Study:
-    """A study of an appointment that was moved as a whole: where in it the study is now, nobody has said."""
+    """A study of an appointment that was moved as a whole: the study's new time within it is unknown."""
     return study if study.start is None else replace(study, start=None)
 
 
@@ -400,5 +403,5 @@ def _is_older(version: str, than: str | None) -> bool:
 
 
 def _number(version: str) -> int | None:
-    """A version that counts; FHIR allows 64 characters, and Python does not read numbers of any length."""
+    """A version as a number; FHIR allows 64 characters, and Python does not read numbers of any length."""
     return int(version) if len(version) <= _LONGEST_VERSION and version.isdecimal() else None

@@ -1,4 +1,4 @@
-"""The states of an appointment link, and whose move each of them waits for."""
+"""The states of an appointment link, and who acts next in each."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class WhoActs(StrEnum):
-    """Whose move the appointment waits for."""
+    """Who acts next."""
 
     PATIENT = "patient"
     STAFF = "staff"
@@ -21,10 +21,10 @@ class System(StrEnum):
 
 
 class State(StrEnum):
-    """Combined state of both systems; NEW is the one before there is a link.
+    """Combined state of both systems; NEW is the state before there is a link.
 
-    PowerServer says SCHEDULED both when staff booked (the patient must act: Pending) and when the patient asked (staff
-    must act: Requested). So the state is kept, and never read off one system's status alone.
+    PowerServer shows SCHEDULED both when staff booked (the patient must act: Pending) and when the patient asked (staff
+    must act: Requested). So the state is stored, and never derived from one system's status alone.
     """
 
     NEW = "new"
@@ -49,7 +49,7 @@ class State(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "State | None":
-        """The state that a former version wrote as a number, until a store holds words alone."""
+        """The state that a former version stored as a number, until a store holds words alone."""
         return FORMER.get(value) if isinstance(value, str) else None
 
 

@@ -1,7 +1,7 @@
-"""One word per workflow step, and what each system calls it.
+"""One word per workflow step, and each system's name for it.
 
-PowerServer's status *names* can be renamed by a site, so a step is found by the status's order value through the
-site file. OmegaAI speaks FHIR Appointment.status. Blume's label follows from that one alone.
+A site can rename PowerServer's status *names*, so a step is found by the status's order value through the site file.
+OmegaAI uses FHIR Appointment.status, from which Blume's label follows.
 """
 
 from collections.abc import Mapping
@@ -67,32 +67,31 @@ BLUME_LABEL_OF_FHIR_STATUS: Final[Mapping[FhirStatus, str]] = {
 
 
 def step_for_powerserver(step: WorkflowStep) -> WorkflowStep:
-    """PowerServer has no word for a request: it shows one as SCHEDULED."""
+    """PowerServer has no word for a request, and shows SCHEDULED."""
     return WorkflowStep.SCHEDULED if step is WorkflowStep.REQUESTED else step
 
 
 def sets_powerserver_back(told: WorkflowStep, *, step: WorkflowStep, powerserver_shows: WorkflowStep | None) -> bool:
-    """Whether ``told``, decided before, would undo in PowerServer what the appointment has come to (``step``) since.
+    """Whether the status ``told``, decided earlier, would undo a later step of the appointment in PowerServer.
 
-    It has when PowerServer shows that already: by staff's own act, or because it took a later word of ours.
+    It would when PowerServer shows ``step`` already: by an act of staff, or because it took a later status of ours.
     """
     now = step_for_powerserver(step)
     return powerserver_shows is now and told is not now
 
 
 PATIENTS_ACTS: Final = frozenset({FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirStatus.CANCELLED})
-"""What a patient brings about in Blume: confirming, asking for another time, cancelling."""
+"""The statuses that a patient brings about in Blume: confirming, asking for another time, cancelling."""
 
 
 _LEAVES_ACTS: Final = frozenset({FhirStatus.PENDING, FhirStatus.WAITLIST, FhirStatus.BOOKED, FhirStatus.PROPOSED})
 
 
 def status_to_write(ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool) -> FhirStatus:
-    """The status for OmegaAI when its Appointment may have changed since we last knew it.
+    """The status to write when OmegaAI's Appointment may have changed since we last read it.
 
-    PowerServer owns the slot and the status; the patient owns confirming, asking and cancelling. So what we say of an
-    appointment that is still ahead never wipes out an act of the patient that this write did not know of: the act's own
-    event will, or has.
+    PowerServer owns the slot and the status; the patient owns confirming, asking and cancelling. So a write about a
+    future appointment never overwrites an act of the patient that it did not know of: the act has an event of its own.
     """
     if changed_there and ours in _LEAVES_ACTS and found in PATIENTS_ACTS:
         return found

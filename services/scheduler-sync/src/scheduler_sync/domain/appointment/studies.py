@@ -1,7 +1,7 @@
-"""The studies of an appointment, and what a message does to them.
+"""The studies of an appointment, and the effect of a message on them.
 
-A message gives the whole list, or changes of it: an order speaks of its own study alone, and a segment's action code
-(HL7 table 0206) adds one, takes one off, or changes nothing of it.
+A message gives the whole list, or changes to it: an order concerns only its own study, and a segment's action code (HL7
+table 0206) adds, removes or keeps one.
 """
 
 from collections.abc import Container, Sequence
@@ -26,14 +26,14 @@ class Study:
 
     @property
     def end(self) -> datetime | None:
-        """Where its length ends; None when start or length is not known."""
+        """The end by its length; None when start or length is not known."""
         if self.start is None or self.minutes is None:
             return None
         return self.start + timedelta(minutes=self.minutes)
 
 
 class Action(Enum):
-    """What a message does to one study. CHANGE and CANCEL are of an order that was there before."""
+    """The effect of a message on one study. CHANGE and CANCEL concern an order that was there before."""
 
     SET = "set"
     REMOVE = "remove"
@@ -55,7 +55,7 @@ class StudyChange:
 
 
 def changed(known: tuple[Study, ...], changes: Sequence[StudyChange]) -> tuple[Study, ...]:
-    """``known`` after ``changes``: the others stay, in their order."""
+    """``known`` after ``changes``: unchanged studies stay, in their order."""
     after = list(known)
     shared = _shared_numbers(changes)
     for change in changes:
@@ -74,7 +74,7 @@ def changed(known: tuple[Study, ...], changes: Sequence[StudyChange]) -> tuple[S
 
 
 def whole(known: tuple[Study, ...], said: Sequence[Study]) -> tuple[Study, ...]:
-    """``said`` in the place of ``known``; what a message of this kind does not carry of a study stays with it."""
+    """``said`` in the place of ``known``. Facts of a study that this kind of message does not carry stay."""
     left = list(known)
     after = []
     for study in said:
@@ -84,9 +84,9 @@ def whole(known: tuple[Study, ...], said: Sequence[Study]) -> tuple[Study, ...]:
 
 
 def unknown_removals(known: tuple[Study, ...], numbers: Sequence[str], changes: Sequence[StudyChange]) -> bool:
-    """Whether an order is taken off that is not of this appointment. ``numbers`` are all that ever were of it.
+    """Whether a cancelled order belongs to another appointment. ``numbers`` are all orders that this one ever had.
 
-    Of an appointment whose studies nobody has told, none is unknown.
+    For an appointment without known studies, no order is foreign.
     """
     shared = _shared_numbers(changes)
     return bool(known) and any(
@@ -99,7 +99,7 @@ def unknown_removals(known: tuple[Study, ...], numbers: Sequence[str], changes: 
 
 
 def _shared_numbers(changes: Sequence[StudyChange]) -> frozenset[str]:
-    """Numbers under which the message has several studies: those are told apart by their codes."""
+    """Numbers under which the message has several studies, which are then told apart by their codes."""
     numbers = [number for change in changes if (number := change.study.order_number) is not None]
     return frozenset(number for number in numbers if numbers.count(number) > 1) if len(numbers) > 1 else frozenset()
 
@@ -111,18 +111,18 @@ def _place_of_change(studies: Sequence[Study], change: StudyChange, shared: Cont
         return next((place for place, one in enumerate(studies) if (one.order_number, one.code) == same), None)
     place = _place(studies, wanted)
     if place is None and change.action in _OF_AN_ORDER and len(studies) == 1:
-        # Where one of the two has no number, the only study is the one that is meant.
+        # Where one of the two has no number, the only study is meant.
         return 0 if studies[0].order_number is None or wanted.order_number is None else None
     return place
 
 
 def is_of_all(study: Study) -> bool:
-    """Whether a removal names no study: then it is of all of them."""
+    """Whether a removal names no study: then it concerns all of them."""
     return not study.code and not study.order_number
 
 
 def span(studies: Sequence[Study]) -> tuple[datetime, datetime] | None:
-    """From the earliest start to the latest end; None when one of them has none of its own."""
+    """From the earliest start to the latest end; None when a study has no times of its own."""
     starts = [study.start for study in studies if study.start is not None]
     ends = [end for study in studies if (end := study.end) is not None]
     if not studies or len(starts) < len(studies) or len(ends) < len(studies):
@@ -131,7 +131,7 @@ def span(studies: Sequence[Study]) -> tuple[datetime, datetime] | None:
 
 
 def _place(studies: Sequence[Study], wanted: Study) -> int | None:
-    """Where ``wanted`` stands: by its order number, else by its code where one of the two has no number."""
+    """The place of ``wanted``: by its order number, else by its code where one of the two has no number."""
     if wanted.order_number is not None:
         same = [place for place, one in enumerate(studies) if one.order_number == wanted.order_number]
         by_code = [place for place in same if studies[place].code == wanted.code]

@@ -1,4 +1,4 @@
-"""The moves of an appointment link as ONE table: what each trigger does in each state."""
+"""The moves of an appointment link as ONE table: the effect of each trigger in each state."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from scheduler_sync.domain.appointment.statuses import WorkflowStep
 
 
 class Trigger(StrEnum):
-    """What can happen to an appointment. STAFF_UPDATED is a message whose status is no news."""
+    """What can happen to an appointment. STAFF_UPDATED is a message without a new status."""
 
     STAFF_ORDERED = "staff-ordered"
     STAFF_SCHEDULED = "staff-scheduled"
@@ -43,11 +43,11 @@ class Announcement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A legal move: one cell of the table.
+    """A legal move: one cell of the table. ``step`` is the step afterwards; None keeps it.
 
-    ``step`` is where the appointment stands afterwards; None leaves it where it is. ``has_open_request``: afterwards a
-    wish of the patient's waits for staff; every other move ends it. ``only_if_changed``: the state stays, so the move
-    publishes and tells only when a fact that both sides show has changed.
+    ``has_open_request``: afterwards a request of the patient's waits for staff; every other move ends the request.
+    ``only_if_changed``: the state stays, so the move publishes and delivers only when a fact that both sides show has
+    changed.
     """
 
     to: State
@@ -89,7 +89,7 @@ _STAFF: Final[Mapping[Trigger, Move]] = {
     Trigger.STAFF_CANCELLED: Move(State.CANCELLED,    WorkflowStep.CANCELLED, Announcement.CANCELLED, _OMEGAAI),
     Trigger.STAFF_NO_SHOW:   Move(State.CANCELLED,    WorkflowStep.NO_SHOW,   Announcement.CANCELLED, _OMEGAAI),
 }
-"""What PowerServer's report of a step does, where a row says nothing else."""
+"""The move for PowerServer's report of a step, unless a row says otherwise."""
 
 _PATIENT: Final[Row] = {
     Trigger.PATIENT_CONFIRMED: Move(State.CONFIRMED, WorkflowStep.CONFIRMED, Announcement.CONFIRMED, _POWERSERVER),
@@ -99,17 +99,17 @@ _PATIENT: Final[Row] = {
     Trigger.PATIENT_BOOKED: _ALREADY_BOOKED,
     Trigger.PATIENT_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED, Announcement.CANCELLED, _POWERSERVER),
 }
-"""What the patient's acts do, where a row says nothing else."""
+"""The moves for the patient's acts, unless a row says otherwise."""
 # fmt: on
 
 
 def _refused(why: Refusal, triggers: Iterable[Trigger]) -> Row:
-    """All of ``triggers`` refused; a second booking for its own reason."""
+    """Refuses all of ``triggers``; a second booking for its own reason."""
     return {trigger: _ALREADY_BOOKED if trigger is Trigger.PATIENT_BOOKED else why for trigger in triggers}
 
 
 def _row(state: State, *parts: Row) -> Row:
-    """The row of ``state``; a later part overrides an earlier one. A move that stays tells of changes alone."""
+    """The row of ``state``; a later part overrides an earlier one. A move that stays publishes changes alone."""
     row = {trigger: cell for part in parts for trigger, cell in part.items()}
     return {
         trigger: replace(cell, only_if_changed=True) if isinstance(cell, Move) and cell.to is state else cell
@@ -147,7 +147,7 @@ TRANSITIONS: Final[Mapping[State, Row]] = {
             Trigger.STAFF_ORDERED: Move(State.UNSCHEDULED, WorkflowStep.ORDERED),
             # A change that overtook its booking: the message carries the whole appointment.
             Trigger.STAFF_UPDATED: _STAFF[Trigger.STAFF_SCHEDULED],
-            # Kept, so that the booking it overtook finds it; nobody knows of the appointment, so nobody is told.
+            # Stored for the booking that it overtook; nobody knows of the appointment yet, so nothing is published.
             Trigger.STAFF_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED),
             Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, WorkflowStep.NO_SHOW),
             Trigger.PATIENT_BOOKED: Move(
@@ -166,7 +166,7 @@ TRANSITIONS: Final[Mapping[State, Row]] = {
         {
             Trigger.STAFF_ORDERED: Move(State.UNSCHEDULED, WorkflowStep.ORDERED),
             Trigger.STAFF_UPDATED: Move(State.UNSCHEDULED),
-            # The card is cancelled already, but perhaps at a time that is past.
+            # The card is cancelled already, but perhaps at a past time.
             Trigger.STAFF_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED, tells=_OMEGAAI),
             Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, WorkflowStep.NO_SHOW, tells=_OMEGAAI),
         },
@@ -188,8 +188,8 @@ TRANSITIONS: Final[Mapping[State, Row]] = {
     ),
     State.MOVE_REQUESTED: _with_request(State.MOVE_REQUESTED),
     State.PATIENT_BOOKED: _with_request(State.PATIENT_BOOKED),
-    # Staff correct a mistaken arrival; the bounds on manual status changes do not bind appointment sync.
-    # From here that takes two steps of staff's, of which the second may be heard first.
+    # Staff correct a mistaken arrival; the bounds on manual status changes do not bind appointment sync. From here that
+    # takes two steps of staff, of which the second may arrive first.
     State.ARRIVED: _row(
         State.ARRIVED,
         _STAFF,
@@ -208,11 +208,12 @@ TRANSITIONS: Final[Mapping[State, Row]] = {
         State.CANCELLED,
         _refused(_IS_CANCELLED, Trigger),
         {
-            # Both sides moved at once: the patient cancelled, PowerServer's time holds, and both show it.
+            # Both sides moved at once: the patient cancelled, PowerServer's time wins, and both show it.
             Trigger.STAFF_UPDATED: Move(State.CANCELLED, tells=_OMEGAAI),
-            # The exam was over before the patient's cancellation reached PowerServer, which keeps what is closed.
+            # The exam was over before the patient's cancellation reached PowerServer, which keeps a closed appointment.
             Trigger.STAFF_COMPLETED: _STAFF[Trigger.STAFF_COMPLETED],
-            # A cancellation that turns out to be a no-show, or the reverse, is told to OmegaAI: it shows which.
+            # A cancellation that turns out to be a no-show, or the reverse, is written to OmegaAI, which shows the
+            # difference.
             Trigger.STAFF_CANCELLED: Move(State.CANCELLED, WorkflowStep.CANCELLED, tells=_OMEGAAI),
             Trigger.STAFF_NO_SHOW: Move(State.CANCELLED, WorkflowStep.NO_SHOW, tells=_OMEGAAI),
         },
@@ -227,10 +228,10 @@ _REPORTS: Final[Mapping[WorkflowStep, Trigger]] = {
 
 
 def transition(state: State, trigger: Trigger) -> Move | Refusal:
-    """What ``trigger`` does in ``state``; every pair stands in the table."""
+    """The move for ``trigger`` in ``state``; every pair stands in the table."""
     return TRANSITIONS[state][trigger]
 
 
 def report_of(step: WorkflowStep) -> Trigger:
-    """What PowerServer's report of ``step`` is, when that is news."""
+    """The trigger for PowerServer's report of ``step``, when that is news."""
     return _REPORTS[step]

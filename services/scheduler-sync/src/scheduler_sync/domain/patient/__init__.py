@@ -1,4 +1,4 @@
-"""Who an appointment is for."""
+"""The patient of an appointment."""
 
 from scheduler_sync.domain.patient.patient import (
     DETAILS,

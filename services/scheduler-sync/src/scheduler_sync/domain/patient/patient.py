@@ -1,4 +1,4 @@
-"""A patient as the suite knows one: an opaque id of our own, found by identifier + issuer, as PowerServer's key is."""
+"""A patient of the suite: an opaque id of our own, found by identifier + issuer, as PowerServer's key is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class Unsaid(Enum):
-    """A value that a message leaves out, which is not the same as one that it deletes (HL7's null)."""
+    """A value that a message leaves out, in contrast to a deleted value (HL7's null)."""
 
     UNSAID = "unsaid"
 
@@ -41,7 +41,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class PatientFacts:
-    """What one message says of a patient: UNSAID is left as it is known, None (or an empty name) is deleted."""
+    """The facts in one message about a patient: UNSAID keeps the known value, None (or an empty name) deletes it."""
 
     identifiers: tuple[PatientIdentifier, ...]
     family: str | Unsaid = UNSAID
@@ -56,7 +56,7 @@ class PatientFacts:
 
 
 DETAILS: Final = ("family", "given", "middle", "birth_date", "sex", "email", "phone", "language", "address")
-"""What a message may leave out."""
+"""Details that a message may leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Patient:
     """A site's patient. ``revision`` counts published events.
 
     ``heard_at`` is PowerServer's time (MSH-7) of the newest message about them, whether or not it was news.
-    ``details_heard_at`` holds the time of each detail whose newest word is older than that, because messages since then
-    left it out; None for one that nobody has said yet.
+    ``details_heard_at`` holds the time of each detail that later messages left out; None for a detail that no message
+    has given yet.
     """
 
     id: UUID
@@ -112,12 +112,11 @@ class Patient:
         )
 
     def hear(self, facts: PatientFacts, *, said_at: datetime, latest: datetime | None = None) -> "Patient":
-        """The patient after a message; ``self`` when it is older than what is known or tells nothing of it.
+        """The patient after a message; ``self`` when the message is old or has no new facts.
 
-        It was made at ``said_at``, or between that and ``latest``: it is old only when it cannot be the newer one.
-
-        Messages overtake each other, and leave details out: of each detail the newest word holds, whatever was said
-        since of others. ``revision`` goes up by one when anything that others see has changed.
+        The message was made at ``said_at``, or between ``said_at`` and ``latest``: it is old only when it is certainly
+        not the newer one. Messages overtake each other, and leave details out: of each detail the newest value holds,
+        whatever other details have changed since. ``revision`` goes up by one when a published fact has changed.
         """
         latest = latest or said_at
         said = {name: value for name in DETAILS if (value := getattr(facts, name)) is not UNSAID}
@@ -147,7 +146,7 @@ class Patient:
         return said_at if heard_at is None else max(said_at, heard_at)
 
     def is_said(self, name: str) -> bool:
-        """Whether a message has ever said this detail, be it that there is none."""
+        """Whether a message has ever given this detail, even as deleted."""
         return self.details_heard_at.get(name, self.heard_at) is not None
 
     def _is_news(self, name: str, said_at: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Which side is right where a link and OmegaAI's Appointment differ."""
+"""Decides which side is right where a link and OmegaAI's Appointment differ."""
 
 from scheduler_sync.domain.reconciliation.judging import (
     STATE_OF_UNANNOUNCED,

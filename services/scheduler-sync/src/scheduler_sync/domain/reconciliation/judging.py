@@ -1,4 +1,4 @@
-"""Which of the two is right where a link and OmegaAI's Appointment differ after a recovery from the topics."""
+"""Decides which side is right where a link and OmegaAI's Appointment differ after a recovery from the topics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,18 +17,18 @@ from scheduler_sync.domain.appointment import (
 
 
 class Judgement(StrEnum):
-    """What becomes of a link and its Appointment."""
+    """The verdict on a link and its Appointment."""
 
     EQUAL = "equal"
     """Both show the same, and the link knows the Appointment's version."""
     NOTED = "noted"
     """Both show the same; the link learns the Appointment's id and version."""
     TAKEN = "taken over"
-    """OmegaAI shows a later step of staff's, which was written there and never announced on a topic."""
+    """OmegaAI shows a later step of staff, which was written there and never announced on a topic."""
     HEARD = "heard"
     """The patient acted, and the store does not know of it."""
     WRITTEN = "written again"
-    """OmegaAI lacks what the link says."""
+    """OmegaAI lacks facts of the link."""
 
 
 STATE_OF_UNANNOUNCED: Final[Mapping[FhirStatus, tuple[State, WorkflowStep]]] = {
@@ -37,12 +37,12 @@ STATE_OF_UNANNOUNCED: Final[Mapping[FhirStatus, tuple[State, WorkflowStep]]] = {
     FhirStatus.FULFILLED: (State.DONE, WorkflowStep.COMPLETED),
     FhirStatus.NOSHOW: (State.CANCELLED, WorkflowStep.NO_SHOW),
 }
-"""Steps that only staff bring about: OmegaAI has them from us alone."""
+"""Steps that only staff bring about: OmegaAI has them only from us."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """An Appointment and when it last changed there."""
+    """An Appointment and the time of its last change there."""
 
     facts: RemoteFacts
     changed_at: datetime | None
@@ -50,7 +50,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """The events that the store had missed of a link: when the newest occurred, and the statuses that they led to."""
+    """The events of a link that the store had missed: the time of the newest, and their statuses."""
 
     newest_at: datetime | None = None
     statuses: frozenset[FhirStatus] = frozenset()
@@ -63,9 +63,9 @@ def judge(
     *,
     overtaken: FhirStatus | None = None,
 ) -> Judgement:
-    """``overtaken``: what staff had brought about in the time that was lost, where newer words were heard since.
+    """``overtaken``: statuses of staff in the lost time, where the store has newer messages since.
 
-    What looks like an act of the patient is one that was never heard, unless it is older than what was announced and
+    A status that looks like an act of the patient is an unknown act, unless it is older than the announced events and
     was announced itself.
     """
     facts = remote.facts
@@ -87,12 +87,12 @@ def judge(
 
 
 def noted(link: AppointmentLink, facts: RemoteFacts) -> AppointmentLink:
-    """The link that knows the Appointment as it is there: a write that follows is meant to replace that version."""
+    """The link with the Appointment's version: a write that follows is meant to replace that version."""
     return replace(link, omegaai_id=facts.fhir_id, omegaai_version=facts.version, omegaai_written_version=facts.version)
 
 
 def taken_over(link: AppointmentLink, facts: RemoteFacts) -> AppointmentLink:
-    """The link at the step that OmegaAI shows, which PowerServer shows as well: it said so."""
+    """The link at the step that OmegaAI shows. PowerServer shows it too, because the step came from there."""
     state, step = STATE_OF_UNANNOUNCED[facts.status]
     return replace(
         noted(link, facts), state=state, step=step, powerserver_step=step, powerserver_told_at=None, requested_slot=None

@@ -1,4 +1,4 @@
-"""What can be booked: a device or a room of a facility."""
+"""A bookable device or room of a facility."""
 
 from scheduler_sync.domain.resource.resource import Resource
 

@@ -1,4 +1,4 @@
-"""What can be booked."""
+"""A bookable resource."""
 
 from dataclasses import dataclass
 from uuid import UUID

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A time span on a resource, and the IANA zone of the facility that it is shown in.
+    """A time span on a resource, and the IANA zone of its facility for display.
 
-    Kept in UTC whatever offset it is given in: Python compares and subtracts datetimes of one zone by the wall clock,
-    which is an hour out where the clocks change.
+    Stored in UTC: Python compares and subtracts datetimes of one zone by the wall clock, which is an hour off where the
+    clocks change.
     """
 
     start: datetime

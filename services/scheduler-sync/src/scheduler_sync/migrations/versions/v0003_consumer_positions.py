@@ -1,4 +1,4 @@
-"""The chassis' tables of how far a consumer has come and what it missed."""
+"""The chassis' tables of consumers' positions and of missed records."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Which site and partners the store belongs to, and how often it was recovered."""
+"""The store's identity: its site, its partners, and its number of recoveries."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""How many deliveries in a row a bug has failed, and indexes by which housekeeping finds what has served."""
+"""The count of deliveries in a row that a bug failed, and housekeeping's indexes of finished rows."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Who is logged in to the pages."""
+"""The table of sessions on the pages."""
 
 from alembic import op
 

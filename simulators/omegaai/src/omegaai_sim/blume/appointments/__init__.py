@@ -1,4 +1,4 @@
-"""The patient's appointments: cards that are confirmed or cancelled, and the same for programs."""
+"""The patient's appointments: cards to confirm or cancel, and the same as JSON."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a patient does with an appointment: confirm it, or cancel it with a reason."""
+"""A patient's actions on an appointment: confirm it, or cancel it with a reason."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -14,7 +14,7 @@ LONGEST_REASON: Final = 200
 
 
 def confirm(work: Work, account: Account, identifier: str, seen_start: str) -> cards.Card:
-    """Books the pending appointment. Raises ``Refused``: 404 not this patient's, 409 not to be confirmed (any more)."""
+    """Books the pending appointment. Raises ``Refused``: 404 another patient's, 409 not (or no longer) confirmable."""
     stored, card = _own(work, account, identifier, seen_start)
     if card.is_open and card.status == "booked":
         return card

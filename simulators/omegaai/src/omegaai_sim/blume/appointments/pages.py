@@ -1,4 +1,4 @@
-"""The cards of an account under /blume, and the same for programs under /blume/api.
+"""The cards of an account under /blume, and the same as JSON under /blume/api.
 
 Forms work without scripts: they post and are redirected.
 """

@@ -42,7 +42,10 @@ def invite_state(work: Work, email: str | None) -> str:
 
 
 def login(work: Work, email: str, pin: str) -> Account | None:
-    """The account, or None: unknown, wrong and locked look the same. It is a write, so that tries count exactly."""
+    """The account, or None: unknown, wrong and locked look the same.
+
+    The login is a write, so that attempts are counted exactly.
+    """
     email, now = email.strip().lower(), work.now
     row = work.one("SELECT * FROM account WHERE email = ?", email)
     is_right = is_secret(email, pin, row["pin_hash"] if row else b"")

@@ -1,4 +1,4 @@
-"""The patient's login. Every form brings the session's token along (field `csrf` or header `X-CSRF-Token`)."""
+"""The patient's login. Every form carries the session's token (field `csrf` or header `X-CSRF-Token`)."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Portal:
         return self._guard(page, is_form=False)
 
     def form(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
-        """As `visit`, for a form: it has to bring the session's token along."""
+        """As `visit`, for a form: the form must carry the session's token."""
         return self._guard(page, is_form=True)
 
     def _guard(self, page: Page, *, is_form: bool) -> Callable[[Request], Awaitable[Response]]:
@@ -96,7 +96,7 @@ class Portal:
         return response
 
     async def events(self, _request: Request, visitor: Visitor) -> Response:
-        """Kinds and ids of what changed for this account, never a person."""
+        """Kinds and ids of changes for this account, never a person."""
 
         def shown(notice: Notice) -> dict[str, str] | None:
             is_own = notice["kind"] == "portal" and visitor.account.email in notice["emails"]
