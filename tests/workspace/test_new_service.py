@@ -88,6 +88,7 @@ def test_a_service_is_made_checked_tested_started_and_removed(stack: Stack, tmp_
     before = copy.contents()
 
     copy.run("make", "-s", "new-service", f"NAME={NAME}", "SETUP=@true", f"PY={sys.executable}")
+    copy.python("-m", "roster", "generate")  # set-up, which makes the package importable, was left out above
     copy.python("-m", "roster", "generate", "--check")
     copy.tool("ruff", "check", f"services/{NAME}")
     copy.tool("ruff", "format", "--check", f"services/{NAME}")

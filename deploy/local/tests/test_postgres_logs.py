@@ -102,11 +102,11 @@ async def test_the_roles_passwords_are_not_in_the_log(server) -> None:
         await other.close()
         await provision.provision(url, {"scheduler_sync": "Zt4nB8wQ1yH6"})
         with pytest.raises(asyncpg.PostgresError):
-            await provision.provision(url, {"no role": "Zt4nB8wQ1yH6"})
+            await provision.provision(url, {"pg_own": "Zt4nB8wQ1yH6"})
     finally:
         await admin.close()
     assert "a session of the same role" in log.read_text()
-    assert 'role "login" does not exist' in log.read_text()
+    assert 'role name "pg_own" is reserved' in log.read_text()
     assert "Zt4nB8wQ1yH6" not in log.read_text()
 
 

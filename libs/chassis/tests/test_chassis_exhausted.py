@@ -113,11 +113,10 @@ async def test_a_full_disk_refuses_and_heals_by_itself(small_disk: Path) -> None
         store = await open_store(server.admin_url)
 
         async def fill() -> None:
-            with ballast.open("wb") as file:
+            with ballast.open("wb", buffering=0) as file:
                 try:
                     while True:
                         file.write(b"\0" * 2**16)
-                        file.flush()
                 except OSError:
                     pass  # full, which is what was wanted
 
