@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -22,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from chassis.host.store_guard import AGAIN_SECONDS, StoreGuard
 from chassis.loops import Loop, Waiting, standing_seconds
 from chassis.observe import Metrics, meters
-from chassis.settings import HttpSettings
+from chassis.settings import HttpSettings, SettingsError
 from chassis.store import OneOfMany, is_passing, no_answer
 from chassis.store.store import ERRORS
 from chassis.web import access
@@ -30,7 +31,9 @@ from chassis.web.access import FOR_THE_INTERNET, Access, UndeclaredRoute
 from chassis.web.brake import Brake
 from chassis.web.console import Console, Health
 from chassis.web.guard import Guard, PatientSession, Surface
-from chassis.web.oidc import LogIn, WrongProvider
+
+if TYPE_CHECKING:
+    from chassis.web.oidc import LogIn
 
 STALLED_SECONDS = 60.0
 SLOW_PARTNER_SECONDS = 5.0
@@ -65,7 +68,7 @@ class Service:
     guard: StoreGuard | None = None
     patient_session: PatientSession | None = None
     """Finds the patient session of a request; for services that have routes for patients."""
-    _door: LogIn | None = field(default=None, init=False)
+    _door: "LogIn | None" = field(default=None, init=False)
     _brake: Brake = field(default_factory=Brake, init=False)
     _running: "dict[str, asyncio.Task[None]]" = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
@@ -81,6 +84,8 @@ class Service:
             )
 
         if self.http.oidc.issuer and self.console is not None:
+            from chassis.web.oidc import LogIn  # noqa: PLC0415 (11 MiB that a service without OpenID Connect saves)
+
             self._door = LogIn(self.http, self.name, self.console.store, self._brake, self.metrics)
 
     def app(self) -> Guard:
@@ -156,7 +161,7 @@ class Service:
             return
         try:
             await self._door.provider.start()
-        except WrongProvider:
+        except SettingsError:
             await self._close()
             raise
 
