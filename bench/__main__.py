@@ -99,7 +99,9 @@ def prepare() -> int:
 
 @contextmanager
 def servers() -> Iterator[dict[str, str]]:
-    """A Kafka and a Postgres for the rows: the environment's, or embedded ones for the time of the run.
+    """Yields the addresses of a Kafka and a Postgres for the benchmark programs.
+
+    Both come from the environment variables if both are set. Otherwise embedded servers run until the end of the run.
 
     SIGTERM ends the run like Ctrl-C, so that no server outlives it.
     """

@@ -52,7 +52,7 @@ def placer_of(body: dict[str, Any]) -> str:
 
 
 class Watch:
-    """Looks at a story's partners and at the suite between them."""
+    """Checks PowerServer, OmegaAI and the suite between them during a story (a sequence of steps)."""
 
     powerserver: PowerServer
     omegaai: OmegaAI

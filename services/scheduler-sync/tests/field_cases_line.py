@@ -71,7 +71,7 @@ class Line:
         self.sent_to_powerserver: dict[UUID, bytes] = {}
 
     async def say(self, raw: bytes) -> Ack:
-        """One frame over the one connection; its acknowledgement."""
+        """Sends one frame over the test's only connection and returns the frame's acknowledgement."""
         self._writer.write(b"\x0b" + raw + b"\x1c\r")
         await self._writer.drain()
         answer = await asyncio.wait_for(self._reader.readuntil(b"\x1c\r"), 60)

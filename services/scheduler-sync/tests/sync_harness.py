@@ -199,7 +199,10 @@ async def patient_confirms(harness: Harness, server: FakeOmegaAI, placer: str) -
 
 
 async def each_confirmed_once(harness: Harness, placers: Sequence[str]) -> None:
-    """Whatever died or stood still: every patient's act has one effect."""
+    """Every patient's confirmation took effect exactly once, whatever failed before.
+
+    Each link is confirmed, with one ``appointment.confirmed`` event and one delivery to PowerServer.
+    """
     links = await harness.rows("SELECT placer_number, state, revision FROM appointment_links")
     assert {row["placer_number"]: (row["state"], row["revision"]) for row in links} == dict.fromkeys(
         placers, ("confirmed", 2)

@@ -1,7 +1,8 @@
 """The table of what a partner's answer means (docs/architecture/messaging.md), row by row, over real sockets.
 
-What is about the message alone is Permanent. What is about our access or the partner's state waits: AccessRefused where
-a person has to put something right, Transient where it passes.
+An answer that refuses only this message is Permanent. An answer that every message would get, because of our access or
+the partner's state, makes the delivery wait: AccessRefused when a person has to correct something, Transient when the
+cause passes by itself.
 """
 
 import ssl

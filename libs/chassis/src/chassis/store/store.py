@@ -35,7 +35,8 @@ IDLE_IN_TRANSACTION_SECONDS = 6
 """When the server ends a transaction of a frozen process, which would hold its locks."""
 
 SESSION_SETTINGS: Final[Mapping[str, str]] = {
-    # A session's settings override those of the role, the database and the server. A read-only store stays read-only.
+    # A session's settings override those of the role, the database and the server. default_transaction_read_only is not
+    # set here, so that a database that was made read-only stays read-only.
     "synchronous_commit": "on",  # a committed message is on disk, and on the synchronous standby if there is one
     "log_parameter_max_length_on_error": "0",
     "default_transaction_isolation": "read committed",

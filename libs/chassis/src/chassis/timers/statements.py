@@ -9,9 +9,9 @@ from chassis.store.names import CHASSIS
 
 timers = CHASSIS.Timers
 
-# Timers of the kinds $1 that are due by the store's clock and by the earliest possible time ($2). Of one key the first
-# goes; a later one waits while the first is handled or waits for its next try. A row that another worker holds is
-# skipped.
+# Timers of the kinds $1 that are due by the store's clock and by the earliest possible time ($2). Of a key's timers
+# only the earliest is claimed; the key's later timers wait until the earliest is handled, its retries included. A row
+# that another worker holds is skipped.
 CLAIM: Final = f"""
 SELECT due.* FROM unnest($1::text[]) AS asked ({timers.kind}) CROSS JOIN LATERAL (
     SELECT t.{timers.kind}, t.{timers.key}, t.{timers.name}, t.{timers.revision}, t.{timers.due_at},

@@ -261,7 +261,7 @@ def _is_same_origin(headers: Headers) -> bool:
 
 
 def actor_of(request: Request) -> str:
-    """The audit's name for the actor, on a route for people or services."""
+    """The name that the audit records for the caller. Use it only on routes that need a log-in or a service's token."""
     return str(request.state.actor)
 
 

@@ -57,7 +57,7 @@ def refuse(work: Work, mail: IncomingMail, status: int) -> None:
 
 
 def above(work: Work, *, to: str | None = None, after: int = 0, limit: int = 1000) -> list[Row]:
-    """Mails with a number above `after`, oldest first, with their raw bytes. `to` is a recipient in any case."""
+    """Mails with a number above `after`, oldest first, with raw bytes. `to`: a recipient, upper or lower case."""
     return _rows(work, "m.*", "m.id", to=to, after=after, before=_ALL, limit=limit)
 
 

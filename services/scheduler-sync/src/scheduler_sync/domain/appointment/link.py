@@ -53,7 +53,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class AppointmentLink:
-    """An appointment of PowerServer and OmegaAI as one. ``revision`` counts the published events."""
+    """The suite's record of one appointment: it joins PowerServer's order and OmegaAI's Appointment.
+
+    ``revision`` counts the published events.
+    """
 
     id: UUID
     site: str
