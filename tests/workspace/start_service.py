@@ -10,11 +10,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 from chassis.testing import eventually
 from local_stack.ports import free_port
-from local_stack.processes import module_command, processes
+from local_stack.processes import module_command, processes, spawner
 from local_stack.provision import provision
 from local_stack.settings import GivenServers, Ports, Settings
 from roster import roster
@@ -33,7 +34,11 @@ async def main(name: str, folder: Path) -> None:
     given = GivenServers.from_environment()
     assert given is not None
     settings = Settings(folder, Ports.each(free_port), given)
-    (process,) = [one for one in processes(settings) if one.name == name]
+    (found,) = [one for one in processes(settings) if one.name == name]
+    # No identity provider runs here. Without one, a development service lets everybody in.
+    open_to_all = {key: value for key, value in found.environment.items() if "_HTTP__OIDC__" not in key}
+    started = spawner(module_command(*found.arguments), open_to_all)
+    process = replace(found, environment=open_to_all, spawn=started)
     database = roster().by_name[name].database
     await provision(given.postgres_admin_url, {database: settings.passwords()[database]})
     for job in process.jobs:

@@ -170,6 +170,7 @@ async def test_messages_that_waited_for_the_partner_go_out_in_the_order_of_the_c
 async def test_two_messages_of_one_appointment_are_swapped_on_request(bench) -> None:
     bench.partner.script = [None]
     placer = await bench.book()
+    await bench.partner.has(1)  # it stays without an answer, so that it waits when the next one comes
     await bench.act(placer, "confirmed")
     await bench.api.post("/control/misbehave", json={"target": "mllp-out", "mode": "reorder", "count": 1})
     await bench.partner.has(3)
