@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -52,8 +52,12 @@ async def test_an_empty_list_says_what_would_be_there(store, listed) -> None:
         assert f"There are no {listed.noun}." in answer.text
         assert listed.empty.split(".")[0] in answer.text
         for choice in listed.choices:
-            filtered = await page.get(listed.path, params={choice.name: choice.values[0] if choice.values else "x"})
+            value = choice.values[0] if choice.values else str(uuid4()) if choice.type is UUID else "x"
+            filtered = await page.get(listed.path, params={choice.name: value})
             assert "Nothing fits the filter." in filtered.text
+            if choice.type is UUID:
+                mistaken = await page.get(listed.path, params={choice.name: "x"})
+                assert (mistaken.status_code, f"{choice.name} is no UUID." in mistaken.text) == (400, True)
             wrong = await page.get(listed.path, params={choice.name: "\x00"})
             assert wrong.status_code == 400
 
@@ -90,3 +94,20 @@ async def test_no_word_of_the_address_reaches_the_page_as_markup(store) -> None:
     async with browser(store) as page:
         answer = await page.get("/console/dead-letters", params={"topic": "<script>alert(1)</script>"})
     assert "<script>alert" not in answer.text
+
+
+async def test_all_that_the_console_counts_as_missed_stands_in_one_of_two_lists(store) -> None:
+    """A revision that did not come is no record: a list of records alone would say that nothing is missed."""
+    key = uuid4()
+    await store.pool.execute(
+        "INSERT INTO revision_gaps (consumer, aggregate_id, revision, type, noticed_at, counted_at)"
+        " VALUES ('c', $1, 4, 'appointment.confirmed', $2, $2)", key, BEGAN,
+    )  # fmt: skip
+    async with browser(store) as page:
+        assert "/console/gaps" in (await page.get("/console")).text
+        records = (await page.get("/console/missed")).text
+        assert "There are no records." in records
+        assert '<a href="/console/gaps">missing revisions</a>' in records
+        gaps = (await page.get("/console/gaps", params={"aggregate_id": str(key)})).text
+    assert str(key) in gaps
+    assert "appointment.confirmed" in gaps

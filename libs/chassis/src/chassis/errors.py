@@ -73,9 +73,8 @@ class NeedsSetup(Permanent):
 
 
 def reason_of(error: BaseException) -> str:
-    """The text of an error that may be shown and kept:
-
-    our own reasons; of a bug its type alone (its text may hold PHI).
+    """The text of an error that may be shown and kept: our own reason, or the type alone of a bug, whose text may
+    hold PHI.
     """
     if isinstance(error, Transient | Permanent):
         return error.reason

@@ -17,10 +17,7 @@ def _monotonic() -> float:
 
 
 class StoppedByBugsError(Exception):
-    """The limit is reached:
-
-    a destination's deliveries are held back, because a bug of ours failed that many in a row.
-    """
+    """A bug of ours failed as many deliveries in a row as the limit allows. The destination's others are held back."""
 
 
 class BugLimit:

@@ -27,10 +27,7 @@ writes into the same topics."""
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Records that the store should know and does not:
-
-    their number among those compared, and the time of the newest.
-    """
+    """The compared records that the store should know and does not: their number, and the time of the newest."""
 
     count: int
     newest_at: datetime

@@ -69,9 +69,9 @@ def blotted(text: str, patterns: Iterable[re.Pattern[str]], *, longest: int, blo
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """Redacts any logged value:
+    """Redacts a logged value. A private key's value goes whole, bytes become their length, texts are cut by pattern.
 
-    private keys whole, bytes as their length, texts by pattern, and limited nested values.
+    Of nested values a log line keeps a limited number.
     """
     return _Redaction().of(value, key, 0)
 

@@ -1,6 +1,6 @@
-"""`outbox resend`:
+"""`outbox resend` sends events again that Kafka has lost.
 
-sends events again that Kafka has lost. It shows their number, and waits until the relay has sent them.
+The command shows their number, and waits until the relay has sent them.
 """
 
 import argparse

@@ -38,9 +38,10 @@ Result = Literal["fired", "superseded"]
 
 @dataclass
 class Opened(Generic[W]):
-    """A batch's work:
+    """The service's work on a batch of timers.
 
-    the service's own, and the newer words about its timers. ``told`` holds this transaction's words.
+    ``superseded`` are timers that were moved or cancelled since they were claimed. ``told`` are those that this
+    transaction sets or cancels, each with its revision.
     """
 
     transaction: Transaction
@@ -84,9 +85,9 @@ class TimerIntake:
     async def _marks_of(
         self, transaction: Transaction, failed: Sequence[tuple[Timer, BaseException]]
     ) -> list[tuple[str, UUID, str, int, str, str | None, float]]:
-        """A permanent failure makes the timer dead, up to the limit:
+        """The marks of failed timers. A permanent failure makes a timer dead.
 
-        that many mean a bad release. The others are tried again.
+        Above the limit of dead timers a failed timer is tried again: so many mean a bad release.
         """
         room = 0
         if not all(isinstance(error, Transient) for _, error in failed):

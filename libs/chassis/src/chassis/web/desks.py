@@ -16,10 +16,7 @@ Act = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number on the console:
-
-    how much waits for a person. ``level`` is its colour above 0; ``link`` lists the items.
-    """
+    """The number of items that wait for a person. ``level`` is the tile's colour above 0; ``link`` lists the items."""
 
     name: str
     waiting: int

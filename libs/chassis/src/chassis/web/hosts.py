@@ -28,10 +28,7 @@ def name_in(host: str) -> str | None:
 
 
 class OwnNames:
-    """``service``:
-
-    the name by which containers and pods reach the service. ``bound``: the address that it listens on.
-    """
+    """``service`` is the name by which containers and pods reach the service, ``bound`` the address it listens on."""
 
     def __init__(self, service: str, bound: str, allowed: str) -> None:
         given = {name for word in allowed.split(",") if (name := name_in(word.strip())) is not None}

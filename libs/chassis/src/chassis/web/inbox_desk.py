@@ -51,7 +51,7 @@ class InboxDesk:
         }
 
     def routes(self, templates: Any) -> Sequence[BaseRoute]:
-        return ListPages(self.store, templates, ("dead-letters", "parked", "missed")).routes()
+        return ListPages(self.store, templates, ("dead-letters", "parked", "missed", "gaps")).routes()
 
     def _on(self, act: Callable[..., Awaitable[bool]], action: str) -> Act:
         async def run(request: Request) -> Response:

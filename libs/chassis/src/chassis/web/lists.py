@@ -33,6 +33,7 @@ class Choice(NamedTuple):
     name: str
     label: str
     values: tuple[str, ...] = ()
+    type: type = str
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class List:
     choices: tuple[Choice, ...]
     empty: str
     levels: dict[str, str] = field(default_factory=dict)
+    beside: str = ""
+    """The name of a list that holds the other half of what one tile of the console counts."""
 
     @property
     def path(self) -> str:
@@ -96,14 +99,27 @@ LISTS: Final = (
         {"waiting": "busy", "fired": "good", "cancelled": "quiet", "dead": "bad"},
     ),
     List(
-        "missed", "Missed events", "entries", "MissedRecords", "noticed_at", (("id", UUID),),
+        "missed", "Missed records", "records", "MissedRecords", "noticed_at", (("id", UUID),),
         (
             Column("Noticed", "noticed_at", "moment"), Column("Id", "id", "identifier"),
             Column("Consumer", "consumer"), Column("Kind", "kind"), Column("Topic", "topic"),
             Column("Partition", "partition", "number"), Column("Acknowledged", "acknowledged_at", "moment"),
         ),
         (Choice("consumer", "Consumer"), Choice("topic", "Topic")),
-        "Events that Kafka no longer had when they were to be read are noted here. There is nothing to do.",
+        "Records that Kafka no longer had when a consumer came to them are noted here.",
+        beside="gaps",
+    ),
+    List(
+        "gaps", "Missing revisions", "revisions", "RevisionGaps", "noticed_at",
+        (("aggregate_id", UUID), ("consumer", str), ("revision", int)),
+        (
+            Column("Noticed", "noticed_at", "moment"), Column("Aggregate", "aggregate_id", "identifier"),
+            Column("Revision", "revision", "number"), Column("Consumer", "consumer"),
+            Column("Event that came instead", "type"), Column("Alarmed", "counted_at", "moment"),
+        ),
+        (Choice("consumer", "Consumer"), Choice("aggregate_id", "Aggregate", type=UUID)),
+        "Revisions of an aggregate that a consumer did not get are noted here.",
+        beside="missed",
     ),
     List(
         "acts", "What people did", "acts", "OperatorAudit", "at", (("id", int),),
@@ -141,6 +157,7 @@ class ListPages:
                 here="/console",
                 events="/console/events",
                 listed=listed,
+                beside=next((one for one in LISTS if one.name == listed.beside), None),
                 wanted=wanted,
                 problems=problems,
                 rows=shown,
@@ -152,7 +169,7 @@ class ListPages:
         return show
 
     async def _rows(
-        self, listed: List, wanted: dict[str, str], before: Sequence[Any] | None
+        self, listed: List, wanted: dict[str, Any], before: Sequence[Any] | None
     ) -> Sequence[dict[str, Any]]:
         model = getattr(tables, listed.model)
         order = [listed.when, *(name for name, _ in listed.keys)]
@@ -168,9 +185,9 @@ class ListPages:
             return [dict(zip(names, row, strict=True)) for row in found]
 
 
-def _filter(listed: List, request: Request) -> tuple[dict[str, str], list[str]]:
+def _filter(listed: List, request: Request) -> tuple[dict[str, Any], list[str]]:
     """The filter in the address, and a sentence for each part of it that is not valid."""
-    wanted: dict[str, str] = {}
+    wanted: dict[str, Any] = {}
     problems = []
     for choice in listed.choices:
         value = request.query_params.get(choice.name, "").strip()
@@ -179,7 +196,10 @@ def _filter(listed: List, request: Request) -> tuple[dict[str, str], list[str]]:
         elif len(value) > LONGEST_VALUE or "\x00" in value:
             problems.append(f"{choice.name} is too long, or holds a character that is not allowed.")
         elif value:
-            wanted[choice.name] = value
+            try:
+                wanted[choice.name] = choice.type(value)
+            except ValueError:
+                problems.append(f"{choice.name} is no {choice.type.__name__}.")
     return wanted, problems
 
 
@@ -199,6 +219,6 @@ def _last(listed: List, rows: Sequence[dict[str, Any]]) -> str:
     return json.dumps([last[listed.when].isoformat(), *(str(last[name]) for name, _ in listed.keys)])
 
 
-def _address(listed: List, wanted: dict[str, str], before: str | None = None) -> str:
+def _address(listed: List, wanted: dict[str, Any], before: str | None = None) -> str:
     parts = wanted | ({} if before is None else {"before": before})
     return f"{listed.path}?{urlencode(parts)}" if parts else listed.path

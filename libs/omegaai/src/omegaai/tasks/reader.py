@@ -2,9 +2,9 @@
 
 - Effects are committed first, Tasks completed then. A death in between reads the Task again; its claim in the service's
   inbox makes the second time harmless.
-- Tasks of other services stay as they are and hold nobody up: the reader goes on from the last change that it has seen
+- Tasks of other services stay as they are and delay nothing: the reader goes on from the latest change it has seen
   (``place``), and looks through the whole queue from time to time.
-- A resource that cannot be taken over is parked, with the path of what is wrong, and its Task completed.
+- A resource that cannot be processed is parked with the path of the wrong element, and its Task is completed.
 - A Task whose resource or completion OmegaAI cannot give now is put off alone, with a growing pause.
 """
 
@@ -50,11 +50,11 @@ Apply = Callable[[Sequence[TaskItem[C]]], Awaitable[Sequence[Exception | None]]]
 UNCLAIMED_AFTER: Final = timedelta(minutes=15)
 _READS_AT_ONCE: Final = 8
 _MOST_AT_ONCE: Final = 1_000
-"""So many Tasks of the service's own are held in memory."""
+"""Tasks of the service's own that memory holds at once."""
 _LOOK_SHARE: Final = 10
 """Looks from the start take at most this part of the time."""
 _UNUSABLE_ANSWERS: Final = 5
-"""After so many in a row a person looks at the Task's resource: it is wrong, not OmegaAI."""
+"""Unusable answers in a row, after which the Task's resource is taken to be wrong and parked for a person."""
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class TaskReader(LoopBase, Generic[C]):
             self.beat()
             self._woken.clear()
             if holding is not None:
-                await holding.execute("SELECT 1")  # who has lost the connection has lost the queue
+                await holding.execute("SELECT 1")  # a lost connection is a lost lock
             try:
                 there_may_be_more = await self.read_once()
             except (Transient, Permanent, NotFoundError, VersionMovedError) as error:
@@ -174,9 +174,9 @@ class TaskReader(LoopBase, Generic[C]):
         )
 
     async def read_once(self) -> bool:
-        """Take the service's Tasks over, about ``most_at_once``; whether there may be more.
+        """Processes about ``most_at_once`` of the service's Tasks. Returns whether there may be more.
 
-        Transient when all of them have to wait. A Task that fails by itself is put off and holds none of the others up.
+        Raises Transient when all of them have to wait. A Task that fails alone is put off and delays no other.
         """
         await self._place.load()
         began = time.monotonic()
@@ -189,7 +189,7 @@ class TaskReader(LoopBase, Generic[C]):
             gathered = await (self._look() if is_look else self._gather(goes_on=goes_on))
         tasks += gathered.ours
         for start in range(0, len(tasks), self._batch_size):
-            await self._take_over(tasks[start : start + self._batch_size])
+            await self._process(tasks[start : start + self._batch_size])
         if gathered.is_by_time and not self._put_off.is_full:
             self._place.move(gathered.last)
         if gathered.is_complete and not gathered.is_by_time:
@@ -270,9 +270,9 @@ class TaskReader(LoopBase, Generic[C]):
             _log.warning("task-queue.found-late", tasks=len(late))
 
     def _ours(self, found: Found) -> Task | None:
-        """The Task, where the service is to take it over now.
+        """The Task, if the service is to process it now.
 
-        None for another service's, for one that is put off, and for one that cannot be told by its id: it stays.
+        None for another service's Task, a Task that is put off, and a Task without a usable id: they stay open.
         """
         focus = elements.reference(elements.child(found.resource, "focus"))
         if focus is None or found.id in self._put_off or self._kind(focus[0]) is None:
@@ -287,8 +287,8 @@ class TaskReader(LoopBase, Generic[C]):
         """The focus type as ``reads`` has it; None for one that the service does not claim."""
         return next((kind for kind in self._reads_of if kind.lower() == focus_type.lower()), None)
 
-    async def _take_over(self, tasks: list[Task]) -> None:
-        """Commit the effects of these Tasks, then complete them. Transient when none of them can be read now."""
+    async def _process(self, tasks: list[Task]) -> None:
+        """Commits the effects of these Tasks, then completes them. Transient when none of the Tasks can be read now."""
         with self._asking():
             read = dict(zip((task.id for task in tasks), await self._read(tasks), strict=True))
         late = self._put_off.note([(task, error) for task in tasks if (error := read[task.id].put_off) is not None])
@@ -371,7 +371,7 @@ class TaskReader(LoopBase, Generic[C]):
             async with self._reads:
                 await self._client.update("Task", task.id, body, version=task.version)
         except VersionMovedError:
-            # Someone else completed it, or its own log moved on; it comes again if it is still open.
+            # The Task was completed or changed meanwhile; an open one comes again.
             _log.info("task-queue.task-moved", task=task.id)
         except NotFoundError:
             _log.info("task-queue.task-gone", task=task.id)

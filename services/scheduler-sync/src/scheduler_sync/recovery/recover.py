@@ -439,10 +439,7 @@ class Recovery:
 
 
 def _is_shown(link: AppointmentLink) -> bool:
-    """Whether OmegaAI has to know of the link:
-
-    an appointment that was cancelled before it was announced is unknown there.
-    """
+    """Whether OmegaAI has to know of the link. An appointment cancelled before its first event is unknown there."""
     return not (link.state in {State.CANCELLED, State.UNSCHEDULED} and link.revision == 0)
 
 

@@ -113,9 +113,9 @@ class OmegaAISender:
         raise Transient("OmegaAI: the Appointment keeps changing under the update")
 
     async def _update(self, delivery: Delivery, resource_type: str, found: Found, body: Json) -> Found:
-        """Over the version that was read, and only while this worker has the delivery:
+        """Writes over the version that was read, and only while this worker has the delivery.
 
-        a late write would undo a newer one.
+        A late write would undo a newer one.
         """
         if not await delivery.still_ours():
             raise Transient("another worker has taken the delivery over")
