@@ -5,6 +5,7 @@ from datetime import datetime
 
 from chassis.deliveries import Taken
 from chassis.store import Transaction
+from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX
 from scheduler_sync.adapters.powerserver.sender import step_of
 from scheduler_sync.commands import Origin
 from scheduler_sync.handlers.settlements import (
@@ -13,6 +14,7 @@ from scheduler_sync.handlers.settlements import (
     powerserver_took_status,
 )
 from scheduler_sync.receipts import AppointmentTaken, PatientTaken, StatusAnswered
+from scheduler_sync.resources.settling import note_fixes
 from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.work import OpenWork
 
@@ -20,12 +22,20 @@ from scheduler_sync.store.work import OpenWork
 class Settlement:
     """The effects of successful deliveries, in the transaction that marks them done."""
 
-    def __init__(self, open_work: OpenWork, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, open_work: OpenWork, now: Callable[[], datetime], *, resource_fixed: Callable[[], None] = lambda: None
+    ) -> None:
         self._open_work = open_work
         self._now = now
+        self._resource_fixed = resource_fixed
 
     async def omegaai(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
         """Stores the FHIR ids and versions that OmegaAI gave. UnreadableReceiptError."""
+        fixes = [taken for taken in all_taken if taken.delivery.kind == RESOURCE_FIX]
+        if fixes:
+            note_fixes(transaction, fixes, now=self._now())
+            self._resource_fixed()
+            all_taken = [taken for taken in all_taken if taken.delivery.kind != RESOURCE_FIX]
         work = self._open_work(transaction)
         patients = [taken for taken in all_taken if taken.delivery.kind == PATIENT_UPSERT]
         appointments = [
