@@ -186,9 +186,8 @@ def only_asked(found: Dataset, asked: Dataset) -> Dataset:
     for element in asked:
         if element.VR == "SQ" and element.tag in found:
             wanted = element.value[0] if len(element.value) else None
-            inner = [
-                one if wanted is None or not len(wanted) else only_asked(one, wanted) for one in found[element.tag].value
-            ]
+            known = list(found[element.tag].value)
+            inner = known if wanted is None or not len(wanted) else [only_asked(one, wanted) for one in known]
             answer.add_new(element.tag, "SQ", inner)
         elif element.tag in found:
             answer[element.tag] = found[element.tag]
