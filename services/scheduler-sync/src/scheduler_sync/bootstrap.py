@@ -263,7 +263,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
 
     async def prepared() -> Recovery:
         importing = ResourceImport(omegaai.client, core.site, core.resources, core.directory, interval_seconds=1)
-        await importing.import_once()
+        await importing.import_once(compares=False)
         return Recovery(
             store=core.store,
             site=core.site.file,

@@ -83,9 +83,10 @@ class ResourceImport(LoopBase):
             await self._follow()
             await self.pause(_LOOK_SECONDS, self._woken)
 
-    async def import_once(self) -> int:
+    async def import_once(self, *, compares: bool = True) -> int:
         """Reads and stores everything, and compares; returns the number of services.
 
+        A recovery does not compare: that would announce resources before their revisions are known.
         Raises Transient or Permanent of the first facility that failed; the others are read and stored all the same.
         """
         count = 0
@@ -96,7 +97,10 @@ class ResourceImport(LoopBase):
             except (Transient, Permanent) as error:
                 _log.info("resource-import.facility-failed", facility=code, reason=error.reason)
                 failed.append(error)
-        await self._compare()
+        if compares:
+            await self._compare()
+        else:
+            self._directory.fill(await self._store.all())
         self._metrics.set(
             meters.PARTNER_ACCESS_REFUSED,
             float(any(isinstance(error, AccessRefused) for error in failed)),

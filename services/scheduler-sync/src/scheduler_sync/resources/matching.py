@@ -131,7 +131,8 @@ def _keep(
         transaction.write(statements.WRITE_PAIRS, *lists_of(rows))
     ended = list(stored.keys() - {one.id for one in pairs})
     if ended:
-        transaction.write(statements.END_PAIRS, ended)
+        transaction.write(statements.END_PAIRS, [one for one in ended if not stored[one].revision])
+        transaction.write(statements.LEAVE_PAIRS, [one for one in ended if stored[one].revision])
 
 
 def _announced(one: Pair, before: StoredPair | None) -> Literal["linked", "drifted"] | None:

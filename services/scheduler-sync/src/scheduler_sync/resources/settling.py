@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from chassis.deliveries import Taken
+from chassis.deliveries import Accepted
 from chassis.store import Transaction
-from scheduler_sync.adapters.omegaai.services import FixTaken, ServiceFix
+from scheduler_sync.adapters.omegaai.services import FixAccepted, ServiceFix
 from scheduler_sync.resources.records import HistoryLine, ResourceRecords
 from scheduler_sync.resources.stored import OMEGAAI
 
 
-def note_fixes(transaction: Transaction, all_taken: Sequence[Taken], *, now: datetime) -> None:
+def note_fixes(transaction: Transaction, all_accepted: Sequence[Accepted], *, now: datetime) -> None:
     """One line of history for each fix. The drift stays until an import has seen the new values.
 
     Nothing of the resources is locked or written here. UnreadableReceiptError.
     """
     records = ResourceRecords(transaction)
     transaction.join(records)
-    for delivery, receipt in all_taken:
-        fix, taken = ServiceFix.from_bytes(delivery.payload), FixTaken.of(receipt)
-        what = "fix.written" if taken.was_written else "fix.was-there"
-        detail: dict[str, object] = {"version": taken.version, "fields": [one.field for one in fix.fields]}
+    for delivery, receipt in all_accepted:
+        fix, accepted = ServiceFix.from_bytes(delivery.payload), FixAccepted.of(receipt)
+        what = "fix.written" if accepted.was_written else "fix.was-there"
+        detail: dict[str, object] = {"version": accepted.version, "fields": [one.field for one in fix.fields]}
         records.note(HistoryLine(fix.facility, fix.name, now, OMEGAAI, what, detail))

@@ -38,6 +38,12 @@ WRITE_GRID: Final = upsert_many(grid, GRID, key=grid.id)
 WRITE_PAIRS: Final = upsert_many(pairs, PAIR, key=pairs.id)
 WRITE_HISTORY: Final = insert_many(history, HISTORY)
 END_PAIRS: Final = f"DELETE FROM {pairs} WHERE {pairs.id} = ANY($1::uuid[])"
+# A pair that has events keeps its revision, also while nobody has the resource any more.
+LEAVE_PAIRS: Final = f"""
+UPDATE {pairs} SET {pairs.state} = 'inactive', {pairs.powerserver_id} = NULL, {pairs.resource_id} = NULL,
+    {pairs.drift} = '[]', {pairs.near} = '[]'
+WHERE {pairs.id} = ANY($1::uuid[])
+"""
 
 _GRID: Final = ", ".join(GRID)
 GRID_OF_FACILITIES: Final = f"SELECT {_GRID} FROM {grid} WHERE {grid.facility} = ANY($1::text[])"

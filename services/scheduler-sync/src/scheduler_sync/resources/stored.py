@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID, uuid5
 
 import asyncpg
 
-import contracts
 from chassis.store import Store, Transaction, asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.domain.resource import Resource
@@ -15,6 +15,7 @@ from scheduler_sync.resources.matching import Comparison
 from scheduler_sync.resources.records import HistoryLine, ResourceRecords, parsed, side_of_service
 from scheduler_sync.site import Site, SiteFile
 
+_IDS: Final = UUID("0e8f5f0a-36c2-5b1c-8f53-6f0f0c5c8a2e")
 OMEGAAI: Final = "OmegaAI"
 """The actor of changes that OmegaAI shows: its API does not say which person made them."""
 
@@ -75,10 +76,15 @@ class StoredResources:
         return newest
 
 
+def resource_id(healthcare_service_id: str) -> UUID:
+    """Our id of a service, the same in a store that is made anew: its events go on with the revisions of the topics."""
+    return uuid5(_IDS, healthcare_service_id)
+
+
 async def _write(connection: asyncpg.Connection, facility: str, services: Sequence[ServiceFound]) -> None:
     rows = [
         (
-            contracts.uuid7(), facility, one.organization, one.name, one.modality, one.id, one.duration_minutes,
+            resource_id(one.id), facility, one.organization, one.name, one.modality, one.id, one.duration_minutes,
             json.dumps(one.available_time), one.allows_overbooking, one.allows_self_scheduling, one.is_active,
         )
         for one in services

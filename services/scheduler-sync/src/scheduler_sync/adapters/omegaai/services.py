@@ -62,7 +62,7 @@ class ServiceFix:
 
 
 @dataclass(frozen=True, slots=True)
-class FixTaken:
+class FixAccepted:
     """OmegaAI has the service in this version. ``was_written`` is False where it showed the wanted values already."""
 
     version: str
@@ -74,7 +74,7 @@ class FixTaken:
         )
 
     @classmethod
-    def of(cls, receipt: Receipt) -> "FixTaken":
+    def of(cls, receipt: Receipt) -> "FixAccepted":
         """UnreadableReceiptError."""
         version = receipt.detail.get("version_id")
         if not version:
@@ -92,7 +92,7 @@ async def fix_service(client: FhirClient, delivery: Delivery) -> Receipt:
             raise Permanent("HealthcareService: OmegaAI has no such service any more") from None
         missing = _missing(fix, reader.healthcare_service(found))
         if not missing:
-            return FixTaken(found.version, was_written=False).to_receipt()
+            return FixAccepted(found.version, was_written=False).to_receipt()
         if not await _may_write(delivery.still_ours):
             raise Transient("another worker has taken the delivery over")
         body = with_fields(found.resource, missing)
@@ -100,7 +100,7 @@ async def fix_service(client: FhirClient, delivery: Delivery) -> Receipt:
             written = await client.update("HealthcareService", found.id, body, version=found.version)
         except VersionMovedError:
             continue
-        return FixTaken(written.version, was_written=True).to_receipt()
+        return FixAccepted(written.version, was_written=True).to_receipt()
     raise Transient("OmegaAI: the HealthcareService keeps changing under the update")
 
 
