@@ -33,6 +33,7 @@ from scheduler_sync.recovery.events import (
     AppointmentEvent,
     Missed,
     PatientEvent,
+    ResourceEvent,
     link_of,
     patient_of,
     status_by_staff,

@@ -107,8 +107,12 @@ class RecoveryQueries:
                 behind = sql.update(model).where(model.id == pair_id, model.revision < revision)
                 await session.exec(behind.values(revision=revision))
                 if (await session.exec(sql.select(model.id).where(model.id == pair_id))).first() is None:
-                    values = {"facility": facility, "name": name, "revision": revision, "changed_at": at}
-                    session.add(model(id=pair_id, state="inactive", drift=[], near=[], **values))
+                    session.add(
+                        model(
+                            id=pair_id, facility=facility, name=name, state="inactive", drift=[], near=[],
+                            revision=revision, changed_at=at,
+                        )
+                    )  # fmt: skip
             await session.commit()
 
     async def links(self, ids: Sequence[UUID], placer_numbers: Sequence[str]) -> list[AppointmentLink]:

@@ -120,15 +120,22 @@ def pair(
     for one in sorted(omegaai, key=lambda side: (side.description.active is False, str(side.id))):
         by_name.setdefault(one.description.name, one)
     by_alias = {alias: one for one in omegaai for alias in one.aliases}
+    looks: tuple[Callable[[str], Side | None], ...] = (
+        by_name.get,
+        by_alias.get,
+        lambda name: by_name.get(site_aliases.get(name, "")),
+    )
     taken: dict[UUID, Side] = {}
-    alone: list[Side] = []
-    for one in sorted(powerserver, key=lambda side: (side.description.active is False, side.description.name)):
-        name = one.description.name
-        found = by_name.get(name) or by_alias.get(name) or by_name.get(site_aliases.get(name, ""))
-        if found is None or found.id in taken:
-            alone.append(one)
-        else:
-            taken[found.id] = one
+    alone = sorted(powerserver, key=lambda side: (side.description.active is False, side.description.name))
+    for look in looks:  # all exact names before the first alias
+        left_over = []
+        for one in alone:
+            found = look(one.description.name)
+            if found is None or found.id in taken:
+                left_over.append(one)
+            else:
+                taken[found.id] = one
+        alone = left_over
     left = [one for one in omegaai if one.id not in taken]
     pairs = [_joined(facility, taken[one.id], one) for one in omegaai if one.id in taken]
     pairs += _alone(facility, alone, left, elsewhere or {})
