@@ -35,11 +35,10 @@ from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import FhirStatus, step_for_powerserver
 from scheduler_sync.domain.patient import PatientIdentifier
-from scheduler_sync.resources import ResourceImport
+from scheduler_sync.resources import ResourceImport, StoredResources
 from scheduler_sync.site import Site
 from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.store import columns
-from scheduler_sync.resources import StoredResources
 
 SECONDS = float(os.environ.get("MUTATION_SECONDS", DEPTH.mutation_seconds)) / 2
 """Of each reader."""

@@ -14,8 +14,7 @@ from chassis.testing.refusals import COLLISIONS, NOT_NOW, refused, refusing
 from omegaai.client import FhirClient
 from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.resources import ResourceDirectory, ResourceImport
-from scheduler_sync.resources import StoredResources
+from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 
 pytestmark = pytest.mark.stack
 

@@ -23,9 +23,8 @@ from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import link
 from scheduler_sync.domain.patient import UNSAID
-from scheduler_sync.resources import ResourceImport
+from scheduler_sync.resources import ResourceImport, StoredResources
 from scheduler_sync.site import Site
-from scheduler_sync.resources import StoredResources
 
 FAR = (
     "00010101", "00010101000000", "00010101000000+0000", "00010101000000+1400", "19491231235959-0500", "22000101000000",

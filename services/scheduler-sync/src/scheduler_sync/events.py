@@ -101,7 +101,6 @@ def resource_event(
 ) -> contracts.Message:
     """``resource.linked`` or ``resource.drifted``. Without a service id the two sides are one no longer."""
     side = pair.powerserver or pair.omegaai
-    assert side is not None  # noqa: S101 - a pair has a side
     return contracts.new_message(
         contracts.ResourceLinked if kind == "linked" else contracts.ResourceDrifted,
         aggregate_id=pair.id,
@@ -109,8 +108,8 @@ def resource_event(
         data=contracts.ResourceData(
             site=site,
             facility=pair.facility,
-            name=side.description.name,
-            modality=side.description.modality,
+            name=pair.name if side is None else side.description.name,
+            modality=None if side is None else side.description.modality,
             healthcare_service_id=healthcare_service_id,
             drift=tuple(
                 contracts.Difference(field=one.field, powerserver=one.powerserver, omegaai=one.omegaai)

@@ -85,12 +85,11 @@ async def compare_in(
         others = {name: where for name, where in elsewhere.items() if where != code}
         pairs += pair(code, ours, there, site_aliases=site.resource_aliases.get(code, {}), elsewhere=others)
     present = {one.id for one in pairs}
-    gone = [row for row in services if row["is_gone"] and row["id"] in stored and row["id"] not in present]
-    pairs += [
-        Pair(row["id"], row["facility"], row["name"], PairState.INACTIVE, None, side_of_service(row)) for row in gone
-    ]
-    _keep(transaction, records, pairs, stored, ids=ids, site=site.site, now=now)
     counts = Counter(one.state.value for one in pairs)
+    # A service that is gone stands for the revision of its events alone.
+    gone = [row for row in services if row["is_gone"] and row["id"] in stored and row["id"] not in present]
+    pairs += [Pair(row["id"], row["facility"], row["name"], PairState.INACTIVE) for row in gone]
+    _keep(transaction, records, pairs, stored, ids=ids, site=site.site, now=now)
     return Comparison(pairs, {state.value: counts.get(state.value, 0) for state in PairState})
 
 
