@@ -52,6 +52,8 @@ class Flow:
         self.site_file = folder / "site.yaml"
         site = (ROOT / "deploy/site/northside.yaml").read_text()
         self.site_file.write_text(site.replace("send: siu", f"send: {send}"))
+        mapping = ROOT / "deploy/site/northside.hl7.yaml"
+        (folder / mapping.name).write_text(mapping.read_text())
         self._environment = {
             **os.environ,
             "SCHEDULER_SYNC_STORE__URL": database_url,
@@ -67,6 +69,7 @@ class Flow:
             "POWERSERVER_SIM_DATA_DIR": str(folder / "powerserver"),
             "POWERSERVER_SIM_HTTP_PORT": str(self.powerserver),
             "POWERSERVER_SIM_MLLP_PORT": str(self.powerserver_mllp),
+            "POWERSERVER_SIM_WORKLIST_PORT": "0",
             "POWERSERVER_SIM_PEER_PORT": str(self.mllp),
             "POWERSERVER_SIM_PROFILE": profile,
             "POWERSERVER_SIM_RETRY_INITIAL_SECONDS": "0.2",
