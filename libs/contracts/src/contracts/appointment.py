@@ -121,6 +121,7 @@ class RescheduledAppointmentData(AppointmentData):
     former_start: AwareDatetime = Field(description="Start before the move.")
     former_end: AwareDatetime = Field(description="End before the move.")
     former_resource: str = Field(min_length=1, description="Resource before the move; equal to resource if kept.")
+    former_facility: Facility | None = Field(default=None, description="Facility before the move; null if kept.")
 
 
 class CancelledAppointmentData(AppointmentData):
