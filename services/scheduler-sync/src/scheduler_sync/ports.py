@@ -10,7 +10,7 @@ import contracts
 from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.resource import GridRow, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,14 @@ class Resources(Protocol):
         ...
 
     def has_service(self, healthcare_service_id: str) -> bool: ...
+
+
+class GridRecords(Protocol):
+    """PowerServer's resources that this unit of work has loaded."""
+
+    def hear(self, row: GridRow, *, actor: str, now: datetime) -> bool:
+        """Takes a row over; False when it changes nothing."""
+        ...
 
 
 class PowerServerWriter(Protocol):

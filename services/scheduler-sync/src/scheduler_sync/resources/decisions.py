@@ -135,7 +135,7 @@ class Decisions:
             async with self.store.pool.acquire() as connection, connection.transaction():
                 transaction, records = _begun(Transaction(connection))
                 await records.load_facilities(facilities)
-                changed = sum(records.hear(row, actor=actor, now=now) for row in read.rows)
+                changed = sum(records.hear(row, actor=actor, now=now, is_newest=True) for row in read.rows)
                 named = {(row.facility, row.name) for row in read.rows}
                 missing = [
                     one

@@ -1,6 +1,7 @@
 """Resources in the store: PowerServer's grid as a participant of a transaction, and rows as the domain's facts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -70,17 +71,23 @@ class ResourceRecords:
     def of_facility(self, facility: str) -> list[PowerServerResource]:
         return [one for one in self._grid.now.values() if one.facility == facility]
 
-    def hear(self, row: GridRow, *, actor: str, now: datetime) -> bool:
-        """Takes a row over; False when it changes nothing.
+    def hear(self, row: GridRow, *, actor: str, now: datetime, is_newest: bool = False) -> bool:
+        """Takes a row over; False when it changes nothing. ``is_newest``: whatever time PowerServer has said before.
 
         The key tells the resource, else its name. A name that another row has goes to that row, and the row that had
         the key becomes inactive: PowerServer has one resource of a name.
         """
-        namesake = self._known(self._by_name.get((row.facility, row.name)))
         holder = self._known(self._by_key.get((row.facility, row.key))) if row.key is not None else None
+        if not row.name:  # a deletion may give the key alone
+            if holder is None:
+                return False
+            row = replace(row, name=holder.name)
+        namesake = self._known(self._by_name.get((row.facility, row.name)))
         before = namesake or holder
         if before is not None and row.at < before.heard_at:
-            return False
+            if not is_newest:
+                return False
+            row = replace(row, at=before.heard_at)
         if holder is not None and namesake is not None and holder.id != namesake.id:
             self.put(holder.without_key(row), before=holder, actor=actor, now=now)
         after = PowerServerResource.first_heard(row, contracts.uuid7()) if before is None else before.heard(row)

@@ -4,19 +4,23 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from chassis.store import Transaction
-from scheduler_sync.commands import ChangeAppointmentByStaff
-from scheduler_sync.ports import Work
+from scheduler_sync.commands import ChangeAppointmentByStaff, TakeGridRows
+from scheduler_sync.ports import GridRecords, Work
 from scheduler_sync.site import Site
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 
 
 @dataclass(slots=True)
 class StoredWork(Work):
-    """A unit of work on the store; ``commands`` holds the batch's messages as commands."""
+    """A unit of work on the store; ``commands`` holds the batch's messages as commands.
+
+    ``grid`` is there when a message of the batch is about PowerServer's resources.
+    """
 
     patients: PatientRepository
     links: LinkRepository
-    commands: dict[UUID, ChangeAppointmentByStaff | Exception] = field(default_factory=dict)
+    commands: dict[UUID, ChangeAppointmentByStaff | TakeGridRows | Exception] = field(default_factory=dict)
+    grid: GridRecords | None = None
 
 
 class OpenWork:

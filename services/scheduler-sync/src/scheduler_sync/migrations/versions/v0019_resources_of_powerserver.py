@@ -30,7 +30,7 @@ def upgrade() -> None:
             active boolean NOT NULL,
             heard_at timestamptz NOT NULL,
             source text NOT NULL,
-            CONSTRAINT uq_powerserver_resources_facility_name UNIQUE (facility, name)
+            CONSTRAINT uq_powerserver_resources_facility UNIQUE (facility, name)
                 DEFERRABLE INITIALLY DEFERRED
         )
         """
