@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +18,7 @@ from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
 from chassis.store import Transaction
 from chassis.testing import eventually
+from chassis.testing.talks import talking
 
 MARK_SECONDS = 10
 
@@ -31,21 +31,13 @@ class SilentBroker:
         self.port = 0
 
     async def run(self) -> AsyncIterator["SilentBroker"]:
-        writers = []
-
-        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def hear(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
             self.came += 1
-            writers.append(writer)
-            with suppress(OSError):
-                while await reader.read(4096):
-                    pass
+            while await reader.read(4096):
+                pass
 
-        server = await asyncio.start_server(hear, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        yield self
-        server.close()
-        for writer in writers:
-            writer.close()
+        async with talking(hear) as self.port:
+            yield self
 
     def settings(self) -> KafkaSettings:
         return KafkaSettings(bootstrap_servers=f"127.0.0.1:{self.port}")

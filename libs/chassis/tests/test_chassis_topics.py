@@ -15,6 +15,7 @@ from chassis.messaging import TopicsWatch, produced_by, topics
 from chassis.messaging.topic_ids import UNKNOWN_TOPIC, TopicIdsRequest
 from chassis.settings import KafkaSettings
 from chassis.testing import eventually
+from chassis.testing.talks import talking
 from contracts.topics import TOPICS
 
 NAMES = ("appointment.scheduled", "patient.updated")
@@ -26,20 +27,17 @@ def test_what_a_service_publishes_is_what_the_contracts_say() -> None:
 
 
 async def test_without_a_broker_kafka_is_said_to_be_away_within_readiness_time() -> None:
-    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hear(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    silent = await asyncio.start_server(hear, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    for address in (f"127.0.0.1:{port}", "127.0.0.1:1"):
-        watch = TopicsWatch(KafkaSettings(bootstrap_servers=address), NAMES)
-        began = time.monotonic()
-        with pytest.raises(ConnectionError, match="no Kafka broker answers"):
-            await watch.check()
-        assert time.monotonic() - began < CHECK_TIMEOUT_SECONDS
-        await watch.close()
-    silent.close()
+    async with talking(hear) as port:
+        for address in (f"127.0.0.1:{port}", "127.0.0.1:1"):
+            watch = TopicsWatch(KafkaSettings(bootstrap_servers=address), NAMES)
+            began = time.monotonic()
+            with pytest.raises(ConnectionError, match="no Kafka broker answers"):
+                await watch.check()
+            assert time.monotonic() - began < CHECK_TIMEOUT_SECONDS
+            await watch.close()
 
 
 @pytest.fixture
