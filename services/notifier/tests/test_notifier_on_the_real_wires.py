@@ -66,7 +66,7 @@ class Notifier:
     async def get(self, path: str) -> tuple[int, str]:
         def ask() -> tuple[int, str]:
             try:
-                with urllib.request.urlopen(self.address + path, timeout=5) as answer:  # noqa: S310 (our own address)
+                with urllib.request.urlopen(self.address + path, timeout=60) as answer:  # noqa: S310 (our own address)
                     return answer.status, answer.read().decode()
             except urllib.error.HTTPError as error:
                 with error:
