@@ -1,10 +1,13 @@
 """The plugin that the root's conftest loads: what a test leaves behind fails that test, in every run."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from local_stack.left_behind import NeverRetrieved
 
 CLEAN = "async def test_it():\n    await asyncio.sleep(0)\n"
 NEVER_AWAITED = """
@@ -69,3 +72,14 @@ def test_what_a_test_leaves_behind_fails_that_test(tmp_path: Path, code: str, sa
 def test_one_that_leaves_nothing_passes(tmp_path: Path) -> None:
     outcome = run(tmp_path, CLEAN)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def test_a_librarys_own_task_is_left_out() -> None:
+    ours = NeverRetrieved()
+    for place in ("/project/.venv/lib/python3.11/site-packages/aiokafka/consumer.py:1", "/project/libs/x.py:1"):
+        words = (
+            f"Task exception was never retrieved\nfuture: <Task coro=<commit() done, defined at {place}> exception=E()>"
+        )
+        ours.emit(logging.LogRecord("asyncio", logging.ERROR, "", 1, words, (), None))
+    (text,) = ours.texts
+    assert "/project/libs/x.py" in text
