@@ -5,7 +5,7 @@ from typing import Any
 from alembic import op
 from sqlalchemy import text
 
-revision = "0012"
+revision = "0091"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
