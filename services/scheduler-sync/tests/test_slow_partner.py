@@ -28,7 +28,8 @@ from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 
-STALLED_SECONDS = 1.0
+STALLED_SECONDS = 3.0
+"""Of a loop, here: longer than a busy machine lets it wait for its turn."""
 
 
 @pytest.fixture(autouse=True)

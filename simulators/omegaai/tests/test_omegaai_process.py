@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import sys
 import time
 
@@ -12,14 +11,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from local_stack.ports import free_port
 from omegaai_sim.settings import load
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Process:
