@@ -1,15 +1,15 @@
-"""The patient acted in Blume, so OmegaAI's Appointment changed; and Tasks that cannot be taken over."""
+"""The patient acted in Blume, so OmegaAI's Appointment changed; and Tasks that cannot be processed."""
 
 from chassis.errors import Permanent, Transient
 from omegaai.tasks import ParkedTask
-from scheduler_sync.commands import Origin, TakeOverOmegaAIAppointment
+from scheduler_sync.commands import Origin, ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import Decision, FhirStatus, Outcome
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.ports import Resources, Work
 
 
-async def take_over_appointment(
-    command: TakeOverOmegaAIAppointment, *, work: Work, origin: Origin, resources: Resources, effects: Effects
+async def receive_appointment(
+    command: ReceiveOmegaAIAppointment, *, work: Work, origin: Origin, resources: Resources, effects: Effects
 ) -> Decision | None:
     """OmegaAI's Appointment has changed: the patient acted, or it is the echo of our own write.
 
@@ -23,7 +23,7 @@ async def take_over_appointment(
     if link is None:
         if is_asked_for_in_blume(command, resources):
             raise Permanent(
-                "asked for in Blume on a resource of PowerServer's, and not taken over: "
+                "asked for in Blume on a resource of PowerServer's, and not processed: "
                 "book it in PowerServer and cancel this one in OmegaAI"
             )
         return None
@@ -41,7 +41,7 @@ async def take_over_appointment(
     return decision
 
 
-def is_asked_for_in_blume(command: TakeOverOmegaAIAppointment, resources: Resources) -> bool:
+def is_asked_for_in_blume(command: ReceiveOmegaAIAppointment, resources: Resources) -> bool:
     """Whether the patient asks for an appointment on a resource of ours."""
     service_id = command.service_id
     is_request = command.facts.status is FhirStatus.PROPOSED
@@ -49,7 +49,7 @@ def is_asked_for_in_blume(command: TakeOverOmegaAIAppointment, resources: Resour
 
 
 async def park_task(task: ParkedTask, *, work: Work) -> None:
-    """Keeps a Task that could not be taken over, with the faulty element, for a person to replay.
+    """Keeps a Task that could not be processed, with the faulty element, for a person to replay.
 
     Idempotent by the Task's id: the row is replaced.
     """

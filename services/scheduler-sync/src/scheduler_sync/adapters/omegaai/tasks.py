@@ -11,10 +11,10 @@ from omegaai import tasks
 from omegaai.client import FhirClient
 from omegaai.tasks.reader import UNCLAIMED_AFTER, Apply
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.commands import TakeOverOmegaAIAppointment
+from scheduler_sync.commands import ReceiveOmegaAIAppointment
 
 SERVICE: Final = "scheduler-sync"
-TaskItem = tasks.TaskItem[TakeOverOmegaAIAppointment]
+TaskItem = tasks.TaskItem[ReceiveOmegaAIAppointment]
 
 
 def claims(unread_types: Iterable[str] = ()) -> Mapping[str, str]:
@@ -22,13 +22,13 @@ def claims(unread_types: Iterable[str] = ()) -> Mapping[str, str]:
     return {**tasks.CLAIMS, **dict.fromkeys(unread_types, SERVICE)}
 
 
-class TaskQueue(tasks.TaskReader[TakeOverOmegaAIAppointment]):
+class TaskQueue(tasks.TaskReader[ReceiveOmegaAIAppointment]):
     """Takes Appointments over. A Task about a Patient is completed unread: the suite itself writes patients there."""
 
     def __init__(
         self,
         client: FhirClient,
-        apply: Apply[TakeOverOmegaAIAppointment],
+        apply: Apply[ReceiveOmegaAIAppointment],
         *,
         unread_types: Iterable[str] = (),
         cursor: tasks.Cursor | None = None,
