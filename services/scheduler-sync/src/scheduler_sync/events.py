@@ -33,8 +33,13 @@ def appointment_event(
     by: str,
     occurred_at: datetime,
     cause_id: UUID,
+    lost: Slot | None = None,
+    offers: Sequence[Offer] = (),
 ) -> contracts.Message:
-    """The event for the link's new state. ``by`` is the actor: staff or patient."""
+    """The event for the link's new state. ``by`` is the actor: staff or patient.
+
+    ``lost`` is the time that a patient's request has lost, ``offers`` what is free instead.
+    """
     assert link.slot is not None  # noqa: S101 - only an appointment with a time is announced
     values: dict[str, Any] = {
         "patient_id": link.patient_id,

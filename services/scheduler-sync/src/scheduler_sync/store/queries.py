@@ -16,6 +16,7 @@ from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.slots import openings_of
 from scheduler_sync.site import Site
 from scheduler_sync.store import statements
 
@@ -123,4 +124,7 @@ class StoredResources:
                 statements.RESOURCES,
                 list(self._site.file.facilities),
             )
-        return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]
+        return [
+            Resource(**{**row, "aliases": tuple(row["aliases"]), "hours": openings_of(json.loads(row["hours"]))})
+            for row in rows
+        ]

@@ -13,6 +13,8 @@ links = _TABLES.AppointmentLinks
 resources = _TABLES.Resources
 parked_tasks = _TABLES.ParkedTasks
 cursors = _TABLES.FeedCursor
+calendars = _TABLES.Calendars
+claims = _TABLES.Claims
 deliveries = CHASSIS.Deliveries
 inbox = CHASSIS.Inbox
 journal = CHASSIS.Hl7Journal
@@ -77,6 +79,10 @@ WHERE {links.id} = ANY($1::uuid[]) OR ({links.site} = $2 AND {links.placer_numbe
 ORDER BY {links.id} FOR UPDATE
 """
 
+LOCK_FREE_LINKS: Final = f"""
+SELECT {_LINK} FROM {links} WHERE {links.id} = ANY($1::uuid[]) ORDER BY {links.id} FOR UPDATE SKIP LOCKED
+"""
+
 WRITES_UNDER_WAY: Final = f"""
 SELECT {deliveries.payload} FROM {deliveries}
 WHERE {deliveries.destination} = $1 AND {deliveries.kind} = 'appointment.upsert'
@@ -138,8 +144,30 @@ WHERE {resources.facility} = $1 AND NOT {resources.healthcare_service_id} = ANY(
 RESOURCES: Final = f"""
 SELECT {resources.id}, {resources.facility}, {resources.name}, {resources.modality},
     {resources.healthcare_service_id}, {resources.duration_minutes}, {resources.overbooking}, {resources.active},
-    {resources.aliases}
+    {resources.aliases}, {resources.hours}, {resources.self_scheduling}
 FROM {resources} WHERE {resources.facility} = ANY($1::text[]) ORDER BY {resources.facility}, {resources.name}
+"""
+
+CLAIM_LINKS: Final = """
+SELECT outcome, claim_id, link_id, by_link_id
+FROM claim_links($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::text[])
+"""
+
+# What stands on the resources between two instants, as epoch minutes: one row a resource. $4 are links, $5 claims
+# that do not count.
+BUSY: Final = f"""
+SELECT {calendars}.{calendars.resource_id} AS resource_id, {calendars}.{calendars.capacity} AS capacity,
+    stood.starts, stood.ends
+FROM {calendars} CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(floor(extract(epoch FROM greatest(lower({claims.during}), $2)) / 60)::int), '{{}}')
+            AS starts,
+        coalesce(array_agg(ceil(extract(epoch FROM least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends
+    FROM {claims} WHERE {claims}.{claims.resource_id} = {calendars}.{calendars.resource_id}
+        AND {claims.during} && tstzrange($2, $3) AND NOT {claims.released}
+        AND ({claims.expires_at} IS NULL OR {claims.expires_at} > clock_timestamp())
+        AND ({claims.link_id} IS NULL OR {claims.link_id} <> ALL($4::uuid[])) AND {claims.id} <> ALL($5::uuid[])
+) AS stood
+WHERE {calendars}.{calendars.resource_id} = ANY($1::uuid[])
 """
 
 WAITING_FOR_A_PERSON: Final = f"""

@@ -188,11 +188,11 @@ _STATEMENTS = (
         outcome := 'claimed anew';
     END $$
     """,
-    # The claims of a batch's links: their former claims go, as do the holds that become requests; the given ones come. A
-    # row for each promise that lost its place to a fact ('displaced'), and for each request that found none ('taken').
+    # The claims of a batch: p_gone go, then the given ones come, facts first. A row for each promise that lost its place
+    # to a fact ('displaced'), and for each request that found none ('taken').
     """
     CREATE FUNCTION claim_links(
-        p_links uuid[], p_holds uuid[], p_ids uuid[], p_of uuid[], p_resources uuid[], p_starts timestamptz[],
+        p_gone uuid[], p_ids uuid[], p_of uuid[], p_resources uuid[], p_starts timestamptz[],
         p_ends timestamptz[], p_kinds text[]
     ) RETURNS TABLE (outcome text, claim_id uuid, link_id uuid, by_link_id uuid) LANGUAGE plpgsql AS $$
     #variable_conflict use_column
@@ -204,9 +204,9 @@ _STATEMENTS = (
     BEGIN
         -- All locks first, in the order of the resources: two batches, or a batch and a booking, cannot deadlock.
         PERFORM FROM calendars WHERE resource_id = ANY(p_resources) OR resource_id IN (
-            SELECT c.resource_id FROM claims c WHERE c.link_id = ANY(p_links) OR c.id = ANY(p_holds)
+            SELECT c.resource_id FROM claims c WHERE c.id = ANY(p_gone)
         ) ORDER BY resource_id FOR NO KEY UPDATE;
-        DELETE FROM claims c WHERE c.link_id = ANY(p_links) OR c.id = ANY(p_holds);
+        DELETE FROM claims c WHERE c.id = ANY(p_gone);
         -- A fact that meets nothing needs no count and no search for a lane.
         WITH asked AS (
             SELECT g.id, g.link, g.resource_id, k.capacity, tstzrange(g.starts, g.ends) AS during,
