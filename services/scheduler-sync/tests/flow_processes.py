@@ -52,6 +52,8 @@ class Flow:
         self.site_file = folder / "site.yaml"
         site = (ROOT / "deploy/site/northside.yaml").read_text()
         self.site_file.write_text(site.replace("send: siu", f"send: {send}"))
+        mapping = ROOT / "deploy/site/northside.hl7.yaml"
+        (folder / mapping.name).write_text(mapping.read_text())
         self._environment = {
             **os.environ,
             "SCHEDULER_SYNC_STORE__URL": database_url,

@@ -71,8 +71,10 @@ def model(
             continue
         stop = start + up(length.minutes) * MINUTE
         needs = minutes(start - up(length.before) * MINUTE, stop + up(length.after) * MINUTE)
-        if stop <= end and all(at in opened for at in minutes(start, stop)) and all(
-            counts.get(at, 0) < capacity for at in needs
+        if (
+            stop <= end
+            and all(at in opened for at in minutes(start, stop))
+            and all(counts.get(at, 0) < capacity for at in needs)
         ):
             found.append(start)
     return found

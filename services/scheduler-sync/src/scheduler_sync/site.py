@@ -1,16 +1,17 @@
-"""scheduler-sync's part of the site file: PowerServer's statuses, and names of resources that differ in OmegaAI."""
+"""scheduler-sync's part of the site file: PowerServer's statuses, names of resources, and the mapping file it names."""
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 import site_file
 from scheduler_sync.domain.appointment import WorkflowStep
-from site_file import SharedSite, SiteFacility, SiteFileError, SiteHl7, SiteSection
+from scheduler_sync.mapping import Hl7Mapping
+from scheduler_sync.self_scheduling import NO_SELF_SCHEDULING, FacilityScheduling
+from site_file import SharedSite, SiteFacility, SiteFileError, SiteHl7
 
 __all__ = ["FacilityScheduling", "Site", "SiteFacility", "SiteFile", "SiteFileError", "SyncHl7", "load"]
 
@@ -21,42 +22,6 @@ class SyncHl7(SiteHl7):
     order_statuses: Mapping[str, WorkflowStep] = {
         "CM": WorkflowStep.COMPLETED, "CA": WorkflowStep.CANCELLED, "DC": WorkflowStep.CANCELLED,
     }  # fmt: skip
-
-
-class FacilityScheduling(SiteSection):
-    """What patients of a facility may do by themselves, and the rules of its calendar. By default nothing."""
-
-    public_booking: bool = False
-    reschedule: bool = False
-    cancel: bool = False
-    modalities: tuple[Annotated[str, Field(min_length=1, max_length=16)], ...] = ()
-    """The modalities that patients may book by themselves, where OmegaAI allows it on the resource, too."""
-    radius_km: Annotated[float, Field(gt=0, le=20_040)] | None = None
-    """Patients farther away than this cannot book here. It needs latitude and longitude."""
-    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
-    notice_minutes: Annotated[int, Field(ge=0, le=60 * 24 * 30)] = 60
-    """The shortest time from now until a slot that a patient may book."""
-    horizon_days: Annotated[int, Field(ge=1, le=400)] = 90
-    hold_minutes: Annotated[int, Field(ge=1, le=60)] = 10
-    grid_minutes: Literal[5, 10, 15, 20, 30, 60] = 15
-    before_minutes: Annotated[int, Field(ge=0, le=240)] = 0
-    after_minutes: Annotated[int, Field(ge=0, le=240)] = 0
-    """The time that a resource needs before and after each exam."""
-    study_minutes: dict[str, Annotated[int, Field(ge=1, le=24 * 60)]] = {}
-    """The length of a study type, by its code; the resource's usual length where it is missing."""
-    closed: frozenset[date] = frozenset()
-    auto_confirm: tuple[Literal["known-patient", "form-complete", "slot-free"], ...] = ()
-    """A request is confirmed without staff when all of these hold; empty: staff confirm every request."""
-
-    @model_validator(mode="after")
-    def _has_a_place(self) -> "FacilityScheduling":
-        if self.radius_km is not None and (self.latitude is None or self.longitude is None):
-            raise ValueError("radius_km needs latitude and longitude")
-        return self
-
-
-NO_SELF_SCHEDULING: Final = FacilityScheduling()
 
 
 class SiteFile(SharedSite):
@@ -70,6 +35,8 @@ class SiteFile(SharedSite):
     self_scheduling_capacity: Annotated[int, Field(ge=1, le=100)] = 1
     """How many patients may book the same time of a resource that OmegaAI lets overbook; of all others it is 1."""
     hl7: SyncHl7 = SyncHl7()
+    mapping: Hl7Mapping = Hl7Mapping()
+    """From the file that ``hl7.mapping`` names."""
 
     @model_validator(mode="after")
     def _names_have_steps(self) -> "SiteFile":
@@ -107,12 +74,31 @@ class SiteFile(SharedSite):
 
 
 class Site(site_file.Site[SiteFile]):
-    """The present site file."""
+    """The present site file, with its mapping."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, SiteFile)
+        super().__init__(path, SiteFile, _load)
 
 
 def load(path: Path) -> SiteFile:
-    """Reads the site file once. Raises SiteFileError when it is not valid."""
-    return site_file.load(path, SiteFile)
+    """Reads the site file and its mapping once. Raises SiteFileError when one of them is not valid."""
+    return _load(path, lambda _: None)
+
+
+def _load(path: Path, watch: Callable[[Path], None]) -> SiteFile:
+    content = site_file.read(path)
+    if content.has(("mapping",)):
+        line = content.line(("mapping",))
+        raise SiteFileError(f"{path}:{line}: mapping: stands in a file of its own; write its name as hl7.mapping")
+    file = site_file.of_content(content, SiteFile)
+    if file.hl7.mapping is None:
+        return file
+    beside = path.parent / file.hl7.mapping
+    watch(beside)
+    return file.model_copy(update={"mapping": read_mapping(beside)})
+
+
+def read_mapping(path: Path) -> Hl7Mapping:
+    """A mapping file. SiteFileError with the file, the line, the key, what is wrong and what to write."""
+    content = site_file.read(path)
+    return content.validated(Hl7Mapping, {} if content.values is None else content.values).of_file(content)

@@ -5,14 +5,22 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import (
-    BigInteger, Column, Identity, Index, MetaData, SmallInteger, Text, UniqueConstraint, Uuid, text,
+    BigInteger,
+    Column,
+    Identity,
+    Index,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
 )  # fmt: skip
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZRANGE
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from chassis.store.tables import NAMING
-
 
 _IS_HELD: Final = text("NOT released")
 

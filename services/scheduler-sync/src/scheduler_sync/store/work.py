@@ -9,8 +9,8 @@ from uuid import UUID
 from chassis.store import Transaction
 from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.ports import Displaced, Work
-from scheduler_sync.site import Site
 from scheduler_sync.rooms import Rooms
+from scheduler_sync.site import Site
 from scheduler_sync.store.claims import ClaimRepository
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
 

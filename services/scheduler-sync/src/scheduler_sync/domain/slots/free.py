@@ -29,7 +29,9 @@ class Busy:
     def has_room(self, start: datetime, end: datetime) -> bool:
         """Whether fewer than ``capacity`` claims stand at every minute from ``start`` until ``end``."""
         first, last = int(start.timestamp() // 60), int(-(-end.timestamp() // 60))
-        ends = [(max(at, first), 1) for at, until in zip(self.starts, self.ends, strict=True) if at < last and until > first]
+        ends = [
+            (max(at, first), 1) for at, until in zip(self.starts, self.ends, strict=True) if at < last and until > first
+        ]
         ends += [(until, -1) for at, until in zip(self.starts, self.ends, strict=True) if at < last and until > first]
         count = 0
         for _, step in sorted(ends):

@@ -113,9 +113,10 @@ def _days(given: Any) -> Collection[int]:
 def _minutes(given: Any) -> int | None:
     """``08:00`` or ``08:00:00`` in minutes; 24:00 ends a day."""
     parts = given.split(":") if isinstance(given, str) else []
-    if len(parts) < _TIME_PARTS or not all(part.isascii() and part.isdigit() and len(part) == _TIME_PARTS
-                                           for part in parts[:_TIME_PARTS]):
+    if len(parts) < _TIME_PARTS or not all(
+        part.isascii() and part.isdigit() and len(part) == _TIME_PARTS for part in parts[:_TIME_PARTS]
+    ):
         return None
     hour, minute = int(parts[0]), int(parts[1])
     total = hour * 60 + minute
-    return total if minute < 60 and total <= _DAY_MINUTES else None  # noqa: PLR2004 (minutes of an hour)
+    return total if minute < 60 and total <= _DAY_MINUTES else None
