@@ -239,6 +239,17 @@ class Leaving:
             memory.lines[row.destination, row.key].append(Pending(memory.deliveries, delivery))
 
 
+class EverythingFree:
+    """No resource is ever short of time here."""
+
+    async def has_room(self, link: AppointmentLink) -> bool:
+        return bool(link)
+
+    async def alternatives(self, link: AppointmentLink, asked: Slot) -> Sequence[Offer]:
+        del link, asked
+        return ()
+
+
 @dataclass(slots=True)
 class MemoryWork(Work):
     """One unit of work on memory; ``commands`` as the feeds want it."""
@@ -412,4 +423,4 @@ class Suite:
         patients, links = Patients(transaction, self.memory), Links(transaction, self.memory)
         for one in (patients, links, Leaving(transaction, self.memory, self.clock)):
             transaction.join(one)
-        return MemoryWork(transaction, patients, links)
+        return MemoryWork(transaction, patients, links, EverythingFree())

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from scheduler_sync.domain.claims import Wanted
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Hours, Length
-from scheduler_sync.ports import Resources
 from scheduler_sync.site import FacilityScheduling, SiteFile
 
 POWERSERVER_MINUTES: Final = 15
@@ -43,10 +42,17 @@ class Place:
     end: datetime
 
 
+class KnownResources(Protocol):
+    """OmegaAI's resources, held in memory."""
+
+    def find(self, facility: str, name: str) -> Resource | None: ...
+    def all_of(self, facility: str) -> Sequence[Resource]: ...
+
+
 class Rooms:
     """The resources of the site file's facilities, as they can be booked now."""
 
-    def __init__(self, site: Callable[[], SiteFile], resources: Resources, now: Callable[[], datetime]) -> None:
+    def __init__(self, site: Callable[[], SiteFile], resources: KnownResources, now: Callable[[], datetime]) -> None:
         self._site = site
         self._resources = resources
         self.now = now

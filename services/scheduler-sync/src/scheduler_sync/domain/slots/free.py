@@ -29,12 +29,10 @@ class Busy:
     def has_room(self, start: datetime, end: datetime) -> bool:
         """Whether fewer than ``capacity`` claims stand at every minute from ``start`` until ``end``."""
         first, last = int(start.timestamp() // 60), int(-(-end.timestamp() // 60))
-        ends = [
-            (max(at, first), 1) for at, until in zip(self.starts, self.ends, strict=True) if at < last and until > first
-        ]
-        ends += [(until, -1) for at, until in zip(self.starts, self.ends, strict=True) if at < last and until > first]
+        stands = [span for span in zip(self.starts, self.ends, strict=True) if span[0] < last and span[1] > first]
+        steps = [(max(at, first), 1) for at, _ in stands] + [(until, -1) for _, until in stands]
         count = 0
-        for _, step in sorted(ends):
+        for _, step in sorted(steps):
             count += step
             if count >= self.capacity:
                 return False

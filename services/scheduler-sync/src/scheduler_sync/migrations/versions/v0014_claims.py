@@ -188,8 +188,8 @@ _STATEMENTS = (
         outcome := 'claimed anew';
     END $$
     """,
-    # The claims of a batch: p_gone go, then the given ones come, facts first. A row for each promise that lost its place
-    # to a fact ('displaced'), and for each request that found none ('taken').
+    # The claims of a batch: p_gone go, then the given ones come, facts first. A row for each promise that lost its
+    # place to a fact ('displaced'), and for each request that found none ('taken').
     """
     CREATE FUNCTION claim_links(
         p_gone uuid[], p_ids uuid[], p_of uuid[], p_resources uuid[], p_starts timestamptz[],
