@@ -28,9 +28,10 @@ from scheduler_sync.adapters.powerserver.sender import PowerServerSender, Shown
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import AppointmentLink, Outcome, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import PowerServerInbound, TaskInbound
-from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask, Work
+from scheduler_sync.ports import Conflict, HistoryEntry, Offer, ParkedTask, Work
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository

@@ -1,6 +1,8 @@
 """Free slots by bit masks against a slow model that looks at every minute, and the cases of the clock by hand."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -39,45 +41,55 @@ def cell(at: datetime) -> datetime:
     return at - timedelta(minutes=at.minute % 5, seconds=at.second, microseconds=at.microsecond)
 
 
-def model(
-    hours: Hours, claims: list[tuple[datetime, datetime]], capacity: int, length: Length,
-    begin: datetime, end: datetime, grid: int,
-) -> list[datetime]:  # fmt: skip
-    """Every start that holds, found by looking at each minute."""
-    zone, margin = hours.zone, timedelta(hours=26)
-    opened: set[datetime] = set()
-    day, last = (begin - margin).date(), (end + margin).date()
-    while day <= last:
-        for one in hours.openings:
-            if one.weekday == day.weekday():
-                opened |= set(minutes(first_minute_at(day, one.opens, zone), first_minute_at(day, one.closes, zone)))
-        day += timedelta(days=1)
-    for closed in hours.closed:
-        shut = minutes(first_minute_at(closed, 0, zone), first_minute_at(closed, 24 * 60, zone))
-        opened -= {cell(at) + n * MINUTE for at in shut for n in range(5)}
-    opened = {at for at in opened if all(cell(at) + n * MINUTE in opened for n in range(5))}
-    counts: dict[datetime, int] = {}
-    for start, until in claims:
-        for at in minutes(cell(start), cell(until + 5 * MINUTE - timedelta(microseconds=1))):
-            counts[at] = counts.get(at, 0) + 1
+@dataclass(frozen=True)
+class Case:
+    hours: Hours
+    claims: list[tuple[datetime, datetime]]
+    capacity: int
+    length: Length
+    begin: datetime
+    end: datetime
+    grid: int
 
-    def up(count: int) -> int:
-        return -(-count // 5) * 5
+    def open_minutes(self) -> set[datetime]:
+        """The minutes of five-minute steps that are open as a whole."""
+        zone, margin = self.hours.zone, timedelta(hours=26)
+        opened: set[datetime] = set()
+        day, last = (self.begin - margin).date(), (self.end + margin).date()
+        while day <= last:
+            for one in self.hours.openings:
+                if one.weekday == day.weekday():
+                    span = first_minute_at(day, one.opens, zone), first_minute_at(day, one.closes, zone)
+                    opened.update(minutes(*span))
+            day += timedelta(days=1)
+        for closed in self.hours.closed:
+            shut = minutes(first_minute_at(closed, 0, zone), first_minute_at(closed, 24 * 60, zone))
+            opened -= {cell(at) + n * MINUTE for at in shut for n in range(5)}
+        return {at for at in opened if all(cell(at) + n * MINUTE in opened for n in range(5))}
 
-    found = []
-    for start in minutes(begin.replace(second=0, microsecond=0), end):
-        local = start.astimezone(zone)
-        if start < begin or start.minute % 5 or local.minute % grid:
-            continue
-        stop = start + up(length.minutes) * MINUTE
-        needs = minutes(start - up(length.before) * MINUTE, stop + up(length.after) * MINUTE)
-        if (
-            stop <= end
-            and all(at in opened for at in minutes(start, stop))
-            and all(counts.get(at, 0) < capacity for at in needs)
-        ):
-            found.append(start)
-    return found
+    def claimed_minutes(self) -> Counter[datetime]:
+        """How many claims touch the five-minute step of each minute."""
+        counts: Counter[datetime] = Counter()
+        for start, until in self.claims:
+            counts.update(minutes(cell(start), cell(until + 5 * MINUTE - timedelta(microseconds=1))))
+        return counts
+
+    def starts(self) -> list[datetime]:
+        opened, counts, length = self.open_minutes(), self.claimed_minutes(), self.length
+        found = []
+        for start in minutes(self.begin.replace(second=0, microsecond=0), self.end):
+            if start < self.begin or start.minute % 5 or start.astimezone(self.hours.zone).minute % self.grid:
+                continue
+            stop = start + up(length.minutes) * MINUTE
+            needs = minutes(start - up(length.before) * MINUTE, stop + up(length.after) * MINUTE)
+            is_open = stop <= self.end and all(at in opened for at in minutes(start, stop))
+            if is_open and all(counts[at] < self.capacity for at in needs):
+                found.append(start)
+        return found
+
+
+def up(count: int) -> int:
+    return -(-count // 5) * 5
 
 
 openings = st.builds(
@@ -110,7 +122,7 @@ def test_the_masks_find_what_a_look_at_every_minute_finds(data: st.DataObject):
     grid = data.draw(st.sampled_from([5, 10, 15, 30, 60]))
     busy = busy_of(claims, capacity)
     found = free_starts(hours, busy, length, begin, end, grid_minutes=grid)
-    assert found == model(hours, claims, capacity, length, begin, end, grid)
+    assert found == Case(hours, claims, capacity, length, begin, end, grid).starts()
     for start in found[:2]:
         assert is_free(hours, busy, length, start, grid_minutes=grid)
     if claims and found:
