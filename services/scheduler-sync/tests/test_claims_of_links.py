@@ -13,6 +13,7 @@ from sync_harness import Harness, open_harness
 from sync_samples import orm, siu
 
 from chassis.store import Transaction
+from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import AppointmentLink, State, WorkflowStep
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Opening, Slot
@@ -70,20 +71,14 @@ async def asks_to_move(sync: Harness, placer: str, wanted: datetime) -> Appointm
 def at(hour: int, minute: int = 0) -> dict[str, str]:
     return {
         "start": f"20261201{hour:02}{minute:02}00-0500",
-        "end": (datetime(2026, 12, 1, hour, minute) + HALF_AN_HOUR).strftime("%Y%m%d%H%M%S-0500"),
+        "end": (datetime(2026, 12, 1, hour, minute, tzinfo=UTC) + HALF_AN_HOUR).strftime("%Y%m%d%H%M%S-0500"),
     }
 
 
 def booking(number: int, *, hour: int = 14, minute: int = 30, trigger: str = "S12", **more: str) -> bytes:
     pid = f"PID|1|{number}^^^NORTHSIDE|{number}^^^NORTHSIDE||Roe^Jane||19800229|F"
-    return siu(
-        trigger,
-        control_id=f"C{number}{trigger}{hour}{minute}",
-        placer=f"P{number}",
-        pid=pid,
-        **at(hour, minute),
-        **more,
-    )
+    control_id = f"C{number}{trigger}{hour}{minute}"
+    return siu(trigger, control_id=control_id, placer=f"P{number}", pid=pid, **at(hour, minute), **more)
 
 
 async def test_a_booking_claims_its_time(sync: Harness):
@@ -223,3 +218,33 @@ async def test_the_event_of_a_displaced_request_holds_no_name(sync: Harness):
     await sync.hear(booking(2, hour=16, minute=30))
     conflict: Any = await sync.row("SELECT * FROM conflicts")
     assert "Roe" not in json.dumps(conflict["why"])
+
+
+async def test_appointments_without_a_claim_get_one(sync: Harness):
+    await sync.hear(booking(1), booking(2), booking(3, resource="BLUME MR"))
+    await sync.hear(booking(4, hour=16))
+    await asks_to_move(sync, "P4", HALF_PAST_TWO + timedelta(hours=4))
+    await sync.store.pool.execute("DELETE FROM claims")
+    assert await ClaimsUpkeep(sync.store, sync.open_work).turn() == 4
+    assert [kind for kind, *_ in await claims(sync)] == ["fact"] * 4
+    assert await ClaimsUpkeep(sync.store, sync.open_work).turn() == 0
+
+
+async def test_a_resource_that_comes_later_is_claimed_then(sync: Harness):
+    known = sync.resources.all_of("FAC01")
+    sync.resources.fill([replace(known[0], name="OTHER")])
+    sync.resources._by_name["FAC01", "BLUME CT"] = replace(known[0], id=UUID(int=99))
+    await sync.hear(booking(1))
+    assert await claims(sync) == []
+    sync.resources.fill(known)
+    await ClaimsUpkeep(sync.store, sync.open_work).turn()
+    assert [kind for kind, *_ in await claims(sync)] == ["fact"]
+
+
+async def test_past_claims_are_forgotten(sync: Harness):
+    await sync.hear(booking(1))
+    await sync.store.pool.execute(
+        "UPDATE claims SET during = tstzrange(now() - interval '3 days', now() - interval '2 days')"
+    )
+    await ClaimsUpkeep(sync.store, sync.open_work).turn()
+    assert len(await claims(sync)) == 1  # the appointment itself is ahead, and is claimed again

@@ -27,6 +27,7 @@ from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
+from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
@@ -176,7 +177,11 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     return await runtime.service(
         guard=store_guard(settings, store, core.site, metrics),
         intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
-        watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
+        watches={
+            "resource-import": importing,
+            "waiting": WaitingGauge(store, metrics),
+            "claims": ClaimsUpkeep(store, core.open_work),
+        },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,

@@ -63,11 +63,16 @@ class ClaimRepository:
         self._rooms = rooms
         self._looked_at: set[UUID] = set()
         self._ended_holds: list[UUID] = []
+        self._missing: list[AppointmentLink] = []
         self.tell: Tell | None = None
 
     def end_hold(self, hold_id: UUID) -> None:
         """Ends a hold in favour of a link that this transaction saves."""
         self._ended_holds.append(hold_id)
+
+    def claim_missing(self, link: AppointmentLink) -> None:
+        """Claims the booked time of a stored link that claims nothing."""
+        self._missing.append(link)
 
     async def has_room(self, link: AppointmentLink) -> bool:
         """Whether the time that the link's patient asks for is free, beside all other links of this unit of work."""
@@ -136,6 +141,8 @@ class ClaimRepository:
         had found free, or it is changing an appointment that loses its place.
         """
         gone, coming = [*self._ended_holds], list[Claim]()
+        for link in self._missing:
+            coming += self._claims_of((one for one in wanted_by(link) if one.kind is Kind.FACT), link.id)
         for before, after in self._links.changes():
             new = wanted_by(after)
             if before is None:

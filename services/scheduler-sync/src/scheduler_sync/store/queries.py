@@ -105,6 +105,8 @@ class StoredResources:
         ]  # fmt: skip
         with asking():
             await self._keep(facility, rows, [one.id for one in services])
+            capacity = self._site.file.self_scheduling_capacity
+            await self._pool.execute(statements.SET_CAPACITIES, facility, capacity)
 
     async def _keep(self, facility: str, rows: Sequence[tuple[object, ...]], ids: Sequence[str]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():

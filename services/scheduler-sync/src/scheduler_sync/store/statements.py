@@ -170,6 +170,45 @@ FROM {calendars} CROSS JOIN LATERAL (
 WHERE {calendars}.{calendars.resource_id} = ANY($1::uuid[])
 """
 
+# $2 is the site's capacity of the resources that may be overbooked. The order of the locks is that of every claim.
+SET_CAPACITIES: Final = f"""
+UPDATE {calendars} SET {calendars.capacity} = given.capacity FROM (
+    SELECT known.{calendars.resource_id} AS id,
+        CASE WHEN {resources}.{resources.overbooking} THEN $2::smallint ELSE 1 END AS capacity
+    FROM {calendars} AS known JOIN {resources} ON {resources}.{resources.id} = known.{calendars.resource_id}
+    WHERE {resources}.{resources.facility} = $1
+        AND known.{calendars.capacity} <> CASE WHEN {resources}.{resources.overbooking} THEN $2::smallint ELSE 1 END
+    ORDER BY known.{calendars.resource_id} FOR NO KEY UPDATE OF known
+) AS given WHERE {calendars}.{calendars.resource_id} = given.id
+"""
+
+# A row that a claim is working on is left to it: it sweeps by itself.
+RELEASE_EXPIRED: Final = f"""
+UPDATE {claims} SET {claims.released} = true WHERE {claims.id} IN (
+    SELECT {claims.id} FROM {claims}
+    WHERE NOT {claims.released} AND {claims.expires_at} <= clock_timestamp() FOR UPDATE SKIP LOCKED
+)
+"""
+
+# Claims of past days, and holds and requests that have ended long ago.
+FORGET_CLAIMS: Final = f"""
+DELETE FROM {claims} WHERE {claims.id} IN (
+    SELECT {claims.id} FROM {claims}
+    WHERE upper({claims.during}) < clock_timestamp() - interval '1 day'
+        OR ({claims.released} AND {claims.made_at} < clock_timestamp() - interval '30 days')
+    LIMIT 5000 FOR UPDATE SKIP LOCKED
+)
+"""
+
+# Future appointments with a time that claim nothing: booked before there were claims, or on a resource that OmegaAI did
+# not have then. Paged by id.
+UNCLAIMED_LINKS: Final = f"""
+SELECT {links.id} FROM {links}
+WHERE {links.id} > $1 AND {links.slot_end} > clock_timestamp() AND {links.state} = ANY($2::text[])
+    AND NOT EXISTS (SELECT FROM {claims} WHERE {claims.link_id} = {links}.{links.id})
+ORDER BY {links.id} LIMIT 200
+"""
+
 WAITING_FOR_A_PERSON: Final = f"""
 SELECT (SELECT count(*) FROM {journal} WHERE {journal.state} IN ('needs_setup', 'failed'))
      + (SELECT count(*) FROM {parked_tasks} WHERE {parked_tasks.replayed_at} IS NULL)

@@ -9,7 +9,7 @@ from scheduler_sync.domain.appointment import AppointmentLink, State, WorkflowSt
 from scheduler_sync.domain.slots import Slot
 
 _REQUESTS: Final = UUID("6e1f3c0a-52f4-5d0d-8c0f-3b1e0d7c9a14")
-_CLAIMING: Final = frozenset(
+CLAIMING: Final = frozenset(
     {State.STAFF_BOOKED, State.CONFIRMED, State.MOVE_REQUESTED, State.PATIENT_BOOKED, State.ARRIVED, State.DONE}
 )
 
@@ -38,7 +38,7 @@ def wanted_by(link: AppointmentLink) -> tuple[Wanted, ...]:
 
     A time that PowerServer has never spoken of is the patient's request. Whoever is on the waiting list has no time.
     """
-    if link.state not in _CLAIMING or link.step is WorkflowStep.WAITLIST or not link.resource:
+    if link.state not in CLAIMING or link.step is WorkflowStep.WAITLIST or not link.resource:
         return ()
     is_asked_for = link.state is State.PATIENT_BOOKED and link.powerserver_heard_at is None
     found: list[Wanted] = []
