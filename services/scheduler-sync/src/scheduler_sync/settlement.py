@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from chassis.deliveries import Taken
 from chassis.store import Transaction
@@ -12,9 +13,13 @@ from scheduler_sync.handlers.settlements import (
     omegaai_took_patient,
     powerserver_took_status,
 )
-from scheduler_sync.receipts import AppointmentTaken, PatientTaken, StatusAnswered
+from scheduler_sync.receipts import NOT_KNOWN, NOT_SENT, AppointmentTaken, PatientTaken, StatusAnswered
 from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.work import OpenWork
+
+_ANSWERS: Final = {
+    NOT_SENT: "not sent: it shows what came later", NOT_KNOWN: "not known there: nothing to take back",
+}  # fmt: skip
 
 
 class Settlement:
@@ -50,6 +55,6 @@ class Settlement:
         for delivery, receipt in all_taken:
             answered = StatusAnswered.of(receipt)
             code = f"PowerServer answered {answered.code}"
-            answer = code if answered.was_sent else "not sent: it shows what came later"
+            answer = code if answered.was_sent else _ANSWERS.get(answered.code, answered.code)
             origin = Origin("delivery", answer, delivery.id, self._now())
             await powerserver_took_status(delivery.key, step_of(delivery), work=work, origin=origin)

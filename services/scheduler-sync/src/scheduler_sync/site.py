@@ -20,6 +20,8 @@ class SyncHl7(SiteHl7):
     order_statuses: Mapping[str, WorkflowStep] = {
         "CM": WorkflowStep.COMPLETED, "CA": WorkflowStep.CANCELLED, "DC": WorkflowStep.CANCELLED,
     }  # fmt: skip
+    request_priority: Annotated[str, Field(min_length=1, max_length=60)] = "SCHEDULED STATUS"
+    """PowerServer's priority of what a patient asks for in Blume. It must be among PowerServer's priorities."""
 
 
 class SiteFile(SharedSite):
@@ -29,6 +31,8 @@ class SiteFile(SharedSite):
     status_names: dict[str, int] = Field(default_factory=dict)
     resource_aliases: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Per facility: PowerServer's resource name → HealthcareService name, where the two cannot be made the same."""
+    study_minutes: dict[str, Annotated[int, Field(ge=1, le=24 * 60)]] = Field(default_factory=dict)
+    """The length of a study type in minutes, by its code, where a request must not be shorter."""
     hl7: SyncHl7 = SyncHl7()
 
     @model_validator(mode="after")
@@ -48,6 +52,11 @@ class SiteFile(SharedSite):
     def step_of_name(self) -> Mapping[str, WorkflowStep]:
         """The step of each status name, in upper case."""
         return {name.upper(): self.statuses[value] for name, value in reversed(self.status_names.items())}
+
+    @cached_property
+    def issuer_of_system(self) -> Mapping[str, str]:
+        """The issuer, as the store has it, of each of OmegaAI's identifier systems."""
+        return {system: self.authorities[issuer] for issuer, system in self.issuers.items()}
 
     @cached_property
     def status_of_step(self) -> Mapping[WorkflowStep, tuple[int, str]]:

@@ -6,6 +6,7 @@ the same MSH-10, by which PowerServer detects it.
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,7 +15,7 @@ from zoneinfo import ZoneInfo
 from chassis.hl7 import control_id
 from hl7v2 import Message, format_timestamp
 from scheduler_sync.adapters.powerserver.values import OWN_CODES
-from scheduler_sync.domain.appointment import AppointmentLink, Study, WorkflowStep
+from scheduler_sync.domain.appointment import AppointmentLink, Study, WorkflowStep, requests
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.site import SiteFile
 
@@ -43,6 +44,22 @@ _NO_STUDY: Final = Study("", "")
 _OID: Final = re.compile(r"[0-2](?:\.\d+)+", re.ASCII)
 
 
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What a message tells: the SIU event and the order control, the step, and the priority of a request."""
+
+    siu: str
+    orm: str
+    step: WorkflowStep
+    priority: str | None = None
+
+
+_REQUEST: Final = {True: ("S12", "NW"), False: ("S13", "XO")}
+"""The SIU event and the order control of a request: of a new appointment, or of another time."""
+_TIMED_BY_TQ1: Final = frozenset({"2.5", "2.5.1"})
+"""Versions in which TQ1 of an SIU has the priority; SCH-11 has it in all."""
+
+
 class Hl7StatusWriter:
     """Writes messages by the present site file."""
 
@@ -56,9 +73,29 @@ class Hl7StatusWriter:
         self, link: AppointmentLink, patient: Patient, step: WorkflowStep, *, control_id: str, made_at: datetime
     ) -> bytes:
         """The message that tells PowerServer that ``link`` has reached ``step``."""
+        control = "CA" if step is WorkflowStep.CANCELLED else "SC"
+        event = _Event(_SIU_EVENT.get(step, "S14"), control, step)
+        return self._message(link, patient, event, control_id, made_at)
+
+    def request_message(
+        self, link: AppointmentLink, patient: Patient, *, is_new: bool, control_id: str, made_at: datetime
+    ) -> bytes:
+        """The message that asks PowerServer for an appointment, or for the time that the patient wants instead.
+
+        Its priority marks a request: PowerServer books nothing else without its staff's word.
+        """
+        event = _Event(*_REQUEST[is_new], WorkflowStep.SCHEDULED, self._site().hl7.request_priority)
+        wanted = link if is_new or link.requested_slot is None else replace(link, slot=link.requested_slot)
+        if wanted.slot != link.slot:
+            wanted = replace(wanted, studies=tuple(replace(study, start=None) for study in link.studies))
+        return self._message(wanted, patient, event, control_id, made_at)
+
+    def _message(
+        self, link: AppointmentLink, patient: Patient, event: "_Event", control_id: str, made_at: datetime
+    ) -> bytes:
         site = self._site()
         facility = site.facilities[link.facility]
-        kind = "ORM^O01" if site.hl7.send == "orm" else f"SIU^{_SIU_EVENT.get(step, 'S14')}"
+        kind = "ORM^O01" if site.hl7.send == "orm" else f"SIU^{event.siu}"
         if site.hl7.version in _STRUCTURE_NAMED:
             kind += "^ORM_O01" if site.hl7.send == "orm" else "^SIU_S12"
         message = Message.new(
@@ -71,15 +108,20 @@ class Hl7StatusWriter:
             charset=_CHARSET,
         )
         if site.hl7.send == "orm":
-            _add_order(message, site, link, patient, step)
+            _add_order(message, site, link, patient, event)
         else:
-            _add_appointment(message, site, link, patient, step)
+            _add_appointment(message, site, link, patient, event)
         return message.to_bytes()
 
 
-def _add_appointment(
-    message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, step: WorkflowStep
-) -> None:
+def _assigner(link: AppointmentLink, site: SiteFile) -> str:
+    """The assigner of a placer number: the suite made the numbers of what patients ask for."""
+    is_ours = requests.is_ours(link.placer_number)
+    return site.hl7.sending_application if is_ours else site.hl7.receiving_application
+
+
+def _add_appointment(message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, event: _Event) -> None:
+    step = event.step
     start, end, minutes = _times(link, site.facilities[link.facility].zone)
     receiver, sender = site.hl7.receiving_application, site.hl7.sending_application
     reason = link.reason if step is WorkflowStep.CANCELLED else None
@@ -87,18 +129,20 @@ def _add_appointment(
     message.add(
         "SCH",
         {
-            1: [link.placer_number, receiver],
+            1: [link.placer_number, _assigner(link, site)],
             2: [link.filler_id, receiver] if link.filler_id else None,
             6: _coded(message, step.value.upper(), reason, OWN_CODES),
             7: studies[0] if studies else None,
             9: minutes,
             10: ["min", "minutes", "ISO+"],
-            11: _timing(minutes, start, end, is_required=site.hl7.version in _SCH_11_REQUIRED),
+            11: _timing(minutes, start, end, is_required=site.hl7.version in _SCH_11_REQUIRED, priority=event.priority),
             16: site.hl7.filler_contact or receiver[:_LONGEST_PERSON],
             20: site.hl7.entered_by or sender[:_LONGEST_PERSON],
             25: _status(site, step),
         },
     )
+    if event.priority is not None and site.hl7.version in _TIMED_BY_TQ1:
+        message.add("TQ1", {1: "1", 6: [minutes, "min"] if minutes else None, 7: start, 8: end, 9: event.priority})
     _add_patient(message, patient, link)
     message.add("RGS", {1: "1", 2: "A"})
     zone = site.facilities[link.facility].zone
@@ -113,11 +157,11 @@ def _add_appointment(
     message.add("AIL", {1: "1", 2: "A", 3: [None, None, None, link.facility], 4: _CLINIC})
 
 
-def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, step: WorkflowStep) -> None:
+def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient: Patient, event: _Event) -> None:
+    step, control = event.step, event.orm
     zone = site.facilities[link.facility].zone
     receiver, field = site.hl7.receiving_application, site.hl7.orm_resource_field
-    control = "CA" if step is WorkflowStep.CANCELLED else "SC"
-    placer = [link.placer_number, receiver]
+    placer = [link.placer_number, _assigner(link, site)]
     has_own_numbers = any(study.order_number for study in link.studies)
     modality = link.modality
     if modality is not None and message.fitted(modality, _LONGEST_MODALITY) != modality:
@@ -129,7 +173,8 @@ def _add_order(message: Message, site: SiteFile, link: AppointmentLink, patient:
         begin, end, minutes = _times_of(link, study, zone)
         if begin is None and number == 1:
             begin, end, minutes = _times(link, zone)  # orders without any time make an appointment without a time
-        timing = _timing(minutes, begin, end, is_required=site.hl7.version in _ORC_7_REQUIRED)
+        required = site.hl7.version in _ORC_7_REQUIRED
+        timing = _timing(minutes, begin, end, is_required=required, priority=event.priority)
         place = [None, None, None, link.facility]
         message.add("ORC", {1: control, 2: placer, 3: accession, 7: timing, 13: place, 16: _status(site, step)})
         coded = _study(message, study)
@@ -150,8 +195,12 @@ def _coded(message: Message, code: str, text: str | None, system: str) -> list[s
     return [code or None, message.fitted(text, max(room, 0)) if text else None, system]
 
 
-def _timing(minutes: str | None, start: str | None, end: str | None, *, is_required: bool) -> list[str | None] | None:
+def _timing(
+    minutes: str | None, start: str | None, end: str | None, *, is_required: bool, priority: str | None = None
+) -> list[str | None] | None:
     """A TQ; without a known time, in a required field, "once", which is HL7's default."""
+    if priority is not None:
+        return [None, None, minutes, start, end, priority]
     if start or minutes:
         return [None, None, minutes, start, end]
     return ["1"] if is_required else None
