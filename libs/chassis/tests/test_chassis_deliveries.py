@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from chassis import deliveries, failpoints
-from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
+from chassis.deliveries import Accepted, Delivery, DeliveryWorker, Receipt
 from chassis.deliveries.breaker import Breaker
 from chassis.errors import AccessRefused, Permanent, Transient
 from chassis.observe import Metrics
@@ -223,8 +223,8 @@ async def test_what_the_service_keeps_of_an_answer_commits_with_the_mark(store) 
     await stage(store, (uuid4(), b"1"))
     fails = [True]
 
-    async def settled(transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        ((delivery, receipt),) = all_taken
+    async def settled(transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
+        ((delivery, receipt),) = all_accepted
         statement = "INSERT INTO things VALUES ($1, $2, '{1}')"
         await transaction.connection.execute(statement, delivery.key, int(receipt.detail["id"]))
         if fails and fails.pop():
@@ -239,8 +239,8 @@ async def test_an_answer_that_cannot_be_kept_waits_for_a_person_and_is_not_asked
     await stage(store, (uuid4(), b"1"))
     partner = Partner()
 
-    async def settled(_transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        raise KeyError(all_taken[0].receipt.detail["no such detail"])
+    async def settled(_transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
+        raise KeyError(all_accepted[0].receipt.detail["no such detail"])
 
     async with working(store, partner, settled=settled, lease_seconds=0.3):
         await all_are(store, "dead")
@@ -259,7 +259,7 @@ async def test_an_error_of_a_delivery_is_in_no_cycle(store, left_in_cycles) -> N
 
     collisions = [asyncpg.DeadlockDetectedError("a fault while settling")]
 
-    async def settled(_transaction: Transaction, _all_taken: Sequence[Taken]) -> None:
+    async def settled(_transaction: Transaction, _all_taken: Sequence[Accepted]) -> None:
         if collisions:
             raise collisions.pop()
 
@@ -277,9 +277,9 @@ async def test_many_answers_are_kept_in_few_transactions_and_one_that_cannot_be_
     partner.hangs.clear()
     sets: list[int] = []
 
-    async def settled(transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        sets.append(len(all_taken))
-        for delivery, _ in all_taken:
+    async def settled(transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
+        sets.append(len(all_accepted))
+        for delivery, _ in all_accepted:
             statement = "INSERT INTO things VALUES ($1, 1, '{1}') ON CONFLICT DO NOTHING"
             await transaction.connection.execute(statement, delivery.key)
             if delivery.key == keys[3]:

@@ -18,7 +18,7 @@ from test_chassis_deliveries import Partner, all_are, stage, states, working
 from test_chassis_exhausted import listening
 from test_chassis_hl7_inbound import siu
 
-from chassis.deliveries import DeliveryWorker, Taken, keeping
+from chassis.deliveries import Accepted, DeliveryWorker, keeping
 from chassis.errors import Permanent, StoreUnavailable, Transient
 from chassis.loops import LoopBase
 from chassis.messaging import Done, InboxIntake, Item, parking
@@ -257,8 +257,8 @@ async def test_a_parked_message_that_the_store_does_not_take_now_stays_parked(st
 async def test_a_mark_that_the_store_does_not_take_is_tried_again_and_nothing_is_sent_twice(store) -> None:
     partner = Partner()
 
-    async def settled(transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        for taken in all_taken:
+    async def settled(transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
+        for taken in all_accepted:
             await transaction.connection.execute("INSERT INTO things VALUES ($1, 1, '{1}')", taken.delivery.key)
 
     states = [*NOT_NOW, *COLLISIONS, "23505"]

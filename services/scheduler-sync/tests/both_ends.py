@@ -15,7 +15,7 @@ from uuid import UUID
 from both_ends_partners import Clock, OmegaAI, PowerServer
 from sync_samples import directory, site_file
 
-from chassis.deliveries import Delivery, Receipt, Taken
+from chassis.deliveries import Accepted, Delivery, Receipt
 from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7 import InboundHl7
 from chassis.hl7.journal import JournalIntake
@@ -405,12 +405,12 @@ class Suite:
     def _mark_done(self, pending: Pending, receipt: Receipt) -> None:
         self.memory.lines[pending.line].remove(pending)
         self.memory.done[pending.line].append(pending)
-        at_once(self._settle(Taken(pending.delivery, receipt)))
+        at_once(self._settle(Accepted(pending.delivery, receipt)))
 
-    async def _settle(self, taken: Taken) -> None:
+    async def _settle(self, accepted: Accepted) -> None:
         transaction = Transaction(self._connection)  # type: ignore[arg-type]
-        is_omegaais = taken.delivery.destination == System.OMEGAAI
-        await (self._settlement.omegaai if is_omegaais else self._settlement.powerserver)(transaction, [taken])
+        is_omegaais = accepted.delivery.destination == System.OMEGAAI
+        await (self._settlement.omegaai if is_omegaais else self._settlement.powerserver)(transaction, [accepted])
         await transaction.flush()
 
     def _open(self, transaction: Transaction) -> MemoryWork:

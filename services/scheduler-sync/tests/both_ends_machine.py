@@ -296,7 +296,7 @@ class BothEnds(Watch, RuleBasedStateMachine):
     def apply(self, batch: list[TaskItem], *, is_completed: bool = True) -> None:
         for item in batch:
             how = "" if is_completed else " and not completed"
-            self.tell(f"  Task {item.task_id} is taken over{how}: {self.shown(item)}")
+            self.tell(f"  Task {item.task_id} is processed{how}: {self.shown(item)}")
         if not batch:
             return
         for item, is_through in zip(batch, self.suite.apply_tasks(batch), strict=True):

@@ -15,7 +15,7 @@ from fake_omegaai import FakeOmegaAI
 from sync_samples import SITE_FILE, directory, siu
 
 from chassis.clock import utc_now
-from chassis.deliveries import Delivery, Receipt, Taken
+from chassis.deliveries import Accepted, Delivery, Receipt
 from chassis.hl7 import InboundHl7
 from chassis.messaging import BatchExecutor, Done, Failed
 from chassis.store import Exclusive, Store, Transaction
@@ -157,7 +157,7 @@ class Harness:
         async with self.store.pool.acquire() as connection, connection.transaction():
             transaction = Transaction(connection)
             settled = self.settlement.omegaai if delivery.destination == "omegaai" else self.settlement.powerserver
-            await settled(transaction, [Taken(delivery, receipt)])
+            await settled(transaction, [Accepted(delivery, receipt)])
             await transaction.flush()
             await connection.execute("UPDATE deliveries SET state = 'done' WHERE id = $1", delivery.id)
 

@@ -63,6 +63,7 @@ def settings(tmp_path: Path, partner: Partner) -> Settings:
     return Settings(
         data_dir=tmp_path,
         mllp_port=0,
+        worklist_port=0,
         peer_port=partner.port,
         ack_timeout_seconds=0.5,
         retry_initial_seconds=0.02,

@@ -26,6 +26,7 @@ class Process:
         self.port = free_port()
         self._arguments = [
             f"--data-dir={data_dir}", f"--http-port={self.port}", f"--mllp-port={free_port()}",
+            "--worklist-port=0",
             f"--peer-port={peer_port}", "--ack-timeout-seconds=1",
         ]  # fmt: skip
         self.running: asyncio.subprocess.Process | None = None

@@ -33,7 +33,7 @@ class ChangeAppointmentByStaff:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeOverOmegaAIAppointment:
+class ReceiveOmegaAIAppointment:
     """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are our identifiers in it.
 
     ``service_id`` is its HealthcareService, ``patient_fhir_id`` its Patient. ``about``: what was read beside it, for a

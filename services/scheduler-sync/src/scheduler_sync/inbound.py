@@ -21,7 +21,7 @@ from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.commands import ChangeAppointmentByStaff, Origin
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
-from scheduler_sync.handlers.patient_acts import park_task, take_over_appointment
+from scheduler_sync.handlers.patient_acts import park_task, receive_appointment
 from scheduler_sync.handlers.staff_changes import change_appointment
 from scheduler_sync.site import Site
 from scheduler_sync.store import statements
@@ -113,7 +113,7 @@ class TaskInbound:
                 item.received_at,
             )
             effects = self._effects
-            await take_over_appointment(
+            await receive_appointment(
                 item.command,
                 work=work,
                 origin=origin,

@@ -16,7 +16,7 @@ NOT_KNOWN: Final = "not known there"
 
 
 @dataclass(frozen=True, slots=True)
-class PatientTaken:
+class PatientAccepted:
     """OmegaAI has the Patient under this id, in this version."""
 
     fhir_id: str
@@ -26,13 +26,13 @@ class PatientTaken:
         return Receipt({"resource": "Patient", "id": self.fhir_id, "version_id": self.version})
 
     @classmethod
-    def of(cls, receipt: Receipt) -> "PatientTaken":
+    def of(cls, receipt: Receipt) -> "PatientAccepted":
         """UnreadableReceiptError."""
         return cls(_text(receipt, "id"), _text(receipt, "version_id"))
 
 
 @dataclass(frozen=True, slots=True)
-class AppointmentTaken:
+class AppointmentAccepted:
     """OmegaAI has the Appointment under this id, in this version, with this status.
 
     ``over`` is the version that the write replaced; None when nothing was there or nothing was written.
@@ -53,7 +53,7 @@ class AppointmentTaken:
         return Receipt(detail if self.over is None else {**detail, "over": self.over})
 
     @classmethod
-    def of(cls, receipt: Receipt) -> "AppointmentTaken":
+    def of(cls, receipt: Receipt) -> "AppointmentAccepted":
         """UnreadableReceiptError."""
         status = _text(receipt, "status")
         if status not in set(FhirStatus):

@@ -25,6 +25,9 @@ class Settings:
     http_port: int = 8201
     mllp_host: str = "127.0.0.1"
     mllp_port: int = 12576
+    worklist_host: str = "127.0.0.1"
+    worklist_port: int = 11112
+    worklist_title: str = "POWERSERVER"
     peer_host: str = "127.0.0.1"
     peer_port: int = 12575
     profile: Profile = "siu"
@@ -48,6 +51,9 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options.add("http_port", defaults.http_port, "port of pages and API", int)
     options.add("mllp_host", defaults.mllp_host, "address of the MLLP listener")
     options.add("mllp_port", defaults.mllp_port, "port of the MLLP listener (HL7 in)", int)
+    options.add("worklist_host", defaults.worklist_host, "address of the modality worklist (DICOM)")
+    options.add("worklist_port", defaults.worklist_port, "port of the modality worklist", int)
+    options.add("worklist_title", defaults.worklist_title, "AE title of the modality worklist")
     options.add("peer_host", defaults.peer_host, "host that HL7 is sent to")
     options.add("peer_port", defaults.peer_port, "port that HL7 is sent to", int)
     options.add("profile", defaults.profile, "which messages go out", choices=PROFILES)

@@ -1,8 +1,8 @@
-"""The patient acted in Blume, so OmegaAI's Appointment changed; and Tasks that cannot be taken over."""
+"""The patient acted in Blume, so OmegaAI's Appointment changed; and Tasks that cannot be processed."""
 
 from chassis.errors import Permanent, Transient
 from omegaai.tasks import ParkedTask
-from scheduler_sync.commands import Origin, TakeOverOmegaAIAppointment
+from scheduler_sync.commands import Origin, ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import Decision, Outcome
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.requests import answered, book_for_patient
@@ -10,8 +10,8 @@ from scheduler_sync.ports import Resources, Work
 from scheduler_sync.site import SiteFile
 
 
-async def take_over_appointment(
-    command: TakeOverOmegaAIAppointment,
+async def receive_appointment(
+    command: ReceiveOmegaAIAppointment,
     *,
     work: Work,
     origin: Origin,
@@ -51,7 +51,7 @@ async def take_over_appointment(
 
 
 async def park_task(task: ParkedTask, *, work: Work) -> None:
-    """Keeps a Task that could not be taken over, with the faulty element, for a person to replay.
+    """Keeps a Task that could not be processed, with the faulty element, for a person to replay.
 
     Idempotent by the Task's id: the row is replaced.
     """

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
-from scheduler_sync.commands import Origin, TakeOverOmegaAIAppointment
+from scheduler_sync.commands import Origin, ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import AppointmentLink, Decision, Outcome, Trigger, requests
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.resource import Resource
@@ -18,7 +18,7 @@ _LONGEST: Final = timedelta(days=1)
 
 
 async def book_for_patient(
-    command: TakeOverOmegaAIAppointment,
+    command: ReceiveOmegaAIAppointment,
     *,
     work: Work,
     origin: Origin,
@@ -45,7 +45,7 @@ async def book_for_patient(
 
 
 def _resource(
-    command: TakeOverOmegaAIAppointment, *, work: Work, resources: Resources, site: SiteFile
+    command: ReceiveOmegaAIAppointment, *, work: Work, resources: Resources, site: SiteFile
 ) -> Resource | None:
     """The resource that is asked for; None for a service of an organisation that is not one of the site's."""
     about = command.about
@@ -62,7 +62,7 @@ def _resource(
     return found
 
 
-def _patient(command: TakeOverOmegaAIAppointment, work: Work) -> Patient:
+def _patient(command: ReceiveOmegaAIAppointment, work: Work) -> Patient:
     """The patient by number and issuer, and never by an e-mail address."""
     if command.patient_fhir_id is None:
         raise _missing("Appointment.participant", "names no Patient")
@@ -87,7 +87,7 @@ def _patient(command: TakeOverOmegaAIAppointment, work: Work) -> Patient:
     return patient
 
 
-def _slot(command: TakeOverOmegaAIAppointment, resource: Resource, site: SiteFile) -> Slot:
+def _slot(command: ReceiveOmegaAIAppointment, resource: Resource, site: SiteFile) -> Slot:
     """The time that is asked for, as long as both products need it."""
     facts = command.facts
     start, end = facts.start, facts.end
@@ -107,7 +107,7 @@ def _slot(command: TakeOverOmegaAIAppointment, resource: Resource, site: SiteFil
 
 
 def _link(
-    command: TakeOverOmegaAIAppointment, patient: Patient, slot: Slot, resource: Resource, site: SiteFile
+    command: ReceiveOmegaAIAppointment, patient: Patient, slot: Slot, resource: Resource, site: SiteFile
 ) -> AppointmentLink:
     link_id = requests.link_id(site.site, command.facts.fhir_id)
     return AppointmentLink(

@@ -8,7 +8,7 @@ from uuid import UUID
 from omegaai import elements
 from omegaai.client import Found
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.commands import TakeOverOmegaAIAppointment
+from scheduler_sync.commands import ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, State, Study, WorkflowStep, requests
 from scheduler_sync.domain.reconciliation import STATE_OF_UNANNOUNCED, Remote
 from scheduler_sync.domain.resource import Resource
@@ -30,7 +30,7 @@ _STATES: Final[Mapping[FhirStatus, tuple[State, WorkflowStep]]] = {
 class AppointmentThere:
     """One Appointment of OmegaAI that carries identifiers of ours."""
 
-    command: TakeOverOmegaAIAppointment
+    command: ReceiveOmegaAIAppointment
     remote: Remote
     patient_fhir_id: str | None
     studies: tuple[Study, ...]

@@ -22,7 +22,7 @@ from omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import AppointmentLink, State, Trigger
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.reconciliation import Announced, Judgement, judge, noted, taken_over
+from scheduler_sync.domain.reconciliation import Announced, Judgement, adopted, judge, noted
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.events import PRODUCER
 from scheduler_sync.handlers.effects import Effects
@@ -341,9 +341,9 @@ class Recovery:
         for link, judgement, there in changed:
             facts = there.command.facts
             before = work.links.by_id(link.id) or link
-            after = (taken_over if judgement is Judgement.TAKEN else noted)(before, facts)
+            after = (adopted if judgement is Judgement.ADOPTED else noted)(before, facts)
             work.links.save(after)
-            if judgement is Judgement.TAKEN:
+            if judgement is Judgement.ADOPTED:
                 what = f"Appointment version {facts.version}: {facts.status}"
                 work.links.note(_entry(before, after, what, link.id, self.now))
 

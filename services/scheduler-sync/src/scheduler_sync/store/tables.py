@@ -149,7 +149,7 @@ class Resources(Base, table=True):
 
 
 class ParkedTasks(Base, table=True):
-    """A Task of OmegaAI's queue whose resource could not be read or taken over, with the offending element."""
+    """A Task of OmegaAI's queue whose resource could not be read or processed, with the offending element."""
 
     __tablename__: ClassVar[Any] = "parked_tasks"
 

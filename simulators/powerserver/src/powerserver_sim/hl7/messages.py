@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from hl7v2 import Message, format_timestamp
 from powerserver_sim import rules
+from powerserver_sim.worklist.orders import study_uid
 
 VERSION: Final = "2.3.1"
 APPLICATION: Final = "RAMSOFT"
 PARTNER: Final = ("SUITE", "NORTHSIDE")
 CHARSET: Final = "UNICODE UTF-8"
-_UID_ROOT: Final = "1.2.826.0.1.3680043.10.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +171,6 @@ def adt(patient: PatientView, *, facility: str, zone: ZoneInfo, trigger: str, co
     _add_patient(message, patient)
     message.add("PV1", {1: "1", 2: "O"})
     return message.to_bytes()
-
-
-def study_uid(number: int, position: int) -> str:
-    """Study Instance UID: the order's own for its first study, a suffix for the others."""
-    return f"{_UID_ROOT}.{number}" if position == 1 else f"{_UID_ROOT}.{number}.{position}"
 
 
 def _message(kind: str, facility: str, zone: ZoneInfo, control_id: str, at: datetime) -> Message:

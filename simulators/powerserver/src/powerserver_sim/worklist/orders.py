@@ -16,6 +16,7 @@ from simulator_kit.store import Work
 
 Event = Literal["ordered", "booked", "moved", "modified", "cancelled", "no-show"]
 MOST_STUDIES: Final = 12
+_UID_ROOT: Final = "1.2.826.0.1.3680043.10.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Booked:
 
 def placer_of(number: int) -> str:
     return f"P{number}"
+
+
+def study_uid(number: int, position: int) -> str:
+    """Study Instance UID: the order's own for its first study, a suffix for the others."""
+    return f"{_UID_ROOT}.{number}" if position == 1 else f"{_UID_ROOT}.{number}.{position}"
 
 
 def number_of(placer: str) -> int:

@@ -7,7 +7,7 @@ from omegaai import elements
 from omegaai.client import FhirClient, NotFoundError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.commands import Asked, TakeOverOmegaAIAppointment
+from scheduler_sync.commands import Asked, ReceiveOmegaAIAppointment
 from scheduler_sync.domain.patient import PatientIdentifier
 
 
@@ -18,7 +18,7 @@ class Askers:
         self._client = client
         self._issuers = issuers
 
-    async def complete(self, command: TakeOverOmegaAIAppointment) -> TakeOverOmegaAIAppointment:
+    async def complete(self, command: ReceiveOmegaAIAppointment) -> ReceiveOmegaAIAppointment:
         """The command with its Patient's numbers and its service's organisation. Transient, Permanent.
 
         Any other command stays as it is, without a request to OmegaAI.

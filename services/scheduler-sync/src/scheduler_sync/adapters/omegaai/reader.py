@@ -8,7 +8,7 @@ from uuid import UUID
 from omegaai import elements
 from omegaai.client import Found, TooDeep
 from omegaai.elements import Json, malformed
-from scheduler_sync.commands import TakeOverOmegaAIAppointment
+from scheduler_sync.commands import ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, Study
 
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
@@ -43,7 +43,7 @@ class OrganizationFound:
     time_zone: str | None
 
 
-def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
+def appointment(found: Found, task_id: str) -> ReceiveOmegaAIAppointment:
     """An Appointment as a command. Malformed, with the element's path, where it cannot be read."""
     body = found.resource
     status = elements.code(body, "status")
@@ -67,7 +67,7 @@ def appointment(found: Found, task_id: str) -> TakeOverOmegaAIAppointment:
         else:
             link_id = link_id or elements.uuid(value)
     period = next(iter(elements.items(body, "requestedPeriod")), {})
-    return TakeOverOmegaAIAppointment(
+    return ReceiveOmegaAIAppointment(
         task_id=task_id,
         link_id=link_id,
         placer_number=placer,

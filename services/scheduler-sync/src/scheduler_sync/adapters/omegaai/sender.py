@@ -16,7 +16,7 @@ from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import writer
 from scheduler_sync.domain.appointment import FhirStatus, status_to_write
-from scheduler_sync.receipts import AppointmentTaken, PatientTaken
+from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
 
 _TRIES: Final = 4
@@ -82,7 +82,7 @@ class OmegaAISender:
                     except VersionMovedError:
                         continue
             _check_is_named(found, "Patient")
-            return PatientTaken(found.id, found.version).to_receipt()
+            return PatientAccepted(found.id, found.version).to_receipt()
         raise Transient("OmegaAI: the Patient keeps changing under the update")
 
     async def _appointment(self, snapshot: AppointmentSnapshot, delivery: Delivery) -> Receipt:
@@ -110,7 +110,7 @@ class OmegaAISender:
                     except VersionMovedError:
                         continue
             _check_is_named(found, "Appointment")
-            return AppointmentTaken(found.id, found.version, status, over).to_receipt()
+            return AppointmentAccepted(found.id, found.version, status, over).to_receipt()
         raise Transient("OmegaAI: the Appointment keeps changing under the update")
 
     async def _update(self, delivery: Delivery, resource_type: str, found: Found, body: Json) -> Found:

@@ -14,10 +14,10 @@ from omegaai.client import FhirClient
 from omegaai.tasks.reader import UNCLAIMED_AFTER, Apply
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.askers import Askers
-from scheduler_sync.commands import TakeOverOmegaAIAppointment
+from scheduler_sync.commands import ReceiveOmegaAIAppointment
 
 SERVICE: Final = "scheduler-sync"
-TaskItem = tasks.TaskItem[TakeOverOmegaAIAppointment]
+TaskItem = tasks.TaskItem[ReceiveOmegaAIAppointment]
 
 
 def claims(unread_types: Iterable[str] = ()) -> Mapping[str, str]:
@@ -25,7 +25,7 @@ def claims(unread_types: Iterable[str] = ()) -> Mapping[str, str]:
     return {**tasks.CLAIMS, **dict.fromkeys(unread_types, SERVICE)}
 
 
-class TaskQueue(tasks.TaskReader[TakeOverOmegaAIAppointment]):
+class TaskQueue(tasks.TaskReader[ReceiveOmegaAIAppointment]):
     """Takes Appointments over. A Task about a Patient is completed unread: the suite itself writes patients there.
 
     ``issuers``: the site's issuer of each of OmegaAI's identifier systems.
@@ -34,7 +34,7 @@ class TaskQueue(tasks.TaskReader[TakeOverOmegaAIAppointment]):
     def __init__(
         self,
         client: FhirClient,
-        apply: Apply[TakeOverOmegaAIAppointment],
+        apply: Apply[ReceiveOmegaAIAppointment],
         *,
         issuers: Callable[[], Mapping[str, str]] = dict,
         unread_types: Iterable[str] = (),
