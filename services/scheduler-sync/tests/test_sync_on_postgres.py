@@ -284,7 +284,7 @@ async def test_a_message_that_fails_after_its_patient_was_made_leaves_no_patient
     stranger = PID.replace("4711", "4712")
     (error,) = await harness.hear(orm(pid=stranger, resource=""))
     assert isinstance(error, NeedsSetup)
-    assert error.setting == "hl7.orm_resource_field"
+    assert error.setting == "siu.resource or orm.resource in the mapping file"
     assert await harness.rows("SELECT * FROM patients") == []
     assert await harness.events() == []
 

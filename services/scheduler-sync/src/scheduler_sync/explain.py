@@ -166,9 +166,9 @@ def _rules(message_type: str, site: SiteFile) -> dict[tuple[str, int], FieldRule
         for number in rule.fields
     }
     if message_type == "ORM":
-        name, _, path = site.hl7.orm_resource_field.partition("-")
+        name, _, path = site.mapping.orm.resource.read[0].partition("-")
         number = int(path.partition(".")[0])
-        words = "as hl7.orm_resource_field says"
+        words = "as orm.resource says"
         found.setdefault((name, number), FieldRule(name, (number,), "ORM", "resource", "deletes", words))
     return found
 

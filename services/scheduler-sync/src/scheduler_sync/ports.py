@@ -101,8 +101,9 @@ class PowerServerWriter(Protocol):
         self, link: AppointmentLink, patient: Patient, step: WorkflowStep, *, control_id: str, made_at: datetime
     ) -> bytes: ...
     def request_message(
-        self, link: AppointmentLink, patient: Patient, *, is_new: bool, control_id: str, made_at: datetime
+        self, link: AppointmentLink, patient: Patient, *, control_id: str, made_at: datetime
     ) -> bytes: ...
+    def move_message(self, link: AppointmentLink, patient: Patient, *, control_id: str, made_at: datetime) -> bytes: ...
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
-"""scheduler-sync's part of the site file: PowerServer's statuses, and names of resources that differ in OmegaAI."""
+"""scheduler-sync's part of the site file: PowerServer's statuses, names of resources, and the mapping file it names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 import site_file
 from scheduler_sync.domain.appointment import WorkflowStep
+from scheduler_sync.mapping import Hl7Mapping
 from site_file import SharedSite, SiteFacility, SiteFileError, SiteHl7
 
 __all__ = ["Site", "SiteFacility", "SiteFile", "SiteFileError", "SyncHl7", "load"]
@@ -20,8 +21,6 @@ class SyncHl7(SiteHl7):
     order_statuses: Mapping[str, WorkflowStep] = {
         "CM": WorkflowStep.COMPLETED, "CA": WorkflowStep.CANCELLED, "DC": WorkflowStep.CANCELLED,
     }  # fmt: skip
-    request_priority: Annotated[str, Field(min_length=1, max_length=60)] = "SCHEDULED STATUS"
-    """PowerServer's priority of what a patient asks for in Blume. It must be among PowerServer's priorities."""
 
 
 class SiteFile(SharedSite):
@@ -34,6 +33,8 @@ class SiteFile(SharedSite):
     study_minutes: dict[str, Annotated[int, Field(ge=1, le=24 * 60)]] = Field(default_factory=dict)
     """The length of a study type in minutes, by its code, where a request must not be shorter."""
     hl7: SyncHl7 = SyncHl7()
+    mapping: Hl7Mapping = Hl7Mapping()
+    """From the file that ``hl7.mapping`` names."""
 
     @model_validator(mode="after")
     def _names_have_steps(self) -> "SiteFile":
@@ -69,12 +70,31 @@ class SiteFile(SharedSite):
 
 
 class Site(site_file.Site[SiteFile]):
-    """The present site file."""
+    """The present site file, with its mapping."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, SiteFile)
+        super().__init__(path, SiteFile, _load)
 
 
 def load(path: Path) -> SiteFile:
-    """Reads the site file once. Raises SiteFileError when it is not valid."""
-    return site_file.load(path, SiteFile)
+    """Reads the site file and its mapping once. Raises SiteFileError when one of them is not valid."""
+    return _load(path, lambda _: None)
+
+
+def _load(path: Path, watch: Callable[[Path], None]) -> SiteFile:
+    content = site_file.read(path)
+    if content.has(("mapping",)):
+        line = content.line(("mapping",))
+        raise SiteFileError(f"{path}:{line}: mapping: stands in a file of its own; write its name as hl7.mapping")
+    file = site_file.of_content(content, SiteFile)
+    if file.hl7.mapping is None:
+        return file
+    beside = path.parent / file.hl7.mapping
+    watch(beside)
+    return file.model_copy(update={"mapping": read_mapping(beside)})
+
+
+def read_mapping(path: Path) -> Hl7Mapping:
+    """A mapping file. SiteFileError with the file, the line, the key, what is wrong and what to write."""
+    content = site_file.read(path)
+    return content.validated(Hl7Mapping, {} if content.values is None else content.values).of_file(content)

@@ -121,9 +121,8 @@ class Effects:
         is_new, is_move = trigger is Trigger.PATIENT_BOOKED, trigger is Trigger.PATIENT_ASKED_TO_MOVE
         if is_new or (is_move and link.requested_slot is not None):
             kind = REQUEST_NEW if is_new else REQUEST_MOVE
-            payload = self.powerserver.request_message(
-                link, patient, is_new=is_new, control_id=control_id, made_at=made_at
-            )
+            write = self.powerserver.request_message if is_new else self.powerserver.move_message
+            payload = write(link, patient, control_id=control_id, made_at=made_at)
         else:
             step = step_for_powerserver(link.step)
             if step not in self.site().status_of_step:

@@ -27,7 +27,9 @@ _REFUSED: Final = "207"
 _NOT_OF_RULES: Final = frozenset({"PID-3"})
 _PLACERS: Final = frozenset({"SCH-1", "ORC-2"})
 _INDEX: Final = re.compile(r"\[\d+\]", re.ASCII)
-_PRIORITY: Final = "create the priority in PowerServer: Settings > Server Settings > Priority (hl7.request_priority)"
+_PRIORITY: Final = (
+    "create the priority in PowerServer: Settings > Server Settings > Priority (request_priority in the site's mapping)"
+)
 _RESOURCE: Final = "create the resource in PowerServer: Settings > Users & Facilities > Imaging Facilities > Resources"
 _STUDY: Final = "create the study type in PowerServer, with the code that OmegaAI has"
 _PATIENT: Final = "add the patient in PowerServer, under this number and issuer"
