@@ -36,6 +36,13 @@ HALF_HOURS = 200_000
 """A resource has one appointment at a time, as in a hospital: each message books the next half hour."""
 
 
+def booking(placer: str, number: int = 0) -> bytes:
+    """The message that books the half hour ``number`` for a new patient."""
+    start = FIRST_START + number % HALF_HOURS * HALF_AN_HOUR
+    times = {"start": start.strftime(HL7_TIME), "end": (start + HALF_AN_HOUR).strftime(HL7_TIME)}
+    return SIU.format(n=placer, **times).encode()
+
+
 class Load:
     """The state that the senders share."""
 
@@ -63,9 +70,7 @@ class Load:
             if due - self.started >= self.seconds:
                 break
             placer = f"{self.run}{number:07d}"
-            start = FIRST_START + number % HALF_HOURS * HALF_AN_HOUR
-            times = {"start": start.strftime(HL7_TIME), "end": (start + HALF_AN_HOUR).strftime(HL7_TIME)}
-            writer.write(b"\x0b" + SIU.format(n=placer, **times).encode() + b"\x1c\r")
+            writer.write(b"\x0b" + booking(placer, number) + b"\x1c\r")
             answer = await reader.readuntil(b"\x1c\r")
             self.milliseconds.append((time.time() - due) * 1000)
             self.due[placer] = due

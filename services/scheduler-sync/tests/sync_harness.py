@@ -185,7 +185,13 @@ def task_queue(
         client_id="suite", client_secret="development-secret", scope="api",
     )  # fmt: skip
     client = FhirClient(session, base_url, tokens)
-    return TaskQueue(client, harness.tasks.apply, exclusive=exclusive, poll_seconds=poll_seconds)
+    return TaskQueue(
+        client,
+        harness.tasks.apply,
+        issuers=lambda: harness.site.file.issuer_of_system,
+        exclusive=exclusive,
+        poll_seconds=poll_seconds,
+    )
 
 
 async def patient_confirms(harness: Harness, server: FakeOmegaAI, placer: str) -> None:

@@ -139,6 +139,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     queue = TaskQueue(
         omegaai.client,
         TaskInbound(store, core.open_work, core.effects).apply,
+        issuers=lambda: core.site.file.issuer_of_system,
         unread_types=settings.omegaai.unread_types,
         cursor=StoredCursor(store, TASK_CONSUMER),
         exclusive=Exclusive(
@@ -241,9 +242,10 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     try:
         core.directory.fill(await core.resources.all())
         inbound = TaskInbound(core.store, core.open_work, core.effects)
-        return await replay.replay_tasks(
-            core.store, TaskQueue(omegaai.client, inbound.apply, now=core.clock.now), inbound, task_ids, actor=actor
+        queue = TaskQueue(
+            omegaai.client, inbound.apply, issuers=lambda: core.site.file.issuer_of_system, now=core.clock.now
         )
+        return await replay.replay_tasks(core.store, queue, inbound, task_ids, actor=actor)
     finally:
         await omegaai.close()
         await core.runtime.close()

@@ -80,9 +80,11 @@ class ResourceDirectory:
             setting=f"OmegaAI: Scheduler > Edit Healthcare Services, or resource_aliases.{facility} in the site file",
         )
 
-    def has_service(self, healthcare_service_id: str) -> bool:
-        """Whether this HealthcareService is one of the resources."""
-        return any(one.healthcare_service_id == healthcare_service_id for one in self._by_name.values())
+    def of_service(self, healthcare_service_id: str) -> Resource | None:
+        """The resource that is this HealthcareService. Transient while they have never been read."""
+        if not self._was_filled:
+            raise Transient("the resources have not been read from OmegaAI yet")
+        return next((one for one in self._by_name.values() if one.healthcare_service_id == healthcare_service_id), None)
 
     def __len__(self) -> int:
         return len(self._by_name)

@@ -1,18 +1,17 @@
 """A resource as it can be booked: its hours in its facility's zone, its buffers, its grid."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
+from scheduler_sync.domain.appointment.requests import shortest_minutes
 from scheduler_sync.domain.claims import Wanted
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Hours, Length
 from scheduler_sync.site import FacilityScheduling, SiteFile
 
-POWERSERVER_MINUTES: Final = 15
-OMEGAAI_MINUTES: Final = 10
 USUAL_MINUTES: Final = 60
 """OmegaAI's length where a service says none."""
 
@@ -24,13 +23,14 @@ class Room:
     resource: Resource
     hours: Hours
     rules: FacilityScheduling
+    study_minutes: Mapping[str, int]
 
     def length(self, studies: Sequence[str] = (), minutes: int | None = None) -> Length:
         """How long these studies take here, at least as long as both products want; or ``minutes``, if given."""
         usual = self.resource.duration_minutes or USUAL_MINUTES
-        wanted = minutes or sum(self.rules.study_minutes.get(code, usual) for code in studies) or usual
-        shortest = max(POWERSERVER_MINUTES, OMEGAAI_MINUTES)
-        return Length(max(wanted, shortest), self.rules.before_minutes, self.rules.after_minutes)
+        of_studies = [self.study_minutes.get(code, usual) for code in studies]
+        wanted = minutes or sum(of_studies) or usual
+        return Length(max(wanted, shortest_minutes()), self.rules.before_minutes, self.rules.after_minutes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +88,4 @@ class Rooms:
         site = self._site()
         rules = site.scheduling_of(resource.facility)
         hours = Hours(resource.hours, site.facilities[resource.facility].zone, rules.closed)
-        return Room(resource, hours, rules)
+        return Room(resource, hours, rules, site.study_minutes)

@@ -28,8 +28,6 @@ class FacilityScheduling(SiteSection):
     before_minutes: Annotated[int, Field(ge=0, le=240)] = 0
     after_minutes: Annotated[int, Field(ge=0, le=240)] = 0
     """The time that a resource needs before and after each exam."""
-    study_minutes: dict[str, Annotated[int, Field(ge=1, le=24 * 60)]] = Field(default_factory=dict)
-    """The length of a study type, by its code; the resource's usual length where it is missing."""
     closed: frozenset[date] = frozenset()
     auto_confirm: tuple[Literal["known-patient", "form-complete", "slot-free"], ...] = ()
     """A request is confirmed without staff when all of these hold; empty: staff confirm every request."""

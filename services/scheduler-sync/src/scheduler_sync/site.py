@@ -31,6 +31,8 @@ class SiteFile(SharedSite):
     status_names: dict[str, int] = Field(default_factory=dict)
     resource_aliases: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Per facility: PowerServer's resource name → HealthcareService name, where the two cannot be made the same."""
+    study_minutes: dict[str, Annotated[int, Field(ge=1, le=24 * 60)]] = Field(default_factory=dict)
+    """The length of a study type in minutes, by its code, where a request must not be shorter."""
     self_scheduling: dict[str, FacilityScheduling] = Field(default_factory=dict)
     self_scheduling_capacity: Annotated[int, Field(ge=1, le=100)] = 1
     """How many patients may book the same time of a resource that OmegaAI lets overbook; of all others it is 1."""
@@ -62,6 +64,11 @@ class SiteFile(SharedSite):
     def step_of_name(self) -> Mapping[str, WorkflowStep]:
         """The step of each status name, in upper case."""
         return {name.upper(): self.statuses[value] for name, value in reversed(self.status_names.items())}
+
+    @cached_property
+    def issuer_of_system(self) -> Mapping[str, str]:
+        """The issuer, as the store has it, of each of OmegaAI's identifier systems."""
+        return {system: self.authorities[issuer] for issuer, system in self.issuers.items()}
 
     @cached_property
     def status_of_step(self) -> Mapping[WorkflowStep, tuple[int, str]]:

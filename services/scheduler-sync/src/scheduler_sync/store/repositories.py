@@ -142,11 +142,14 @@ class LinkRepository:
         if wanted:
             self._take(await self._connection.fetch(statements.LOCK_LINKS_BY_PLACER, self._site, wanted))
 
-    async def load_by_id(self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = ()) -> None:
-        """Loads and locks the links of these ids or placer numbers."""
+    async def load_by_id(
+        self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = (), omegaai_ids: Iterable[str] = ()
+    ) -> None:
+        """Loads and locks the links of these ids, placer numbers or ids of OmegaAI's Appointments."""
         ids, placers = list(set(link_ids) - self._links.now.keys()), list(set(placer_numbers) - self._by_placer.keys())
-        if ids or placers:
-            self._take(await self._connection.fetch(statements.LOCK_LINKS, ids, self._site, placers))
+        theirs = list(set(omegaai_ids))
+        if ids or placers or theirs:
+            self._take(await self._connection.fetch(statements.LOCK_LINKS, ids, self._site, placers, theirs))
 
     async def take_over(self, link_ids: Iterable[UUID]) -> bool:
         """Loads and locks these links without waiting. False when another transaction has one of them.
@@ -190,6 +193,9 @@ class LinkRepository:
 
     def by_id(self, link_id: UUID) -> AppointmentLink | None:
         return self._links.now.get(link_id)
+
+    def by_omegaai_id(self, appointment_id: str) -> AppointmentLink | None:
+        return next((one for one in self._links.now.values() if one.omegaai_id == appointment_id), None)
 
     def save(self, link: AppointmentLink) -> None:
         self._links.put(link.id, link)

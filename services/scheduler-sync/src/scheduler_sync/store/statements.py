@@ -75,7 +75,8 @@ ORDER BY {links.id} FOR UPDATE
 
 LOCK_LINKS: Final = f"""
 SELECT {_LINK} FROM {links}
-WHERE {links.id} = ANY($1::uuid[]) OR ({links.site} = $2 AND {links.placer_number} = ANY($3::text[]))
+WHERE {links.id} = ANY($1::uuid[]) OR ({links.site} = $2
+    AND ({links.placer_number} = ANY($3::text[]) OR {links.omegaai_id} = ANY($4::text[])))
 ORDER BY {links.id} FOR UPDATE
 """
 
