@@ -100,7 +100,8 @@ NOW: Final = "SELECT now()"
 
 RESOURCES: Final = f"""
 SELECT {services.id}, {services.facility}, {services.name}, {services.modality}, {services.healthcare_service_id},
-    {services.duration_minutes}, {services.overbooking}, {services.active}, {services.aliases}
+    {services.duration_minutes}, {services.overbooking}, {services.active}, {services.aliases}, {services.hours},
+    {services.self_scheduling}
 FROM {services} WHERE {services.facility} = ANY($1::text[]) AND NOT {services.is_gone}
 ORDER BY {services.facility}, {services.name}, {services.active}
 """

@@ -10,10 +10,12 @@ import asyncpg
 from chassis.store import Store, Transaction, asking
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.slots import openings_of
 from scheduler_sync.resources import matching, statements
 from scheduler_sync.resources.matching import Comparison
 from scheduler_sync.resources.records import HistoryLine, ResourceRecords, parsed, side_of_service
 from scheduler_sync.site import Site, SiteFile
+from scheduler_sync.store.statements import SET_CAPACITIES
 
 _IDS: Final = UUID("0e8f5f0a-36c2-5b1c-8f53-6f0f0c5c8a2e")
 OMEGAAI: Final = "OmegaAI"
@@ -37,6 +39,8 @@ class StoredResources:
                 transaction = Transaction(connection)
                 await self._keep(transaction, facility, services)
                 await transaction.flush()
+            capacity = self._site.file.self_scheduling_capacity
+            await self._store.pool.execute(SET_CAPACITIES, facility, capacity)
 
     async def _keep(self, transaction: Transaction, facility: str, services: Sequence[ServiceFound]) -> None:
         connection = transaction.connection
@@ -65,7 +69,10 @@ class StoredResources:
     async def all(self) -> Sequence[Resource]:
         with asking():
             rows = await self._store.pool.fetch(statements.RESOURCES, list(self._site.file.facilities))
-        return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]
+        return [
+            Resource(**{**row, "aliases": tuple(row["aliases"]), "hours": openings_of(parsed(row["hours"]))})
+            for row in rows
+        ]
 
     async def compare(self, site: SiteFile) -> Comparison:
         return await matching.compare(self._store, site, now=await self._store.now())

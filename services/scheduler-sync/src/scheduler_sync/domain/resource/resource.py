@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from scheduler_sync.domain.resource.hours import Hours
+from scheduler_sync.domain.slots import Opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Resource:
     overbooking: bool = False
     active: bool = True
     aliases: tuple[str, ...] = ()
+    hours: tuple[Opening, ...] = ()
+    self_scheduling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
