@@ -157,7 +157,7 @@ async def test_a_resource_that_leaves_powerserver_is_announced_without_service(b
 async def test_a_store_that_is_made_anew_goes_on_with_the_same_aggregate(both: Both):
     await both.look()
     first = {row["id"] for row in await both.harness.rows("SELECT id FROM resources")}
-    await both.harness.store.pool.execute("TRUNCATE resources, resource_pairs")
+    await both.harness.store.pool.execute("TRUNCATE resources, resource_pairs CASCADE")
     await both.look()
     assert {row["id"] for row in await both.harness.rows("SELECT id FROM resources")} == first
 
