@@ -8,11 +8,11 @@ import pytest
 from test_chassis_deliveries import QUICK, Partner, stage, states, working
 
 from chassis.deliveries import (
+    Accepted,
     Delivery,
     DeliveryWorker,
     Receipt,
     StoppedByBugsError,
-    Taken,
     UnreadableReceiptError,
     check_all,
 )
@@ -176,10 +176,10 @@ async def test_what_the_partner_took_is_not_sent_again_while_only_keeping_its_an
     partner, kept = Partner(), []
     is_mended = False
 
-    async def settled(_transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+    async def settled(_transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
         if not is_mended:
             raise KeyError("a bug")
-        kept.extend(taken.receipt.detail["id"] for taken in all_taken)
+        kept.extend(taken.receipt.detail["id"] for taken in all_accepted)
 
     async with working(store, partner, settled=settled, breaker=SOON, bugs_in_a_row=2):
 
@@ -204,8 +204,8 @@ async def test_a_kept_answer_that_this_version_cannot_read_has_the_delivery_sent
     await store.pool.execute("UPDATE deliveries SET receipt = $1, attempts = 1", kept)
     partner, settled_with = Partner(), []
 
-    async def settled(_transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        for taken in all_taken:
+    async def settled(_transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
+        for taken in all_accepted:
             if "id" not in taken.receipt.detail:
                 raise UnreadableReceiptError("it has no id")
             settled_with.append(dict(taken.receipt.detail))
@@ -224,7 +224,7 @@ async def test_a_fresh_answer_that_cannot_be_read_is_a_bug_and_not_sent_for_ever
     await stage(store, (uuid4(), b"1"))
     partner = Partner()
 
-    async def settled(_transaction: Transaction, _all_taken: Sequence[Taken]) -> None:
+    async def settled(_transaction: Transaction, _all_taken: Sequence[Accepted]) -> None:
         raise UnreadableReceiptError("it has no id")
 
     async with working(store, partner, settled=settled):

@@ -445,6 +445,7 @@ async def test_a_provider_that_is_away_holds_no_start_up_and_passwords_stay(
         page = await browser.get("/login?next=/see")
         assert page.status_code == 503
         assert "answered 503" in page.text
+        assert one.service.metrics.value("identity_provider_unusable") == 1
         if with_password:
             assert (seen.status_code, seen.headers["www-authenticate"][:5]) == (401, "Basic")
             assert (await browser.get("/see", auth=("operator", "hard to guess"))).text == "operator"
@@ -452,6 +453,7 @@ async def test_a_provider_that_is_away_holds_no_start_up_and_passwords_stay(
             assert seen.headers["location"] == "/login?next=/see"
         identity.misbehaviour.clear()
         await one.door.provider.look()
+        assert one.service.metrics.value("identity_provider_unusable") == 0
         assert (await log_in(browser)).status_code == 303
 
 

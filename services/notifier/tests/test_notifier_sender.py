@@ -13,7 +13,7 @@ import pytest
 import time_machine
 from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
 
-from chassis.deliveries import Delivery, DeliveryWorker, Receipt, Taken
+from chassis.deliveries import Accepted, Delivery, DeliveryWorker, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
 from chassis.observe import Metrics
 from chassis.settings import ClockSettings
@@ -98,7 +98,7 @@ class Desk:
     async def sends(self, delivery: Delivery) -> Receipt:
         receipt = await self.sender.send(delivery)
         async with self.pool.acquire() as connection, connection.transaction():
-            await self.sender.settled(Transaction(connection), [Taken(delivery, receipt)])
+            await self.sender.settled(Transaction(connection), [Accepted(delivery, receipt)])
         return receipt
 
     async def state(self, notification_id: UUID) -> tuple[str, str | None, int]:
@@ -267,7 +267,7 @@ async def test_a_mail_that_left_as_the_event_came_is_told_as_sent(desk: Desk) ->
     receipt = await desk.sender.send(delivery)
     await desk.hears(appointment_event(patient.aggregate_id, "confirmed", revision=2, appointment_id=one.aggregate_id))
     async with desk.pool.acquire() as connection, connection.transaction():
-        await desk.sender.settled(Transaction(connection), [Taken(delivery, receipt)])
+        await desk.sender.settled(Transaction(connection), [Accepted(delivery, receipt)])
     assert (await desk.state(delivery.id))[0] == "sent"
 
 

@@ -45,7 +45,7 @@ def shows(status: FhirStatus, version: str = "2", start: datetime | None = START
 
 
 def booked() -> AppointmentLink:
-    """Booked by staff, taken over by OmegaAI as version 1."""
+    """Booked by staff, accepted by OmegaAI as version 1."""
     return new().hear_powerserver(says(), said_at=T0).link.told_omegaai("12", "1")
 
 

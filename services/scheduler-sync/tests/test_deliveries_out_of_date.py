@@ -8,7 +8,7 @@ from both_ends import Suite
 from both_ends_partners import ARRIVED, BEGIN, SCHEDULED, Booking, Clock, OmegaAI, PowerServer
 from sync_harness import Harness
 from sync_samples import siu
-from test_sync_on_postgres import LATER, omegaai_shows, taken_over
+from test_sync_on_postgres import LATER, adopted, omegaai_shows
 
 from chassis.deliveries import Receipt
 from scheduler_sync.adapters.powerserver.sender import Shown
@@ -134,7 +134,7 @@ async def test_what_went_before_is_found_by_what_it_is_about(harness: Harness):
 @pytest.mark.stack
 async def test_where_an_appointment_stands_is_read_for_the_sender(harness: Harness):
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     await omegaai_shows(harness, "booked", "2", "t1")
     (told,) = await harness.deliveries()
     steps = StoredSteps(harness.store.pool)

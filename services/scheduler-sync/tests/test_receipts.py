@@ -12,7 +12,7 @@ from chassis.store import migrations
 from scheduler_sync.adapters.omegaai.sender import subject_of
 from scheduler_sync.bootstrap import MIGRATIONS
 from scheduler_sync.domain.appointment import FhirStatus
-from scheduler_sync.receipts import NOT_SENT, AppointmentTaken, PatientTaken, StatusAnswered
+from scheduler_sync.receipts import NOT_SENT, AppointmentAccepted, PatientAccepted, StatusAnswered
 from scheduler_sync.store.queries import StoredIds
 
 PATIENT = {"resource": "Patient", "id": "7", "version_id": "1"}
@@ -23,9 +23,9 @@ APPOINTMENT = {"resource": "Appointment", "id": "12", "version_id": "3", "status
 @pytest.mark.parametrize(
     ("typed", "kept"),
     [
-        (PatientTaken("7", "1"), PATIENT),
-        (AppointmentTaken("12", "3", FhirStatus.BOOKED, "2"), APPOINTMENT),
-        (AppointmentTaken("12", "3", FhirStatus.PENDING), {**PATIENT, "resource": "Appointment", "id": "12",
+        (PatientAccepted("7", "1"), PATIENT),
+        (AppointmentAccepted("12", "3", FhirStatus.BOOKED, "2"), APPOINTMENT),
+        (AppointmentAccepted("12", "3", FhirStatus.PENDING), {**PATIENT, "resource": "Appointment", "id": "12",
                                                            "version_id": "3", "status": "pending"}),
         (StatusAnswered("AA", "C1"), {"ack": "AA", "control_id": "C1"}),
         (StatusAnswered(NOT_SENT, "C1"), {"ack": "not sent", "control_id": "C1"}),
@@ -41,14 +41,14 @@ def test_an_answer_is_kept_under_the_names_that_former_code_reads_and_read_back_
 def test_an_appointments_answer_that_lacks_what_is_needed_says_what(without: str):
     detail = {name: value for name, value in APPOINTMENT.items() if name != without}
     with pytest.raises(UnreadableReceiptError, match=without):
-        AppointmentTaken.of(Receipt(detail))
+        AppointmentAccepted.of(Receipt(detail))
 
 
 def test_answers_are_checked_when_they_are_read_back():
     with pytest.raises(UnreadableReceiptError, match="AppointmentStatus"):
-        AppointmentTaken.of(Receipt({**APPOINTMENT, "status": "Booked by Jane Roe"}))
+        AppointmentAccepted.of(Receipt({**APPOINTMENT, "status": "Booked by Jane Roe"}))
     with pytest.raises(UnreadableReceiptError, match="version_id"):
-        PatientTaken.of(Receipt({"id": "7", "version_id": ""}))
+        PatientAccepted.of(Receipt({"id": "7", "version_id": ""}))
     with pytest.raises(UnreadableReceiptError, match="ack"):
         StatusAnswered.of(Receipt({}))
 

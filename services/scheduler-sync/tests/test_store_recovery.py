@@ -335,7 +335,7 @@ async def test_a_dry_run_counts_and_writes_nothing(world: World):
     before, waiting = await world.links(), await world.waiting()
     report = await world.recover(dry_run=True)
     assert (report.patients, report.links) == (2, 5)
-    assert report.judged[Judgement.TAKEN] == 2
+    assert report.judged[Judgement.ADOPTED] == 2
     assert report.judged[Judgement.HEARD] == 1
     assert (await world.links(), await world.waiting()) == (before, waiting)
     assert await world.verdict() == "set back"
@@ -363,10 +363,10 @@ BEFORE, AFTER = AT - timedelta(hours=1), AT + timedelta(hours=1)
         ("booked", "3", AT, AFTER, Judgement.HEARD),
         ("cancelled", "3", AT, AFTER, Judgement.HEARD),
         ("proposed", "3", AFTER, AFTER, Judgement.HEARD),
-        ("arrived", "3", AT, AFTER, Judgement.TAKEN),
+        ("arrived", "3", AT, AFTER, Judgement.ADOPTED),
         ("arrived", "3", AT, BEFORE, Judgement.WRITTEN),
-        ("fulfilled", "3", AT, None, Judgement.TAKEN),
-        ("noshow", "3", AT, None, Judgement.TAKEN),
+        ("fulfilled", "3", AT, None, Judgement.ADOPTED),
+        ("noshow", "3", AT, None, Judgement.ADOPTED),
         ("waitlist", "3", AT, None, Judgement.WRITTEN),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from sync_harness import Harness
 from sync_samples import PID, orm, siu
 
-from chassis.deliveries import Receipt, Taken
+from chassis.deliveries import Accepted, Receipt
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient
 from chassis.store import Transaction
 from chassis.testing import eventually
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.stack
 LATER = {"start": "20261202143000-0500", "end": "20261202150000-0500", "made": "20261125093100-0500"}
 
 
-async def taken_over(harness: Harness) -> None:
+async def adopted(harness: Harness) -> None:
     """OmegaAI took the patient and the appointment, as version 1 each."""
     for delivery in await harness.deliveries():
         detail = {"id": "7", "version_id": "1", "status": "pending"}
@@ -101,7 +101,7 @@ async def test_a_move_that_overtook_its_booking_holds(harness: Harness):
 
 async def test_a_date_moved_while_pending_is_published_and_told_again(harness: Harness):
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     await harness.hear(siu("S13", **LATER))
     assert (await harness.events())[-1] == ("appointment.scheduled", 2)
     (delivery,) = await harness.deliveries()
@@ -214,7 +214,7 @@ async def test_a_patient_is_written_only_when_the_time_moves_and_one_who_changes
 
 async def test_the_patient_confirms_and_powerserver_is_told_once(harness: Harness):
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     link = await harness.row("SELECT * FROM appointment_links")
     assert (link["omegaai_id"], link["omegaai_version"]) == ("7", "1")
     assert await omegaai_shows(harness, "booked", "2", "task-9") is None
@@ -237,7 +237,7 @@ async def test_the_patient_confirms_and_powerserver_is_told_once(harness: Harnes
 async def test_our_own_write_comes_back_and_ends_here(harness: Harness):
     await harness.hear(siu())
     assert await omegaai_shows(harness, "pending", "1", "task-1") is None
-    await taken_over(harness)
+    await adopted(harness)
     assert await omegaai_shows(harness, "pending", "1", "task-2") is None
     assert [outcome for source, outcome in harness.counts if source == "omegaai"] == [Outcome.ECHO, Outcome.ECHO]
     assert len(await harness.events()) == 2
@@ -245,7 +245,7 @@ async def test_our_own_write_comes_back_and_ends_here(harness: Harness):
 
 async def test_staff_confirm_before_the_patient_does(harness: Harness):
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     await harness.hear(siu("S14", status="50^CONFIRMED^99PS"))
     assert (await harness.events())[-1] == ("appointment.confirmed", 2)
     (delivery,) = await harness.deliveries()
@@ -254,7 +254,7 @@ async def test_staff_confirm_before_the_patient_does(harness: Harness):
 
 async def test_a_cancellation_goes_to_omegaai_with_its_event(harness: Harness):
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     await harness.hear(siu("S15", status="80^CANCELLED^99PS", made="20261125093200-0500"))
     event = await harness.event("appointment.cancelled")
     assert (event["revision"], event["data"]["no_show"]) == (2, False)
@@ -284,7 +284,7 @@ async def test_a_message_that_fails_after_its_patient_was_made_leaves_no_patient
     stranger = PID.replace("4711", "4712")
     (error,) = await harness.hear(orm(pid=stranger, resource=""))
     assert isinstance(error, NeedsSetup)
-    assert error.setting == "hl7.orm_resource_field"
+    assert error.setting == "siu.resource or orm.resource in the mapping file"
     assert await harness.rows("SELECT * FROM patients") == []
     assert await harness.events() == []
 
@@ -297,7 +297,7 @@ async def test_two_appointments_of_one_new_patient_in_one_batch_share_the_patien
 
 async def test_an_act_that_our_write_left_standing_is_still_heard(harness: Harness):
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     await harness.hear(siu("S13", **LATER))
     (delivery,) = await harness.deliveries()
     await harness.settle(delivery, Receipt({"id": "7", "version_id": "3", "status": "booked"}))
@@ -331,7 +331,7 @@ async def test_a_failure_after_the_link_was_changed_leaves_the_link_as_it_was(ha
 
 async def test_a_task_that_failed_gives_its_claim_back_and_comes_again(harness: Harness):
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     known = list(harness.resources._by_name.values())
     harness.resources.fill([harness.resources.named("FAC02", "LAKE CT")])
     moved = {"start": "2026-12-05T10:00:00-05:00", "end": "2026-12-05T10:30:00-05:00"}
@@ -370,7 +370,7 @@ async def test_many_deliveries_ask_for_their_ids_at_once_and_are_kept_at_once(ha
     async with harness.store.pool.acquire() as connection, connection.transaction():
         transaction = Transaction(connection)
         taken = [
-            Taken(one, Receipt({"id": f"{number}", "version_id": "1", "status": "pending"}))
+            Accepted(one, Receipt({"id": f"{number}", "version_id": "1", "status": "pending"}))
             for number, one in enumerate(waiting)
         ]
         await harness.settlement.omegaai(transaction, taken)
@@ -393,7 +393,7 @@ async def test_our_own_write_is_not_taken_for_the_patients_while_staff_have_move
     Taken for the patient's, it confirmed the appointment in PowerServer: seed 2004 of the chaos harness.
     """
     await harness.hear(siu())
-    await taken_over(harness)
+    await adopted(harness)
     await harness.hear(siu("S14", control_id="C2", made="20261125093002-0500", status="50^CONFIRMED^99PS"))
     await harness.hear(siu("S14", control_id="C3", made="20261125093004-0500"))
     booked, pending = await harness.deliveries()
@@ -419,7 +419,7 @@ async def test_a_request_that_began_in_blume_is_for_a_person_to_see_and_what_is_
 
     error = await comes("proposed", "hs-1")
     assert isinstance(error, Permanent)
-    assert "book it in PowerServer" in error.reason
+    assert "names no Patient" in error.reason
     assert [await comes("cancelled", "hs-1"), await comes("proposed", "hs-99")] == [None, None]
     assert await harness.rows("SELECT * FROM appointment_links") == []
 

@@ -147,7 +147,7 @@ DEFINITION = ServiceDefinition(
         "unclaimed-tasks": ExtraCommand(
             "OmegaAI's open Tasks that no service of the suite handles", _unclaimed_arguments, _unclaimed_tasks
         ),
-        "parked-tasks": ExtraCommand("OmegaAI's changes that could not be taken over", _arguments, _parked_tasks),
+        "parked-tasks": ExtraCommand("OmegaAI's changes that could not be processed", _arguments, _parked_tasks),
     },
 )
 

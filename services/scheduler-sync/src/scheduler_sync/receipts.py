@@ -11,11 +11,12 @@ from chassis.deliveries import Receipt, UnreadableReceiptError
 from scheduler_sync.domain.appointment import FhirStatus
 
 NOT_SENT: Final = "not sent"
-"""Replaces an acknowledgement's code."""
+NOT_KNOWN: Final = "not known there"
+"""Both replace an acknowledgement's code."""
 
 
 @dataclass(frozen=True, slots=True)
-class PatientTaken:
+class PatientAccepted:
     """OmegaAI has the Patient under this id, in this version."""
 
     fhir_id: str
@@ -25,13 +26,13 @@ class PatientTaken:
         return Receipt({"resource": "Patient", "id": self.fhir_id, "version_id": self.version})
 
     @classmethod
-    def of(cls, receipt: Receipt) -> "PatientTaken":
+    def of(cls, receipt: Receipt) -> "PatientAccepted":
         """UnreadableReceiptError."""
         return cls(_text(receipt, "id"), _text(receipt, "version_id"))
 
 
 @dataclass(frozen=True, slots=True)
-class AppointmentTaken:
+class AppointmentAccepted:
     """OmegaAI has the Appointment under this id, in this version, with this status.
 
     ``over`` is the version that the write replaced; None when nothing was there or nothing was written.
@@ -52,7 +53,7 @@ class AppointmentTaken:
         return Receipt(detail if self.over is None else {**detail, "over": self.over})
 
     @classmethod
-    def of(cls, receipt: Receipt) -> "AppointmentTaken":
+    def of(cls, receipt: Receipt) -> "AppointmentAccepted":
         """UnreadableReceiptError."""
         status = _text(receipt, "status")
         if status not in set(FhirStatus):
@@ -70,7 +71,7 @@ class StatusAnswered:
 
     @property
     def was_sent(self) -> bool:
-        return self.code != NOT_SENT
+        return self.code not in {NOT_SENT, NOT_KNOWN}
 
     def to_receipt(self) -> Receipt:
         return Receipt({"ack": self.code, "control_id": self.control_id})

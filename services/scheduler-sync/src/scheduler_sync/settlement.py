@@ -2,19 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
-from chassis.deliveries import Taken
+from chassis.deliveries import Accepted
 from chassis.store import Transaction
 from scheduler_sync.adapters.powerserver.sender import step_of
 from scheduler_sync.commands import Origin
 from scheduler_sync.handlers.settlements import (
-    omegaai_took_appointment,
-    omegaai_took_patient,
-    powerserver_took_status,
+    omegaai_accepted_appointment,
+    omegaai_accepted_patient,
+    powerserver_acknowledged_status,
 )
-from scheduler_sync.receipts import AppointmentTaken, PatientTaken, StatusAnswered
+from scheduler_sync.receipts import NOT_KNOWN, NOT_SENT, AppointmentAccepted, PatientAccepted, StatusAnswered
 from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.work import OpenWork
+
+_ANSWERS: Final = {
+    NOT_SENT: "not sent: it shows what came later",
+    NOT_KNOWN: "not known there: nothing to take back",
+}
 
 
 class Settlement:
@@ -24,32 +30,34 @@ class Settlement:
         self._open_work = open_work
         self._now = now
 
-    async def omegaai(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
+    async def omegaai(self, transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
         """Stores the FHIR ids and versions that OmegaAI gave. UnreadableReceiptError."""
         work = self._open_work(transaction)
-        patients = [taken for taken in all_taken if taken.delivery.kind == PATIENT_UPSERT]
+        patients = [accepted for accepted in all_accepted if accepted.delivery.kind == PATIENT_UPSERT]
         appointments = [
-            (AppointmentSnapshot.from_bytes(taken.delivery.payload), taken)
-            for taken in all_taken
-            if taken.delivery.kind != PATIENT_UPSERT
+            (AppointmentSnapshot.from_bytes(accepted.delivery.payload), accepted)
+            for accepted in all_accepted
+            if accepted.delivery.kind != PATIENT_UPSERT
         ]
-        await work.patients.load_by_id(taken.delivery.key for taken in patients)
+        await work.patients.load_by_id(accepted.delivery.key for accepted in patients)
         await work.links.load_by_id(snapshot.link_id for snapshot, _ in appointments)
         for delivery, receipt in patients:
-            await omegaai_took_patient(delivery.key, PatientTaken.of(receipt), work=work)
+            await omegaai_accepted_patient(delivery.key, PatientAccepted.of(receipt), work=work)
         for snapshot, (delivery, receipt) in appointments:
-            taken = AppointmentTaken.of(receipt)
-            message = f"Appointment version {taken.version}: {taken.status}"
+            accepted = AppointmentAccepted.of(receipt)
+            message = f"Appointment version {accepted.version}: {accepted.status}"
             origin = Origin("delivery", message, delivery.id, self._now())
-            await omegaai_took_appointment(snapshot.link_id, taken, sent=snapshot.status, work=work, origin=origin)
+            await omegaai_accepted_appointment(
+                snapshot.link_id, accepted, sent=snapshot.status, work=work, origin=origin
+            )
 
-    async def powerserver(self, transaction: Transaction, all_taken: Sequence[Taken]) -> None:
-        """Stores that PowerServer has taken our statuses. UnreadableReceiptError."""
+    async def powerserver(self, transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
+        """Stores that PowerServer has accepted our statuses. UnreadableReceiptError."""
         work = self._open_work(transaction)
-        await work.links.load_by_id(taken.delivery.key for taken in all_taken)
-        for delivery, receipt in all_taken:
+        await work.links.load_by_id(accepted.delivery.key for accepted in all_accepted)
+        for delivery, receipt in all_accepted:
             answered = StatusAnswered.of(receipt)
             code = f"PowerServer answered {answered.code}"
-            answer = code if answered.was_sent else "not sent: it shows what came later"
+            answer = code if answered.was_sent else _ANSWERS.get(answered.code, answered.code)
             origin = Origin("delivery", answer, delivery.id, self._now())
-            await powerserver_took_status(delivery.key, step_of(delivery), work=work, origin=origin)
+            await powerserver_acknowledged_status(delivery.key, step_of(delivery), work=work, origin=origin)

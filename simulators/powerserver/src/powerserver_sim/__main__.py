@@ -20,6 +20,7 @@ async def serve(settings: Settings) -> None:
     ):
         print(
             f"PowerServer simulator: http://{host}:{port}, MLLP {settings.mllp_host}:{simulator.mllp_port}, "
+            f"worklist {settings.worklist_host}:{simulator.worklist_port} as {settings.worklist_title}, "
             f"sends to {settings.peer_host}:{settings.peer_port} as {settings.profile}",
             flush=True,
         )

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.applications import Starlette
 
 from hl7v2.mllp import start_server
-from powerserver_sim import hl7, home, patients, scheduler, settings, users, worklist
+from powerserver_sim import hl7, home, patients, requests, scheduler, settings, users, worklist
 from powerserver_sim.accounts import Accounts
 from powerserver_sim.context import PACKAGE, Services, templates
 from powerserver_sim.hl7.inbound import Receiver
@@ -17,6 +17,8 @@ from powerserver_sim.hl7.outbound import Sender
 from powerserver_sim.options import Settings
 from powerserver_sim.rules import Refused
 from powerserver_sim.users.session import COOKIE, refused
+from powerserver_sim.worklist.scp import TARGET as WORKLIST_TARGET
+from powerserver_sim.worklist.scp import WorklistScp
 from simulator_kit import session, web
 from simulator_kit.control import Control
 from simulator_kit.feature import Feature, open_store, routes_of
@@ -29,6 +31,7 @@ FEATURES: Final[tuple[Feature[Services], ...]] = (
     patients.FEATURE,
     worklist.FEATURE,
     scheduler.FEATURE,
+    requests.FEATURE,
     hl7.FEATURE,
     home.FEATURE,
 )
@@ -37,31 +40,35 @@ FEATURES: Final[tuple[Feature[Services], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """A running simulator; `mllp_port` is the port in use, also when the setting was 0."""
+    """A running simulator; `mllp_port` and `worklist_port` are the ports in use, also when the setting was 0."""
 
     app: Starlette
     services: Services
     mllp_port: int
+    worklist_port: int
 
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Simulator]:
-    """Store, MLLP listener and sender, started. At the end the listener stops first and the store last."""
+    """Store, listeners and sender, started. At the end the listeners stop first and the store last."""
     store = await open_store(settings.data_dir / "powerserver.sqlite3", FEATURES)
     try:
         await store.write(lambda work: hl7.prepare_sending(work, settings))
         key = await store.write(session.key)
-        misbehaviour = Misbehaviour(hl7.TARGETS)
+        misbehaviour = Misbehaviour([*hl7.TARGETS, WORKLIST_TARGET])
         parts = Services(store, Accounts(store), session.Sessions(key, COOKIE), Live(store), misbehaviour)
         sender = Sender(store, settings, misbehaviour)
         receiver = Receiver(store, misbehaviour)
         server = await start_server(receiver.handle, settings.mllp_host, settings.mllp_port)
+        scp = WorklistScp(store, misbehaviour, title=settings.worklist_title)
+        scp.start(settings.worklist_host, settings.worklist_port)
         sending = asyncio.create_task(sender.run(), name="hl7-sender")
         try:
-            yield Simulator(build(parts), parts, server.port)
+            yield Simulator(build(parts), parts, server.port, scp.port)
         finally:
             parts.live.close()
             await server.close(drain_seconds=3)
+            await scp.close()
             sender.stop()
             await _finish(sending)
     finally:

@@ -10,6 +10,8 @@ from simulator_kit.options import Options
 PREFIX = "POWERSERVER_SIM_"
 
 Profile = Literal["siu", "orm", "both"]
+Requests = Literal["propose", "move"]
+REQUESTS: tuple[Requests, ...] = get_args(Requests)
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
@@ -25,10 +27,14 @@ class Settings:
     http_port: int = 8201
     mllp_host: str = "127.0.0.1"
     mllp_port: int = 12576
+    worklist_host: str = "127.0.0.1"
+    worklist_port: int = 11112
+    worklist_title: str = "POWERSERVER"
     peer_host: str = "127.0.0.1"
     peer_port: int = 12575
     profile: Profile = "siu"
     adt_out: bool = False
+    requests: Requests = "propose"
     ack_timeout_seconds: float = 30.0
     retry_initial_seconds: float = 1.0
     retry_max_seconds: float = 10.0
@@ -48,10 +54,14 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options.add("http_port", defaults.http_port, "port of pages and API", int)
     options.add("mllp_host", defaults.mllp_host, "address of the MLLP listener")
     options.add("mllp_port", defaults.mllp_port, "port of the MLLP listener (HL7 in)", int)
+    options.add("worklist_host", defaults.worklist_host, "address of the modality worklist (DICOM)")
+    options.add("worklist_port", defaults.worklist_port, "port of the modality worklist", int)
+    options.add("worklist_title", defaults.worklist_title, "AE title of the modality worklist")
     options.add("peer_host", defaults.peer_host, "host that HL7 is sent to")
     options.add("peer_port", defaults.peer_port, "port that HL7 is sent to", int)
     options.add("profile", defaults.profile, "which messages go out", choices=PROFILES)
     options.add("adt_out", "off", "send ADT^A04/A08 when a patient is added or changed", choices=("on", "off"))
+    options.add("requests", defaults.requests, "a wanted time is proposed to staff, or moves at once", choices=REQUESTS)
     options.add("ack_timeout_seconds", defaults.ack_timeout_seconds, "how long an acknowledgement is waited for", float)
     options.add(
         "retry_initial_seconds", defaults.retry_initial_seconds, "first pause before a message is sent again", float

@@ -8,7 +8,7 @@ makes only a few in a row dead; then the worker keeps the others and tries one f
 """
 
 from chassis.deliveries.bugs import StoppedByBugsError
-from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken, UnreadableReceiptError
+from chassis.deliveries.model import Accepted, Delivery, Receipt, Send, Settled, UnreadableReceiptError
 from chassis.deliveries.operate import (
     ROWS_A_STEP,
     Count,
@@ -25,6 +25,7 @@ from chassis.deliveries.worker import DeliveryWorker, check_all
 
 __all__ = [
     "ROWS_A_STEP",
+    "Accepted",
     "Count",
     "Delivery",
     "DeliveryRow",
@@ -34,7 +35,6 @@ __all__ = [
     "Send",
     "Settled",
     "StoppedByBugsError",
-    "Taken",
     "UnreadableReceiptError",
     "check_all",
     "count_dead",

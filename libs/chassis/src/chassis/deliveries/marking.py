@@ -1,4 +1,4 @@
-"""Marks deliveries done, in sets: deliveries taken during one transaction share the next."""
+"""Marks deliveries done, in sets: deliveries accepted during one transaction share the next."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from uuid import UUID
 from chassis.deliveries import statements
 from chassis.deliveries.bugs import BugLimit
 from chassis.deliveries.keeping import Keeping
-from chassis.deliveries.model import Settled, Taken
+from chassis.deliveries.model import Accepted, Settled
 from chassis.store import Store, Transaction, is_passing
 
 LARGEST_SET = 100
@@ -18,7 +18,7 @@ LARGEST_SET = 100
 class _ToMark:
     """A delivery that waits to be marked done; ``marked`` says whether the lease was still ours."""
 
-    taken: Taken
+    accepted: Accepted
     token: UUID
     marked: "asyncio.Future[bool]"
 
@@ -47,13 +47,13 @@ class Marking:
         self._waiting: list[_ToMark] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def done(self, taken: Taken, token: UUID) -> bool:
+    async def done(self, accepted: Accepted, token: UUID) -> bool:
         """Marks the delivery, together with others that wait.
 
         False when its lease was lost. Raises the errors of ``settled``.
         """
         marked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_ToMark(taken, token, marked))
+        self._waiting.append(_ToMark(accepted, token, marked))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._mark_all())
         try:
@@ -77,7 +77,7 @@ class Marking:
     async def _mark(self, together: Sequence[_ToMark]) -> None:
         """Marks them in one transaction; when it fails, one by one, so that each fails alone."""
         try:
-            ours = await self._keeping.kept(lambda: self._marked([(one.taken, one.token) for one in together]))
+            ours = await self._keeping.kept(lambda: self._marked([(one.accepted, one.token) for one in together]))
         except Exception as error:  # noqa: BLE001 (handed to the delivery that it concerns)
             if len(together) > 1 and not is_passing(error):
                 for one in together:
@@ -90,22 +90,22 @@ class Marking:
             return
         for one in together:
             if not one.marked.done():
-                one.marked.set_result(one.taken.delivery.id in ours)
+                one.marked.set_result(one.accepted.delivery.id in ours)
 
-    async def _marked(self, together: Sequence[tuple[Taken, UUID]]) -> set[UUID]:
+    async def _marked(self, together: Sequence[tuple[Accepted, UUID]]) -> set[UUID]:
         """Returns the ids whose lease was still ours.
 
         A lost lease means that another worker has the delivery, and settles it.
         """
-        ids = [taken.delivery.id for taken, _ in together]
+        ids = [accepted.delivery.id for accepted, _ in together]
         tokens = [token for _, token in together]
-        receipts = [taken.receipt.to_json() for taken, _ in together]
+        receipts = [accepted.receipt.to_json() for accepted, _ in together]
         had_bugs = self._bugs.in_a_row > 0
         async with self._store.pool.acquire() as connection, connection.transaction():
             ours = {row["id"] for row in await connection.fetch(statements.DONE, ids, tokens, receipts)}
             if ours and self._settled is not None:
                 transaction = Transaction(connection)
-                await self._settled(transaction, [taken for taken, _ in together if taken.delivery.id in ours])
+                await self._settled(transaction, [accepted for accepted, _ in together if accepted.delivery.id in ours])
                 await transaction.flush()
             if ours and had_bugs:
                 await connection.execute(statements.NO_BUGS, self._destination)

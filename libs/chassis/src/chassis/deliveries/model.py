@@ -90,12 +90,12 @@ class Send(Protocol):
     async def __call__(self, delivery: Delivery) -> Receipt: ...
 
 
-class Taken(NamedTuple):
-    """A delivery that the partner has taken, and its answer."""
+class Accepted(NamedTuple):
+    """A delivery that the partner has accepted, and its answer."""
 
     delivery: Delivery
     receipt: Receipt
 
 
-Settled = Callable[[Transaction, Sequence[Taken]], Awaitable[None]]
+Settled = Callable[[Transaction, Sequence[Accepted]], Awaitable[None]]
 """Stores what the service keeps of the answers. Each key occurs once. When it raises, it is called for each alone."""

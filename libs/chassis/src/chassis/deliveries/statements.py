@@ -53,10 +53,10 @@ SELECT EXISTS (
 
 DONE: Final = f"""
 UPDATE {deliveries} d SET {deliveries.state} = 'done', {deliveries.done_at} = clock_timestamp(),
-    {deliveries.receipt} = taken.{deliveries.receipt}, {deliveries.last_error} = NULL,
+    {deliveries.receipt} = accepted.{deliveries.receipt}, {deliveries.last_error} = NULL,
     {deliveries.lease_token} = NULL, {deliveries.lease_until} = NULL
-FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS taken ({deliveries.id}, token, {deliveries.receipt})
-WHERE d.{deliveries.id} = taken.{deliveries.id} AND d.{deliveries.lease_token} = taken.token
+FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS accepted ({deliveries.id}, token, {deliveries.receipt})
+WHERE d.{deliveries.id} = accepted.{deliveries.id} AND d.{deliveries.lease_token} = accepted.token
     AND d.{deliveries.state} = 'pending' RETURNING d.{deliveries.id}
 """
 

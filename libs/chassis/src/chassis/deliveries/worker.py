@@ -18,7 +18,7 @@ from chassis.deliveries.breaker import Breaker
 from chassis.deliveries.bugs import DEFAULT_IN_A_ROW, BugLimit, StoppedByBugsError
 from chassis.deliveries.keeping import Keeping
 from chassis.deliveries.marking import Marking
-from chassis.deliveries.model import Delivery, Receipt, Send, Settled, Taken, UnreadableReceiptError
+from chassis.deliveries.model import Accepted, Delivery, Receipt, Send, Settled, UnreadableReceiptError
 from chassis.errors import AccessRefused, Permanent, StoreUnavailable, Transient, Withheld, reason_of
 from chassis.loops import LoopBase
 from chassis.observe import Metrics, meters, tracing
@@ -251,7 +251,7 @@ class DeliveryWorker(LoopBase):
 
     async def _mark_done(self, delivery: Delivery, token: UUID, receipt: Receipt, *, is_fresh: bool = True) -> None:
         try:
-            was_ours = await self._marking.done(Taken(delivery, receipt), token)
+            was_ours = await self._marking.done(Accepted(delivery, receipt), token)
         except Transient:
             raise  # the lease ends, and the same key goes out once more
         except Exception as error:

@@ -106,6 +106,9 @@ CONSOLE_REFUSED: Final = Counter(
     "Requests that were refused; reason: host, origin, password, token, log-in, role, patient-session, brake",
     "reason",
 )
+IDENTITY_PROVIDER_UNUSABLE: Final = Gauge(
+    "identity_provider_unusable", "1 while the identity provider does not answer, or is not the one of the settings"
+)
 TLS_CERTIFICATE_EXPIRES_IN_SECONDS: Final = Gauge(
     "tls_certificate_expires_in_seconds", "Of our own certificates, by use; below 0 once one has expired", "use"
 )

@@ -33,7 +33,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class ParkedTask:
-    """A Task whose resource could not be taken over; ``expression`` is the FHIR path of the wrong element."""
+    """A Task whose resource could not be processed; ``expression`` is the FHIR path of the wrong element."""
 
     task_id: str
     focus: str

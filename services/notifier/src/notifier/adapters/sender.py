@@ -18,7 +18,7 @@ import structlog
 from chassis import failpoints
 from chassis.backoff import pause_seconds
 from chassis.clock import Span
-from chassis.deliveries import Delivery, Receipt, Taken
+from chassis.deliveries import Accepted, Delivery, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
 from chassis.store import Store, Transaction, asking
 from notifier.adapters.letters import Letter, LetterWriter
@@ -166,12 +166,12 @@ class NotificationSender:
             else:
                 return
 
-    async def settled(self, tx: Transaction, all_taken: Sequence[Taken]) -> None:
+    async def settled(self, tx: Transaction, all_accepted: Sequence[Accepted]) -> None:
         """Runs in the transaction that marks the deliveries, so the states of notification and delivery agree."""
         connection = cast("asyncpg.Connection", tx.connection)
         outcomes = [
             (delivery.id, receipt.detail["outcome"], receipt.detail.get("reason"))
-            for delivery, receipt in all_taken
+            for delivery, receipt in all_accepted
             if receipt.detail["outcome"] in {"sent", "superseded", "undeliverable"}
         ]
         if outcomes:
@@ -184,6 +184,6 @@ def _read(row: asyncpg.Record) -> tuple[Notification, int, Recipient, Appointmen
     return (
         notification_of_row(values[:7]),
         cast("int", values[7]),
-        Recipient(*values[8:13]),
-        appointment_of_row(values[13:]),
+        Recipient(*values[8:15]),
+        appointment_of_row(values[15:]),
     )

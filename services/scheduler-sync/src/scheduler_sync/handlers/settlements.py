@@ -6,18 +6,18 @@ from scheduler_sync.commands import Origin
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.handlers.effects import note_answer
 from scheduler_sync.ports import Work
-from scheduler_sync.receipts import AppointmentTaken, PatientTaken
+from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
 
 
-async def omegaai_took_patient(patient_id: UUID, taken: PatientTaken, *, work: Work) -> None:
+async def omegaai_accepted_patient(patient_id: UUID, accepted: PatientAccepted, *, work: Work) -> None:
     """A delivery put the patient into OmegaAI. Idempotent: the same id and version again change nothing."""
     patient = work.patients.by_id(patient_id)
-    if patient is not None and (patient.fhir_id, patient.fhir_version) != (taken.fhir_id, taken.version):
-        work.patients.save(patient.told_omegaai(taken.fhir_id, taken.version))
+    if patient is not None and (patient.fhir_id, patient.fhir_version) != (accepted.fhir_id, accepted.version):
+        work.patients.save(patient.told_omegaai(accepted.fhir_id, accepted.version))
 
 
-async def omegaai_took_appointment(
-    link_id: UUID, taken: AppointmentTaken, *, sent: str, work: Work, origin: Origin
+async def omegaai_accepted_appointment(
+    link_id: UUID, accepted: AppointmentAccepted, *, sent: str, work: Work, origin: Origin
 ) -> None:
     """A delivery put the appointment into OmegaAI. Idempotent: the same version again changes nothing.
 
@@ -28,12 +28,12 @@ async def omegaai_took_appointment(
     link = work.links.by_id(link_id)
     if link is None:
         return
-    after = link.told_omegaai(taken.fhir_id, taken.version, as_sent=taken.status == sent, over=taken.over)
+    after = link.told_omegaai(accepted.fhir_id, accepted.version, as_sent=accepted.status == sent, over=accepted.over)
     if after != link:
-        note_answer(link, after, "taken over", work=work, origin=origin)
+        note_answer(link, after, "accepted", work=work, origin=origin)
 
 
-async def powerserver_took_status(link_id: UUID, step: WorkflowStep, *, work: Work, origin: Origin) -> None:
+async def powerserver_acknowledged_status(link_id: UUID, step: WorkflowStep, *, work: Work, origin: Origin) -> None:
     """PowerServer acknowledged a status. Idempotent: the step is set to the same value again."""
     link = work.links.by_id(link_id)
     if link is not None:

@@ -20,9 +20,9 @@ from chassis.store.identity import ROOM_OF_AN_EPOCH
 from omegaai import elements
 from omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.domain.appointment import AppointmentLink, State
+from scheduler_sync.domain.appointment import AppointmentLink, State, Trigger
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.reconciliation import Announced, Judgement, judge, noted, taken_over
+from scheduler_sync.domain.reconciliation import Announced, Judgement, adopted, judge, noted
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.events import PRODUCER
 from scheduler_sync.handlers.effects import Effects
@@ -46,6 +46,10 @@ from scheduler_sync.store.work import OpenWork, StoredWork
 
 AT_ONCE: Final = 200
 LOOK_BACK: Final = timedelta(days=7)
+_REQUESTS: Final = {
+    State.PATIENT_BOOKED: Trigger.PATIENT_BOOKED, State.MOVE_REQUESTED: Trigger.PATIENT_ASKED_TO_MOVE,
+}  # fmt: skip
+"""The patient's act of each state that waits for staff."""
 T = TypeVar("T")
 
 
@@ -223,7 +227,7 @@ class Recovery:
         """No topic says whether the patient's act reached PowerServer."""
         event = missed.newest
         if isinstance(event, AppointmentEvent) and event.data.by == "patient" and link.state is not State.UNSCHEDULED:
-            self.effects.tell_powerserver(link, patient, work)
+            self.effects.tell_powerserver(link, patient, work, _REQUESTS.get(link.state))
             self.report.told_powerserver += 1
 
     # OmegaAI
@@ -337,9 +341,9 @@ class Recovery:
         for link, judgement, there in changed:
             facts = there.command.facts
             before = work.links.by_id(link.id) or link
-            after = (taken_over if judgement is Judgement.TAKEN else noted)(before, facts)
+            after = (adopted if judgement is Judgement.ADOPTED else noted)(before, facts)
             work.links.save(after)
-            if judgement is Judgement.TAKEN:
+            if judgement is Judgement.ADOPTED:
                 what = f"Appointment version {facts.version}: {facts.status}"
                 work.links.note(_entry(before, after, what, link.id, self.now))
 

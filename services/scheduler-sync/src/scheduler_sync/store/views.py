@@ -113,7 +113,7 @@ class WaitingMessage:
 
 @dataclass(frozen=True, slots=True)
 class ParkedTaskRow:
-    """A Task that could not be taken over."""
+    """A Task that could not be processed."""
 
     task_id: str
     focus: str

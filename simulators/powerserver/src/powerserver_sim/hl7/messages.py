@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from hl7v2 import Message, format_timestamp
 from powerserver_sim import rules
+from powerserver_sim.worklist.orders import study_uid
 
 VERSION: Final = "2.3.1"
 APPLICATION: Final = "RAMSOFT"
 PARTNER: Final = ("SUITE", "NORTHSIDE")
 CHARSET: Final = "UNICODE UTF-8"
-_UID_ROOT: Final = "1.2.826.0.1.3680043.10.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class OrderView:
     """An order with the data of its messages; without a start it has no resource either."""
 
     number: int
+    placer: str
+    off_reason: str
     facility: str
     zone: ZoneInfo
     resource: str | None
@@ -70,10 +72,6 @@ class OrderView:
     physician: tuple[str, str, str]
     patient: PatientView
     studies: Sequence[StudyView]
-
-    @property
-    def placer(self) -> str:
-        return f"P{self.number}"
 
     @property
     def minutes(self) -> int:
@@ -92,6 +90,7 @@ def siu(view: OrderView, trigger: str, control_id: str, at: datetime) -> bytes:
         {
             1: [view.placer, APPLICATION],
             2: [f"A{view.number}", APPLICATION],
+            6: ["", view.off_reason] if _is_off(view) and view.off_reason else "",
             7: _study_type(first),
             9: str(view.minutes),
             10: ["min", "minutes", "ISO+"],
@@ -161,7 +160,13 @@ def orm(view: OrderView, order_control: str, control_id: str, at: datetime) -> b
             },
         )
         message.add("ZDS", {1: [study_uid(view.number, study.position), APPLICATION, "Application", "DICOM"]})
+    if _is_off(view) and view.off_reason:
+        message.add("NTE", {1: "1", 3: view.off_reason})
     return message.to_bytes()
+
+
+def _is_off(view: OrderView) -> bool:
+    return view.status in rules.GIVES_SLOT_BACK
 
 
 def adt(patient: PatientView, *, facility: str, zone: ZoneInfo, trigger: str, control_id: str, at: datetime) -> bytes:
@@ -171,11 +176,6 @@ def adt(patient: PatientView, *, facility: str, zone: ZoneInfo, trigger: str, co
     _add_patient(message, patient)
     message.add("PV1", {1: "1", 2: "O"})
     return message.to_bytes()
-
-
-def study_uid(number: int, position: int) -> str:
-    """Study Instance UID: the order's own for its first study, a suffix for the others."""
-    return f"{_UID_ROOT}.{number}" if position == 1 else f"{_UID_ROOT}.{number}.{position}"
 
 
 def _message(kind: str, facility: str, zone: ZoneInfo, control_id: str, at: datetime) -> Message:

@@ -57,7 +57,7 @@ class LogIn:
     _templates: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.provider = Provider(self.http)
+        self.provider = Provider(self.http, self.metrics)
         self.sessions = Sessions(self.store, self.http.session, LOG_OUT)
         self._templates = templates(self.service, ())
         prefix = "" if self.http.is_development else "__Host-"  # a browser accepts this name over TLS only

@@ -24,6 +24,7 @@ from yarl import URL
 from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, Transient
 from chassis.http import Answer, HttpPartner, open_session
+from chassis.observe import Metrics, meters
 from chassis.settings import HttpSettings, SettingsError
 from chassis.web.oidc.claims import LogInRefused, check
 
@@ -71,8 +72,9 @@ class Known:
 class Provider:
     """One per process. ``start`` asks once; ``keep_fresh`` goes on asking until it is cancelled."""
 
-    def __init__(self, http: HttpSettings) -> None:
+    def __init__(self, http: HttpSettings, metrics: Metrics) -> None:
         self.settings = http.oidc
+        self._metrics = metrics
         self._is_development = http.is_development
         self._session: aiohttp.ClientSession | None = None
         self.known: Known | None = None
@@ -85,6 +87,7 @@ class Provider:
 
         A provider that hangs delays a service's start for ``START_SECONDS`` at most.
         """
+        self._metrics.set(meters.IDENTITY_PROVIDER_UNUSABLE, 1)  # until its first answer
         try:
             async with asyncio.timeout(START_SECONDS):
                 known = await self.look()
@@ -116,8 +119,10 @@ class Provider:
                 found = await self._look()
             except (ProviderAway, WrongProvider) as error:
                 self.problem = str(error)
+                self._metrics.set(meters.IDENTITY_PROVIDER_UNUSABLE, 1)
                 raise
             self.known, self.problem = found, ""
+            self._metrics.set(meters.IDENTITY_PROVIDER_UNUSABLE, 0)
             return found
 
     async def _look(self) -> Known:

@@ -16,7 +16,7 @@ from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import writer
 from scheduler_sync.domain.appointment import FhirStatus, status_to_write
-from scheduler_sync.receipts import AppointmentTaken, PatientTaken
+from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
 
 _TRIES: Final = 4
@@ -82,7 +82,7 @@ class OmegaAISender:
                     except VersionMovedError:
                         continue
             _check_is_named(found, "Patient")
-            return PatientTaken(found.id, found.version).to_receipt()
+            return PatientAccepted(found.id, found.version).to_receipt()
         raise Transient("OmegaAI: the Patient keeps changing under the update")
 
     async def _appointment(self, snapshot: AppointmentSnapshot, delivery: Delivery) -> Receipt:
@@ -100,8 +100,9 @@ class OmegaAISender:
                 query = writer.appointment_query(snapshot, ids.patient_fhir_id)
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
-                status = status_to_write(ours, _status(found.resource), changed_there=found.version != base)
-                body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource)
+                is_changed = found.version != base
+                status = status_to_write(ours, _status(found.resource), changed_there=is_changed)
+                body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource, keeps_wish=is_changed)
                 if not writer.is_same(body, found.resource):
                     over = found.version
                     try:
@@ -109,7 +110,7 @@ class OmegaAISender:
                     except VersionMovedError:
                         continue
             _check_is_named(found, "Appointment")
-            return AppointmentTaken(found.id, found.version, status, over).to_receipt()
+            return AppointmentAccepted(found.id, found.version, status, over).to_receipt()
         raise Transient("OmegaAI: the Appointment keeps changing under the update")
 
     async def _update(self, delivery: Delivery, resource_type: str, found: Found, body: Json) -> Found:

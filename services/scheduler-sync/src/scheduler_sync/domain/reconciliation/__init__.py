@@ -5,9 +5,9 @@ from scheduler_sync.domain.reconciliation.judging import (
     Announced,
     Judgement,
     Remote,
+    adopted,
     judge,
     noted,
-    taken_over,
 )
 
-__all__ = ["STATE_OF_UNANNOUNCED", "Announced", "Judgement", "Remote", "judge", "noted", "taken_over"]
+__all__ = ["STATE_OF_UNANNOUNCED", "Announced", "Judgement", "Remote", "adopted", "judge", "noted"]

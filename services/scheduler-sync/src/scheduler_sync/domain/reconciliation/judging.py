@@ -23,7 +23,7 @@ class Judgement(StrEnum):
     """Both show the same, and the link knows the Appointment's version."""
     NOTED = "noted"
     """Both show the same; the link learns the Appointment's id and version."""
-    TAKEN = "taken over"
+    ADOPTED = "adopted"
     """OmegaAI shows a later step of staff, which was written there and never announced on a topic."""
     HEARD = "heard"
     """The patient acted, and the store does not know of it."""
@@ -79,7 +79,7 @@ def judge(
         announced.newest_at is not None and remote.changed_at is not None and remote.changed_at < announced.newest_at
     )
     if facts.status in STATE_OF_UNANNOUNCED:
-        return Judgement.WRITTEN if is_older else Judgement.TAKEN
+        return Judgement.WRITTEN if is_older else Judgement.ADOPTED
     is_act = facts.status is FhirStatus.PROPOSED or (facts.status in PATIENTS_ACTS and not is_same)
     if is_act and not (is_older and facts.status in announced.statuses):
         return Judgement.HEARD
@@ -91,7 +91,7 @@ def noted(link: AppointmentLink, facts: RemoteFacts) -> AppointmentLink:
     return replace(link, omegaai_id=facts.fhir_id, omegaai_version=facts.version, omegaai_written_version=facts.version)
 
 
-def taken_over(link: AppointmentLink, facts: RemoteFacts) -> AppointmentLink:
+def adopted(link: AppointmentLink, facts: RemoteFacts) -> AppointmentLink:
     """The link at the step that OmegaAI shows. PowerServer shows it too, because the step came from there."""
     state, step = STATE_OF_UNANNOUNCED[facts.status]
     return replace(

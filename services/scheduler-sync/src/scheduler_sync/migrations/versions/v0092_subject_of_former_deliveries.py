@@ -3,8 +3,8 @@
 from alembic import op
 from sqlalchemy import text
 
-revision = "0013"
-down_revision = "0012"
+revision = "0092"
+down_revision = "0091"
 branch_labels = None
 depends_on = None
 phase = "after"

@@ -5,8 +5,8 @@ from typing import Any
 from alembic import op
 from sqlalchemy import text
 
-revision = "0012"
-down_revision = "0011"
+revision = "0091"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 phase = "after"
