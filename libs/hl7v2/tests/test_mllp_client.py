@@ -137,6 +137,7 @@ async def test_late_answer_is_thrown_away_with_its_connection(partner: Partner):
             await client.send(message("1"), control_id="1")
         assert caught.value.may_have_arrived
         assert not client.is_connected
+        client._ack_timeout_seconds = WAIT_SECONDS
         release.set()
         assert (await client.send(message("2"), control_id="2")).control_id == "2"
     assert partner.connections == 2
@@ -186,6 +187,7 @@ async def test_answer_without_end_times_out_and_a_huge_one_is_cut_off(partner: P
     async with Client("127.0.0.1", partner.port, ack_timeout_seconds=0.2) as client:
         with pytest.raises(AckTimeout):
             await client.send(message("1"), control_id="1")
+        client._ack_timeout_seconds = WAIT_SECONDS
         with pytest.raises(ConnectionLost):
             await client.send(message("2"), control_id="2")
 
