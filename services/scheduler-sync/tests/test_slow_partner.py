@@ -113,7 +113,7 @@ def an_appointment(number: int) -> dict:
     ("slow", "seconds"),
     [
         pytest.param("/fhir/Task", 2 * STALLED_SECONDS, id="each answer takes twice as long as a loop may stand"),
-        pytest.param("/fhir/Appointment", 0.3, id="many answers take their time one after the other"),
+        pytest.param("/fhir/Appointment", 1.0, id="many answers take their time one after the other"),
         pytest.param("/oauth2/", 2 * STALLED_SECONDS, id="the token"),
     ],
 )

@@ -431,7 +431,7 @@ async def test_a_request_that_began_in_blume_is_for_a_person_to_see_and_what_is_
 
     error = await comes("proposed", "hs-1")
     assert isinstance(error, Permanent)
-    assert "book it in PowerServer" in error.reason
+    assert "names no Patient" in error.reason
     assert [await comes("cancelled", "hs-1"), await comes("proposed", "hs-99")] == [None, None]
     assert await harness.rows("SELECT * FROM appointment_links") == []
 

@@ -1,6 +1,6 @@
 """The domain's aggregates as contract messages; the one place that knows the contracts' shape."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +15,8 @@ from scheduler_sync.domain.appointment import (
     study_times,
 )
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.slots import Slot
+from scheduler_sync.ports import Offer
 from scheduler_sync.site import SiteFacility
 
 PRODUCER: Final = "scheduler-sync"
@@ -42,8 +44,13 @@ def appointment_event(
     by: str,
     occurred_at: datetime,
     cause_id: UUID,
+    lost: Slot | None = None,
+    offers: Sequence[Offer] = (),
 ) -> contracts.Message:
-    """The event for the link's new state. ``before`` is the link before, ``by`` the actor: staff or patient."""
+    """The event for the link's new state. ``before`` is the link before, ``by`` the actor: staff or patient.
+
+    ``lost`` is the time that a patient's request has lost, ``offers`` what is free instead.
+    """
     assert link.slot is not None  # noqa: S101 - only an appointment with a time is announced
     facility = facilities[link.facility]
     values: dict[str, Any] = {
@@ -64,7 +71,7 @@ def appointment_event(
         "organization": facility.organization,
         "referring_physician": _physician(link.referring_physician),
     }
-    requested = link.requested_slot
+    requested = link.requested_slot or (None if lost == link.slot else lost)
     message_class: type[contracts.Message]
     data: contracts.Payload
     if kind is Announcement.SCHEDULED:
@@ -82,6 +89,15 @@ def appointment_event(
             **values,
             requested_start=None if requested is None else requested.start.astimezone(facility.zone),
             requested_end=None if requested is None else requested.end.astimezone(facility.zone),
+            displaced=lost is not None,
+            alternatives=tuple(
+                contracts.Alternative(
+                    resource=one.resource,
+                    start=one.slot.start.astimezone(facility.zone),
+                    end=one.slot.end.astimezone(facility.zone),
+                )
+                for one in offers
+            ),
         )
     else:
         message_class = contracts.AppointmentCancelled

@@ -84,9 +84,9 @@ class ResourcesNotRead:
     def named(self, facility: str, name: str) -> Resource:
         return Resource(UUID(int=0), facility, name, None, "")
 
-    def has_service(self, healthcare_service_id: str) -> bool:
+    def of_service(self, healthcare_service_id: str) -> Resource | None:
         del healthcare_service_id
-        return False
+        return None
 
 
 def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received_at: datetime) -> Explanation:
