@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import contracts
@@ -15,6 +15,7 @@ from scheduler_sync.domain.appointment import (
     study_times,
 )
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.resource import Pair
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.ports import Offer
 from scheduler_sync.site import SiteFacility
@@ -158,6 +159,39 @@ def _physician(physician: Physician | None) -> contracts.Physician | None:
         return None
     name = contracts.PersonName(family=physician.family, given=physician.given, middle=physician.middle)
     return contracts.Physician(identifier=physician.number, issuer=physician.issuer, name=name)
+
+
+def resource_event(
+    kind: Literal["linked", "drifted"],
+    pair: Pair,
+    healthcare_service_id: str | None,
+    *,
+    site: str,
+    revision: int,
+    occurred_at: datetime,
+    cause_id: UUID,
+) -> contracts.Message:
+    """``resource.linked`` or ``resource.drifted``. Without a service id the two sides are one no longer."""
+    side = pair.powerserver or pair.omegaai
+    return contracts.new_message(
+        contracts.ResourceLinked if kind == "linked" else contracts.ResourceDrifted,
+        aggregate_id=pair.id,
+        revision=revision,
+        data=contracts.ResourceData(
+            site=site,
+            facility=pair.facility,
+            name=pair.name if side is None else side.description.name,
+            modality=None if side is None else side.description.modality,
+            healthcare_service_id=healthcare_service_id,
+            drift=tuple(
+                contracts.Difference(field=one.field, powerserver=one.powerserver, omegaai=one.omegaai)
+                for one in pair.drift
+            ),
+        ),
+        producer=PRODUCER,
+        occurred_at=occurred_at,
+        correlation_id=cause_id,
+    )
 
 
 def _patient_data(patient: Patient) -> contracts.PatientData:

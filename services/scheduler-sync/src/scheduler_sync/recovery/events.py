@@ -29,6 +29,7 @@ AppointmentEvent: TypeAlias = (
     | contracts.AppointmentProgressed
     | contracts.AppointmentCancelled
 )
+ResourceEvent: TypeAlias = contracts.ResourceLinked | contracts.ResourceDrifted
 _BEFORE_THE_FIRST: Final = timedelta(minutes=2)
 
 
