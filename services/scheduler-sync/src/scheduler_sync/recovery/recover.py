@@ -28,7 +28,7 @@ from scheduler_sync.events import PRODUCER
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TaskInbound
 from scheduler_sync.ports import HistoryEntry
-from scheduler_sync.recovery.appointments import AppointmentThere
+from scheduler_sync.adapters.omegaai.appointments import AppointmentThere
 from scheduler_sync.recovery.events import (
     AppointmentEvent,
     Missed,
