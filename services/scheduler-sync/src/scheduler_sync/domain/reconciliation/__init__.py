@@ -16,9 +16,9 @@ from scheduler_sync.domain.reconciliation.judging import (
     Announced,
     Judgement,
     Remote,
+    adopted,
     judge,
     noted,
-    adopted,
 )
 from scheduler_sync.domain.reconciliation.planning import Days, Horizon, asks, may_be_cut
 
@@ -34,6 +34,7 @@ __all__ = [
     "Settled",
     "Shown",
     "Side",
+    "adopted",
     "asks",
     "differing",
     "is_shown",
@@ -42,5 +43,4 @@ __all__ = [
     "may_tell_powerserver",
     "noted",
     "status_there",
-    "adopted",
 ]

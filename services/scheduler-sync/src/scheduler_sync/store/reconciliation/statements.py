@@ -35,11 +35,11 @@ _STEP_THERE: Final = (
     f"CASE WHEN {links}.{links.step} = '{WorkflowStep.REQUESTED}' THEN '{WorkflowStep.SCHEDULED}' "
     f"ELSE {links}.{links.step} END"
 )
+_ON_THE_WORKLIST: Final = _words(WorkflowStep.SCHEDULED, WorkflowStep.CONFIRMED)
 # Cancelled appointments leave the worklist; what it shows of patients who are there already differs between products.
 _WORKLIST_STATUS: Final = (
     f"CASE WHEN {links}.{links.state} IN ({_OVER}) THEN 'off' "
-    f"WHEN {links}.{links.powerserver_step} IN ({_words(WorkflowStep.SCHEDULED, WorkflowStep.CONFIRMED)}) THEN 'listed' "
-    "END"
+    f"WHEN {links}.{links.powerserver_step} IN ({_ON_THE_WORKLIST}) THEN 'listed' END"
 )
 
 # Parameters of the comparisons: $1 run, $2 site, $3 and $4 the compared time, $5 the time at which the run began,
@@ -111,10 +111,10 @@ ours AS (
     WHERE {seen.side} = '{Side.OMEGAAI}' AND {seen.day} >= $10 AND {seen.day} < $11
     ORDER BY {seen.key}, {seen.number} DESC
 ), matched AS (
-    SELECT latest.*, coalesce(named.{links.id}, ours.{links.id}, placed.{links.id}) AS owner,
+    SELECT latest.*, coalesce(named.{links.id}, written.{links.id}, placed.{links.id}) AS owner,
         named.{links.id} IS NOT NULL AS is_named
     FROM latest LEFT JOIN {links} AS named ON named.{links.omegaai_id} = latest.{seen.key}
-    LEFT JOIN {links} AS ours ON ours.{links.id} = latest.{seen.link_id}
+    LEFT JOIN {links} AS written ON written.{links.id} = latest.{seen.link_id}
     LEFT JOIN {links} AS placed ON placed.{links.site} = $2 AND placed.{links.placer_number} = latest.{seen.placer}
 ), numbered AS (
     SELECT *, row_number() OVER (PARTITION BY owner ORDER BY is_named DESC, {seen.number}) AS nth FROM matched
@@ -124,7 +124,7 @@ ours AS (
         {seen.resource} AS resource, {seen.patient} AS patient
     FROM numbered
 )""",
-).replace("nth > 1 THEN owner", "nth > 1 AND owner IS NOT NULL THEN owner")
+)
 
 COMPARE_POWERSERVER: Final = _compare(
     Side.POWERSERVER,
@@ -180,9 +180,10 @@ COMPARE_WORKLIST: Final = _compare(
 )""",
 )
 
-COUNT_COMPARED: Final = f"SELECT count(*) FROM {links} WHERE {links.site} = $1 AND {_IN_TIME}".replace(
-    "$3", "$2::timestamptz"
-).replace("$4", "$3::timestamptz")
+COUNT_COMPARED: Final = f"""
+SELECT count(*) FROM {links}
+WHERE {links.site} = $1 AND {links.slot_start} >= $2 AND {links.slot_start} < $3
+"""
 
 RESOURCES_OF_LINKS: Final = f"""
 SELECT DISTINCT {links.facility}, {links.resource} FROM {links} WHERE {links.site} = $1
@@ -290,8 +291,7 @@ INSERT INTO {runs} ({runs.state}, {runs.wanted_by}, {runs.wanted_at}, {runs.day}
 VALUES ('wanted', $1, clock_timestamp(), $2, $3) RETURNING {runs.id}
 """
 
-# The next run of this holder: one that died while it corrected goes on; one that was approved; one that is wanted. A run
-# that died while it read has changed nothing, and gives way.
+# A run that died while it read has changed nothing, and gives way; one that died while it corrected goes on.
 SUPERSEDE: Final = f"""
 UPDATE {runs} SET {runs.state} = 'superseded', {runs.finished_at} = clock_timestamp(),
     {runs.reason} = coalesce({runs.reason}, 'its process ended while it read')
@@ -317,13 +317,8 @@ WHERE {runs.id} = $1 AND {runs.holder} = $2 RETURNING {runs.id}
 """
 ASK_ONCE: Final = f"""
 UPDATE {runs} SET {runs.state} = 'superseded', {runs.finished_at} = clock_timestamp(),
-    {runs.reason} = 'run ' || $1 || ' looked again'
-WHERE {runs.state} = 'asks' AND {runs.id} < $1
-"""
-ANSWER: Final = f"""
-UPDATE {runs} SET {runs.state} = $2, {runs.answered_by} = $3,
-    {runs.finished_at} = CASE $2 WHEN 'declined' THEN clock_timestamp() END
-WHERE {runs.id} = $1 AND {runs.state} = 'asks' RETURNING {runs.id}
+    {runs.reason} = 'run ' || $1::bigint::text || ' looked again'
+WHERE {runs.state} = 'asks' AND {runs.id} < $1::bigint
 """
 DUE: Final = f"""
 SELECT coalesce(max({runs.wanted_at}) < clock_timestamp() - $1 * interval '1 second', true)
