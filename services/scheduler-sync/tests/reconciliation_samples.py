@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from chassis.store import Store
 from scheduler_sync.domain.appointment import FHIR_STATUS_OF_STEP, State, WorkflowStep
-from scheduler_sync.domain.reconciliation import Days, Side
-from scheduler_sync.store.reconciliation import Compared, Comparison, Runs, SeenRow, Staging
+from scheduler_sync.domain.reconciliation import Days, Seen, Side
+from scheduler_sync.store.reconciliation import Compared, Comparison, Runs, Staging
 
 SITE = "northside"
 SERVICES = {("FAC01", "BLUME CT"): "hs-1", ("FAC01", "BLUME MR"): "hs-2", ("FAC02", "LAKE CT"): "hs-3"}
@@ -45,10 +45,10 @@ def row(number: int, **more) -> Row:
     return Row(uuid.UUID(int=1000 + number), f"P{number}", given.pop("starts", starts), **given)
 
 
-def there(link: Row, **changes) -> SeenRow:
+def there(link: Row, **changes) -> Seen:
     """The Appointment as OmegaAI shows it when both sides agree."""
     status = "cancelled" if link.state is State.UNSCHEDULED else FHIR_STATUS_OF_STEP[link.step].value
-    agreed = SeenRow(
+    agreed = Seen(
         key=link.fhir_id or link.placer, version="1", link_id=link.id, placer=link.placer, status=status,
         starts=link.starts, ends=link.ends, resource=SERVICES[link.resource], patient=f"patient-{link.patient}",
     )  # fmt: skip
@@ -79,10 +79,10 @@ async def write(store: Store, links: Sequence[Row]) -> None:
     )  # fmt: skip
 
 
-async def stage(store: Store, side: Side, seen: Sequence[SeenRow], *, read: Days = READ) -> None:
+async def stage(store: Store, side: Side, seen: Sequence[Seen], *, read: Days = READ) -> None:
     staging = Staging(store, side)
     at = datetime.now(UTC)
-    by_day: Mapping[date, list[SeenRow]] = {day: [] for day in read}
+    by_day: Mapping[date, list[Seen]] = {day: [] for day in read}
     for one in seen:
         day = FIRST if one.starts is None else one.starts.date()
         by_day[day if day in by_day else FIRST].append(one)

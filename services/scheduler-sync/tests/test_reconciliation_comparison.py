@@ -11,14 +11,13 @@ from reconciliation_samples import DAYS, FIRST, SERVICES, Row, compared, row, st
 from chassis.store import Store
 from chassis.testing.depth import DEPTH
 from scheduler_sync.domain.appointment import State, WorkflowStep
-from scheduler_sync.domain.reconciliation import Kind, Settled, Shown, Side, differing
-from scheduler_sync.store.reconciliation import SeenRow
+from scheduler_sync.domain.reconciliation import Kind, Seen, Settled, Side, differing
 
 pytestmark = pytest.mark.stack
 CANCELLED = {"cancelled", "entered-in-error", "noshow"}
 
 
-def planted(links: int) -> tuple[list[Row], list[SeenRow], dict[str, set[str]]]:
+def planted(links: int) -> tuple[list[Row], list[Seen], dict[str, set[str]]]:
     """Links, what OmegaAI shows, and the order numbers or ids that differ, by kind."""
     rows = [row(number, starts=datetime(2026, 12, 1, 8, tzinfo=UTC) + timedelta(minutes=2 * number))
             for number in range(links)]  # fmt: skip
@@ -34,7 +33,7 @@ def planted(links: int) -> tuple[list[Row], list[SeenRow], dict[str, set[str]]]:
         seen[index] = there(rows[index], status="booked")
         wrong["status"].add(str(rows[index].id))
     strangers = [
-        SeenRow(f"stranger-{number}", "1", None, None, "booked", rows[number].starts, rows[number].ends, "hs-1", None)
+        Seen(f"stranger-{number}", "1", None, None, "booked", rows[number].starts, rows[number].ends, "hs-1", None)
         for number in range(twentieth)
     ]
     wrong["unknown"] = {one.key for one in strangers}
@@ -80,7 +79,7 @@ a_time = st.integers(-3, 13).map(lambda days: datetime(2026, 12, 1, 12, tzinfo=U
 
 
 @st.composite
-def sides(draw) -> tuple[list[Row], list[SeenRow]]:
+def sides(draw) -> tuple[list[Row], list[Seen]]:
     """Links, and Appointments some of which are theirs, with any fact changed."""
     links = []
     for number in range(draw(st.integers(0, 6))):
@@ -95,7 +94,7 @@ def sides(draw) -> tuple[list[Row], list[SeenRow]]:
     seen = []
     for number in range(draw(st.integers(0, 7))):
         base = there(draw(st.sampled_from(links))) if links and draw(st.booleans()) else None
-        one = base or SeenRow(f"other-{number}", "1", None, None, "booked", draw(a_time), None, "hs-1", None)
+        one = base or Seen(f"other-{number}", "1", None, None, "booked", draw(a_time), None, "hs-1", None)
         changes = {}
         if draw(st.booleans()):
             changes["status"] = draw(st.sampled_from(["pending", "booked", "cancelled", "proposed", "fulfilled"]))
@@ -105,13 +104,13 @@ def sides(draw) -> tuple[list[Row], list[SeenRow]]:
             changes |= {"resource": draw(st.sampled_from([None, "hs-1", "hs-9"])), "patient": "patient-9"}
         if draw(st.booleans()):
             changes |= {"key": f"copy-{number}"}
-        seen.append(SeenRow(**{name: changes.get(name, getattr(one, name)) for name in SeenRow.__slots__}))
+        seen.append(Seen(**{name: changes.get(name, getattr(one, name)) for name in Seen.__slots__}))
     return links, seen
 
 
-def naive(links: list[Row], seen: list[SeenRow]) -> list[tuple]:
+def naive(links: list[Row], seen: list[Seen]) -> list[tuple]:
     """The same comparison, one appointment at a time."""
-    last: dict[str, SeenRow] = {}
+    last: dict[str, Seen] = {}
     order: dict[str, int] = {}
     # The newest row of a key counts; days are staged in their order.
     staged = sorted(range(len(seen)), key=lambda i: (_day(seen[i]), i))
@@ -140,7 +139,7 @@ def naive(links: list[Row], seen: list[SeenRow]) -> list[tuple]:
         ours = there(link)
         if link.id in firsts:
             theirs = last[firsts[link.id]]
-            fields = differing(_shown(ours), _shown(theirs))
+            fields = differing(ours.shown, theirs.shown)
             if fields and not (ours.status in CANCELLED and theirs.status in CANCELLED):
                 expected.append(("differs", link.id, theirs.key, fields))
         elif DAYS.first <= link.starts.date() < DAYS.end and link.state not in {State.CANCELLED, State.UNSCHEDULED}:
@@ -148,13 +147,9 @@ def naive(links: list[Row], seen: list[SeenRow]) -> list[tuple]:
     return sorted(expected, key=str)
 
 
-def _day(one: SeenRow) -> object:
+def _day(one: Seen) -> object:
     day = one.starts.date() if one.starts is not None else FIRST
     return day if FIRST - timedelta(days=1) <= day < FIRST + timedelta(days=11) else FIRST
-
-
-def _shown(one: SeenRow) -> Shown:
-    return Shown(one.status, one.starts, one.ends, one.resource, one.patient)
 
 
 @settings(
@@ -201,3 +196,13 @@ async def test_an_absence_from_a_day_that_was_cut_says_nothing(harness) -> None:
     _, found = await compared(store, Side.OMEGAAI, cut=frozenset({rows[2].starts.date()}))
     assert {one["link_id"] for one in found if one["kind"] == Kind.MISSING} == {rows[0].id, rows[4].id, rows[5].id}
     assert [one["link_id"] for one in found if one["kind"] == Kind.DIFFERS] == [rows[2].id]
+
+
+async def test_of_an_appointment_that_stands_on_two_days_the_later_reading_counts(harness) -> None:
+    store: Store = harness.store
+    one = row(1)
+    await write(store, [one])
+    moved = there(one, starts=one.starts + timedelta(days=1))
+    await stage(store, Side.OMEGAAI, [there(one), moved])
+    _, found = await compared(store, Side.OMEGAAI)
+    assert [(difference["kind"], difference["fields"]) for difference in found] == [("differs", ["starts"])]

@@ -30,6 +30,8 @@ class SiteFile(SharedSite):
     resource_aliases: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Per facility: PowerServer's resource name → HealthcareService name, where the two cannot be made the same."""
     hl7: SyncHl7 = SyncHl7()
+    stations: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Per facility: AE title of a station on PowerServer's modality worklist → PowerServer's resource name."""
 
     @model_validator(mode="after")
     def _names_have_steps(self) -> "SiteFile":
@@ -42,6 +44,14 @@ class SiteFile(SharedSite):
         for facility in self.resource_aliases:
             if facility not in self.facilities:
                 raise ValueError(f"resource_aliases.{facility}: is not among facilities")
+        titles: set[str] = set()
+        for facility, stations in self.stations.items():
+            if facility not in self.facilities:
+                raise ValueError(f"stations.{facility}: is not among facilities")
+            for title in stations:
+                if title in titles:
+                    raise ValueError(f"stations.{facility}.{title}: stands there twice; AE titles are unique")
+                titles.add(title)
         return self
 
     @cached_property

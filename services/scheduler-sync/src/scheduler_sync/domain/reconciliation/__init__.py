@@ -3,6 +3,7 @@
 from scheduler_sync.domain.reconciliation.comparing import (
     FIELDS,
     Kind,
+    Seen,
     Settled,
     Shown,
     Side,
@@ -31,6 +32,7 @@ __all__ = [
     "Judgement",
     "Kind",
     "Remote",
+    "Seen",
     "Settled",
     "Shown",
     "Side",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 from scheduler_sync.domain.appointment import AppointmentLink, State, WorkflowStep, step_for_powerserver
 
@@ -67,6 +68,29 @@ class Shown:
     ends: datetime | None = None
     resource: str | None = None
     patient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One appointment as a product showed it. ``version`` changes whenever the product changes it.
+
+    ``patient``: an opaque id, or the hash of a number.
+    """
+
+    key: str
+    version: str
+    link_id: UUID | None
+    placer: str | None
+    status: str
+    starts: datetime | None
+    ends: datetime | None
+    resource: str | None
+    patient: str | None
+    accession: str | None = None
+
+    @property
+    def shown(self) -> Shown:
+        return Shown(self.status, self.starts, self.ends, self.resource, self.patient)
 
 
 def differing(ours: Shown, theirs: Shown) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from scheduler_sync.store.reconciliation.comparison import Compared, Comparison
 from scheduler_sync.store.reconciliation.reports import DifferenceFilter, DifferenceRow, Reports, RunRow
 from scheduler_sync.store.reconciliation.runs import Difference, LostRunError, Run, Runs, Verdict, gauges, settle
-from scheduler_sync.store.reconciliation.staging import SeenRow, Staging
+from scheduler_sync.store.reconciliation.staging import Staging
 
 __all__ = [
     "Compared",
@@ -16,7 +16,6 @@ __all__ = [
     "Run",
     "RunRow",
     "Runs",
-    "SeenRow",
     "Staging",
     "Verdict",
     "gauges",

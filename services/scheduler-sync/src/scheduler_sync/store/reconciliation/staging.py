@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
-from uuid import UUID
 
 import asyncpg
 
 from chassis.store import Store, asking
-from scheduler_sync.domain.reconciliation import Days, Side
+from scheduler_sync.domain.reconciliation import Days, Seen, Side
 from scheduler_sync.store.reconciliation import statements
 
 PAGE: Final = 1_000
@@ -19,25 +18,6 @@ _COLUMNS: Final = (
     statements.seen.accession, statements.seen.status, statements.seen.starts, statements.seen.ends,
     statements.seen.resource, statements.seen.patient,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class SeenRow:
-    """One appointment as a product showed it. ``version`` changes whenever the product changes it.
-
-    ``patient``: an opaque id, or the hash of a number.
-    """
-
-    key: str
-    version: str
-    link_id: UUID | None
-    placer: str | None
-    status: str
-    starts: datetime | None
-    ends: datetime | None
-    resource: str | None
-    patient: str | None
-    accession: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +45,7 @@ class Staging:
         with asking():
             return {row["day"]: row["digest"] for row in await self._pool.fetch(statements.DIGESTS, self._side)}
 
-    async def replace_day(self, day: date, found: Sequence[SeenRow], *, known: str | None, at: datetime) -> bool:
+    async def replace_day(self, day: date, found: Sequence[Seen], *, known: str | None, at: datetime) -> bool:
         """Returns whether the day has changed. ``known``: its digest so far."""
         digest = digest_of(found)
         with asking():
@@ -76,7 +56,7 @@ class Staging:
                 await connection.execute(statements.OPEN_DAY, self._side, day, digest, at)
         return digest != known
 
-    async def replace_keys(self, gone: Sequence[str], found: Sequence[tuple[date, SeenRow]]) -> None:
+    async def replace_keys(self, gone: Sequence[str], found: Sequence[tuple[date, Seen]]) -> None:
         """Of changed appointments: their former rows go, wherever their day was."""
         with asking():
             async with self._pool.acquire() as connection, connection.transaction():
@@ -95,7 +75,7 @@ class Staging:
         with asking():
             await self._pool.execute(statements.ANALYZE)
 
-    async def _copy(self, connection: asyncpg.Connection, rows: Sequence[tuple[date, SeenRow]]) -> None:
+    async def _copy(self, connection: asyncpg.Connection, rows: Sequence[tuple[date, Seen]]) -> None:
         for first in range(0, len(rows), PAGE):
             await connection.copy_records_to_table(
                 str(statements.seen),
@@ -110,7 +90,7 @@ class Staging:
             )  # fmt: skip
 
 
-def digest_of(found: Iterable[SeenRow]) -> str:
+def digest_of(found: Iterable[Seen]) -> str:
     """The same for the same appointments in the same versions, in any order."""
     digest = hashlib.blake2b(digest_size=16)
     for line in sorted(f"{one.key}\0{one.version}" for one in found):
