@@ -108,7 +108,7 @@ def sides(draw) -> tuple[list[Row], list[Seen]]:
     return links, seen
 
 
-def naive(links: list[Row], seen: list[Seen]) -> list[tuple]:
+def naive(links: list[Row], seen: list[Seen]) -> list[tuple]:  # noqa: C901 - naive on purpose
     """The same comparison, one appointment at a time."""
     last: dict[str, Seen] = {}
     order: dict[str, int] = {}
@@ -152,9 +152,7 @@ def _day(one: Seen) -> object:
     return day if FIRST - timedelta(days=1) <= day < FIRST + timedelta(days=11) else FIRST
 
 
-@settings(
-    max_examples=DEPTH.examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=DEPTH.examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(both=sides())
 async def test_the_statement_finds_what_the_naive_comparison_finds(harness, both) -> None:
     links, seen = both
@@ -172,7 +170,9 @@ async def test_what_is_moving_is_left_out_and_said(harness) -> None:
     rows = [row(number) for number in range(4)]
     await write(store, rows)
     await stage(store, Side.OMEGAAI, [])
-    await store.pool.execute("UPDATE appointment_links SET updated_at = now() + interval '1 hour' WHERE id = $1", rows[0].id)
+    await store.pool.execute(
+        "UPDATE appointment_links SET updated_at = now() + interval '1 hour' WHERE id = $1", rows[0].id
+    )
     for number, (destination, state, subject) in enumerate(
         [("omegaai", "pending", rows[1].id), ("omegaai", "done", rows[2].id), ("powerserver", "pending", rows[3].id)]
     ):

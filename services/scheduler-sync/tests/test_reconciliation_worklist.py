@@ -16,7 +16,6 @@ from pynetdicom.sop_class import ModalityWorklistInformationFind  # type: ignore
 from sync_samples import site_file
 
 from chassis.errors import Transient
-
 from scheduler_sync.adapters.worklist.asking import Asked, Part, Step, whole_answer
 from scheduler_sync.adapters.worklist.worklist import Worklist
 from scheduler_sync.domain.reconciliation import Days

@@ -158,10 +158,11 @@ class ReconciliationSettings(BaseModel):
 
     Every run reads ``back_days`` before today and ``near_days`` from today on; the days up to ``ahead_days`` are spread
     over the night, from ``night_begins`` to ``night_ends`` (hours of the site's first facility; the same hour twice:
-    every run reads all days). Where OmegaAI can tell what has changed, a run reads the changes alone, and all days again
-    after ``whole_seconds``; ``overlap_seconds`` before the last reading are read again.
+    every run reads all days). Where OmegaAI can tell what has changed, a run reads the changes alone, and all days
+    again after ``whole_seconds``; ``overlap_seconds`` before the last reading are read again.
 
-    A run that would correct more than ``ask_above_share`` of the compared appointments, and at least ``ask_from``, asks.
+    A run asks when it would correct more than ``ask_above_share`` of the compared appointments, and ``ask_from`` or
+    more.
     """
 
     interval_seconds: Annotated[float, Field(gt=0)] = 900.0
@@ -201,7 +202,8 @@ _DEMANDS: Final = (
         waived_by="powerserver.allow_plaintext",
     ),
     Demand(
-        "worklist.tls", "TLS on the line to the modality worklist", lambda one: one.worklist.tls or not one.worklist.host,
+        "worklist.tls", "TLS on the line to the modality worklist",
+        lambda one: one.worklist.tls or not one.worklist.host,
         waived_by="worklist.allow_plaintext",
     ),
     Demand("site_file", "the site's own file, not development's", lambda one: one.site_file != SITE_FILE),

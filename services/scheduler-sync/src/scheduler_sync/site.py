@@ -44,6 +44,10 @@ class SiteFile(SharedSite):
         for facility in self.resource_aliases:
             if facility not in self.facilities:
                 raise ValueError(f"resource_aliases.{facility}: is not among facilities")
+        return self
+
+    @model_validator(mode="after")
+    def _stations_have_one_title(self) -> "SiteFile":
         titles: set[str] = set()
         for facility, stations in self.stations.items():
             if facility not in self.facilities:

@@ -105,7 +105,7 @@ class Reports:
                 if value:
                     asked = asked.where(column == value)
             if wanted.after:
-                asked = asked.where(found.id > wanted.after)
+                asked = asked.where(sql.col(found.id) > wanted.after)
             return await rows(session, DifferenceRow, asked.order_by(found.id).limit(limit or wanted.ROWS))
 
     async def still_open(self, run_id: int) -> int:
