@@ -56,7 +56,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one page of a search holds that no earlier page held. ``total``: the matches of the whole search, if said."""
+    """What one page of a search holds that no earlier page held.
+
+    ``total``: the number of matches of the whole search; None where the server does not say it.
+    """
 
     news: list[Found]
     is_last: bool

@@ -183,12 +183,13 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     )
     return await runtime.service(
         guard=store_guard(settings, store, core.site, metrics),
-        intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
-        watches={
-            "resource-import": importing,
-            "waiting": WaitingGauge(store, metrics),
+        intakes={
+            "hl7-listener": core.listener,
+            "omegaai-feed": omegaai.feed(queue.wake),
+            "omegaai-tasks": queue,
             "reconciliation": reconcile_runner(settings, core, omegaai.client),
         },
+        watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
             *Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),

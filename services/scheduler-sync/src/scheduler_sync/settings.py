@@ -202,7 +202,8 @@ _DEMANDS: Final = (
         waived_by="powerserver.allow_plaintext",
     ),
     Demand(
-        "worklist.tls", "TLS on the line to the modality worklist",
+        "worklist.tls",
+        "TLS on the line to the modality worklist, where `worklist.host` is set",
         lambda one: one.worklist.tls or not one.worklist.host,
         waived_by="worklist.allow_plaintext",
     ),

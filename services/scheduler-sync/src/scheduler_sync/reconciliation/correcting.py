@@ -4,7 +4,7 @@ A correction and its mark are one transaction, under the run's row: a process th
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -88,8 +88,8 @@ class Correcting:
         self._now = now
         self._inbound = TaskInbound(store, open_work, effects)
 
-    async def run(self, run: Run, between: Callable[[], None]) -> None:
-        """Settles every difference of the run that is still open. ``between`` is called after each lot."""
+    async def run(self, run: Run, between: Callable[[], Awaitable[None]]) -> None:
+        """Settles every difference of the run that is still open. ``between`` is awaited after each lot."""
         after = 0
         while lot := await self._runs.next_found(run, after, AT_ONCE):
             after = lot[-1].id
@@ -101,7 +101,7 @@ class Correcting:
             for one in looked:
                 if one.verdict is None and one.hears is not None:
                     await self._hear(run, one.difference, one.hears)
-            between()
+            await between()
 
     async def _look(
         self, difference: Difference, links: Mapping[UUID, AppointmentLink], looks: asyncio.Semaphore

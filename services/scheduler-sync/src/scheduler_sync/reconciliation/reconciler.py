@@ -144,7 +144,7 @@ class Reconciler:
             self.store, self.site.site, runs=self.runs, view=view, worklist=self._worklist(),
             open_work=self.open_work, effects=self.effects, now=self.now,
         )  # fmt: skip
-        await correcting.run(run, self.beat)
+        await correcting.run(run, self._turn)
         await self.runs.move(run, "done", counts=await self._settled(run))
         await self.runs.prune(self.settings.keep_days)
 

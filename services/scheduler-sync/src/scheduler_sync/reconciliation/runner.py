@@ -58,7 +58,9 @@ class ReconcileRunner(LoopBase):
         return self._exclusive.role
 
     async def still_ours(self) -> None:
-        """Raises where the connection that holds the lock is gone: another process may run by now."""
+        """Raises where the process is to stop, or the connection that holds the lock is gone: another one goes on."""
+        if self.stopping:
+            raise LostRunError("the process stops")
         if self._holding is not None:
             await self._holding.execute("SELECT 1")
 
