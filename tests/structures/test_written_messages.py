@@ -13,7 +13,7 @@ from structures import VERSIONS, Checker
 from hl7v2 import AckError, Message, build_ack
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter, control_id
 from scheduler_sync.domain.appointment import AppointmentLink, State, Study, WorkflowStep
-from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.site import SiteFile, load
 
@@ -31,6 +31,7 @@ PATIENT = Patient(
     given="Jane", middle=None, birth_date=date(1980, 2, 29), sex="F", email=None, phone=None, language="en",
     address=None, organization="1", heard_at=START,
 )  # fmt: skip
+ADDRESS = Address("12 Elm St", "Toronto", "ON", "M5V1A1", "CA")
 LONG = "because of a & b | c ^ d ~ e \\ f; é – " * 20
 LINKS = {
     "one study": LINK,
@@ -72,11 +73,16 @@ OLD, ALL = ("2.3", "2.3.1"), VERSIONS
 WHOLE = {
     # An identifier is never cut: half a number is another number, half a name another patient.
     "PID-3": OLD, "PID-5": OLD, "SCH-1": ALL, "SCH-2": ALL, "ORC-2": ALL, "ORC-3": ALL, "OBR-2": ALL, "OBR-3": ALL,
-    "OBR-19": ALL, "AIG-3": ALL, "AIG-4": ("2.3",), "MSH-18": (*OLD, "2.4"),
+    "OBR-19": ALL, "AIG-3": ALL, "AIG-4": ("2.3",), "MSH-18": (*OLD, "2.4"), "PID-13": OLD,
 }  # fmt: skip
 """Fields that are longer on purpose when their value is, with the versions that limit their length."""
-ODDITIES = {("2.3.1", "RXR is required")}
-"""HAPI's structure of 2.3.1 flattens the choice of orders: there RXR belongs to the pharmacy's order."""
+ODDITIES = {
+    # HAPI's structure of 2.3.1 flattens the choice of orders: there RXR belongs to the pharmacy's order.
+    ("2.3.1", "RXR is required"),
+    # ORC-7 points to TQ1 from 2.5 on, and ORM_O01 was left without it; senders of orders write it all the same.
+    ("2.5", "message Found unknown segment: TQ1"),
+    ("2.5.1", "message Found unknown segment: TQ1"),
+}
 
 
 def site(version: str, dialect: str) -> SiteFile:
@@ -92,6 +98,20 @@ def statuses(version: str, dialect: str) -> Iterator[tuple[str, bytes]]:
             continue
         raw = writer.status_message(link, patient, step, control_id=control_id(UUID(int=2**100)), made_at=START)
         yield f"{version} {dialect} {step} with {what}, {who}", raw
+
+
+def requests(version: str, dialect: str) -> Iterator[tuple[str, bytes]]:
+    """What patients ask for, for each appointment and patient."""
+    file = site(version, dialect)
+    writer = Hl7StatusWriter(lambda: file)
+    wanted = Slot(START + timedelta(days=7), START + timedelta(days=7, minutes=45), "America/Toronto")
+    acts = {"request": writer.request_message, "move": writer.move_message, "cancel": writer.cancel_message}
+    for (act, write), (what, link), (who, patient) in product(acts.items(), LINKS.items(), PATIENTS.items()):
+        if who != "a patient" and what != "one study":
+            continue
+        known = replace(patient, email="jane.roe@example.org", phone="(416)555-0100", address=ADDRESS)
+        asked = replace(link, requested_slot=wanted)
+        yield f"{version} {dialect} {act} with {what}, {who}", write(asked, known, control_id="C1", made_at=START)
 
 
 TEXTS = (None, "short", "x" * 80, "x" * 81, LONG, "|" * 30, "é" * 90)
@@ -133,6 +153,7 @@ def broken(checker: Checker, named: Sequence[tuple[str, bytes]], version: str) -
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_written_holds_to_the_structures(checker: Checker, version: str):
     named = [*statuses(version, "siu"), *statuses(version, "orm"), *acknowledgements(version)]
+    named += [*requests(version, "siu"), *requests(version, "orm")]
     found = broken(checker, named, version)
     assert not found, found
 

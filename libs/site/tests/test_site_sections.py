@@ -71,13 +71,13 @@ def test_a_wrong_key_of_what_a_service_reads_is_refused_with_its_line(path: Path
     with pytest.raises(SiteFileError) as refused:
         load(path, FormSite)
     said = str(refused.value)
-    assert f", line {line}: {words}" in said
+    assert f"site.yaml:{line}: {words}" in said
     assert "\n" not in said
 
 
 def test_a_missing_key_is_refused(path: Path):
     path.write_text(SHARED.replace("issuers:", "providers:"))
-    with pytest.raises(SiteFileError, match="line 1: issuers: "):
+    with pytest.raises(SiteFileError, match=r"site\.yaml:1: issuers: "):
         load(path, SharedSite)
 
 
@@ -94,7 +94,7 @@ def test_an_edit_that_does_not_hold_keeps_the_content_before_it(path: Path):
     assert site.refresh() is False
     assert site.file.hl7.send == "siu"
     assert site.problem is not None
-    assert "line 8: hl7.send" in site.problem
+    assert "site.yaml:8: hl7.send" in site.problem
     path.write_text(SHARED.replace("send: siu", "send: orm"))
     assert site.refresh() is True
     assert (site.file.hl7.send, site.problem) == ("orm", None)

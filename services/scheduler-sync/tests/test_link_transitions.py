@@ -162,7 +162,7 @@ def test_powerservers_report_of_each_step_is_a_trigger_of_staffs():
 @pytest.mark.parametrize("ours", [FhirStatus.PENDING, FhirStatus.WAITLIST, FhirStatus.BOOKED, FhirStatus.PROPOSED])
 @pytest.mark.parametrize("found", list(FhirStatus))
 def test_what_is_still_ahead_leaves_what_the_patient_did_meanwhile(ours: FhirStatus, found: FhirStatus):
-    acts = {FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirStatus.CANCELLED}
+    acts = {FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirStatus.CANCELLED, FhirStatus.ENTERED_IN_ERROR}
     assert status_to_write(ours, found, changed_there=True) is (found if found in acts else ours)
     assert status_to_write(ours, found, changed_there=False) is ours
     for settled in (FhirStatus.CANCELLED, FhirStatus.ARRIVED, FhirStatus.FULFILLED, FhirStatus.NOSHOW):

@@ -1,7 +1,7 @@
 """HL7 out: PowerServer hears a status under the numbers that it gave, in the version and the profile of its site."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -11,8 +11,9 @@ import contracts
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter, control_id
 from scheduler_sync.domain.appointment import AppointmentLink, State, Study, WorkflowStep
-from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
+from scheduler_sync.mapping import Hl7Mapping
 from scheduler_sync.site import SiteFile
 
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
@@ -76,6 +77,88 @@ def test_a_site_that_wants_orders_gets_one_with_a_group_for_each_study():
     assert [one.get("19") for one in message.segments("OBR")] == ["BLUME CT", "BLUME CT"]
     assert message.get("ORC-7.4") == "20261201143000-0500"
     assert written(WorkflowStep.CANCELLED, with_profile(send="orm")).get("ORC-1") == "CA"
+
+
+WANTED = Slot(START + timedelta(days=7), START + timedelta(days=7, minutes=45), "America/Toronto")
+VERSIONS = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("send", ["siu", "orm"])
+def test_a_request_for_an_appointment_is_a_booking_with_the_priority_of_requests(send: str, version: str):
+    patient = replace(
+        PATIENT, birth_date=date(1980, 2, 29), email="jane@example.org", phone="(416)555-0100",
+        address=Address("12 Elm St", "Toronto", "ON", "M5V1A1", "CA"),
+    )  # fmt: skip
+    file = with_profile(send=send, version=version)
+    link = replace(LINK, slot=None, requested_slot=WANTED, filler_id=None)
+    message = Message.parse(
+        Hl7StatusWriter(lambda: file).request_message(link, patient, control_id="C1", made_at=START)
+    )
+    start, status, control = ("SCH-11.4", "SCH-25.1", "MSH-9.2") if send == "siu" else ("ORC-7.4", "ORC-16.1", "ORC-1")
+    assert (message.get(start), message.get(status)) == ("20261208143000-0500", "30")
+    assert message.get(control) == ("S12" if send == "siu" else "NW")
+    assert (message.get("PID-13.1"), message.get("PID-13.4"), message.get("PID-11.3")) == (
+        "(416)555-0100", "jane@example.org", "Toronto",
+    )  # fmt: skip
+    assert marked(message) == wanted_marks(send, version)
+
+
+def marked(message: Message) -> list[str]:
+    """The default places that hold the priority of requests."""
+    places = ("SCH-11.6", "ORC-7.6", "OBR-27.6", "TQ1-9")
+    return [place for place in places if message.get(place) == "SCHEDULED STATUS"]
+
+
+def wanted_marks(send: str, version: str) -> list[str]:
+    if send == "orm":
+        return ["ORC-7.6", "OBR-27.6"] if version < "2.5" else ["ORC-7.6", "OBR-27.6", "TQ1-9"]
+    return ["SCH-11.6"] if version < "2.5" else ["TQ1-9"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("send", ["siu", "orm"])
+def test_a_wish_for_another_time_names_the_wanted_slot_and_the_priority_of_requests(send: str, version: str):
+    file = with_profile(send=send, version=version)
+    link = replace(LINK, requested_slot=WANTED, studies=(replace(LINK.studies[0], start=START, minutes=30),))
+    message = Message.parse(Hl7StatusWriter(lambda: file).move_message(link, PATIENT, control_id="C1", made_at=START))
+    start, control = ("SCH-11.4", "MSH-9.2") if send == "siu" else ("ORC-7.4", "ORC-1")
+    assert (message.get(start), message.get(control)) == ("20261208143000-0500", "S13" if send == "siu" else "XO")
+    assert "20261201" not in message.to_bytes().decode().partition("\r")[2]  # the slot that is booked is not named
+    assert marked(message) == wanted_marks(send, version)
+    assert message.get("SCH-1.1" if send == "siu" else "ORC-2.1") == "P100045"
+
+
+@pytest.mark.parametrize("send", ["siu", "orm"])
+def test_no_status_and_no_cancellation_carries_the_priority_of_requests(send: str):
+    file = with_profile(send=send)
+    link = replace(LINK, reason="ill", requested_slot=WANTED)
+    raw = Hl7StatusWriter(lambda: file).cancel_message(link, PATIENT, control_id="C1", made_at=START)
+    message = Message.parse(raw)
+    assert (marked(message), marked(written(site=file))) == ([], [])
+    assert message.get("SCH-6.2" if send == "siu" else "NTE-3") == "ill"
+    assert message.get("SCH-11.4" if send == "siu" else "ORC-7.4") == "20261201143000-0500"
+
+
+@pytest.mark.parametrize(
+    ("send", "name", "write", "shown"),
+    [
+        ("siu", "priority", ["NTE-3"], {"NTE-3": "SCHEDULED STATUS", "SCH-11.6": None}),
+        ("siu", "resource", ["AIL-3", "ZRS-2.3"], {"AIL-3": "BLUME CT", "AIL-3.4": "FAC01", "ZRS-2.3": "BLUME CT"}),
+        ("siu", "status", ["ZST-1"], {"ZST-1.1": "30", "ZST-1.2": "SCHEDULED", "SCH-25": None}),
+        ("siu", "study", ["AIS-3", "ZSY-4"], {"ZSY-4": "CT-HEAD", "ZSY[2]-4": "CT-CHEST"}),
+        ("orm", "resource", ["PV1-3.2"], {"PV1-3.2": "BLUME CT", "PV1-3.4": "FAC01", "OBR-19": None}),
+        ("orm", "priority", ["ZPR-1"], {"ZPR-1": "SCHEDULED STATUS", "ZPR[2]-1": "SCHEDULED STATUS", "ORC-7.6": None}),
+        ("orm", "email", ["PID-14.4"], {"PID-14.4": "jane@example.org", "PID-13.4": None}),
+    ],
+)
+def test_a_value_is_written_where_the_mapping_says(send, name, write, shown):
+    places = {send: {name: {"write": write}}}
+    file = with_profile(send=send).model_copy(update={"mapping": Hl7Mapping.model_validate(places)})
+    patient = replace(PATIENT, email="jane@example.org")
+    raw = Hl7StatusWriter(lambda: file).request_message(LINK, patient, control_id="C1", made_at=START)
+    message = Message.parse(raw)
+    assert {path: message.get(path) for path in shown} == shown
 
 
 def test_a_renamed_status_is_told_by_the_sites_name():

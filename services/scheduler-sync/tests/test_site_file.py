@@ -14,6 +14,8 @@ from scheduler_sync.site import Site, SiteFileError, load
 def copy(tmp_path: Path) -> Path:
     path = tmp_path / "site.yaml"
     path.write_text(SITE_FILE.read_text("utf-8"), "utf-8")
+    mapping = SITE_FILE.with_name("northside.hl7.yaml")
+    (tmp_path / mapping.name).write_text(mapping.read_text("utf-8"), "utf-8")
     return path
 
 
@@ -56,7 +58,7 @@ def test_an_edit_that_does_not_hold_keeps_the_old_content_and_says_where(copy: P
     assert site.file is kept
     number = next(n for n, line in enumerate(copy.read_text().splitlines(), 1) if line_of in line)
     assert site.problem is not None
-    assert f"line {number}" in site.problem
+    assert f"site.yaml:{number}: " in site.problem
     assert key in site.problem
     edit(copy, after, before)
     assert site.refresh() is True
@@ -65,7 +67,7 @@ def test_an_edit_that_does_not_hold_keeps_the_old_content_and_says_where(copy: P
 
 def test_a_file_that_is_not_yaml_names_the_line(copy: Path):
     copy.write_text("site: northside\nfacilities: {a: [\n")
-    with pytest.raises(SiteFileError, match="line 3"):
+    with pytest.raises(SiteFileError, match=r"site\.yaml:3: "):
         load(copy)
 
 

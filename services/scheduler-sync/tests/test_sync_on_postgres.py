@@ -284,7 +284,7 @@ async def test_a_message_that_fails_after_its_patient_was_made_leaves_no_patient
     stranger = PID.replace("4711", "4712")
     (error,) = await harness.hear(orm(pid=stranger, resource=""))
     assert isinstance(error, NeedsSetup)
-    assert error.setting == "hl7.orm_resource_field"
+    assert error.setting == "siu.resource or orm.resource in the mapping file"
     assert await harness.rows("SELECT * FROM patients") == []
     assert await harness.events() == []
 
@@ -419,7 +419,7 @@ async def test_a_request_that_began_in_blume_is_for_a_person_to_see_and_what_is_
 
     error = await comes("proposed", "hs-1")
     assert isinstance(error, Permanent)
-    assert "book it in PowerServer" in error.reason
+    assert "names no Patient" in error.reason
     assert [await comes("cancelled", "hs-1"), await comes("proposed", "hs-99")] == [None, None]
     assert await harness.rows("SELECT * FROM appointment_links") == []
 

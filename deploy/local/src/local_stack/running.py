@@ -69,6 +69,7 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
     with tempfile.TemporaryDirectory(prefix="suite-run-", ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         base.chmod(0o755)
+        shutil.copy(SITE_FILE.with_name("northside.hl7.yaml"), base)  # the mapping that the site file names
         ports = Ports.each(free_port)
         environment = {
             **os.environ,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,6 +16,9 @@ class SiteSection(BaseModel):
     """A part of the site file; an unknown key is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    FORMER: ClassVar[Mapping[str, str]] = {}
+    """Keys of former releases, and where to write each of them now."""
 
 
 class SiteOrganization(SiteSection):
@@ -48,9 +51,15 @@ class SiteFacility(SiteSection):
 class SiteHl7(SiteSection):
     """How the suite speaks HL7 with PowerServer."""
 
+    FORMER = {
+        "orm_resource_field": "stands in the mapping file now; write it there as orm: {resource: OBR-19}, with your "
+        "own place, and the file's name here as hl7.mapping"
+    }
+
     version: Literal["2.3", "2.3.1", "2.4", "2.5", "2.5.1"] = "2.3.1"
     send: Literal["siu", "orm"] = "siu"
-    orm_resource_field: Annotated[str, Field(pattern=r"^[A-Z0-9]{3}-\d+(\.\d+)?$")] = "OBR-19"
+    mapping: Text | None = None
+    """The mapping file of HL7's places, beside the site file. Without it the defaults hold."""
     sending_application: Text = "SUITE"
     sending_facility: str | None = None
     receiving_application: Text = "RAMSOFT"

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -29,7 +30,9 @@ from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
+from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import System
+from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TASK_CONSUMER, PowerServerInbound, TaskInbound
 from scheduler_sync.reconciliation.reconciler import Reconciler
@@ -38,6 +41,7 @@ from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
+from scheduler_sync.rooms import Rooms
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -100,7 +104,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         clock=clock,
         meters=meters.InputMeters(metrics),
     )
-    open_work = OpenWork(site)
+    open_work = OpenWork(site, Rooms(lambda: site.file, directory, clock.now), partial(tell_displaced, effects=effects))
     inbound = PowerServerInbound(site, effects)
     listener = Hl7Listener(
         store,
@@ -146,6 +150,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     queue = TaskQueue(
         omegaai.client,
         TaskInbound(store, core.open_work, core.effects).apply,
+        issuers=lambda: core.site.file.issuer_of_system,
         unread_types=settings.omegaai.unread_types,
         cursor=StoredCursor(store, TASK_CONSUMER),
         exclusive=Exclusive(
@@ -189,7 +194,11 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             "omegaai-tasks": queue,
             "reconciliation": reconcile_runner(settings, core, omegaai.client),
         },
-        watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
+        watches={
+            "resource-import": importing,
+            "waiting": WaitingGauge(store, metrics),
+            "claims": ClaimsUpkeep(store, core.open_work),
+        },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
             *Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
@@ -337,9 +346,10 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
     try:
         core.directory.fill(await core.resources.all())
         inbound = TaskInbound(core.store, core.open_work, core.effects)
-        return await replay.replay_tasks(
-            core.store, TaskQueue(omegaai.client, inbound.apply, now=core.clock.now), inbound, task_ids, actor=actor
+        queue = TaskQueue(
+            omegaai.client, inbound.apply, issuers=lambda: core.site.file.issuer_of_system, now=core.clock.now
         )
+        return await replay.replay_tasks(core.store, queue, inbound, task_ids, actor=actor)
     finally:
         await omegaai.close()
         await core.runtime.close()

@@ -84,9 +84,9 @@ class ResourcesNotRead:
     def named(self, facility: str, name: str) -> Resource:
         return Resource(UUID(int=0), facility, name, None, "")
 
-    def has_service(self, healthcare_service_id: str) -> bool:
+    def of_service(self, healthcare_service_id: str) -> Resource | None:
         del healthcare_service_id
-        return False
+        return None
 
 
 def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received_at: datetime) -> Explanation:
@@ -166,9 +166,9 @@ def _rules(message_type: str, site: SiteFile) -> dict[tuple[str, int], FieldRule
         for number in rule.fields
     }
     if message_type == "ORM":
-        name, _, path = site.hl7.orm_resource_field.partition("-")
+        name, _, path = site.mapping.orm.resource.read[0].partition("-")
         number = int(path.partition(".")[0])
-        words = "as hl7.orm_resource_field says"
+        words = "as orm.resource says"
         found.setdefault((name, number), FieldRule(name, (number,), "ORM", "resource", "deletes", words))
     return found
 

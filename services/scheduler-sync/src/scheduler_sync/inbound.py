@@ -95,8 +95,10 @@ class TaskInbound:
         commands = [item.command for item in items if item.command is not None]
         link_ids = [command.link_id for command in commands if command.link_id is not None]
         placers = [one.placer_number for one in commands if one.link_id is None and one.placer_number is not None]
+        numbers = [one for command in commands if command.about is not None for one in command.about.identifiers]
         if commands:
-            await work.links.load_by_id(link_ids, placers)
+            await work.patients.load(numbers)
+            await work.links.load_by_id(link_ids, placers, [command.facts.fhir_id for command in commands])
             await work.links.load_writes_under_way()
             await work.patients.load_by_id(work.links.patient_ids(), lock=False)
 
@@ -110,8 +112,15 @@ class TaskInbound:
                 cause_of_task(item.task_id),
                 item.received_at,
             )
-            resources, effects = self._effects.resources, self._effects
-            await receive_appointment(item.command, work=work, origin=origin, resources=resources, effects=effects)
+            effects = self._effects
+            await receive_appointment(
+                item.command,
+                work=work,
+                origin=origin,
+                site=effects.site(),
+                resources=effects.resources,
+                effects=effects,
+            )
 
 
 class TaskIntake:

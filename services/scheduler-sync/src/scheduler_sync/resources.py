@@ -51,15 +51,25 @@ class ResourceDirectory:
         self._by_name = by_name
         self._was_filled = self._was_filled or bool(by_name)
 
-    def named(self, facility: str, name: str) -> Resource:
-        """The resource of this exact name, or the one that the site file's alias leads to."""
+    def find(self, facility: str, name: str) -> Resource | None:
+        """The resource of this exact name, or the one that the site file's alias leads to; None where there is none."""
         found = self._by_name.get((facility, name))
+        if found is None:
+            alias = self._site().resource_aliases.get(facility, {}).get(name)
+            found = None if alias is None else self._by_name.get((facility, alias))
+        return found
+
+    def all_of(self, facility: str) -> list[Resource]:
+        """The facility's resources, by name."""
+        found = {one.id: one for (code, _), one in self._by_name.items() if code == facility}
+        return sorted(found.values(), key=lambda one: one.name)
+
+    def named(self, facility: str, name: str) -> Resource:
+        """As ``find``. NeedsSetup where there is none; Transient while the resources have never been read."""
+        found = self.find(facility, name)
         if found is not None:
             return found
         site = self._site()
-        alias = site.resource_aliases.get(facility, {}).get(name)
-        if alias is not None and (found := self._by_name.get((facility, alias))) is not None:
-            return found
         if not self._was_filled:
             raise Transient("the resources have not been read from OmegaAI yet")
         names = (known for _, known in (*self._by_name, *site.resource_aliases.get(facility, {}).items()))
@@ -70,9 +80,11 @@ class ResourceDirectory:
             setting=f"OmegaAI: Scheduler > Edit Healthcare Services, or resource_aliases.{facility} in the site file",
         )
 
-    def has_service(self, healthcare_service_id: str) -> bool:
-        """Whether this HealthcareService is one of the resources."""
-        return any(one.healthcare_service_id == healthcare_service_id for one in self._by_name.values())
+    def of_service(self, healthcare_service_id: str) -> Resource | None:
+        """The resource that is this HealthcareService. Transient while they have never been read."""
+        if not self._was_filled:
+            raise Transient("the resources have not been read from OmegaAI yet")
+        return next((one for one in self._by_name.values() if one.healthcare_service_id == healthcare_service_id), None)
 
     def __len__(self) -> int:
         return len(self._by_name)

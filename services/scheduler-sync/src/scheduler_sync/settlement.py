@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from chassis.deliveries import Accepted
 from chassis.store import Transaction
@@ -12,9 +13,14 @@ from scheduler_sync.handlers.settlements import (
     omegaai_accepted_patient,
     powerserver_acknowledged_status,
 )
-from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted, StatusAnswered
+from scheduler_sync.receipts import NOT_KNOWN, NOT_SENT, AppointmentAccepted, PatientAccepted, StatusAnswered
 from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.work import OpenWork
+
+_ANSWERS: Final = {
+    NOT_SENT: "not sent: it shows what came later",
+    NOT_KNOWN: "not known there: nothing to take back",
+}
 
 
 class Settlement:
@@ -52,6 +58,6 @@ class Settlement:
         for delivery, receipt in all_accepted:
             answered = StatusAnswered.of(receipt)
             code = f"PowerServer answered {answered.code}"
-            answer = code if answered.was_sent else "not sent: it shows what came later"
+            answer = code if answered.was_sent else _ANSWERS.get(answered.code, answered.code)
             origin = Origin("delivery", answer, delivery.id, self._now())
             await powerserver_acknowledged_status(delivery.key, step_of(delivery), work=work, origin=origin)

@@ -57,7 +57,7 @@ async def change_appointment(
     if decision.outcome is Outcome.APPLIED and after.slot is not None and not after.resource:
         raise NeedsSetup(
             "the message names no resource, and none is known of this appointment",
-            setting="hl7.orm_resource_field",
+            setting="siu.resource or orm.resource in the mapping file",
         )
     effects.of_decision(link, decision, patient, by="staff", work=work, origin=origin, deliveries=deliveries)
     if decision.outcome is not Outcome.STALE:

@@ -14,10 +14,12 @@ import contracts
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
 from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.appointments import AppointmentThere
+from scheduler_sync.adapters.omegaai.askers import Askers
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.omegaai.view import AppointmentView
 from scheduler_sync.adapters.worklist.worklist import Worklist
-from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, State, Trigger
+from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.reconciliation import (
     Judgement,
     Kind,
@@ -44,6 +46,8 @@ _LOOKS_AT_ONCE: Final = 8
 SOURCE: Final = "reconciliation"
 _OWNED: Final = "PowerServer owns this step: it has to send the appointment again"
 _NO_APPOINTMENT: Final = "PowerServer has sent no such appointment: cancel it in OmegaAI, or have it sent"
+_ACTS: Final = {State.MOVE_REQUESTED: Trigger.PATIENT_ASKED_TO_MOVE}
+"""Acts of the patient that PowerServer hears as a wish; it hears the others as a status."""
 _CHANGED: Final = "it changed while the run looked"
 
 
@@ -73,6 +77,7 @@ class Correcting:
         *,
         runs: Runs,
         view: AppointmentView,
+        askers: Askers,
         worklist: Worklist | None,
         open_work: OpenWork,
         effects: Effects,
@@ -82,6 +87,7 @@ class Correcting:
         self._links = RecoveryQueries(store, site)
         self._runs = runs
         self._view = view
+        self._askers = askers
         self._worklist = worklist
         self._open_work = open_work
         self._effects = effects
@@ -138,7 +144,7 @@ class Correcting:
         if there is None or there.command.facts.status in {FhirStatus.CANCELLED, FhirStatus.ENTERED_IN_ERROR}:
             return gone(difference)
         command = there.command
-        is_ours = command.service_id is not None and self._effects.resources.has_service(command.service_id)
+        is_ours = command.service_id is not None and self._effects.resources.of_service(command.service_id) is not None
         if not is_ours and command.placer_number is None:
             return gone(difference)
         if command.facts.status is FhirStatus.PROPOSED and is_ours:
@@ -189,17 +195,10 @@ class Correcting:
         if work.links.by_id(link.id) != link or patient is None:
             return Verdict(difference.id, Settled.MOVING, _CHANGED)
         after = looked.after or link
-        sent: list[UUID] = []
         try:
-            self._effects.resources.named(after.facility, after.resource)
+            sent = self._sent(difference, after, patient, looked.tells, work)
         except NeedsSetup as error:
             return Verdict(difference.id, Settled.LISTED, error.reason)
-        if looked.tells is Side.OMEGAAI:
-            if difference.kind is Kind.MISSING:
-                sent.append(self._effects.tell_omegaai_of_patient(patient, work))
-            sent.append(self._effects.tell_omegaai(after, work))
-        else:
-            sent.append(self._effects.tell_powerserver(after, patient, work))
         if after != link:
             work.links.save(after)
         work.links.note(_entry(run, difference, after, sent, self._now()))
@@ -207,20 +206,33 @@ class Correcting:
             work.links.note_conflict(Conflict(link.id, self._now(), SOURCE, contracts.uuid7(), looked.conflict))
         return Verdict(difference.id, Settled.HEALED)
 
+    def _sent(
+        self, difference: Difference, link: AppointmentLink, patient: Patient, tells: Side | None, work: StoredWork
+    ) -> list[UUID]:
+        """Stages the deliveries. NeedsSetup where OmegaAI has no such resource, or the site no word for the status."""
+        if tells is not Side.OMEGAAI:
+            return [self._effects.tell_powerserver(link, patient, work, _ACTS.get(link.state))]
+        self._effects.resources.named(link.facility, link.resource)
+        first = [self._effects.tell_omegaai_of_patient(patient, work)] if difference.kind is Kind.MISSING else []
+        return [*first, self._effects.tell_omegaai(link, work)]
+
     async def _hear(self, run: Run, difference: Difference, there: AppointmentThere) -> None:
         """An act of the patient that nobody heard: through the usual intake, which claims it once."""
         facts = there.command.facts
         task_id = f"{SOURCE}-{run.id}-{facts.fhir_id}-{facts.version}"
-        [error] = await self._inbound.apply(
-            [TaskItem(task_id, self._now(), command=replace(there.command, task_id=task_id))]
-        )
-        verdict = Verdict(difference.id, Settled.HEALED)
-        if isinstance(error, Permanent):
+        try:
+            command = await self._askers.complete(replace(there.command, task_id=task_id))
+            [failed] = await self._inbound.apply([TaskItem(task_id, self._now(), command=command)])
+            if failed is not None:
+                raise failed
+            verdict = Verdict(difference.id, Settled.HEALED)
+        except Permanent as error:
             verdict = Verdict(difference.id, Settled.LISTED, error.reason)
-        elif isinstance(error, Transient):
+        except Transient as error:
             verdict = Verdict(difference.id, Settled.MOVING, error.reason)
-        elif error is not None:
-            raise error
+        await self._settle(run, verdict)
+
+    async def _settle(self, run: Run, verdict: Verdict) -> None:
         async with self._store.pool.acquire() as connection, connection.transaction():
             await self._runs.hold(connection, run)
             transaction = Transaction(connection)

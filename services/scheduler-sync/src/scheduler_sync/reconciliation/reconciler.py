@@ -15,6 +15,7 @@ import structlog
 from chassis.errors import NeedsSetup, Permanent, Transient, reason_of
 from chassis.store import Store
 from omegaai.client import FhirClient
+from scheduler_sync.adapters.omegaai.askers import Askers
 from scheduler_sync.adapters.omegaai.view import AppointmentView
 from scheduler_sync.adapters.worklist.worklist import Worklist
 from scheduler_sync.domain.reconciliation import Days, Settled, asks
@@ -140,8 +141,9 @@ class Reconciler:
 
     async def _correct(self, run: Run) -> None:
         view = AppointmentView(self.omegaai, page_size=self.settings.page_size)
+        askers = Askers(self.omegaai, lambda: self.site.issuer_of_system)
         correcting = Correcting(
-            self.store, self.site.site, runs=self.runs, view=view, worklist=self._worklist(),
+            self.store, self.site.site, runs=self.runs, view=view, askers=askers, worklist=self._worklist(),
             open_work=self.open_work, effects=self.effects, now=self.now,
         )  # fmt: skip
         await correcting.run(run, self._turn)

@@ -97,7 +97,7 @@ def patient_of(missed: Missed, known: Patient | None, site: SiteFile) -> Patient
         "sex": data.sex,
         "email": data.email,
         "phone": data.phone,
-        "language": data.language,
+        "language": data.language or ("en" if known is None else known.language),
         "address": address,
         "revision": event.revision,
     }

@@ -21,7 +21,7 @@ from omegaai import elements
 from omegaai.client import FhirClient, NotFoundError
 from scheduler_sync.adapters.omegaai.appointments import AppointmentThere
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.domain.appointment import AppointmentLink, State
+from scheduler_sync.domain.appointment import AppointmentLink, State, Trigger
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.reconciliation import Announced, Judgement, adopted, judge, noted
 from scheduler_sync.domain.resource import Resource
@@ -46,6 +46,10 @@ from scheduler_sync.store.work import OpenWork, StoredWork
 
 AT_ONCE: Final = 200
 LOOK_BACK: Final = timedelta(days=7)
+_REQUESTS: Final = {
+    State.PATIENT_BOOKED: Trigger.PATIENT_BOOKED, State.MOVE_REQUESTED: Trigger.PATIENT_ASKED_TO_MOVE,
+}  # fmt: skip
+"""The patient's act of each state that waits for staff."""
 T = TypeVar("T")
 
 
@@ -223,7 +227,7 @@ class Recovery:
         """No topic says whether the patient's act reached PowerServer."""
         event = missed.newest
         if isinstance(event, AppointmentEvent) and event.data.by == "patient" and link.state is not State.UNSCHEDULED:
-            self.effects.tell_powerserver(link, patient, work)
+            self.effects.tell_powerserver(link, patient, work, _REQUESTS.get(link.state))
             self.report.told_powerserver += 1
 
     # OmegaAI

@@ -100,8 +100,9 @@ class OmegaAISender:
                 query = writer.appointment_query(snapshot, ids.patient_fhir_id)
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
-                status = status_to_write(ours, _status(found.resource), changed_there=found.version != base)
-                body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource)
+                is_changed = found.version != base
+                status = status_to_write(ours, _status(found.resource), changed_there=is_changed)
+                body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource, keeps_wish=is_changed)
                 if not writer.is_same(body, found.resource):
                     over = found.version
                     try:

@@ -71,7 +71,7 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
     if step is not WorkflowStep.ORDERED and (alone := next((one.day_alone for one in kept if one.day_alone), None)):
         raise alone
     named = _resource_segment(reading, kept or orders)
-    field_path = reading.site.hl7.orm_resource_field.partition("-")[2]
+    field_path = reading.site.mapping.orm.resource.read[0].partition("-")[2]
     name = _at(named, field_path) if kept else None
     resource = None if name is None else resources.named(code, name)
     slot, has_no_end = _slot(kept, facility, resource) if kept else (_slot_of_what_is_off(orders, facility), False)
@@ -229,8 +229,8 @@ def _slot_of_what_is_off(orders: Sequence[Order], facility: SiteFacility) -> Slo
 
 
 def _resource_segment(reading: Reading, orders: Sequence[Order]) -> Segment | None:
-    """The segment of ``hl7.orm_resource_field``: of the first order that has it filled, else of the message."""
-    name, _, path = reading.site.hl7.orm_resource_field.partition("-")
+    """The segment of ``orm.resource``: of the first order that has it filled, else of the message."""
+    name, _, path = reading.site.mapping.orm.resource.read[0].partition("-")
     wanted, number = name.encode("ascii"), int(path.partition(".")[0])
     for one in orders:
         for segment in (one.orc, one.obr, *one.others):

@@ -64,7 +64,7 @@ def read(
     read_it = schedule.read if kind == "SIU" else orders.read
     command = read_it(reading, resources, received_at)
     if passed_over is not None:
-        passed_over.keys += _COVERAGE.unread(kind, reading.segments, site.hl7.orm_resource_field)
+        passed_over.keys += _COVERAGE.unread(kind, reading.segments, site.mapping.orm.resource.read[0])
         if reading.ignored:
             passed_over.keys += [coverage.key_of(segment, number) for segment, number in reading.ignored]
         passed_over.repairs += reading.repairs

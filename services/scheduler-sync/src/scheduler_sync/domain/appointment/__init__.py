@@ -1,5 +1,6 @@
 """The appointment link: its states, its moves, and the decisions that keep both systems in step."""
 
+from scheduler_sync.domain.appointment import requests
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
 from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
 from scheduler_sync.domain.appointment.states import FORMER, State, System, WhoActs
@@ -49,6 +50,7 @@ __all__ = [
     "WhoActs",
     "WorkflowStep",
     "report_of",
+    "requests",
     "sets_powerserver_back",
     "status_to_write",
     "step_for_powerserver",

@@ -4,6 +4,7 @@ A link has no side effects: ``hear_powerserver`` and ``hear_omegaai`` return the
 saves, publishes and delivers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -158,8 +159,7 @@ class AppointmentLink:
             return self._same_status(heard, facts)
         trigger = _TRIGGER_OF_FHIR_STATUS.get(facts.status)
         if trigger is None:
-            why = f"OmegaAI shows {facts.status}, which no act of a patient brings about; PowerServer owns the status"
-            return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+            return self._not_a_patients_act(heard, facts.status)
         decision = self._moved(heard, trigger, _differences(self, heard))
         if decision.outcome is Outcome.REFUSED:
             return replace(decision, tells=_OMEGAAI)
@@ -167,6 +167,28 @@ class AppointmentLink:
             why = "the patient acted on a time that is not PowerServer's; PowerServer's time holds"
             return replace(decision, tells=decision.tells | _OMEGAAI, conflict=why)
         return decision
+
+    def book_for_patient(self) -> Decision:
+        """The patient asks for this appointment in Blume: it is new, and staff decide."""
+        decision = self._moved(self, Trigger.PATIENT_BOOKED, ("slot", "resource", "studies"))
+        # OmegaAI's Appointment gets the suite's identifiers, and the length that both products take.
+        return replace(decision, tells=decision.tells | _OMEGAAI)
+
+    def refuse_booking(self, why: str) -> Decision:
+        """The patient asks for this appointment, and it is answered at once: ``why`` is for the patient."""
+        off = WorkflowStep.CANCELLED
+        after = replace(self, state=State.CANCELLED, step=off, reason=why, revision=self.revision + 1)
+        told = Announcement.CANCELLED
+        return Decision(after, Outcome.REFUSED, Trigger.PATIENT_BOOKED, told, _OMEGAAI, ("step", "reason"), why)
+
+    def refuse_wish(self, wish: Decision, why: str) -> Decision:
+        """``wish``, the decision that another time is asked for, is answered at once: all stays as it is."""
+        heard = wish.link
+        kept = replace(self, omegaai_id=heard.omegaai_id, omegaai_version=heard.omegaai_version)
+        told = _ANSWER_OF_STATE[self.state]
+        if told is not None:
+            kept = replace(kept, revision=kept.revision + 1)
+        return Decision(kept, Outcome.REFUSED, wish.trigger, told, _OMEGAAI, conflict=why)
 
     def told_omegaai(
         self, fhir_id: str, version: str, *, as_sent: bool = True, over: str | None = None
@@ -267,7 +289,8 @@ class AppointmentLink:
         if step is None or step is self.powerserver_step:
             return Trigger.STAFF_UPDATED, None
         trigger, told_at = report_of(step), self.powerserver_told_at
-        if trigger in _UNCONFIRMED and told_at is not None and said_at <= told_at:
+        is_before_the_wish = trigger is Trigger.STAFF_CONFIRMED and self.state is State.MOVE_REQUESTED
+        if (trigger in _UNCONFIRMED or is_before_the_wish) and told_at is not None and said_at <= told_at:
             return Trigger.STAFF_UPDATED, f"PowerServer's {step} is older than the status that it took from us"
         return trigger, None
 
@@ -294,6 +317,16 @@ class AppointmentLink:
             return Outcome.ECHO
         return Outcome.STALE if _is_older(facts.version, self.omegaai_version) else None
 
+    def _not_a_patients_act(self, heard: "AppointmentLink", status: FhirStatus) -> Decision:
+        """OmegaAI's staff may delete the Appointment: then its order has no time any more, in PowerServer too."""
+        if status is not FhirStatus.ENTERED_IN_ERROR or self.state not in _GIVEN_BACK:
+            why = f"OmegaAI shows {status}, which no act of a patient brings about; PowerServer owns the status"
+            return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+        ordered, told = WorkflowStep.ORDERED, frozenset({System.POWERSERVER})
+        revision = heard.revision + 1
+        after = replace(heard, state=State.UNSCHEDULED, step=ordered, requested_slot=None, revision=revision)
+        return Decision(after, Outcome.APPLIED, Trigger.STAFF_ORDERED, Announcement.CANCELLED, told, ("step",))
+
     def _same_status(self, heard: "AppointmentLink", facts: RemoteFacts) -> Decision:
         is_request = facts.status is FhirStatus.PROPOSED
         if is_request or self.omegaai_id is None or not self._times_differ(facts):
@@ -316,6 +349,8 @@ class AppointmentLink:
         if start is None:
             return heard
         asked = Slot(start, end or start + (self.slot.end - self.slot.start), self.slot.zone)
+        if self.state is State.PATIENT_BOOKED and asked.start == self.slot.start:
+            return replace(heard, requested_slot=None)  # the appointment itself is what is asked for
         return replace(heard, requested_slot=asked)
 
     def _moved(
@@ -370,6 +405,13 @@ _TRIGGER_OF_FHIR_STATUS = {
     FhirStatus.PROPOSED: Trigger.PATIENT_ASKED_TO_MOVE,
     FhirStatus.CANCELLED: Trigger.PATIENT_CANCELLED,
 }
+_GIVEN_BACK: Final = frozenset({State.STAFF_BOOKED, State.CONFIRMED, State.MOVE_REQUESTED, State.PATIENT_BOOKED})
+_ANSWER_OF_STATE: Final[Mapping[State, Announcement | None]] = {
+    **dict.fromkeys(State),
+    State.STAFF_BOOKED: Announcement.SCHEDULED,
+    State.CONFIRMED: Announcement.CONFIRMED,
+}
+"""What tells the patient that a refused wish has changed nothing; None while an earlier wish is open."""
 _UNCONFIRMED = frozenset({Trigger.STAFF_SCHEDULED, Trigger.STAFF_WAITLISTED})
 _SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
 """The facts that both sides show. A change of these is published and delivered; other changes are only stored."""
