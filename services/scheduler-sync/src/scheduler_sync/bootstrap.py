@@ -40,12 +40,12 @@ from scheduler_sync.reconciliation.runner import ReconcileRunner
 from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
-from scheduler_sync.resources import ResourceDirectory, ResourceImport
+from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 from scheduler_sync.rooms import Rooms
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, revisions
+from scheduler_sync.store.queries import StoredIds, StoredSteps, revisions
 from scheduler_sync.store.reconciliation import Reports, Runs
 from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
@@ -96,7 +96,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
     runtime = await Runtime.open(NAME, settings, meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
     directory = ResourceDirectory(lambda: site.file)
-    resources = StoredResources(store.pool, site)
+    resources = StoredResources(store, site)
     effects = Effects(
         site=lambda: site.file,
         resources=directory,
@@ -172,7 +172,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     )
     powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
-    settlement = Settlement(core.open_work, core.clock.now)
+    settlement = Settlement(core.open_work, core.clock.now, resource_fixed=importing.wake)
     runtime.deliver(
         System.OMEGAAI,
         OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
@@ -321,7 +321,7 @@ async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory 
         async with asyncio.timeout(LOOK_UP_SECONDS):
             store = await Store.open(settings.store)
             try:
-                directory.fill(await StoredResources(store.pool, site).all())
+                directory.fill(await StoredResources(store, site).all())
             finally:
                 store.pool.terminate()
     except (TimeoutError, StoreUnavailable, *ERRORS):
@@ -377,7 +377,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
 
     async def prepared() -> Recovery:
         importing = ResourceImport(omegaai.client, core.site, core.resources, core.directory, interval_seconds=1)
-        await importing.import_once()
+        await importing.import_once(compares=False)
         return Recovery(
             store=core.store,
             site=core.site.file,

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import contracts
 from scheduler_sync.domain.appointment import Announcement, AppointmentLink, WorkflowStep
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.resource import Pair
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.ports import Offer
 from scheduler_sync.site import SiteFacility
@@ -99,6 +100,39 @@ def appointment_event(
         aggregate_id=link.id,
         revision=link.revision,
         data=data,
+        producer=PRODUCER,
+        occurred_at=occurred_at,
+        correlation_id=cause_id,
+    )
+
+
+def resource_event(
+    kind: Literal["linked", "drifted"],
+    pair: Pair,
+    healthcare_service_id: str | None,
+    *,
+    site: str,
+    revision: int,
+    occurred_at: datetime,
+    cause_id: UUID,
+) -> contracts.Message:
+    """``resource.linked`` or ``resource.drifted``. Without a service id the two sides are one no longer."""
+    side = pair.powerserver or pair.omegaai
+    return contracts.new_message(
+        contracts.ResourceLinked if kind == "linked" else contracts.ResourceDrifted,
+        aggregate_id=pair.id,
+        revision=revision,
+        data=contracts.ResourceData(
+            site=site,
+            facility=pair.facility,
+            name=pair.name if side is None else side.description.name,
+            modality=None if side is None else side.description.modality,
+            healthcare_service_id=healthcare_service_id,
+            drift=tuple(
+                contracts.Difference(field=one.field, powerserver=one.powerserver, omegaai=one.omegaai)
+                for one in pair.drift
+            ),
+        ),
         producer=PRODUCER,
         occurred_at=occurred_at,
         correlation_id=cause_id,

@@ -30,6 +30,7 @@ SENDER_CLOCK_AHEAD: Final = Counter(
 TASK_READER_ACTIVE: Final = omegaai.TASK_READER_ACTIVE
 TASKS_OPEN: Final = omegaai.TASKS_OPEN
 TASKS_FOUND_LATE: Final = omegaai.TASKS_FOUND_LATE
+RESOURCES: Final = Gauge("resources", "Bookable resources, by how they stand on both sides", "state")
 NEEDS_SETUP: Final = Gauge("needs_setup", "Inbound messages and Tasks that wait for a setting or a person")
 RECONCILER_ACTIVE: Final = Gauge("reconciler_active", "1 in the process that reconciles")
 RECONCILE_LAST_RUN_AGE_SECONDS: Final = Gauge(

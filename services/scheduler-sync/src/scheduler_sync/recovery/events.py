@@ -26,6 +26,7 @@ AppointmentEvent: TypeAlias = (
     | contracts.AppointmentConfirmed
     | contracts.AppointmentCancelled
 )
+ResourceEvent: TypeAlias = contracts.ResourceLinked | contracts.ResourceDrifted
 _BEFORE_THE_FIRST: Final = timedelta(minutes=2)
 
 

@@ -33,6 +33,7 @@ from scheduler_sync.recovery.events import (
     AppointmentEvent,
     Missed,
     PatientEvent,
+    ResourceEvent,
     link_of,
     patient_of,
     status_by_staff,
@@ -162,6 +163,14 @@ class Recovery:
     async def _rebuild(self, queries: RecoveryQueries, *, dry_run: bool) -> None:
         patients = {key: one for key, one in self._missed.items() if isinstance(one.newest, PatientEvent)}
         links = {key: one for key, one in self._missed.items() if isinstance(one.newest, AppointmentEvent)}
+        if not dry_run:
+            said = [(key, one.newest) for key, one in self._missed.items()]
+            resources = [
+                (key, event.data.facility, event.data.name, event.revision)
+                for key, event in said
+                if isinstance(event, ResourceEvent)
+            ]
+            await queries.keep_pairs(resources, self.now)
         if dry_run:
             self.report.patients, self.report.links = len(patients), len(links)
             known = {link.id: link for link in await queries.links(list(links), [])}

@@ -160,6 +160,77 @@ class Resources(Base, table=True):
     aliases: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     powerserver: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
     seen_at: datetime
+    is_gone: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    """OmegaAI no longer has the service; it is inactive as well."""
+
+
+class PowerServerResources(Base, table=True):
+    """A row of PowerServer's resource grid, from a CSV export or an MFN message."""
+
+    __tablename__: ClassVar[Any] = "powerserver_resources"
+    __table_args__ = (
+        UniqueConstraint("facility", "name", deferrable=True, initially="DEFERRED"),  # names move between rows
+        Index("ix_powerserver_resources_key", "facility", "key"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    facility: str
+    name: str
+    key: str | None = None
+    kind: str | None = None
+    modality: str | None = None
+    department: str | None = None
+    room: str | None = None
+    category: str | None = None
+    """PowerServer's column Class."""
+    hours: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    duration_minutes: int | None = None
+    overbooking: bool | None = None
+    active: bool
+    heard_at: datetime
+    source: str
+
+
+class ResourcePairs(Base, table=True):
+    """How a resource stands on both sides, as it was last compared. ``revision`` counts its events."""
+
+    __tablename__: ClassVar[Any] = "resource_pairs"
+
+    id: UUID = Field(primary_key=True)
+    facility: str
+    name: str
+    powerserver_id: UUID | None = None
+    resource_id: UUID | None = None
+    state: str = Field(index=True)
+    drift: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    near: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    revision: int
+    changed_at: datetime
+
+
+class ResourceHistory(Base, table=True):
+    """Every change of a resource on either side, every decision about one, and who made it."""
+
+    __tablename__: ClassVar[Any] = "resource_history"
+    __table_args__ = (Index("ix_resource_history_line", "facility", "name", "id"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    facility: str
+    name: str
+    at: datetime
+    actor: str
+    what: str
+    detail: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+
+
+class PreflightConfirmations(Base, table=True):
+    """A prerequisite that no protocol shows, and the person who has seen it in the product."""
+
+    __tablename__: ClassVar[Any] = "preflight_confirmations"
+
+    check_id: str = Field(primary_key=True)
+    confirmed_at: datetime
+    actor: str
 
 
 class Calendars(Base, table=True):
