@@ -51,7 +51,7 @@ class FakeOmegaAI:
         self.makes_tasks = True
         self.page_size = 100
         self.tells_changes = False
-        """Whether it knows ``_lastUpdated``, and says so."""
+        """Whether it knows ``_lastUpdated``, says so, and gives each resource its time."""
         self.searched: list[dict[str, str]] = []
         """The queries about Appointments."""
         self._counter = Counter[str]()
@@ -73,7 +73,9 @@ class FakeOmegaAI:
         """Store a resource without a request: a new version, and a Task as for any update."""
         key = resource["resourceType"], resource["id"]
         version = int(self.resources.get(key, {}).get("meta", {}).get("versionId", 0)) + 1
-        meta = {"versionId": str(version), "lastUpdated": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        meta = {"versionId": str(version)}
+        if self.tells_changes:
+            meta["lastUpdated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         stored = json.loads(json.dumps({**resource, "meta": meta}))
         self.resources[key] = stored
         if key[0] in ("Patient", "Appointment") and self.makes_tasks:
