@@ -19,6 +19,7 @@ from chassis.store import Store, Transaction
 from chassis.store.identity import ROOM_OF_AN_EPOCH
 from omegaai import elements
 from omegaai.client import FhirClient, NotFoundError
+from scheduler_sync.adapters.omegaai.appointments import AppointmentThere
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import AppointmentLink, State, Trigger
 from scheduler_sync.domain.patient import Patient
@@ -28,7 +29,6 @@ from scheduler_sync.events import PRODUCER
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TaskInbound
 from scheduler_sync.ports import HistoryEntry
-from scheduler_sync.recovery.appointments import AppointmentThere
 from scheduler_sync.recovery.events import (
     AppointmentEvent,
     Missed,

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     Column,
+    ForeignKey,
     Identity,
     Index,
     MetaData,
@@ -302,3 +303,94 @@ class TaskCursor(Base, table=True):
     reader: str = Field(primary_key=True)
     read_until: datetime
     moved_at: datetime
+
+
+class ReconcileRuns(Base, table=True):
+    """A comparison of the links with both products, from the wish for it to its report."""
+
+    __tablename__: ClassVar[Any] = "reconcile_runs"
+    __table_args__ = (
+        Index(
+            "ix_reconcile_runs_open",
+            "id",
+            postgresql_where=text("state IN ('wanted', 'reading', 'healing', 'asks', 'approved')"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    state: str
+    holder: UUID | None = None
+    wanted_by: str
+    wanted_at: datetime
+    day: date | None = None
+    dry_run: bool
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    first_day: date | None = None
+    end_day: date | None = None
+    counts: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'{}'")))
+    reason: str | None = None
+    answered_by: str | None = None
+
+
+class ReconcileDifferences(Base, table=True):
+    """A difference that a run found, with both values and what became of it."""
+
+    __tablename__: ClassVar[Any] = "reconcile_differences"
+    __table_args__ = (
+        Index("ix_reconcile_differences_run", "run_id", "id"),
+        Index("ix_reconcile_differences_noted", "noted_at"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    run_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("reconcile_runs.id", ondelete="CASCADE"), nullable=False)
+    )
+    side: str
+    kind: str
+    link_id: UUID | None = None
+    key: str | None = None
+    fields: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    ours: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    theirs: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    settled: str
+    why: str | None = None
+    noted_at: datetime
+    since: datetime
+
+
+class ReconcileSeen(Base, table=True):
+    """What a product showed when a day was last read. A crash of the server empties it: the day is read again."""
+
+    __tablename__: ClassVar[Any] = "reconcile_seen"
+    __table_args__ = (
+        Index("ix_reconcile_seen_day", "side", "day"),
+        Index("ix_reconcile_seen_key", "side", "key"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    number: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    side: str
+    day: date
+    key: str
+    link_id: UUID | None = None
+    placer: str | None = None
+    accession: str | None = None
+    status: str
+    starts: datetime | None = None
+    ends: datetime | None = None
+    resource: str | None = None
+    patient: str | None = None
+
+
+class ReconcileDays(Base, table=True):
+    """A day that was read, with the digest of what it showed; emptied with ``reconcile_seen``."""
+
+    __tablename__: ClassVar[Any] = "reconcile_days"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    side: str = Field(primary_key=True)
+    day: date = Field(primary_key=True)
+    digest: str
+    read_at: datetime
+    known_at: datetime
