@@ -5,7 +5,7 @@ from alembic import op
 from chassis.store import schema
 
 revision = "0025"
-down_revision = "0020"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 phase = "before"
