@@ -142,26 +142,17 @@ class JournalIntake:
         forgotten: list[UUID] = []
         kept: list[tuple[UUID, str, str | None, str | None, str | None]] = []
         for item, outcome in zip(items, outcomes, strict=True):
-            state: str | None = None
-            reason = setting = None
-            if isinstance(outcome, Failed):
-                if isinstance(outcome.error, Transient):
-                    forgotten.append(item.journal_id)
-                    continue
-                state, reason, setting = _state_of(outcome.error)
-            elif not isinstance(outcome, Done):
-                continue
-            elif isinstance(outcome.result, NeedsSetup):
-                state, reason, setting = _state_of(outcome.result)
-            elif item.was_known:
-                state = "replayed"
-            terms = self._terms(item.message, state)
-            if state is not None or terms:
-                kept.append((item.journal_id, state or "accepted", reason, setting, _joined(terms)))
-            if item.edited_from is not None:
-                transaction.write(statements.KEEP_ORIGIN, item.journal_id, item.edited_from)
-                if setting is None and isinstance(outcome, Done):
-                    transaction.write(statements.REPLACED, item.edited_from)
+            if isinstance(outcome, Failed) and isinstance(outcome.error, Transient):
+                forgotten.append(item.journal_id)
+            elif isinstance(outcome, Failed | Done):
+                state, reason, setting = _state_after(item, outcome)
+                terms = self._terms(item.message, state)
+                if state is not None or terms:
+                    kept.append((item.journal_id, state or "accepted", reason, setting, _joined(terms)))
+                if item.edited_from is not None:
+                    transaction.write(statements.KEEP_ORIGIN, item.journal_id, item.edited_from)
+                    if state in {None, "replayed"}:
+                        transaction.write(statements.REPLACED, item.edited_from)
         if forgotten:
             transaction.write(statements.FORGET, forgotten)
         if kept:
@@ -195,6 +186,15 @@ async def keep_rejected(
             row = await connection.fetchrow(statements.REJECT, *identity, b"", str(error), received_at, found)
             if not row["known"]:
                 await _write_large(connection, row["id"], raw)
+
+
+def _state_after(item: InboundHl7, outcome: Failed | Done[object]) -> tuple[str | None, str | None, str | None]:
+    """The state to keep, with its reason and setting; no state where the claim's own, accepted, stands."""
+    if isinstance(outcome, Failed):
+        return _state_of(outcome.error)
+    if isinstance(outcome.result, NeedsSetup):
+        return _state_of(outcome.result)
+    return ("replayed" if item.was_known else None), None, None
 
 
 def _state_of(error: BaseException) -> tuple[str, str, str | None]:

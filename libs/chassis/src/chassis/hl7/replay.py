@@ -12,7 +12,6 @@ from chassis.messaging import PROCESSED, BatchExecutor, Duplicate, Failed, Repla
 from chassis.observe import masking
 from chassis.store import Store
 from chassis.store.rows import audit, columns, fixed, rows, sql, tables
-from hl7v2 import unwrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ async def replay_edited(
     if kept is None or not kept.waits:
         raise KeyError(str(journal_id))
     item = InboundHl7.of(raw, kept.received_at)
-    if item.raw == unwrapped(kept.raw):
+    if kept.raw in (raw, item.raw):
         raise ValueError("the text is unchanged: process the message again as it is")
     item.edited_from = journal_id
     await _audit_edit(store, actor, journal_id, {})

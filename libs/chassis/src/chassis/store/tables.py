@@ -193,9 +193,7 @@ class Hl7Journal(Base, table=True):
         ),
         Index("ix_hl7_journal_refused", "received_at", postgresql_where=text("state IN ('rejected', 'dropped')")),
         Index("ix_hl7_journal_edited_from", "edited_from", postgresql_where=text("edited_from IS NOT NULL")),
-        Index(
-            "ix_hl7_journal_terms", "terms", postgresql_using="gin", postgresql_where=text("terms IS NOT NULL")
-        ),
+        Index("ix_hl7_journal_terms", "terms", postgresql_using="gin", postgresql_where=text("terms IS NOT NULL")),
     )
 
     id: UUID = Field(primary_key=True)

@@ -38,7 +38,8 @@ class Hl7Desk:
 
     async def look(self) -> Look:
         rows = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
-        return Look([Tile("need set-up", await queries.hl7_waiting(self.store))], {"needs_setup": rows, "page": self.message_page})
+        tile = Tile("need set-up", await queries.hl7_waiting(self.store), link="/console/hl7?state=needs_setup")
+        return Look([tile], {"needs_setup": rows, "page": self.message_page})
 
     def acts(self) -> Mapping[str, Act]:
         return {"needs-setup/{id:uuid}/replay": self._replay}

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from hl7v2 import Message
+from scheduler_sync.adapters.powerserver import values
 
 LONGEST_TERM: Final = 100
 ORDER: Final = "order "
@@ -22,15 +23,14 @@ def terms(message: Message, state: str | None) -> Sequence[str]:
     """
     if state is None and message.type in _BY_HISTORY:
         return ()
-    found = [term for prefix, places in ((ORDER, _ORDERS), (PATIENT, _PATIENTS)) for term in _terms(message, prefix, places)]
-    return list(dict.fromkeys(found))
+    places = [(ORDER, one) for one in _ORDERS] + [(PATIENT, one) for one in _PATIENTS]
+    return list(dict.fromkeys(term for prefix, place in places for term in _terms(message, prefix, *place)))
 
 
-def _terms(message: Message, prefix: str, places: Sequence[tuple[str, Sequence[int]]]) -> Iterator[str]:
-    for name, numbers in places:
-        for segment in message.segments(name, most=_MOST_SEGMENTS):
-            for number in numbers:
-                for parts in segment.repetitions(number)[:_MOST_SEGMENTS]:
-                    value = (parts.split("^", 1)[0] if isinstance(parts, str) else (parts[0] if parts else "") or "").strip()
-                    if value and value != '""':
-                        yield prefix + value[:LONGEST_TERM]
+def _terms(message: Message, prefix: str, segment_id: str, fields: Sequence[int]) -> Iterator[str]:
+    for segment in message.segments(segment_id, most=_MOST_SEGMENTS):
+        for field in fields:
+            for parts in segment.repetitions(field)[:_MOST_SEGMENTS]:
+                value = values.code(parts, 1)
+                if value is not None:
+                    yield prefix + value[:LONGEST_TERM]
