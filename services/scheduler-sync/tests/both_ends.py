@@ -29,9 +29,10 @@ from scheduler_sync.adapters.powerserver.sender import PowerServerSender, Shown
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import AppointmentLink, Outcome, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import PowerServerInbound, TaskInbound
-from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask, Work
+from scheduler_sync.ports import Conflict, HistoryEntry, Offer, ParkedTask, Work
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
@@ -242,6 +243,17 @@ class Leaving:
             memory.lines[row.destination, row.key].append(Pending(memory.deliveries, delivery))
 
 
+class EverythingFree:
+    """No resource is ever short of time here."""
+
+    async def has_room(self, link: AppointmentLink) -> bool:
+        return bool(link)
+
+    async def alternatives(self, link: AppointmentLink, asked: Slot) -> Sequence[Offer]:
+        del link, asked
+        return ()
+
+
 @dataclass(slots=True)
 class MemoryWork(Work):
     """One unit of work on memory; ``commands`` as the feeds want it."""
@@ -417,4 +429,4 @@ class Suite:
         patients, links = Patients(transaction, self.memory), Links(transaction, self.memory)
         for one in (patients, links, Leaving(transaction, self.memory, self.clock)):
             transaction.join(one)
-        return MemoryWork(transaction, patients, links)
+        return MemoryWork(transaction, patients, links, EverythingFree())

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -27,9 +28,11 @@ from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
+from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import PowerServerInbound, TaskInbound
 from scheduler_sync.resources import ResourceDirectory
+from scheduler_sync.rooms import Rooms
 from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -108,7 +111,8 @@ class Harness:
             clock=ClockInDoubt(self),
             meters=NotedMeters(self),
         )
-        self.open_work = OpenWork(self.site)
+        rooms = Rooms(lambda: self.site.file, self.resources, utc_now)
+        self.open_work = OpenWork(self.site, rooms, partial(tell_displaced, effects=self.effects))
         self.inbound = PowerServerInbound(self.site, self.effects)
         self.tasks = TaskInbound(self.store, self.open_work, self.effects)
         self.settlement = Settlement(self.open_work, utc_now)

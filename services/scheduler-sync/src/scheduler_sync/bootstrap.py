@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -26,13 +27,16 @@ from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
+from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import System
+from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TASK_CONSUMER, PowerServerInbound, TaskInbound
 from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
+from scheduler_sync.rooms import Rooms
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -89,7 +93,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         clock=clock,
         meters=meters.InputMeters(metrics),
     )
-    open_work = OpenWork(site)
+    open_work = OpenWork(site, Rooms(lambda: site.file, directory, clock.now), partial(tell_displaced, effects=effects))
     inbound = PowerServerInbound(site, effects)
     listener = Hl7Listener(
         store,
@@ -174,7 +178,11 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     return await runtime.service(
         guard=store_guard(settings, store, core.site, metrics),
         intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
-        watches={"resource-import": importing, "waiting": WaitingGauge(store, metrics)},
+        watches={
+            "resource-import": importing,
+            "waiting": WaitingGauge(store, metrics),
+            "claims": ClaimsUpkeep(store, core.open_work),
+        },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
         pages=PAGES,

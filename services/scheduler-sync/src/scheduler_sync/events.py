@@ -1,5 +1,6 @@
 """The domain's aggregates as contract messages; the one place that knows the contracts' shape."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -7,6 +8,8 @@ from uuid import UUID
 import contracts
 from scheduler_sync.domain.appointment import Announcement, AppointmentLink, WorkflowStep
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.slots import Slot
+from scheduler_sync.ports import Offer
 from scheduler_sync.site import SiteFacility
 
 PRODUCER: Final = "scheduler-sync"
@@ -33,8 +36,13 @@ def appointment_event(
     by: str,
     occurred_at: datetime,
     cause_id: UUID,
+    lost: Slot | None = None,
+    offers: Sequence[Offer] = (),
 ) -> contracts.Message:
-    """The event for the link's new state. ``by`` is the actor: staff or patient."""
+    """The event for the link's new state. ``by`` is the actor: staff or patient.
+
+    ``lost`` is the time that a patient's request has lost, ``offers`` what is free instead.
+    """
     assert link.slot is not None  # noqa: S101 - only an appointment with a time is announced
     values: dict[str, Any] = {
         "patient_id": link.patient_id,
@@ -71,6 +79,15 @@ def appointment_event(
             **values,
             requested_start=None if requested is None else requested.start.astimezone(facility.zone),
             requested_end=None if requested is None else requested.end.astimezone(facility.zone),
+            displaced=lost is not None,
+            alternatives=tuple(
+                contracts.Alternative(
+                    resource=one.resource,
+                    start=one.slot.start.astimezone(facility.zone),
+                    end=one.slot.end.astimezone(facility.zone),
+                )
+                for one in offers
+            ),
         )
     else:
         message_class = contracts.AppointmentCancelled

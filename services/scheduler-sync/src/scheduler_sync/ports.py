@@ -11,6 +11,7 @@ from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.slots import Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,42 @@ class Links(Protocol):
     def park(self, task: ParkedTask) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A slot of a resource, free when it was looked for. Nothing holds it."""
+
+    resource: str
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """A link whose request has lost its place, and the line of history of the booking that took it.
+
+    ``cause`` is None where the place was taken before the request came.
+    """
+
+    link: AppointmentLink
+    cause: HistoryEntry | None
+
+
+class Claims(Protocol):
+    """The times on resources that the links of this unit of work have.
+
+    They follow from the links: whoever saves a link claims its times and releases the former ones, in the same
+    transaction. A booked time is never refused. A patient's request that finds no place is told with alternatives, as
+    is one that loses its place to a booking; ``has_room`` lets a handler refuse it beforehand.
+    """
+
+    async def has_room(self, link: AppointmentLink) -> bool:
+        """Whether the time that the link's patient asks for is free, beside all other links of this unit of work."""
+        ...
+
+    async def alternatives(self, link: AppointmentLink, asked: Slot) -> Sequence[Offer]:
+        """Free slots in place of ``asked``: of the same resource within a week, then of others like it."""
+        ...
+
+
 class Outgoing(Protocol):
     """The effects of the transaction: events and deliveries. The chassis' Transaction implements it."""
 
@@ -113,6 +150,7 @@ class Work:
     outgoing: Outgoing
     patients: Patients
     links: Links
+    claims: Claims
 
 
 class Clock(Protocol):

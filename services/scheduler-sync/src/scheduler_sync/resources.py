@@ -51,15 +51,25 @@ class ResourceDirectory:
         self._by_name = by_name
         self._was_filled = self._was_filled or bool(by_name)
 
-    def named(self, facility: str, name: str) -> Resource:
-        """The resource of this exact name, or the one that the site file's alias leads to."""
+    def find(self, facility: str, name: str) -> Resource | None:
+        """The resource of this exact name, or the one that the site file's alias leads to; None where there is none."""
         found = self._by_name.get((facility, name))
+        if found is None:
+            alias = self._site().resource_aliases.get(facility, {}).get(name)
+            found = None if alias is None else self._by_name.get((facility, alias))
+        return found
+
+    def all_of(self, facility: str) -> list[Resource]:
+        """The facility's resources, by name."""
+        found = {one.id: one for (code, _), one in self._by_name.items() if code == facility}
+        return sorted(found.values(), key=lambda one: one.name)
+
+    def named(self, facility: str, name: str) -> Resource:
+        """As ``find``. NeedsSetup where there is none; Transient while the resources have never been read."""
+        found = self.find(facility, name)
         if found is not None:
             return found
         site = self._site()
-        alias = site.resource_aliases.get(facility, {}).get(name)
-        if alias is not None and (found := self._by_name.get((facility, alias))) is not None:
-            return found
         if not self._was_filled:
             raise Transient("the resources have not been read from OmegaAI yet")
         names = (known for _, known in (*self._by_name, *site.resource_aliases.get(facility, {}).items()))

@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 import site_file
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.mapping import Hl7Mapping
+from scheduler_sync.self_scheduling import NO_SELF_SCHEDULING, FacilityScheduling
 from site_file import SharedSite, SiteFacility, SiteFileError, SiteHl7
 
-__all__ = ["Site", "SiteFacility", "SiteFile", "SiteFileError", "SyncHl7", "load"]
+__all__ = ["FacilityScheduling", "Site", "SiteFacility", "SiteFile", "SiteFileError", "SyncHl7", "load"]
 
 
 class SyncHl7(SiteHl7):
@@ -32,6 +33,9 @@ class SiteFile(SharedSite):
     """Per facility: PowerServer's resource name → HealthcareService name, where the two cannot be made the same."""
     study_minutes: dict[str, Annotated[int, Field(ge=1, le=24 * 60)]] = Field(default_factory=dict)
     """The length of a study type in minutes, by its code, where a request must not be shorter."""
+    self_scheduling: dict[str, FacilityScheduling] = Field(default_factory=dict)
+    self_scheduling_capacity: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many patients may book the same time of a resource that OmegaAI lets overbook; of all others it is 1."""
     hl7: SyncHl7 = SyncHl7()
     mapping: Hl7Mapping = Hl7Mapping()
     """From the file that ``hl7.mapping`` names."""
@@ -44,10 +48,17 @@ class SiteFile(SharedSite):
         for step in (WorkflowStep.SCHEDULED, WorkflowStep.CONFIRMED, WorkflowStep.CANCELLED):
             if step not in self.statuses.values():
                 raise ValueError(f"statuses: no order value maps to {step}")
+        for facility in self.self_scheduling:
+            if facility not in self.facilities:
+                raise ValueError(f"self_scheduling.{facility}: is not among facilities")
         for facility in self.resource_aliases:
             if facility not in self.facilities:
                 raise ValueError(f"resource_aliases.{facility}: is not among facilities")
         return self
+
+    def scheduling_of(self, facility: str) -> FacilityScheduling:
+        """The facility's rules of self-scheduling; nothing is allowed where the file has none."""
+        return self.self_scheduling.get(facility, NO_SELF_SCHEDULING)
 
     @cached_property
     def step_of_name(self) -> Mapping[str, WorkflowStep]:

@@ -16,6 +16,7 @@ from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.slots import openings_of
 from scheduler_sync.site import Site
 from scheduler_sync.store import statements
 
@@ -104,6 +105,8 @@ class StoredResources:
         ]  # fmt: skip
         with asking():
             await self._keep(facility, rows, [one.id for one in services])
+            capacity = self._site.file.self_scheduling_capacity
+            await self._pool.execute(statements.SET_CAPACITIES, facility, capacity)
 
     async def _keep(self, facility: str, rows: Sequence[tuple[object, ...]], ids: Sequence[str]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -123,4 +126,7 @@ class StoredResources:
                 statements.RESOURCES,
                 list(self._site.file.facilities),
             )
-        return [Resource(**{**dict(row), "aliases": tuple(row["aliases"])}) for row in rows]
+        return [
+            Resource(**{**row, "aliases": tuple(row["aliases"]), "hours": openings_of(json.loads(row["hours"]))})
+            for row in rows
+        ]

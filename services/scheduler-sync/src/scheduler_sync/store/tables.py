@@ -1,15 +1,28 @@
 """scheduler-sync's tables, on a registry of its own, beside those of ``chassis.store.tables``."""
 
 from datetime import date, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, Text, UniqueConstraint, Uuid, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Identity,
+    Index,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)  # fmt: skip
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZRANGE
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from chassis.store.tables import NAMING
+
+_IS_HELD: Final = text("NOT released")
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMING))):
@@ -146,6 +159,42 @@ class Resources(Base, table=True):
     aliases: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     powerserver: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
     seen_at: datetime
+
+
+class Calendars(Base, table=True):
+    """The lock of a resource's claims, and how many promises may stand at once."""
+
+    __tablename__: ClassVar[Any] = "calendars"
+
+    resource_id: UUID = Field(primary_key=True, foreign_key="resources.id")
+    capacity: int = Field(sa_column=Column(SmallInteger, nullable=False, server_default=text("1")))
+
+
+class Claims(Base, table=True):
+    """A resource's time: a fact (PowerServer booked it), a patient's request, or a hold that expires.
+
+    Only the functions of the migration write here. An exclusion constraint keeps two claims from one lane.
+    """
+
+    __tablename__: ClassVar[Any] = "claims"
+    __table_args__ = (
+        Index("ix_claims_stretch", "resource_id", "during", postgresql_using="gist", postgresql_where=_IS_HELD),
+        Index("ix_claims_link_id", "link_id", postgresql_where=text("link_id IS NOT NULL")),
+        Index(
+            "ix_claims_expires_at", "expires_at", postgresql_where=text("(NOT released) AND (expires_at IS NOT NULL)")
+        ),
+    )
+
+    id: UUID = Field(primary_key=True)
+    resource_id: UUID = Field(foreign_key="calendars.resource_id")
+    lane: int
+    capacity: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    during: Any = Field(sa_column=Column(TSTZRANGE, nullable=False))
+    kind: str
+    released: bool = Field(sa_column_kwargs={"server_default": text("false")})
+    expires_at: datetime | None = None
+    link_id: UUID | None = None
+    made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")})
 
 
 class ParkedTasks(Base, table=True):

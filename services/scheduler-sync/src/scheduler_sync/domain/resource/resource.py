@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from scheduler_sync.domain.slots import Opening
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -17,3 +19,5 @@ class Resource:
     overbooking: bool = False
     active: bool = True
     aliases: tuple[str, ...] = ()
+    hours: tuple[Opening, ...] = ()
+    self_scheduling: bool = False
