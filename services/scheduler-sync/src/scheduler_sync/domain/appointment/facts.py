@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.statuses import FhirStatus, WorkflowStep
 from scheduler_sync.domain.appointment.studies import Study, StudyChange
 from scheduler_sync.domain.slots import Slot
@@ -34,6 +35,7 @@ class StaffFacts:
     has_times_of_studies: bool = False
     has_no_end: bool = False
     is_booking: bool = False
+    referring_physician: Physician | None = None
 
 
 @dataclass(frozen=True, slots=True)
