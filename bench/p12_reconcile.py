@@ -41,18 +41,21 @@ INSERT INTO appointment_links (id, site, placer_number, patient_id, facility, re
     omegaai_version, omegaai_written_version, revision, updated_at)
 SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'northside', 'P' || n,
     ('00000000-0000-7000-9000-' || lpad(to_hex(n % 1000), 12, '0'))::uuid, 'FAC01', 'BLUME CT',
-    $1::date::timestamp AT TIME ZONE 'UTC' + (n / $2) * interval '1 day' + interval '13 hours' + (n % $2) * interval '1 minute',
-    $1::date::timestamp AT TIME ZONE 'UTC' + (n / $2) * interval '1 day' + interval '13 hours' + (n % $2 + 15) * interval '1 minute',
-    'America/Toronto', '[["CT-HEAD", "CT Head"]]', '[]',
+    starts, starts + interval '15 minutes', 'America/Toronto', '[["CT-HEAD", "CT Head"]]', '[]',
     CASE WHEN n >= $3 - $4 THEN 'confirmed' ELSE 'staff-booked' END,
     CASE WHEN n >= $3 - $4 THEN 'confirmed' ELSE 'scheduled' END, 'patient', ARRAY['ACC' || n], 'scheduled', 'a' || n,
     '1', '1', 1, now() - interval '1 hour'
-FROM generate_series(0, $3 - 1) AS n
+FROM (
+    SELECT n, $1::date::timestamp AT TIME ZONE 'UTC' + (n / $2) * interval '1 day' + interval '13 hours'
+        + (n % $2) * interval '1 minute' AS starts
+    FROM generate_series(0, $3 - 1) AS n
+) AS made
 """
 _PATIENTS = """
-INSERT INTO patients (id, site, family, given, sex, language, organization, heard_at, details_heard_at, revision, fhir_id)
-SELECT ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, 'northside', 'Roe', 'Jane', 'F', 'en', '1', now(),
-    '{}', 1, 'p' || n FROM generate_series(0, 999) AS n
+INSERT INTO patients (id, site, family, given, sex, language, organization, heard_at, details_heard_at, revision,
+    fhir_id)
+SELECT ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, 'northside', 'Roe', 'Jane', 'F', 'en', '1',
+    now(), '{}', 1, 'p' || n FROM generate_series(0, 999) AS n
 """
 
 
@@ -72,9 +75,8 @@ def appointment(number: int) -> dict[str, Any]:
         "meta": {"versionId": "1", "lastUpdated": "2026-11-01T00:00:00.000Z"},
         "extension": [{"url": "http://www.ramsoft.com/fhir/StructureDefinition/note", "valueString": "x" * 280}],
         "identifier": [
-            {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{UUID(int=0x7000_8000 << 48 | number)}"
-             if number >= APPOINTMENTS else f"urn:uuid:00000000-0000-7000-8000-{number:012x}"},
-            *([] if number >= APPOINTMENTS else [{"system": "urn:powerserver:placer", "value": f"P{number}"}]),
+            {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:00000000-0000-7000-8000-{number:012x}"},
+            {"system": "urn:powerserver:placer", "value": f"P{number}"},
         ],
         "status": status,
         "start": starts.isoformat(),
@@ -191,10 +193,9 @@ def serve_worklist() -> None:
 # Ours.
 
 
-async def reconcile(url: str, port: int, worklist_port: int) -> dict[str, Any]:
-    """Two runs, and a run with the worklist; their seconds, counts, and this program's largest memory."""
+async def reconcile(url: str, port: int) -> dict[str, Any]:
+    """Two runs: their seconds and counts, and this program's largest memory."""
     from chassis.settings import StoreSettings
-    from chassis.store import Store
     from omegaai.connection import connect
     from omegaai.settings import OmegaAISettings
     from scheduler_sync import bootstrap
@@ -205,7 +206,6 @@ async def reconcile(url: str, port: int, worklist_port: int) -> dict[str, Any]:
     settings = SchedulerSyncSettings(
         site_file=SITE_FILE, store=StoreSettings(url=url, pool_size=4), _env_file=None,
         omegaai={"base_url": f"http://127.0.0.1:{port}"},
-        worklist={"host": "127.0.0.1" if worklist_port else "", "port": worklist_port or 11112, "near_days": WORKLIST_DAYS},
         reconciliation={"near_days": DAYS + 1, "ahead_days": DAYS + 1, "night_begins": 0, "night_ends": 0},
     )  # fmt: skip
     core = await bootstrap.open_core(settings)
@@ -238,7 +238,6 @@ async def reconcile(url: str, port: int, worklist_port: int) -> dict[str, Any]:
     await connection.close()
     await core.runtime.close()
     mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert isinstance(core.store, Store)
     return {"runs": found, "mib": mib}
 
 
@@ -265,8 +264,8 @@ async def shortest(url: str, port: int) -> float:
                 address = next((one["url"] for one in page["link"] if one["relation"] == "next"), "")
     await connection.execute("ANALYZE floor_seen")
     differing = await connection.fetchval(
-        "SELECT count(*) FROM appointment_links l FULL JOIN floor_seen s ON s.link = l.id WHERE l.id IS NULL OR s.key IS "
-        "NULL OR (CASE l.step WHEN 'scheduled' THEN 'pending' ELSE 'booked' END, l.slot_start, l.slot_end) IS DISTINCT "
+        "SELECT count(*) FROM appointment_links l FULL JOIN floor_seen s ON s.link = l.id WHERE l.id IS NULL "
+        "OR s.key IS NULL OR (CASE l.step WHEN 'scheduled' THEN 'pending' ELSE 'booked' END, l.slot_start, l.slot_end) IS DISTINCT "
         "FROM (s.status, s.starts, s.ends)"
     )
     await connection.fetchval("SELECT count(*) FROM appointment_links WHERE step IS DISTINCT FROM powerserver_step")
@@ -360,7 +359,7 @@ async def rows() -> list[dict[str, Any]]:
         await connection.close()
         port, worklist_port = (await said(fhir))["port"], (await said(scp))["port"]
         progress(f"{APPOINTMENTS:,} links, {APPOINTMENTS - MISSING + UNKNOWN:,} Appointments")
-        async with program("reconcile", url, str(port), "0") as ours:
+        async with program("reconcile", url, str(port)) as ours:
             report = await said(ours)
         first, second = report["runs"]
         wanted = {
@@ -381,8 +380,8 @@ async def rows() -> list[dict[str, Any]]:
         row("P12", f"{what}, MiB", (mib, None, None), f"≤ {MOST_MIB:g}", met=mib <= MOST_MIB),
         row("P12", "the same again by what changed, s", (again, None, None), f"≤ {MOST_AGAIN_SECONDS:g}",
             met=again <= MOST_AGAIN_SECONDS),
-        row("P12", f"{ITEMS:,} worklist items read, s", (worklist, loop, worklist / loop), f"≤ {MOST_WORKLIST_SECONDS:g}",
-            met=worklist <= MOST_WORKLIST_SECONDS),
+        row("P12", f"{ITEMS:,} worklist items read, s", (worklist, loop, worklist / loop),
+            f"≤ {MOST_WORKLIST_SECONDS:g}", met=worklist <= MOST_WORKLIST_SECONDS),
     ]  # fmt: skip
 
 
@@ -392,7 +391,7 @@ if __name__ == "__main__":
             asyncio.run(serve_fhir())
         case ["serve-worklist"]:
             serve_worklist()
-        case ["reconcile", url, port, worklist_port]:
-            print(json.dumps(asyncio.run(reconcile(url, int(port), int(worklist_port)))), flush=True)
+        case ["reconcile", url, port]:
+            print(json.dumps(asyncio.run(reconcile(url, int(port)))), flush=True)
         case _:
             main(rows)
