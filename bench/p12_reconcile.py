@@ -265,8 +265,8 @@ async def shortest(url: str, port: int) -> float:
     await connection.execute("ANALYZE floor_seen")
     differing = await connection.fetchval(
         "SELECT count(*) FROM appointment_links l FULL JOIN floor_seen s ON s.link = l.id WHERE l.id IS NULL "
-        "OR s.key IS NULL OR (CASE l.step WHEN 'scheduled' THEN 'pending' ELSE 'booked' END, l.slot_start, l.slot_end) IS DISTINCT "
-        "FROM (s.status, s.starts, s.ends)"
+        "OR s.key IS NULL OR (CASE l.step WHEN 'scheduled' THEN 'pending' ELSE 'booked' END, l.slot_start, l.slot_end) "
+        "IS DISTINCT FROM (s.status, s.starts, s.ends)"
     )
     await connection.fetchval("SELECT count(*) FROM appointment_links WHERE step IS DISTINCT FROM powerserver_step")
     await connection.execute("DROP TABLE floor_seen")
