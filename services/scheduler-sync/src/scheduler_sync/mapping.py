@@ -233,7 +233,9 @@ class Hl7Mapping(SiteSection):
 def _check_written(family: str, values: _Values) -> None:
     """Refuses a written place that names the message, is in no written segment, or holds another value already."""
     taken: dict[str, str] = {}
-    for name, places in values.each():
+    defaults = type(values)()
+    own_last = sorted(values.each(), key=lambda one: one[1] != getattr(defaults, one[0]))
+    for name, places in own_last:
         for number, text in enumerate(places.write):
             place = Place.of(text)
             field = f"{place.segment}-{place.field}"

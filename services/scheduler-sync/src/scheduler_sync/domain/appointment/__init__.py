@@ -2,6 +2,7 @@
 
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
 from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
+from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.states import FORMER, State, System, WhoActs
 from scheduler_sync.domain.appointment.statuses import (
     BLUME_LABEL_OF_FHIR_STATUS,
@@ -38,6 +39,7 @@ __all__ = [
     "FhirStatus",
     "Move",
     "Outcome",
+    "Physician",
     "Refusal",
     "RemoteFacts",
     "StaffFacts",
