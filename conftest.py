@@ -14,7 +14,7 @@ from chassis.testing.depth import DEPTH
 settings.register_profile("suite", deadline=None, max_examples=DEPTH.examples(100))
 settings.load_profile("suite")
 
-pytest_plugins = ["local_stack.fixtures", "local_stack.running"]
+pytest_plugins = ["local_stack.fixtures", "local_stack.left_behind", "local_stack.running"]
 _USUAL_SECONDS = 180
 _started_at = time.time()
 

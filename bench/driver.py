@@ -11,6 +11,7 @@ import asyncio
 import json
 import statistics
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvloop
@@ -18,16 +19,28 @@ import uvloop
 SIU = (
     "MSH|^~\\&|RAMSOFT|FAC01|SUITE|NORTHSIDE|20261125093000-0500||SIU^S12|{n}|P|2.3.1||||||UNICODE UTF-8\r"
     "SCH|{n}^RAMSOFT|A{n}^RAMSOFT|||||CT-HEAD^CT Head^99STUDYTYPE||30|min^minutes^ISO+"
-    "|^^30^20301201143000-0500^20301201150000-0500||||||||||||||30^SCHEDULED^99PS\r"
+    "|^^30^{start}^{end}||||||||||||||30^SCHEDULED^99PS\r"
     "PID|1|{n}^^^NORTHSIDE|{n}^^^NORTHSIDE||Roe^Jane^A||19800229|F|||12 Elm St^^Toronto^ON^M5V1A1^CA"
     "||(416)555-0100^PRN^PH^p{n}@example.org|||||ACC{n}\r"
     "PV1|1|O|RADIOLOGY^CT1^^FAC01|||||1001^Miller^Ann||||||||||||V{n}\r"
     "RGS|1|A\r"
-    "AIS|1|A|CT-HEAD^CT Head^99STUDYTYPE|20301201143000-0500|||30|min\r"
+    "AIS|1|A|CT-HEAD^CT Head^99STUDYTYPE|{start}|||30|min\r"
     "AIG|1|A|BLUME CT^BLUME CT|CT\r"
     "AIL|1|A|RADIOLOGY^CT1^^FAC01\r"
 )
+FIRST_START = datetime(2030, 12, 1, tzinfo=UTC)
 """Far in the future, so that a reminder or confirmation is still due whenever this runs."""
+HALF_AN_HOUR = timedelta(minutes=30)
+HL7_TIME = "%Y%m%d%H%M%S+0000"
+HALF_HOURS = 200_000
+"""A resource has one appointment at a time, as in a hospital: each message books the next half hour."""
+
+
+def booking(placer: str, number: int = 0) -> bytes:
+    """The message that books the half hour ``number`` for a new patient."""
+    start = FIRST_START + number % HALF_HOURS * HALF_AN_HOUR
+    times = {"start": start.strftime(HL7_TIME), "end": (start + HALF_AN_HOUR).strftime(HL7_TIME)}
+    return SIU.format(n=placer, **times).encode()
 
 
 class Load:
@@ -57,7 +70,7 @@ class Load:
             if due - self.started >= self.seconds:
                 break
             placer = f"{self.run}{number:07d}"
-            writer.write(b"\x0b" + SIU.format(n=placer).encode() + b"\x1c\r")
+            writer.write(b"\x0b" + booking(placer, number) + b"\x1c\r")
             answer = await reader.readuntil(b"\x1c\r")
             self.milliseconds.append((time.time() - due) * 1000)
             self.due[placer] = due

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import asyncpg
 
 from bench import spine
-from bench.driver import SIU
+from bench.driver import booking
 from bench.harness import empty_database, kafka_topics, main, program, progress, row
 
 KILLS = 3
@@ -87,7 +87,7 @@ WAITING = {
 
 async def acknowledged(port: int) -> None:
     """Returns when a message of ours has its AA; connects and sends again until then."""
-    message = b"\x0b" + SIU.format(n=f"R{time.time_ns()}").encode() + b"\x1c\r"
+    message = b"\x0b" + booking(f"R{time.time_ns()}") + b"\x1c\r"
     try:
         async with asyncio.timeout(SERVING_TIMEOUT_SECONDS):
             while True:

@@ -36,7 +36,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from bench import spine
-from bench.driver import SIU
+from bench.driver import booking
 from bench.harness import program, progress, row
 from chassis.messaging import topics
 from chassis.store.store import ERRORS
@@ -137,7 +137,7 @@ class Senders:
         reader: asyncio.StreamReader | None = None
         started, number = time.time(), first
         while not self._stop.is_set():
-            message = b"\x0b" + SIU.format(n=f"R{time.time_ns()}{first}").encode() + b"\x1c\r"
+            message = b"\x0b" + booking(f"R{time.time_ns()}{first}", time.time_ns()) + b"\x1c\r"
             answer = b""
             while b"MSA|AA|" not in answer:
                 try:

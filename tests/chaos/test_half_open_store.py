@@ -12,14 +12,14 @@ from chassis.observe import Metrics, meters
 from chassis.settings import StoreSettings
 from chassis.store import Exclusive, Store, exclusive, store
 from chassis.store.store import ERRORS
-from chassis.testing import eventually
+from chassis.testing import MACHINE_SECONDS, eventually
 from local_stack.ports import free_port
 from tests.chaos.wires import Wire
 
 pytestmark = pytest.mark.stack
 
-SHORT_SECONDS = 1.0
-"""Of a statement, here."""
+SHORT_SECONDS = 4.0
+"""Of a statement, here: long enough that a busy machine's delays are shorter."""
 
 
 @pytest.fixture
@@ -28,11 +28,8 @@ async def wire(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         monkeypatch.setattr(module, "COMMAND_TIMEOUT_SECONDS", SHORT_SECONDS)
     found = Wire("postgres", free_port(), [urlsplit(database_url).port or 5432])
     await found.open()
-    others = asyncio.all_tasks()
     yield found
     await found.close()
-    if left := asyncio.all_tasks() - others:
-        await asyncio.wait(left, timeout=5)
 
 
 @pytest.fixture
@@ -82,6 +79,6 @@ async def test_who_holds_a_lock_on_a_broken_connection_takes_it_again(proxied: S
     began = time.monotonic()
     assert wire.half_open() >= 1
     await eventually(lives_again, what="the holder's next life")
-    assert lives[1] - began < SHORT_SECONDS + 2
+    assert lives[1] - began < SHORT_SECONDS + MACHINE_SECONDS
     await loop.stop()
     await running

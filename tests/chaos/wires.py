@@ -45,15 +45,21 @@ class Wire:
     delay_seconds: float = 0.0
     _lines: set[_Line] = field(default_factory=set)
     _turns: Iterator[int] = field(default_factory=itertools.count)
+    _talks: set["asyncio.Task[None]"] = field(default_factory=set)
     _server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._hold, "127.0.0.1", self.port)
 
     async def close(self) -> None:
+        """Ends the listener and every connection, and returns when nothing is left of them."""
         if self._server is not None:
             self._server.close()
         self.cut()
+        for talk in self._talks:
+            talk.cancel()
+        if self._talks:
+            await asyncio.wait(self._talks)
 
     def cut(self) -> int:
         """Ends every connection. Returns their number."""
@@ -77,6 +83,18 @@ class Wire:
         self.delay_seconds = 0.0
         if was_lossy:
             self.cut()
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks.add(talk)
+        try:
+            with suppress(asyncio.CancelledError):  # by close; Python 3.11 would report it as an error
+                await self._accept(reader, writer)
+        finally:
+            if not writer.is_closing():
+                _reset(writer)
+            self._talks.discard(talk)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_refusing:

@@ -86,6 +86,8 @@ class Behaviour:
     permanent: set[UUID] = field(default_factory=set)
     bug: set[UUID] = field(default_factory=set)
     transient: dict[UUID, int] = field(default_factory=dict)
+    retry_after_seconds: float | None = None
+    """How long a transient failure asks to be left alone; None for the chassis' own pauses."""
     breaks_the_write: set[UUID] = field(default_factory=set)
     store_away: bool = False
     seen: list[tuple[UUID, int]] = field(default_factory=list)
@@ -117,7 +119,7 @@ class Behaviour:
             raise ZeroDivisionError("Roe^Jane mrn 4711 jane@example.org")
         if self.transient.get(aggregate, 0) > 0:
             self.transient[aggregate] -= 1
-            raise Transient("told so")
+            raise Transient("told so", retry_after_seconds=self.retry_after_seconds)
         if aggregate in self.breaks_the_write:
             work.things.rows[aggregate] = tuple(range(1000))
 

@@ -5,7 +5,6 @@ import base64
 import itertools
 import os
 import signal
-import socket
 
 import httpx
 import pytest
@@ -21,6 +20,7 @@ from chassis.testing import eventually
 from chassis.web import access
 from chassis.web.access import Access, Role, UndeclaredRoute
 from chassis.web.guard import Guard, header_names
+from local_stack.ports import free_port
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 TOKEN = "a-token-of-more-than-32-characters"
@@ -188,7 +188,7 @@ def test_people_that_cannot_be_read_are_named_by_line(people, words) -> None:
 
 
 async def test_the_public_port_serves_what_is_for_the_internet_and_nothing_of_the_console() -> None:
-    console, public = _free_ports()
+    console, public = free_port(), free_port()
     service = Service(
         "demo", http(port=console, public_port=public), Metrics(), {}, {}, routes=each_kind(),
         patient_session=session_of,
@@ -219,8 +219,3 @@ async def _until_served(client: httpx.AsyncClient, url: str) -> None:
             return False
 
     await eventually(served)
-
-
-def _free_ports() -> list[int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return [one.getsockname()[1], other.getsockname()[1]]

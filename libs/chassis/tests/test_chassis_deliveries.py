@@ -19,6 +19,8 @@ from chassis.store import Transaction
 from chassis.testing import eventually
 
 QUICK = RetrySettings(first_seconds=0.02, longest_seconds=0.1)
+LEASE_SECONDS = 3.0
+"""Long enough that a worker on a busy machine renews it in time."""
 
 
 class Partner:
@@ -173,7 +175,7 @@ async def test_who_lives_keeps_its_lease_and_a_second_worker_stays_away(store) -
     await stage(store, (uuid4(), b"1"))
     partner, other = Partner(), Partner()
     partner.hangs.clear()
-    async with working(store, partner, lease_seconds=0.4):
+    async with working(store, partner, lease_seconds=LEASE_SECONDS):
 
         async def is_underway() -> bool:
             return bool(partner.keys_seen)
@@ -181,10 +183,10 @@ async def test_who_lives_keeps_its_lease_and_a_second_worker_stays_away(store) -
         await eventually(is_underway, what="the first worker's try")
         taken = "SELECT lease_until FROM deliveries"
         before = await store.pool.fetchval(taken)
-        async with working(store, other, lease_seconds=0.4):
+        async with working(store, other, lease_seconds=LEASE_SECONDS):
 
             async def was_renewed_often() -> bool:
-                return (await store.pool.fetchval(taken) - before).total_seconds() > 1.0
+                return (await store.pool.fetchval(taken) - before).total_seconds() > LEASE_SECONDS
 
             await eventually(was_renewed_often, what="renewed leases")
             assert other.keys_seen == []
@@ -213,7 +215,7 @@ class StandsStill(Partner):
 async def test_who_stood_still_learns_that_another_has_its_delivery(store) -> None:
     await stage(store, (uuid4(), b"1"))
     partner = StandsStill(store)
-    async with working(store, partner, lease_seconds=0.3):
+    async with working(store, partner, lease_seconds=LEASE_SECONDS):
         await all_are(store, "done")
     assert partner.answers == [True, False]
     assert len(partner.taken) == 1
@@ -230,7 +232,7 @@ async def test_what_the_service_keeps_of_an_answer_commits_with_the_mark(store) 
         if fails and fails.pop():
             raise OSError("a fault while settling")
 
-    async with working(store, Partner(), settled=settled, lease_seconds=0.3):
+    async with working(store, Partner(), settled=settled, lease_seconds=LEASE_SECONDS):
         await all_are(store, "done")
     assert await store.pool.fetchval("SELECT revision FROM things") == 42
 
@@ -242,7 +244,7 @@ async def test_an_answer_that_cannot_be_kept_waits_for_a_person_and_is_not_asked
     async def settled(_transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
         raise KeyError(all_accepted[0].receipt.detail["no such detail"])
 
-    async with working(store, partner, settled=settled, lease_seconds=0.3):
+    async with working(store, partner, settled=settled, lease_seconds=LEASE_SECONDS):
         await all_are(store, "dead")
     assert len(partner.taken) == 1
     assert await store.pool.fetchval("SELECT last_error FROM deliveries") == "bug: KeyError"
@@ -264,7 +266,7 @@ async def test_an_error_of_a_delivery_is_in_no_cycle(store, left_in_cycles) -> N
             raise collisions.pop()
 
     await stage(store, (uuid4(), b"1"))
-    async with working(store, Busy(), settled=settled, lease_seconds=0.3):
+    async with working(store, Busy(), settled=settled, lease_seconds=LEASE_SECONDS):
         await all_are(store, "done")
     assert not collisions
     assert left_in_cycles((Transient, asyncpg.DeadlockDetectedError)) == []

@@ -262,7 +262,7 @@ async def test_a_mark_that_the_store_does_not_take_is_tried_again_and_nothing_is
             await transaction.connection.execute("INSERT INTO things VALUES ($1, 1, '{1}')", taken.delivery.key)
 
     states = [*NOT_NOW, *COLLISIONS, "23505"]
-    async with working(store, partner, settled=settled, lease_seconds=1):
+    async with working(store, partner, settled=settled, lease_seconds=10):
         for state in states:
             async with refusing(store, "things", state, times=6):
                 await stage(store, (uuid4(), b"1"))
@@ -300,7 +300,7 @@ async def test_a_refusal_that_cannot_be_kept_now_is_kept_later_and_not_asked_for
     partner.refusals[key] = [answer]
     partner.hangs.clear()
     await stage(store, (key, b"1"))
-    async with working(store, partner, lease_seconds=0.3):
+    async with working(store, partner, lease_seconds=10):
 
         async def is_sent() -> bool:
             return len(partner.keys_seen) == 1

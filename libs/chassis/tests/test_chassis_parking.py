@@ -38,7 +38,7 @@ async def unparking(consumer: Consumer[Any]) -> AsyncIterator[None]:
         yield
     finally:
         await consumer.unparker.stop()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
 
 
 def has(store, wanted: dict[UUID, list[int]]):
@@ -88,9 +88,9 @@ async def test_a_batch_does_not_wait_for_a_line_that_is_worked_on_and_its_messag
     consumer = consumer_of(store, behaviour)
     await consumer._process([record(event(sick, 1))])
     async with unparking(consumer):
-        await asyncio.wait_for(behaviour.has_entered.wait(), 10)
+        await asyncio.wait_for(behaviour.has_entered.wait(), 60)
         batch = [record(event(sick, 2), 1), record(event(well, 1), 2)]
-        await asyncio.wait_for(consumer._process(batch), 5)
+        await asyncio.wait_for(consumer._process(batch), 60)
         assert await applied(store) == {well: [1]}
         behaviour.gate.set()
         await has(store, {well: [1], sick: [1, 2]})
@@ -111,7 +111,7 @@ async def test_a_key_that_a_batch_holds_stays_parked_for_what_the_batch_puts_int
     async with store.pool.acquire() as connection, connection.transaction():
         assert await parking.hold(connection, "test", [sick]) == {sick}
         await due_now(store)
-        assert await asyncio.wait_for(consumer.unparker.turn(), 5) == 0
+        assert await asyncio.wait_for(consumer.unparker.turn(), 60) == 0
         assert await applied(store) == {sick: [1]}
         transaction = Transaction(connection)
         await parking.park(transaction, "test", [parking.Waiting(sick, late.message_id, record(late, 1), None)])

@@ -17,7 +17,7 @@ from chassis.messaging.positions import Log, Placement, Position, place
 from chassis.observe import Metrics
 from chassis.settings import SettingsError
 from chassis.store import Transaction
-from chassis.testing import eventually
+from chassis.testing import MACHINE_SECONDS, eventually
 from contracts.topics import TOPICS
 
 TOPIC = "appointment.scheduled"
@@ -269,10 +269,12 @@ async def test_a_topic_made_anew_under_a_running_consumer_is_read_within_ten_sec
                 return str(error) == f"topic {kafka.topic} is missing: run the service's topics command"
             return False
 
-        await eventually(says_so, what="readiness that names the topic", timeout_seconds=10)
+        await eventually(says_so, what="readiness that names the topic")
         await kafka.make()
         await kafka.send(*late)
-        await eventually(has(store, early + late), what="what the new topic holds", timeout_seconds=10)
+        await eventually(
+            has(store, early + late), what="what the new topic holds", timeout_seconds=10 + MACHINE_SECONDS
+        )
         await consumer.check()
     assert [one.kind for one in await missed.list_missed(store)] == ["made-anew"]
 
@@ -287,7 +289,7 @@ async def test_a_topic_that_is_gone_for_a_moment_only_is_read_from_its_beginning
         await kafka.delete()
         await kafka.make()
         await kafka.send(*late)
-        await eventually(has(store, early + late), what="what the new topic holds", timeout_seconds=30)
+        await eventually(has(store, early + late), what="what the new topic holds")
     assert [one.kind for one in await missed.list_missed(store)] == ["made-anew"]
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +18,7 @@ from chassis.observe import Metrics
 from chassis.settings import KafkaSettings
 from chassis.store import Transaction
 from chassis.testing import eventually
+from chassis.testing.talks import talking
 
 MARK_SECONDS = 10
 
@@ -31,21 +31,13 @@ class SilentBroker:
         self.port = 0
 
     async def run(self) -> AsyncIterator["SilentBroker"]:
-        writers = []
-
-        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def hear(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
             self.came += 1
-            writers.append(writer)
-            with suppress(OSError):
-                while await reader.read(4096):
-                    pass
+            while await reader.read(4096):
+                pass
 
-        server = await asyncio.start_server(hear, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        yield self
-        server.close()
-        for writer in writers:
-            writer.close()
+        async with talking(hear) as self.port:
+            yield self
 
     def settings(self) -> KafkaSettings:
         return KafkaSettings(bootstrap_servers=f"127.0.0.1:{self.port}")
@@ -64,14 +56,14 @@ async def silent_broker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Silent
 
 async def test_who_verifies_topics_gives_a_silent_broker_up(silent_broker: SilentBroker) -> None:
     with pytest.raises(KafkaError):
-        await asyncio.wait_for(topics.verify(silent_broker.settings().client_keywords(), ["appointment.scheduled"]), 10)
+        await asyncio.wait_for(topics.verify(silent_broker.settings().client_keywords(), ["appointment.scheduled"]), 60)
 
 
 @pytest.mark.stack
 async def test_the_relay_gives_a_silent_broker_up_and_tries_again(store, silent_broker: SilentBroker) -> None:
     relay = Relay(store, silent_broker.settings(), Metrics())
     running = asyncio.create_task(relay.run())
-    await eventually(silent_broker.came_again, what="the relay's third connection", timeout_seconds=20)
+    await eventually(silent_broker.came_again, what="the relay's third connection")
     await relay.stop()
     await running
 
@@ -117,7 +109,7 @@ async def test_a_relay_that_stops_leaves_nothing_of_its_producer_behind(
     async def nothing_is_left() -> bool:
         return not [task for task in asyncio.all_tasks() if "aiokafka" in task.get_coro().cr_code.co_filename]
 
-    await eventually(nothing_is_left, what="the end of the producer's tasks", timeout_seconds=10)
+    await eventually(nothing_is_left, what="the end of the producer's tasks")
 
 
 @pytest.mark.stack
@@ -128,7 +120,7 @@ async def test_a_consumer_gives_a_silent_broker_up_and_tries_again(store, silent
     subscription = Subscription("silent", ("appointment.scheduled",), lambda work: work, nothing, nothing)
     consuming = Consumer(store, silent_broker.settings(), subscription, metrics=Metrics())
     running = asyncio.create_task(consuming.run())
-    await eventually(silent_broker.came_again, what="the consumer's third connection", timeout_seconds=20)
+    await eventually(silent_broker.came_again, what="the consumer's third connection")
     await consuming.stop()
     await running
 

@@ -24,7 +24,7 @@ from chassis.observe import Metrics, meters
 from chassis.store import Exclusive, exclusive, is_passing
 from chassis.store import store as chassis_store
 from chassis.store.store import ERRORS, SESSION_SETTINGS
-from chassis.testing import eventually
+from chassis.testing import MACHINE_SECONDS, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 PROCESS = Path(__file__).with_name("chassis_relay_process.py")
@@ -93,6 +93,7 @@ async def nothing_old(store: Any) -> bool:
 async def test_a_relay_that_stands_still_is_replaced_and_goes_on_as_a_standby(
     store, kafka_bootstrap, prefix, feed
 ) -> None:
+    assert exclusive.STANDSTILL_SECONDS + 2 * exclusive.STANDBY_SECONDS < TAKEN_OVER_SECONDS
     async with process(store, kafka_bootstrap, prefix) as first:
         await eventually(is_held(store), what="the first relay")
         async with process(store, kafka_bootstrap, prefix) as second:
@@ -104,7 +105,7 @@ async def test_a_relay_that_stands_still_is_replaced_and_goes_on_as_a_standby(
                 stood_still_at = time.monotonic()
                 await eventually(is_held(store, by_other_than=holder), what="another holder")
                 await eventually(lambda: nothing_old(store), what="events of meanwhile on the bus")
-                assert time.monotonic() - stood_still_at < TAKEN_OVER_SECONDS
+                assert time.monotonic() - stood_still_at < TAKEN_OVER_SECONDS + MACHINE_SECONDS
                 stopped.send_signal(signal.SIGCONT)
                 await asyncio.sleep(1)  # it goes on with what it had in hand
             await eventually(lambda: nothing_old(store), what="a relay at work")
@@ -137,12 +138,12 @@ async def test_a_holder_that_stands_still_in_the_middle_of_a_long_answer_is_repl
         right = Exclusive(store, lock=LOCK, name="reader", metrics=Metrics(), gauge=meters.OUTBOX_RELAY_ACTIVE)
         await asyncio.wait_for(right.run(loop, work), 60)
         assert took.is_set()
-        assert time.monotonic() - stood_still_at < TAKEN_OVER_SECONDS
+        assert time.monotonic() - stood_still_at < TAKEN_OVER_SECONDS + MACHINE_SECONDS
 
 
 @pytest.mark.parametrize("busy", ["a long statement", "statement after statement", "something else"])
 async def test_who_works_for_long_does_not_stand_still(store, monkeypatch, busy) -> None:
-    monkeypatch.setattr(exclusive, "STANDSTILL_SECONDS", 1.0)
+    monkeypatch.setattr(exclusive, "STANDSTILL_SECONDS", 4.0)
     monkeypatch.setattr(exclusive, "STANDBY_SECONDS", 0.1)
     monkeypatch.setattr(exclusive, "HEARTBEAT_SECONDS", 0.2)
     holders: list[str] = []
@@ -151,14 +152,14 @@ async def test_who_works_for_long_does_not_stand_still(store, monkeypatch, busy)
     async def hold(name: str) -> None:
         async def work(connection: Any) -> None:
             holders.append(name)
-            until = time.monotonic() + 4
+            until = time.monotonic() + 9
             while time.monotonic() < until:
                 if busy == "a long statement":
-                    await connection.execute("SELECT pg_sleep(4)")
+                    await connection.execute("SELECT pg_sleep(9)")
                 elif busy == "statement after statement":
                     await connection.fetchval("SELECT 1")
                 else:
-                    await loops[name].pause(4)
+                    await loops[name].pause(9)
             for one in loops.values():
                 await one.stop()
 
@@ -172,7 +173,7 @@ async def test_who_works_for_long_does_not_stand_still(store, monkeypatch, busy)
 async def test_a_transaction_of_a_process_that_stands_still_gives_its_locks_back(database_url, monkeypatch) -> None:
     assert SESSION_SETTINGS["idle_in_transaction_session_timeout"] == "6s"
     monkeypatch.setattr(
-        chassis_store, "SESSION_SETTINGS", {**SESSION_SETTINGS, "idle_in_transaction_session_timeout": "500ms"}
+        chassis_store, "SESSION_SETTINGS", {**SESSION_SETTINGS, "idle_in_transaction_session_timeout": "3s"}
     )
     store = await open_store(database_url)
     await store.pool.execute("INSERT INTO things VALUES ($1, 1, '{1}')", uuid4())

@@ -142,7 +142,7 @@ async def test_indexes_are_made_while_a_service_goes_on_writing_and_two_jobs_wai
         )
 
     await eventually(waits, what="the index waits for the slow transaction")
-    await asyncio.wait_for(quick.execute(write, uuid4()), 10)
+    await asyncio.wait_for(quick.execute(write, uuid4()), 60)
     await begun.commit()
     assert sorted(await asyncio.gather(*jobs)) == [[], ["t003 (Indexes beside a running service.)"]]
     assert await quick.fetchval(INVALID) == 0

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from uuid import UUID, uuid4
@@ -25,6 +24,7 @@ from chassis.observe import Metrics
 from chassis.settings import HttpSettings, KafkaSettings
 from chassis.store import Store, Transaction, identity
 from chassis.testing import eventually
+from local_stack.ports import free_port
 
 pytestmark = pytest.mark.stack
 TOPIC = "appointment.scheduled"
@@ -268,7 +268,7 @@ async def test_a_refused_service_answers_its_probes_runs_nothing_and_goes_on_onc
     await suite.commit(thing)
     await suite.relay()
     await suite.set_back(thing, 0)
-    loop, port = Turning(), _free_port()
+    loop, port = Turning(), free_port()
     service = Service("scheduler-sync", HttpSettings(port=port), suite.metrics, {"one": loop}, {}, guard=suite.guard())
     running = asyncio.create_task(service.run())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
@@ -301,12 +301,6 @@ async def test_a_store_that_is_set_back_under_a_running_service_ends_it(suite: S
     assert await guard.went_back() is None
     await suite.store.pool.execute("UPDATE store_identity SET beat = $1", beat - 1)
     loop = Turning()
-    service = Service("scheduler-sync", HttpSettings(port=_free_port()), suite.metrics, {"one": loop}, {}, guard=guard)
+    service = Service("scheduler-sync", HttpSettings(port=free_port()), suite.metrics, {"one": loop}, {}, guard=guard)
     assert await asyncio.wait_for(service.run(), 60) == 1, "whoever supervises it starts it again"
     assert loop.has_run.is_set()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

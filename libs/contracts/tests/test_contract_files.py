@@ -287,7 +287,7 @@ def test_the_command_runs_by_itself_and_explains_itself(tmp_path):
         [sys.executable, "-m", "contracts", "check"], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1].startswith("Contracts hold: 6 message versions and 6 topics")
+    assert done.stdout.splitlines()[-1].startswith("Contracts hold: 13 message versions and 11 topics")
     for arguments in (["--help"], ["generate", "--help"], ["check", "--help"], ["release", "--help"]):
         with pytest.raises(SystemExit) as ended:
             main(arguments)

@@ -35,19 +35,23 @@ class Partner:
     async def __aenter__(self) -> Self:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
-        for task in self.tasks:
+        for task, writer in self.tasks.items():
+            writer.transport.abort()
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        for writer in self.tasks.values():
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.tasks.add(task)
+        self.tasks[task] = writer
         self.connections += 1
         frames = FrameReader()
         try:
@@ -61,7 +65,6 @@ class Partner:
         finally:
             self.lost += 1
             writer.close()
-            self.tasks.discard(task)
 
 
 async def good(writer: asyncio.StreamWriter, content: bytes, _: int) -> None:
@@ -137,6 +140,7 @@ async def test_late_answer_is_thrown_away_with_its_connection(partner: Partner):
             await client.send(message("1"), control_id="1")
         assert caught.value.may_have_arrived
         assert not client.is_connected
+        client._ack_timeout_seconds = WAIT_SECONDS
         release.set()
         assert (await client.send(message("2"), control_id="2")).control_id == "2"
     assert partner.connections == 2
@@ -186,6 +190,7 @@ async def test_answer_without_end_times_out_and_a_huge_one_is_cut_off(partner: P
     async with Client("127.0.0.1", partner.port, ack_timeout_seconds=0.2) as client:
         with pytest.raises(AckTimeout):
             await client.send(message("1"), control_id="1")
+        client._ack_timeout_seconds = WAIT_SECONDS
         with pytest.raises(ConnectionLost):
             await client.send(message("2"), control_id="2")
 

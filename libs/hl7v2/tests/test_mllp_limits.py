@@ -158,9 +158,10 @@ async def test_a_frame_that_trickles_is_cut_off_and_one_that_goes_on_is_not() ->
             await trickle(slow)
         assert "frame-too-slow" in recorder.names()
         async with connected(server) as steady:
-            framed = frame(message("1", padding=600_000))  # 600 kB allow nine seconds more
-            for start in range(0, len(framed), 60_000):
-                await steady.send(framed[start : start + 60_000])
+            framed = frame(message("1", padding=3_000_000))  # 3 MB allow 45 seconds more
+            await steady.send(framed[:2_900_000])
+            for start in range(2_900_000, len(framed), 10_000):
+                await steady.send(framed[start : start + 10_000])
                 await asyncio.sleep(0.1)
             assert await steady.answer() == ("AA", "1")
 

@@ -91,9 +91,7 @@ async def test_endless_junk_ends_its_connection_only(server: Server, recorder: R
 
 async def test_idle_connection_is_closed(recorder: Recorder):
     async with (
-        await start_server(
-            recorder, "127.0.0.1", 0, idle_timeout_seconds=0.2, on_event=recorder.events.append
-        ) as server,
+        await start_server(recorder, "127.0.0.1", 0, idle_timeout_seconds=2, on_event=recorder.events.append) as server,
         connected(server) as partner,
     ):
         await partner.send(b"\x0bMSH|half a message")
@@ -106,12 +104,15 @@ async def test_slow_handler_is_not_idle(recorder: Recorder):
     recorder.gate = asyncio.Event()
     async with (
         await start_server(
-            recorder, "127.0.0.1", 0, idle_timeout_seconds=0.1, on_event=recorder.events.append
+            recorder, "127.0.0.1", 0, idle_timeout_seconds=60, on_event=recorder.events.append
         ) as server,
         connected(server) as partner,
     ):
         await partner.send(frame(message("1")))
-        await asyncio.sleep(0.4)
+        await until(lambda: recorder.entered)
+        (connection,) = server._connections
+        connection._last_activity -= 3600  # the handler takes an hour
+        connection._check_idle()
         recorder.gate.set()
         assert await partner.answer() == ("AA", "1")
 
@@ -235,7 +236,7 @@ async def test_partner_that_never_reads_its_answers_is_cut_off(recorder: Recorde
         return b"x" * 2**20
 
     async with (
-        await start_server(large, "127.0.0.1", 0, idle_timeout_seconds=0.3, on_event=recorder.events.append) as server,
+        await start_server(large, "127.0.0.1", 0, idle_timeout_seconds=2, on_event=recorder.events.append) as server,
         connected(server) as partner,
     ):
         await partner.send(frame(message("1")) * 50)

@@ -35,7 +35,7 @@ class Handler:
 async def exchanged(server: Awaitable[Server], context: ssl.SSLContext | None, host: str = "127.0.0.1") -> Ack:
     async with (
         await server as listening,
-        Client(host, listening.port, ssl=context, ack_timeout_seconds=5) as client,
+        Client(host, listening.port, ssl=context, ack_timeout_seconds=60) as client,
     ):
         ack = await client.send(MESSAGE, control_id="1")
         return ack if ack.code != "AA" else await client.send(MESSAGE, control_id="1")

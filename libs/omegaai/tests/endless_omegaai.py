@@ -6,7 +6,9 @@ import gzip
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+
+from chassis.testing.talks import talking
 
 PIECE = b"A" * 2**16
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\n"
@@ -130,29 +132,19 @@ ENDLESS["a Bundle of a million entries"] = whole(b'{"resourceType":"Bundle","ent
 async def serving(answers: dict[bytes, Speak]) -> AsyncIterator[int]:
     """Gives the port. Answers by the first path that a request's path begins with; any other request gets a token."""
     token = whole(json.dumps({"access_token": "t", "expires_in": 3600}).encode())
-    talks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.add(asyncio.current_task())  # type: ignore[arg-type]
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lines = head.split(b"\r\n")
-                named = {line.partition(b":")[0].lower(): line.partition(b":")[2].strip() for line in lines[1:]}
-                await reader.readexactly(int(named.get(b"content-length", b"0")))
-                writer.websocket_key = named.get(b"sec-websocket-key", b"")  # type: ignore[attr-defined]
-                path = lines[0].split()[1]
-                speak = next((one for start, one in answers.items() if path.startswith(start)), token)
-                async for piece in speak(writer):
-                    writer.write(piece)
-                    await writer.drain()
-        writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            lines = head.split(b"\r\n")
+            named = {line.partition(b":")[0].lower(): line.partition(b":")[2].strip() for line in lines[1:]}
+            await reader.readexactly(int(named.get(b"content-length", b"0")))
+            writer.websocket_key = named.get(b"sec-websocket-key", b"")  # type: ignore[attr-defined]
+            path = lines[0].split()[1]
+            speak = next((one for start, one in answers.items() if path.startswith(start)), token)
+            async for piece in speak(writer):
+                writer.write(piece)
+                await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for talk in talks:
-            talk.cancel()
-        await asyncio.wait(talks or {asyncio.ensure_future(asyncio.sleep(0))})
+    async with talking(serve) as port:
+        yield port

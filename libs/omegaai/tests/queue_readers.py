@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +14,7 @@ import aiohttp
 
 from chassis.observe import Metrics
 from chassis.store import Store
+from local_stack.ports import free_port
 from omegaai.client import FhirClient, Found
 from omegaai.tasks import StoredCursor, TaskItem, TaskReader, statements
 from omegaai.token import TokenSource
@@ -100,9 +100,7 @@ class OmegaAI:
 
 @asynccontextmanager
 async def simulator(folder: Path) -> AsyncIterator[OmegaAI]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     told = {"OMEGAAI_SIM_DATA_DIR": str(folder), "OMEGAAI_SIM_HTTP_PORT": str(port)}
     with (folder / "omegaai.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(

@@ -2,18 +2,20 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from starlette.types import ASGIApp
 
 import contracts
 from notifier.adapters.letters import Letterhead
-from notifier.domain.appointment import Appointment, Facility
+from notifier.domain.appointment import Appointment, Facility, FormerPlace
 from notifier.domain.notification import Notification
 from notifier.domain.recipient import Recipient
 
 TORONTO = Facility("Northside Imaging", "America/Toronto", "+1 416 555 0111", "12 King St W, Toronto, ON")
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
+FORMER = FormerPlace(START - timedelta(days=1, hours=5, minutes=30), START - timedelta(days=1, hours=5), TORONTO.name)
 
 
 def recipient(patient_id: UUID | None = None, **changes: object) -> Recipient:
@@ -26,6 +28,8 @@ def appointment(patient_id: UUID | None = None, event: str = "scheduled", **chan
         "scheduled": ("scheduled", "patient"),
         "requested": ("requested", "staff"),
         "confirmed": ("confirmed", "nobody"),
+        "rescheduled": ("confirmed", "nobody"),
+        "progressed": ("arrived", "nobody"),
         "cancelled": ("cancelled", "nobody"),
     }[event]
     made = Appointment(
@@ -38,6 +42,7 @@ def appointment(patient_id: UUID | None = None, event: str = "scheduled", **chan
         start=START,
         end=START + timedelta(minutes=30),
         facility=TORONTO,
+        former=FORMER if event == "rescheduled" else None,
     )
     return replace(made, **changes)
 
@@ -46,10 +51,17 @@ class FakeRecipients(dict[UUID, Recipient]):
     def put(self, recipient: Recipient) -> None:
         self[recipient.patient_id] = recipient
 
+    def survivor_of(self, patient_id: UUID) -> UUID:
+        known = self.get(patient_id)
+        return patient_id if known is None or known.merged_into is None else self.survivor_of(known.merged_into)
+
 
 class FakeAppointments(dict[UUID, Appointment]):
     def put(self, appointment: Appointment) -> None:
         self[appointment.appointment_id] = appointment
+
+    def of_patient(self, patient_id: UUID) -> list[Appointment]:
+        return [each for each in self.values() if each.patient_id == patient_id]
 
 
 class FakeNotifications(dict[UUID, Notification]):
@@ -60,7 +72,10 @@ class FakeNotifications(dict[UUID, Notification]):
         return [each for each in self.values() if each.appointment_id == appointment_id and each.is_open]
 
     def awaiting_patient(self, patient_id: UUID) -> list[Notification]:
-        return [each for each in self.values() if each.patient_id == patient_id and each.state == "awaiting_recipient"]
+        return [each for each in self.open_for_patient(patient_id) if each.state == "awaiting_recipient"]
+
+    def open_for_patient(self, patient_id: UUID) -> list[Notification]:
+        return [each for each in self.values() if each.patient_id == patient_id and each.is_open]
 
 
 class FakeOutgoing(list[Notification]):
@@ -80,21 +95,45 @@ def patient_event(
         contracts.PatientRegistered if revision == 1 else contracts.PatientUpdated,
         aggregate_id=patient_id or uuid4(),
         revision=revision,
-        data=contracts.PatientData(
-            identifiers=(contracts.PatientIdentifier(issuer="NORTHSIDE", value="MRN-4711-N"),),
-            name=contracts.PersonName(family="Roe", given="Jane"),
-            sex="F",
-            email=email,
-        ),
+        data=contracts.PatientData(**_patient_values(email)),
         producer="scheduler-sync",
         occurred_at=datetime.now(UTC),
     )
+
+
+def merged_event(
+    survivor_id: UUID,
+    merged_id: UUID,
+    *,
+    revision: int = 2,
+    email: str | None = "jane.roe@example.org",
+    at: datetime | None = None,
+) -> contracts.Message:
+    return contracts.new_message(
+        contracts.PatientMerged,
+        aggregate_id=survivor_id,
+        revision=revision,
+        data=contracts.MergedPatientData(**_patient_values(email), merged_patient_id=merged_id),
+        producer="scheduler-sync",
+        occurred_at=at or datetime.now(UTC),
+    )
+
+
+def _patient_values(email: str | None) -> dict[str, Any]:
+    return {
+        "identifiers": (contracts.PatientIdentifier(issuer="NORTHSIDE", value="MRN-4711-N"),),
+        "name": contracts.PersonName(family="Roe", given="Jane"),
+        "sex": "F",
+        "email": email,
+    }
 
 
 _EVENTS = {
     "scheduled": (contracts.AppointmentScheduled, contracts.AppointmentData, "scheduled", "patient"),
     "requested": (contracts.AppointmentRequested, contracts.RequestedAppointmentData, "requested", "staff"),
     "confirmed": (contracts.AppointmentConfirmed, contracts.AppointmentData, "confirmed", "nobody"),
+    "rescheduled": (contracts.AppointmentRescheduled, contracts.RescheduledAppointmentData, "confirmed", "nobody"),
+    "progressed": (contracts.AppointmentProgressed, contracts.AppointmentData, "arrived", "nobody"),
     "cancelled": (contracts.AppointmentCancelled, contracts.CancelledAppointmentData, "cancelled", "nobody"),
 }
 
@@ -110,6 +149,11 @@ def appointment_event(
     """In a week, unless ``start`` says otherwise: what is over is not sent."""
     message_class, data_class, status, who = _EVENTS[event]
     start = start or datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
+    former = {
+        "former_start": start - timedelta(days=1),
+        "former_end": start - timedelta(days=1) + timedelta(minutes=30),
+        "former_resource": "BLUME CT",
+    }
     return contracts.new_message(
         message_class,
         aggregate_id=appointment_id or uuid4(),
@@ -133,6 +177,7 @@ def appointment_event(
             who_acts_next=who,
             placer_number="P100045",
             by="staff",
+            **(former if event == "rescheduled" else {}),
         ),
         producer="scheduler-sync",
         occurred_at=datetime.now(UTC),

@@ -1,11 +1,14 @@
 """The use cases over fakes: order of arrival, stale revisions, superseding."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import permutations
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from notifier_examples import (
+    FORMER,
+    START,
     FakeAppointments,
     FakeNotifications,
     FakeOutgoing,
@@ -17,18 +20,26 @@ from notifier_examples import (
 
 from notifier.domain.appointment import Appointment
 from notifier.domain.recipient import Recipient
-from notifier.handlers import follow_appointment, follow_patient
+from notifier.handlers import follow_appointment, follow_merge, follow_patient
+
+
+@dataclass(frozen=True)
+class Merge:
+    survivor: Recipient
+    merged: UUID
+    at: datetime = START
 
 
 class World:
     def __init__(self) -> None:
+        self.by = "staff"
         self.recipients = FakeRecipients()
         self.appointments = FakeAppointments()
         self.notifications = FakeNotifications()
         self.outgoing = FakeOutgoing()
         self.stale = FakeStale()
 
-    async def hears(self, *events: Appointment | Recipient) -> None:
+    async def hears(self, *events: Appointment | Recipient | Merge) -> None:
         for event in events:
             common = {
                 "recipients": self.recipients,
@@ -36,10 +47,19 @@ class World:
                 "outgoing": self.outgoing,
                 "stale": self.stale,
             }
-            if isinstance(event, Recipient):
+            if isinstance(event, Merge):
+                await follow_merge(
+                    event.survivor,
+                    event.merged,
+                    merged_at=event.at,
+                    message_type="patient.merged",
+                    appointments=self.appointments,
+                    **common,
+                )
+            elif isinstance(event, Recipient):
                 await follow_patient(event, message_type="patient.updated", **common)
             else:
-                await follow_appointment(event, appointments=self.appointments, **common)
+                await follow_appointment(event, by=self.by, appointments=self.appointments, **common)
 
     def states(self) -> dict[tuple[str, int], str]:
         return {(each.template, each.revision): each.state for each in self.notifications.values()}
@@ -125,3 +145,154 @@ async def test_every_order_of_arrival_ends_with_the_one_message_that_is_true(wor
         await fresh.hears(*order)
         assert fresh.states()[("confirmed", 2)] == "queued"
         assert fresh.states().get(("please-confirm", 1), "superseded") == "superseded"
+
+
+def of(first: Appointment, event: str, revision: int, **changes: object) -> Appointment:
+    """A later event of the same appointment."""
+    later = appointment(first.patient_id, event, revision=revision, **changes)
+    return replace(later, appointment_id=first.appointment_id)
+
+
+async def test_a_move_is_told_once_and_ends_what_was_to_be_said_of_the_old_time(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    await world.hears(patient, first, of(first, "rescheduled", 2, who_acts_next="patient"))
+    assert world.states() == {("please-confirm", 1): "superseded", ("moved", 2): "queued"}
+
+
+async def test_every_order_of_arrival_ends_with_the_move(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    for order in permutations([patient, first, of(first, "rescheduled", 2)]):
+        fresh = World()
+        await fresh.hears(*order)
+        assert fresh.states()[("moved", 2)] == "queued"
+        assert len([each for each in fresh.notifications.values() if each.is_open]) == 1
+
+
+async def test_two_moves_that_were_not_told_are_told_as_one(world: World) -> None:
+    first = appointment()
+    moved = of(first, "rescheduled", 2)
+    again = of(
+        first,
+        "rescheduled",
+        3,
+        start=START + timedelta(days=1),
+        end=START + timedelta(days=1, minutes=30),
+        former=replace(FORMER, start=moved.start, end=moved.end),
+    )
+    await world.hears(first, moved, again)
+    assert world.states()[("moved", 3)] == "awaiting_recipient"
+    assert world.appointments[first.appointment_id].former == FORMER
+
+
+async def test_what_staff_add_without_a_change_that_the_patient_sees_is_told_only_once(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    await world.hears(patient, first)
+    (asked,) = world.notifications.values()
+    world.notifications.put(asked.move("sent"))
+    await world.hears(of(first, "scheduled", 2))
+    assert world.states() == {("please-confirm", 1): "sent"}
+    await world.hears(of(first, "rescheduled", 3, who_acts_next="patient", status="scheduled"))
+    assert world.states() == {("please-confirm", 1): "sent", ("moved", 3): "queued"}
+
+
+@pytest.mark.parametrize("event", ["scheduled", "confirmed"])
+async def test_what_is_still_to_be_told_is_told_after_a_change_that_the_patient_does_not_see(
+    world: World, event: str
+) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id, event)
+    await world.hears(patient, first, of(first, event, 2))
+    template = {"scheduled": "please-confirm", "confirmed": "confirmed"}[event]
+    assert world.states() == {(template, 1): "superseded", (template, 2): "queued"}
+
+
+async def test_the_answer_to_a_patients_act_is_told_also_when_it_changes_nothing(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id, "confirmed")
+    await world.hears(patient, first)
+    (asked,) = world.notifications.values()
+    world.notifications.put(asked.move("sent"))
+    world.by = "patient"
+    await world.hears(of(first, "confirmed", 2))
+    assert world.states() == {("confirmed", 1): "sent", ("confirmed", 2): "queued"}
+
+
+async def test_nothing_is_taken_for_told_across_a_revision_that_has_not_come(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    await world.hears(patient, first)
+    (asked,) = world.notifications.values()
+    world.notifications.put(asked.move("sent"))
+    await world.hears(of(first, "scheduled", 3))
+    assert world.states() == {("please-confirm", 1): "sent", ("please-confirm", 3): "queued"}
+
+
+@pytest.mark.parametrize("status", ["arrived", "ready-for-scan", "completed"])
+async def test_progress_is_kept_and_cancels_what_is_due(world: World, status: str) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    await world.hears(patient, first, of(first, "progressed", 2, status=status))
+    assert world.states() == {("please-confirm", 1): "superseded"}
+    known = world.appointments[first.appointment_id]
+    assert (known.status, known.revision, known.who_acts_next) == (status, 2, "nobody")
+
+
+async def test_a_merge_moves_the_appointments_and_tells_nobody_twice(world: World) -> None:
+    ended, survivor = recipient(), recipient(email="survivor@example.org", revision=2)
+    first = appointment(ended.patient_id)
+    await world.hears(ended, first)
+    merge = Merge(survivor, ended.patient_id)
+    await world.hears(merge, merge)
+    assert world.appointments[first.appointment_id].patient_id == survivor.patient_id
+    (only,) = world.notifications.values()
+    assert (only.patient_id, only.state) == (survivor.patient_id, "queued")
+    assert len(world.outgoing) == 1
+
+
+async def test_a_merge_releases_what_waited_for_the_merged_patient(world: World) -> None:
+    survivor, nobody_heard_of = recipient(revision=2), uuid4()
+    await world.hears(appointment(nobody_heard_of), Merge(survivor, nobody_heard_of))
+    (only,) = world.notifications.values()
+    assert (only.patient_id, only.state) == (survivor.patient_id, "queued")
+
+
+async def test_every_order_of_arrival_of_a_merge_ends_with_the_survivor(world: World) -> None:
+    ended, survivor = recipient(), recipient(email="survivor@example.org", revision=3)
+    first = appointment(ended.patient_id)
+    merge = Merge(replace(survivor, revision=2), ended.patient_id)
+    for order in permutations([ended, survivor, first, merge]):
+        fresh = World()
+        await fresh.hears(*order)
+        (only,) = fresh.notifications.values()
+        assert (only.patient_id, only.state) == (survivor.patient_id, "queued")
+        assert fresh.recipients[survivor.patient_id].revision == 3
+        assert fresh.appointments[first.appointment_id].patient_id == survivor.patient_id
+        assert len(fresh.outgoing) == 1
+
+
+async def test_two_merges_in_a_row_lead_to_the_last_survivor_in_every_order(world: World) -> None:
+    first, second, third = recipient(), recipient(revision=2), recipient(revision=2)
+    booked = appointment(first.patient_id)
+    one = Merge(second, first.patient_id, START)
+    other = Merge(third, second.patient_id, START + timedelta(hours=1))
+    for order in permutations([one, other, booked]):
+        fresh = World()
+        await fresh.hears(*order)
+        assert fresh.appointments[booked.appointment_id].patient_id == third.patient_id
+        (only,) = fresh.notifications.values()
+        assert (only.patient_id, only.state) == (third.patient_id, "queued")
+
+
+async def test_a_merge_in_the_other_direction_later_holds_in_every_order(world: World) -> None:
+    first, second = recipient(), recipient(revision=2)
+    booked = appointment(first.patient_id)
+    wrong = Merge(second, first.patient_id, START)
+    right = Merge(replace(first, revision=2), second.patient_id, START + timedelta(hours=1))
+    for order in permutations([wrong, right, booked]):
+        fresh = World()
+        await fresh.hears(*order)
+        assert fresh.recipients.survivor_of(second.patient_id) == first.patient_id
+        assert fresh.recipients.survivor_of(first.patient_id) == first.patient_id

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from notifier_examples import START, TORONTO, appointment, letterhead
+from notifier_examples import FORMER, START, TORONTO, appointment, letterhead
 
 from notifier.adapters.letters import TEMPLATES_DIR, Letter, LetterWriter
 from notifier.domain.appointment import Appointment
@@ -16,6 +16,7 @@ from notifier.domain.notification import TEMPLATES
 from notifier.languages import LANGUAGES, best_language
 
 AT = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
+EVENT_OF = {"please-confirm": "scheduled", "confirmed": "confirmed", "moved": "rescheduled"}
 
 
 def written(one: Appointment, template: str = "please-confirm", **changes: object) -> EmailMessage:
@@ -31,7 +32,7 @@ def text_of(mail: EmailMessage, kind: str = "plain") -> str:
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("kind", ["plain", "html"])
 def test_a_mail_says_when_where_and_what_to_do(template: str, kind: str) -> None:
-    text = text_of(written(appointment(), template), kind)
+    text = text_of(written(appointment(event=EVENT_OF[template]), template), kind)
     for part in (
         "Hello Jane,",
         "Tuesday, 1 December 2026, 14:30",
@@ -43,7 +44,23 @@ def test_a_mail_says_when_where_and_what_to_do(template: str, kind: str) -> None
         "https://portal.example/blume",
     ):
         assert part in text, part
-    assert ("arrive 30 minutes early" in text) == (template == "confirmed")
+    assert ("arrive 30 minutes early" in text) == (template in {"confirmed", "moved"})
+
+
+@pytest.mark.parametrize("kind", ["plain", "html"])
+@pytest.mark.parametrize("who", ["patient", "nobody"])
+def test_a_mail_about_a_move_says_the_old_time_and_the_new_and_whether_to_confirm(kind: str, who: str) -> None:
+    text = text_of(written(appointment(event="rescheduled", who_acts_next=who), "moved"), kind)
+    old, new = text.index("Monday, 30 November 2026, 09:00 to 09:30"), text.index("Tuesday, 1 December 2026, 14:30")
+    assert old < new
+    assert ("confirm the new time" in text) == (who == "patient")
+    assert "Southside" not in text
+
+
+def test_a_mail_about_a_move_to_another_facility_names_both() -> None:
+    one = appointment(event="rescheduled", former=replace(FORMER, facility_name="Southside <Imaging>"))
+    assert "Southside <Imaging>" in text_of(written(one, "moved"))
+    assert "Southside &lt;Imaging&gt;" in text_of(written(one, "moved"), "html")
 
 
 def test_headers_name_the_template_and_the_opaque_appointment_and_no_patient() -> None:
@@ -62,7 +79,8 @@ def test_headers_name_the_template_and_the_opaque_appointment_and_no_patient() -
 def test_a_record_cannot_add_headers_markup_or_template_code(template: str) -> None:
     evil = "Jane\r\nBcc: all@example.org<script>alert(1)</script>{{ 7*7 }}{% raw %}"
     facility = replace(TORONTO, name=evil, phone=evil, address=evil)
-    mail = written(appointment(facility=facility), template, given_name=evil)
+    former = replace(FORMER, facility_name=evil)
+    mail = written(appointment(event=EVENT_OF[template], facility=facility, former=former), template, given_name=evil)
     assert mail["Bcc"] is None
     assert "<script>" not in text_of(mail, "html")
     for kind in ("plain", "html"):

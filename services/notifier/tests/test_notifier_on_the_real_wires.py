@@ -66,7 +66,7 @@ class Notifier:
     async def get(self, path: str) -> tuple[int, str]:
         def ask() -> tuple[int, str]:
             try:
-                with urllib.request.urlopen(self.address + path, timeout=5) as answer:  # noqa: S310 (our own address)
+                with urllib.request.urlopen(self.address + path, timeout=60) as answer:  # noqa: S310 (our own address)
                     return answer.status, answer.read().decode()
             except urllib.error.HTTPError as error:
                 with error:
@@ -116,6 +116,14 @@ class Notifier:
 
     def log(self) -> str:
         return self._log.read_text()
+
+    async def logged(self, event: str) -> None:
+        """Waits until the log names the event: the process writes it on its own time."""
+
+        async def is_there() -> bool:
+            return event in self.log()
+
+        await eventually(is_there, what=event)
 
     @asynccontextmanager
     async def producing(self, bootstrap: str) -> AsyncIterator[None]:
@@ -228,12 +236,12 @@ async def test_a_mail_server_that_misbehaves(notifier: Notifier) -> None:
     rows = [row for row in await notifier.sink.mails() if row["appointment"] == str(cut.aggregate_id)]
     assert len(rows) == 2
     assert len({row["message_id"] for row in rows}) == 1
-    assert "notification.unanswered" in notifier.log()
+    await notifier.logged("notification.unanswered")
 
     always_cut = await booked_while({"mode": "accept-then-cut", "count": 2})
     await notifier.settled("please-confirm", always_cut.aggregate_id, "sent")
     assert len(await notifier.mails(always_cut)) == 2
-    assert "notification.unconfirmed" in notifier.log()
+    await notifier.logged("notification.unconfirmed")
 
     refused = await booked_while({"mode": "status", "status": 550})
     await notifier.settled("please-confirm", refused.aggregate_id, "undeliverable")

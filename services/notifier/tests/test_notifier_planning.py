@@ -8,6 +8,7 @@ import pytest
 from notifier_examples import START, TORONTO, appointment, recipient
 
 from notifier.domain import planning
+from notifier.domain.appointment import Appointment, FormerPlace
 from notifier.domain.notification import MOVES, STATES, IllegalMoveError, Notification, notification_id
 from notifier.domain.recipient import Recipient
 
@@ -22,11 +23,65 @@ from notifier.domain.recipient import Recipient
         ("confirmed", "nobody", "confirmed"),
         ("confirmed", "patient", "confirmed"),
         ("cancelled", "nobody", None),
+        ("rescheduled", "patient", "moved"),
+        ("rescheduled", "nobody", "moved"),
+        ("rescheduled", "staff", None),  # the waiting list
+        ("progressed", "nobody", None),
     ],
 )
 def test_what_an_event_asks_for(event: str, who: str, template: str | None) -> None:
     planned = planning.planned(appointment(event=event, who_acts_next=who), recipient())
     assert (planned.template if planned else None) == template
+
+
+def moved(**changes: object) -> Appointment:
+    return appointment(event="rescheduled", **changes)
+
+
+def test_a_move_to_another_resource_alone_is_not_told() -> None:
+    at_the_same_time = moved(former=FormerPlace(START, START + timedelta(minutes=30), TORONTO.name))
+    assert planning.planned(at_the_same_time, recipient()) is None
+
+
+@pytest.mark.parametrize(
+    "former",
+    [
+        FormerPlace(START - timedelta(minutes=5), START + timedelta(minutes=30), TORONTO.name),
+        FormerPlace(START, START + timedelta(minutes=15), TORONTO.name),
+        FormerPlace(START, START + timedelta(minutes=30), "Southside Imaging"),
+    ],
+)
+def test_a_move_that_the_patient_sees_is_told(former: FormerPlace) -> None:
+    planned = planning.planned(moved(former=former), recipient())
+    assert planned is not None
+    assert planned.template == "moved"
+
+
+@pytest.mark.parametrize(("who", "template"), [("patient", "please-confirm"), ("nobody", "confirmed"), ("staff", None)])
+def test_an_invisible_move_does_not_swallow_what_is_still_to_be_told(who: str, template: str | None) -> None:
+    untold, _ = queued()
+    unseen = FormerPlace(START, START + timedelta(minutes=30), TORONTO.name)
+    planned = planning.planned(moved(who_acts_next=who, former=unseen, revision=2), recipient(), [untold])
+    assert (planned.template if planned else None) == template
+
+
+def test_two_moves_in_a_row_are_told_as_one_from_the_place_that_the_patient_knows() -> None:
+    first = moved(revision=2)
+    told_first = planning.planned(first, recipient())
+    second = replace(
+        first,
+        revision=3,
+        start=START + timedelta(days=1),
+        end=START + timedelta(days=1, minutes=30),
+        former=FormerPlace(first.start, first.end, TORONTO.name),
+    )
+    assert told_first is not None
+    assert planning.as_the_patient_knows(second, first, [told_first]).former == first.former
+    # The first move was told: then the patient knows its time.
+    assert planning.as_the_patient_knows(second, first, []).former == second.former
+    assert first.former is not None
+    back = replace(second, start=first.former.start, end=first.former.end)
+    assert planning.as_the_patient_knows(back, first, [told_first]).former == second.former
 
 
 def test_a_message_waits_for_a_recipient_who_is_not_known_yet() -> None:
@@ -119,6 +174,8 @@ def test_the_last_look_stops_what_is_not_true_any_more() -> None:
         "cancelled": "the appointment was cancelled",
         "requested": "the patient asked for another time",
         "scheduled": "the appointment was scheduled again",
+        "rescheduled": "the appointment was moved",
+        "progressed": "the patient is there, or the exam is over",
     }
     for event, reason in later.items():
         newer = appointment(event=event, appointment_id=one.appointment_id, revision=2)

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 
 from chassis.errors import AccessRefused, Permanent, Transient
 from chassis.testing.certificates import Authority
+from chassis.testing.talks import talking
 from mailsink.app import Sink
 from notifier.adapters.smtp import MailServer, SmtpGateway, Unanswered, without_addresses
 
@@ -45,10 +46,8 @@ async def gateway(port: int, **changes: object) -> AsyncIterator[SmtpGateway]:
 async def server(replies: dict[str, str | Callable]) -> AsyncIterator[tuple[int, list[str]]]:
     """Answers each command by its first word; a None reply cuts, a missing one is 250. DATA's end is ``.``."""
     seen: list[str] = []
-    connections: list[tuple[asyncio.Task, asyncio.StreamWriter]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append((asyncio.current_task(), writer))
         writer.write(f"{replies.get('greeting', '220 test')}\r\n".encode())
         seen.append("connected")
         in_data = False
@@ -62,25 +61,16 @@ async def server(replies: dict[str, str | Callable]) -> AsyncIterator[tuple[int,
             if reply is None:
                 break
             if reply == "endless":
-                with suppress(ConnectionError):
-                    while True:
-                        writer.write(b"250-and more\r\n" * 1000)
-                        await writer.drain()
-                break
+                while True:
+                    writer.write(b"250-and more\r\n" * 1000)
+                    await writer.drain()
             if reply == "silence":
                 continue
             in_data = reply.startswith("354")
             writer.write(f"{reply}\r\n".encode())
-        writer.close()
 
-    running = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield running.sockets[0].getsockname()[1], seen
-    finally:
-        running.close()
-        for task, writer in connections:
-            writer.close()
-            await asyncio.wait([task])
+    async with talking(serve) as port:
+        yield port, seen
 
 
 async def test_many_mails_go_over_one_connection_and_arrive_byte_for_byte(sink: Sink) -> None:
@@ -122,7 +112,7 @@ async def test_a_cut_after_the_data_is_the_case_nobody_can_tell(sink: Sink) -> N
 
 
 async def test_silence_after_the_data_is_the_same_case() -> None:
-    async with server({".": "silence"}) as (port, _), gateway(port, timeout_seconds=0.2) as smtp:
+    async with server({".": "silence"}) as (port, _), gateway(port, timeout_seconds=5) as smtp:
         with pytest.raises(Unanswered):
             await smtp.hand_over(a_mail(), TO)
 
@@ -273,12 +263,15 @@ async def test_a_login_that_the_server_does_not_offer_waits() -> None:
 async def test_a_mail_servers_certificate_that_is_not_to_be_trusted_waits(tmp_path: Path) -> None:
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     theirs.load_cert_chain(*Authority(tmp_path, "nobody").issue("mail"))
-    running = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=theirs)
-    server_at = MailServer("127.0.0.1", running.sockets[0].getsockname()[1], "clinic@example.org", tls="tls")
-    smtp = SmtpGateway(server_at, ssl.create_default_context())
-    with pytest.raises(AccessRefused, match="certificate"):
-        await smtp.hand_over(a_mail(), TO)
-    running.close()
+
+    async def nothing(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        """No talk comes about."""
+
+    async with talking(nothing, ssl=theirs) as port:
+        server_at = MailServer("127.0.0.1", port, "clinic@example.org", tls="tls")
+        smtp = SmtpGateway(server_at, ssl.create_default_context())
+        with pytest.raises(AccessRefused, match="certificate"):
+            await smtp.hand_over(a_mail(), TO)
 
 
 @pytest.mark.parametrize("word", ["EHLO", "MAIL", "RCPT", "DATA", "."])
@@ -298,17 +291,15 @@ async def test_a_reply_that_comes_a_byte_at_a_time_ends_with_the_hand_overs_time
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talks.append(asyncio.current_task())
-        with suppress(ConnectionError):
-            while True:
-                writer.write(b"2")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-        writer.close()
+        while True:
+            writer.write(b"2")
+            await writer.drain()
+            await asyncio.sleep(0.05)
 
-    running = await asyncio.start_server(drip, "127.0.0.1", 0)
-    port = running.sockets[0].getsockname()[1]
-    async with gateway(port, timeout_seconds=0.5, envelope_seconds=1) as smtp, asyncio.timeout(30):
-        with pytest.raises(Transient):
-            await smtp.hand_over(a_mail(), TO)
-    running.close()
-    await asyncio.wait(talks, timeout=60)
+    async with talking(drip) as port:
+        async with gateway(port, timeout_seconds=0.5, envelope_seconds=1) as smtp, asyncio.timeout(60):
+            with pytest.raises(Transient):
+                await smtp.hand_over(a_mail(), TO)
+        done, left = await asyncio.wait(talks, timeout=60)
+        assert done
+        assert not left, "the gateway has closed its connection"

@@ -22,15 +22,17 @@ from chassis.hl7.journal import JournalIntake
 from chassis.messaging import BatchExecutor, Failed
 from chassis.store import Transaction
 from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.adapters.omegaai.askers import Askers
 from scheduler_sync.adapters.omegaai.sender import KnownIds, OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender, Shown
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import AppointmentLink, Outcome, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import PowerServerInbound, TaskInbound
-from scheduler_sync.ports import Conflict, HistoryEntry, ParkedTask, Work
+from scheduler_sync.ports import Conflict, HistoryEntry, Offer, ParkedTask, Work
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.repositories import LinkRepository, PatientRepository
@@ -186,10 +188,12 @@ class Links(LinkRepository):
     async def load(self, placer_numbers: Iterable[str]) -> None:
         await self.load_by_id((), placer_numbers)
 
-    async def load_by_id(self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = ()) -> None:
-        ids, placers = set(link_ids), set(placer_numbers)
+    async def load_by_id(
+        self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = (), omegaai_ids: Iterable[str] = ()
+    ) -> None:
+        ids, placers, theirs = set(link_ids), set(placer_numbers), set(omegaai_ids)
         for one in self._memory.links.values():
-            if one.id in ids or one.placer_number in placers:
+            if one.id in ids or one.placer_number in placers or one.omegaai_id in theirs:
                 self._links.load(one.id, one)
                 self._by_placer[one.placer_number] = one.id
 
@@ -237,6 +241,17 @@ class Leaving:
                 subject=row.subject,
             )
             memory.lines[row.destination, row.key].append(Pending(memory.deliveries, delivery))
+
+
+class EverythingFree:
+    """No resource is ever short of time here."""
+
+    async def has_room(self, link: AppointmentLink) -> bool:
+        return bool(link)
+
+    async def alternatives(self, link: AppointmentLink, asked: Slot) -> Sequence[Offer]:
+        del link, asked
+        return ()
 
 
 @dataclass(slots=True)
@@ -306,6 +321,7 @@ class Suite:
         )
         self._tasks = TaskInbound(store, self._open, effects)  # type: ignore[arg-type]
         self._settlement = Settlement(self._open, lambda: clock.now)  # type: ignore[arg-type]
+        self._askers = Askers(omegaai, lambda: SITE.issuer_of_system)  # type: ignore[arg-type]
         self._to_omegaai = OmegaAISender(omegaai, self.memory)  # type: ignore[arg-type]
         self._to_powerserver = PowerServerSender([powerserver], Steps(self.memory))
 
@@ -324,7 +340,8 @@ class Suite:
     def read_task(self, task_id: str) -> TaskItem:
         """Look at what a Task speaks of, as it is now."""
         found = at_once(self.omegaai.read("Appointment", self.omegaai.tasks[task_id]))
-        return TaskItem(task_id, self.clock.now, command=reader.appointment(found, task_id))
+        command = at_once(self._askers.complete(reader.appointment(found, task_id)))
+        return TaskItem(task_id, self.clock.now, command=command)
 
     def apply_tasks(self, items: Sequence[TaskItem]) -> list[bool]:
         """Commit what was read, in one batch; False for each that has to come again. What never will is parked."""
@@ -412,4 +429,4 @@ class Suite:
         patients, links = Patients(transaction, self.memory), Links(transaction, self.memory)
         for one in (patients, links, Leaving(transaction, self.memory, self.clock)):
             transaction.join(one)
-        return MemoryWork(transaction, patients, links)
+        return MemoryWork(transaction, patients, links, EverythingFree())

@@ -15,15 +15,17 @@ from scheduler_sync.domain.appointment import AppointmentLink, System
 
 STEPS_OF_STATE = {
     "unscheduled": {"ordered"}, "staff-booked": {"scheduled"}, "confirmed": {"confirmed"},
-    "move-requested": {"requested"}, "arrived": {"arrived", "ready-for-scan"}, "done": {"completed"},
+    "move-requested": {"requested"}, "patient-booked": {"requested"},
+    "arrived": {"arrived", "ready-for-scan"}, "done": {"completed"},
     "cancelled": {"cancelled", "no-show"},
 }  # fmt: skip
-"""The states that an appointment can be in while nobody books in Blume, and the steps that each may show."""
+"""The states that an appointment can be in, and the steps that each may show."""
 OPEN = {"unscheduled", "staff-booked", "confirmed", "arrived", "done", "cancelled"}
 NEXT_STATES = {
-    "new": OPEN, "unscheduled": OPEN, "staff-booked": OPEN | {"move-requested"},
+    "new": OPEN | {"patient-booked"}, "unscheduled": OPEN, "staff-booked": OPEN | {"move-requested"},
     "confirmed": OPEN | {"move-requested"},
-    "move-requested": {"confirmed", "move-requested", "arrived", "done", "cancelled"},
+    "move-requested": {"confirmed", "move-requested", "arrived", "done", "cancelled", "unscheduled"},
+    "patient-booked": {"confirmed", "patient-booked", "arrived", "done", "cancelled", "unscheduled"},
     "arrived": {"unscheduled", "staff-booked", "confirmed", "arrived", "done", "cancelled"},
     "done": {"done"}, "cancelled": {"done", "cancelled"},
 }  # fmt: skip
@@ -31,14 +33,15 @@ NEXT_STATES = {
 EVENT_OF_STATE = {
     "unscheduled": "appointment.cancelled", "staff-booked": "appointment.scheduled",
     "confirmed": "appointment.confirmed", "move-requested": "appointment.requested",
-    "cancelled": "appointment.cancelled",
+    "patient-booked": "appointment.requested",
+    "arrived": "appointment.progressed", "done": "appointment.progressed", "cancelled": "appointment.cancelled",
 }  # fmt: skip
 STEP_OF_STATUS = {
     both_ends.ORDERED: "ordered", both_ends.SCHEDULED: "scheduled", both_ends.CONFIRMED: "confirmed",
     both_ends.ARRIVED: "arrived", both_ends.READY: "ready-for-scan",
 }  # fmt: skip
 FHIR_OF_STATUS = {
-    both_ends.ORDERED: {"cancelled", "proposed"}, both_ends.SCHEDULED: {"pending", "proposed"},
+    both_ends.ORDERED: {"cancelled", "proposed", "entered-in-error"}, both_ends.SCHEDULED: {"pending", "proposed"},
     both_ends.CONFIRMED: {"booked"}, both_ends.ARRIVED: {"arrived"}, both_ends.READY: {"checked-in"},
     both_ends.COMPLETED: {"fulfilled"}, both_ends.CANCELLED: {"cancelled"}, both_ends.NO_SHOW: {"noshow", "cancelled"},
 }  # fmt: skip
@@ -47,8 +50,12 @@ what was off the calendar before stays ``cancelled``, which is the same card in 
 
 
 def placer_of(body: dict[str, Any]) -> str:
-    """The placer number that an Appointment carries."""
-    return str(body["identifier"][1]["value"])
+    """The placer number that an Appointment carries; its id while it carries none."""
+    numbers = [one["value"] for one in body["identifier"] if one["system"] == "urn:powerserver:placer"]
+    return str(numbers[0] if numbers else body["id"])
+
+
+REQUESTS = {"move-requested", "patient-booked"}
 
 
 class Watch:
@@ -73,8 +80,8 @@ class Watch:
         self.told.append(text)
 
     def cards(self) -> list[dict[str, Any]]:
-        """The Appointments that the suite has made."""
-        return [body for body in self.omegaai.all("Appointment") if body["id"] not in self.asked_for]
+        """The Appointments that carry the suite's numbers."""
+        return [body for body in self.omegaai.all("Appointment") if placer_of(body) != body["id"]]
 
     # ---- at rest
 
@@ -88,8 +95,15 @@ class Watch:
         for identifier in self.asked_for:
             is_open = self.omegaai.resources["Appointment", identifier]["status"] == "proposed"
             is_parked = f"Appointment/{identifier}" in self.suite.memory.parked
-            self.check(is_parked or not is_open, f"nobody is told that a patient asks for {identifier}")
+            links = [one for one in self.suite.memory.links.values() if one.omegaai_id == identifier]
+            is_told = is_parked or len(links) == 1
+            self.check(is_told or not is_open, f"nobody is told that a patient asks for {identifier}")
+            self.check(len(links) <= 1, f"{identifier} was taken over twice")
         open_items = {one.delivery.key for one in self.suite.memory.dead}
+        for link in self.suite.memory.links.values():
+            is_there = link.placer_number in self.powerserver.bookings or link.state == "cancelled"
+            is_open = not open_items.isdisjoint({link.id, link.patient_id})
+            self.check(is_there or is_open, f"PowerServer has no {link.placer_number}, {link.state}")
         for booking in self.powerserver.bookings.values():
             found = next(one for one in self.suite.memory.links.values() if one.placer_number == booking.placer)
             if open_items.isdisjoint({found.id, found.patient_id}):
@@ -99,7 +113,7 @@ class Watch:
         if body is None:
             never_shown = booking.status in {both_ends.ORDERED, both_ends.CANCELLED, both_ends.NO_SHOW}
             return self.check(never_shown, f"OmegaAI has no {booking.placer}")
-        not_then = {"pending", "cancelled"} if found.state == "move-requested" else {"proposed"}
+        not_then = {"pending", "cancelled", "entered-in-error"} if found.state in REQUESTS else {"proposed"}
         wanted = FHIR_OF_STATUS[booking.status] - not_then
         shows = f"{booking.placer} is {both_ends.NAMES[booking.status]}"
         self.check(body["status"] in wanted, f"{shows}, OmegaAI's is {body['status']} ({found.state})")
@@ -157,7 +171,8 @@ class Watch:
         line = System.POWERSERVER, now.id
         told = len(memory.done[line]) + len(memory.lines[line]) + sum(one.line == line for one in memory.dead)
         self.check(told <= acts, f"PowerServer was told {told} times of {acts} acts of the patient")
-        changes = self.powerserver.bookings[now.placer_number].acts + acts
+        booking = self.powerserver.bookings.get(now.placer_number)
+        changes = acts if booking is None else booking.messages + acts
         self.check(now.revision <= changes, f"{now.revision} events of {changes} changes")
 
     def look_for_an_act_that_is_wiped_out(self, before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -165,7 +180,7 @@ class Watch:
         act = self.omegaai.acted.get(before["id"])
         if act is None or after["status"] in {act[1], "cancelled", "noshow", "arrived", "checked-in", "fulfilled"}:
             return
-        ours = next(one for one in self.suite.memory.links.values() if one.placer_number == placer_of(before))
+        ours = next(one for one in self.suite.memory.links.values() if one.omegaai_id == before["id"])
         known = int(ours.omegaai_version or 0)
         self.check(
             known >= act[0], f"{placer_of(before)}: {after['status']} wipes out the patient's {act[1]}, not read yet"

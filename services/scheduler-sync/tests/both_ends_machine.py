@@ -4,17 +4,16 @@ After every step what must never be is looked for; when everything has come thro
 an open item must say where not (``both_ends_checks``).
 """
 
-from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
 from typing import Any
 
 import both_ends_partners as both_ends
 from both_ends import Pending, Sending, Suite
 from both_ends_checks import Watch, placer_of
 from both_ends_partners import Booking, Clock, OmegaAI, PowerServer, Said
+from both_ends_requests import Requests, acts, any_one
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition
 from sync_samples import PID, orm
 
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
@@ -33,30 +32,13 @@ STATUSES = [
     both_ends.CANCELLED, both_ends.NO_SHOW, both_ends.ORDERED,
 ]  # fmt: skip
 
-any_one = st.integers(0, 11)
 several = st.integers(0, 4 * 12**4 - 1).map(lambda drawn: [drawn // 12**place % 12 for place in range(1 + drawn % 4)])
 """One to four numbers out of one that is drawn: a list costs ten times as much."""
 NUMBERS = st.integers(0, 2)
 FATES = st.sampled_from(["done"] * 6 + ["killed", "never arrived", "no answer", "not now", "refused"])
 
 
-def acts(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
-    """A rule, after which what must never be is looked for."""
-
-    def step(act: Callable[..., None]) -> Any:
-        @wraps(act)
-        def acted(self: "BothEnds", **values: Any) -> None:
-            type(self).steps += 1
-            self.steps_since_rest += 1
-            act(self, **values)
-            self.check_what_is_new()
-
-        return rule(**drawn)(acted)
-
-    return step
-
-
-class BothEnds(Watch, RuleBasedStateMachine):
+class BothEnds(Requests, Watch, RuleBasedStateMachine):
     """One story of up to three appointments of two patients."""
 
     steps = 0
@@ -151,19 +133,6 @@ class BothEnds(Watch, RuleBasedStateMachine):
         elif act == "cancelled":
             more["cancelationReason"] = {"text": "cannot come"}
         return self.omegaai.patient_sets(body, act, **more)
-
-    @acts(day=any_one)
-    @precondition(lambda self: len(self.asked_for) < MOST_BOOKINGS)
-    def patient_asks_for_an_appointment(self, day: int) -> None:
-        self.asked_for.append(self.omegaai.patient_asks(self.day(day))["id"])
-        self.tell(f"a patient asks for an appointment, {self.asked_for[-1]}")
-
-    @acts(which=any_one)
-    @precondition(lambda self: self.asked_for)
-    def patient_gives_a_request_up(self, which: int) -> None:
-        body = self.omegaai.resources["Appointment", self.pick(self.asked_for, which)]
-        self.tell(f"the patient gives {body['id']} up")
-        self.omegaai.staff_edit(body, status="cancelled")
 
     @acts(which=any_one, day=any_one)
     @precondition(lambda self: self.cards())
@@ -375,7 +344,8 @@ class BothEnds(Watch, RuleBasedStateMachine):
     def our_words_that_wait(self) -> list[Booking]:
         waiting = [line[0] for line in self.suite.memory.lines.values() if line]
         links = [self.suite.memory.links[one.delivery.key] for one in waiting if one.delivery.destination != "omegaai"]
-        bookings = [self.powerserver.bookings[link.placer_number] for link in links]
+        placers = [link.placer_number for link in links if link.placer_number in self.powerserver.bookings]
+        bookings = [self.powerserver.bookings[placer] for placer in placers]
         return [one for one in bookings if one.status not in both_ends.CLOSED]
 
     def with_a_time(self) -> list[Booking]:

@@ -13,7 +13,7 @@ import orjson
 from sync_samples import PID, orm, siu
 
 from chassis.errors import Permanent, Transient
-from hl7v2 import Ack, Message
+from hl7v2 import Ack, AckError, Message, parse_timestamp
 from hl7v2.mllp import AckTimeout
 from omegaai.client import Found, NotFoundError, VersionMovedError
 
@@ -76,8 +76,10 @@ class Booking:
     start: datetime
     has_no_time: bool = False
     """It was taken off the calendar: the time that its messages still give counts no more."""
-    acts: int = 0
+    messages: int = 0
     is_told_by_order: bool = False
+    wanted: datetime | None = None
+    """The time that the patient asks for instead, until staff answer."""
 
 
 @dataclass
@@ -118,6 +120,7 @@ class PowerServer:
     def set_status(self, booking: Booking, status: int) -> None:
         if status != booking.status:
             booking.status = status
+            booking.wanted = booking.wanted if status == SCHEDULED else None
             booking.has_no_time = status == ORDERED or (booking.has_no_time and status == CANCELLED)
             self._tell(booking)
 
@@ -131,14 +134,23 @@ class PowerServer:
         if control_id not in self.taken and fate in {"not now", "refused"}:
             codes = ("CE", "CR") if is_enhanced else ("AE", "AR")
             return Ack(codes[0] if fate == "not now" else codes[1], control_id)
-        self._take(message, control_id)
+        if not self._take(message, control_id):
+            return Ack("AE", control_id, None, (AckError("204", "SCH[1]-1", "Placer number is not known"),))
         if fate == "no answer":
             raise AckTimeout("no acknowledgement in time", may_have_arrived=True)
         return Ack("CA" if is_enhanced else "AA", control_id)
 
-    def _take(self, message: bytes, control_id: str) -> None:
+    def _take(self, message: bytes, control_id: str) -> bool:
         said = Message.parse(message)
-        booking = self.bookings[said.get("SCH-1.1") or ""]
+        placer, is_asked = said.get("SCH-1.1") or "", said.get("SCH-11.6") == "SCHEDULED STATUS"
+        if placer not in self.bookings:
+            if said.trigger == "S15":
+                return False  # PowerServer has never had it
+            assert said.trigger == "S12", said.trigger
+            assert is_asked, "a request has a priority of its own"
+            self._is_asked_for(said, placer, control_id)
+            return True
+        booking = self.bookings[placer]
         status = int(said.get("SCH-25.1") or "")
         if control_id not in self.taken:
             self.taken.add(control_id)
@@ -146,7 +158,17 @@ class PowerServer:
                 self._tell(booking)
             elif booking.status not in CLOSED:
                 self.before_write(booking, status)
+                if said.trigger == "S13":
+                    assert is_asked, "the suite moves nothing by itself"
+                    booking.wanted = _start(said)
                 self.set_status(booking, status)
+        return True
+
+    def _is_asked_for(self, said: Message, placer: str, control_id: str) -> None:
+        self.taken.add(control_id)
+        booking = Booking(placer, said.get("PID-3.1") or "", SCHEDULED, _start(said))
+        self.bookings[placer] = booking
+        self._announce(booking, "S12", "NW")
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -156,7 +178,6 @@ class PowerServer:
         self._announce(booking, *event)
 
     def _announce(self, booking: Booking, trigger: str, control: str, *, is_about_patient: bool = False) -> None:
-        booking.acts += 1
         made = (self._clock.now + timedelta(seconds=self._skew_seconds)).strftime("%Y%m%d%H%M%S+0000")
         values = {
             "made": made, "placer": booking.placer, "status": f"{booking.status}^{NAMES[booking.status]}^99PS",
@@ -179,11 +200,16 @@ class PowerServer:
 
     def _say(self, raw: bytes, kind: str, booking: Booking, made: str) -> None:
         text = f"{kind} {booking.placer} {NAMES[booking.status]} at {booking.start:%d %H:%M}, made {made[8:14]}"
+        booking.messages += 1
         self.queue.append(Said(raw, made, text, booking.patient))
 
     def _control_id(self) -> str:
         self._number += 1
         return f"PS{self._number:010d}"
+
+
+def _start(said: Message) -> datetime:
+    return parse_timestamp(said.get("SCH-11.4") or "", UTC).astimezone(UTC)
 
 
 # ---- OmegaAI
@@ -212,14 +238,18 @@ class OmegaAI:
     def all(self, kind: str) -> list[Json]:
         return [body for (found, _), body in self.resources.items() if found == kind]
 
-    def patient_asks(self, start: datetime) -> Json:
+    def patient_asks(self, start: datetime, patient: str, service: str = "hs-1") -> Json:
         """A request that begins in Blume: nothing of the suite's is in it."""
         self._number += 1
+        self.acts[f"b{self._number}"] += 1
         body = {
             "resourceType": "Appointment", "id": f"b{self._number}", "status": "proposed", "start": start.isoformat(),
             "end": (start + timedelta(minutes=30)).isoformat(),
             "identifier": [{"system": "urn:omegaai", "value": f"{self._number}"}],
-            "participant": [{"actor": {"reference": "HealthcareService/hs-1"}, "status": "needs-action"}],
+            "participant": [
+                {"actor": {"reference": f"Patient/{patient}"}, "status": "accepted"},
+                {"actor": {"reference": f"HealthcareService/{service}"}, "status": "needs-action"},
+            ],
         }  # fmt: skip
         return self._put("Appointment", body)
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,16 +16,11 @@ import aiohttp
 from chassis.messaging import topics
 from chassis.store import migrations
 from chassis.testing import eventually
+from local_stack.ports import free_port
 from scheduler_sync.bootstrap import MIGRATIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 PIN = "246810"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Flow:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -27,9 +28,11 @@ from scheduler_sync import bootstrap
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import Outcome
+from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import PowerServerInbound, TaskInbound
 from scheduler_sync.resources import ResourceDirectory
+from scheduler_sync.rooms import Rooms
 from scheduler_sync.settings import MllpSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -108,7 +111,8 @@ class Harness:
             clock=ClockInDoubt(self),
             meters=NotedMeters(self),
         )
-        self.open_work = OpenWork(self.site)
+        rooms = Rooms(lambda: self.site.file, self.resources, utc_now)
+        self.open_work = OpenWork(self.site, rooms, partial(tell_displaced, effects=self.effects))
         self.inbound = PowerServerInbound(self.site, self.effects)
         self.tasks = TaskInbound(self.store, self.open_work, self.effects)
         self.settlement = Settlement(self.open_work, utc_now)
@@ -137,8 +141,10 @@ class Harness:
     async def events(self) -> list[tuple[str, int]]:
         return [(row["topic"], row["revision"]) for row in await self.rows("SELECT * FROM outbox ORDER BY id")]
 
-    async def event(self, topic: str) -> dict[str, Any]:
-        row = await self.row("SELECT value FROM outbox WHERE topic = $1", topic)
+    async def event(self, topic: str, *, revision: int | None = None) -> dict[str, Any]:
+        row = await self.row(
+            "SELECT value FROM outbox WHERE topic = $1 AND ($2::int IS NULL OR revision = $2)", topic, revision
+        )
         return json.loads(row["value"])
 
     async def deliveries(self, state: str = "pending") -> list[Delivery]:
@@ -181,7 +187,13 @@ def task_queue(
         client_id="suite", client_secret="development-secret", scope="api",
     )  # fmt: skip
     client = FhirClient(session, base_url, tokens)
-    return TaskQueue(client, harness.tasks.apply, exclusive=exclusive, poll_seconds=poll_seconds)
+    return TaskQueue(
+        client,
+        harness.tasks.apply,
+        issuers=lambda: harness.site.file.issuer_of_system,
+        exclusive=exclusive,
+        poll_seconds=poll_seconds,
+    )
 
 
 async def patient_confirms(harness: Harness, server: FakeOmegaAI, placer: str) -> None:

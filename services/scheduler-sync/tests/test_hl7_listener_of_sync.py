@@ -9,6 +9,7 @@ from sync_harness import listening, send
 from sync_samples import directory, orm, siu
 
 from chassis.errors import StoreUnavailable
+from chassis.testing.talks import talking
 from hl7v2 import parse_ack
 from scheduler_sync import bootstrap
 
@@ -25,7 +26,6 @@ class Proxy:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.is_open:
-            writer.close()
             return
         there, back = await asyncio.open_connection(*self.target)
         self.writers |= {writer, back}
@@ -114,11 +114,11 @@ async def test_what_needed_set_up_is_processed_when_its_sender_comes_again_after
 async def test_a_store_that_is_away_is_an_ae_and_the_repeat_has_one_effect(migrated_url: str):
     parts = urlsplit(migrated_url)
     proxy = Proxy((parts.hostname or "", parts.port or 0))
-    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     user = parts.netloc.rpartition("@")[0]
-    url = urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}"))
-    async with listening(url) as (core, client):
+    async with (
+        talking(proxy.handle) as port,
+        listening(urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}"))) as (core, client),
+    ):
         proxy.cut()
         answer = await send(client, siu())
         assert answer.code == "AE"
@@ -129,7 +129,6 @@ async def test_a_store_that_is_away_is_an_ae_and_the_repeat_has_one_effect(migra
         assert await core.store.pool.fetchval("SELECT count(*) FROM hl7_journal") == 1
         assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 1
         assert await core.store.pool.fetchval("SELECT count(*) FROM outbox") == 2
-    server.close()
 
 
 async def test_many_connections_at_once_leave_one_effect_each(migrated_url: str):

@@ -67,7 +67,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path):
         ("siu:\n  resource: {reed: [AIG-3]}\n", 2, "siu.resource.reed: no service knows this key; is read meant?"),
         ("siu: [\n", 2, "is not YAML"),
         ("- a\n", 1, "the file: "),
-        ("stations:\n  RAMSOFT:\n    may_send: [SIU^S12, SIU^S99]\n", 3, "stations.RAMSOFT.may_send.1: "),
+        ("stations:\n  RAMSOFT:\n    may_send: [SIU^S12, SIU99]\n", 3, "stations.RAMSOFT.may_send.1: "),
         ("stations:\n  RAMSOFT:\n    refusal: AA\n", 3, "stations.RAMSOFT.refusal: "),
         ("request_priority: ''\n", 1, "request_priority: "),
         ("powerserver:\n  expect_ack: maybe\n", 2, "powerserver.expect_ack: "),

@@ -36,7 +36,7 @@ async def test_the_listener_takes_messages_only_from_whom_it_knows(
         unknown = client_context(authorities=authority.path, certificate=foreign[0], key=foreign[1])
         nobody = client_context(authorities=authority.path)
         for context in (None, nobody, unknown):
-            async with Client("127.0.0.1", core.listener.port, ssl=context, ack_timeout_seconds=5) as other:
+            async with Client("127.0.0.1", core.listener.port, ssl=context, ack_timeout_seconds=60) as other:
                 with pytest.raises(ConnectionLost):
                     await send(other, siu(control_id="C9"))
         assert await core.store.pool.fetchval("SELECT count(*) FROM hl7_journal") == 1
@@ -55,7 +55,7 @@ async def test_an_expired_certificate_gives_no_aa_and_a_renewed_one_heals_withou
     def sender() -> Client:
         certificate, key = files["powerserver"]
         context = client_context(authorities=authority.path, certificate=certificate, key=key)
-        return Client("127.0.0.1", core.listener.port, ssl=context, ack_timeout_seconds=5)
+        return Client("127.0.0.1", core.listener.port, ssl=context, ack_timeout_seconds=60)
 
     async with listening(migrated_url, mllp=mllp) as (core, _):
         async with sender() as client:

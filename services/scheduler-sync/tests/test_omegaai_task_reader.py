@@ -17,7 +17,8 @@ from sync_harness import Harness, each_confirmed_once, patient_confirms, task_qu
 
 from chassis.observe import Metrics
 from chassis.store import Exclusive, OneOfMany
-from chassis.testing import eventually
+from chassis.store.exclusive import STANDBY_SECONDS
+from chassis.testing import MACHINE_SECONDS, eventually
 from omegaai.meters import TASK_READER_ACTIVE
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.bootstrap import TASK_READER_LOCK
@@ -56,7 +57,7 @@ async def replicas(harness: Harness, server: FakeOmegaAI, number: int) -> AsyncI
         finally:
             for one in made:
                 await one.queue.stop()
-            done, _ = await asyncio.wait({one.running for one in made}, timeout=20)
+            done, _ = await asyncio.wait({one.running for one in made}, timeout=60)
             assert len(done) == len(made)
 
 
@@ -100,8 +101,9 @@ async def test_the_standby_reads_within_five_seconds_of_the_readers_death(harnes
         reader.running.cancel()  # its connection ends with it, as a killed process's does
         died_at = time.monotonic()
         server.put_directly({"resourceType": "Patient", "id": "1"})
-        await eventually(lambda: all_done(server), what="the Task, by the one that stood by", timeout_seconds=20)
-        assert time.monotonic() - died_at < 5
+        await eventually(lambda: all_done(server), what="the Task, by the one that stood by")
+        assert time.monotonic() - died_at < 5 + MACHINE_SECONDS
+    assert STANDBY_SECONDS < 5
 
 
 @asynccontextmanager
@@ -136,7 +138,7 @@ async def test_a_reader_that_stands_still_is_replaced_and_going_on_doubles_nothi
                 stood_still_at = time.monotonic()
                 await patients_confirm(10)
                 await eventually(lambda: all_done(server), what="every Task completed, by the other one")
-                assert time.monotonic() - stood_still_at < 10
+                assert time.monotonic() - stood_still_at < 10 + MACHINE_SECONDS
                 stopped.send_signal(signal.SIGCONT)
                 await patients_confirm(10)
                 await eventually(lambda: all_done(server), what="every Task completed")

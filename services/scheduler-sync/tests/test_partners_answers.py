@@ -216,7 +216,7 @@ class NoSteps:
 
 
 async def sent_to_powerserver(port: int, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Receipt:
-    client = Client(host, port, ssl=context, ack_timeout_seconds=10)
+    client = Client(host, port, ssl=context, ack_timeout_seconds=60)
     sender = PowerServerSender([client], NoSteps())
     try:
         return await sender.send(a_delivery("status.confirmed", SIU))

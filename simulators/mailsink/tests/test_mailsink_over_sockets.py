@@ -35,7 +35,7 @@ def a_mail(number: int = 1, to: str = "Jane.Roe@example.org") -> EmailMessage:
 
 
 def send(port: int, *mails: EmailMessage) -> None:
-    with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
         for mail in mails:
             client.send_message(mail)
 
@@ -45,7 +45,7 @@ async def http(sink: Sink, path: str, body: object | None = None, method: str | 
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{sink.http_port}{path}", data=data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 return answer.status, answer.read().decode(), dict(answer.headers)
         except urllib.error.HTTPError as error:
             with error:
@@ -174,7 +174,7 @@ async def test_an_open_page_is_told_of_a_new_mail(sink: Sink) -> None:
 
 async def test_a_mail_that_is_no_mail_is_kept_and_shown(sink: Sink) -> None:
     def send_junk() -> None:
-        with smtplib.SMTP("127.0.0.1", sink.smtp_port, timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", sink.smtp_port, timeout=60) as client:
             client.sendmail("a@example.org", ["b@example.org"], b"\xff\xfe no headers at all \x00")
 
     await asyncio.to_thread(send_junk)

@@ -172,7 +172,7 @@ async def omegaai(settings: Settings) -> AsyncIterator[Bench]:
         )
         base = f"http://127.0.0.1:{port}"
         api = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=base, trust_env=False, timeout=10, verify=NO_TLS)
+            httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, verify=NO_TLS)
         )
         bench = Bench(simulator, base, stack, api)
         await bench.authorize()

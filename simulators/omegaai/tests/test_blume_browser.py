@@ -20,6 +20,7 @@ ARGUMENTS = [
     "--remote-debugging-port=0",
 ]
 JANE = "jane.roe@example.org"
+STEP_MILLISECONDS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def browser(chromium):
+    expect.set_options(timeout=STEP_MILLISECONDS)
     async with async_playwright() as playwright:
         yield await playwright.chromium.connect_over_cdp(chromium)
 

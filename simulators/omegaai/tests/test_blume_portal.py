@@ -291,7 +291,7 @@ async def test_what_comes_while_reading_stays_unread(omegaai):
 
 async def _events(http, count):
     found = []
-    async with http.stream("GET", "/blume/events", timeout=10) as stream:
+    async with http.stream("GET", "/blume/events", timeout=60) as stream:
         yield None  # open
         async for line in stream.aiter_lines():
             if line.startswith("data: "):

@@ -26,7 +26,10 @@ async def test_the_client_gives_up_before_the_answer(omegaai):
     await omegaai.misbehave(target="fhir", mode="accept-then-timeout", seconds=5)
     with pytest.raises(httpx.ReadTimeout):
         await omegaai.api.post(
-            "/fhir/Patient", json=body, headers={"Content-Type": "application/fhir+json"}, timeout=0.3
+            "/fhir/Patient",
+            json=body,
+            headers={"Content-Type": "application/fhir+json"},
+            timeout=httpx.Timeout(60, read=2),
         )
     assert len(await omegaai.ledger("Patient.created")) == 1
 

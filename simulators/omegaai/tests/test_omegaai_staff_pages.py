@@ -94,7 +94,7 @@ async def test_long_lists_have_pages(omegaai, staff):
 
 
 async def test_events_name_kinds_and_ids_only(omegaai, staff):
-    async with staff.stream("GET", "/events?kinds=Task", timeout=10) as stream:
+    async with staff.stream("GET", "/events?kinds=Task", timeout=60) as stream:
         lines = stream.aiter_lines()
         assert await anext(lines) == "retry: 1000"
         await omegaai.create(omegaai.patient())

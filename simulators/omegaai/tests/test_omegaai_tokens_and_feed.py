@@ -22,7 +22,7 @@ class Hub:
         await self.socket.send('{"protocol":"json","version":1}' + SEPARATOR)
         assert await self.record() == {}
 
-    async def record(self, timeout_seconds=5):
+    async def record(self, timeout_seconds=60):
         while not self._records:
             text = await asyncio.wait_for(self.socket.recv(), timeout_seconds)
             self._records += [json.loads(one) for one in text.split(SEPARATOR) if one]

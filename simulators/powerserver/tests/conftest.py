@@ -65,7 +65,7 @@ def settings(tmp_path: Path, partner: Partner) -> Settings:
         mllp_port=0,
         worklist_port=0,
         peer_port=partner.port,
-        ack_timeout_seconds=0.5,
+        ack_timeout_seconds=4,  # tests act while a message waits for its answer
         retry_initial_seconds=0.02,
         retry_max_seconds=0.05,
     )
@@ -105,7 +105,7 @@ class Bench:
         return rows
 
     async def hl7(self, data: bytes, control_id: str) -> Ack:
-        async with Client("127.0.0.1", self.simulator.mllp_port, ack_timeout_seconds=2) as client:
+        async with Client("127.0.0.1", self.simulator.mllp_port, ack_timeout_seconds=60) as client:
             return await client.send(data, control_id=control_id)
 
     def browser(self) -> httpx.AsyncClient:

@@ -70,6 +70,7 @@ async def desk(bench, chromium) -> AsyncIterator[Desk]:
         while not server.started:
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
+    expect.set_options(timeout=60_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.connect_over_cdp(chromium)
         profile = await browser.new_context(viewport={"width": 1440, "height": 1400})

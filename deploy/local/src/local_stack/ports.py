@@ -1,6 +1,8 @@
 """Finds free ports, and the wanted ports that are taken, with their holders."""
 
 import contextlib
+import itertools
+import random
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -9,11 +11,21 @@ import psutil
 from local_stack.processes import Process
 from roster.members import port_variable
 
+_PORTS = range(15_000, 30_000)
+_places = itertools.count(random.SystemRandom().randrange(len(_PORTS)))
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free, and that no other call of this process gets.
+
+    It lies below the range from which a system takes the ports of outgoing connections: one of these could take it
+    before the program that it is for listens. Each process begins at another place of the range.
+    """
+    for place in itertools.islice(_places, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port := _PORTS[place % len(_PORTS)]))
+            return port
+    raise OSError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
 def taken(wanted: Iterable[Process]) -> Iterator[str]:

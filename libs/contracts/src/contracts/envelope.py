@@ -71,7 +71,9 @@ class Message(Payload):
     version: int = Field(description="Version of this event's contract.")
     occurred_at: UtcDatetime = Field(description="When the event occurred, in UTC.")
     producer: str = Field(min_length=1, description="Service that published the message.")
-    aggregate_id: UUID = Field(description="Opaque identifier of the patient or appointment; the key on the topic.")
+    aggregate_id: UUID = Field(
+        description="Opaque identifier of the patient, appointment or resource; the key on the topic."
+    )
     revision: int = Field(
         ge=1, description="Counts the aggregate's events over all their types: 1, 2, 3 …; a reader drops older ones."
     )

@@ -30,8 +30,13 @@ def _by_name(*topics: Topic) -> Mapping[str, Topic]:
 TOPICS: Mapping[str, Topic] = _by_name(
     Topic("patient.registered", producer="scheduler-sync"),
     Topic("patient.updated", producer="scheduler-sync"),
+    Topic("patient.merged", producer="scheduler-sync"),
     Topic("appointment.scheduled", producer="scheduler-sync"),
     Topic("appointment.requested", producer="scheduler-sync"),
     Topic("appointment.confirmed", producer="scheduler-sync"),
+    Topic("appointment.rescheduled", producer="scheduler-sync"),
+    Topic("appointment.progressed", producer="scheduler-sync"),
     Topic("appointment.cancelled", producer="scheduler-sync"),
+    Topic("resource.linked", producer="scheduler-sync"),
+    Topic("resource.drifted", producer="scheduler-sync"),
 )

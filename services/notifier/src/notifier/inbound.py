@@ -9,19 +9,11 @@ from uuid import UUID
 
 from chassis.messaging import RevisionGaps, Subscription
 from chassis.store import Transaction
-from contracts import (
-    AppointmentCancelled,
-    AppointmentConfirmed,
-    AppointmentRequested,
-    AppointmentScheduled,
-    Message,
-    PatientRegistered,
-    PatientUpdated,
-)
+from contracts import Message, PatientMerged
 from notifier.adapters.sender import DESTINATION
 from notifier.domain.notification import Notification
-from notifier.events import TOPICS, appointment_of, recipient_of
-from notifier.handlers import follow_appointment, follow_patient
+from notifier.events import TOPICS, AppointmentMessage, PatientMessage, appointment_of, recipient_of
+from notifier.handlers import follow_appointment, follow_merge, follow_patient
 from notifier.ports import Outgoing, StaleRevisions
 from notifier.store.repositories import (
     AppointmentRepository,
@@ -87,46 +79,66 @@ def subscription(stale: StaleRevisions) -> Subscription[Work]:
 
 
 async def prefetch(work: Work, messages: Sequence[Message]) -> None:
+    appointment_ids = {message.aggregate_id for message in messages if isinstance(message, AppointmentMessage)}
     patient_ids = {_patient_id(message) for message in messages}
-    appointment_ids = {message.aggregate_id for message in messages} - patient_ids
+    merged_ids = {message.data.merged_patient_id for message in messages if isinstance(message, PatientMerged)}
     connection = work.tx.connection
-    await lock_aggregates(connection, patient_ids | appointment_ids)
-    await work.recipients.load(connection, list(patient_ids))
+    await lock_aggregates(connection, patient_ids | merged_ids | appointment_ids)
+    survivor_ids = await work.recipients.load(connection, patient_ids | merged_ids)
+    while survivor_ids:  # They are locked already, unless a merge was committed while this batch waited for its locks.
+        await lock_aggregates(connection, survivor_ids)
+        survivor_ids = await work.recipients.load(connection, survivor_ids)
     await work.notifications.load(connection, list(appointment_ids), list(patient_ids))
     await work.appointments.load(connection, list(appointment_ids))
+    if merged_ids:
+        await work.notifications.load_of_patients(connection, merged_ids)
+        await work.appointments.load_of_patients(connection, merged_ids)
 
 
 async def handle(work: Work, message: Message) -> None:
-    match message:
-        case PatientRegistered() | PatientUpdated():
-            recipient = work.recipients.get(message.aggregate_id)
-            work.gaps.saw(message, recipient.revision if recipient is not None else None)
-            await follow_patient(
-                recipient_of(message),
-                message_type=message.type,
-                recipients=work.recipients,
-                notifications=work.notifications,
-                outgoing=work.outgoing,
-                stale=work.stale,
-            )
-        case AppointmentScheduled() | AppointmentRequested() | AppointmentConfirmed() | AppointmentCancelled():
-            appointment = work.appointments.get(message.aggregate_id)
-            work.gaps.saw(message, appointment.revision if appointment is not None else None)
-            await follow_appointment(
-                appointment_of(message),
-                recipients=work.recipients,
-                appointments=work.appointments,
-                notifications=work.notifications,
-                outgoing=work.outgoing,
-                stale=work.stale,
-            )
-        case _:
-            raise TypeError(f"no handler for {message.type}")
+    if isinstance(message, PatientMessage):
+        recipient = work.recipients.get(message.aggregate_id)
+        work.gaps.saw(message, recipient.revision if recipient is not None else None)
+        await _handle_patient(work, message)
+    elif isinstance(message, AppointmentMessage):
+        appointment = work.appointments.get(message.aggregate_id)
+        work.gaps.saw(message, appointment.revision if appointment is not None else None)
+        await follow_appointment(
+            appointment_of(message),
+            by=message.data.by,
+            recipients=work.recipients,
+            appointments=work.appointments,
+            notifications=work.notifications,
+            outgoing=work.outgoing,
+            stale=work.stale,
+        )
+    else:
+        raise TypeError(f"no handler for {message.type}")
+
+
+async def _handle_patient(work: Work, message: PatientMessage) -> None:
+    if isinstance(message, PatientMerged):
+        await follow_merge(
+            recipient_of(message),
+            message.data.merged_patient_id,
+            merged_at=message.occurred_at,
+            message_type=message.type,
+            recipients=work.recipients,
+            appointments=work.appointments,
+            notifications=work.notifications,
+            outgoing=work.outgoing,
+            stale=work.stale,
+        )
+    else:
+        await follow_patient(
+            recipient_of(message),
+            message_type=message.type,
+            recipients=work.recipients,
+            notifications=work.notifications,
+            outgoing=work.outgoing,
+            stale=work.stale,
+        )
 
 
 def _patient_id(message: Message) -> UUID:
-    match message:
-        case AppointmentScheduled() | AppointmentRequested() | AppointmentConfirmed() | AppointmentCancelled():
-            return message.data.patient_id
-        case _:
-            return message.aggregate_id
+    return message.data.patient_id if isinstance(message, AppointmentMessage) else message.aggregate_id

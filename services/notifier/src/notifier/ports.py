@@ -15,6 +15,10 @@ class Recipients(Protocol):
 
     def put(self, recipient: Recipient) -> None: ...
 
+    def survivor_of(self, patient_id: UUID) -> UUID:
+        """The patient in whose record this one ended, also after several merges; else ``patient_id`` itself."""
+        ...
+
 
 class Appointments(Protocol):
     """The appointments of this batch."""
@@ -22,6 +26,10 @@ class Appointments(Protocol):
     def get(self, appointment_id: UUID) -> Appointment | None: ...
 
     def put(self, appointment: Appointment) -> None: ...
+
+    def of_patient(self, patient_id: UUID) -> list[Appointment]:
+        """All appointments of a patient whom the batch merges."""
+        ...
 
 
 class Notifications(Protocol):
@@ -32,6 +40,10 @@ class Notifications(Protocol):
     def open_for_appointment(self, appointment_id: UUID) -> list[Notification]: ...
 
     def awaiting_patient(self, patient_id: UUID) -> list[Notification]: ...
+
+    def open_for_patient(self, patient_id: UUID) -> list[Notification]:
+        """All open notifications of a patient whom the batch merges."""
+        ...
 
 
 class Outgoing(Protocol):

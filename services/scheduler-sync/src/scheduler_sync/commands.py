@@ -5,9 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from chassis.errors import NeedsSetup
-from scheduler_sync.domain.appointment import RemoteFacts, StaffFacts
-from scheduler_sync.domain.patient import PatientFacts
-from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, StaffFacts, Study
+from scheduler_sync.domain.patient import PatientFacts, PatientIdentifier
+from scheduler_sync.domain.resource import GridRow, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class ChangeAppointmentByStaff:
 class ReceiveOmegaAIAppointment:
     """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are our identifiers in it.
 
-    ``service_id`` is its HealthcareService.
+    ``service_id`` is its HealthcareService, ``patient_fhir_id`` its Patient. ``about``: what was read beside it, for a
+    request that may have begun in Blume.
     """
 
     task_id: str
@@ -44,6 +45,34 @@ class ReceiveOmegaAIAppointment:
     placer_number: str | None
     facts: RemoteFacts
     service_id: str | None = None
+    patient_fhir_id: str | None = None
+    studies: tuple[Study, ...] = ()
+    minutes: int | None = None
+    about: "Asked | None" = None
+
+    @property
+    def may_begin_in_blume(self) -> bool:
+        """Whether it is a request without a number of the suite's or PowerServer's."""
+        return self.facts.status is FhirStatus.PROPOSED and self.placer_number is None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What OmegaAI says of a request's Patient and HealthcareService.
+
+    ``identifiers``: the Patient's numbers of issuers that the site knows. ``organization`` provides the service.
+    """
+
+    identifiers: tuple[PatientIdentifier, ...] = ()
+    organization: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakeGridRows:
+    """Resources that PowerServer made, changed or deleted (MFN). A deleted one may have its key alone, and no name."""
+
+    name: str
+    rows: tuple[GridRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

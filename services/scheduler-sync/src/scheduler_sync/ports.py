@@ -10,7 +10,8 @@ import contracts
 from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.resource import GridRow, Resource
+from scheduler_sync.domain.slots import Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,48 @@ class Links(Protocol):
 
     def by_placer_number(self, placer_number: str) -> AppointmentLink | None: ...
     def by_id(self, link_id: UUID) -> AppointmentLink | None: ...
+    def by_omegaai_id(self, appointment_id: str) -> AppointmentLink | None: ...
     def is_being_written(self, link_id: UUID, status: FhirStatus) -> bool: ...
     def save(self, link: AppointmentLink) -> None: ...
     def note(self, entry: HistoryEntry) -> None: ...
     def note_conflict(self, conflict: Conflict) -> None: ...
     def park(self, task: ParkedTask) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A slot of a resource, free when it was looked for. Nothing holds it."""
+
+    resource: str
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """A link whose request has lost its place, and the line of history of the booking that took it.
+
+    ``cause`` is None where the place was taken before the request came.
+    """
+
+    link: AppointmentLink
+    cause: HistoryEntry | None
+
+
+class Claims(Protocol):
+    """The times on resources that the links of this unit of work have.
+
+    They follow from the links: whoever saves a link claims its times and releases the former ones, in the same
+    transaction. A booked time is never refused. A patient's request that finds no place is told with alternatives, as
+    is one that loses its place to a booking; ``has_room`` lets a handler refuse it beforehand.
+    """
+
+    async def has_room(self, link: AppointmentLink) -> bool:
+        """Whether the time that the link's patient asks for is free, beside all other links of this unit of work."""
+        ...
+
+    async def alternatives(self, link: AppointmentLink, asked: Slot) -> Sequence[Offer]:
+        """Free slots in place of ``asked``: of the same resource within a week, then of others like it."""
+        ...
 
 
 class Outgoing(Protocol):
@@ -87,16 +125,30 @@ class Resources(Protocol):
         """NeedsSetup when OmegaAI has no such resource; Transient while they have never been read."""
         ...
 
-    def has_service(self, healthcare_service_id: str) -> bool: ...
+    def of_service(self, healthcare_service_id: str) -> Resource | None:
+        """The resource that is this HealthcareService; Transient while they have never been read."""
+        ...
+
+
+class GridRecords(Protocol):
+    """PowerServer's resources that this unit of work has loaded."""
+
+    def hear(self, row: GridRow, *, actor: str, now: datetime) -> bool:
+        """Takes a row over; False when it changes nothing."""
+        ...
 
 
 class PowerServerWriter(Protocol):
-    """Writes an appointment's status as a message to PowerServer."""
+    """Writes an appointment's status, or the patient's request, as a message to PowerServer."""
 
     def control_id(self, delivery_id: UUID) -> str: ...
     def status_message(
         self, link: AppointmentLink, patient: Patient, step: WorkflowStep, *, control_id: str, made_at: datetime
     ) -> bytes: ...
+    def request_message(
+        self, link: AppointmentLink, patient: Patient, *, control_id: str, made_at: datetime
+    ) -> bytes: ...
+    def move_message(self, link: AppointmentLink, patient: Patient, *, control_id: str, made_at: datetime) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -106,6 +158,7 @@ class Work:
     outgoing: Outgoing
     patients: Patients
     links: Links
+    claims: Claims
 
 
 class Clock(Protocol):

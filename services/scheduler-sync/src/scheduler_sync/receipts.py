@@ -11,7 +11,8 @@ from chassis.deliveries import Receipt, UnreadableReceiptError
 from scheduler_sync.domain.appointment import FhirStatus
 
 NOT_SENT: Final = "not sent"
-"""Replaces an acknowledgement's code."""
+NOT_KNOWN: Final = "not known there"
+"""Both replace an acknowledgement's code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class StatusAnswered:
 
     @property
     def was_sent(self) -> bool:
-        return self.code != NOT_SENT
+        return self.code not in {NOT_SENT, NOT_KNOWN}
 
     def to_receipt(self) -> Receipt:
         return Receipt({"ack": self.code, "control_id": self.control_id})

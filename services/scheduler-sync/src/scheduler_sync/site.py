@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 import site_file
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.mapping import Hl7Mapping
+from scheduler_sync.self_scheduling import NO_SELF_SCHEDULING, FacilityScheduling
 from site_file import SharedSite, SiteFacility, SiteFileError, SiteHl7
 
-__all__ = ["Site", "SiteFacility", "SiteFile", "SiteFileError", "SyncHl7", "load"]
+__all__ = ["FacilityScheduling", "Site", "SiteFacility", "SiteFile", "SiteFileError", "SyncHl7", "load"]
 
 
 class SyncHl7(SiteHl7):
@@ -30,7 +31,14 @@ class SiteFile(SharedSite):
     status_names: dict[str, int] = Field(default_factory=dict)
     resource_aliases: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Per facility: PowerServer's resource name → HealthcareService name, where the two cannot be made the same."""
+    study_minutes: dict[str, Annotated[int, Field(ge=1, le=24 * 60)]] = Field(default_factory=dict)
+    """The length of a study type in minutes, by its code, where a request must not be shorter."""
+    self_scheduling: dict[str, FacilityScheduling] = Field(default_factory=dict)
+    self_scheduling_capacity: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many patients may book the same time of a resource that OmegaAI lets overbook; of all others it is 1."""
     hl7: SyncHl7 = SyncHl7()
+    stations: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Per facility: AE title of a station on PowerServer's modality worklist → PowerServer's resource name."""
     mapping: Hl7Mapping = Hl7Mapping()
     """From the file that ``hl7.mapping`` names."""
 
@@ -42,15 +50,39 @@ class SiteFile(SharedSite):
         for step in (WorkflowStep.SCHEDULED, WorkflowStep.CONFIRMED, WorkflowStep.CANCELLED):
             if step not in self.statuses.values():
                 raise ValueError(f"statuses: no order value maps to {step}")
+        for facility in self.self_scheduling:
+            if facility not in self.facilities:
+                raise ValueError(f"self_scheduling.{facility}: is not among facilities")
         for facility in self.resource_aliases:
             if facility not in self.facilities:
                 raise ValueError(f"resource_aliases.{facility}: is not among facilities")
+        return self
+
+    def scheduling_of(self, facility: str) -> FacilityScheduling:
+        """The facility's rules of self-scheduling; nothing is allowed where the file has none."""
+        return self.self_scheduling.get(facility, NO_SELF_SCHEDULING)
+
+    @model_validator(mode="after")
+    def _stations_have_one_title(self) -> "SiteFile":
+        titles: set[str] = set()
+        for facility, stations in self.stations.items():
+            if facility not in self.facilities:
+                raise ValueError(f"stations.{facility}: is not among facilities")
+            for title in stations:
+                if title in titles:
+                    raise ValueError(f"stations.{facility}.{title}: stands there twice; AE titles are unique")
+                titles.add(title)
         return self
 
     @cached_property
     def step_of_name(self) -> Mapping[str, WorkflowStep]:
         """The step of each status name, in upper case."""
         return {name.upper(): self.statuses[value] for name, value in reversed(self.status_names.items())}
+
+    @cached_property
+    def issuer_of_system(self) -> Mapping[str, str]:
+        """The issuer, as the store has it, of each of OmegaAI's identifier systems."""
+        return {system: self.authorities[issuer] for issuer, system in self.issuers.items()}
 
     @cached_property
     def status_of_step(self) -> Mapping[WorkflowStep, tuple[int, str]]:

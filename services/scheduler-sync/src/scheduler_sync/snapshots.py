@@ -109,11 +109,14 @@ class AppointmentSnapshot:
     reason: str | None
     base_version: str | None
     written_version: str | None
+    wanted: tuple[datetime, datetime] | None = None
+    """Start and end of the time that the patient asks for instead, while that is open."""
 
     @classmethod
     def of(
         cls, link: AppointmentLink, start: datetime, end: datetime, healthcare_service_id: str
     ) -> "AppointmentSnapshot":
+        wanted = link.requested_slot
         return cls(
             link_id=link.id,
             patient_id=link.patient_id,
@@ -128,10 +131,15 @@ class AppointmentSnapshot:
             reason=link.reason,
             base_version=link.omegaai_version,
             written_version=link.omegaai_written_version,
+            wanted=None
+            if wanted is None
+            else (wanted.start.astimezone(start.tzinfo), wanted.end.astimezone(start.tzinfo)),
         )
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
+        if self.wanted is None:
+            del values["wanted"]  # former code does not know it
         return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod
@@ -142,4 +150,7 @@ class AppointmentSnapshot:
         for name in ("start", "end"):
             values[name] = datetime.fromisoformat(values[name])
         values["studies"] = tuple((code, description) for code, description in values["studies"])
+        if "wanted" in values:
+            start, end = values["wanted"]
+            values["wanted"] = datetime.fromisoformat(start), datetime.fromisoformat(end)
         return cls(**values)

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 
 from omegaai_sim import appointments, fhir, logs, organizations, patients, services, staff
 from omegaai_sim.blume import appointments as blume_appointments
-from omegaai_sim.blume import notifications, onboarding
+from omegaai_sim.blume import booking, notifications, onboarding
 from omegaai_sim.context import PACKAGE, Services, templates
 from omegaai_sim.settings import Settings
 from simulator_kit import session, web
@@ -28,6 +28,7 @@ FEATURES: Final[tuple[Feature[Services], ...]] = (
     logs.FEATURE,
     onboarding.FEATURE,
     blume_appointments.FEATURE,
+    booking.FEATURE,
     notifications.FEATURE,
 )
 """The order in which tables are made, stores filled and hooks run."""

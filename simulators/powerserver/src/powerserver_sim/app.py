@@ -9,7 +9,7 @@ from typing import Final
 from starlette.applications import Starlette
 
 from hl7v2.mllp import start_server
-from powerserver_sim import hl7, home, patients, scheduler, settings, users, worklist
+from powerserver_sim import hl7, home, patients, requests, scheduler, settings, users, worklist
 from powerserver_sim.accounts import Accounts
 from powerserver_sim.context import PACKAGE, Services, templates
 from powerserver_sim.hl7.inbound import Receiver
@@ -31,6 +31,7 @@ FEATURES: Final[tuple[Feature[Services], ...]] = (
     patients.FEATURE,
     worklist.FEATURE,
     scheduler.FEATURE,
+    requests.FEATURE,
     hl7.FEATURE,
     home.FEATURE,
 )

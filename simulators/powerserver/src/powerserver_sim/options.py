@@ -10,6 +10,8 @@ from simulator_kit.options import Options
 PREFIX = "POWERSERVER_SIM_"
 
 Profile = Literal["siu", "orm", "both"]
+Requests = Literal["propose", "move"]
+REQUESTS: tuple[Requests, ...] = get_args(Requests)
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
@@ -32,6 +34,7 @@ class Settings:
     peer_port: int = 12575
     profile: Profile = "siu"
     adt_out: bool = False
+    requests: Requests = "propose"
     ack_timeout_seconds: float = 30.0
     retry_initial_seconds: float = 1.0
     retry_max_seconds: float = 10.0
@@ -58,6 +61,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options.add("peer_port", defaults.peer_port, "port that HL7 is sent to", int)
     options.add("profile", defaults.profile, "which messages go out", choices=PROFILES)
     options.add("adt_out", "off", "send ADT^A04/A08 when a patient is added or changed", choices=("on", "off"))
+    options.add("requests", defaults.requests, "a wanted time is proposed to staff, or moves at once", choices=REQUESTS)
     options.add("ack_timeout_seconds", defaults.ack_timeout_seconds, "how long an acknowledgement is waited for", float)
     options.add(
         "retry_initial_seconds", defaults.retry_initial_seconds, "first pause before a message is sent again", float

@@ -8,7 +8,7 @@ import itertools
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Protocol, Self
 from uuid import UUID
@@ -104,8 +104,8 @@ class Hl7Sender:
         self._section = section
         self._line_setting = line_setting
 
-    async def send(self, message: bytes, *, control_id: str) -> Ack:
-        """The acknowledgement of an accepted message.
+    async def send(self, message: bytes, *, control_id: str, judge: Callable[[Ack], None] | None = None) -> Ack:
+        """The acknowledgement of an accepted message. ``judge`` sees a refusal first, and may raise its own error.
 
         Transient: no answer, AE, CE, or a locked record. AccessRefused: TLS, or AR and CR about the line. Permanent:
         any other AR and CR.
@@ -116,6 +116,8 @@ class Hl7Sender:
             raise self._no_answer(error) from error
         if ack.is_accepted:
             return ack
+        if judge is not None:
+            judge(ack)
         said = f"{self._partner} answered {ack.code}: {_found(ack.errors)}"
         if ack.code in ("AR", "CR"):
             if any(_is_about_the_line(error) for error in ack.errors):

@@ -333,6 +333,8 @@ async def _give_up(producer: AIOKafkaProducer) -> None:
         sender.cancel()  # the first cancel ends the sender, the next the request that it waits for
         await asyncio.wait({sender}, timeout=_ASK_SECONDS)
     accumulator = producer._message_accumulator  # noqa: SLF001
-    for batch in chain(accumulator._pending_batches, *accumulator._batches.values()):  # noqa: SLF001
+    batches = {*accumulator._pending_batches, *chain(*accumulator._batches.values())}  # noqa: SLF001
+    accumulator._pending_batches.update(batches)  # noqa: SLF001  # each batch's end takes it out of these
+    for batch in batches:
         batch.future.cancel()  # ``stop`` left a task that waits for the sender
     await producer.client.close()  # connections that the sender opened meanwhile

@@ -20,7 +20,10 @@ from contracts.topics import TOPICS
 METADATA_MAX_AGE_MS: Final = 5_000
 """How long a client keeps its metadata of topics. A topic that was made anew is found within this time."""
 LOOK_SECONDS: Final = 2.0
+KNOWN_SECONDS: Final = 60.0
+"""How long ``ensure`` waits until every broker knows the topics that it made."""
 READINESS_SECONDS: Final = 1.5
+_KNOWN_PAUSE_SECONDS: Final = 0.05
 LEAST_COPIES: Final = 2
 """Copies that acknowledge a record before it counts as sent: one broker may be lost."""
 
@@ -52,7 +55,11 @@ def produced_by(service: str) -> tuple[str, ...]:
 
 
 async def ensure(connection: Mapping[str, Any], *, prefix: str = "", replication_factor: int = 1) -> list[str]:
-    """Creates the contracts' topics that are missing, and returns their names. ``connection``: aiokafka's keywords."""
+    """Creates the contracts' topics that are missing, and returns their names. ``connection``: aiokafka's keywords.
+
+    Returns once every broker knows these topics: Kafka answers a creation before the brokers have heard of it, and a
+    broker that has not would tell the service that its topic is missing. Raises ``TopicsError``, ``KafkaError``.
+    """
     admin = AIOKafkaAdminClient(**connection)
     await admin.start()
     try:
@@ -77,9 +84,40 @@ async def ensure(connection: Mapping[str, Any], *, prefix: str = "", replication
             for name, code, *_ in answer.topic_errors:
                 if code and code != TopicAlreadyExistsError.errno:
                     raise TopicsError(f"topic {name} could not be created: {for_code(code).__name__}")
-        return [prefix + topic.name for topic in missing]
     finally:
         await admin.close()
+    made = [prefix + topic.name for topic in missing]
+    if made:
+        await _wait_until_known(connection, made)
+    return made
+
+
+async def _wait_until_known(connection: Mapping[str, Any], names: list[str]) -> None:
+    """Returns once each broker that can be reached knows each topic and a leader for each of its partitions."""
+    client = AIOKafkaClient(**connection, request_timeout_ms=KAFKA_REQUEST_TIMEOUT_MS)
+    unknown = set(names)
+    try:
+        await client.bootstrap()
+        async with asyncio.timeout(KNOWN_SECONDS):
+            for broker in client.cluster.brokers():
+                with suppress(KafkaError, OSError):  # a broker that is away hears of the topics when it comes back
+                    while unknown := await _unknown_to(client, broker.nodeId, names):
+                        await asyncio.sleep(_KNOWN_PAUSE_SECONDS)
+    except TimeoutError as error:
+        listed = ", ".join(sorted(unknown))
+        raise TopicsError(f"made, but not known to every broker after {KNOWN_SECONDS:g} s: {listed}") from error
+    finally:
+        await client.close()
+
+
+async def _unknown_to(client: AIOKafkaClient, node: int, names: list[str]) -> set[str]:
+    answer = await client.send(node, TopicIdsRequest(names))
+    known = {
+        name
+        for code, name, _id, _internal, partitions, *_ in answer.topics
+        if not code and partitions and not any(partition_code for partition_code, *_ in partitions)
+    }
+    return set(names) - known
 
 
 async def verify(connection: Mapping[str, Any], names: Iterable[str], *, prefix: str = "") -> Mapping[str, Found]:

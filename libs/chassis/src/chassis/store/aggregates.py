@@ -48,6 +48,10 @@ class Undoable(Generic[K, A]):
                 self._changed.pop(key, None)
         return gone
 
+    def changed(self) -> list[A]:
+        """The aggregates that ``take_changed`` would give."""
+        return [self.now[key] for key in self._changed]
+
     def take_changed(self) -> list[A]:
         """The aggregates to write, in the order of their first change. Earlier marks become void."""
         changed = [self.now[key] for key in self._changed]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
@@ -249,6 +249,15 @@ class _Impatient(asyncpg.Connection):  # type: ignore[misc]
     fetch = _or_given_up(asyncpg.Connection.fetch)
     fetchrow = _or_given_up(asyncpg.Connection.fetchrow)
     fetchval = _or_given_up(asyncpg.Connection.fetchval)
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # asyncpg's signature
+        """Closes the connection, and cuts it off when the server does not answer.
+
+        asyncpg closes a replaced connection in a task that it forgets: an error there would be logged as never
+        retrieved.
+        """
+        with suppress(OSError):
+            await super().close(timeout=timeout)
 
     async def give_up(self) -> None:
         self.terminate()

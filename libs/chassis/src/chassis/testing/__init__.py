@@ -23,6 +23,9 @@ from chassis.testing.depth import DEPTH
 
 T = TypeVar("T")
 
+MACHINE_SECONDS = 25.0
+"""What a busy machine may add to a time that a test measures: a promise of five seconds is held to thirty there."""
+
 
 async def eventually(condition: Callable[[], Awaitable[T]], *, timeout_seconds: float = 60, what: str = "") -> T:
     """The first true answer of ``condition``. Raises ``AssertionError`` naming ``what`` when none comes in time."""

@@ -3,7 +3,7 @@
 from omegaai.tasks.claims import CLAIMS, claimant
 from omegaai.tasks.cursor import Cursor, StoredCursor
 from omegaai.tasks.model import ParkedTask, Task, TaskItem
-from omegaai.tasks.reader import Read, TaskReader
+from omegaai.tasks.reader import Read, TaskReader, parked
 from omegaai.tasks.unclaimed import UnclaimedTask, unclaimed_tasks
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "TaskReader",
     "UnclaimedTask",
     "claimant",
+    "parked",
     "unclaimed_tasks",
 ]

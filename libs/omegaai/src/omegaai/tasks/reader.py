@@ -299,7 +299,7 @@ class TaskReader(LoopBase, Generic[C]):
             raise late.popitem()[1]
         errors = await self._apply(items)
         unreadable = [
-            _parked(item, error)
+            parked(item, error)
             for item, error in zip(items, errors, strict=True)
             if error is not None and not isinstance(error, Transient)
         ]
@@ -342,7 +342,14 @@ class TaskReader(LoopBase, Generic[C]):
             )
             read = self._reading(task)
             items.append(item if read is None else self._item(task, item, read, found[task.focus_type, task.focus_id]))
-        return items
+        return await self.look_up(items)
+
+    async def look_up(self, items: Sequence[TaskItem[C]]) -> list[TaskItem[C]]:
+        """Reads what commands need beside their own resource; a service that needs more overrides it.
+
+        An item whose look-up fails for now gets ``put_off``; one whose look-up fails for good is ``parked``.
+        """
+        return list(items)
 
     def _reading(self, task: Task) -> Read[C] | None:
         """How the Task's resource is read; None where it is not looked at."""
@@ -386,19 +393,20 @@ class TaskReader(LoopBase, Generic[C]):
             return item
         if isinstance(found, Transient):
             if isinstance(found, UnusableAnswer) and self._put_off.failures(task.id) >= _UNUSABLE_ANSWERS:
-                return _parked(item, found)
+                return parked(item, found)
             return replace(item, put_off=found)
         if isinstance(found, Exception):
-            return _parked(item, found)
+            return parked(item, found)
         try:
             return replace(item, command=read(found, task.id))
         except Exception as error:  # noqa: BLE001 (a bug met in one resource is kept as one, and holds no other up)
-            return _parked(item, error)
+            return parked(item, error)
 
 
-def _parked(item: TaskItem[C], error: Exception) -> TaskItem[C]:
+def parked(item: TaskItem[C], error: Exception) -> TaskItem[C]:
+    """The item as it is kept for a person."""
     expression = error.location if isinstance(error, Malformed) else None
     reason = f"{error.reason} (set {error.setting})" if isinstance(error, NeedsSetup) else reason_of(error)
     _log.error("task-queue.parked", task=item.task_id, focus=item.focus, expression=expression, reason=reason)
-    parked = ParkedTask(item.task_id, item.focus, expression, reason, item.received_at)
-    return TaskItem(item.task_id, item.received_at, parked=parked, authored_on=item.authored_on, focus=item.focus)
+    kept = ParkedTask(item.task_id, item.focus, expression, reason, item.received_at)
+    return TaskItem(item.task_id, item.received_at, parked=kept, authored_on=item.authored_on, focus=item.focus)

@@ -20,10 +20,10 @@ from urllib.parse import quote_plus
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from notifier.domain.appointment import Appointment
+from notifier.domain.appointment import Appointment, FormerPlace
 from notifier.domain.facility_time import abbreviation, facility_time, offset_text
 from notifier.domain.notification import Template
-from notifier.languages import LANGUAGES, best_language
+from notifier.languages import LANGUAGES, Language, best_language
 
 TEMPLATES_DIR = Path(__file__).parent.parent / "templates"
 # Printable ASCII only, and short enough for one line (RFC 5322 §2.1.1): no value can end its header and begin another.
@@ -124,7 +124,10 @@ class LetterWriter:
         when = facility_time(letter.appointment.start, letter.appointment.end, facility.time_zone)
         words = LANGUAGES[language]
         address = _one_line(facility.address)
+        former = letter.appointment.former
         return {
+            **({} if former is None else _former_values(former, facility.time_zone, words)),
+            "who_acts_next": letter.appointment.who_acts_next,
             "given_name": _one_line(letter.given_name),
             "date": words.long_date(when.start),
             "start": f"{when.start:%H:%M}",
@@ -140,6 +143,19 @@ class LetterWriter:
             "portal_url": self._head.portal_url,
             "arrive_early_minutes": self._head.arrive_early_minutes,
         }
+
+
+def _former_values(former: FormerPlace, zone_name: str, words: Language) -> dict[str, object]:
+    """The place before a move, on the clock of the facility as it is now."""
+    when = facility_time(former.start, former.end, zone_name)
+    return {
+        "former_date": words.long_date(when.start),
+        "former_start": f"{when.start:%H:%M}",
+        "former_end": f"{when.end:%H:%M}",
+        "former_end_date": words.long_date(when.end) if when.ends_on_other_day else None,
+        "former_zone": _zone_text(when.zone_name, when.start),
+        "former_facility_name": _one_line(former.facility_name),
+    }
 
 
 def _header(name: str, value: str) -> bytes:

@@ -184,6 +184,6 @@ def _read(row: asyncpg.Record) -> tuple[Notification, int, Recipient, Appointmen
     return (
         notification_of_row(values[:7]),
         cast("int", values[7]),
-        Recipient(*values[8:13]),
-        appointment_of_row(values[13:]),
+        Recipient(*values[8:15]),
+        appointment_of_row(values[15:]),
     )

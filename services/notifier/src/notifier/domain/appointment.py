@@ -16,8 +16,20 @@ class Facility:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerPlace:
+    """The time and place of an appointment before it was moved, as the patient knows them."""
+
+    start: datetime
+    end: datetime
+    facility_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Appointment:
-    """The projection of an appointment at ``revision``; ``event`` is the kind of the event that set it."""
+    """The projection of an appointment at ``revision``; ``event`` is the kind of the event that set it.
+
+    ``former`` is the place before the move; None when the event is no move.
+    """
 
     appointment_id: UUID
     patient_id: UUID
@@ -28,3 +40,11 @@ class Appointment:
     start: datetime
     end: datetime
     facility: Facility
+    former: FormerPlace | None = None
+
+    @property
+    def looks_moved(self) -> bool:
+        """Whether a patient sees the move: a move to another resource alone changes nothing that they are told."""
+        former = self.former
+        here = (self.start, self.end, self.facility.name)
+        return former is not None and (former.start, former.end, former.facility_name) != here

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 from uuid import UUID, uuid5
 
-Template = Literal["please-confirm", "confirmed"]
+Template = Literal["please-confirm", "confirmed", "moved"]
 TEMPLATES: tuple[Template, ...] = get_args(Template)
 
 State = Literal["awaiting_recipient", "queued", "sent", "superseded", "undeliverable"]

@@ -1,7 +1,8 @@
 """The recipient of messages: the few facts of a patient that a message needs."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 # Addresses that mail servers take and that fit a header. RFC 5322's quoted local parts and comments are left out:
@@ -16,13 +17,40 @@ _LONGEST_ADDRESS = 320  # before its domain is converted to ASCII; RFC 5321 allo
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The projection of a patient. ``email`` stands as the record has it; ``mail_address`` judges it."""
+    """The projection of a patient. ``email`` stands as the record has it; ``mail_address`` judges it.
+
+    ``language`` is empty when it is not known. ``merged_into`` is the patient in whose record this one ended: messages
+    go to that patient. ``merged_at`` is the time of the last merge with this patient on either side.
+    """
 
     patient_id: UUID
     revision: int
     given_name: str
     email: str | None
     language: str
+    merged_into: UUID | None = None
+    merged_at: datetime | None = None
+
+    @classmethod
+    def unheard_of(cls, patient_id: UUID) -> "Recipient":
+        """A patient whose record ended before any event about it came."""
+        return cls(patient_id, 1, "", None, "")
+
+    def with_merge_of(self, known: "Recipient") -> "Recipient":
+        """These facts, which are newer, with what is known of a merge."""
+        return replace(self, merged_into=known.merged_into, merged_at=known.merged_at)
+
+    def ended(self, survivor_id: UUID, at: datetime) -> "Recipient":
+        """After this record ended in another one's, unless a later merge is known already."""
+        if self.merged_at is not None and self.merged_at > at:
+            return self
+        return replace(self, merged_into=survivor_id, merged_at=at)
+
+    def survived(self, at: datetime) -> "Recipient":
+        """After another record ended in this one: an earlier merge of this record is over."""
+        if self.merged_at is not None and self.merged_at > at:
+            return self
+        return replace(self, merged_into=None, merged_at=at)
 
     @property
     def mail_address(self) -> str | None:

@@ -1,21 +1,21 @@
 """Three participants of a batch's transaction: loaded once for the whole batch, written set-wise at its end."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
 
 from chassis.store.aggregates import Undoable, lists_of
-from notifier.domain.appointment import Appointment, Facility
+from notifier.domain.appointment import Appointment, Facility, FormerPlace
 from notifier.domain.notification import Notification, State, Template
 from notifier.domain.recipient import Recipient
 from notifier.store import statements
 
 
 async def lock_aggregates(connection: asyncpg.Connection, aggregate_ids: Collection[UUID]) -> None:
-    """Locks these patients and appointments until the transaction ends."""
-    await connection.execute(statements.LOCK, sorted(set(aggregate_ids)))
+    """Locks these patients and appointments until the transaction ends, and the patients into whom they are merged."""
+    await connection.execute(statements.LOCK, list(set(aggregate_ids)))
 
 
 class RecipientRepository:
@@ -24,15 +24,28 @@ class RecipientRepository:
     def __init__(self) -> None:
         self._rows: Undoable[UUID, Recipient] = Undoable()
 
-    async def load(self, connection: asyncpg.Connection, patient_ids: Sequence[UUID]) -> None:
-        for row in await connection.fetch(statements.RECIPIENTS, patient_ids):
-            self._rows.load(row["patient_id"], Recipient(*row))
+    async def load(self, connection: asyncpg.Connection, patient_ids: Collection[UUID]) -> set[UUID]:
+        """Loads the patients. Returns the ids of those in whose records theirs ended, who are still to be loaded."""
+        rows = [Recipient(*row) for row in await connection.fetch(statements.RECIPIENTS, list(patient_ids))]
+        for row in rows:
+            if row.patient_id in patient_ids:
+                self._rows.load(row.patient_id, row)
+        return {row.patient_id for row in rows} - self._rows.now.keys()
 
     def get(self, patient_id: UUID) -> Recipient | None:
         return self._rows.get(patient_id)
 
     def put(self, recipient: Recipient) -> None:
         self._rows.put(recipient.patient_id, recipient)
+
+    def survivor_of(self, patient_id: UUID) -> UUID:
+        passed = {patient_id}
+        while (known := self.get(patient_id)) is not None and known.merged_into is not None:
+            patient_id = known.merged_into
+            if patient_id in passed:  # merges in opposite directions came in the wrong order
+                break
+            passed.add(patient_id)
+        return patient_id
 
     def mark(self) -> object:
         return self._rows.mark()
@@ -58,8 +71,16 @@ class AppointmentRepository:
     def get(self, appointment_id: UUID) -> Appointment | None:
         return self._rows.get(appointment_id)
 
+    async def load_of_patients(self, connection: asyncpg.Connection, patient_ids: Collection[UUID]) -> None:
+        for row in await connection.fetch(statements.APPOINTMENTS_OF_PATIENTS, list(patient_ids)):
+            self._rows.load(row["appointment_id"], appointment_of_row(tuple(row)))
+
     def put(self, appointment: Appointment) -> None:
         self._rows.put(appointment.appointment_id, appointment)
+
+    def of_patient(self, patient_id: UUID) -> list[Appointment]:
+        found = [row for row in self._rows.now.values() if row.patient_id == patient_id]
+        return sorted(found, key=lambda row: row.appointment_id)
 
     def mark(self) -> object:
         return self._rows.mark()
@@ -85,9 +106,15 @@ class NotificationRepository:
         self, connection: asyncpg.Connection, appointment_ids: Sequence[UUID], patient_ids: Sequence[UUID]
     ) -> None:
         for row in await connection.fetch(statements.OPEN_NOTIFICATIONS, appointment_ids, patient_ids):
-            notification = notification_of_row(tuple(row))
-            self._rows.load(notification.notification_id, notification)
-            self._index(notification)
+            self._loaded(notification_of_row(tuple(row)))
+
+    async def load_of_patients(self, connection: asyncpg.Connection, patient_ids: Collection[UUID]) -> None:
+        for row in await connection.fetch(statements.OPEN_NOTIFICATIONS_OF_PATIENTS, list(patient_ids)):
+            self._loaded(notification_of_row(tuple(row)))
+
+    def _loaded(self, notification: Notification) -> None:
+        self._rows.load(notification.notification_id, notification)
+        self._index(notification)
 
     def _index(self, notification: Notification) -> None:
         self._by_appointment.setdefault(notification.appointment_id, set()).add(notification.notification_id)
@@ -102,8 +129,12 @@ class NotificationRepository:
         return [notification for notification in found if notification.is_open]
 
     def awaiting_patient(self, patient_id: UUID) -> list[Notification]:
+        return [one for one in self.open_for_patient(patient_id) if one.state == "awaiting_recipient"]
+
+    def open_for_patient(self, patient_id: UUID) -> list[Notification]:
         found = self._found(self._by_patient.get(patient_id, set()))
-        return [notification for notification in found if notification.state == "awaiting_recipient"]
+        # The index keeps the notifications that a merge has moved to another patient.
+        return [one for one in found if one.is_open and one.patient_id == patient_id]
 
     def _found(self, ids: set[UUID]) -> list[Notification]:
         """In the order of their appointments' revisions; an id whose creation was rolled back has no row."""
@@ -124,7 +155,7 @@ class NotificationRepository:
 
 
 def _recipient_values(row: Recipient) -> tuple[object, ...]:
-    return row.patient_id, row.revision, row.given_name, row.email, row.language
+    return row.patient_id, row.revision, row.given_name, row.email, row.language, row.merged_into, row.merged_at
 
 
 def _notification_values(row: Notification) -> tuple[object, ...]:
@@ -140,6 +171,7 @@ def _notification_values(row: Notification) -> tuple[object, ...]:
 
 
 def _appointment_values(row: Appointment) -> tuple[object, ...]:
+    former = row.former
     return (
         row.appointment_id,
         row.patient_id,
@@ -153,14 +185,16 @@ def _appointment_values(row: Appointment) -> tuple[object, ...]:
         row.facility.time_zone,
         row.facility.phone,
         row.facility.address,
+        *((None, None, None) if former is None else (former.start, former.end, former.facility_name)),
     )
 
 
 def appointment_of_row(row: tuple[object, ...]) -> Appointment:
     """A row of ``statements.APPOINTMENT`` in that order."""
-    *head, name, time_zone, phone, address = cast("tuple[str, ...]", row)
+    *head, name, time_zone, phone, address, start, end, former_name = cast("tuple[Any, ...]", row)
+    former = None if start is None else FormerPlace(start, end, former_name)
     make = cast("Callable[..., Appointment]", Appointment)  # asyncpg's rows are untyped
-    return make(*head, Facility(name, time_zone, phone, address))
+    return make(*head, Facility(name, time_zone, phone, address), former)
 
 
 def notification_of_row(row: tuple[object, ...]) -> Notification:

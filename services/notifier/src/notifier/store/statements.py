@@ -17,6 +17,8 @@ RECIPIENT: Final = {
     recipients.given_name: "text",
     recipients.email: "text",
     recipients.language: "text",
+    recipients.merged_into: "uuid",
+    recipients.merged_at: "timestamptz",
 }
 APPOINTMENT: Final = {
     appointments.appointment_id: "uuid",
@@ -31,6 +33,9 @@ APPOINTMENT: Final = {
     appointments.facility_time_zone: "text",
     appointments.facility_phone: "text",
     appointments.facility_address: "text",
+    appointments.former_start_at: "timestamptz",
+    appointments.former_end_at: "timestamptz",
+    appointments.former_facility_name: "text",
 }
 NOTIFICATION: Final = {
     notifications.notification_id: "uuid",
@@ -45,20 +50,35 @@ _RECIPIENT: Final = ", ".join(RECIPIENT)
 _APPOINTMENT: Final = ", ".join(APPOINTMENT)
 _NOTIFICATION: Final = ", ".join(NOTIFICATION)
 
-# Locked in the order of the sorted array, so two batches never deadlock. DO UPDATE locks the row also where its WHERE
-# is false, and then writes nothing (PostgreSQL manual, INSERT, "ON CONFLICT Clause").
+# The given patients and those in whose records theirs ended; UNION also ends a circle.
+_WITH_SURVIVORS: Final = f"""
+WITH RECURSIVE wanted AS (
+    SELECT unnest($1::uuid[]) AS id
+    UNION
+    SELECT ended.{recipients.merged_into} FROM wanted JOIN {recipients} ended ON ended.{recipients.patient_id} = id
+    WHERE ended.{recipients.merged_into} IS NOT NULL
+)
+"""
+
+# Locked in order, so two batches never deadlock. DO UPDATE locks the row also where its WHERE is false, and then writes
+# nothing (PostgreSQL manual, INSERT, "ON CONFLICT Clause").
 LOCK: Final = f"""
-INSERT INTO {aggregates} ({aggregates.aggregate_id}) SELECT unnest($1::uuid[])
+{_WITH_SURVIVORS}
+INSERT INTO {aggregates} ({aggregates.aggregate_id}) SELECT id FROM wanted ORDER BY id
 ON CONFLICT ({aggregates.aggregate_id}) DO UPDATE SET
     {aggregates.aggregate_id} = excluded.{aggregates.aggregate_id} WHERE false
 """
 
-RECIPIENTS: Final = f"SELECT {_RECIPIENT} FROM {recipients} WHERE {recipients.patient_id} = ANY($1)"
+RECIPIENTS: Final = f"""
+{_WITH_SURVIVORS}
+SELECT {_RECIPIENT} FROM {recipients} WHERE {recipients.patient_id} IN (SELECT id FROM wanted)
+"""
 WRITE_RECIPIENTS: Final = upsert_many(
     recipients, RECIPIENT, key=recipients.patient_id, extra=f"{recipients.changed_at} = now()"
 )
 
 APPOINTMENTS: Final = f"SELECT {_APPOINTMENT} FROM {appointments} WHERE {appointments.appointment_id} = ANY($1)"
+APPOINTMENTS_OF_PATIENTS: Final = f"SELECT {_APPOINTMENT} FROM {appointments} WHERE {appointments.patient_id} = ANY($1)"
 WRITE_APPOINTMENTS: Final = upsert_many(
     appointments, APPOINTMENT, key=appointments.appointment_id, extra=f"{appointments.changed_at} = now()"
 )
@@ -71,10 +91,16 @@ SELECT {_NOTIFICATION} FROM {notifications}
 WHERE {notifications.patient_id} = ANY($2) AND {notifications.state} = 'awaiting_recipient'
 """
 
+OPEN_NOTIFICATIONS_OF_PATIENTS: Final = f"""
+SELECT {_NOTIFICATION} FROM {notifications}
+WHERE {notifications.patient_id} = ANY($1) AND {notifications.state} IN ('awaiting_recipient', 'queued')
+"""
+
 # A notification that was settled since it was loaded (sent, or refused by the mail server) stays unchanged.
 WRITE_NOTIFICATIONS: Final = f"""
 {insert_many(notifications, NOTIFICATION)}
 ON CONFLICT ({notifications.notification_id}) DO UPDATE SET {notifications.state} = excluded.{notifications.state},
+    {notifications.patient_id} = excluded.{notifications.patient_id},
     {notifications.reason} = excluded.{notifications.reason}, {notifications.changed_at} = now()
 WHERE {notifications}.{notifications.state} IN ('awaiting_recipient', 'queued')
 """

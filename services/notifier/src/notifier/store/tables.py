@@ -28,7 +28,7 @@ class AggregateRow(Base, table=True):
 
 
 class RecipientRow(Base, table=True):
-    """Projection of a patient."""
+    """Projection of a patient. ``merged_into``: the patient in whose record this one ended."""
 
     __tablename__ = "recipients"
     __table_args__: ClassVar[Any] = (CheckConstraint("revision >= 1", name="revision"),)
@@ -38,14 +38,19 @@ class RecipientRow(Base, table=True):
     given_name: str
     email: str | None = None
     language: str
+    merged_into: UUID | None = None
+    merged_at: datetime | None = None
     changed_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
 
 
 class AppointmentRow(Base, table=True):
-    """Projection of an appointment."""
+    """Projection of an appointment. ``former_…``: its place before the move that set it."""
 
     __tablename__ = "appointments"
-    __table_args__: ClassVar[Any] = (CheckConstraint("revision >= 1", name="revision"),)
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint("revision >= 1", name="revision"),
+        Index("ix_appointments_patient_id", "patient_id"),
+    )
 
     appointment_id: UUID = Field(primary_key=True)
     patient_id: UUID
@@ -59,6 +64,9 @@ class AppointmentRow(Base, table=True):
     facility_time_zone: str
     facility_phone: str | None = None
     facility_address: str | None = None
+    former_start_at: datetime | None = None
+    former_end_at: datetime | None = None
+    former_facility_name: str | None = None
     changed_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")})
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import contracts
+from chassis.errors import NeedsSetup
 from scheduler_sync.commands import Origin
 from scheduler_sync.domain.appointment import (
     AppointmentLink,
@@ -12,6 +14,7 @@ from scheduler_sync.domain.appointment import (
     Outcome,
     State,
     System,
+    Trigger,
     step_for_powerserver,
 )
 from scheduler_sync.domain.patient import Patient
@@ -19,6 +22,10 @@ from scheduler_sync.events import appointment_event, patient_event
 from scheduler_sync.ports import Clock, Conflict, HistoryEntry, Meters, PowerServerWriter, Resources, Work
 from scheduler_sync.site import SiteFile
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
+
+REQUEST_NEW: Final = "request.new"
+REQUEST_MOVE: Final = "request.move"
+"""The kinds of deliveries that bring a patient's request to PowerServer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +55,12 @@ class Effects:
         if is_kept and after != before:
             work.links.save(after)
         if decision.announces is not None:
-            facility = self.site().facilities[after.facility]
             work.outgoing.publish(
                 appointment_event(
                     decision.announces,
+                    before,
                     after,
-                    facility,
+                    self.site().facilities,
                     by=by,
                     occurred_at=self.clock.now(),
                     cause_id=origin.journal_id,
@@ -62,7 +69,7 @@ class Effects:
         if System.OMEGAAI in decision.tells and after.slot is not None:
             sent.append(self.tell_omegaai(after, work))
         if System.POWERSERVER in decision.tells:
-            sent.append(self.tell_powerserver(after, patient, work))
+            sent.append(self.tell_powerserver(after, patient, work, decision.trigger))
         if is_kept:
             work.links.note(history_entry(before, decision, origin, deliveries=tuple(sent)))
         if is_kept and decision.conflict is not None:
@@ -107,16 +114,26 @@ class Effects:
             delivery_id=delivery_id,
         )
 
-    def tell_powerserver(self, link: AppointmentLink, patient: Patient, work: Work) -> UUID:
+    def tell_powerserver(self, link: AppointmentLink, patient: Patient, work: Work, trigger: Trigger | None) -> UUID:
         """The link's step, in a message that is made once: a repeat is the same bytes under the same control id."""
         delivery_id = contracts.uuid7()
-        step = step_for_powerserver(link.step)
         control_id, made_at = self.powerserver.control_id(delivery_id), self.clock.now()
+        is_new, is_move = trigger is Trigger.PATIENT_BOOKED, trigger is Trigger.PATIENT_ASKED_TO_MOVE
+        if is_new or (is_move and link.requested_slot is not None):
+            kind = REQUEST_NEW if is_new else REQUEST_MOVE
+            write = self.powerserver.request_message if is_new else self.powerserver.move_message
+            payload = write(link, patient, control_id=control_id, made_at=made_at)
+        else:
+            step = step_for_powerserver(link.step)
+            if step not in self.site().status_of_step:
+                raise NeedsSetup(f"the site file has no status of PowerServer's for {step}", setting="statuses")
+            kind = f"status.{step}"
+            payload = self.powerserver.status_message(link, patient, step, control_id=control_id, made_at=made_at)
         return work.outgoing.deliver(
             System.POWERSERVER,
             key=link.id,
-            kind=f"status.{step}",
-            payload=self.powerserver.status_message(link, patient, step, control_id=control_id, made_at=made_at),
+            kind=kind,
+            payload=payload,
             idempotency_key=control_id,
             delivery_id=delivery_id,
         )

@@ -3,30 +3,38 @@
 from chassis.errors import Permanent, Transient
 from omegaai.tasks import ParkedTask
 from scheduler_sync.commands import Origin, ReceiveOmegaAIAppointment
-from scheduler_sync.domain.appointment import Decision, FhirStatus, Outcome
+from scheduler_sync.domain.appointment import Decision, Outcome
 from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.handlers.requests import answered, book_for_patient
 from scheduler_sync.ports import Resources, Work
+from scheduler_sync.site import SiteFile
 
 
 async def receive_appointment(
-    command: ReceiveOmegaAIAppointment, *, work: Work, origin: Origin, resources: Resources, effects: Effects
+    command: ReceiveOmegaAIAppointment,
+    *,
+    work: Work,
+    origin: Origin,
+    site: SiteFile,
+    resources: Resources,
+    effects: Effects,
 ) -> Decision | None:
     """OmegaAI's Appointment has changed: the patient acted, or it is the echo of our own write.
 
-    Idempotent by the Appointment's version and content against the link's. None when it is no appointment of ours.
-    Permanent for a request that began in Blume on a resource of ours, so that a person books it in PowerServer.
-    Transient while a write of ours with the same status is under way: only its settlement shows whose act it is.
+    Idempotent by the Appointment's version and content against the link's. None when it is no appointment of ours. A
+    request that began in Blume becomes an appointment (``requests``). Transient while a write of ours with the same
+    status is under way: only its settlement shows whose act it is.
     """
     link = None if command.link_id is None else work.links.by_id(command.link_id)
     if link is None and command.placer_number is not None:
         link = work.links.by_placer_number(command.placer_number)
+    link = link or work.links.by_omegaai_id(command.facts.fhir_id)
     if link is None:
-        if is_asked_for_in_blume(command, resources):
-            raise Permanent(
-                "asked for in Blume on a resource of PowerServer's, and not processed: "
-                "book it in PowerServer and cancel this one in OmegaAI"
-            )
-        return None
+        if not command.may_begin_in_blume:
+            return None
+        return await book_for_patient(
+            command, work=work, origin=origin, site=site, resources=resources, effects=effects
+        )
     patient = work.patients.by_id(link.patient_id)
     if patient is None:
         raise Permanent("the appointment's patient is not in the store")
@@ -37,15 +45,9 @@ async def receive_appointment(
             "OmegaAI shows what a delivery of ours is writing; it is looked at again when that is settled",
             retry_after_seconds=0.5,
         )
+    decision = answered(link, decision, effects.clock.now())
     effects.of_decision(link, decision, patient, by="patient", work=work, origin=origin)
     return decision
-
-
-def is_asked_for_in_blume(command: ReceiveOmegaAIAppointment, resources: Resources) -> bool:
-    """Whether the patient asks for an appointment on a resource of ours."""
-    service_id = command.service_id
-    is_request = command.facts.status is FhirStatus.PROPOSED
-    return is_request and service_id is not None and resources.has_service(service_id)
 
 
 async def park_task(task: ParkedTask, *, work: Work) -> None:

@@ -129,6 +129,7 @@ class LinkRepository:
         self._connection = transaction.connection
         self._site = site
         self._links: Undoable[UUID, AppointmentLink] = Undoable()
+        self._stored: dict[UUID, AppointmentLink] = {}
         self._by_placer: dict[str, UUID] = {}
         self._history: list[HistoryEntry] = []
         self._conflicts: list[Conflict] = []
@@ -141,11 +142,32 @@ class LinkRepository:
         if wanted:
             self._take(await self._connection.fetch(statements.LOCK_LINKS_BY_PLACER, self._site, wanted))
 
-    async def load_by_id(self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = ()) -> None:
-        """Loads and locks the links of these ids or placer numbers."""
+    async def load_by_id(
+        self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = (), omegaai_ids: Iterable[str] = ()
+    ) -> None:
+        """Loads and locks the links of these ids, placer numbers or ids of OmegaAI's Appointments."""
         ids, placers = list(set(link_ids) - self._links.now.keys()), list(set(placer_numbers) - self._by_placer.keys())
-        if ids or placers:
-            self._take(await self._connection.fetch(statements.LOCK_LINKS, ids, self._site, placers))
+        theirs = list(set(omegaai_ids))
+        if ids or placers or theirs:
+            self._take(await self._connection.fetch(statements.LOCK_LINKS, ids, self._site, placers, theirs))
+
+    async def take_over(self, link_ids: Iterable[UUID]) -> bool:
+        """Loads and locks these links without waiting. False when another transaction has one of them.
+
+        For a transaction that holds the locks of resources already: to wait for a link could be a deadlock.
+        """
+        wanted = list(set(link_ids) - self._links.now.keys())
+        rows = await self._connection.fetch(statements.LOCK_FREE_LINKS, wanted) if wanted else []
+        self._take(rows)
+        return len(rows) == len(wanted)
+
+    def changes(self) -> list[tuple[AppointmentLink | None, AppointmentLink]]:
+        """The changed links, each with its stored form; None for a new one."""
+        return [(self._stored.get(link.id), link) for link in self._links.changed()]
+
+    def last_entry(self, link_id: UUID) -> HistoryEntry | None:
+        """The newest line of history that this transaction writes about the link."""
+        return next((one for one in reversed(self._history) if one.link_id == link_id), None)
 
     async def load_writes_under_way(self) -> None:
         """Loads the loaded links' deliveries to OmegaAI that may have been taken there and are not settled here.
@@ -171,6 +193,9 @@ class LinkRepository:
 
     def by_id(self, link_id: UUID) -> AppointmentLink | None:
         return self._links.now.get(link_id)
+
+    def by_omegaai_id(self, appointment_id: str) -> AppointmentLink | None:
+        return next((one for one in self._links.now.values() if one.omegaai_id == appointment_id), None)
 
     def save(self, link: AppointmentLink) -> None:
         self._links.put(link.id, link)
@@ -198,6 +223,7 @@ class LinkRepository:
     async def flush(self, connection: asyncpg.Connection) -> None:
         del connection  # staged, to go out with all the rest
         links = self._links.take_changed()
+        self._stored.update((one.id, one) for one in links)
         if links:
             self._transaction.write(statements.WRITE_LINKS, *lists_of([columns.link_row(one) for one in links]))
         if self._history:
@@ -221,5 +247,7 @@ class LinkRepository:
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
-            self._links.load(row["id"], columns.link(row))
+            link = columns.link(row)
+            self._links.load(row["id"], link)
+            self._stored.setdefault(row["id"], link)
             self._by_placer[row["placer_number"]] = row["id"]

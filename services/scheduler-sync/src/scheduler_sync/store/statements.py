@@ -11,8 +11,11 @@ patients = _TABLES.Patients
 identifiers = _TABLES.PatientIdentifiers
 links = _TABLES.AppointmentLinks
 resources = _TABLES.Resources
+resource_pairs = _TABLES.ResourcePairs
 parked_tasks = _TABLES.ParkedTasks
 cursors = _TABLES.FeedCursor
+calendars = _TABLES.Calendars
+claims = _TABLES.Claims
 deliveries = CHASSIS.Deliveries
 inbox = CHASSIS.Inbox
 journal = CHASSIS.Hl7Journal
@@ -73,8 +76,13 @@ ORDER BY {links.id} FOR UPDATE
 
 LOCK_LINKS: Final = f"""
 SELECT {_LINK} FROM {links}
-WHERE {links.id} = ANY($1::uuid[]) OR ({links.site} = $2 AND {links.placer_number} = ANY($3::text[]))
+WHERE {links.id} = ANY($1::uuid[]) OR ({links.site} = $2
+    AND ({links.placer_number} = ANY($3::text[]) OR {links.omegaai_id} = ANY($4::text[])))
 ORDER BY {links.id} FOR UPDATE
+"""
+
+LOCK_FREE_LINKS: Final = f"""
+SELECT {_LINK} FROM {links} WHERE {links.id} = ANY($1::uuid[]) ORDER BY {links.id} FOR UPDATE SKIP LOCKED
 """
 
 WRITES_UNDER_WAY: Final = f"""
@@ -98,6 +106,8 @@ WHERE {deliveries.key} = $2 AND {deliveries.destination} = $3 AND (
 REVISIONS: Final = f"""
 SELECT {patients.id}, {patients.revision} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
 UNION ALL SELECT {links.id}, {links.revision} FROM {links} WHERE {links.id} = ANY($1::uuid[])
+UNION ALL SELECT {resource_pairs.id}, {resource_pairs.revision} FROM {resource_pairs}
+    WHERE {resource_pairs.id} = ANY($1::uuid[])
 """
 
 IDS_OF_PATIENTS: Final = f"""
@@ -114,32 +124,65 @@ STEPS_OF_LINKS: Final = f"""
 SELECT {links.id}, {links.step}, {links.powerserver_step} FROM {links} WHERE {links.id} = ANY($1::uuid[])
 """
 
-KEEP_RESOURCES: Final = f"""
-INSERT INTO {resources} ({resources.id}, {resources.facility}, {resources.organization}, {resources.name},
-    {resources.modality}, {resources.healthcare_service_id}, {resources.duration_minutes}, {resources.hours},
-    {resources.overbooking}, {resources.self_scheduling}, {resources.active}, {resources.aliases},
-    {resources.seen_at})
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11, '{{}}', now())
-ON CONFLICT ({resources.healthcare_service_id}) DO UPDATE SET {resources.facility} = excluded.{resources.facility},
-    {resources.organization} = excluded.{resources.organization}, {resources.name} = excluded.{resources.name},
-    {resources.modality} = excluded.{resources.modality},
-    {resources.duration_minutes} = excluded.{resources.duration_minutes},
-    {resources.hours} = excluded.{resources.hours}, {resources.overbooking} = excluded.{resources.overbooking},
-    {resources.self_scheduling} = excluded.{resources.self_scheduling},
-    {resources.active} = excluded.{resources.active}, {resources.seen_at} = now()
+CLAIM_LINKS: Final = """
+SELECT outcome, claim_id, link_id, by_link_id
+FROM claim_links($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::text[])
 """
 
-# The services that OmegaAI no longer has.
-END_OTHER_RESOURCES: Final = f"""
-UPDATE {resources} SET {resources.active} = false
-WHERE {resources.facility} = $1 AND NOT {resources.healthcare_service_id} = ANY($2::text[])
+# What stands on the resources between two instants, as epoch minutes: one row a resource. $4 are links, $5 claims
+# that do not count.
+BUSY: Final = f"""
+SELECT {calendars}.{calendars.resource_id} AS resource_id, {calendars}.{calendars.capacity} AS capacity,
+    stood.starts, stood.ends
+FROM {calendars} CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(floor(extract(epoch FROM greatest(lower({claims.during}), $2)) / 60)::int), '{{}}')
+            AS starts,
+        coalesce(array_agg(ceil(extract(epoch FROM least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends
+    FROM {claims} WHERE {claims}.{claims.resource_id} = {calendars}.{calendars.resource_id}
+        AND {claims.during} && tstzrange($2, $3) AND NOT {claims.released}
+        AND ({claims.expires_at} IS NULL OR {claims.expires_at} > clock_timestamp())
+        AND ({claims.link_id} IS NULL OR {claims.link_id} <> ALL($4::uuid[])) AND {claims.id} <> ALL($5::uuid[])
+) AS stood
+WHERE {calendars}.{calendars.resource_id} = ANY($1::uuid[])
 """
 
-RESOURCES: Final = f"""
-SELECT {resources.id}, {resources.facility}, {resources.name}, {resources.modality},
-    {resources.healthcare_service_id}, {resources.duration_minutes}, {resources.overbooking}, {resources.active},
-    {resources.aliases}
-FROM {resources} WHERE {resources.facility} = ANY($1::text[]) ORDER BY {resources.facility}, {resources.name}
+# $2 is the site's capacity of the resources that may be overbooked. The order of the locks is that of every claim.
+SET_CAPACITIES: Final = f"""
+UPDATE {calendars} SET {calendars.capacity} = given.capacity FROM (
+    SELECT known.{calendars.resource_id} AS id,
+        CASE WHEN {resources}.{resources.overbooking} THEN $2::smallint ELSE 1 END AS capacity
+    FROM {calendars} AS known JOIN {resources} ON {resources}.{resources.id} = known.{calendars.resource_id}
+    WHERE {resources}.{resources.facility} = $1
+        AND known.{calendars.capacity} <> CASE WHEN {resources}.{resources.overbooking} THEN $2::smallint ELSE 1 END
+    ORDER BY known.{calendars.resource_id} FOR NO KEY UPDATE OF known
+) AS given WHERE {calendars}.{calendars.resource_id} = given.id
+"""
+
+# A row that a claim is working on is left to it: it sweeps by itself.
+RELEASE_EXPIRED: Final = f"""
+UPDATE {claims} SET {claims.released} = true WHERE {claims.id} IN (
+    SELECT {claims.id} FROM {claims}
+    WHERE NOT {claims.released} AND {claims.expires_at} <= clock_timestamp() FOR UPDATE SKIP LOCKED
+)
+"""
+
+# Claims of past days, and holds and requests that have ended long ago.
+FORGET_CLAIMS: Final = f"""
+DELETE FROM {claims} WHERE {claims.id} IN (
+    SELECT {claims.id} FROM {claims}
+    WHERE upper({claims.during}) < clock_timestamp() - interval '1 day'
+        OR ({claims.released} AND {claims.made_at} < clock_timestamp() - interval '30 days')
+    LIMIT 5000 FOR UPDATE SKIP LOCKED
+)
+"""
+
+# Future appointments with a time that claim nothing: booked before there were claims, or on a resource that OmegaAI did
+# not have then. Paged by id.
+UNCLAIMED_LINKS: Final = f"""
+SELECT {links.id} FROM {links}
+WHERE {links.id} > $1 AND {links.slot_end} > clock_timestamp() AND {links.state} = ANY($2::text[])
+    AND NOT EXISTS (SELECT FROM {claims} WHERE {claims.link_id} = {links}.{links.id})
+ORDER BY {links.id} LIMIT 200
 """
 
 WAITING_FOR_A_PERSON: Final = f"""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from omegaai_sim.organizations import switches
 from simulator_kit.store import Work
 
 Resource = dict[str, Any]
@@ -29,6 +30,7 @@ _LABELS: Final[Mapping[str, str]] = {
     "cancelled": "Cancelled",
     "noshow": "Cancelled",
 }
+_MOVABLE: Final = frozenset({"pending", "booked"})
 _CANCELLABLE: Final = frozenset({"proposed", "pending", "waitlist", "booked"})
 
 
@@ -56,6 +58,11 @@ class Card:
     start: datetime | None
     end: datetime | None
     reason: str
+    wanted: datetime | None = None
+    """The start that the patient asks for instead, in the facility's zone."""
+    may_be_moved: bool = True
+    may_be_cancelled: bool = True
+    """The organisation's switches for its patients."""
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +75,11 @@ class Card:
 
     @property
     def can_be_cancelled(self) -> bool:
-        return self.is_open and self.status in _CANCELLABLE
+        return self.is_open and self.status in _CANCELLABLE and self.may_be_cancelled
+
+    @property
+    def can_be_moved(self) -> bool:
+        return self.is_open and self.status in _MOVABLE and self.may_be_moved and self.start is not None
 
     @property
     def when(self) -> str:
@@ -123,7 +134,8 @@ def email_of(work: Work, appointment: Mapping[str, Any]) -> str | None:
 def card(work: Work, appointment: Mapping[str, Any], now: datetime | None = None) -> Card:
     """The card of one appointment."""
     service = body_of(work, "HealthcareService", actor(appointment, "HealthcareService")) or {}
-    facility = _facility(work, service)
+    facility = facility_of(work, service)
+    organization = body_of(work, "Organization", _owner(service)) or {}
     patient = body_of(work, "Patient", actor(appointment, "Patient")) or {}
     zone = ZoneInfo(facility.zone)
     start, end = (_moment(appointment.get(name), zone) for name in ("start", "end"))
@@ -135,12 +147,29 @@ def card(work: Work, appointment: Mapping[str, Any], now: datetime | None = None
         status=appointment["status"],
         label=label_of(appointment["status"], end or start, now or datetime.now(UTC)),
         study=" and ".join(studies) or appointment.get("description") or service.get("name", "Appointment"),
-        patient=_name(patient),
+        patient=name_of(patient),
         facility=facility,
         start=start,
         end=end,
         reason=appointment.get("cancelationReason", {}).get("text", ""),
+        wanted=_wanted(appointment, zone),
+        may_be_moved=switches.is_on(organization, switches.RESCHEDULE),
+        may_be_cancelled=switches.is_on(organization, switches.CANCEL),
     )
+
+
+def _wanted(appointment: Mapping[str, Any], zone: ZoneInfo) -> datetime | None:
+    periods = appointment.get("requestedPeriod", []) if appointment["status"] == "proposed" else []
+    return next((_moment(one.get("start"), zone) for one in periods), None)
+
+
+def instant_of(work: Work, service: str, day: str, clock: str) -> str:
+    """The instant of a day and a time on the wall of the service's facility; empty when they are none."""
+    zone = ZoneInfo(facility_of(work, body_of(work, "HealthcareService", service) or {}).zone)
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=zone).isoformat()
+    except ValueError:
+        return ""
 
 
 def cards_of(work: Work, email: str) -> list[Card]:
@@ -168,9 +197,9 @@ def cards_of(work: Work, email: str) -> list[Card]:
     return to_come + rest
 
 
-def _facility(work: Work, service: Mapping[str, Any]) -> Facility:
-    _, _, identifier = service.get("providedBy", {}).get("reference", "").partition("/")
-    organization = body_of(work, "Organization", identifier) or {}
+def facility_of(work: Work, service: Mapping[str, Any]) -> Facility:
+    """The place of a HealthcareService."""
+    organization = body_of(work, "Organization", _owner(service)) or {}
     zone = next(
         (one["valueString"] for one in organization.get("extension", []) if one["url"] == ZONE_EXTENSION), "UTC"
     )
@@ -179,12 +208,17 @@ def _facility(work: Work, service: Mapping[str, Any]) -> Facility:
     return Facility(organization.get("name", ""), zone, "".join(addresses[:1]), "".join(phones[:1]))
 
 
+def _owner(service: Mapping[str, Any]) -> str:
+    return str(service.get("providedBy", {}).get("reference", "")).partition("/")[2]
+
+
 def _placer_number(appointment: Mapping[str, Any]) -> str:
     found = (one.get("value") for one in appointment.get("identifier", []) if one.get("system") == PLACER_SYSTEM)
     return next(found, None) or ""
 
 
-def _name(patient: Mapping[str, Any]) -> str:
+def name_of(patient: Mapping[str, Any]) -> str:
+    """The patient's first name and family name."""
     name: Mapping[str, Any] = next(iter(patient.get("name", [])), {})
     return " ".join([*name.get("given", [])[:1], name.get("family", "")]).strip()
 

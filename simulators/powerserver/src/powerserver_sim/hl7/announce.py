@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from powerserver_sim import rules
 from powerserver_sim.hl7 import messages
 from powerserver_sim.patients.people import PatientChange
+from powerserver_sim.worklist import orders
 from powerserver_sim.worklist.orders import Event, OrderChange
 from simulator_kit.store import Work, stamp
 
@@ -19,7 +20,7 @@ _SIU_TRIGGER: Final[dict[Event, str]] = {
     "no-show": "S26",
 }
 _ORDER_CONTROL: Final[dict[Event, str]] = {
-    "ordered": "NW",
+    "ordered": "SC",
     "booked": "NW",
     "moved": "XO",
     "modified": "SC",
@@ -96,6 +97,7 @@ def order_view(work: Work, number: int) -> messages.OrderView:
     person = work.one("SELECT * FROM patient WHERE key = ?", row["patient"])
     if person is None:
         raise LookupError("patient")
+    reason = work.one('SELECT reason FROM off_reason WHERE "order" = ?', number)
     studies = work.all(
         "SELECT s.position, s.accession, s.study_type, t.description, s.modality, s.minutes FROM study s "
         'JOIN study_type t ON t.code = s.study_type WHERE s."order" = ? ORDER BY s.position',
@@ -105,6 +107,8 @@ def order_view(work: Work, number: int) -> messages.OrderView:
     zone = ZoneInfo(row["time_zone"])
     return messages.OrderView(
         number=number,
+        placer=orders.placer_of(work, number),
+        off_reason="" if reason is None else reason["reason"],
         facility=row["facility"],
         zone=zone,
         resource=row["resource_name"],

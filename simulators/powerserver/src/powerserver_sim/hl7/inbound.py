@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
-from hl7v2 import NULL, AckCode, AckError, Hl7Error, Message, build_ack, parse_timestamp, readable_part
+from hl7v2 import NULL, AckCode, AckError, Hl7Error, Message, build_ack, readable_part
 from hl7v2.mllp import Peer
 from powerserver_sim import rules
-from powerserver_sim.hl7 import announce
+from powerserver_sim.hl7 import announce, wishes
 from powerserver_sim.hl7.messages import APPLICATION
+from powerserver_sim.hl7.refusals import Malformed, NotProcessed
+from powerserver_sim.requests import asking
 from powerserver_sim.rules import Refused
 from powerserver_sim.scheduler import appointments
 from powerserver_sim.worklist import orders
@@ -26,22 +28,6 @@ _VERSIONS: Final = frozenset({"2.3", "2.3.1", "2.4", "2.5", "2.5.1"})
 _SIU_TRIGGERS: Final = frozenset({"S12", "S13", "S14", "S15", "S26"})
 _ORDER_CONTROLS: Final = frozenset({"NW", "XO", "SC", "CA"})
 _LONGEST_CONTROL_ID: Final = 20  # MSH-10 of HL7 2.3.1
-
-
-class Malformed(Exception):  # noqa: N818 - the name is the decision
-    """Answered AR: the message breaks the standard or this interface's required fields (code of HL7 table 0357)."""
-
-    def __init__(self, code: str, location: str, text: str) -> None:
-        super().__init__(text)
-        self.code, self.location, self.text = code, location, text
-
-
-class NotProcessed(Exception):  # noqa: N818 - the name is the decision
-    """Answered AE: the message is well-formed, but names something unknown to this site or cannot be processed now."""
-
-    def __init__(self, code: str, location: str, text: str) -> None:
-        super().__init__(text)
-        self.code, self.location, self.text = code, location, text
 
 
 class CutConnection(ConnectionError):  # noqa: N818 - the name is the decision
@@ -210,55 +196,118 @@ def _check_repeat(work: Work, frame: bytes, seen: _Received) -> None:
         seen.notes["control_id_used_before"] = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """Where a message of its kind says what; `event` is the trigger of an SIU, the order control of an ORM."""
+
+    is_siu: bool
+    event: str
+    placer: str
+    status: str
+    start: str
+    reason: str
+
+    @classmethod
+    def of(cls, message: Message) -> "_Fields":
+        if message.type == "SIU":
+            return cls(True, message.trigger, "SCH-1.1", "SCH-25", "SCH-11.4", "SCH-6.2")
+        control = message.get("ORC-1") or ""
+        if control not in _ORDER_CONTROLS:
+            raise Malformed("103", "ORC-1", "Order control is not NW, XO, SC or CA")
+        return cls(False, control, "ORC-2.1", "ORC-16", "ORC-7.4", "NTE-3")
+
+    @property
+    def is_booking(self) -> bool:
+        return self.event in {"S12", "NW"}
+
+    @property
+    def is_move(self) -> bool:
+        return self.event in {"S13", "XO"}
+
+
 def _apply(work: Work, message: Message, seen: _Received) -> None:
     """Apply the partner's message to the calendar. A closed appointment stays closed: the partner is told its state."""
-    is_siu = message.type == "SIU"
-    placer_at, status_at = ("SCH-1.1", "SCH-25") if is_siu else ("ORC-2.1", "ORC-16")
-    start_at = "SCH-11.4" if is_siu else "ORC-7.4"
-    placer = message.get(placer_at)
+    fields = _Fields.of(message)
+    placer = message.get(fields.placer)
     if not placer or placer == NULL:
-        raise Malformed("101", placer_at, "Placer number is missing")
+        raise Malformed("101", fields.placer, "Placer number is missing")
     seen.placer = placer
-    control = "" if is_siu else message.get("ORC-1") or ""
-    if not is_siu and control not in _ORDER_CONTROLS:
-        raise Malformed("103", "ORC-1", "Order control is not NW, XO, SC or CA")
-    number = _number(work, placer, placer_at)
+    priority = _priority(work, message, fields)
+    try:
+        if fields.is_booking and priority is not None and not _is_known(work, placer):
+            wanted = wishes.read(work, message, is_siu=fields.is_siu)
+            asking.ask_for_appointment(work, placer, priority=priority, **wanted)
+        else:
+            _change(work, message, fields, seen, priority)
+    except Refused as refusal:
+        raise _refused(refusal, fields) from None
+
+
+def _change(work: Work, message: Message, fields: _Fields, seen: _Received, priority: int | None) -> None:
+    """A change of an appointment that is on the calendar. A move with a priority is a patient's wish."""
+    number = _number(work, seen.placer, fields.placer)
     _check_patient(work, message, number)
-    status = _status(work, message, status_at, message.trigger if is_siu else control)
-    start = message.get(start_at)
-    if (message.trigger == "S13" or control == "XO") and not start:
-        raise Malformed("101", start_at, "Start is missing")
+    status = _status(work, message, fields.status, fields.event)
+    start = message.get(fields.start) or ""
+    if fields.is_move and not start:
+        raise Malformed("101", fields.start, "Start is missing")
     order = orders.load(work, number)
-    if order["start_at"] is None:
-        raise NotProcessed("204", placer_at, "The order is not on the calendar")
+    if order["start_at"] is None and status != rules.ORDERED:
+        raise NotProcessed("204", fields.placer, "The order is not on the calendar")
     if rules.is_closed(order["status"]):
         if order["status"] != status:
             seen.notes["applied"] = False
             announce.order(work, number, appointments.event_of(order["status"]))
         return
-    try:
-        if message.trigger == "S13" or control == "XO":
-            _move(work, number, start or "", start_at, seen.control_id)
-        reason = message.get("SCH-6.2" if is_siu else "NTE-3") or ""
-        if appointments.set_status(work, number, status, by="hl7", control_id=seen.control_id, reason=reason):
-            seen.notes["status"] = status
-    except Refused as refusal:
-        raise NotProcessed("207", start_at, refusal.text) from None
+    if fields.is_move:
+        place = appointments.resource_of(work, number)
+        moment = wishes.moment(start, fields.start, ZoneInfo(place["time_zone"]))
+        if priority is not None:
+            asking.ask_for_time(work, number, place, moment, priority=priority, control_id=seen.control_id)
+            return
+        if appointments.change_time(work, number, place, moment, by="hl7", control_id=seen.control_id):
+            announce.order(work, number, "moved")
+    if status == rules.ORDERED:
+        appointments.take_off_calendar(work, number, by="hl7", control_id=seen.control_id)
+        return
+    reason = message.get(fields.reason) or ""
+    if appointments.set_status(work, number, status, by="hl7", control_id=seen.control_id, reason=reason):
+        seen.notes["status"] = status
 
 
-def _move(work: Work, number: int, start: str, location: str, control_id: str) -> None:
-    place = appointments.resource_of(work, number)
+def _refused(refusal: Refused, fields: _Fields) -> NotProcessed:
+    """A guard's refusal as AE: what is not known by its key, what is not possible by its place."""
+    places = {"resource": "AIG-3", "study_types": "AIS-3", "patient": "PID-3"}
+    if not fields.is_siu:
+        places |= {"resource": "OBR-19", "study_types": "OBR-4"}
+    code = "204" if refusal.reason == "unknown" else "207"
+    return NotProcessed(code, places.get(refusal.field, fields.start), refusal.text)
+
+
+def _is_known(work: Work, placer: str) -> bool:
     try:
-        moment = parse_timestamp(start, ZoneInfo(place["time_zone"]))
-    except (ValueError, Hl7Error):
-        raise Malformed("102", location, "Start is not a timestamp") from None
-    if appointments.change_time(work, number, place, moment, by="hl7", control_id=control_id):
-        announce.order(work, number, "moved")
+        orders.load(work, orders.number_of(work, placer))
+    except Refused:
+        return False
+    return True
+
+
+def _priority(work: Work, message: Message, fields: _Fields) -> int | None:
+    """The order value of a priority that the message gives; it must be among the site's. None where it gives none."""
+    places = ("TQ1-9.1", "SCH-11.6") if fields.is_siu else ("ORC-7.6", "OBR-27.6")
+    for place in places:
+        name = message.get(place)
+        if name:
+            row = work.one("SELECT value FROM priority WHERE name = ?", name)
+            if row is None:
+                raise NotProcessed("103", place, "Priority is not among the site's priorities")
+            return int(row["value"])
+    return None
 
 
 def _number(work: Work, placer: str, location: str) -> int:
     try:
-        number = orders.number_of(placer)
+        number = orders.number_of(work, placer)
         orders.load(work, number)
     except Refused:
         raise NotProcessed("204", location, "Placer number is not known") from None

@@ -56,6 +56,8 @@ class OrderView:
     """An order with the data of its messages; without a start it has no resource either."""
 
     number: int
+    placer: str
+    off_reason: str
     facility: str
     zone: ZoneInfo
     resource: str | None
@@ -70,10 +72,6 @@ class OrderView:
     physician: tuple[str, str, str]
     patient: PatientView
     studies: Sequence[StudyView]
-
-    @property
-    def placer(self) -> str:
-        return f"P{self.number}"
 
     @property
     def minutes(self) -> int:
@@ -92,6 +90,7 @@ def siu(view: OrderView, trigger: str, control_id: str, at: datetime) -> bytes:
         {
             1: [view.placer, APPLICATION],
             2: [f"A{view.number}", APPLICATION],
+            6: ["", view.off_reason] if _is_off(view) and view.off_reason else "",
             7: _study_type(first),
             9: str(view.minutes),
             10: ["min", "minutes", "ISO+"],
@@ -161,7 +160,13 @@ def orm(view: OrderView, order_control: str, control_id: str, at: datetime) -> b
             },
         )
         message.add("ZDS", {1: [study_uid(view.number, study.position), APPLICATION, "Application", "DICOM"]})
+    if _is_off(view) and view.off_reason:
+        message.add("NTE", {1: "1", 3: view.off_reason})
     return message.to_bytes()
+
+
+def _is_off(view: OrderView) -> bool:
+    return view.status in rules.GIVES_SLOT_BACK
 
 
 def adt(patient: PatientView, *, facility: str, zone: ZoneInfo, trigger: str, control_id: str, at: datetime) -> bytes:

@@ -84,7 +84,7 @@ async def message(request: Request, user: User) -> Response:
 def _check_facility(work: Work, user: User, placer: str) -> None:
     """A restricted user sees only messages about appointments of the user's own facility."""
     if user.facility is not None:
-        order = orders.load(work, orders.number_of(placer))
+        order = orders.load(work, orders.number_of(work, placer))
         user.require(order["facility"])
 
 

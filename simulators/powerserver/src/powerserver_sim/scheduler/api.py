@@ -16,6 +16,7 @@ from powerserver_sim.scheduler import appointments, slots
 from powerserver_sim.settings import catalogue
 from powerserver_sim.users.session import authenticated
 from powerserver_sim.worklist import orders
+from powerserver_sim.worklist.open_requests import open_request
 from simulator_kit.store import Work
 
 DEFAULT_PRIORITY = 20
@@ -59,10 +60,11 @@ async def appointment(request: Request, user: User) -> Response:
     placer = request.path_params["placer"]
 
     def question(work: Work) -> dict[str, Any]:
-        number = orders.number_of(placer)
+        number = orders.number_of(work, placer)
         order = orders.load(work, number)
         user.require(order["facility"])
         patient = people.patient_by_key(work, order["patient"])
+        request = open_request(work, number)
         studies = work.all('SELECT accession, study_type, modality, minutes FROM study WHERE "order" = ?', number)
         return {
             **_booked(orders.booked(work, number)),
@@ -73,6 +75,9 @@ async def appointment(request: Request, user: User) -> Response:
             "priority": order["priority"],
             "referring": order["physician"],
             "patient": {"id": patient["patient_id"], "issuer": patient["issuer"]},
+            "request": None
+            if request is None
+            else {**request, "start": _iso(request["start"]), "end": _iso(request["end"])},
             "studies": [dict(study) for study in studies],
         }
 
@@ -81,13 +86,13 @@ async def appointment(request: Request, user: User) -> Response:
 
 @authenticated
 async def appointment_status(request: Request, user: User) -> Response:
-    """`{action}`: confirmed, arrived, ready-for-scan, need-to-reschedule, cancelled-with-notice or no-show."""
+    """`{action, reason?}`: confirmed, arrived, ready-for-scan, need-to-reschedule, cancelled-with-notice or no-show."""
     body = await json_body(request)
     placer = request.path_params["placer"]
 
     def change(work: Work) -> dict[str, Any]:
-        number = orders.number_of(placer)
-        changed = appointments.act(work, user, number, text_in(body, "action"))
+        number = orders.number_of(work, placer)
+        changed = appointments.act(work, user, number, text_in(body, "action"), reason=text_in(body, "reason"))
         order = orders.load(work, number)
         return {
             "placer_number": placer,
@@ -108,7 +113,7 @@ async def appointment_time(request: Request, user: User) -> Response:
     placer = request.path_params["placer"]
 
     def change(work: Work) -> orders.Booked:
-        number = orders.number_of(placer)
+        number = orders.number_of(work, placer)
         if orders.load(work, number)["start_at"] is None:
             return appointments.schedule(work, user, number, resource=resource, start=start)
         return appointments.move(work, user, number, resource=resource or None, start=start)
@@ -151,6 +156,10 @@ async def free_slots(request: Request, user: User) -> Response:
             ]
         }
     )
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _booked(done: orders.Booked) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from powerserver_sim.worklist.orders import Booked, Event, OrderChange, booked, 
 from simulator_kit.store import Work
 
 By = Literal["staff", "hl7"]
+LONGEST_REASON: Final = 200
 _LONGEST_BOOKING_SECONDS: Final = 24 * 3600
 
 
@@ -29,13 +30,13 @@ def book(
     reason: str = "",
 ) -> Booked:
     """A new appointment at SCHEDULED, with its messages queued in the same transaction."""
-    place = _resource(work, resource)
+    place = resource_named(work, resource)
     user.require(place["facility"])
     number = insert_order(
         work, patient=patient, facility=place["facility"], study_types=study_types, priority=priority,
         physician=physician, reason=reason,
     )  # fmt: skip
-    _put_on_calendar(work, number, place, start)
+    put_on_calendar(work, number, place, start)
     return booked(work, number)
 
 
@@ -44,14 +45,15 @@ def schedule(work: Work, user: User, number: int, *, resource: str, start: datet
     order = load(work, number)
     user.require(order["facility"])
     rules.check_can_be_scheduled(order["status"], order["status_name"])
-    place = _resource(work, resource)
+    place = resource_named(work, resource)
     _same_facility(order, place)
-    _put_on_calendar(work, number, place, start)
+    put_on_calendar(work, number, place, start)
     return booked(work, number)
 
 
-def _put_on_calendar(work: Work, number: int, place: sqlite3.Row, start: datetime) -> None:
-    start_at, end_at = _claim_slot(work, number, place, start)
+def put_on_calendar(work: Work, number: int, place: sqlite3.Row, start: datetime, *, by: By = "staff") -> None:
+    """An ORDERED order on the calendar, at SCHEDULED, after all guards of the slot."""
+    start_at, end_at = claim_slot(work, number, place, start)
     work.run(
         'UPDATE "order" SET resource = ?, start_at = ?, end_at = ?, status = ? WHERE number = ?',
         place["id"], start_at, end_at, rules.SCHEDULED, number,
@@ -61,12 +63,13 @@ def _put_on_calendar(work: Work, number: int, place: sqlite3.Row, start: datetim
     work.record(
         "effect",
         "appointment.booked",
-        placer_of(number),
+        placer_of(work, number),
         {
             "appointment_id": f"A{number}",
             "patient_id": patient["patient_id"] if patient is not None else "",
             "resource": place["name"],
             "start": local(start_at, place["time_zone"]).isoformat(),
+            **({} if by == "staff" else {"by": by}),
         },
     )
     work.changed("order", OrderChange(number, "booked"))
@@ -77,7 +80,7 @@ def move(work: Work, user: User, number: int, *, resource: str | None, start: da
     """Another time, or another resource of the facility and modality; the status stays."""
     order = load(work, number)
     user.require(order["facility"])
-    place = _resource(work, resource or order["resource_name"] or "")
+    place = resource_named(work, resource or order["resource_name"] or "")
     _same_facility(order, place)
     change_time(work, number, place, start, by="staff")
     return booked(work, number)
@@ -89,7 +92,7 @@ def change_time(work: Work, number: int, place: sqlite3.Row, start: datetime, *,
     if order["start_at"] is None:
         raise Refused("status", "The order is not on the calendar yet.")
     rules.check_open(order["status"], order["status_name"])
-    start_at, end_at = _claim_slot(work, number, place, start)
+    start_at, end_at = claim_slot(work, number, place, start)
     if (start_at, place["id"]) == (order["start_at"], order["resource"]):
         return False
     work.run(
@@ -103,7 +106,7 @@ def change_time(work: Work, number: int, place: sqlite3.Row, start: datetime, *,
     work.record(
         "effect",
         "appointment.moved",
-        placer_of(number),
+        placer_of(work, number),
         {
             "from": local(order["start_at"], zone).isoformat(),
             "to": local(start_at, zone).isoformat(),
@@ -118,7 +121,7 @@ def change_time(work: Work, number: int, place: sqlite3.Row, start: datetime, *,
     return True
 
 
-def act(work: Work, user: User, number: int, action: str) -> bool:
+def act(work: Work, user: User, number: int, action: str, *, reason: str = "") -> bool:
     """A right-click action of the scheduler; the site's default-status settings say which status it sets.
     False when the appointment has that status already, and nothing was sent.
     """
@@ -130,7 +133,9 @@ def act(work: Work, user: User, number: int, action: str) -> bool:
     if order["start_at"] is None:
         raise Refused("status", "The order is not on the calendar yet.")
     rules.check_open(order["status"], order["status_name"])
-    return set_status(work, number, wanted["status"], by="staff")
+    if len(reason) > LONGEST_REASON or not (reason == "" or reason.isprintable()):
+        raise Refused("invalid", f"The reason has at most {LONGEST_REASON} characters.", field="reason")
+    return set_status(work, number, wanted["status"], by="staff", reason=reason)
 
 
 def set_status(work: Work, number: int, status: int, *, by: By, control_id: str = "", reason: str = "") -> bool:
@@ -142,12 +147,14 @@ def set_status(work: Work, number: int, status: int, *, by: By, control_id: str 
     if word is None:
         raise Refused("unknown", "There is no such study status.", field="status")
     work.run('UPDATE "order" SET status = ? WHERE number = ?', status, number)
+    if status in rules.GIVES_SLOT_BACK and reason:
+        work.run("INSERT OR REPLACE INTO off_reason VALUES (?, ?)", number, reason)
     change = OrderChange(number, event_of(status))
     work.changed("order", change)
     work.record(
         "effect",
         "appointment.status",
-        placer_of(number),
+        placer_of(work, number),
         {
             "from": order["status_name"],
             "to": word["name"],
@@ -162,17 +169,29 @@ def set_status(work: Work, number: int, status: int, *, by: By, control_id: str 
     return True
 
 
+def take_off_calendar(work: Work, number: int, *, by: By, control_id: str = "") -> bool:
+    """The order is ORDERED again, without a time; False when it is so already."""
+    order = load(work, number)
+    if order["start_at"] is None:
+        return False
+    rules.check_open(order["status"], order["status_name"])
+    work.run('UPDATE "order" SET resource = NULL, start_at = NULL, end_at = NULL WHERE number = ?', number)
+    return set_status(work, number, rules.ORDERED, by=by, control_id=control_id)
+
+
 def event_of(status: int) -> Event:
+    if status == rules.ORDERED:
+        return "ordered"
     if status == rules.CANCELLED:
         return "cancelled"
     return "no-show" if status == rules.NO_SHOW else "modified"
 
 
 def resource_of(work: Work, number: int) -> sqlite3.Row:
-    return _resource(work, load(work, number)["resource_name"] or "")
+    return resource_named(work, load(work, number)["resource_name"] or "")
 
 
-def _resource(work: Work, name: str) -> sqlite3.Row:
+def resource_named(work: Work, name: str) -> sqlite3.Row:
     row = work.one(
         "SELECT r.*, f.time_zone FROM resource r JOIN facility f ON f.code = r.facility WHERE r.name = ?", name
     )
@@ -186,7 +205,7 @@ def _same_facility(order: sqlite3.Row, place: sqlite3.Row) -> None:
         raise Refused("facility", f"{place['name']} belongs to another imaging facility.", field="resource")
 
 
-def _claim_slot(work: Work, number: int, place: sqlite3.Row, start: datetime) -> tuple[int, int]:
+def claim_slot(work: Work, number: int, place: sqlite3.Row, start: datetime) -> tuple[int, int]:
     """Start and end in seconds, after all guards of the slot. The writer thread makes check and claim one step."""
     studies = work.all('SELECT modality, minutes FROM study WHERE "order" = ? ORDER BY position', number)
     rules.check_modality(place["name"], place["modality"], [study["modality"] for study in studies])
@@ -208,4 +227,4 @@ def _claim_slot(work: Work, number: int, place: sqlite3.Row, start: datetime) ->
 
 
 def _notice(work: Work, number: int, facility: str) -> None:
-    work.notice("appointment", placer=placer_of(number), facility=facility)
+    work.notice("appointment", placer=placer_of(work, number), facility=facility)

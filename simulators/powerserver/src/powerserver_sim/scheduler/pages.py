@@ -15,6 +15,7 @@ from powerserver_sim.scheduler import appointments, views
 from powerserver_sim.settings.catalogue import ACTIONS, facilities_of
 from powerserver_sim.users.session import for_user, form_of, render
 from powerserver_sim.worklist import orders
+from powerserver_sim.worklist.open_requests import open_request
 from powerserver_sim.worklist.views import worklist
 from simulator_kit.store import Work
 from simulator_kit.web import text_of, wants_json
@@ -75,11 +76,12 @@ async def appointment(request: Request, user: User) -> Response:
     placer = request.path_params["placer"]
 
     def question(work: Work) -> dict[str, Any]:
-        details = views.order_details(work, orders.number_of(placer))
+        details = views.order_details(work, orders.number_of(work, placer))
         user.require(details["order"]["facility"])
         order = details["order"]
         return {
             **details,
+            "wish": open_request(work, order["number"]),
             "resources": work.all(
                 "SELECT name, modality FROM resource WHERE facility = ? ORDER BY id", order["facility"]
             ),
@@ -94,11 +96,12 @@ async def appointment(request: Request, user: User) -> Response:
 async def act(request: Request, user: User) -> Response:
     """A right-click action; answers JSON to the scheduler, else goes back to the appointment."""
     placer = request.path_params["placer"]
-    action = text_of(await form_of(request), "action")
+    form = await form_of(request)
+    action, reason = text_of(form, "action"), text_of(form, "reason")
 
     def change(work: Work) -> str:
-        number = orders.number_of(placer)
-        changed = appointments.act(work, user, number, action)
+        number = orders.number_of(work, placer)
+        changed = appointments.act(work, user, number, action, reason=reason)
         name = orders.load(work, number)["status_name"]
         return f"{placer} is now {name}." if changed else f"{placer} is {name} already."
 
@@ -113,7 +116,7 @@ async def set_time(request: Request, user: User) -> Response:
     resource = text_of(form, "resource")
 
     def change(work: Work) -> str:
-        number = orders.number_of(placer)
+        number = orders.number_of(work, placer)
         order = orders.load(work, number)
         start = wall_clock(form, order["time_zone"])
         if order["start_at"] is None:

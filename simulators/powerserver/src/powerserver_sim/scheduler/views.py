@@ -174,7 +174,7 @@ def order_details(work: Work, number: int) -> dict[str, Any]:
         ),
         "history": work.all(
             "SELECT seq, at, kind, detail FROM ledger WHERE subject = ? ORDER BY seq LIMIT ?",
-            f"P{number}",
+            order["placer"],
             MOST_LISTED,
         ),
         "messages": work.all(
@@ -182,6 +182,6 @@ def order_details(work: Work, number: int) -> dict[str, Any]:
             "FROM outbound WHERE placer = ? UNION ALL SELECT 'in', id, control_id, type, "
             "CASE WHEN is_repeat THEN 'repeat' ELSE 'received' END, ack_code, problem, 1, received_at "
             "FROM inbound WHERE placer = ? ORDER BY at LIMIT ?",
-            f"P{number}", f"P{number}", MOST_LISTED,
+            order["placer"], order["placer"], MOST_LISTED,
         ),
     }  # fmt: skip

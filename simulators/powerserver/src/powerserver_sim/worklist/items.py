@@ -124,7 +124,7 @@ def _of_order(work: Work, order: sqlite3.Row) -> Iterator[Item]:
     starts = datetime.fromtimestamp(order["start_at"], UTC).astimezone(ZoneInfo(order["time_zone"]))
     for study, length in zip(studies, minutes, strict=True):
         yield Item(
-            placer=placer_of(order["number"]),
+            placer=placer_of(work, order["number"]),
             filler=study["accession"],
             accession=study["accession"],
             study_uid=study_uid(order["number"], study["position"]),

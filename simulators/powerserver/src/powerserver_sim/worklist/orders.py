@@ -39,8 +39,14 @@ class Booked:
     end: datetime | None
 
 
-def placer_of(number: int) -> str:
-    return f"P{number}"
+PLACER: Final = "coalesce((SELECT g.placer FROM given_number g WHERE g.\"order\" = o.number), 'P' || o.number)"
+"""SQL of the placer number of an order `o`."""
+
+
+def placer_of(work: Work, number: int) -> str:
+    """The order's placer number: the partner's, where the partner made one."""
+    given = work.one('SELECT placer FROM given_number WHERE "order" = ?', number)
+    return f"P{number}" if given is None else str(given["placer"])
 
 
 def study_uid(number: int, position: int) -> str:
@@ -48,8 +54,11 @@ def study_uid(number: int, position: int) -> str:
     return f"{_UID_ROOT}.{number}" if position == 1 else f"{_UID_ROOT}.{number}.{position}"
 
 
-def number_of(placer: str) -> int:
-    """The order's number in a placer number; refuses a number that this site never assigned."""
+def number_of(work: Work, placer: str) -> int:
+    """The order's number in a placer number; refuses a number that this site never met."""
+    given = work.one('SELECT "order" FROM given_number WHERE placer = ?', placer)
+    if given is not None:
+        return int(given["order"])
     digits = placer[1:]
     if placer[:1] != "P" or not digits.isascii() or not digits.isdecimal() or len(digits) > 15:
         raise Refused("unknown", "There is no such appointment.", field="placer")
@@ -65,8 +74,9 @@ def insert_order(
     priority: int,
     physician: str | None,
     reason: str = "",
+    placer: str | None = None,
 ) -> int:
-    """Write an ORDERED order with its studies and return its number. No hook runs."""
+    """Write an ORDERED order with its studies and return its number. No hook runs. `placer`: the partner's number."""
     if not 1 <= len(study_types) <= MOST_STUDIES:
         raise Refused("invalid", f"An order has 1 to {MOST_STUDIES} studies.", field="study_types")
     if work.one("SELECT 1 FROM priority WHERE value = ?", priority) is None:
@@ -79,6 +89,8 @@ def insert_order(
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         number, patient, facility, rules.ORDERED, priority, physician, reason, int(work.now.timestamp()),
     )  # fmt: skip
+    if placer is not None:
+        work.run("INSERT INTO given_number VALUES (?, ?)", placer, number)
     for position, code in enumerate(study_types, start=1):
         study_type = work.one("SELECT * FROM study_type WHERE code = ?", code)
         if study_type is None:
@@ -111,7 +123,7 @@ def place_order(
         reason=reason,
     )  # fmt: skip
     work.changed("order", OrderChange(number, "ordered"))
-    work.notice("order", placer=placer_of(number), facility=facility)
+    work.notice("order", placer=placer_of(work, number), facility=facility)
     return booked(work, number)
 
 
@@ -132,7 +144,7 @@ def booked(work: Work, number: int) -> Booked:
     order = load(work, number)
     zone = order["time_zone"]
     return Booked(
-        placer=placer_of(number),
+        placer=placer_of(work, number),
         appointment_id=f"A{number}",
         accession=f"ACC{number}",
         start=None if order["start_at"] is None else local(order["start_at"], zone),

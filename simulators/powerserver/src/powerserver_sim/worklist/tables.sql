@@ -20,6 +20,18 @@ CREATE INDEX IF NOT EXISTS order_by_day ON "order" (facility, start_at) WHERE st
 CREATE INDEX IF NOT EXISTS order_on_worklist ON "order" (facility, number) WHERE start_at IS NULL;
 CREATE INDEX IF NOT EXISTS order_by_patient ON "order" (patient);
 
+-- Placer numbers that the partner made; every other order has P<number>.
+CREATE TABLE IF NOT EXISTS given_number (
+    placer TEXT PRIMARY KEY,
+    "order" INTEGER NOT NULL UNIQUE REFERENCES "order" (number)
+) STRICT, WITHOUT ROWID;
+
+-- Why an appointment is off, for messages about it.
+CREATE TABLE IF NOT EXISTS off_reason (
+    "order" INTEGER PRIMARY KEY REFERENCES "order" (number),
+    reason TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS study (
     "order" INTEGER NOT NULL REFERENCES "order" (number),
     position INTEGER NOT NULL,
@@ -29,3 +41,14 @@ CREATE TABLE IF NOT EXISTS study (
     minutes INTEGER,
     PRIMARY KEY ("order", position)
 ) STRICT, WITHOUT ROWID;
+
+-- A patient's request on an order: for the appointment itself (new), or for another time (move).
+CREATE TABLE IF NOT EXISTS request (
+    "order" INTEGER PRIMARY KEY REFERENCES "order" (number),
+    kind TEXT NOT NULL CHECK (kind IN ('new', 'move')),
+    resource INTEGER REFERENCES resource (id),   -- of a move: the place that is wanted
+    start_at INTEGER,                            -- of a move: the time that is wanted, seconds since 1970, UTC
+    end_at INTEGER,
+    asked_at INTEGER NOT NULL,
+    is_open INTEGER NOT NULL DEFAULT 1
+) STRICT;

@@ -5,13 +5,14 @@ from typing import Final
 
 from powerserver_sim import rules
 from powerserver_sim.accounts import User
+from powerserver_sim.worklist.orders import PLACER
 from simulator_kit.store import Work
 
 MOST_LISTED: Final = 200
 MOST_OF_PATIENT: Final = 50
 
 ORDER_COLUMNS: Final = (
-    "o.number, 'P' || o.number AS placer, o.facility, o.priority, o.start_at, o.end_at, o.status, "
+    f"o.number, {PLACER} AS placer, o.facility, o.priority, o.start_at, o.end_at, o.status, "  # noqa: S608 - constants
     "s.name AS status_name, q.name AS priority_name, r.name AS resource_name, f.time_zone, p.key AS patient_key, "
     "p.patient_id, p.issuer, p.family, p.given, "
     "(SELECT group_concat(t.description, ', ') FROM study x JOIN study_type t ON t.code = x.study_type "

@@ -9,7 +9,8 @@ from omegaai import elements
 from omegaai.client import Found, TooDeep
 from omegaai.elements import Json, malformed
 from scheduler_sync.commands import ReceiveOmegaAIAppointment
-from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts
+from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, Study
+from scheduler_sync.domain.resource import hours_of_available_time
 
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
 PLACER_SYSTEM: Final = "urn:powerserver:placer"
@@ -31,6 +32,11 @@ class ServiceFound:
     allows_overbooking: bool
     allows_self_scheduling: bool
     available_time: list[Json]
+
+    @property
+    def hours_in_words(self) -> str | None:
+        hours = hours_of_available_time(self.available_time)
+        return None if hours is None else hours.words()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ def appointment(found: Found, task_id: str) -> ReceiveOmegaAIAppointment:
         raise malformed("Appointment.meta.versionId", "is missing, and there is no ETag")
     elements.identifier(found.id, "Appointment.id")
     elements.identifier(found.version, "Appointment.meta.versionId")
-    kept = {name: body.get(name) for name in ("identifier", "participant", "cancelationReason")}
+    kept = {name: body.get(name) for name in ("identifier", "participant", "cancelationReason", "serviceType")}
     elements.storable([found.id, found.version, kept], "Appointment")
     link_id: UUID | None = None
     placer: str | None = None
@@ -81,8 +87,35 @@ def appointment(found: Found, task_id: str) -> ReceiveOmegaAIAppointment:
             requested_end=elements.instant(period, "end", "Appointment.requestedPeriod[0]"),
             reason=_reason(body),
         ),
-        service_id=next((actor[1] for actor in _actors(body) if actor[0] == "HealthcareService"), None),
+        service_id=_actor(body, "HealthcareService"),
+        patient_fhir_id=_actor(body, "Patient"),
+        studies=_studies(body),
+        minutes=_minutes(body),
     )
+
+
+def patient_numbers(body: Json) -> list[tuple[str, str]]:
+    """The (system, value) pairs of a Patient's identifiers, without those that are out of use."""
+    found = []
+    for one in elements.items(body, "identifier"):
+        system, value = elements.text(one, "system"), elements.text(one, "value")
+        if system and value and elements.code(one, "use") != "old":
+            found.append((system, elements.identifier(value, "Patient.identifier.value")))
+    elements.storable(found, "Patient.identifier")
+    return found
+
+
+def _studies(body: Json) -> tuple[Study, ...]:
+    """The study types; of a code alone, the code is its description."""
+    codings = [coding for kind in elements.items(body, "serviceType") for coding in elements.items(kind, "coding")]
+    found = [(code, elements.text(one, "display") or code) for one in codings if (code := elements.text(one, "code"))]
+    return tuple(Study(code, description) for code, description in found)
+
+
+def _minutes(body: Json) -> int | None:
+    """minutesDuration; None where it is missing or no possible length."""
+    minutes = elements.integer(body.get("minutesDuration"))
+    return minutes if minutes is not None and 0 < minutes <= _LONGEST_MINUTES else None
 
 
 def _reason(body: Json) -> str | None:
@@ -91,6 +124,11 @@ def _reason(body: Json) -> str | None:
     coded = next(iter(elements.items(reason, "coding")), {})
     found = elements.text(reason, "text") or elements.text(coded, "display") or elements.text(coded, "code")
     return found if found is None or len(found) <= _LONGEST_REASON else f"{found[: _LONGEST_REASON - 1]}…"
+
+
+def _actor(body: Json, kind: str) -> str | None:
+    """The id of the first participant of ``kind``."""
+    return next((actor[1] for actor in _actors(body) if actor[0] == kind), None)
 
 
 def _actors(body: Json) -> Iterator[tuple[str, str]]:

@@ -1,16 +1,19 @@
 """scheduler-sync's reader of OmegaAI's Task queue."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from chassis.clock import Clock, utc_now
+from chassis.errors import Permanent, Transient
 from chassis.observe import Metrics
 from chassis.store import Exclusive
 from omegaai import tasks
 from omegaai.client import FhirClient
 from omegaai.tasks.reader import UNCLAIMED_AFTER, Apply
 from scheduler_sync.adapters.omegaai import reader
+from scheduler_sync.adapters.omegaai.askers import Askers
 from scheduler_sync.commands import ReceiveOmegaAIAppointment
 
 SERVICE: Final = "scheduler-sync"
@@ -23,13 +26,17 @@ def claims(unread_types: Iterable[str] = ()) -> Mapping[str, str]:
 
 
 class TaskQueue(tasks.TaskReader[ReceiveOmegaAIAppointment]):
-    """Takes Appointments over. A Task about a Patient is completed unread: the suite itself writes patients there."""
+    """Takes Appointments over. A Task about a Patient is completed unread: the suite itself writes patients there.
+
+    ``issuers``: the site's issuer of each of OmegaAI's identifier systems.
+    """
 
     def __init__(
         self,
         client: FhirClient,
         apply: Apply[ReceiveOmegaAIAppointment],
         *,
+        issuers: Callable[[], Mapping[str, str]] = dict,
         unread_types: Iterable[str] = (),
         cursor: tasks.Cursor | None = None,
         exclusive: Exclusive | None = None,
@@ -57,3 +64,20 @@ class TaskQueue(tasks.TaskReader[ReceiveOmegaAIAppointment]):
             most_at_once=most_at_once,
             metrics=metrics,
         )
+        self._askers = Askers(client, issuers)
+
+    async def look_up(self, items: Sequence[TaskItem]) -> list[TaskItem]:
+        """Reads the patient and the service of each request that began in Blume."""
+        return [await self._looked_up(item) for item in items]
+
+    async def _looked_up(self, item: TaskItem) -> TaskItem:
+        if item.command is None:
+            return item
+        try:
+            return replace(item, command=await self._askers.complete(item.command))
+        except Transient as error:
+            return replace(item, put_off=error)
+        except Permanent as error:
+            return tasks.parked(item, error)
+        finally:
+            self.beat()

@@ -17,14 +17,14 @@ _GENDER: Final = {"F": "female", "M": "male", "O": "other", "U": "unknown"}
 _KEPT_OF_PATIENT: Final = ("extension", "active", "photo", "contact", "communication", "generalPractitioner", "link")
 _KEPT_OF_APPOINTMENT: Final = (
     "extension", "comment", "patientInstruction", "supportingInformation", "basedOn", "priority", "created",
-    "requestedPeriod", "slot", "reasonCode", "reasonReference", "appointmentType",
+    "slot", "reasonCode", "reasonReference", "appointmentType",
 )  # fmt: skip
 _INSTANTS: Final = frozenset({"start", "end"})
 _CASELESS: Final = frozenset({"status", "gender", "use", "system", "required", "reference", "resourceType"})
 """Elements that the vendor's dialect spells in another case."""
 _TAKEN_AWAY: Final = frozenset({
     "name", "family", "given", "birthDate", "telecom", "address", "line", "city", "state", "postalCode", "country",
-    "description", "serviceType", "minutesDuration", "cancelationReason",
+    "description", "serviceType", "minutesDuration", "cancelationReason", "requestedPeriod",
 })  # fmt: skip
 """Elements of the suite that it writes at some times and omits at others."""
 _MR: Final = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
@@ -119,9 +119,14 @@ def _address(snapshot: PatientSnapshot, theirs: Json) -> Any:
 
 
 def appointment(
-    snapshot: AppointmentSnapshot, patient_fhir_id: str, status: FhirStatus, existing: Json | None = None
+    snapshot: AppointmentSnapshot,
+    patient_fhir_id: str,
+    status: FhirStatus,
+    existing: Json | None = None,
+    *,
+    keeps_wish: bool = False,
 ) -> Json:
-    """The Appointment to write, with ``status``.
+    """The Appointment to write, with ``status``. ``keeps_wish``: its requestedPeriod may be news, and stays.
 
     Where the Appointment has that status already, its participants' answers and its cancellation reason stay unchanged:
     they belong to the act that led there.
@@ -161,7 +166,12 @@ def appointment(
             "status": answers.get("healthcareservice") or ("needs-action" if awaits_staff else "accepted"),
         },
     ]
-    if status is FhirStatus.CANCELLED and snapshot.reason:
+    if awaits_staff and snapshot.wanted is not None and not keeps_wish:
+        start, end = snapshot.wanted
+        body["requestedPeriod"] = [{"start": _instant(start), "end": _instant(end)}]
+    elif awaits_staff and stays:
+        body.update(_kept(existing, ("requestedPeriod",)))
+    if status in {FhirStatus.CANCELLED, FhirStatus.NOSHOW} and snapshot.reason:
         body["cancelationReason"] = {"text": snapshot.reason}
     elif existing is not None and stays and snapshot.reason is None:
         body.update(_kept(existing, ("cancelationReason",)))

@@ -222,11 +222,14 @@ def facility(reading: Reading, finder: Finder[T], parts: T) -> tuple[str, SiteFa
 class Compiled:
     """The finders of one mapping."""
 
-    __slots__ = ("mapping", "orm", "siu")
+    __slots__ = ("mapping", "orm", "segments", "siu")
 
     def __init__(self, mapping: Hl7Mapping) -> None:
         self.mapping = mapping
         self.siu, self.orm = SiuPlaces(mapping.siu), OrmPlaces(mapping.orm)
+        every = [place for some in (mapping.siu, mapping.orm) for _, one in some.each() for place in one.looked_for]
+        self.segments = tuple(dict.fromkeys(place.segment for place in every if place.segment != "MSH"))
+        """The segments that any value is looked for in, without MSH."""
 
 
 _latest: list[Compiled] = []

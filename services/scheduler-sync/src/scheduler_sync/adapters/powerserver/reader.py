@@ -84,7 +84,8 @@ def _check_extent(message: Message) -> None:
 
 def _check_lengths(reading: Reading) -> None:
     """Names, codes and parts of addresses are far shorter. A longer value would reach pages and other systems."""
-    for name in _READ:
+    mapped = compiled(reading.site.mapping).segments
+    for name in dict.fromkeys((*_READ, *mapped)):
         for place, segment in enumerate(reading.all(name.encode()), 1):
             if len(segment.to_bytes()) <= LONGEST_TEXT:
                 continue

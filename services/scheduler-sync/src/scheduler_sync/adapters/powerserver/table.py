@@ -22,7 +22,7 @@ class FieldRule:
 
     segment: str
     fields: tuple[int, ...]
-    messages: Literal["SIU", "ORM", "both"]
+    messages: Literal["SIU", "ORM", "both", "MFN"]
     of: str
     null: Literal["deletes", "none"]
     rule: str
@@ -100,12 +100,31 @@ FIELDS: Final = (
     FieldRule("ZDS", (1,), "both", "Study Instance UID", _KEY, "of its order; of the AIS with its number",
               ("study_uid",)),
 )  # fmt: skip
+MASTER_FIELDS: Final = (
+    FieldRule("MFI", (1, 3), "MFN", "master file", _KEY, "LOC; UPD or empty"),
+    FieldRule("MFE", (1,), "MFN", "what happened", _KEY, "MAD, MUP, MAC: there; MDC, MDL: off"),
+    FieldRule("MFE", (4,), "MFN", "key, facility", _KEY, "MFE-4.1: PowerServer's id, kept over a new name; MFE-4.4"),
+    FieldRule("LOC", (1,), "MFN", "key, room, facility", _KEY,
+              "LOC-1.1 repeats the key; LOC-1.2; LOC-1.4, else MFE-4.4, MSH-4"),
+    FieldRule("LOC", (2,), "MFN", "resource", _KEY, "the name as it stands, blanks too; required unless it is off"),
+    FieldRule("LOC", (3,), "MFN", "type", _KEY, "text"),
+    FieldRule("LOC", (8,), "MFN", "modality", _KEY, "of the equipment, the first"),
+    FieldRule("LDP", (2,), "MFN", "department", _KEY, "LDP-2.2, else LDP-2.1"),
+    FieldRule("LDP", (5,), "MFN", "active", _KEY, "A or I"),
+    FieldRule("LDP", (9,), "MFN", "hours", _KEY, "VH: days (SUN … SAT), start, end; without days one window for each"),
+    FieldRule("LCH", (4, 5), "MFN", "length, overbooking, class", _KEY,
+              "by LCH-4: DURATION in minutes, OVERBOOKING Y or N, CLASS; others are passed over"),
+)  # fmt: skip
+"""The fields of master files: HL7's own segments for a location, and LCH for the grid's other three columns."""
 SET_IDS: Final = frozenset({"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX"})
 """Segments whose first field is only their number: it is not used, and not counted as ignored."""
 
 
 def rules(message_type: str, mapping: Hl7Mapping) -> list[FieldRule]:
     """The rules in force. A field that the mapping moves a value to has a rule that names the mapping's key."""
+    if message_type not in {"SIU", "ORM"}:
+        every = (*FIELDS, *MASTER_FIELDS)
+        return [rule for rule in every if rule.messages == message_type or (rule.segment == "MSH" and not rule.values)]
     family = message_type.lower()
     looked_for: dict[str, set[str]] = {}
     for name, places in (mapping.siu if family == "siu" else mapping.orm).each():

@@ -15,7 +15,7 @@ from chassis.hl7 import control_id
 from hl7v2 import Message, format_timestamp
 from scheduler_sync.adapters.powerserver.draft import Draft, Text
 from scheduler_sync.adapters.powerserver.values import OWN_CODES
-from scheduler_sync.domain.appointment import AppointmentLink, Study, WorkflowStep
+from scheduler_sync.domain.appointment import AppointmentLink, Study, WorkflowStep, requests
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.mapping import OrmValues, Places, SiuValues
@@ -146,6 +146,12 @@ class Hl7StatusWriter:
         return message.to_bytes()
 
 
+def assigner(link: AppointmentLink, site: SiteFile) -> str:
+    """The assigner of the placer number: the suite made the numbers of what patients ask for."""
+    is_ours = requests.is_ours(link.placer_number)
+    return site.hl7.sending_application if is_ours else site.hl7.receiving_application
+
+
 class _Writing:
     """One message while it is written: the draft, and the places of the site's mapping."""
 
@@ -190,6 +196,10 @@ class _Writing:
             pid[15] = patient.language
         visit = self.draft.fields("PV1")
         visit[1], visit[2] = "1", "O"
+        physician = self.link.referring_physician
+        if physician is not None:
+            told = [physician.number, physician.family or None, physician.given or None, physician.middle]
+            self.put(self.values.referring_physician, [*told, None, None, None, None, physician.issuer])
 
     def status(self) -> list[Text]:
         value, name = self.site.status_of_step[self.saying.step]
@@ -243,7 +253,7 @@ class _Appointment(_Writing):
         receiver, sender = site.hl7.receiving_application, site.hl7.sending_application
         start, end, minutes = self.times()
         sch = self.draft.fields("SCH")
-        sch[1] = [link.placer_number, receiver]
+        sch[1] = [link.placer_number, assigner(link, self.site)]
         sch[2] = [link.filler_id, receiver] if link.filler_id else None
         sch[6] = [saying.word, None, OWN_CODES]
         sch[16] = site.hl7.filler_contact or receiver[:_LONGEST_PERSON]
@@ -331,7 +341,7 @@ class _Orders(_Writing):
     def put_order(self, number: int, study: Study) -> None:
         link, values, saying = self.link, self.values, self.saying
         receiver = self.site.hl7.receiving_application
-        placer = [link.placer_number, receiver]
+        placer = [link.placer_number, assigner(link, self.site)]
         has_own_numbers = any(one.order_number for one in link.studies)
         known = [study.order_number] if has_own_numbers else link.accession_numbers[number : number + 1]
         begin, end, minutes = self.times_of(study)

@@ -1,7 +1,8 @@
 """The appointment link: its states, its moves, and the decisions that keep both systems in step."""
 
+from scheduler_sync.domain.appointment import requests
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
-from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
+from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome, study_times
 from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.states import FORMER, State, System, WhoActs
 from scheduler_sync.domain.appointment.statuses import (
@@ -51,9 +52,11 @@ __all__ = [
     "WhoActs",
     "WorkflowStep",
     "report_of",
+    "requests",
     "sets_powerserver_back",
     "status_to_write",
     "step_for_powerserver",
+    "study_times",
     "transition",
     "unknown_removals",
 ]

@@ -4,6 +4,7 @@ A link has no side effects: ``hear_powerserver`` and ``hear_omegaai`` return the
 saves, publishes and delivers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from scheduler_sync.domain.appointment import studies as studies_of
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
+from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.states import State, System, WhoActs
 from scheduler_sync.domain.appointment.statuses import (
     FHIR_STATUS_OF_STEP,
@@ -86,6 +88,7 @@ class AppointmentLink:
     omegaai_written_version: str | None = None
     """The newest version that is our own write."""
     revision: int = 0
+    referring_physician: Physician | None = None
 
     @property
     def order_numbers(self) -> tuple[str, ...]:
@@ -140,6 +143,7 @@ class AppointmentLink:
             filler_id=facts.filler_id or kept.filler_id,
             accession_numbers=_joined(self.accession_numbers, facts.accession_numbers),
             reason=None if is_booked_again else facts.reason or kept.reason,
+            referring_physician=facts.referring_physician or kept.referring_physician,
             powerserver_step=step_shown,
             powerserver_heard_at=heard_at,
             powerserver_told_at=told_at,
@@ -158,8 +162,7 @@ class AppointmentLink:
             return self._same_status(heard, facts)
         trigger = _TRIGGER_OF_FHIR_STATUS.get(facts.status)
         if trigger is None:
-            why = f"OmegaAI shows {facts.status}, which no act of a patient brings about; PowerServer owns the status"
-            return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+            return self._not_a_patients_act(heard, facts.status)
         decision = self._moved(heard, trigger, _differences(self, heard))
         if decision.outcome is Outcome.REFUSED:
             return replace(decision, tells=_OMEGAAI)
@@ -167,6 +170,28 @@ class AppointmentLink:
             why = "the patient acted on a time that is not PowerServer's; PowerServer's time holds"
             return replace(decision, tells=decision.tells | _OMEGAAI, conflict=why)
         return decision
+
+    def book_for_patient(self) -> Decision:
+        """The patient asks for this appointment in Blume: it is new, and staff decide."""
+        decision = self._moved(self, Trigger.PATIENT_BOOKED, ("slot", "resource", "studies"))
+        # OmegaAI's Appointment gets the suite's identifiers, and the length that both products take.
+        return replace(decision, tells=decision.tells | _OMEGAAI)
+
+    def refuse_booking(self, why: str) -> Decision:
+        """The patient asks for this appointment, and it is answered at once: ``why`` is for the patient."""
+        off = WorkflowStep.CANCELLED
+        after = replace(self, state=State.CANCELLED, step=off, reason=why, revision=self.revision + 1)
+        told = Announcement.CANCELLED
+        return Decision(after, Outcome.REFUSED, Trigger.PATIENT_BOOKED, told, _OMEGAAI, ("step", "reason"), why)
+
+    def refuse_wish(self, wish: Decision, why: str) -> Decision:
+        """``wish``, the decision that another time is asked for, is answered at once: all stays as it is."""
+        heard = wish.link
+        kept = replace(self, omegaai_id=heard.omegaai_id, omegaai_version=heard.omegaai_version)
+        told = _ANSWER_OF_STATE[self.state]
+        if told is not None:
+            kept = replace(kept, revision=kept.revision + 1)
+        return Decision(kept, Outcome.REFUSED, wish.trigger, told, _OMEGAAI, conflict=why)
 
     def told_omegaai(
         self, fhir_id: str, version: str, *, as_sent: bool = True, over: str | None = None
@@ -245,7 +270,7 @@ class AppointmentLink:
         other = {
             "slot": slot is not None and slot != self.slot,
             "resource": facts.resource is not None and facts.resource != self.resource,
-            "studies": _shown(studies) != _shown(self.studies),
+            "studies": _named(studies) != _named(self.studies),
             "status": step is not None and step is not self.powerserver_step,
         }
         names = ", ".join(name for name, is_other in other.items() if is_other)
@@ -267,7 +292,8 @@ class AppointmentLink:
         if step is None or step is self.powerserver_step:
             return Trigger.STAFF_UPDATED, None
         trigger, told_at = report_of(step), self.powerserver_told_at
-        if trigger in _UNCONFIRMED and told_at is not None and said_at <= told_at:
+        is_before_the_wish = trigger is Trigger.STAFF_CONFIRMED and self.state is State.MOVE_REQUESTED
+        if (trigger in _UNCONFIRMED or is_before_the_wish) and told_at is not None and said_at <= told_at:
             return Trigger.STAFF_UPDATED, f"PowerServer's {step} is older than the status that it took from us"
         return trigger, None
 
@@ -294,6 +320,16 @@ class AppointmentLink:
             return Outcome.ECHO
         return Outcome.STALE if _is_older(facts.version, self.omegaai_version) else None
 
+    def _not_a_patients_act(self, heard: "AppointmentLink", status: FhirStatus) -> Decision:
+        """OmegaAI's staff may delete the Appointment: then its order has no time any more, in PowerServer too."""
+        if status is not FhirStatus.ENTERED_IN_ERROR or self.state not in _GIVEN_BACK:
+            why = f"OmegaAI shows {status}, which no act of a patient brings about; PowerServer owns the status"
+            return Decision(heard, Outcome.REFUSED, tells=_OMEGAAI, conflict=why)
+        ordered, told = WorkflowStep.ORDERED, frozenset({System.POWERSERVER})
+        revision = heard.revision + 1
+        after = replace(heard, state=State.UNSCHEDULED, step=ordered, requested_slot=None, revision=revision)
+        return Decision(after, Outcome.APPLIED, Trigger.STAFF_ORDERED, Announcement.CANCELLED, told, ("step",))
+
     def _same_status(self, heard: "AppointmentLink", facts: RemoteFacts) -> Decision:
         is_request = facts.status is FhirStatus.PROPOSED
         if is_request or self.omegaai_id is None or not self._times_differ(facts):
@@ -316,6 +352,8 @@ class AppointmentLink:
         if start is None:
             return heard
         asked = Slot(start, end or start + (self.slot.end - self.slot.start), self.slot.zone)
+        if self.state is State.PATIENT_BOOKED and asked.start == self.slot.start:
+            return replace(heard, requested_slot=None)  # the appointment itself is what is asked for
         return replace(heard, requested_slot=asked)
 
     def _moved(
@@ -340,19 +378,23 @@ class AppointmentLink:
         if step is not self.step:
             changed = (*changed, "step")
         has_no_effect = move.only_if_changed and _SHOWN.isdisjoint(changed)
+        is_moved = "step" not in changed and not _PLACE.isdisjoint(changed)
+        announces = move.announces_when_moved or move.announces if is_moved else move.announces
+        if heard.slot is None:
+            announces = None  # an appointment that never had a time is nobody's news
         after = replace(
             heard,
             state=move.to,
             step=step,
             requested_slot=heard.requested_slot if move.has_open_request else None,
-            revision=heard.revision + (0 if has_no_effect or move.announces is None else 1),
+            revision=heard.revision + (0 if has_no_effect or announces is None else 1),
         )
         if has_no_effect:
             outcome = Outcome.DETAIL if changed else Outcome.UNCHANGED
             return Decision(after, outcome, trigger, changed=changed)
         is_unheard_of = after.state is State.CANCELLED and after.revision == 0
         tells = frozenset[System]() if is_unheard_of else move.tells
-        return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
+        return Decision(after, Outcome.APPLIED, trigger, announces, tells, changed)
 
     def _with_missing_details(self, facts: StaffFacts) -> "AppointmentLink":
         return replace(
@@ -370,25 +412,57 @@ _TRIGGER_OF_FHIR_STATUS = {
     FhirStatus.PROPOSED: Trigger.PATIENT_ASKED_TO_MOVE,
     FhirStatus.CANCELLED: Trigger.PATIENT_CANCELLED,
 }
+_GIVEN_BACK: Final = frozenset({State.STAFF_BOOKED, State.CONFIRMED, State.MOVE_REQUESTED, State.PATIENT_BOOKED})
+_ANSWER_OF_STATE: Final[Mapping[State, Announcement | None]] = {
+    **dict.fromkeys(State),
+    State.STAFF_BOOKED: Announcement.SCHEDULED,
+    State.CONFIRMED: Announcement.CONFIRMED,
+}
+"""What tells the patient that a refused wish has changed nothing; None while an earlier wish is open."""
 _UNCONFIRMED = frozenset({Trigger.STAFF_SCHEDULED, Trigger.STAFF_WAITLISTED})
-_SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
-"""The facts that both sides show. A change of these is published and delivered; other changes are only stored."""
-_COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")
+_SHOWN = frozenset({
+    "slot", "resource", "facility", "studies", "requested_slot", "step", "reason", "referring_physician",
+})  # fmt: skip
+"""The facts that others are told. A change of these is published and delivered; other changes are only stored."""
+_PLACE = frozenset({"slot", "resource", "facility"})
+"""The facts that a move changes."""
+_COMPARED = (
+    "facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason",
+    "referring_physician",
+)  # fmt: skip
 _LONGEST_VERSION: Final = 64
-_EMPTY: Final[dict[str, Any]] = {"resource": "", "modality": None, "filler_id": None, "reason": ""}
+_EMPTY: Final[dict[str, Any]] = {
+    "resource": "", "modality": None, "filler_id": None, "reason": "", "referring_physician": None,
+}  # fmt: skip
 """The value of a fact after its null. A deleted slot stays, for the card that is cancelled then."""
 
 
 def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, ...]:
     found = [name for name in _COMPARED if getattr(before, name) != getattr(after, name)]
     if before.studies != after.studies:
-        found.append("studies" if _shown(before.studies) != _shown(after.studies) else "study details")
+        found.append("studies" if _shown(before) != _shown(after) else "study details")
     return tuple(found)
 
 
-def _shown(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
-    """The facts of an appointment that both sides show."""
+def _named(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
+    """The facts of studies that patients see."""
     return [(study.code, study.description) for study in studies]
+
+
+def _shown(link: AppointmentLink) -> list[tuple[object, ...]]:
+    """The facts of its studies that others are told."""
+    return [
+        (one.code, one.description, *study_times(one, link), one.order_number, one.modality, one.procedure_codes,
+         one.study_uid)
+        for one in link.studies
+    ]  # fmt: skip
+
+
+def study_times(study: Study, link: AppointmentLink) -> tuple[datetime | None, datetime | None]:
+    """Start and end of ``study``. The only study of an appointment has the appointment's, unless it has its own."""
+    if study.start is None and len(link.studies) == 1 and link.slot is not None:
+        return link.slot.start, link.slot.end
+    return study.start, study.end
 
 
 def _without_time(study: Study) -> Study:

@@ -86,6 +86,9 @@ PATIENTS_ACTS: Final = frozenset({FhirStatus.BOOKED, FhirStatus.PROPOSED, FhirSt
 
 _LEAVES_ACTS: Final = frozenset({FhirStatus.PENDING, FhirStatus.WAITLIST, FhirStatus.BOOKED, FhirStatus.PROPOSED})
 
+_ACTS: Final = PATIENTS_ACTS | {FhirStatus.ENTERED_IN_ERROR}
+"""A deletion by OmegaAI's staff is an act as well."""
+
 
 def status_to_write(ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool) -> FhirStatus:
     """The status to write when OmegaAI's Appointment may have changed since we last read it.
@@ -93,6 +96,6 @@ def status_to_write(ours: FhirStatus, found: FhirStatus | None, *, changed_there
     PowerServer owns the slot and the status; the patient owns confirming, asking and cancelling. So a write about a
     future appointment never overwrites an act of the patient that it did not know of: the act has an event of its own.
     """
-    if changed_there and ours in _LEAVES_ACTS and found in PATIENTS_ACTS:
+    if changed_there and ours in _LEAVES_ACTS and found in _ACTS:
         return found
     return ours

@@ -1,9 +1,10 @@
-"""A patient's actions on an appointment: confirm it, or cancel it with a reason."""
+"""A patient's actions on an appointment: confirm it, ask for another time, or cancel it with a reason."""
 
 from datetime import datetime
 from typing import Any, Final
 
 from omegaai_sim.blume import cards
+from omegaai_sim.blume.booking import slots
 from omegaai_sim.blume.onboarding.accounts import Account
 from omegaai_sim.blume.portal import PATIENT
 from omegaai_sim.fhir import records
@@ -33,6 +34,22 @@ def cancel(work: Work, account: Account, identifier: str, seen_start: str, reaso
     if not card.can_be_cancelled:
         raise Refused(409, "conflict", "This appointment cannot be cancelled any more.")
     return _save(work, stored, {"status": "cancelled", "cancelationReason": {"text": reason}}, "declined")
+
+
+def reschedule(work: Work, account: Account, identifier: str, seen_start: str, wanted: str) -> cards.Card:
+    """Asks for another time; the present one stands until the facility answers. Raises ``Refused``: 404, 409, 422."""
+    stored, card = _own(work, account, identifier, seen_start)
+    if not card.can_be_moved or card.start is None or card.end is None:
+        raise Refused(409, "conflict", "This appointment cannot be rescheduled here. Please call the facility.")
+    start = slots.moment(wanted, "requestedPeriod")
+    if start == card.start:
+        raise Refused(422, "value", "Please choose another time than the present one.")
+    length = card.end - card.start
+    service = cards.body_of(work, "HealthcareService", cards.actor(stored.body, "HealthcareService")) or {}
+    slots.check(work, service, start, int(length.total_seconds() // 60))
+    local, until = start.astimezone(card.start.tzinfo), (start + length).astimezone(card.start.tzinfo)
+    period = {"start": local.isoformat(timespec="seconds"), "end": until.isoformat(timespec="seconds")}
+    return _save(work, stored, {"status": "proposed", "requestedPeriod": [period]}, "tentative")
 
 
 def _own(work: Work, account: Account, identifier: str, seen_start: str) -> tuple[records.Stored, cards.Card]:

@@ -22,6 +22,7 @@ from simulator_kit.store import Work
 
 _SAID: Final = {
     "confirmed": ("Appointment Confirmation", "Your appointment is confirmed. We look forward to seeing you."),
+    "requested": ("Appointment requested", "It is not confirmed until the facility confirms it."),
     "cancelled": ("Appointment cancelled", "The facility is told that you are not coming."),
 }
 
@@ -41,6 +42,7 @@ class Appointments:
             Route(HOME, visit(self.appointments)),
             Route("/blume/appointments/{id}/confirm", form(self.confirm), methods=["POST"]),
             Route("/blume/appointments/{id}/cancel", form(self.cancel), methods=["POST"]),
+            Route("/blume/appointments/{id}/reschedule", form(self.reschedule), methods=["POST"]),
             Route("/blume/api/appointments", visit(self.api_appointments)),
         ]
 
@@ -80,6 +82,19 @@ class Appointments:
             request, visitor, "cancelled", lambda work: actions.cancel(work, visitor.account, identifier, seen, reason)
         )
 
+    async def reschedule(self, request: Request, visitor: Visitor) -> Response:
+        """`wanted` (an instant), or `day` and `clock` on the wall of the facility."""
+        form = await request.form()
+        seen, wanted, day, clock = (web.text_of(form, name) for name in ("start", "wanted", "day", "clock"))
+        identifier = request.path_params["id"]
+
+        def change(work: Work) -> cards.Card:
+            body = cards.body_of(work, "Appointment", identifier) or {}
+            at = wanted or cards.instant_of(work, cards.actor(body, "HealthcareService") or "", day, clock)
+            return actions.reschedule(work, visitor.account, identifier, seen, at)
+
+        return await self._act(request, visitor, "requested", change)
+
     async def _act(
         self, request: Request, visitor: Visitor, done: str, change: Callable[[Work], cards.Card]
     ) -> Response:
@@ -106,4 +121,7 @@ def _for_programs(card: cards.Card) -> dict[str, Any]:
         "label": card.label,
         "status": card.status,
         "start": None if card.start is None else card.start.isoformat(),
+        "wanted": None if card.wanted is None else card.wanted.isoformat(),
+        "reason": card.reason,
+        "study": card.study,
     }

@@ -1,4 +1,4 @@
-"""OmegaAI's Appointments as a recovery reads them: with the time of their change and their patient."""
+"""OmegaAI's Appointments as a comparison reads them: with the time of their change, their patient, their studies."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from omegaai import elements
 from omegaai.client import Found
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.commands import ReceiveOmegaAIAppointment
-from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, State, Study, WorkflowStep
+from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, State, Study, WorkflowStep, requests
 from scheduler_sync.domain.reconciliation import STATE_OF_UNANNOUNCED, Remote
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Slot
@@ -69,6 +69,8 @@ class AppointmentThere:
         if command.link_id is None or command.placer_number is None or resource is None or facts.start is None:
             return None
         state, step = _STATES[facts.status]
+        if state is State.MOVE_REQUESTED and requests.is_ours(command.placer_number) and facts.requested_start is None:
+            state = State.PATIENT_BOOKED
         facility = site.facilities[resource.facility]
         return AppointmentLink(
             id=command.link_id,

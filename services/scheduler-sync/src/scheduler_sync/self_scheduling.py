@@ -1,0 +1,42 @@
+"""The site file's rules of self-scheduling, for each facility."""
+
+from datetime import date
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, model_validator
+
+from site_file import SiteSection
+
+
+class FacilityScheduling(SiteSection):
+    """What patients of a facility may do by themselves, and the rules of its calendar. By default nothing."""
+
+    public_booking: bool = False
+    reschedule: bool = False
+    cancel: bool = False
+    modalities: tuple[Annotated[str, Field(min_length=1, max_length=16)], ...] = ()
+    """The modalities that patients may book by themselves, where OmegaAI allows it on the resource, too."""
+    radius_km: Annotated[float, Field(gt=0, le=20_040)] | None = None
+    """Patients farther away than this cannot book here. It needs latitude and longitude."""
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    notice_minutes: Annotated[int, Field(ge=0, le=60 * 24 * 30)] = 60
+    """The shortest time from now until a slot that a patient may book."""
+    horizon_days: Annotated[int, Field(ge=1, le=400)] = 90
+    hold_minutes: Annotated[int, Field(ge=1, le=60)] = 10
+    grid_minutes: Literal[5, 10, 15, 20, 30, 60] = 15
+    before_minutes: Annotated[int, Field(ge=0, le=240)] = 0
+    after_minutes: Annotated[int, Field(ge=0, le=240)] = 0
+    """The time that a resource needs before and after each exam."""
+    closed: frozenset[date] = frozenset()
+    auto_confirm: tuple[Literal["known-patient", "form-complete", "slot-free"], ...] = ()
+    """A request is confirmed without staff when all of these hold; empty: staff confirm every request."""
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> "FacilityScheduling":
+        if self.radius_km is not None and (self.latitude is None or self.longitude is None):
+            raise ValueError("radius_km needs latitude and longitude")
+        return self
+
+
+NO_SELF_SCHEDULING: Final = FacilityScheduling()

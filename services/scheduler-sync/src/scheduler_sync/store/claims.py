@@ -1,0 +1,182 @@
+"""Claims on resources: kept in step with the links of a transaction, and read as what is free.
+
+A link's claims follow from the link alone (``domain.claims``), so whoever saves a link keeps them. They are written in
+one statement for the whole batch, which locks the resources in one order, before the links' own rows are written.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from scheduler_sync.domain.appointment import AppointmentLink
+from scheduler_sync.domain.claims import Kind, Wanted, wanted_by
+from scheduler_sync.domain.slots import Busy, Slot, busy_of, free_starts
+from scheduler_sync.ports import Displaced, Offer
+from scheduler_sync.rooms import Rooms
+from scheduler_sync.store import statements
+from scheduler_sync.store.repositories import LinkRepository
+
+MOST_OFFERS: Final = 5
+AROUND: Final = timedelta(days=7)
+_DAY: Final = timedelta(days=1)
+
+
+class Claim(NamedTuple):
+    """One claim, in the order of the statement's columns."""
+
+    id: UUID
+    link_id: UUID
+    resource_id: UUID
+    start: datetime
+    end: datetime
+    kind: str
+
+
+Tell: TypeAlias = Callable[[Sequence[Displaced]], Awaitable[None]]
+
+
+async def busy_between(
+    connection: "asyncpg.Connection | asyncpg.Pool",
+    resource_ids: Sequence[UUID],
+    start: datetime,
+    end: datetime,
+    *,
+    without_links: Collection[UUID] = (),
+    without_claims: Collection[UUID] = (),
+) -> Mapping[UUID, Busy]:
+    """What stands on each resource between two instants. A resource that the store does not have is left out."""
+    rows = await connection.fetch(
+        statements.BUSY, resource_ids, start - _DAY, end + _DAY, list(without_links), list(without_claims)
+    )
+    return {row["resource_id"]: Busy(row["starts"], row["ends"], row["capacity"]) for row in rows}
+
+
+class ClaimRepository:
+    """The claims of a transaction's links. Joins the transaction before the links do."""
+
+    def __init__(self, connection: "asyncpg.Connection", links: LinkRepository, rooms: Rooms) -> None:
+        self._connection = connection
+        self._links = links
+        self._rooms = rooms
+        self._looked_at: set[UUID] = set()
+        self._ended_holds: list[UUID] = []
+        self._missing: list[AppointmentLink] = []
+        self.tell: Tell | None = None
+
+    def end_hold(self, hold_id: UUID) -> None:
+        """Ends a hold in favour of a link that this transaction saves."""
+        self._ended_holds.append(hold_id)
+
+    def claim_missing(self, link: AppointmentLink) -> None:
+        """Claims the booked time of a stored link that claims nothing."""
+        self._missing.append(link)
+
+    async def has_room(self, link: AppointmentLink) -> bool:
+        """Whether the time that the link's patient asks for is free, beside all other links of this unit of work."""
+        asked = next((one for one in wanted_by(link) if one.kind is Kind.REQUEST), None)
+        place = None if asked is None else self._rooms.place(asked)
+        if place is None:
+            return True
+        self._looked_at.add(link.id)
+        changed = {after.id: after for _, after in self._links.changes()}
+        changed.pop(link.id, None)
+        found = await busy_between(
+            self._connection, [place.resource_id], place.start, place.end,
+            without_links=[link.id, *changed], without_claims=self._ended_holds,
+        )  # fmt: skip
+        busy = found.get(place.resource_id)
+        if busy is None:
+            return True
+        staged = busy_of(
+            (one.start, one.end)
+            for other in changed.values()
+            for one in self._claims_of(wanted_by(other), other.id)
+            if one.resource_id == place.resource_id
+        )
+        both = Busy([*busy.starts, *staged.starts], [*busy.ends, *staged.ends], busy.capacity)
+        return both.has_room(place.start, place.end)
+
+    async def alternatives(self, link: AppointmentLink, asked: Slot) -> Sequence[Offer]:
+        """Free slots in place of ``asked``, the nearest first: of the resource, then of others of its modality."""
+        now = self._rooms.now()
+        begin, end = max(asked.start - AROUND, now), asked.end + AROUND
+        if end - begin < AROUND:
+            begin, end = now, now + 2 * AROUND
+        length = timedelta(minutes=max(asked.minutes, 1))
+        found: list[Offer] = []
+        for group in self._rooms.alike(link.facility, link.resource):
+            busy = await busy_between(
+                self._connection, [one.resource.id for one in group], begin, end, without_links=[link.id]
+            )
+            near = [
+                Offer(room.resource.name, Slot(start, start + length, asked.zone))
+                for room in group
+                if room.resource.id in busy
+                for start in free_starts(
+                    room.hours, busy[room.resource.id], room.length(minutes=asked.minutes), begin, end,
+                    grid_minutes=room.rules.grid_minutes,
+                )
+                if start != asked.start or room.resource.name != link.resource
+            ]  # fmt: skip
+            near.sort(key=lambda one: (abs(one.slot.start - asked.start), one.slot.start, one.resource))
+            found += near[: MOST_OFFERS - len(found)]
+            if len(found) == MOST_OFFERS:
+                break
+        return found
+
+    def mark(self) -> object:
+        return len(self._ended_holds)
+
+    def rollback_to(self, mark: object) -> None:
+        assert isinstance(mark, int)  # noqa: S101 - what mark() gave
+        del self._ended_holds[mark:]
+
+    async def flush(self, connection: "asyncpg.Connection") -> None:
+        """Claims and releases, and tells the promises that have lost their place.
+
+        Raises an error that runs the batch again when another transaction was first: it took a place that ``has_room``
+        had found free, or it is changing an appointment that loses its place.
+        """
+        gone, coming = [*self._ended_holds], list[Claim]()
+        for link in self._missing:
+            coming += self._claims_of((one for one in wanted_by(link) if one.kind is Kind.FACT), link.id)
+        for before, after in self._links.changes():
+            new = wanted_by(after)
+            if before is None:
+                coming += self._claims_of(new, after.id)
+            elif (old := wanted_by(before)) != new:
+                gone += {one.id for one in (*old, *new) if one not in old or one not in new}
+                coming += self._claims_of((one for one in new if one not in old), after.id)
+        if not gone and not coming:
+            return
+        columns = list(zip(*coming, strict=True)) or [()] * len(Claim._fields)
+        rows = await connection.fetch(statements.CLAIM_LINKS, gone, *columns)
+        if rows:
+            await self._settle(rows)
+
+    def _claims_of(self, wanted: Iterable[Wanted], link_id: UUID) -> list[Claim]:
+        """The claims of a link; none on a resource that OmegaAI does not have."""
+        found = []
+        for one in wanted:
+            place = self._rooms.place(one)
+            if place is not None:
+                found.append(Claim(one.id, link_id, place.resource_id, place.start, place.end, one.kind.value))
+        return found
+
+    async def _settle(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Tells the links whose requests have no place. A hold that was displaced is known by its claim alone."""
+        causes = {row["link_id"]: row["by_link_id"] for row in rows if row["link_id"] is not None}
+        raced = [row for row in rows if row["outcome"] == "taken" and row["link_id"] in self._looked_at]
+        if raced or not await self._links.take_over(causes):
+            raise asyncpg.SerializationError("another transaction was first at a resource")
+        if self.tell is None or not causes:
+            return
+        lost = []
+        for link_id, cause in causes.items():
+            link = self._links.by_id(link_id)
+            if link is not None:
+                lost.append(Displaced(link, None if cause is None else self._links.last_entry(cause)))
+        await self.tell(lost)
