@@ -46,6 +46,7 @@ from scheduler_sync.store.recovery import SOURCE, RecoveryQueries, Unsent, let_g
 from scheduler_sync.store.work import OpenWork, StoredWork
 
 AT_ONCE: Final = 200
+_KEPT: Final = PatientEvent | AppointmentEvent
 LOOK_BACK: Final = timedelta(days=7)
 _REQUESTS: Final = {
     State.PATIENT_BOOKED: Trigger.PATIENT_BOOKED, State.MOVE_REQUESTED: Trigger.PATIENT_ASKED_TO_MOVE,
@@ -110,7 +111,7 @@ class Recovery:
         async for lot in reader.read(reader.first):
             self.report.records += len(lot)
             self.report.unreadable += sum(one.message is None for one in lot)
-            ours = [message for one in lot if (message := one.message) is not None and message.producer == PRODUCER]
+            ours = [one.message for one in lot if isinstance(one.message, _KEPT) and one.message.producer == PRODUCER]
             known = await revisions(self.store.pool, list({message.aggregate_id for message in ours}))
             for message in ours:
                 if message.aggregate_id in published:

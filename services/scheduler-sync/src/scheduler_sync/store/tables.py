@@ -103,6 +103,8 @@ class AppointmentLinks(Base, table=True):
     omegaai_version: str | None = None
     omegaai_written_version: str | None = None
     revision: int
+    referring_physician: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    study_facts: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
     updated_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")}, index=True)
 
 
