@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from uuid import UUID
 import contracts
 from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
-from chassis.hl7 import Hl7Listener, replay_message
+from chassis.hl7 import Hl7Listener, replay_edited, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
 from chassis.messaging import Replayed
 from chassis.observe import Metrics
@@ -29,6 +29,7 @@ from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
+from scheduler_sync.adapters.powerserver.terms import terms
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import System
@@ -45,12 +46,16 @@ from scheduler_sync.rooms import Rooms
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
+from scheduler_sync.store.message_details import MessageDetails
+from scheduler_sync.store.messages import Messages
 from scheduler_sync.store.queries import StoredIds, StoredSteps, revisions
 from scheduler_sync.store.reconciliation import Reports, Runs
 from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
+from scheduler_sync.web.content import Reader
 from scheduler_sync.web.drift import DriftPages
+from scheduler_sync.web.messages import MessagePages
 from scheduler_sync.web.pages import PAGES, Pages
 
 NAME: Final = "scheduler-sync"
@@ -118,6 +123,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         ssl=settings.mllp.ssl_context(),
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
         limits=settings.mllp.limits,
+        terms=terms,
     )
     return Core(runtime, site, directory, resources, effects, open_work, listener)
 
@@ -202,15 +208,12 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
             *Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
+            *message_pages(core, settings.http.consoles).routes(),
             *DriftPages(Reports(store), settings.http.consoles).routes(),
         ],
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
-        desks=[
-            Hl7Desk(
-                store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
-            )
-        ],
+        desks=[Hl7Desk(store, replayer(core), message_page="/messages/in")],
         closers=[powerserver.close, omegaai.close],
     )
 
@@ -298,6 +301,34 @@ async def run_ended(reports: Reports, run_id: int, wait_seconds: float) -> None:
         async with asyncio.timeout(wait_seconds):
             while (row := await reports.run(run_id)) is not None and row.state not in ENDED:
                 await asyncio.sleep(LOOK_SECONDS)
+
+
+def replayer(core: Core) -> Callable[[UUID, str], Awaitable[Replayed]]:
+    """Processes a kept HL7 message again, for the named actor."""
+
+    async def replay_one(journal_id: UUID, actor: str) -> Replayed:
+        return await replay_message(core.store, core.listener.executor, journal_id, actor=actor)
+
+    return replay_one
+
+
+def message_pages(core: Core, consoles: Mapping[str, str] | None = None) -> MessagePages:
+    """The search of messages and the pages of each one."""
+    store, site = core.store, core.site
+
+    async def edit(journal_id: UUID, raw: bytes, actor: str) -> tuple[UUID, Replayed]:
+        return await replay_edited(store, core.listener.executor, journal_id, raw, actor=actor)
+
+    return MessagePages(
+        store,
+        Messages(store, site.file.site),
+        MessageDetails(store),
+        Views(store),
+        Reader(lambda: site.file, core.directory),
+        replay=replayer(core),
+        edit=edit,
+        consoles=consoles,
+    )
 
 
 def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLContext | None) -> list[Certificate]:

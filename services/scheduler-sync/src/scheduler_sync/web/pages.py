@@ -25,8 +25,8 @@ from scheduler_sync.store.views import LinkFilter, LinkRow, Views
 PAGES: Final = (
     Page("Appointments", "/links"),
     Page("Reconciliation", "/reconciliation"),
+    Page("Messages", "/messages"),
     Page("Needs set-up", "/needs-setup"),
-    Page("HL7 messages", "/console/hl7"),
 )
 _HERE: Final = Path(__file__).parent
 STATE_NAMES: Final[Mapping[str, str]] = {
