@@ -8,7 +8,9 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -47,6 +49,8 @@ class Found:
     resource: Resource
     version: str
     was_created: bool = False
+    said_at: datetime | None = field(default=None, compare=False)
+    """The server's own time of the answer (its Date header)."""
 
     @property
     def id(self) -> str:
@@ -94,6 +98,10 @@ class FhirClient:
     async def read(self, resource_type: str, resource_id: str) -> Found:
         """The resource's present state. Raises NotFoundError, Transient, Permanent."""
         return await self._request("GET", resource_type, resource_id)
+
+    async def capabilities(self) -> Found:
+        """The CapabilityStatement. Raises Transient, Permanent."""
+        return await self._request("GET", "metadata", of_type="CapabilityStatement")
 
     async def create(self, resource_type: str, resource: Resource, *, if_none_exist: str) -> Found:
         """Create the resource, or return the one that matches the query. Permanent when several match."""
@@ -191,7 +199,12 @@ class FhirClient:
                 answer, what, of_type=of_type or resource_type, names_one=resource_id is not None,
                 is_read=method == "GET",
             )  # fmt: skip
-            return Found(resource, _version(resource, answer.headers.get("ETag")), was_created=answer.status == 201)
+            return Found(
+                resource,
+                _version(resource, answer.headers.get("ETag")),
+                was_created=answer.status == 201,
+                said_at=_date(answer.headers.get("Date")),
+            )
         raise AssertionError("unreachable")
 
 
@@ -222,6 +235,13 @@ def _version(resource: Resource, etag: str | None) -> str:
         return etag.removeprefix("W/").strip('"')
     meta = resource.get("meta")
     return str(meta.get("versionId") or "") if isinstance(meta, dict) else ""
+
+
+def _date(header: str | None) -> datetime | None:
+    try:
+        return None if header is None else parsedate_to_datetime(header)
+    except ValueError:
+        return None
 
 
 def _key(query: str) -> str:

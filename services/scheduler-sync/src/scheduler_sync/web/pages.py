@@ -25,6 +25,8 @@ from scheduler_sync.store.views import LinkFilter, LinkRow, Views
 PAGES: Final = (
     Page("Appointments", "/links"),
     Page("Needs set-up", "/needs-setup"),
+    Page("Resources", "/resources"),
+    Page("Preflight", "/preflight"),
     Page("HL7 messages", "/console/hl7"),
 )
 _HERE: Final = Path(__file__).parent
