@@ -161,6 +161,9 @@ class FakeOmegaAI:
         return socket
 
     async def _type(self, request: web.Request) -> web.Response:
+        if request.match_info["type"] == "metadata":
+            statement = {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"}
+            return web.json_response(statement, content_type=FHIR)
         kind = self._kind(request)
         if request.method == "POST":
             return self._create(kind, await request.json(), request.headers.get("If-None-Exist"))
@@ -230,7 +233,8 @@ class FakeOmegaAI:
         return "organization" not in wanted or owner == wanted["organization"]
 
     def _kind(self, request: web.Request) -> str:
-        known = ("Patient", "Appointment", "HealthcareService", "Organization", "Task")
+        known = ("Patient", "Appointment", "HealthcareService", "Organization", "Task", "AssigningAuthority",
+                 "StudyType", "ProcedureCode")  # fmt: skip
         return next(kind for kind in known if kind.lower() == request.match_info["type"].lower())
 
 

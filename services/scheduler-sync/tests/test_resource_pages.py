@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 import pytest
 from fake_omegaai import FakeOmegaAI, client_of, service
+from pydantic import SecretStr
 from sync_harness import SITE_FILE, Harness
 
 from chassis.settings import HttpSettings
@@ -101,9 +102,9 @@ async def test_an_operator_joins_two_names_and_takes_it_back(filled: Harness):
 
 async def test_a_viewer_looks_and_decides_nothing(filled: Harness):
     pair_id = await id_of(filled, "BLUME CT")
-    async with browser(filled, user="vera", password="secret", role="viewer") as client:
+    async with browser(filled, people=SecretStr("vera:viewer:a-long-secret")) as client:
         assert (await client.get("/resources")).status_code == 401
-        client.headers["Authorization"] = f"Basic {b64encode(b'vera:secret').decode()}"
+        client.headers["Authorization"] = f"Basic {b64encode(b'vera:a-long-secret').decode()}"
         page = await client.get(f"/resources/{pair_id}")
         assert (page.status_code, "Write" in page.text) == (200, False)
         for path in ("fix", "alias", "alias/remove"):
