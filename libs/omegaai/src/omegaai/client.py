@@ -19,6 +19,7 @@ from yarl import URL
 
 from chassis.errors import Malformed, NeedsSetup, Permanent, UnusableAnswer
 from chassis.http import LARGE_ANSWER_BYTES, TIMEOUT_SECONDS, HttpPartner
+from omegaai import elements
 from omegaai.answers import (
     NotFoundError,
     Resource,
@@ -59,10 +60,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one page of a search holds that no earlier page held."""
+    """What one page of a search holds that no earlier page held.
+
+    ``total``: the number of matches of the whole search; None where the server does not say it.
+    """
 
     news: list[Found]
     is_last: bool
+    total: int | None = None
 
 
 class FhirClient:
@@ -99,9 +104,9 @@ class FhirClient:
         """The resource's present state. Raises NotFoundError, Transient, Permanent."""
         return await self._request("GET", resource_type, resource_id)
 
-    async def capabilities(self) -> Found:
-        """The CapabilityStatement. Raises Transient, Permanent."""
-        return await self._request("GET", "metadata", of_type="CapabilityStatement")
+    async def metadata(self) -> Found:
+        """The server's CapabilityStatement, and its time. Raises Transient, Permanent; NotFoundError without one."""
+        return await self._request("GET", "metadata", of_type="CapabilityStatement", is_named=True)
 
     async def create(self, resource_type: str, resource: Resource, *, if_none_exist: str) -> Found:
         """Create the resource, or return the one that matches the query. Permanent when several match."""
@@ -119,6 +124,10 @@ class FhirClient:
             )
         headers = {"If-Match": f'W/"{version}"'}
         return await self._request("PUT", resource_type, resource_id, body=resource, headers=headers)
+
+    async def capabilities(self) -> Resource:
+        """The server's CapabilityStatement. Raises Transient, Permanent; NotFoundError where it shows none."""
+        return (await self.metadata()).resource
 
     async def search(self, resource_type: str, query: Mapping[str, str]) -> AsyncIterator[Found]:
         """All matches over all pages, each once. UnusableAnswer when the pages repeat themselves or have no end."""
@@ -147,9 +156,9 @@ class FhirClient:
                 (one.get("url") for one in dicts(bundle.get("link")) if one.get("relation") == "next"), None
             )
             if not isinstance(following, str) or not following:
-                yield Page(news, is_last=True)
+                yield Page(news, is_last=True, total=elements.integer(bundle.get("total")))
                 return
-            yield Page(news, is_last=False)
+            yield Page(news, is_last=False, total=elements.integer(bundle.get("total")))
             without_news = 0 if news else without_news + 1
             address = self._next(following)
             if address in asked or without_news >= _PAGES_WITHOUT_NEWS or len(known) > most_found:
@@ -179,8 +188,12 @@ class FhirClient:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         of_type: str | None = None,
+        is_named: bool = False,
     ) -> Found:
-        """Sends one request. ``of_type``: the answer's resource type, when it is not ``resource_type``."""
+        """Sends one request. ``of_type``: the answer's resource type, when it is not ``resource_type``.
+
+        ``is_named``: an answer 404 means that there is no such resource, and not that the interface is missing.
+        """
         url = address or self._partner.address(self._base + _path(resource_type, resource_id))
         what = f"{method} {resource_type}"
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -196,7 +209,7 @@ class FhirClient:
                 self._tokens.reject(token)
                 continue
             resource = await resource_of(
-                answer, what, of_type=of_type or resource_type, names_one=resource_id is not None,
+                answer, what, of_type=of_type or resource_type, names_one=is_named or resource_id is not None,
                 is_read=method == "GET",
             )  # fmt: skip
             return Found(

@@ -16,6 +16,7 @@ from hl7v2 import Hl7Error
 from omegaai.tasks import UnclaimedTask
 from scheduler_sync import bootstrap, explain
 from scheduler_sync.preflight.command import command as preflight_command
+from scheduler_sync.reconciliation.commands import command as reconcile_command
 from scheduler_sync.resources.command import COMMAND as RESOURCES
 from scheduler_sync.settings import SchedulerSyncSettings
 from scheduler_sync.site import SiteFileError, load
@@ -141,6 +142,7 @@ DEFINITION = ServiceDefinition(
             _recover_arguments,
             _recover,
         ),
+        "reconcile": reconcile_command(bootstrap.perform_reconciliation),
         "explain": ExtraCommand(
             "explain the effect of an HL7 message in a file; the output shows the file's patient data",
             _explain_arguments,

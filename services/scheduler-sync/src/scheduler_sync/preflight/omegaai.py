@@ -22,7 +22,7 @@ CLOCK_SECONDS: Final = 5.0
 
 async def connection(client: FhirClient, now: datetime) -> list[Line]:
     """The token, the CapabilityStatement, and the clock by the Date header."""
-    found = await client.capabilities()
+    found = await client.metadata()
     software = elements.text(elements.child(found.resource, "software"), "name")
     version = elements.text(found.resource, "fhirVersion") or "no version"
     words = f"a token was given, and /metadata answered: FHIR {version}{f', {software[:60]}' if software else ''}"

@@ -136,6 +136,12 @@ class RecoveryQueries:
             for link_id, events in found.items()
         }
 
+    async def fhir_id_of_patient(self, patient_id: UUID) -> str | None:
+        async with self._store.session() as session:
+            asked = sql.select(tables.Patients.fhir_id).where(tables.Patients.id == patient_id)
+            found: str | None = (await session.exec(asked)).first()
+            return found
+
     async def patients_of_fhir_ids(self, fhir_ids: Sequence[str]) -> Mapping[str, UUID]:
         async with self._store.session() as session:
             patients = tables.Patients

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     Column,
+    ForeignKey,
     Identity,
     Index,
     MetaData,
@@ -102,6 +103,8 @@ class AppointmentLinks(Base, table=True):
     omegaai_version: str | None = None
     omegaai_written_version: str | None = None
     revision: int
+    referring_physician: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    study_facts: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
     updated_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")}, index=True)
 
 
@@ -109,7 +112,11 @@ class LinkHistory(Base, table=True):
     """The time line of a link: every input, its outcome, and the deliveries that it caused."""
 
     __tablename__: ClassVar[Any] = "link_history"
-    __table_args__ = (Index("ix_link_history_line", "link_id", "id"),)
+    __table_args__ = (
+        Index("ix_link_history_line", "link_id", "id"),
+        Index("ix_link_history_cause_id", "cause_id"),
+        Index("ix_link_history_tasks", "at", postgresql_where=text("source = 'omegaai'")),
+    )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     link_id: UUID
@@ -272,6 +279,7 @@ class ParkedTasks(Base, table=True):
     """A Task of OmegaAI's queue whose resource could not be read or processed, with the offending element."""
 
     __tablename__: ClassVar[Any] = "parked_tasks"
+    __table_args__ = (Index("ix_parked_tasks_waiting", "parked_at", postgresql_where=text("replayed_at IS NULL")),)
 
     task_id: str = Field(primary_key=True)
     focus: str
@@ -300,3 +308,105 @@ class TaskCursor(Base, table=True):
     reader: str = Field(primary_key=True)
     read_until: datetime
     moved_at: datetime
+
+
+class ReconcileRuns(Base, table=True):
+    """A comparison of the links with both products, from the wish for it to its report."""
+
+    __tablename__: ClassVar[Any] = "reconcile_runs"
+    __table_args__ = (
+        Index(
+            "ix_reconcile_runs_open",
+            "id",
+            postgresql_where=text("state IN ('wanted', 'reading', 'healing', 'asks', 'approved')"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    state: str
+    holder: UUID | None = None
+    wanted_by: str
+    wanted_at: datetime
+    day: date | None = None
+    dry_run: bool
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    first_day: date | None = None
+    end_day: date | None = None
+    counts: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'{}'")))
+    reason: str | None = None
+    answered_by: str | None = None
+
+
+class ReconcileDifferences(Base, table=True):
+    """A difference that a run found, with both values and what became of it."""
+
+    __tablename__: ClassVar[Any] = "reconcile_differences"
+    __table_args__ = (
+        Index("ix_reconcile_differences_run", "run_id", "id"),
+        Index("ix_reconcile_differences_noted", "noted_at"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    run_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("reconcile_runs.id", ondelete="CASCADE"), nullable=False)
+    )
+    side: str
+    kind: str
+    link_id: UUID | None = None
+    key: str | None = None
+    fields: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    ours: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    theirs: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    settled: str
+    why: str | None = None
+    noted_at: datetime
+    since: datetime
+
+
+class ReconcileSeen(Base, table=True):
+    """What a product showed when a day was last read. A crash of the server empties it: the day is read again."""
+
+    __tablename__: ClassVar[Any] = "reconcile_seen"
+    __table_args__ = (
+        Index("ix_reconcile_seen_day", "side", "day"),
+        Index("ix_reconcile_seen_key", "side", "key"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    number: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    side: str
+    day: date
+    key: str
+    link_id: UUID | None = None
+    placer: str | None = None
+    accession: str | None = None
+    status: str
+    starts: datetime | None = None
+    ends: datetime | None = None
+    resource: str | None = None
+    patient: str | None = None
+
+
+class ReconcileDays(Base, table=True):
+    """A day that was read, with the digest of what it showed; emptied with ``reconcile_seen``."""
+
+    __tablename__: ClassVar[Any] = "reconcile_days"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    side: str = Field(primary_key=True)
+    day: date = Field(primary_key=True)
+    digest: str
+    read_at: datetime
+    known_at: datetime
+
+
+class MessageSearches(Base, table=True):
+    """A search of messages, by an opaque id: its terms may be patient data, and stand in no address."""
+
+    __tablename__: ClassVar[Any] = "message_searches"
+
+    id: UUID = Field(primary_key=True)
+    actor: str
+    wanted: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")}, index=True)
