@@ -176,9 +176,6 @@ class FakeOmegaAI:
         return web.json_response(statement, content_type=FHIR)
 
     async def _type(self, request: web.Request) -> web.Response:
-        if request.match_info["type"] == "metadata":
-            statement = {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"}
-            return web.json_response(statement, content_type=FHIR)
         kind = self._kind(request)
         if request.method == "POST":
             return self._create(kind, await request.json(), request.headers.get("If-None-Exist"))
