@@ -33,6 +33,20 @@ class ChangeAppointmentByStaff:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePatientByStaff:
+    """PowerServer registered or changed a patient (ADT), with or without an appointment. Times as above."""
+
+    name: str
+    patient: PatientFacts
+    said_at: datetime
+    said_until: datetime | None = None
+
+    def latest(self, said_at: datetime) -> datetime:
+        """The end of the span in which the message was made; the span begins at ``said_at``."""
+        return max(said_at, self.said_until or said_at)
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiveOmegaAIAppointment:
     """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are our identifiers in it.
 

@@ -18,10 +18,11 @@ from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.commands import ChangeAppointmentByStaff, Origin
+from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, Origin
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.patient_acts import park_task, receive_appointment
+from scheduler_sync.handlers.patients import change_patient
 from scheduler_sync.handlers.staff_changes import change_appointment
 from scheduler_sync.site import Site
 from scheduler_sync.store import statements
@@ -45,21 +46,25 @@ class PowerServerInbound:
         for item in items:
             work.commands[item.journal_id] = self._read(item, passed_over)
         self._effects.meters.not_read(passed_over.keys, passed_over.repairs)
-        commands = [one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff)]
+        commands = [one for one in work.commands.values() if not isinstance(one, Exception)]
         await work.patients.load(one for command in commands for one in command.patient.identifiers)
-        await work.links.load(command.placer_number for command in commands)
+        await work.links.load(one.placer_number for one in commands if isinstance(one, ChangeAppointmentByStaff))
 
     async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
         """The setting that a message still waits for, after the rest of it has taken effect."""
         command = work.commands[item.journal_id]
         if isinstance(command, Exception):
             raise command
-        effects = self._effects
+        effects, site = self._effects, self._site.file
+        origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection)
+        if isinstance(command, ChangePatientByStaff):
+            await change_patient(command, work=work, origin=origin, site=site, arrivals=self._arrivals, effects=effects)
+            return None
         await change_appointment(
             command,
             work=work,
-            origin=Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection),
-            site=self._site.file,
+            origin=origin,
+            site=site,
             clock=effects.clock,
             meters=effects.meters,
             arrivals=self._arrivals,
@@ -67,7 +72,7 @@ class PowerServerInbound:
         )
         return command.waits_for
 
-    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> ChangeAppointmentByStaff | Exception:
+    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> reader.Command | Exception:
         resources = self._effects.resources
         try:
             return reader.read(

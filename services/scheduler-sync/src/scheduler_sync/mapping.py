@@ -16,7 +16,10 @@ from site_file import Content, SiteSection
 
 VERSIONS: Final = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1")
 """The versions of HL7 that are written and read, the oldest first."""
-Taken = Literal["SIU^S12", "SIU^S13", "SIU^S14", "SIU^S15", "SIU^S26", "ORM^O01"]
+Taken = Literal[
+    "SIU^S12", "SIU^S13", "SIU^S14", "SIU^S15", "SIU^S26", "ORM^O01",
+    "ADT^A04", "ADT^A08", "ADT^A28", "ADT^A31",
+]  # fmt: skip
 TAKEN: Final[tuple[Taken, ...]] = get_args(Taken)
 """The message types that the service takes."""
 _HOW: Final = "write a segment, a dash and a field, with a component where it has one: OBR-19, PID-13.4"

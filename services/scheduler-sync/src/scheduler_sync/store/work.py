@@ -7,7 +7,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from chassis.store import Transaction
-from scheduler_sync.commands import ChangeAppointmentByStaff
+from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff
 from scheduler_sync.ports import Displaced, Work
 from scheduler_sync.rooms import Rooms
 from scheduler_sync.site import Site
@@ -25,7 +25,7 @@ class StoredWork(Work):
     patients: PatientRepository
     links: LinkRepository
     claims: ClaimRepository
-    commands: dict[UUID, ChangeAppointmentByStaff | Exception] = field(default_factory=dict)
+    commands: dict[UUID, ChangeAppointmentByStaff | ChangePatientByStaff | Exception] = field(default_factory=dict)
 
 
 class OpenWork:

@@ -37,7 +37,11 @@ def facts(reading: Reading) -> PatientFacts:
         raise NeedsSetup(
             "PID[2]: the message is about several patients", setting="PowerServer: one appointment for each patient"
         )
-    pid = segments[0]
+    return of_segment(reading, segments[0])
+
+
+def of_segment(reading: Reading, pid: Segment) -> PatientFacts:
+    """The patient of one PID."""
     family, given, middle = _name(reading, pid)
     email, phone = _contacts(reading, pid)
     language = reading.said(_first(pid.parts(15)))

@@ -14,11 +14,14 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """A field: ``of`` names the fact that it gives, ``rule`` says how it is read."""
+    """A field: ``of`` names the fact that it gives, ``rule`` says how it is read.
+
+    ``messages``: ``both`` are SIU and ORM, and of MSH, PID and PV1 ADT as well.
+    """
 
     segment: str
     fields: tuple[int, ...]
-    messages: Literal["SIU", "ORM", "both"]
+    messages: Literal["SIU", "ORM", "ADT", "both"]
     of: str
     null: Literal["deletes", "none"]
     rule: str
@@ -32,7 +35,8 @@ FIELDS: Final = (
     FieldRule("MSH", (5, 6), "both", "receiver", _KEY, "answered back, not compared"),
     FieldRule("MSH", (7,), "both", "when it was made", _KEY,
               "tells the newer of two; its offset holds for times without one (`default_zone`)"),
-    FieldRule("MSH", (9,), "both", "message and event", _KEY, "SIU^S12 to S15, S26; ORM^O01; else AR 200, 201"),
+    FieldRule("MSH", (9,), "both", "message and event", _KEY,
+              "SIU^S12 to S15, S26; ORM^O01; ADT^A04, A08, A28, A31; else AR 200, 201"),
     FieldRule("MSH", (11,), "both", "processing id", _KEY, "one of `processing_ids`, else AR 202"),
     FieldRule("MSH", (12,), "both", "version", _KEY, "of the answer's form"),
     FieldRule("MSH", (14,), "both", "continuation", _KEY, "a fragment (also DSC, ADD) is refused"),
@@ -78,6 +82,7 @@ FIELDS: Final = (
     FieldRule("OBR", (4,), "ORM", "study", _KEY, "of its order"),
     FieldRule("OBR", (24,), "ORM", "modality", "deletes", "else the resource's own"),
     FieldRule("OBR", (27,), "ORM", "start, end", "deletes", "as ORC-7"),
+    FieldRule("EVN", (1,), "ADT", "event", _KEY, "where MSH-9 gives none"),
     FieldRule("NTE", (3,), "ORM", "reason of the end", "deletes", "of orders that are off: after their ORC or OBR"),
 )  # fmt: skip
 SET_IDS: Final = frozenset({"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX"})
