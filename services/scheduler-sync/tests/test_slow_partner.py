@@ -27,6 +27,7 @@ from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
+from scheduler_sync.resources.matching import Comparison
 
 STALLED_SECONDS = 3.0
 """Of a loop, here: longer than a busy machine lets it wait for its turn."""
@@ -177,6 +178,13 @@ class Kept:
 
     async def all(self) -> Sequence[Resource]:
         return []
+
+    async def compare(self, site: object) -> Comparison:
+        del site
+        return Comparison()
+
+    async def newest_change(self) -> int | None:
+        return None
 
 
 def import_of(client: FhirClient, kept: Kept, metrics: Metrics | None = None) -> ResourceImport:

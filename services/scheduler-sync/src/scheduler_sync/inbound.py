@@ -16,14 +16,22 @@ from chassis.messaging import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.observe import tracing
 from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.adapters.powerserver import master_files, reader
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, Origin
+from scheduler_sync.commands import (
+    ChangeAppointmentByStaff,
+    ChangePatientByStaff,
+    FromPowerServer,
+    Origin,
+    TakeGridRows,
+)
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.patient_acts import park_task, receive_appointment
 from scheduler_sync.handlers.patients import change_patient
+from scheduler_sync.handlers.resources import take_grid_rows
 from scheduler_sync.handlers.staff_changes import change_appointment
+from scheduler_sync.resources.records import ResourceRecords
 from scheduler_sync.site import Site
 from scheduler_sync.store import statements
 from scheduler_sync.store.work import OpenWork, StoredWork
@@ -46,9 +54,12 @@ class PowerServerInbound:
         for item in items:
             work.commands[item.journal_id] = self._read(item, passed_over)
         self._effects.meters.not_read(passed_over.keys, passed_over.repairs)
-        commands = [one for one in work.commands.values() if not isinstance(one, Exception)]
+        commands = [
+            one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff | ChangePatientByStaff)
+        ]
         await work.patients.load(one for command in commands for one in command.patient.identifiers)
         await work.links.load(one.placer_number for one in commands if isinstance(one, ChangeAppointmentByStaff))
+        await _load_grid(work)
 
     async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
         """The setting that a message still waits for, after the rest of it has taken effect."""
@@ -57,6 +68,10 @@ class PowerServerInbound:
             raise command
         effects, site = self._effects, self._site.file
         origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection)
+        if isinstance(command, TakeGridRows):
+            assert work.grid is not None  # noqa: S101 - loaded for this command
+            take_grid_rows(command, records=work.grid, origin=origin)
+            return None
         if isinstance(command, ChangePatientByStaff):
             await change_patient(command, work=work, origin=origin, site=site, arrivals=self._arrivals, effects=effects)
             return None
@@ -72,14 +87,26 @@ class PowerServerInbound:
         )
         return command.waits_for
 
-    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> reader.Command | Exception:
+    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> FromPowerServer | Exception:
         resources = self._effects.resources
         try:
+            if master_files.is_one(item.message):
+                return master_files.read(item.message, self._site.file, received_at=item.received_at)
             return reader.read(
                 item.message, self._site.file, resources, received_at=item.received_at, passed_over=passed_over
             )
         except (Permanent, Transient) as error:
             return error
+
+
+async def _load_grid(work: StoredWork) -> None:
+    """Loads the resources that the batch's MFN messages name; other batches have none, and join nothing."""
+    rows = [row for one in work.commands.values() if isinstance(one, TakeGridRows) for row in one.rows]
+    if rows and isinstance(work.outgoing, Transaction):
+        records = ResourceRecords(work.outgoing)
+        work.outgoing.join(records)
+        await records.load(rows)
+        work.grid = records
 
 
 class TaskInbound:

@@ -55,12 +55,12 @@ class Effects:
         if is_kept and after != before:
             work.links.save(after)
         if decision.announces is not None:
-            facility = self.site().facilities[after.facility]
             work.outgoing.publish(
                 appointment_event(
                     decision.announces,
+                    before,
                     after,
-                    facility,
+                    self.site().facilities,
                     by=by,
                     occurred_at=self.clock.now(),
                     cause_id=origin.journal_id,

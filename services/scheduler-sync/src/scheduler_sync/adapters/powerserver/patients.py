@@ -1,11 +1,13 @@
 """ADT: a patient is registered or changed, with or without an appointment."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
 from chassis.observe import shown, words_of
 from scheduler_sync.adapters.powerserver import person, slots, values
+from scheduler_sync.adapters.powerserver.places import At
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.commands import ChangePatientByStaff
 from scheduler_sync.site import SiteFacility
@@ -15,12 +17,12 @@ CHANGES: Final = frozenset({"A04", "A08", "A28", "A31"})
 """A visitor is registered or changed (A04, A08), or a person (A28, A31). All have the same facts."""
 
 
-def read(reading: Reading, received_at: datetime) -> ChangePatientByStaff:
+def read(reading: Reading, email_places: Sequence[At], received_at: datetime) -> ChangePatientByStaff:
     """The command. Malformed, NeedsSetup."""
     trigger = _trigger(reading)
     if trigger not in CHANGES:
         raise Malformed("MSH-9.2: this ADT event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
-    patient = person.facts(reading)
+    patient = person.facts(reading, email_places)
     made = slots.made(reading, _facility(reading), received_at)
     return ChangePatientByStaff(f"ADT^{trigger}", patient, made.earliest, made.latest)
 
