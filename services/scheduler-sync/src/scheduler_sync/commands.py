@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
-from uuid import UUID
+from typing import Final, TypeAlias
+from uuid import UUID, uuid5
 
 from chassis.errors import NeedsSetup
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, StaffFacts, Study
 from scheduler_sync.domain.patient import PatientFacts, PatientIdentifier
 from scheduler_sync.domain.resource import GridRow, Resource
+
+_TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +106,8 @@ class Origin:
     received_at: datetime
     connection: int | None = None
     """The connection of this process; None for an input that was not just received."""
+
+
+def cause_of_task(task_id: str) -> UUID:
+    """A UUID for a Task, the same each time: the inbox claims it and the history refers to it."""
+    return uuid5(_TASKS, task_id)

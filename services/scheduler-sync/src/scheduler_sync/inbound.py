@@ -6,7 +6,6 @@ HL7 messages and Tasks run on the same batch executor of the chassis; no decisio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final
-from uuid import UUID, uuid5
 
 import asyncpg
 
@@ -24,6 +23,7 @@ from scheduler_sync.commands import (
     FromPowerServer,
     Origin,
     TakeGridRows,
+    cause_of_task,
 )
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
@@ -37,7 +37,6 @@ from scheduler_sync.store import statements
 from scheduler_sync.store.work import OpenWork, StoredWork
 
 TASK_CONSUMER: Final = "omegaai.tasks"
-_TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
 
 
 class PowerServerInbound:
@@ -194,11 +193,6 @@ class TaskIntake:
     def traced(self, item: TaskItem) -> AbstractContextManager[None]:
         """A trace begins here: OmegaAI's Tasks carry none."""
         return tracing.span("process omegaai task", tracing.SpanKind.CONSUMER, {"omegaai.task.id": item.task_id})
-
-
-def cause_of_task(task_id: str) -> UUID:
-    """A UUID for a Task, the same each time: the inbox claims it and the history refers to it."""
-    return uuid5(_TASKS, task_id)
 
 
 def _error(outcome: Outcome[None]) -> Exception | None:
