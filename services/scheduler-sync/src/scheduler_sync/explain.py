@@ -16,8 +16,8 @@ from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7 import InboundHl7, refusal
 from chassis.hl7 import answers as hl7_answers
 from hl7v2 import AckCode, Hl7Error, Message, Segment
-from scheduler_sync.adapters.powerserver import coverage, master_files, reader
-from scheduler_sync.adapters.powerserver.table import FIELDS, MASTER_FIELDS, SET_IDS, FieldRule
+from scheduler_sync.adapters.powerserver import coverage, master_files, reader, table
+from scheduler_sync.adapters.powerserver.table import SET_IDS, FieldRule
 from scheduler_sync.commands import ChangeAppointmentByStaff, TakeGridRows
 from scheduler_sync.domain.patient import UNSAID, Address
 from scheduler_sync.domain.resource import Resource
@@ -165,18 +165,7 @@ def _fields(
 
 
 def _rules(message_type: str, site: SiteFile) -> dict[tuple[str, int], FieldRule]:
-    found = {
-        (rule.segment, number): rule
-        for rule in (*FIELDS, *MASTER_FIELDS)
-        if rule.messages in {"both", message_type}
-        for number in rule.fields
-    }
-    if message_type == "ORM":
-        name, _, path = site.mapping.orm.resource.read[0].partition("-")
-        number = int(path.partition(".")[0])
-        words = "as orm.resource says"
-        found.setdefault((name, number), FieldRule(name, (number,), "ORM", "resource", "deletes", words))
-    return found
+    return {(rule.segment, number): rule for rule in table.rules(message_type, site.mapping) for number in rule.fields}
 
 
 def _parts(segment: Segment, field: int, number: int, where: "_Positions") -> Iterator[tuple[str, str, int, int]]:
