@@ -8,8 +8,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fake_omegaai import FakeOmegaAI
+from kinds_line import LATER, Line, changed
+from sync_harness import Harness
+from sync_samples import orm, siu
 from test_omegaai_deliveries import NEXT_DAY, ZONE, Sending, appointment
 
+from hl7v2 import Message
+from scheduler_sync.domain.appointment import Physician
 from scheduler_sync.snapshots import NPI, AppointmentSnapshot
 
 MILLER = {
@@ -119,3 +124,62 @@ def test_a_delivery_of_former_code_is_read_and_one_without_a_physician_is_as_for
     full = appointment(physician=MILLER, study_times=((datetime(2026, 12, 1, 14, 30, tzinfo=ZONE), 20),))
     assert AppointmentSnapshot.from_bytes(full.to_bytes()).study_times[0][1] == 20
     assert NPI.endswith("us-npi")
+
+
+@pytest.mark.parametrize("message", [siu, orm])
+def test_the_physician_of_a_message_goes_all_the_way_and_comes_back_in_what_powerserver_is_told(message):
+    line = Line()
+    assert line.say(message()) is None
+    assert line.link.referring_physician == Physician("Miller", "Ann", number="1001")
+    (practitioner,) = line.omegaai.all("Practitioner")
+    assert practitioner["identifier"] == [{"system": MILLER["system"], "value": "1001"}]
+    assert line.card["participant"][2]["actor"]["reference"] == f"Practitioner/{practitioner['id']}"
+    line.omegaai.patient_sets(line.card, "booked")
+    (task_id,) = [one for one in line.omegaai.tasks if line.omegaai.tasks[one] == line.card["id"]][-1:]
+    assert line.suite.apply_tasks([line.suite.read_task(task_id)]) == [True]
+    (told,) = [one for one in line.suite.heads() if one.delivery.destination == "powerserver"]
+    said = Message.parse(told.delivery.payload)
+    assert [said.get(f"PV1-8.{part}") for part in (1, 2, 3)] == ["1001", "Miller", "Ann"]
+
+
+def test_an_npi_has_its_own_system_and_the_order_names_the_physician_where_the_visit_does_not():
+    line = Line()
+    line.say(changed(siu(), r"1001\^Miller\^Ann", "1234567893^Welby^Marcus^^^^^^NPI"))
+    assert line.omegaai.all("Practitioner")[0]["identifier"] == [{"system": NPI, "value": "1234567893"}]
+    other = Line()
+    other.say(changed(changed(orm(), r"1001\^Miller\^Ann\|{10}", "|" * 10), r"CT-HEAD\^CT Head\^99STUDYTYPE\|{12}",
+                      "CT-HEAD^CT Head^99STUDYTYPE" + "|" * 12 + "77^Kelly^Jo"))  # fmt: skip
+    assert other.link.referring_physician == Physician("Kelly", "Jo", number="77")
+
+
+def test_another_physician_is_told_to_omegaai_and_published_and_no_news_is_none():
+    line = Line()
+    line.say(siu())
+    line.say(changed(siu("S14", made=LATER, control_id="B"), r"1001\^Miller\^Ann", "1002^Ross^Doug"))
+    assert line.card["participant"][2]["actor"]["display"] == "Ross, Doug"
+    events = len(line.suite.memory.events)
+    line.say(siu("S14", made=LATER, control_id="C"))
+    assert len(line.suite.memory.events) == events + 1
+    line.say(changed(siu("S14", made=LATER, control_id="D"), r"1001\^Miller\^Ann", ""))
+    assert len(line.suite.memory.events) == events + 1
+
+
+@pytest.mark.stack
+async def test_the_event_names_the_physician_the_organisation_and_each_studys_facts(harness: Harness):
+    assert await harness.hear(orm()) == [None]
+    data = (await harness.event("appointment.scheduled"))["data"]
+    assert data["referring_physician"] == {
+        "identifier": "1001", "issuer": None, "name": {"family": "Miller", "given": "Ann", "middle": None},
+    }  # fmt: skip
+    assert data["organization"] == harness.site.file.facilities["FAC01"].organization
+    assert data["studies"] == [
+        {
+            "code": "CT-HEAD", "description": "CT Head", "start": "2026-12-01T14:30:00-05:00",
+            "end": "2026-12-01T15:00:00-05:00", "modality": "CT", "procedure_codes": [],
+            "accession_number": "ACC100045", "study_uid": "1.2.826.0.1.3680043.10.1.100045",
+        }
+    ]  # fmt: skip
+    stored = await harness.row("SELECT referring_physician, study_facts FROM appointment_links")
+    assert "Miller" in str(stored["referring_physician"])
+    assert await harness.hear(orm("XO", control_id="B", made="20261125093100-0500")) == [None]
+    assert len(await harness.events()) == 2, "the stored facts are as they were said"
