@@ -13,6 +13,7 @@ from sync_harness import Harness
 from sync_samples import orm, siu
 from test_omegaai_deliveries import NEXT_DAY, ZONE, Sending, appointment
 
+from chassis.errors import Permanent
 from hl7v2 import Message
 from scheduler_sync.domain.appointment import Physician
 from scheduler_sync.snapshots import NPI, AppointmentSnapshot
@@ -97,6 +98,37 @@ async def test_where_nobody_may_create_a_practitioner_the_appointment_still_come
     sending.server.instead.clear()
     await sending.appointment(physician=MILLER, **NEXT_DAY)
     assert referrer(sending)["reference"].startswith("Practitioner/"), "once the right is there, it is used"
+
+
+async def test_a_practitioner_who_is_gone_since_is_looked_up_again(sending: Sending):
+    await sending.patient()
+    await sending.appointment(physician=MILLER)
+    (gone,) = sending.server.all("Practitioner")
+    del sending.server.resources["Practitioner", gone["id"]]
+
+    def names_the_one_who_is_gone(request: web.Request) -> bool:
+        return request.method == "PUT"
+
+    sending.server.answer_once(
+        names_the_one_who_is_gone, lambda _: web.json_response({"resourceType": "OperationOutcome"}, status=422)
+    )
+    await sending.appointment(physician=MILLER, **NEXT_DAY)
+    (practitioner,) = sending.server.all("Practitioner")
+    assert practitioner["id"] != gone["id"]
+    assert referrer(sending)["reference"] == f"Practitioner/{practitioner['id']}"
+
+
+async def test_an_appointment_that_is_refused_for_itself_is_not_tried_for_ever(sending: Sending):
+    await sending.patient()
+    await sending.appointment(physician=MILLER)
+    puts = len([one for one in sending.server.requests if one[0] == "PUT"])
+    sending.server.answer_once(
+        lambda request: request.method == "PUT",
+        lambda _: web.json_response({"resourceType": "OperationOutcome"}, status=422),
+    )
+    with pytest.raises(Permanent):
+        await sending.appointment(physician=MILLER, **NEXT_DAY)
+    assert len([one for one in sending.server.requests if one[0] == "PUT"]) == puts + 1
 
 
 async def test_each_of_several_studies_has_its_own_start_and_length_in_omegaai(sending: Sending):

@@ -97,13 +97,18 @@ class OmegaAISender:
             raise Permanent("Appointment.participant: the patient is not in OmegaAI; see the patient's delivery")
         base = snapshot.base_version if ids.written_version == snapshot.written_version else ids.written_version
         ours = FhirStatus(snapshot.status)
-        practitioner = None if snapshot.physician is None else await self._practitioners.id_of(snapshot.physician)
+        if snapshot.physician is None:
+            return await self._written(delivery, snapshot, ids, ours, base=base)
+        practitioner = await self._practitioners.id_of(snapshot.physician)
         try:
             return await self._written(delivery, snapshot, ids, ours, base=base, practitioner=practitioner)
         except Permanent:
-            if practitioner is not None and snapshot.physician is not None:
-                self._practitioners.forget(snapshot.physician)  # it may be the reference that OmegaAI refuses
-            raise
+            # OmegaAI may refuse the reference: the Practitioner may be gone since its id was remembered.
+            self._practitioners.forget(snapshot.physician)
+            again = await self._practitioners.id_of(snapshot.physician)
+            if again == practitioner:
+                raise
+        return await self._written(delivery, snapshot, ids, ours, base=base, practitioner=again)
 
     async def _written(
         self,
@@ -113,7 +118,7 @@ class OmegaAISender:
         ours: FhirStatus,
         *,
         base: str | None,
-        practitioner: str | None,
+        practitioner: str | None = None,
     ) -> Receipt:
         assert ids.patient_fhir_id is not None  # noqa: S101 - the caller asked
         write = partial(writer.appointment, snapshot, ids.patient_fhir_id, practitioner_id=practitioner)
