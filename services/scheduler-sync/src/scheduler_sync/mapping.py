@@ -213,6 +213,11 @@ class Hl7Mapping(SiteSection):
 
     _content: Content | None = PrivateAttr(None)
 
+    @cached_property
+    def has_lists(self) -> bool:
+        """Whether a station has a list of messages of its own."""
+        return any(one.may_send is not None for one in self.stations.values())
+
     def of_file(self, content: Content) -> "Hl7Mapping":
         """The mapping with the lines of its file, for explanations."""
         self._content = content

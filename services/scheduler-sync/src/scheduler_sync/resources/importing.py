@@ -74,7 +74,9 @@ class ResourceImport(LoopBase):
         due_at, refusals = 0.0, 0
         while not self.stopping:
             self.beat()
-            if self._site.refresh() or self._woken.is_set() or time.monotonic() >= due_at:
+            is_changed = self._site.refresh()
+            self._metrics.set(own_meters.SITE_FILE_REFUSED, int(self._site.problem is not None))
+            if is_changed or self._woken.is_set() or time.monotonic() >= due_at:
                 self._woken.clear()
                 error = await self._import()
                 refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
