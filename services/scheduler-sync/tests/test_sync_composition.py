@@ -23,6 +23,7 @@ async def test_what_brings_work_in_stops_first_and_the_deliveries_last(migrated_
             await close()
 
 
+@pytest.mark.stack
 async def test_a_wrong_change_of_the_mapping_is_said_beside_readiness(migrated_url: str, tmp_path, monkeypatch):
     for path in (SITE_FILE, SITE_FILE.with_name("northside.hl7.yaml")):
         (tmp_path / path.name).write_text(path.read_text("utf-8"), "utf-8")

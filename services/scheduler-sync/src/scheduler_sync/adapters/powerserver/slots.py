@@ -20,7 +20,7 @@ class Made:
     latest: datetime
 
 
-def made(reading: Reading, facility: SiteFacility, received_at: datetime, named: ZoneInfo | None) -> Made:
+def made(reading: Reading, facility: SiteFacility, received_at: datetime, named: ZoneInfo | None = None) -> Made:
     """MSH-7; the time of reception where it is missing. The zone of the other times follows from it.
 
     ``named`` is the zone that the message names: it holds for every time without an offset.
