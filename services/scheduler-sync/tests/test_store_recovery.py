@@ -169,6 +169,7 @@ async def world(harness: Harness, migrated_url: str, kafka_bootstrap: str, topic
     kafka = KafkaSettings(bootstrap_servers=kafka_bootstrap, topic_prefix=topic_prefix)
     await topics.ensure(kafka.client_keywords(), prefix=topic_prefix)
     async with FakeOmegaAI().serving() as omegaai:
+        omegaai.tells_changes = True
         settings = SchedulerSyncSettings(
             site_file=SITE_FILE, store={"url": migrated_url, "pool_size": 4}, kafka=kafka,
             omegaai={"base_url": omegaai.base_url},

@@ -115,6 +115,8 @@ class AppointmentSnapshot:
     written_version: str | None
     wanted: tuple[datetime, datetime] | None = None
     """Start and end of the time that the patient asks for instead, while that is open."""
+    answer: str | None = None
+    """A sentence for the patient."""
     study_times: tuple[tuple[datetime, int | None], ...] = ()
     """Each study's own start and length in minutes; empty unless each of several studies has a start."""
     physician: Mapping[str, str | None] | None = None
@@ -122,7 +124,12 @@ class AppointmentSnapshot:
 
     @classmethod
     def of(
-        cls, link: AppointmentLink, start: datetime, end: datetime, healthcare_service_id: str
+        cls,
+        link: AppointmentLink,
+        start: datetime,
+        end: datetime,
+        healthcare_service_id: str,
+        answer: str | None = None,
     ) -> "AppointmentSnapshot":
         wanted = link.requested_slot
         times = [(one.start.astimezone(start.tzinfo), one.minutes) for one in link.studies if one.start is not None]
@@ -143,15 +150,16 @@ class AppointmentSnapshot:
             wanted=None
             if wanted is None
             else (wanted.start.astimezone(start.tzinfo), wanted.end.astimezone(start.tzinfo)),
+            answer=answer,
             study_times=tuple(times) if len(times) == len(link.studies) > 1 else (),
             physician=_physician(link),
         )
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        for name in ("wanted", "study_times", "physician"):
+        for name in ("wanted", "answer", "study_times", "physician"):  # former code does not know them
             if not values[name]:
-                del values[name]  # former code does not know it
+                del values[name]
         return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod
