@@ -51,7 +51,7 @@ async def claims(sync: Harness) -> list[tuple[str, UUID, datetime, datetime]]:
     return [(row["kind"], row["resource_id"], row["during"].lower, row["during"].upper) for row in rows]
 
 
-async def asks_to_move(sync: Harness, placer: str, wanted: datetime) -> AppointmentLink:
+async def asks_to_move(sync: Harness, placer: str, wanted: datetime, minutes: int = 30) -> AppointmentLink:
     """The patient of this appointment asks for another time, by the link itself."""
     async with sync.store.pool.acquire() as connection, connection.transaction():
         transaction = Transaction(connection)
@@ -61,7 +61,7 @@ async def asks_to_move(sync: Harness, placer: str, wanted: datetime) -> Appointm
         assert link is not None
         asked = replace(
             link, state=State.MOVE_REQUESTED, step=WorkflowStep.REQUESTED, revision=link.revision + 1,
-            requested_slot=Slot(wanted, wanted + HALF_AN_HOUR, "America/Toronto"),
+            requested_slot=Slot(wanted, wanted + timedelta(minutes=minutes), "America/Toronto"),
         )  # fmt: skip
         work.links.save(asked)
         await transaction.flush()
@@ -248,3 +248,20 @@ async def test_past_claims_are_forgotten(sync: Harness):
     )
     await ClaimsUpkeep(sync.store, sync.open_work).turn()
     assert len(await claims(sync)) == 1  # the appointment itself is ahead, and is claimed again
+
+
+async def test_a_wish_that_runs_into_the_booked_time_claims_the_rest(sync: Harness):
+    await sync.hear(booking(1))
+    quarter = timedelta(minutes=15)
+    await asks_to_move(sync, "P1", HALF_PAST_TWO + quarter)
+    end = HALF_PAST_TWO + HALF_AN_HOUR
+    assert await claims(sync) == [("fact", CT, HALF_PAST_TWO, end), ("request", CT, end, end + quarter)]
+
+
+async def test_both_sides_of_a_wish_around_the_booked_time_are_lost_together(sync: Harness):
+    await sync.hear(booking(1))
+    asked = await asks_to_move(sync, "P1", HALF_PAST_TWO - timedelta(minutes=15), minutes=60)
+    assert [kind for kind, *_ in await claims(sync)] == ["request", "fact", "request"]
+    assert await sync.hear(booking(2, hour=15, minute=0)) == [None]
+    assert [kind for kind, *_ in await claims(sync)] == ["fact", "fact"]
+    assert [row["link_id"] for row in await sync.rows("SELECT * FROM conflicts")] == [asked.id]

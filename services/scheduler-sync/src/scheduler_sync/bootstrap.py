@@ -18,6 +18,7 @@ from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
+from chassis.timers import TimerHandlers
 from chassis.web.hl7_desk import Hl7Desk
 from omegaai.connection import connect
 from omegaai.tasks import StoredCursor, UnclaimedTask, unclaimed_tasks
@@ -37,6 +38,9 @@ from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
 from scheduler_sync.rooms import Rooms
+from scheduler_sync.scheduling.api import SchedulingApi
+from scheduler_sync.scheduling.desk import EXPIRED, Desk
+from scheduler_sync.scheduling.holds import no_prefetch, release_hold
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -64,6 +68,7 @@ class Core:
     resources: StoredResources
     effects: Effects
     open_work: OpenWork
+    rooms: Rooms
     listener: Hl7Listener[StoredWork, NeedsSetup | None]
 
     @property
@@ -93,7 +98,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         clock=clock,
         meters=meters.InputMeters(metrics),
     )
-    open_work = OpenWork(site, Rooms(lambda: site.file, directory, clock.now), partial(tell_displaced, effects=effects))
+    rooms = Rooms(lambda: site.file, directory, clock.now)
+    open_work = OpenWork(site, rooms, partial(tell_displaced, effects=effects))
     inbound = PowerServerInbound(site, effects)
     listener = Hl7Listener(
         store,
@@ -108,7 +114,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
         limits=settings.mllp.limits,
     )
-    return Core(runtime, site, directory, resources, effects, open_work, listener)
+    return Core(runtime, site, directory, resources, effects, open_work, rooms, listener)
 
 
 def store_guard(
@@ -159,6 +165,8 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         interval_seconds=settings.omegaai.resource_import_seconds,
         metrics=metrics,
     )
+    desk = Desk(store, core.open_work, core.rooms, core.effects)
+    runtime.timers(TimerHandlers(core.open_work, no_prefetch, {EXPIRED: release_hold}))
     powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
     settlement = Settlement(core.open_work, core.clock.now)
@@ -184,7 +192,10 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             "claims": ClaimsUpkeep(store, core.open_work),
         },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
-        routes=Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
+        routes=[
+            *Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
+            *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),
+        ],
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
         desks=[

@@ -80,19 +80,16 @@ def appointment_event(
             requested_start=None if requested is None else requested.start.astimezone(facility.zone),
             requested_end=None if requested is None else requested.end.astimezone(facility.zone),
             displaced=lost is not None,
-            alternatives=tuple(
-                contracts.Alternative(
-                    resource=one.resource,
-                    start=one.slot.start.astimezone(facility.zone),
-                    end=one.slot.end.astimezone(facility.zone),
-                )
-                for one in offers
-            ),
+            alternatives=_alternatives(offers, facility),
         )
     else:
         message_class = contracts.AppointmentCancelled
         data = contracts.CancelledAppointmentData(
-            **values, reason=link.reason or None, no_show=link.step is WorkflowStep.NO_SHOW
+            **values,
+            reason=link.reason or None,
+            no_show=link.step is WorkflowStep.NO_SHOW,
+            displaced=lost is not None,
+            alternatives=_alternatives(offers, facility),
         )
     return contracts.new_message(
         message_class,
@@ -102,6 +99,17 @@ def appointment_event(
         producer=PRODUCER,
         occurred_at=occurred_at,
         correlation_id=cause_id,
+    )
+
+
+def _alternatives(offers: Sequence[Offer], facility: SiteFacility) -> tuple[contracts.Alternative, ...]:
+    return tuple(
+        contracts.Alternative(
+            resource=one.resource,
+            start=one.slot.start.astimezone(facility.zone),
+            end=one.slot.end.astimezone(facility.zone),
+        )
+        for one in offers
     )
 
 
