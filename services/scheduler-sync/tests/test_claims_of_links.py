@@ -12,6 +12,7 @@ import pytest
 from sync_harness import Harness, open_harness
 from sync_samples import orm, siu
 
+from chassis.errors import StoreUnavailable
 from chassis.store import Transaction
 from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import AppointmentLink, State, WorkflowStep
@@ -192,6 +193,16 @@ async def test_a_fact_spares_the_promise_that_does_not_stand_in_its_way(sync: Ha
     assert await sync.rows("SELECT * FROM conflicts") == []
 
 
+async def heard_at_last(sync: Harness, raw: bytes) -> None:
+    """As PowerServer does: a message that is answered AE comes again."""
+    while True:
+        try:
+            assert await sync.hear(raw) == [None]
+        except StoreUnavailable:
+            continue
+        return
+
+
 async def test_a_displaced_patient_whose_appointment_is_being_changed_is_told_after_that(sync: Harness):
     """The batch does not wait for a link while it holds a resource; it runs again."""
     await sync.hear(booking(1))
@@ -200,7 +211,7 @@ async def test_a_displaced_patient_whose_appointment_is_being_changed_is_told_af
         change = other.transaction()
         await change.start()
         await other.execute("UPDATE appointment_links SET reason = 'x' WHERE id = $1", asked.id)
-        hearing = asyncio.create_task(sync.hear(booking(2, hour=16, minute=30)))
+        hearing = asyncio.create_task(heard_at_last(sync, booking(2, hour=16, minute=30)))
         async with asyncio.timeout(60):
             while not await sync.rows(
                 "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle%' "
@@ -208,7 +219,7 @@ async def test_a_displaced_patient_whose_appointment_is_being_changed_is_told_af
             ):
                 await asyncio.sleep(0.005)
         await change.commit()
-    assert await hearing == [None]
+    await hearing
     assert len(await sync.rows("SELECT * FROM conflicts")) == 1
 
 

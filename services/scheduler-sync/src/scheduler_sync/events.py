@@ -1,13 +1,21 @@
 """The domain's aggregates as contract messages; the one place that knows the contracts' shape."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import contracts
-from scheduler_sync.domain.appointment import Announcement, AppointmentLink, WorkflowStep
+from scheduler_sync.domain.appointment import (
+    Announcement,
+    AppointmentLink,
+    Physician,
+    Study,
+    WorkflowStep,
+    study_times,
+)
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.resource import Pair
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.ports import Offer
 from scheduler_sync.site import SiteFacility
@@ -30,8 +38,9 @@ def patient_event(patient: Patient, *, is_new: bool, occurred_at: datetime, caus
 
 def appointment_event(
     kind: Announcement,
+    before: AppointmentLink,
     link: AppointmentLink,
-    facility: SiteFacility,
+    facilities: Mapping[str, SiteFacility],
     *,
     by: str,
     occurred_at: datetime,
@@ -39,40 +48,42 @@ def appointment_event(
     lost: Slot | None = None,
     offers: Sequence[Offer] = (),
 ) -> contracts.Message:
-    """The event for the link's new state. ``by`` is the actor: staff or patient.
+    """The event for the link's new state. ``before`` is the link before, ``by`` the actor: staff or patient.
 
     ``lost`` is the time that a patient's request has lost, ``offers`` what is free instead.
     """
     assert link.slot is not None  # noqa: S101 - only an appointment with a time is announced
+    facility = facilities[link.facility]
     values: dict[str, Any] = {
         "patient_id": link.patient_id,
         "site": link.site,
-        "facility": contracts.Facility(
-            code=link.facility,
-            name=facility.name,
-            time_zone=facility.time_zone,
-            phone=facility.phone,
-            address=facility.address,
-        ),
+        "facility": _facility(link.facility, facility),
         "resource": link.resource,
         "modality": link.modality,
         "start": link.slot.start.astimezone(facility.zone),
         "end": link.slot.end.astimezone(facility.zone),
-        "studies": tuple(contracts.Study(code=one.code, description=one.description) for one in link.studies),
+        "studies": tuple(_study(one, link, facility) for one in link.studies),
         "status": link.step.value,
         "who_acts_next": link.who_acts_next.value,
         "placer_number": link.placer_number,
         "filler_id": link.filler_id,
         "accession_numbers": link.order_numbers,
         "by": by,
+        "organization": facility.organization,
+        "referring_physician": _physician(link.referring_physician),
     }
-    requested = link.requested_slot
+    requested = link.requested_slot or (None if lost == link.slot else lost)
     message_class: type[contracts.Message]
     data: contracts.Payload
     if kind is Announcement.SCHEDULED:
         message_class, data = contracts.AppointmentScheduled, contracts.AppointmentData(**values)
     elif kind is Announcement.CONFIRMED:
         message_class, data = contracts.AppointmentConfirmed, contracts.AppointmentData(**values)
+    elif kind is Announcement.PROGRESSED:
+        message_class, data = contracts.AppointmentProgressed, contracts.AppointmentData(**values)
+    elif kind is Announcement.RESCHEDULED:
+        message_class = contracts.AppointmentRescheduled
+        data = contracts.RescheduledAppointmentData(**values, **_former(before, link, facilities))
     elif kind is Announcement.REQUESTED:
         message_class = contracts.AppointmentRequested
         data = contracts.RequestedAppointmentData(
@@ -80,16 +91,19 @@ def appointment_event(
             requested_start=None if requested is None else requested.start.astimezone(facility.zone),
             requested_end=None if requested is None else requested.end.astimezone(facility.zone),
             displaced=lost is not None,
-            alternatives=_alternatives(offers, facility),
+            alternatives=tuple(
+                contracts.Alternative(
+                    resource=one.resource,
+                    start=one.slot.start.astimezone(facility.zone),
+                    end=one.slot.end.astimezone(facility.zone),
+                )
+                for one in offers
+            ),
         )
     else:
         message_class = contracts.AppointmentCancelled
         data = contracts.CancelledAppointmentData(
-            **values,
-            reason=link.reason or None,
-            no_show=link.step is WorkflowStep.NO_SHOW,
-            displaced=lost is not None,
-            alternatives=_alternatives(offers, facility),
+            **values, reason=link.reason or None, no_show=link.step is WorkflowStep.NO_SHOW
         )
     return contracts.new_message(
         message_class,
@@ -102,14 +116,81 @@ def appointment_event(
     )
 
 
-def _alternatives(offers: Sequence[Offer], facility: SiteFacility) -> tuple[contracts.Alternative, ...]:
-    return tuple(
-        contracts.Alternative(
-            resource=one.resource,
-            start=one.slot.start.astimezone(facility.zone),
-            end=one.slot.end.astimezone(facility.zone),
-        )
-        for one in offers
+def _former(before: AppointmentLink, link: AppointmentLink, facilities: Mapping[str, SiteFacility]) -> dict[str, Any]:
+    """The place that ``before`` had; its facility where that is another one that the site still has."""
+    assert before.slot is not None  # noqa: S101 - only an appointment with a time can be moved
+    facility = facilities.get(before.facility)
+    zone = (facility or facilities[link.facility]).zone
+    has_moved_house = facility is not None and before.facility != link.facility
+    return {
+        "former_start": before.slot.start.astimezone(zone),
+        "former_end": before.slot.end.astimezone(zone),
+        "former_resource": before.resource or link.resource,
+        "former_facility": _facility(before.facility, facility) if facility is not None and has_moved_house else None,
+    }
+
+
+def _facility(code: str, facility: SiteFacility) -> contracts.Facility:
+    return contracts.Facility(
+        code=code,
+        name=facility.name,
+        time_zone=facility.time_zone,
+        phone=facility.phone,
+        address=facility.address,
+    )
+
+
+def _study(study: Study, link: AppointmentLink, facility: SiteFacility) -> contracts.Study:
+    start, end = study_times(study, link)
+    return contracts.Study(
+        code=study.code,
+        description=study.description,
+        start=start and start.astimezone(facility.zone),
+        end=end and end.astimezone(facility.zone),
+        modality=study.modality or link.modality,
+        procedure_codes=study.procedure_codes,
+        accession_number=study.order_number,
+        study_uid=study.study_uid,
+    )
+
+
+def _physician(physician: Physician | None) -> contracts.Physician | None:
+    if physician is None:
+        return None
+    name = contracts.PersonName(family=physician.family, given=physician.given, middle=physician.middle)
+    return contracts.Physician(identifier=physician.number, issuer=physician.issuer, name=name)
+
+
+def resource_event(
+    kind: Literal["linked", "drifted"],
+    pair: Pair,
+    healthcare_service_id: str | None,
+    *,
+    site: str,
+    revision: int,
+    occurred_at: datetime,
+    cause_id: UUID,
+) -> contracts.Message:
+    """``resource.linked`` or ``resource.drifted``. Without a service id the two sides are one no longer."""
+    side = pair.powerserver or pair.omegaai
+    return contracts.new_message(
+        contracts.ResourceLinked if kind == "linked" else contracts.ResourceDrifted,
+        aggregate_id=pair.id,
+        revision=revision,
+        data=contracts.ResourceData(
+            site=site,
+            facility=pair.facility,
+            name=pair.name if side is None else side.description.name,
+            modality=None if side is None else side.description.modality,
+            healthcare_service_id=healthcare_service_id,
+            drift=tuple(
+                contracts.Difference(field=one.field, powerserver=one.powerserver, omegaai=one.omegaai)
+                for one in pair.drift
+            ),
+        ),
+        producer=PRODUCER,
+        occurred_at=occurred_at,
+        correlation_id=cause_id,
     )
 
 
@@ -124,7 +205,8 @@ def _patient_data(patient: Patient) -> contracts.PatientData:
         sex=patient.sex,
         email=patient.email,
         phone=patient.phone,
-        language=patient.language,
+        language=patient.language if patient.is_said("language") else None,
+        organization=patient.organization,
         address=None
         if address is None
         else contracts.PostalAddress(

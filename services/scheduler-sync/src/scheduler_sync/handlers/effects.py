@@ -18,9 +18,8 @@ from scheduler_sync.domain.appointment import (
     step_for_powerserver,
 )
 from scheduler_sync.domain.patient import Patient
-from scheduler_sync.domain.slots import Slot
 from scheduler_sync.events import appointment_event, patient_event
-from scheduler_sync.ports import Clock, Conflict, HistoryEntry, Meters, Offer, PowerServerWriter, Resources, Work
+from scheduler_sync.ports import Clock, Conflict, HistoryEntry, Meters, PowerServerWriter, Resources, Work
 from scheduler_sync.site import SiteFile
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
 
@@ -49,29 +48,22 @@ class Effects:
         work: Work,
         origin: Origin,
         deliveries: Sequence[UUID] = (),
-        lost: Slot | None = None,
-        offers: Sequence[Offer] = (),
     ) -> None:
-        """Saves the link and stages its effects. ``deliveries`` are those that the input has caused already.
-
-        ``lost`` is a time that the patient asks for and that is taken, ``offers`` what is free instead.
-        """
+        """Saves the link and stages its effects. ``deliveries`` are those that the input has caused already."""
         after, sent = decision.link, [*deliveries]
         is_kept = after.state is not State.NEW
         if is_kept and after != before:
             work.links.save(after)
         if decision.announces is not None:
-            facility = self.site().facilities[after.facility]
             work.outgoing.publish(
                 appointment_event(
                     decision.announces,
+                    before,
                     after,
-                    facility,
+                    self.site().facilities,
                     by=by,
                     occurred_at=self.clock.now(),
                     cause_id=origin.journal_id,
-                    lost=lost,
-                    offers=offers,
                 )
             )
         if System.OMEGAAI in decision.tells and after.slot is not None:

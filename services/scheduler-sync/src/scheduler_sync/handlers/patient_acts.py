@@ -1,14 +1,11 @@
 """The patient acted in Blume, so OmegaAI's Appointment changed; and Tasks that cannot be processed."""
 
-from dataclasses import replace
-
 from chassis.errors import Permanent, Transient
 from omegaai.tasks import ParkedTask
 from scheduler_sync.commands import Origin, ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import Decision, Outcome
-from scheduler_sync.handlers.displacements import TAKEN
 from scheduler_sync.handlers.effects import Effects
-from scheduler_sync.handlers.requests import answered, book_for_patient, lost_wish
+from scheduler_sync.handlers.requests import answered, book_for_patient
 from scheduler_sync.ports import Resources, Work
 from scheduler_sync.site import SiteFile
 
@@ -49,10 +46,7 @@ async def receive_appointment(
             retry_after_seconds=0.5,
         )
     decision = answered(link, decision, effects.clock.now())
-    lost, offers = await lost_wish(decision, work)
-    if lost is not None:
-        decision = replace(decision, conflict=TAKEN)
-    effects.of_decision(link, decision, patient, by="patient", work=work, origin=origin, lost=lost, offers=offers)
+    effects.of_decision(link, decision, patient, by="patient", work=work, origin=origin)
     return decision
 
 

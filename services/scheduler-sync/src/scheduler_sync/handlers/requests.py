@@ -1,9 +1,7 @@
 """A request that began in Blume: it becomes an appointment that waits for staff, or is answered at once."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from chassis.errors import Malformed, NeedsSetup
 from scheduler_sync.commands import Origin, ReceiveOmegaAIAppointment
@@ -12,11 +10,10 @@ from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.handlers.effects import Effects
-from scheduler_sync.ports import Offer, Resources, Work
+from scheduler_sync.ports import Resources, Work
 from scheduler_sync.site import SiteFile
 
 IS_PAST: Final = "The time that was asked for is past. Please choose another one."
-IS_TAKEN: Final = "The time that was asked for has been taken. Please choose another one."
 _LONGEST: Final = timedelta(days=1)
 
 
@@ -39,14 +36,11 @@ async def book_for_patient(
         return None
     patient = _patient(command, work)
     link = _link(command, patient, _slot(command, resource, site), resource, site)
-    decision, by = link.book_for_patient(), "patient"
-    slot, lost, offers = link.slot, None, tuple[Offer, ...]()
-    if slot is not None and slot.start <= effects.clock.now():
+    if link.slot is not None and link.slot.start <= effects.clock.now():
         decision, by = link.refuse_booking(IS_PAST), "system"
-    elif slot is not None and not await work.claims.has_room(decision.link):
-        lost, offers = slot, tuple(await work.claims.alternatives(link, slot))
-        decision, by = link.refuse_booking(is_taken(offers)), "system"
-    effects.of_decision(link, decision, patient, by=by, work=work, origin=origin, lost=lost, offers=offers)
+    else:
+        decision, by = link.book_for_patient(), "patient"
+    effects.of_decision(link, decision, patient, by=by, work=work, origin=origin)
     return decision
 
 
@@ -145,25 +139,6 @@ def answered(link: AppointmentLink, decision: Decision, now: datetime) -> Decisi
     if wanted is not None and wanted.start <= now:
         return link.refuse_wish(decision, IS_PAST)
     return decision
-
-
-async def lost_wish(decision: Decision, work: Work) -> tuple[Slot | None, Sequence[Offer]]:
-    """The wished time when it is taken already, and what is free instead; else None.
-
-    The wish stays open without a place: staff may overbook, and the patient may ask for another time.
-    """
-    wanted = decision.link.requested_slot
-    if decision.trigger is not Trigger.PATIENT_ASKED_TO_MOVE or decision.outcome is not Outcome.APPLIED:
-        return None, ()
-    if wanted is None or await work.claims.has_room(decision.link):
-        return None, ()
-    return wanted, await work.claims.alternatives(decision.link, wanted)
-
-
-def is_taken(offers: Sequence[Offer]) -> str:
-    """Why a booking is refused, with the free slots by the facility's clock; for the patient."""
-    times = [f"{one.slot.start.astimezone(ZoneInfo(one.slot.zone)):%Y-%m-%d %H:%M} ({one.resource})" for one in offers]
-    return f"{IS_TAKEN} Free instead: {', '.join(times)}." if times else IS_TAKEN
 
 
 def _missing(path: str, why: str) -> Malformed:
