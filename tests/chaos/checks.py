@@ -27,7 +27,11 @@ STATUS_OF_ACT: Final = {
     "cancelled-with-notice": "CANCELLED",
     "no-show": "NO SHOW",
 }
-TEMPLATE_OF_EVENT: Final = {"appointment.scheduled": "please-confirm", "appointment.confirmed": "confirmed"}
+TEMPLATE_OF_EVENT: Final = {
+    "appointment.scheduled": "please-confirm",
+    "appointment.confirmed": "confirmed",
+    "appointment.rescheduled": "moved",
+}
 LARGEST_NUMBER_OF_COPIES: Final = 2
 _BLUME_MAY: Final = {"pending": {"booked", "cancelled"}, "waitlist": {"booked", "cancelled"},
                      "proposed": {"cancelled"}, "booked": {"cancelled"}}  # fmt: skip

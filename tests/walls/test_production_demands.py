@@ -154,6 +154,7 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
     ("scheduler-sync", "mllp.client_ca_file", {"MLLP__CLIENT_CA_FILE": None}),
     ("scheduler-sync", "powerserver.tls", {"POWERSERVER__TLS": "false"}),
     ("scheduler-sync", "powerserver.tls", {"POWERSERVER__TLS": None}),
+    ("scheduler-sync", "worklist.tls", {"WORKLIST__HOST": "192.0.2.10"}),
     *[("scheduler-sync", "site_file", {"SITE_FILE": value}) for value in [None, "deploy/site/northside.yaml"]],
 ]  # fmt: skip
 PASSING: list[tuple[str, dict[str, str | None]]] = [

@@ -61,6 +61,8 @@ async def test_readiness_names_the_topic_that_is_missing_or_too_small_and_sees_i
                 await watch.check()
             except topics.TopicsError as error:
                 return bool(words) and words in str(error)
+            except ConnectionError:  # a busy broker does not answer within readiness's time
+                return False
             return not words
 
         await eventually(condition, what=words or "readiness")
@@ -134,7 +136,7 @@ async def test_the_brokers_are_asked_once_in_a_while_however_many_want_to_know(
         return await ask()
 
     monkeypatch.setattr(watch, "_ask", counted)
-    await asyncio.gather(*(watch.check() for _ in range(20)))
+    await asyncio.gather(*(watch.look() for _ in range(20)))
     assert len(asked) == 1
     await watch.look(afresh=True)
     await watch.close()

@@ -35,19 +35,23 @@ class Partner:
     async def __aenter__(self) -> Self:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
-        for task in self.tasks:
+        for task, writer in self.tasks.items():
+            writer.transport.abort()
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        for writer in self.tasks.values():
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.tasks.add(task)
+        self.tasks[task] = writer
         self.connections += 1
         frames = FrameReader()
         try:
@@ -61,7 +65,6 @@ class Partner:
         finally:
             self.lost += 1
             writer.close()
-            self.tasks.discard(task)
 
 
 async def good(writer: asyncio.StreamWriter, content: bytes, _: int) -> None:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 import aiohttp
@@ -49,6 +50,10 @@ class FakeOmegaAI:
         self.sockets: set[web.WebSocketResponse] = set()
         self.makes_tasks = True
         self.page_size = 100
+        self.tells_changes = False
+        """Whether it knows ``_lastUpdated``, says so, and gives each resource its time."""
+        self.searched: list[dict[str, str]] = []
+        """The queries about Appointments."""
         self._counter = Counter[str]()
         self.base_url = ""
         self.closed_with: int | None = None
@@ -68,7 +73,10 @@ class FakeOmegaAI:
         """Store a resource without a request: a new version, and a Task as for any update."""
         key = resource["resourceType"], resource["id"]
         version = int(self.resources.get(key, {}).get("meta", {}).get("versionId", 0)) + 1
-        stored = json.loads(json.dumps({**resource, "meta": {"versionId": str(version)}}))
+        meta = {"versionId": str(version)}
+        if self.tells_changes:
+            meta["lastUpdated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        stored = json.loads(json.dumps({**resource, "meta": meta}))
         self.resources[key] = stored
         if key[0] in ("Patient", "Appointment") and self.makes_tasks:
             self._make_task(*key)
@@ -103,6 +111,7 @@ class FakeOmegaAI:
         app.router.add_post("/auth/oauth2/v2.0/token", self._token)
         app.router.add_get("/auth/Token/SignalRConnectionInfo", self._negotiate)
         app.router.add_get("/hub", self._hub)
+        app.router.add_get("/fhir/metadata", self._metadata)
         app.router.add_route("*", "/fhir/{type}", self._type)
         app.router.add_route("*", "/fhir/{type}/{id}", self._instance)
         runner = web.AppRunner(app, shutdown_timeout=1)
@@ -160,11 +169,19 @@ class FakeOmegaAI:
             self.sockets.discard(socket)
         return socket
 
+    async def _metadata(self, _: web.Request) -> web.Response:
+        known = [{"name": "_lastUpdated", "type": "date"}] if self.tells_changes else []
+        resource = {"type": "Appointment", "searchParam": [{"name": "date", "type": "date"}, *known]}
+        statement = {"resourceType": "CapabilityStatement", "rest": [{"mode": "server", "resource": [resource]}]}
+        return web.json_response(statement, content_type=FHIR)
+
     async def _type(self, request: web.Request) -> web.Response:
         kind = self._kind(request)
         if request.method == "POST":
             return self._create(kind, await request.json(), request.headers.get("If-None-Exist"))
         found = [one for one in self.all(kind) if self._matches(one, request.query)]
+        if kind == "Appointment":
+            self.searched.append(dict(request.query))
         count = min(int(request.query.get("_count", "50")), self.page_size)
         page = int(request.query.get("page", "1"))
         shown = found[(page - 1) * count : page * count]
@@ -226,6 +243,16 @@ class FakeOmegaAI:
         wanted = dict(query)
         if "status" in wanted and resource.get("status") != wanted["status"]:
             return False
+        if "date" in wanted and not resource.get("start", "").startswith(wanted["date"]):
+            return False
+        if "identifier" in wanted:
+            names = {f"{one.get('system', '')}|{one.get('value')}" for one in resource.get("identifier", [])}
+            if wanted["identifier"] not in names:
+                return False
+        if "_lastUpdated" in wanted:
+            since = datetime.fromisoformat(wanted["_lastUpdated"].removeprefix("ge"))
+            if datetime.fromisoformat(resource["meta"]["lastUpdated"]) < since:
+                return False
         owner = re.sub(r".*/", "", resource.get("providedBy", {}).get("reference", ""))
         return "organization" not in wanted or owner == wanted["organization"]
 

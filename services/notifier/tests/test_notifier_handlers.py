@@ -32,6 +32,7 @@ class Merge:
 
 class World:
     def __init__(self) -> None:
+        self.by = "staff"
         self.recipients = FakeRecipients()
         self.appointments = FakeAppointments()
         self.notifications = FakeNotifications()
@@ -58,7 +59,7 @@ class World:
             elif isinstance(event, Recipient):
                 await follow_patient(event, message_type="patient.updated", **common)
             else:
-                await follow_appointment(event, appointments=self.appointments, **common)
+                await follow_appointment(event, by=self.by, appointments=self.appointments, **common)
 
     def states(self) -> dict[tuple[str, int], str]:
         return {(each.template, each.revision): each.state for each in self.notifications.values()}
@@ -183,6 +184,50 @@ async def test_two_moves_that_were_not_told_are_told_as_one(world: World) -> Non
     await world.hears(first, moved, again)
     assert world.states()[("moved", 3)] == "awaiting_recipient"
     assert world.appointments[first.appointment_id].former == FORMER
+
+
+async def test_what_staff_add_without_a_change_that_the_patient_sees_is_told_only_once(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    await world.hears(patient, first)
+    (asked,) = world.notifications.values()
+    world.notifications.put(asked.move("sent"))
+    await world.hears(of(first, "scheduled", 2))
+    assert world.states() == {("please-confirm", 1): "sent"}
+    await world.hears(of(first, "rescheduled", 3, who_acts_next="patient", status="scheduled"))
+    assert world.states() == {("please-confirm", 1): "sent", ("moved", 3): "queued"}
+
+
+@pytest.mark.parametrize("event", ["scheduled", "confirmed"])
+async def test_what_is_still_to_be_told_is_told_after_a_change_that_the_patient_does_not_see(
+    world: World, event: str
+) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id, event)
+    await world.hears(patient, first, of(first, event, 2))
+    template = {"scheduled": "please-confirm", "confirmed": "confirmed"}[event]
+    assert world.states() == {(template, 1): "superseded", (template, 2): "queued"}
+
+
+async def test_the_answer_to_a_patients_act_is_told_also_when_it_changes_nothing(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id, "confirmed")
+    await world.hears(patient, first)
+    (asked,) = world.notifications.values()
+    world.notifications.put(asked.move("sent"))
+    world.by = "patient"
+    await world.hears(of(first, "confirmed", 2))
+    assert world.states() == {("confirmed", 1): "sent", ("confirmed", 2): "queued"}
+
+
+async def test_nothing_is_taken_for_told_across_a_revision_that_has_not_come(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    await world.hears(patient, first)
+    (asked,) = world.notifications.values()
+    world.notifications.put(asked.move("sent"))
+    await world.hears(of(first, "scheduled", 3))
+    assert world.states() == {("please-confirm", 1): "sent", ("please-confirm", 3): "queued"}
 
 
 @pytest.mark.parametrize("status", ["arrived", "ready-for-scan", "completed"])

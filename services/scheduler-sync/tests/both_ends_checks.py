@@ -34,7 +34,7 @@ EVENT_OF_STATE = {
     "unscheduled": "appointment.cancelled", "staff-booked": "appointment.scheduled",
     "confirmed": "appointment.confirmed", "move-requested": "appointment.requested",
     "patient-booked": "appointment.requested",
-    "cancelled": "appointment.cancelled",
+    "arrived": "appointment.progressed", "done": "appointment.progressed", "cancelled": "appointment.cancelled",
 }  # fmt: skip
 STEP_OF_STATUS = {
     both_ends.ORDERED: "ordered", both_ends.SCHEDULED: "scheduled", both_ends.CONFIRMED: "confirmed",
@@ -172,7 +172,7 @@ class Watch:
         told = len(memory.done[line]) + len(memory.lines[line]) + sum(one.line == line for one in memory.dead)
         self.check(told <= acts, f"PowerServer was told {told} times of {acts} acts of the patient")
         booking = self.powerserver.bookings.get(now.placer_number)
-        changes = acts if booking is None else booking.acts + acts
+        changes = acts if booking is None else booking.messages + acts
         self.check(now.revision <= changes, f"{now.revision} events of {changes} changes")
 
     def look_for_an_act_that_is_wiped_out(self, before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ class Booking:
     start: datetime
     has_no_time: bool = False
     """It was taken off the calendar: the time that its messages still give counts no more."""
-    acts: int = 0
+    messages: int = 0
     is_told_by_order: bool = False
     wanted: datetime | None = None
     """The time that the patient asks for instead, until staff answer."""
@@ -178,7 +178,6 @@ class PowerServer:
         self._announce(booking, *event)
 
     def _announce(self, booking: Booking, trigger: str, control: str, *, is_about_patient: bool = False) -> None:
-        booking.acts += 1
         made = (self._clock.now + timedelta(seconds=self._skew_seconds)).strftime("%Y%m%d%H%M%S+0000")
         values = {
             "made": made, "placer": booking.placer, "status": f"{booking.status}^{NAMES[booking.status]}^99PS",
@@ -201,6 +200,7 @@ class PowerServer:
 
     def _say(self, raw: bytes, kind: str, booking: Booking, made: str) -> None:
         text = f"{kind} {booking.placer} {NAMES[booking.status]} at {booking.start:%d %H:%M}, made {made[8:14]}"
+        booking.messages += 1
         self.queue.append(Said(raw, made, text, booking.patient))
 
     def _control_id(self) -> str:

@@ -141,8 +141,10 @@ class Harness:
     async def events(self) -> list[tuple[str, int]]:
         return [(row["topic"], row["revision"]) for row in await self.rows("SELECT * FROM outbox ORDER BY id")]
 
-    async def event(self, topic: str) -> dict[str, Any]:
-        row = await self.row("SELECT value FROM outbox WHERE topic = $1", topic)
+    async def event(self, topic: str, *, revision: int | None = None) -> dict[str, Any]:
+        row = await self.row(
+            "SELECT value FROM outbox WHERE topic = $1 AND ($2::int IS NULL OR revision = $2)", topic, revision
+        )
         return json.loads(row["value"])
 
     async def deliveries(self, state: str = "pending") -> list[Delivery]:

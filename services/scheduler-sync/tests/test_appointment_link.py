@@ -4,11 +4,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
+
 from scheduler_sync.domain.appointment import (
     Announcement,
     AppointmentLink,
     FhirStatus,
     Outcome,
+    Physician,
     RemoteFacts,
     StaffFacts,
     State,
@@ -24,6 +27,7 @@ ZONE = "America/Toronto"
 START = datetime(2026, 12, 1, 19, 30, tzinfo=UTC)
 SLOT = Slot(START, START + timedelta(minutes=30), ZONE)
 LATER = Slot(START + timedelta(days=1), START + timedelta(days=1, minutes=30), ZONE)
+HOUR = timedelta(hours=1)
 T0 = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
 T1, T2 = T0 + timedelta(minutes=1), T0 + timedelta(minutes=2)
 BOTH = frozenset({System.OMEGAAI, System.POWERSERVER})
@@ -89,7 +93,7 @@ def test_the_same_again_changes_nothing():
 def test_a_date_moved_while_pending_stays_pending_and_moves_the_card():
     decision = booked().hear_powerserver(says(slot=LATER), said_at=T1)
     assert (decision.link.state, decision.link.slot) == (State.STAFF_BOOKED, LATER)
-    assert (decision.announces, decision.tells) == (Announcement.SCHEDULED, TO_OMEGAAI)
+    assert (decision.announces, decision.tells) == (Announcement.RESCHEDULED, TO_OMEGAAI)
     assert decision.changed == ("slot",)
     assert decision.link.revision == 2
 
@@ -97,7 +101,79 @@ def test_a_date_moved_while_pending_stays_pending_and_moves_the_card():
 def test_a_date_moved_after_confirming_stays_confirmed():
     decision = confirmed().hear_powerserver(says(WorkflowStep.CONFIRMED, slot=LATER), said_at=T2)
     assert decision.link.state is State.CONFIRMED
-    assert (decision.announces, decision.tells) == (Announcement.CONFIRMED, TO_OMEGAAI)
+    assert (decision.announces, decision.tells) == (Announcement.RESCHEDULED, TO_OMEGAAI)
+
+
+@pytest.mark.parametrize(
+    "place", [{"resource": "BLUME CT 2"}, {"facility": "FAC02"}, {"slot": replace(SLOT, end=SLOT.end + HOUR)}]
+)
+@pytest.mark.parametrize("link", ["booked", "confirmed"])
+def test_another_resource_facility_or_length_is_a_move_and_keeps_the_status(link: str, place: dict[str, object]):
+    before = {"booked": booked, "confirmed": confirmed}[link]()
+    decision = before.hear_powerserver(says(None, **place), said_at=T2)
+    assert (decision.announces, decision.tells) == (Announcement.RESCHEDULED, TO_OMEGAAI)
+    assert (decision.link.state, decision.link.step) == (before.state, before.step)
+
+
+def test_a_new_time_that_comes_with_another_status_is_news_of_the_status():
+    by_staff = booked().hear_powerserver(says(WorkflowStep.CONFIRMED, slot=LATER), said_at=T1)
+    assert (by_staff.link.slot, by_staff.announces) == (LATER, Announcement.CONFIRMED)
+    listed = booked().hear_powerserver(says(WorkflowStep.WAITLIST), said_at=T1).link
+    on_the_calendar = listed.hear_powerserver(says(slot=LATER), said_at=T2)
+    assert on_the_calendar.announces is Announcement.SCHEDULED
+    moved_on_the_list = listed.hear_powerserver(says(WorkflowStep.WAITLIST, slot=LATER), said_at=T2)
+    assert moved_on_the_list.announces is Announcement.RESCHEDULED
+
+
+def test_the_day_of_the_exam_is_published_step_by_step():
+    link = confirmed()
+    for step in (WorkflowStep.ARRIVED, WorkflowStep.READY_FOR_SCAN, WorkflowStep.COMPLETED):
+        decision = link.hear_powerserver(says(step), said_at=T2)
+        assert (decision.announces, decision.link.step, decision.tells) == (Announcement.PROGRESSED, step, TO_OMEGAAI)
+        assert decision.link.revision == link.revision + 1
+        link = decision.link
+
+
+def test_an_exam_that_is_completed_after_a_cancellation_without_a_time_is_nobodys_news():
+    cancelled = new().hear_powerserver(says(WorkflowStep.CANCELLED, slot=None), said_at=T0).link
+    done = cancelled.hear_powerserver(says(WorkflowStep.COMPLETED, slot=None), said_at=T1)
+    assert (done.link.state, done.announces, done.link.revision) == (State.DONE, None, 0)
+
+
+DOCTOR = Physician("Miller", "Ann", number="1001")
+
+
+def test_the_referring_physician_stays_until_another_is_named_or_the_field_is_deleted():
+    link = new().hear_powerserver(says(referring_physician=DOCTOR), said_at=T0).link
+    assert link.referring_physician == DOCTOR
+    silent = link.hear_powerserver(says(), said_at=T1)
+    assert (silent.outcome, silent.link.referring_physician) == (Outcome.UNCHANGED, DOCTOR)
+    other = link.hear_powerserver(says(referring_physician=replace(DOCTOR, number="1002")), said_at=T1)
+    assert (other.announces, other.tells) == (Announcement.SCHEDULED, TO_OMEGAAI)
+    gone = link.hear_powerserver(says(deleted=frozenset({"referring_physician"})), said_at=T1)
+    assert (gone.announces, gone.link.referring_physician) == (Announcement.SCHEDULED, None)
+
+
+def test_what_others_are_told_of_a_study_is_news_when_it_becomes_known():
+    head = Study("CT-HEAD", "CT Head")
+    link = new().hear_powerserver(says(), said_at=T0).link
+    for known in (
+        replace(head, study_uid="2.25.1"),
+        replace(head, procedure_codes=("70450",)),
+        replace(head, order_number="ACC1"),
+        replace(head, start=START, minutes=20),
+    ):
+        told = link.hear_powerserver(says(studies=(known,)), said_at=T1)
+        assert (told.announces, told.tells) == (Announcement.SCHEDULED, TO_OMEGAAI), known
+        again = told.link.hear_powerserver(says(studies=(head,)), said_at=T2)
+        kept = replace(again.link.studies[0], start=None, minutes=None)
+        assert kept == replace(known, start=None, minutes=None)
+
+
+def test_the_only_studys_own_time_is_no_news_where_it_is_the_appointments():
+    link = new().hear_powerserver(says(), said_at=T0).link
+    told = link.hear_powerserver(says(studies=(Study("CT-HEAD", "CT Head", start=START, minutes=30),)), said_at=T1)
+    assert (told.outcome, told.announces, told.tells) == (Outcome.DETAIL, None, frozenset())
 
 
 def test_a_move_that_overtook_its_booking_holds_and_the_booking_is_stale():
@@ -170,7 +246,7 @@ def test_a_scheduled_that_powerserver_sent_before_it_took_our_confirmation_leave
     not_yet_told = booked().hear_omegaai(shows(FhirStatus.BOOKED)).link
     moved = not_yet_told.hear_powerserver(says(slot=LATER), said_at=T0)
     assert (moved.link.state, moved.link.slot) == (State.CONFIRMED, LATER)
-    assert moved.announces is Announcement.CONFIRMED
+    assert moved.announces is Announcement.RESCHEDULED
     told = replace(not_yet_told, powerserver_heard_at=T0).told_powerserver(WorkflowStep.CONFIRMED, T2)
     late = told.hear_powerserver(says(), said_at=T1)
     assert late.link.state is State.CONFIRMED

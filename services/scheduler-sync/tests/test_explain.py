@@ -67,13 +67,13 @@ def test_a_booking_is_explained_field_by_field():
         None,
     )
     start = at(found, "SCH-11.4")
-    assert (start.value, start.segment, start.gives) == ("20261201143000-0500", 2, "start, end")
+    assert (start.value, start.segment, start.gives) == ("20261201143000-0500", 2, "start, end, priority")
     assert raw[start.byte :].startswith(b"20261201143000-0500^20261201150000-0500")
     assert start.rule.startswith("SCH-11.4, .5")
     assert found.effect["start"] == "2026-12-01T14:30:00-05:00"
     assert found.effect["patient's numbers"] == ["4711 of NORTHSIDE"]
     assert ("PV1-18", "V100045") not in [(one.place, one.value) for one in found.fields]
-    assert {one.place for one in found.ignored} >= {"PV1-2", "PV1-8.1", "PID-18"}
+    assert {one.place for one in found.ignored} >= {"PV1-2", "PID-18"}
 
 
 def test_what_is_read_and_passed_over_is_among_what_is_ignored():

@@ -49,6 +49,7 @@ DELETES: dict[str, tuple[bytes, bytes, Callable[[Line], Any], Any]] = {
     "AIG-3": (siu(), SIU_14, lambda line: line.link.resource, NeedsSetup),
     "AIG-4": (siu(), SIU_14, lambda line: line.link.modality, "CT"),  # the resource's own
     "ORC-7.4": (orm(), ORM_XO.replace(OBR_27, b"|CT|||"), lambda line: line.card["status"], "cancelled"),
+    "OBR-19": (orm(), ORM_XO, lambda line: line.link.resource, NeedsSetup),
     "OBR-24": (orm(), ORM_XO, lambda line: line.link.modality, "CT"),
     "OBR-27.4": (orm(), ORM_XO.replace(ORC_7, b"||SC||||"), lambda line: line.card["status"], "cancelled"),
     "NTE-3": (

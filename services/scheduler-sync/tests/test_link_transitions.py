@@ -21,7 +21,8 @@ from scheduler_sync.domain.appointment import (
 )
 
 # Rows: states; columns: triggers. A number is the place in STATES where the move leads, "." refuses. After it: what is
-# published (s, r, c, x for scheduled, requested, confirmed, cancelled) and who is told (O OmegaAI, P PowerServer).
+# published (s, r, c, p, x for scheduled, requested, confirmed, progressed, cancelled; m: a change of time, resource or
+# facility is published as rescheduled) and who is told (O OmegaAI, P PowerServer).
 STATES = [
     "unscheduled", "staff-booked", "confirmed", "move-requested", "patient-booked", "arrived", "done", "cancelled",
 ]  # fmt: skip
@@ -31,18 +32,19 @@ COLUMNS = [
     "patient-booked", "patient-cancelled", "staff-waitlisted",
 ]  # fmt: skip
 EXPECTED = {
-    "new":            "0    1sO 1sO 2cO 5O 5O 6O 7   7   .   .   4rP .   1sO",
-    "unscheduled": "   0    1sO 0   2cO 5O 5O 6O 7O  7O  .   .   .   .   1sO",
-    "staff-booked": "  0xO  1sO 1sO 2cO 5O 5O 6O 7xO 7xO 2cP 3rP .   7xP 1sO",
-    "confirmed": "     0xO  1sO 2cO 2cO 5O 5O 6O 7xO 7xO 2   3rP .   7xP 1sO",
-    "move-requested": "3    3O  3O  2cO 5O 5O 6O 7xO 7xO .   3rP .   7xP 3O",
-    "patient-booked": "4    4O  4O  2cO 5O 5O 6O 7xO 7xO .   4rP 4rP 7xP 4O",
-    "arrived": "       0xO  1sO 5O  2cO 5O 5O 6O 7xO 7xO .   .   .   .   1sO",
-    "done": "          .    .   6   .   .  .  6  .   .   .   .   .   .   .",
-    "cancelled": "     .    .   7O  .   .  .  6O 7O  7O  .   .   .   .   .",
+    "new":            "0    1sO  1sO  2cO  5pO 5pO 6pO 7   7   .   .   4rP .   1sO",
+    "unscheduled": "   0    1sO  0    2cO  5pO 5pO 6pO 7O  7O  .   .   .   .   1sO",
+    "staff-booked": "  0xO  1smO 1smO 2cO  5pO 5pO 6pO 7xO 7xO 2cP 3rP .   7xP 1smO",
+    "confirmed": "     0xO  1sO  2cmO 2cmO 5pO 5pO 6pO 7xO 7xO 2   3rP .   7xP 1sO",
+    "move-requested": "3    3O   3O   2cO  5pO 5pO 6pO 7xO 7xO .   3rP .   7xP 3O",
+    "patient-booked": "4    4O   4O   2cO  5pO 5pO 6pO 7xO 7xO .   4rP 4rP 7xP 4O",
+    "arrived": "       0xO  1sO  5pO  2cO  5pO 5pO 6pO 7xO 7xO .   .   .   .   1sO",
+    "done": "          .    .    6p   .    .   .   6p  .   .   .   .   .   .   .",
+    "cancelled": "     .    .    7O   .    .   .   6pO 7O  7O  .   .   .   .   .",
 }  # fmt: skip
 PUBLISHED = {
-    "s": Announcement.SCHEDULED, "r": Announcement.REQUESTED, "c": Announcement.CONFIRMED, "x": Announcement.CANCELLED,
+    "s": Announcement.SCHEDULED, "r": Announcement.REQUESTED, "c": Announcement.CONFIRMED,
+    "p": Announcement.PROGRESSED, "x": Announcement.CANCELLED,
 }  # fmt: skip
 TOLD = {"O": System.OMEGAAI, "P": System.POWERSERVER}
 
@@ -60,6 +62,7 @@ def test_every_pair_of_state_and_trigger_does_what_the_table_of_the_domain_says(
     assert isinstance(found, Move)
     assert found.to == State(STATES[int(cell[0])])
     assert found.announces == next((PUBLISHED[mark] for mark in cell[1:] if mark in PUBLISHED), None)
+    assert found.announces_when_moved == (Announcement.RESCHEDULED if "m" in cell else None)
     assert found.tells == {TOLD[mark] for mark in cell[1:] if mark in TOLD}
 
 

@@ -52,7 +52,8 @@ def test_the_same_booking_by_orm_is_the_same_but_for_what_only_orders_carry():
     assert by_orm.appointment.slot == by_siu.appointment.slot
     (study,) = by_siu.appointment.studies
     (change,) = by_orm.appointment.study_changes
-    assert change == StudyChange(Action.SET, replace(study, order_number="ACC100045"))
+    uid = "1.2.826.0.1.3680043.10.1.100045"
+    assert change == StudyChange(Action.SET, replace(study, order_number="ACC100045", study_uid=uid))
     assert by_orm.appointment.resource == by_siu.appointment.resource
     assert by_orm.appointment.step is WorkflowStep.SCHEDULED
     assert by_orm.appointment.accession_numbers == ("ACC100045",)

@@ -125,8 +125,7 @@ async def test_as_many_win_as_may_and_all_others_get_alternatives(stand: Stand, 
 async def test_exactly_the_capacity_wins_one_and_the_same_slot(stand: Stand):
     for capacity in (1, 3):
         await capacity_of(stand, capacity)
-        for start in starts():
-            start += timedelta(days=30 * capacity - 40) + timedelta(minutes=15)
+        for start in [one + timedelta(days=8 * capacity, minutes=15) for one in starts()]:
             answers = Answers()
             began = time.perf_counter()
             await asyncio.gather(*(holds(stand, number, start, answers) for number in range(TASKS)))
@@ -162,9 +161,10 @@ async def test_hold_book_confirm_with_facts_among_the_rush_leaves_no_orphan_and_
         booked = await asyncio.gather(*books)
         assert len(booked) == 3
         confirmed = booked[0]
+        who = f"N{confirmed.patient_id.int - 1000}"
         message = siu(
             "S14", control_id=f"K{number}", placer=confirmed.placer_number, status="50^CONFIRMED^99PS",
-            pid="PID|1|N%d^^^NORTHSIDE|N%d^^^NORTHSIDE||Roe^Jane" % ((confirmed.patient_id.int - 1000,) * 2),
+            pid=f"PID|1|{who}^^^NORTHSIDE|{who}^^^NORTHSIDE||Roe^Jane",
             **_times(start),
         )  # fmt: skip
         assert await stand.sync.hear(message) == [None]
@@ -180,8 +180,9 @@ async def test_hold_book_confirm_with_facts_among_the_rush_leaves_no_orphan_and_
         assert {row["link_id"] for row in told} == {one.id for one in booked[1:]}
         events = await stand.sync.rows(
             "SELECT convert_from(value, 'utf8')::json -> 'data' AS data FROM outbox WHERE topic = "
-            "'appointment.requested' AND aggregate_id = ANY($1::uuid[]) AND revision = 2", [one.id for one in booked[1:]],
-        )  # fmt: skip
+            "'appointment.requested' AND aggregate_id = ANY($1::uuid[]) AND revision = 2",
+            [one.id for one in booked[1:]],
+        )
         assert len(events) == 2
         assert all('"displaced":true' in row["data"] and row["data"].count('"resource"') >= 4 for row in events)
     assert await stand.sync.rows("SELECT * FROM claims WHERE NOT released AND kind = 'hold'") == []

@@ -27,6 +27,7 @@ from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.tasks import TaskItem, TaskQueue
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.resources import ResourceDirectory, ResourceImport
+from scheduler_sync.resources.matching import Comparison
 
 STALLED_SECONDS = 3.0
 """Of a loop, here: longer than a busy machine lets it wait for its turn."""
@@ -113,7 +114,7 @@ def an_appointment(number: int) -> dict:
     ("slow", "seconds"),
     [
         pytest.param("/fhir/Task", 2 * STALLED_SECONDS, id="each answer takes twice as long as a loop may stand"),
-        pytest.param("/fhir/Appointment", 0.3, id="many answers take their time one after the other"),
+        pytest.param("/fhir/Appointment", 1.0, id="many answers take their time one after the other"),
         pytest.param("/oauth2/", 2 * STALLED_SECONDS, id="the token"),
     ],
 )
@@ -177,6 +178,13 @@ class Kept:
 
     async def all(self) -> Sequence[Resource]:
         return []
+
+    async def compare(self, site: object) -> Comparison:
+        del site
+        return Comparison()
+
+    async def newest_change(self) -> int | None:
+        return None
 
 
 def import_of(client: FhirClient, kept: Kept, metrics: Metrics | None = None) -> ResourceImport:

@@ -35,11 +35,10 @@ from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.domain.appointment import FhirStatus, step_for_powerserver
 from scheduler_sync.domain.patient import PatientIdentifier
-from scheduler_sync.resources import ResourceImport
+from scheduler_sync.resources import ResourceImport, StoredResources
 from scheduler_sync.site import Site
 from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.store import columns
-from scheduler_sync.store.queries import StoredResources
 
 SECONDS = float(os.environ.get("MUTATION_SECONDS", DEPTH.mutation_seconds)) / 2
 """Of each reader."""
@@ -206,7 +205,7 @@ async def test_every_fhir_resource_is_decided_or_parked_by_name(harness: Harness
             session, f"{omegaai.base_url}/auth/oauth2/v2.0/token", client_id="a", client_secret="b", scope="c"
         )
         client = FhirClient(session, omegaai.base_url, tokens)
-        resources = StoredResources(harness.store.pool, Site(SITE_FILE))
+        resources = StoredResources(harness.store, Site(SITE_FILE))
         importing = ResourceImport(client, Site(SITE_FILE), resources, directory(), interval_seconds=1)
         while time.monotonic() < end or not rounds:
             rounds += 1

@@ -334,7 +334,7 @@ async def test_a_dry_run_counts_and_writes_nothing(world: World):
     await world.restore()
     before, waiting = await world.links(), await world.waiting()
     report = await world.recover(dry_run=True)
-    assert (report.patients, report.links) == (2, 5)
+    assert (report.patients, report.links) == (2, 6)
     assert report.judged[Judgement.ADOPTED] == 2
     assert report.judged[Judgement.HEARD] == 1
     assert (await world.links(), await world.waiting()) == (before, waiting)

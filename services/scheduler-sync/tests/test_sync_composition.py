@@ -13,9 +13,9 @@ async def test_what_brings_work_in_stops_first_and_the_deliveries_last(migrated_
     service = await bootstrap.build(settings)
     try:
         loops = list(service.loops)
-        assert loops[:3] == ["hl7-listener", "omegaai-feed", "omegaai-tasks"]
+        assert loops[:4] == ["hl7-listener", "omegaai-feed", "omegaai-tasks", "reconciliation"]
         assert loops[-3:] == ["relay", "to-omegaai", "to-powerserver"]
-        assert {"resource-import", "waiting", "clock", "housekeeping", "store-server"} == set(loops[3:-3])
+        assert {"resource-import", "waiting", "claims", "clock", "housekeeping", "store-server"} == set(loops[4:-3])
         assert set(service.checks) == {"store", "kafka", "hl7", "resources", "deliveries"}
     finally:
         for close in service.closers:

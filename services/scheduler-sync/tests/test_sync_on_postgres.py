@@ -72,14 +72,22 @@ async def test_a_booking_leaves_patient_link_history_events_and_deliveries(harne
     assert event["data"]["facility"]["name"] == "Northside Imaging"
 
 
-@pytest.mark.parametrize("batches", [[[siu(), orm()]], [[siu()], [orm()]], [[orm()], [siu()]]])
-async def test_siu_and_orm_of_one_booking_are_one_link_and_one_event(harness: Harness, batches):
+@pytest.mark.parametrize(
+    ("batches", "events"), [([[siu(), orm()]], 2), ([[siu()], [orm()]], 2), ([[orm()], [siu()]], 1)]
+)
+async def test_siu_and_orm_of_one_booking_are_one_link_and_what_the_second_adds_is_told(
+    harness: Harness, batches, events: int
+):
+    """The order's accession number is news after the SIU; the SIU's filler id is none after the order."""
     for batch in batches:
         assert await harness.hear(*batch) == [None] * len(batch)
     link = await harness.row("SELECT * FROM appointment_links")
     assert (link["filler_id"], link["accession_numbers"]) == ("A100045", ["ACC100045"])
-    assert await harness.events() == [("patient.registered", 1), ("appointment.scheduled", 1)]
-    assert len(await harness.deliveries()) == 2
+    told = [("appointment.scheduled", number) for number in range(1, 1 + events)]
+    assert await harness.events() == [("patient.registered", 1), *told]
+    newest = await harness.event("appointment.scheduled", revision=events)
+    assert [one["accession_number"] for one in newest["data"]["studies"]] == ["ACC100045"]
+    assert len(await harness.deliveries()) == 1 + events
     assert len(await harness.rows("SELECT * FROM link_history")) == 2
 
 
@@ -103,7 +111,11 @@ async def test_a_date_moved_while_pending_is_published_and_told_again(harness: H
     await harness.hear(siu())
     await adopted(harness)
     await harness.hear(siu("S13", **LATER))
-    assert (await harness.events())[-1] == ("appointment.scheduled", 2)
+    assert (await harness.events())[-1] == ("appointment.rescheduled", 2)
+    data = (await harness.event("appointment.rescheduled"))["data"]
+    assert (data["former_start"], data["former_end"]) == ("2026-12-01T14:30:00-05:00", "2026-12-01T15:00:00-05:00")
+    assert (data["former_resource"], data["former_facility"]) == ("BLUME CT", None)
+    assert (data["start"], data["status"]) == ("2026-12-02T14:30:00-05:00", "scheduled")
     (delivery,) = await harness.deliveries()
     snapshot = AppointmentSnapshot.from_bytes(delivery.payload)
     assert snapshot.start.isoformat() == "2026-12-02T14:30:00-05:00"

@@ -14,8 +14,7 @@ from chassis.testing.refusals import COLLISIONS, NOT_NOW, refused, refusing
 from omegaai.client import FhirClient
 from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.resources import ResourceDirectory, ResourceImport
-from scheduler_sync.store.queries import StoredResources
+from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 
 pytestmark = pytest.mark.stack
 
@@ -51,7 +50,7 @@ async def test_a_task_that_cannot_be_read_is_parked_once_the_store_takes_it(harn
 
 async def test_resources_are_read_once_the_store_takes_them(harness: Harness) -> None:
     directory = ResourceDirectory(lambda: harness.site.file)
-    stored = StoredResources(harness.store.pool, harness.site)
+    stored = StoredResources(harness.store, harness.site)
 
     async def is_filled() -> bool:
         return len(directory) > 0

@@ -23,9 +23,8 @@ from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import link
 from scheduler_sync.domain.patient import UNSAID
-from scheduler_sync.resources import ResourceImport
+from scheduler_sync.resources import ResourceImport, StoredResources
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredResources
 
 FAR = (
     "00010101", "00010101000000", "00010101000000+0000", "00010101000000+1400", "19491231235959-0500", "22000101000000",
@@ -266,7 +265,7 @@ async def test_one_bad_service_hides_no_other(harness: Harness, more):
             client_id="suite", client_secret="development-secret", scope="api",
         )  # fmt: skip
         site = Site(SITE_FILE)
-        store = StoredResources(harness.store.pool, site)
+        store = StoredResources(harness.store, site)
         client = FhirClient(session, server.base_url, tokens)
         await ResourceImport(client, site, store, directory(), interval_seconds=1).import_once()
     names = {row["name"] for row in await harness.rows("SELECT name FROM resources WHERE active")}

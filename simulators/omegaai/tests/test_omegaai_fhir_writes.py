@@ -104,7 +104,7 @@ async def test_what_cannot_be_done_at_all(omegaai):
     assert (await post("/fhir/Patient", content=b"{", headers=fhir)).status_code == 400
     assert (await post("/fhir/Patient", content=b"[]", headers=fhir)).status_code == 400
     assert (await post("/fhir/Patient", content=b"a=b", headers={"Content-Type": "text/plain"})).status_code == 415
-    assert (await post("/fhir/Organization", json={"resourceType": "Organization"}, headers=fhir)).status_code == 405
+    assert (await post("/fhir/Organization", json={"resourceType": "Organization"}, headers=fhir)).status_code == 422
     wrong = await omegaai.api.post("/fhir/Appointment", json=omegaai.patient(), headers=fhir)
     assert wrong.status_code == 422
 
@@ -120,7 +120,7 @@ async def test_metadata_says_what_is_kept(omegaai):
     statement = await omegaai.get("metadata")
     kept = {one["type"]: {i["code"] for i in one["interaction"]} for one in statement["rest"][0]["resource"]}
     assert kept["Appointment"] == {"read", "search-type", "create", "update"}
-    assert kept["Organization"] == {"read", "search-type"}
+    assert "StudyType" not in kept, "a CapabilityStatement names R4's types alone"
 
 
 async def test_ids_are_never_given_twice(omegaai):

@@ -65,11 +65,15 @@ class Malformed(Permanent):
 
 
 class NeedsSetup(Permanent):
-    """The input is right but the set-up does not know it yet. ``setting`` names the missing setting, and its place."""
+    """The input is right but the set-up does not know it yet. ``setting`` names the missing setting, and its place.
 
-    def __init__(self, reason: str, *, setting: str) -> None:
+    ``location``: the segment-field that names the unknown thing, where one does.
+    """
+
+    def __init__(self, reason: str, *, setting: str, location: str = "") -> None:
         super().__init__(reason)
         self.setting = _cut(setting, LONGEST_PLACE)
+        self.location = _cut(location, LONGEST_PLACE)
 
 
 def reason_of(error: BaseException) -> str:

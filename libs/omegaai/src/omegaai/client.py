@@ -17,6 +17,7 @@ from yarl import URL
 
 from chassis.errors import Malformed, NeedsSetup, Permanent, UnusableAnswer
 from chassis.http import LARGE_ANSWER_BYTES, TIMEOUT_SECONDS, HttpPartner
+from omegaai import elements
 from omegaai.answers import (
     NotFoundError,
     Resource,
@@ -55,10 +56,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one page of a search holds that no earlier page held."""
+    """What one page of a search holds that no earlier page held.
+
+    ``total``: the number of matches of the whole search; None where the server does not say it.
+    """
 
     news: list[Found]
     is_last: bool
+    total: int | None = None
 
 
 class FhirClient:
@@ -112,6 +117,10 @@ class FhirClient:
         headers = {"If-Match": f'W/"{version}"'}
         return await self._request("PUT", resource_type, resource_id, body=resource, headers=headers)
 
+    async def capabilities(self) -> Resource:
+        """The server's CapabilityStatement. Raises Transient, Permanent; NotFoundError where it shows none."""
+        return (await self._request("GET", "metadata", of_type="CapabilityStatement", is_named=True)).resource
+
     async def search(self, resource_type: str, query: Mapping[str, str]) -> AsyncIterator[Found]:
         """All matches over all pages, each once. UnusableAnswer when the pages repeat themselves or have no end."""
         async with aclosing(self.pages(resource_type, query)) as pages:
@@ -139,9 +148,9 @@ class FhirClient:
                 (one.get("url") for one in dicts(bundle.get("link")) if one.get("relation") == "next"), None
             )
             if not isinstance(following, str) or not following:
-                yield Page(news, is_last=True)
+                yield Page(news, is_last=True, total=elements.integer(bundle.get("total")))
                 return
-            yield Page(news, is_last=False)
+            yield Page(news, is_last=False, total=elements.integer(bundle.get("total")))
             without_news = 0 if news else without_news + 1
             address = self._next(following)
             if address in asked or without_news >= _PAGES_WITHOUT_NEWS or len(known) > most_found:
@@ -171,8 +180,12 @@ class FhirClient:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         of_type: str | None = None,
+        is_named: bool = False,
     ) -> Found:
-        """Sends one request. ``of_type``: the answer's resource type, when it is not ``resource_type``."""
+        """Sends one request. ``of_type``: the answer's resource type, when it is not ``resource_type``.
+
+        ``is_named``: an answer 404 means that there is no such resource, and not that the interface is missing.
+        """
         url = address or self._partner.address(self._base + _path(resource_type, resource_id))
         what = f"{method} {resource_type}"
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -188,7 +201,7 @@ class FhirClient:
                 self._tokens.reject(token)
                 continue
             resource = await resource_of(
-                answer, what, of_type=of_type or resource_type, names_one=resource_id is not None,
+                answer, what, of_type=of_type or resource_type, names_one=is_named or resource_id is not None,
                 is_read=method == "GET",
             )  # fmt: skip
             return Found(resource, _version(resource, answer.headers.get("ETag")), was_created=answer.status == 201)

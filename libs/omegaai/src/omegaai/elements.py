@@ -132,11 +132,13 @@ def extension(parent: Json, name: str) -> Any:
 
     None without one.
     """
-    for one in items(parent, "extension"):
-        url = text(one, "url") or ""
-        if _matches(url, name):
-            return _first_value(one)
-    return None
+    found = extension_item(parent, name)
+    return None if found is None else _first_value(found)
+
+
+def extension_item(parent: Json, name: str) -> Json | None:
+    """The extension itself, as a part of ``parent``; found as ``extension`` finds it."""
+    return next((one for one in items(parent, "extension") if _matches(text(one, "url") or "", name)), None)
 
 
 def integer(value: object) -> int | None:

@@ -20,6 +20,8 @@ S = TypeVar("S", bound=SharedSite)
 M = TypeVar("M", bound=BaseModel)
 _ALIKE: Final = 0.8
 """The ratio of difflib above which an unknown key counts as a misspelt one."""
+_PERHAPS: Final = 0.6
+"""The ratio above which a known key is offered for an unknown one."""
 _UNREAD: Final = (0, 0)
 
 
@@ -118,7 +120,7 @@ def _said(keys: tuple[int | str, ...], error: Any, of: type[BaseModel]) -> str:
     former = getattr(section, "FORMER", {}).get(keys[-1])
     if former is not None:
         return f"{key}: {former}"
-    alike = get_close_matches(str(keys[-1]), [] if section is None else _keys(section), n=1, cutoff=_ALIKE)
+    alike = get_close_matches(str(keys[-1]), [] if section is None else _keys(section), n=1, cutoff=_PERHAPS)
     return f"{key}: no service knows this key" + (f"; is {alike[0]} meant?" if alike else "")
 
 

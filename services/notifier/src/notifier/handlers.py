@@ -74,13 +74,17 @@ def _release_waiting(recipient: Recipient, notifications: Notifications, outgoin
 async def follow_appointment(
     appointment: Appointment,
     *,
+    by: str,
     recipients: Recipients,
     appointments: Appointments,
     notifications: Notifications,
     outgoing: Outgoing,
     stale: StaleRevisions,
 ) -> None:
-    """Keeps the appointment, supersedes older messages, and plans the message that is due."""
+    """Keeps the appointment, supersedes older messages, and plans the message that is due.
+
+    ``by`` caused the event: staff, the patient or the system. The answer to an act of the patient is always told.
+    """
     known = appointments.get(appointment.appointment_id)
     if known is not None and known.revision >= appointment.revision:
         stale.count(appointment.event)
@@ -91,7 +95,8 @@ async def follow_appointment(
     appointments.put(appointment)
     for earlier in untold:
         notifications.put(planning.superseded(earlier, appointment))
-    fresh = planning.planned(appointment, recipients.get(appointment.patient_id), untold)
+    is_seen = by != "staff" or not planning.looks_the_same(appointment, known)
+    fresh = planning.planned(appointment, recipients.get(appointment.patient_id), untold, is_seen=is_seen)
     if fresh is None:
         return
     notifications.put(fresh)

@@ -105,6 +105,7 @@ async def handle(work: Work, message: Message) -> None:
         work.gaps.saw(message, appointment.revision if appointment is not None else None)
         await follow_appointment(
             appointment_of(message),
+            by=message.data.by,
             recipients=work.recipients,
             appointments=work.appointments,
             notifications=work.notifications,

@@ -15,6 +15,8 @@ from chassis.store import Store
 from hl7v2 import Hl7Error
 from omegaai.tasks import UnclaimedTask
 from scheduler_sync import bootstrap, explain
+from scheduler_sync.reconciliation.commands import command as reconcile_command
+from scheduler_sync.resources.command import COMMAND as RESOURCES
 from scheduler_sync.settings import SchedulerSyncSettings
 from scheduler_sync.site import SiteFileError, load
 from scheduler_sync.store.views import ParkedTaskRow, Views
@@ -139,6 +141,7 @@ DEFINITION = ServiceDefinition(
             _recover_arguments,
             _recover,
         ),
+        "reconcile": reconcile_command(bootstrap.perform_reconciliation),
         "explain": ExtraCommand(
             "explain the effect of an HL7 message in a file; the output shows the file's patient data",
             _explain_arguments,
@@ -147,6 +150,7 @@ DEFINITION = ServiceDefinition(
         "unclaimed-tasks": ExtraCommand(
             "OmegaAI's open Tasks that no service of the suite handles", _unclaimed_arguments, _unclaimed_tasks
         ),
+        "resources": RESOURCES,
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be processed", _arguments, _parked_tasks),
     },
 )

@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import contracts
 from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
 from chassis.hl7 import Hl7Listener, replay_message
@@ -20,6 +22,7 @@ from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
 from chassis.timers import TimerHandlers
 from chassis.web.hl7_desk import Hl7Desk
+from omegaai.client import FhirClient
 from omegaai.connection import connect
 from omegaai.tasks import StoredCursor, UnclaimedTask, unclaimed_tasks
 from scheduler_sync import metrics as meters
@@ -33,10 +36,12 @@ from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TASK_CONSUMER, PowerServerInbound, TaskInbound
+from scheduler_sync.reconciliation.reconciler import Reconciler
+from scheduler_sync.reconciliation.runner import ReconcileRunner
 from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
-from scheduler_sync.resources import ResourceDirectory, ResourceImport
+from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 from scheduler_sync.rooms import Rooms
 from scheduler_sync.scheduling.api import SchedulingApi
 from scheduler_sync.scheduling.desk import EXPIRED, Desk
@@ -44,10 +49,12 @@ from scheduler_sync.scheduling.holds import no_prefetch, release_hold
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
-from scheduler_sync.store.queries import StoredIds, StoredResources, StoredSteps, revisions
+from scheduler_sync.store.queries import StoredIds, StoredSteps, revisions
+from scheduler_sync.store.reconciliation import Reports, Runs
 from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
+from scheduler_sync.web.drift import DriftPages
 from scheduler_sync.web.pages import PAGES, Pages
 
 NAME: Final = "scheduler-sync"
@@ -55,7 +62,11 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 DESTINATIONS: Final = (System.OMEGAAI, System.POWERSERVER)
 LOOK_UP_SECONDS: Final = 1.0
 GATHER_SECONDS: Final = 0.01
+LOOK_SECONDS: Final = 0.5
+ENDED: Final = frozenset({"done", "failed", "asks", "declined", "superseded"})
+"""States of a run that a waiting command need not wait beyond."""
 TASK_READER_LOCK: Final = 0x7A5C  # beside the relay's lock, on the service's own store
+RECONCILE_LOCK: Final = 0x7A5D
 
 
 @dataclass
@@ -90,7 +101,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
     runtime = await Runtime.open(NAME, settings, meters)
     store, metrics, clock = runtime.store, runtime.metrics, runtime.clock
     directory = ResourceDirectory(lambda: site.file)
-    resources = StoredResources(store.pool, site)
+    resources = StoredResources(store, site)
     effects = Effects(
         site=lambda: site.file,
         resources=directory,
@@ -169,7 +180,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     runtime.timers(TimerHandlers(core.open_work, no_prefetch, {EXPIRED: release_hold}))
     powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
-    settlement = Settlement(core.open_work, core.clock.now)
+    settlement = Settlement(core.open_work, core.clock.now, resource_fixed=importing.wake)
     runtime.deliver(
         System.OMEGAAI,
         OmegaAISender(omegaai.client, StoredIds(store.pool)).send,
@@ -185,7 +196,12 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     )
     return await runtime.service(
         guard=store_guard(settings, store, core.site, metrics),
-        intakes={"hl7-listener": core.listener, "omegaai-feed": omegaai.feed(queue.wake), "omegaai-tasks": queue},
+        intakes={
+            "hl7-listener": core.listener,
+            "omegaai-feed": omegaai.feed(queue.wake),
+            "omegaai-tasks": queue,
+            "reconciliation": reconcile_runner(settings, core, omegaai.client),
+        },
         watches={
             "resource-import": importing,
             "waiting": WaitingGauge(store, metrics),
@@ -195,6 +211,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         routes=[
             *Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
             *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),
+            *DriftPages(Reports(store), settings.http.consoles).routes(),
         ],
         pages=PAGES,
         certificates=own_certificates(settings, powerserver_tls),
@@ -205,6 +222,91 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         ],
         closers=[powerserver.close, omegaai.close],
     )
+
+
+def reconcile_runner(settings: SchedulerSyncSettings, core: Core, client: FhirClient) -> ReconcileRunner:
+    """The loop of the reconciliation; it waits until the resources are known."""
+    runs = Runs(core.store, contracts.uuid7())
+
+    def make(runner: ReconcileRunner) -> Reconciler | None:
+        if not len(core.directory):
+            return None
+        return reconciler(settings, core, client, runs, still_ours=runner.still_ours, beat=runner.beat)
+
+    return ReconcileRunner(
+        core.store,
+        runs,
+        make,
+        exclusive=Exclusive(
+            core.store,
+            lock=RECONCILE_LOCK,
+            name="reconciler",
+            metrics=core.metrics,
+            gauge=meters.RECONCILER_ACTIVE,
+        ),
+        interval_seconds=settings.reconciliation.interval_seconds,
+        metrics=core.metrics,
+    )
+
+
+def reconciler(
+    settings: SchedulerSyncSettings,
+    core: Core,
+    client: FhirClient,
+    runs: Runs,
+    *,
+    still_ours: Callable[[], Awaitable[None]],
+    beat: Callable[[], None] = lambda: None,
+) -> Reconciler:
+    """Performs runs with the site file's present content."""
+    return Reconciler(
+        store=core.store,
+        site=core.site.file,
+        omegaai=client,
+        effects=core.effects,
+        open_work=core.open_work,
+        runs=runs,
+        settings=settings.reconciliation,
+        worklist_settings=settings.worklist,
+        now=core.clock.now,
+        still_ours=still_ours,
+        beat=beat,
+    )
+
+
+async def perform_reconciliation(settings: SchedulerSyncSettings, run_id: int, wait_seconds: float) -> None:
+    """Performs a run here where no service works on the store; else a service takes it up, and this waits for its end.
+
+    SiteFileError, StoreUnavailable, Transient, Permanent.
+    """
+    core = await open_core(settings)
+    omegaai = connect(settings.omegaai)
+    try:
+        async with Exclusive.held(core.store, lock=RECONCILE_LOCK, name="reconciler") as connection:
+            if connection is not None:
+                core.directory.fill(await core.resources.all())
+                runs = Runs(core.store, contracts.uuid7())
+
+                async def still_ours() -> None:
+                    await connection.execute("SELECT 1")
+
+                one = reconciler(settings, core, omegaai.client, runs, still_ours=still_ours)
+                await runs.supersede_readers()
+                while (run := await runs.take()) is not None:
+                    await one.run(run)
+                return
+        await run_ended(Reports(core.store), run_id, wait_seconds)
+    finally:
+        await omegaai.close()
+        await core.runtime.close()
+
+
+async def run_ended(reports: Reports, run_id: int, wait_seconds: float) -> None:
+    """Returns when the run has ended or asks, or after ``wait_seconds``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait_seconds):
+            while (row := await reports.run(run_id)) is not None and row.state not in ENDED:
+                await asyncio.sleep(LOOK_SECONDS)
 
 
 def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLContext | None) -> list[Certificate]:
@@ -228,7 +330,7 @@ async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory 
         async with asyncio.timeout(LOOK_UP_SECONDS):
             store = await Store.open(settings.store)
             try:
-                directory.fill(await StoredResources(store.pool, site).all())
+                directory.fill(await StoredResources(store, site).all())
             finally:
                 store.pool.terminate()
     except (TimeoutError, StoreUnavailable, *ERRORS):
@@ -284,7 +386,7 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
 
     async def prepared() -> Recovery:
         importing = ResourceImport(omegaai.client, core.site, core.resources, core.directory, interval_seconds=1)
-        await importing.import_once()
+        await importing.import_once(compares=False)
         return Recovery(
             store=core.store,
             site=core.site.file,

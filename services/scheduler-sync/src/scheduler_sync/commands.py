@@ -7,7 +7,7 @@ from uuid import UUID
 from chassis.errors import NeedsSetup
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, StaffFacts, Study
 from scheduler_sync.domain.patient import PatientFacts, PatientIdentifier
-from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.resource import GridRow, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,14 @@ class Asked:
 
     identifiers: tuple[PatientIdentifier, ...] = ()
     organization: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakeGridRows:
+    """Resources that PowerServer made, changed or deleted (MFN). A deleted one may have its key alone, and no name."""
+
+    name: str
+    rows: tuple[GridRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7 import InboundHl7, refusal
 from chassis.hl7 import answers as hl7_answers
 from hl7v2 import AckCode, Hl7Error, Message, Segment
-from scheduler_sync.adapters.powerserver import coverage, reader
-from scheduler_sync.adapters.powerserver.table import FIELDS, SET_IDS, FieldRule
-from scheduler_sync.commands import ChangeAppointmentByStaff
+from scheduler_sync.adapters.powerserver import coverage, master_files, reader, table
+from scheduler_sync.adapters.powerserver.table import SET_IDS, FieldRule
+from scheduler_sync.commands import ChangeAppointmentByStaff, TakeGridRows
 from scheduler_sync.domain.patient import UNSAID, Address
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.ports import Resources
@@ -31,6 +31,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "SIU^S15": "an appointment that is cancelled",
     "SIU^S26": "a patient who did not come",
     "ORM^O01": "orders of one appointment",
+    "MFN^M05": "resources of PowerServer",
+    "MFN^M01": "resources of PowerServer",
 }
 _LONGEST_SHOWN: Final = 200
 _NOT_LOOKED_UP: Final = (
@@ -97,13 +99,17 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
     item = InboundHl7.of(raw, received_at)
     message, passed_over = item.message, reader.PassedOver()
     command: ChangeAppointmentByStaff | None = None
+    grid: TakeGridRows | None = None
     code: AckCode = "AA"
     text, setting = "", None
     try:
         if site.hl7.acknowledgement == "as-asked":
             hl7_answers.check(message)
         known = ResourcesNotRead() if resources is None else resources
-        command = reader.read(message, site, known, received_at=received_at, passed_over=passed_over)
+        if master_files.is_one(message):
+            grid = master_files.read(message, site, received_at=received_at)
+        else:
+            command = reader.read(message, site, known, received_at=received_at, passed_over=passed_over)
     except Hl7Error as error:
         code, text = "AR", str(error)
     except (Permanent, Transient) as error:
@@ -128,7 +134,7 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
         setting=setting,
         fields=tuple(fields),
         ignored=tuple(ignored),
-        effect={} if command is None else _effect(command, site),
+        effect=_grid_effect(grid) if grid is not None else {} if command is None else _effect(command, site),
         remarks=tuple(remarks),
     )
 
@@ -159,18 +165,7 @@ def _fields(
 
 
 def _rules(message_type: str, site: SiteFile) -> dict[tuple[str, int], FieldRule]:
-    found = {
-        (rule.segment, number): rule
-        for rule in FIELDS
-        if rule.messages in {"both", message_type}
-        for number in rule.fields
-    }
-    if message_type == "ORM":
-        name, _, path = site.mapping.orm.resource.read[0].partition("-")
-        number = int(path.partition(".")[0])
-        words = "as orm.resource says"
-        found.setdefault((name, number), FieldRule(name, (number,), "ORM", "resource", "deletes", words))
-    return found
+    return {(rule.segment, number): rule for rule in table.rules(message_type, site.mapping) for number in rule.fields}
 
 
 def _parts(segment: Segment, field: int, number: int, where: "_Positions") -> Iterator[tuple[str, str, int, int]]:
@@ -236,6 +231,12 @@ class _Positions:
 
     def text(self, written: bytes) -> str:
         return written.decode(self._working, "replace")
+
+
+def _grid_effect(command: TakeGridRows) -> dict[str, Any]:
+    """The resources, as the comparison with OmegaAI sees them."""
+    shown = [f"{row.facility} {row.name or row.key!r}: {'on' if row.active else 'off'}" for row in command.rows]
+    return {"resources": shown}
 
 
 def _effect(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[str, Any]:

@@ -16,13 +16,15 @@ from chassis.messaging import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.observe import tracing
 from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.adapters.powerserver import reader
+from scheduler_sync.adapters.powerserver import master_files, reader
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.commands import ChangeAppointmentByStaff, Origin
+from scheduler_sync.commands import ChangeAppointmentByStaff, Origin, TakeGridRows
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.patient_acts import park_task, receive_appointment
+from scheduler_sync.handlers.resources import take_grid_rows
 from scheduler_sync.handlers.staff_changes import change_appointment
+from scheduler_sync.resources.records import ResourceRecords
 from scheduler_sync.site import Site
 from scheduler_sync.store import statements
 from scheduler_sync.store.work import OpenWork, StoredWork
@@ -48,12 +50,18 @@ class PowerServerInbound:
         commands = [one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff)]
         await work.patients.load(one for command in commands for one in command.patient.identifiers)
         await work.links.load(command.placer_number for command in commands)
+        await _load_grid(work)
 
     async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
         """The setting that a message still waits for, after the rest of it has taken effect."""
         command = work.commands[item.journal_id]
         if isinstance(command, Exception):
             raise command
+        if isinstance(command, TakeGridRows):
+            assert work.grid is not None  # noqa: S101 - loaded for this command
+            origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection)
+            take_grid_rows(command, records=work.grid, origin=origin)
+            return None
         effects = self._effects
         await change_appointment(
             command,
@@ -67,14 +75,28 @@ class PowerServerInbound:
         )
         return command.waits_for
 
-    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> ChangeAppointmentByStaff | Exception:
+    def _read(
+        self, item: InboundHl7, passed_over: reader.PassedOver
+    ) -> ChangeAppointmentByStaff | TakeGridRows | Exception:
         resources = self._effects.resources
         try:
+            if master_files.is_one(item.message):
+                return master_files.read(item.message, self._site.file, received_at=item.received_at)
             return reader.read(
                 item.message, self._site.file, resources, received_at=item.received_at, passed_over=passed_over
             )
         except (Permanent, Transient) as error:
             return error
+
+
+async def _load_grid(work: StoredWork) -> None:
+    """Loads the resources that the batch's MFN messages name; other batches have none, and join nothing."""
+    rows = [row for one in work.commands.values() if isinstance(one, TakeGridRows) for row in one.rows]
+    if rows and isinstance(work.outgoing, Transaction):
+        records = ResourceRecords(work.outgoing)
+        work.outgoing.join(records)
+        await records.load(rows)
+        work.grid = records
 
 
 class TaskInbound:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
@@ -16,9 +16,7 @@ from site_file import Content, SiteSection
 
 VERSIONS: Final = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1")
 """The versions of HL7 that are written and read, the oldest first."""
-Taken = Literal["SIU^S12", "SIU^S13", "SIU^S14", "SIU^S15", "SIU^S26", "ORM^O01"]
-TAKEN: Final[tuple[Taken, ...]] = get_args(Taken)
-"""The message types that the service takes."""
+MessageType = Annotated[str, Field(pattern=r"^[A-Z]{3}\^[A-Z0-9]{3}$")]
 _HOW: Final = "write a segment, a dash and a field, with a component where it has one: OBR-19, PID-13.4"
 _PLACE: Final = re.compile(r"([A-Z][A-Z0-9]{2})-([1-9]\d?)(?:\.([1-9]\d?))?", re.ASCII)
 _SPAN: Final = re.compile(r"(\S+)(?: (from|until) (\S+))?", re.ASCII)
@@ -184,8 +182,8 @@ class OrmValues(_Values):
 class Station(SiteSection):
     """A sender of messages, by MSH-3 or by ``MSH-3@MSH-4``. ``*`` is every sender that is not named."""
 
-    may_send: tuple[Taken, ...] = TAKEN
-    """The message types that are taken from it."""
+    may_send: tuple[MessageType, ...] | None = None
+    """The message types that are taken from it, such as SIU^S12. Without it, all that the service takes."""
     refusal: Literal["AR", "AE"] = "AR"
     """The answer to every other type. AE keeps the message until the list has its type."""
 
@@ -233,7 +231,9 @@ class Hl7Mapping(SiteSection):
 def _check_written(family: str, values: _Values) -> None:
     """Refuses a written place that names the message, is in no written segment, or holds another value already."""
     taken: dict[str, str] = {}
-    for name, places in values.each():
+    defaults = type(values)()
+    own_last = sorted(values.each(), key=lambda one: one[1] != getattr(defaults, one[0]))
+    for name, places in own_last:
         for number, text in enumerate(places.write):
             place = Place.of(text)
             field = f"{place.segment}-{place.field}"

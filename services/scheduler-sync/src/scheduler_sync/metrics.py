@@ -33,7 +33,19 @@ SENDER_CLOCK_AHEAD: Final = Counter(
 TASK_READER_ACTIVE: Final = omegaai.TASK_READER_ACTIVE
 TASKS_OPEN: Final = omegaai.TASKS_OPEN
 TASKS_FOUND_LATE: Final = omegaai.TASKS_FOUND_LATE
+RESOURCES: Final = Gauge("resources", "Bookable resources, by how they stand on both sides", "state")
 NEEDS_SETUP: Final = Gauge("needs_setup", "Inbound messages and Tasks that wait for a setting or a person")
+RECONCILER_ACTIVE: Final = Gauge("reconciler_active", "1 in the process that reconciles")
+RECONCILE_LAST_RUN_AGE_SECONDS: Final = Gauge(
+    "reconcile_last_run_age_seconds", "Seconds since a reconciliation was completed"
+)
+RECONCILE_ASKS: Final = Gauge("reconcile_asks", "Reconciliations that wait for a person's approval")
+RECONCILE_OPEN_DIFFERENCES: Final = Gauge(
+    "reconcile_open_differences", "Differences of the last reconciliation that wait for a person", "side"
+)
+RECONCILE_OLDEST_DIFFERENCE_SECONDS: Final = Gauge(
+    "reconcile_oldest_difference_age_seconds", "Seconds since the oldest of them was first found", "side"
+)
 
 _WITHOUT_EFFECT: Final = frozenset({Outcome.UNCHANGED, Outcome.STALE, Outcome.ECHO, Outcome.REFUSED})
 

@@ -10,7 +10,7 @@ import contracts
 from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
-from scheduler_sync.domain.resource import Resource
+from scheduler_sync.domain.resource import GridRow, Resource
 from scheduler_sync.domain.slots import Slot
 
 
@@ -127,6 +127,14 @@ class Resources(Protocol):
 
     def of_service(self, healthcare_service_id: str) -> Resource | None:
         """The resource that is this HealthcareService; Transient while they have never been read."""
+        ...
+
+
+class GridRecords(Protocol):
+    """PowerServer's resources that this unit of work has loaded."""
+
+    def hear(self, row: GridRow, *, actor: str, now: datetime) -> bool:
+        """Takes a row over; False when it changes nothing."""
         ...
 
 

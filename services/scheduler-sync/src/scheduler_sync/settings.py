@@ -22,6 +22,7 @@ from hl7v2.mllp import (
 from omegaai.settings import DEMANDS as OMEGAAI_DEMANDS
 from omegaai.settings import OmegaAISettings, between_commas
 from omegaai.tasks.claims import claimant
+from scheduler_sync.domain.reconciliation import Horizon
 
 SITE_FILE: Final = Path("deploy/site/northside.yaml")
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -121,6 +122,67 @@ class SyncOmegaAISettings(OmegaAISettings):
         return between_commas(self.complete_unread)
 
 
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+
+
+class WorklistSettings(BaseModel):
+    """PowerServer's modality worklist (DICOM). Without ``host`` it is not asked.
+
+    ``near_days``: today and the days after it that every run asks about. ``timeout_seconds`` is of each answer,
+    ``longest_seconds`` of all answers of a run.
+    """
+
+    host: str = ""
+    port: Port = 11112
+    calling_title: AeTitle = "SUITE"
+    called_title: AeTitle = "POWERSERVER"
+    near_days: Annotated[int, Field(ge=1, le=60)] = 3
+    timeout_seconds: Annotated[float, Field(gt=0)] = 20.0
+    longest_seconds: Annotated[float, Field(gt=0)] = 300.0
+    tls: bool = False
+    allow_plaintext: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _files_go_together(self) -> "WorklistSettings":
+        _both_or_none(self.certificate_file, self.key_file)
+        if not self.tls and (self.ca_file or self.certificate_file):
+            raise ValueError("ca_file and certificate_file are of use only with tls")
+        return self
+
+
+class ReconciliationSettings(BaseModel):
+    """How often both products are compared with the links, how far, and when a run stops and asks.
+
+    Every run reads ``back_days`` before today and ``near_days`` from today on; the days up to ``ahead_days`` are spread
+    over the night, from ``night_begins`` to ``night_ends`` (hours of the site's first facility; the same hour twice:
+    every run reads all days). Where OmegaAI can tell what has changed, a run reads the changes alone, and all days
+    again after ``whole_seconds``; ``overlap_seconds`` before the last reading are read again.
+
+    A run asks when it would correct more than ``ask_above_share`` of the compared appointments, and ``ask_from`` or
+    more.
+    """
+
+    interval_seconds: Annotated[float, Field(gt=0)] = 900.0
+    back_days: Annotated[int, Field(ge=0, le=60)] = 1
+    near_days: Annotated[int, Field(ge=1, le=400)] = 14
+    ahead_days: Annotated[int, Field(ge=1, le=800)] = 200
+    night_begins: Annotated[int, Field(ge=0, le=23)] = 22
+    night_ends: Annotated[int, Field(ge=0, le=23)] = 5
+    whole_seconds: Annotated[float, Field(gt=0)] = 86_400.0
+    overlap_seconds: Annotated[float, Field(ge=0)] = 120.0
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 500
+    ask_above_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    ask_from: Annotated[int, Field(ge=1)] = 10
+    keep_days: Annotated[float, Field(gt=0)] = 30.0
+
+    @property
+    def horizon(self) -> Horizon:
+        return Horizon(self.back_days, self.near_days, self.ahead_days, self.night_begins, self.night_ends)
+
+
 def _asks_senders_who_they_are(settings: "SchedulerSyncSettings") -> bool:
     return settings.mllp.certificate_file is None or settings.mllp.client_ca_file is not None
 
@@ -139,6 +201,12 @@ _DEMANDS: Final = (
         "powerserver.tls", "TLS on the line to PowerServer", lambda one: one.powerserver.tls,
         waived_by="powerserver.allow_plaintext",
     ),
+    Demand(
+        "worklist.tls",
+        "TLS on the line to the modality worklist, where `worklist.host` is set",
+        lambda one: one.worklist.tls or not one.worklist.host,
+        waived_by="worklist.allow_plaintext",
+    ),
     Demand("site_file", "the site's own file, not development's", lambda one: one.site_file != SITE_FILE),
 )  # fmt: skip
 
@@ -152,6 +220,8 @@ class SchedulerSyncSettings(ServiceSettings):
     mllp: MllpSettings = MllpSettings()
     powerserver: PowerServerSettings = PowerServerSettings()
     omegaai: SyncOmegaAISettings = SyncOmegaAISettings()
+    worklist: WorklistSettings = WorklistSettings()
+    reconciliation: ReconciliationSettings = ReconciliationSettings()
 
     @classmethod
     def demands(cls) -> tuple[Demand, ...]:

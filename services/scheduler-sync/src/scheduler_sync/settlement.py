@@ -6,6 +6,7 @@ from typing import Final
 
 from chassis.deliveries import Accepted
 from chassis.store import Transaction
+from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX
 from scheduler_sync.adapters.powerserver.sender import step_of
 from scheduler_sync.commands import Origin
 from scheduler_sync.handlers.settlements import (
@@ -14,6 +15,7 @@ from scheduler_sync.handlers.settlements import (
     powerserver_acknowledged_status,
 )
 from scheduler_sync.receipts import NOT_KNOWN, NOT_SENT, AppointmentAccepted, PatientAccepted, StatusAnswered
+from scheduler_sync.resources.settling import note_fixes
 from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.work import OpenWork
 
@@ -26,12 +28,20 @@ _ANSWERS: Final = {
 class Settlement:
     """The effects of successful deliveries, in the transaction that marks them done."""
 
-    def __init__(self, open_work: OpenWork, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, open_work: OpenWork, now: Callable[[], datetime], *, resource_fixed: Callable[[], None] = lambda: None
+    ) -> None:
         self._open_work = open_work
         self._now = now
+        self._resource_fixed = resource_fixed
 
     async def omegaai(self, transaction: Transaction, all_accepted: Sequence[Accepted]) -> None:
         """Stores the FHIR ids and versions that OmegaAI gave. UnreadableReceiptError."""
+        fixes = [accepted for accepted in all_accepted if accepted.delivery.kind == RESOURCE_FIX]
+        if fixes:
+            note_fixes(transaction, fixes, now=self._now())
+            self._resource_fixed()
+            all_accepted = [accepted for accepted in all_accepted if accepted.delivery.kind != RESOURCE_FIX]
         work = self._open_work(transaction)
         patients = [accepted for accepted in all_accepted if accepted.delivery.kind == PATIENT_UPSERT]
         appointments = [

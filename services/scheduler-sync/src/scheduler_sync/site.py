@@ -37,6 +37,8 @@ class SiteFile(SharedSite):
     self_scheduling_capacity: Annotated[int, Field(ge=1, le=100)] = 1
     """How many patients may book the same time of a resource that OmegaAI lets overbook; of all others it is 1."""
     hl7: SyncHl7 = SyncHl7()
+    stations: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Per facility: AE title of a station on PowerServer's modality worklist → PowerServer's resource name."""
     mapping: Hl7Mapping = Hl7Mapping()
     """From the file that ``hl7.mapping`` names."""
 
@@ -59,6 +61,18 @@ class SiteFile(SharedSite):
     def scheduling_of(self, facility: str) -> FacilityScheduling:
         """The facility's rules of self-scheduling; nothing is allowed where the file has none."""
         return self.self_scheduling.get(facility, NO_SELF_SCHEDULING)
+
+    @model_validator(mode="after")
+    def _stations_have_one_title(self) -> "SiteFile":
+        titles: set[str] = set()
+        for facility, stations in self.stations.items():
+            if facility not in self.facilities:
+                raise ValueError(f"stations.{facility}: is not among facilities")
+            for title in stations:
+                if title in titles:
+                    raise ValueError(f"stations.{facility}.{title}: stands there twice; AE titles are unique")
+                titles.add(title)
+        return self
 
     @cached_property
     def step_of_name(self) -> Mapping[str, WorkflowStep]:

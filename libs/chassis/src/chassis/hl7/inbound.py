@@ -313,7 +313,7 @@ def refusal(error: BaseException) -> tuple[AckCode, str, tuple[AckError, ...]]:
             return "AR", reason, (AckError(error.code, error.location, reason),)
         case NeedsSetup():
             text = f"{reason}; set {error.setting}"
-            return "AE", text, (AckError("103", "", text),)
+            return "AE", text, (AckError("103", error.location, text),)
         case Permanent():
             return "AR", reason, (AckError("207", "", reason),)
         case _:

@@ -42,8 +42,9 @@ async def _tell(one: Displaced, *, work: Work, effects: Effects) -> None:
     work.outgoing.publish(
         appointment_event(
             Announcement.REQUESTED,
+            before,
             after,
-            effects.site().facilities[after.facility],
+            effects.site().facilities,
             by="staff",
             occurred_at=now,
             cause_id=cause_id,

@@ -11,6 +11,7 @@ from scheduler_sync.domain.appointment import (
     FHIR_STATUS_OF_STEP,
     AppointmentLink,
     FhirStatus,
+    Physician,
     State,
     Study,
     WorkflowStep,
@@ -19,13 +20,16 @@ from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.site import SiteFile
 
-PatientEvent: TypeAlias = contracts.PatientRegistered | contracts.PatientUpdated
+PatientEvent: TypeAlias = contracts.PatientRegistered | contracts.PatientUpdated | contracts.PatientMerged
 AppointmentEvent: TypeAlias = (
     contracts.AppointmentScheduled
     | contracts.AppointmentRequested
     | contracts.AppointmentConfirmed
+    | contracts.AppointmentRescheduled
+    | contracts.AppointmentProgressed
     | contracts.AppointmentCancelled
 )
+ResourceEvent: TypeAlias = contracts.ResourceLinked | contracts.ResourceDrifted
 _BEFORE_THE_FIRST: Final = timedelta(minutes=2)
 
 
@@ -142,7 +146,7 @@ def link_of(missed: Missed, known: AppointmentLink | None) -> AppointmentLink:
         resource=data.resource,
         modality=data.modality,
         slot=Slot(data.start, data.end, zone),
-        studies=tuple(Study(one.code, one.description) for one in data.studies),
+        studies=tuple(map(_study, data.studies)),
         state=_state(event, missed, known),
         step=WorkflowStep(data.status),
         filler_id=data.filler_id,
@@ -154,7 +158,29 @@ def link_of(missed: Missed, known: AppointmentLink | None) -> AppointmentLink:
         powerserver_heard_at=_later(base.powerserver_heard_at, missed.heard_at),
         powerserver_told_at=None if staff else base.powerserver_told_at,
         revision=event.revision,
+        referring_physician=_physician(data.referring_physician),
     )
+
+
+def _study(study: contracts.Study) -> Study:
+    start, end = study.start, study.end
+    return Study(
+        study.code,
+        study.description,
+        start=start,
+        minutes=None if start is None or end is None else round((end - start).total_seconds() / 60),
+        order_number=study.accession_number,
+        modality=study.modality,
+        procedure_codes=study.procedure_codes,
+        study_uid=study.study_uid,
+    )
+
+
+def _physician(physician: contracts.Physician | None) -> Physician | None:
+    if physician is None:
+        return None
+    name = physician.name
+    return Physician(name.family, name.given, name.middle, physician.identifier, physician.issuer)
 
 
 def status_by_staff(missed: Missed) -> FhirStatus | None:
@@ -164,16 +190,26 @@ def status_by_staff(missed: Missed) -> FhirStatus | None:
 
 
 def _state(event: AppointmentEvent, missed: Missed, known: AppointmentLink | None) -> State:
-    if isinstance(event, contracts.AppointmentScheduled):
-        return State.STAFF_BOOKED
-    if isinstance(event, contracts.AppointmentConfirmed):
-        return State.CONFIRMED
-    if isinstance(event, contracts.AppointmentCancelled):
-        return State.UNSCHEDULED if WorkflowStep(event.data.status) is WorkflowStep.ORDERED else State.CANCELLED
+    if not isinstance(event, contracts.AppointmentRequested):
+        return _STATE_OF_STEP[WorkflowStep(event.data.status)]
     if known is not None and known.state is State.PATIENT_BOOKED:
         return State.PATIENT_BOOKED
     began_here = known is None and not missed.by_staff
     return State.PATIENT_BOOKED if began_here and event.data.requested_start is None else State.MOVE_REQUESTED
+
+
+_STATE_OF_STEP: Final[Mapping[WorkflowStep, State]] = {
+    WorkflowStep.ORDERED: State.UNSCHEDULED,
+    WorkflowStep.SCHEDULED: State.STAFF_BOOKED,
+    WorkflowStep.WAITLIST: State.STAFF_BOOKED,
+    WorkflowStep.CONFIRMED: State.CONFIRMED,
+    WorkflowStep.ARRIVED: State.ARRIVED,
+    WorkflowStep.READY_FOR_SCAN: State.ARRIVED,
+    WorkflowStep.COMPLETED: State.DONE,
+    WorkflowStep.CANCELLED: State.CANCELLED,
+    WorkflowStep.NO_SHOW: State.CANCELLED,
+}
+"""The state of each step, but for a request: two states have that."""
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

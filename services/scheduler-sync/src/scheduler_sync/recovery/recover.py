@@ -19,6 +19,7 @@ from chassis.store import Store, Transaction
 from chassis.store.identity import ROOM_OF_AN_EPOCH
 from omegaai import elements
 from omegaai.client import FhirClient, NotFoundError
+from scheduler_sync.adapters.omegaai.appointments import AppointmentThere
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import AppointmentLink, State, Trigger
 from scheduler_sync.domain.patient import Patient
@@ -28,11 +29,11 @@ from scheduler_sync.events import PRODUCER
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TaskInbound
 from scheduler_sync.ports import HistoryEntry
-from scheduler_sync.recovery.appointments import AppointmentThere
 from scheduler_sync.recovery.events import (
     AppointmentEvent,
     Missed,
     PatientEvent,
+    ResourceEvent,
     link_of,
     patient_of,
     status_by_staff,
@@ -45,6 +46,7 @@ from scheduler_sync.store.recovery import SOURCE, RecoveryQueries, Unsent, let_g
 from scheduler_sync.store.work import OpenWork, StoredWork
 
 AT_ONCE: Final = 200
+_KEPT: Final = PatientEvent | AppointmentEvent
 LOOK_BACK: Final = timedelta(days=7)
 _REQUESTS: Final = {
     State.PATIENT_BOOKED: Trigger.PATIENT_BOOKED, State.MOVE_REQUESTED: Trigger.PATIENT_ASKED_TO_MOVE,
@@ -109,7 +111,7 @@ class Recovery:
         async for lot in reader.read(reader.first):
             self.report.records += len(lot)
             self.report.unreadable += sum(one.message is None for one in lot)
-            ours = [message for one in lot if (message := one.message) is not None and message.producer == PRODUCER]
+            ours = [one.message for one in lot if isinstance(one.message, _KEPT) and one.message.producer == PRODUCER]
             known = await revisions(self.store.pool, list({message.aggregate_id for message in ours}))
             for message in ours:
                 if message.aggregate_id in published:
@@ -162,6 +164,14 @@ class Recovery:
     async def _rebuild(self, queries: RecoveryQueries, *, dry_run: bool) -> None:
         patients = {key: one for key, one in self._missed.items() if isinstance(one.newest, PatientEvent)}
         links = {key: one for key, one in self._missed.items() if isinstance(one.newest, AppointmentEvent)}
+        if not dry_run:
+            said = [(key, one.newest) for key, one in self._missed.items()]
+            resources = [
+                (key, event.data.facility, event.data.name, event.revision)
+                for key, event in said
+                if isinstance(event, ResourceEvent)
+            ]
+            await queries.keep_pairs(resources, self.now)
         if dry_run:
             self.report.patients, self.report.links = len(patients), len(links)
             known = {link.id: link for link in await queries.links(list(links), [])}

@@ -1,12 +1,13 @@
 """Rows from and to aggregates: for each table one place that maps columns to values."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
-from scheduler_sync.domain.appointment import FORMER, AppointmentLink, State, Study, WorkflowStep
+from scheduler_sync.domain.appointment import FORMER, AppointmentLink, Physician, State, Study, WorkflowStep
 from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
 
@@ -24,6 +25,7 @@ LINK: Final = {
     "requested_start": "timestamptz", "requested_end": "timestamptz", "requested_zone": "text", "reason": "text",
     "powerserver_step": "text", "powerserver_heard_at": "timestamptz", "powerserver_told_at": "timestamptz",
     "omegaai_id": "text", "omegaai_version": "text", "omegaai_written_version": "text", "revision": "int",
+    "referring_physician": "jsonb", "study_facts": "jsonb",
 }  # fmt: skip
 HISTORY: Final = {
     "link_id": "uuid", "at": "timestamptz", "source": "text", "message": "text", "cause_id": "uuid", "trigger": "text",
@@ -76,7 +78,7 @@ def patient(row: Mapping[str, Any], identifiers: tuple[PatientIdentifier, ...]) 
 
 
 def link_row(link: AppointmentLink) -> tuple[Any, ...]:
-    slot, requested = link.slot, link.requested_slot
+    slot, requested, physician = link.slot, link.requested_slot, link.referring_physician
     return (
         link.id, link.site, link.placer_number, link.patient_id, link.facility, link.resource, link.modality,
         None if slot is None else slot.start, None if slot is None else slot.end, None if slot is None else slot.zone,
@@ -88,16 +90,21 @@ def link_row(link: AppointmentLink) -> tuple[Any, ...]:
         None if requested is None else requested.zone, link.reason,
         None if link.powerserver_step is None else link.powerserver_step.value, link.powerserver_heard_at,
         link.powerserver_told_at, link.omegaai_id, link.omegaai_version, link.omegaai_written_version, link.revision,
+        None if physician is None else encoded(
+            {"family": physician.family, "given": physician.given, "middle": physician.middle,
+             "number": physician.number, "issuer": physician.issuer}
+        ),
+        encoded([[one.code, one.modality, one.procedure_codes, one.study_uid] for one in link.studies]),
     )  # fmt: skip
 
 
 def link(row: Mapping[str, Any]) -> AppointmentLink:
-    step = row["powerserver_step"]
+    step, physician = row["powerserver_step"], row["referring_physician"]
     return AppointmentLink(
         id=row["id"], site=row["site"], placer_number=row["placer_number"], patient_id=row["patient_id"],
         facility=row["facility"], resource=row["resource"], modality=row["modality"],
         slot=_slot(row["slot_start"], row["slot_end"], row["slot_zone"]),
-        studies=_studies(_json(row["studies"]), _json(row["study_details"])),
+        studies=_studies(_json(row["studies"]), _json(row["study_details"]), _json(row["study_facts"])),
         state=State(row["state"]), step=WorkflowStep(row["step"]), filler_id=row["filler_id"],
         accession_numbers=tuple(row["accession_numbers"]),
         requested_slot=_slot(row["requested_start"], row["requested_end"], row["requested_zone"]),
@@ -105,13 +112,14 @@ def link(row: Mapping[str, Any]) -> AppointmentLink:
         powerserver_heard_at=row["powerserver_heard_at"], powerserver_told_at=row["powerserver_told_at"],
         omegaai_id=row["omegaai_id"], omegaai_version=row["omegaai_version"],
         omegaai_written_version=row["omegaai_written_version"], revision=row["revision"],
+        referring_physician=None if physician is None else Physician(**_json(physician)),
     )  # fmt: skip
 
 
-def _studies(shown: list[list[str]], details: list[list[Any]]) -> tuple[Study, ...]:
-    """Adds ``details`` to ``shown``.
+def _studies(shown: list[list[str]], details: list[list[Any]], facts: list[list[Any]]) -> tuple[Study, ...]:
+    """Adds ``details`` and ``facts`` to ``shown``.
 
-    Details of another study are from before a change by code that did not know them.
+    Those of another study are from before a change by code that did not know them.
     """
     found = []
     for place, (code, description) in enumerate(shown):
@@ -120,6 +128,9 @@ def _studies(shown: list[list[str]], details: list[list[Any]]) -> tuple[Study, .
             _, start, minutes, number, is_done = details[place]
             at = None if start is None else datetime.fromisoformat(start)
             study = Study(code, description, at, minutes, number, is_done)
+        if place < len(facts) and facts[place][0] == code:
+            _, modality, procedure_codes, study_uid = facts[place]
+            study = replace(study, modality=modality, procedure_codes=tuple(procedure_codes), study_uid=study_uid)
         found.append(study)
     return tuple(found)
 

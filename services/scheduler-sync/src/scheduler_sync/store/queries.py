@@ -1,23 +1,17 @@
 """Reading and writing outside the batches: ids for deliveries, resources, the pages and the commands."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-import contracts
 from chassis.deliveries import Delivery
 from chassis.store import asking
-from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep
-from scheduler_sync.domain.resource import Resource
-from scheduler_sync.domain.slots import openings_of
-from scheduler_sync.site import Site
 from scheduler_sync.store import statements
 
 A = TypeVar("A")
@@ -85,48 +79,3 @@ class _AskedTogether(Generic[A]):
     async def _ask(self) -> dict[UUID, A]:
         keys, self._keys, self._answer = list(self._keys), set(), None
         return {row[0]: self._make(*row[1:]) for row in await self._pool.fetch(self._query, keys)}
-
-
-class StoredResources:
-    """The resources table. Its methods raise ``StoreUnavailable``."""
-
-    def __init__(self, pool: asyncpg.Pool, site: Site) -> None:
-        self._pool = pool
-        self._site = site
-
-    async def keep(self, facility: str, services: Sequence[ServiceFound]) -> None:
-        """Stores a facility's services as they are in OmegaAI; a service that is gone there becomes inactive."""
-        rows = [
-            (
-                contracts.uuid7(), facility, one.organization, one.name, one.modality, one.id, one.duration_minutes,
-                json.dumps(one.available_time), one.allows_overbooking, one.allows_self_scheduling, one.is_active,
-            )
-            for one in services
-        ]  # fmt: skip
-        with asking():
-            await self._keep(facility, rows, [one.id for one in services])
-            capacity = self._site.file.self_scheduling_capacity
-            await self._pool.execute(statements.SET_CAPACITIES, facility, capacity)
-
-    async def _keep(self, facility: str, rows: Sequence[tuple[object, ...]], ids: Sequence[str]) -> None:
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.executemany(
-                statements.KEEP_RESOURCES,
-                rows,
-            )
-            await connection.execute(
-                statements.END_OTHER_RESOURCES,
-                facility,
-                ids,
-            )
-
-    async def all(self) -> Sequence[Resource]:
-        with asking():
-            rows = await self._pool.fetch(
-                statements.RESOURCES,
-                list(self._site.file.facilities),
-            )
-        return [
-            Resource(**{**row, "aliases": tuple(row["aliases"]), "hours": openings_of(json.loads(row["hours"]))})
-            for row in rows
-        ]

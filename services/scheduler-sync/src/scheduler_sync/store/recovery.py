@@ -84,18 +84,35 @@ class RecoveryQueries:
             for row_id, aggregate_id, revision, value in sorted(changes, key=lambda row: -row[2]):
                 row = sql.update(outbox).where(outbox.id == row_id)
                 await session.exec(row.values(revision=revision, value=value))
-                for model in (tables.Patients, tables.AppointmentLinks):
+                for model in (tables.Patients, tables.AppointmentLinks, tables.ResourcePairs):
                     behind = sql.update(model).where(model.id == aggregate_id, model.revision < revision)
                     await session.exec(behind.values(revision=revision))
             await session.commit()
 
     async def raise_all(self, floor: int) -> None:
         """Raises the revision of every announced aggregate to at least ``floor``."""
-        patients, links = tables.Patients, tables.AppointmentLinks
+        patients = tables.Patients
         async with self._store.session(statement_seconds=LONGEST_SECONDS) as session:
             await session.exec(sql.update(patients).where(patients.revision < floor).values(revision=floor))
-            announced = sql.col(links.revision).between(1, floor - 1)
-            await session.exec(sql.update(links).where(announced).values(revision=floor))
+            for model in (tables.AppointmentLinks, tables.ResourcePairs):
+                announced = sql.col(model.revision).between(1, floor - 1)
+                await session.exec(sql.update(model).where(announced).values(revision=floor))
+            await session.commit()
+
+    async def keep_pairs(self, pairs: Sequence[tuple[UUID, str, str, int]], at: datetime) -> None:
+        """Keeps the revisions of resources (id, facility, name, revision). The next comparison fills in the rest."""
+        async with self._store.session() as session:
+            model = tables.ResourcePairs
+            for pair_id, facility, name, revision in pairs:
+                behind = sql.update(model).where(model.id == pair_id, model.revision < revision)
+                await session.exec(behind.values(revision=revision))
+                if (await session.exec(sql.select(model.id).where(model.id == pair_id))).first() is None:
+                    session.add(
+                        model(
+                            id=pair_id, facility=facility, name=name, state="inactive", drift=[], near=[],
+                            revision=revision, changed_at=at,
+                        )
+                    )  # fmt: skip
             await session.commit()
 
     async def links(self, ids: Sequence[UUID], placer_numbers: Sequence[str]) -> list[AppointmentLink]:
@@ -118,6 +135,12 @@ class RecoveryQueries:
             link_id: Announced(max(at for at, _ in events), frozenset(status for _, status in events))
             for link_id, events in found.items()
         }
+
+    async def fhir_id_of_patient(self, patient_id: UUID) -> str | None:
+        async with self._store.session() as session:
+            asked = sql.select(tables.Patients.fhir_id).where(tables.Patients.id == patient_id)
+            found: str | None = (await session.exec(asked)).first()
+            return found
 
     async def patients_of_fhir_ids(self, fhir_ids: Sequence[str]) -> Mapping[str, UUID]:
         async with self._store.session() as session:

@@ -11,6 +11,7 @@ patients = _TABLES.Patients
 identifiers = _TABLES.PatientIdentifiers
 links = _TABLES.AppointmentLinks
 resources = _TABLES.Resources
+resource_pairs = _TABLES.ResourcePairs
 parked_tasks = _TABLES.ParkedTasks
 cursors = _TABLES.FeedCursor
 calendars = _TABLES.Calendars
@@ -106,6 +107,8 @@ WHERE {deliveries.key} = $2 AND {deliveries.destination} = $3 AND (
 REVISIONS: Final = f"""
 SELECT {patients.id}, {patients.revision} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
 UNION ALL SELECT {links.id}, {links.revision} FROM {links} WHERE {links.id} = ANY($1::uuid[])
+UNION ALL SELECT {resource_pairs.id}, {resource_pairs.revision} FROM {resource_pairs}
+    WHERE {resource_pairs.id} = ANY($1::uuid[])
 """
 
 IDS_OF_PATIENTS: Final = f"""
@@ -120,34 +123,6 @@ WHERE {links}.{links.id} = ANY($1::uuid[])
 
 STEPS_OF_LINKS: Final = f"""
 SELECT {links.id}, {links.step}, {links.powerserver_step} FROM {links} WHERE {links.id} = ANY($1::uuid[])
-"""
-
-KEEP_RESOURCES: Final = f"""
-INSERT INTO {resources} ({resources.id}, {resources.facility}, {resources.organization}, {resources.name},
-    {resources.modality}, {resources.healthcare_service_id}, {resources.duration_minutes}, {resources.hours},
-    {resources.overbooking}, {resources.self_scheduling}, {resources.active}, {resources.aliases},
-    {resources.seen_at})
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11, '{{}}', now())
-ON CONFLICT ({resources.healthcare_service_id}) DO UPDATE SET {resources.facility} = excluded.{resources.facility},
-    {resources.organization} = excluded.{resources.organization}, {resources.name} = excluded.{resources.name},
-    {resources.modality} = excluded.{resources.modality},
-    {resources.duration_minutes} = excluded.{resources.duration_minutes},
-    {resources.hours} = excluded.{resources.hours}, {resources.overbooking} = excluded.{resources.overbooking},
-    {resources.self_scheduling} = excluded.{resources.self_scheduling},
-    {resources.active} = excluded.{resources.active}, {resources.seen_at} = now()
-"""
-
-# The services that OmegaAI no longer has.
-END_OTHER_RESOURCES: Final = f"""
-UPDATE {resources} SET {resources.active} = false
-WHERE {resources.facility} = $1 AND NOT {resources.healthcare_service_id} = ANY($2::text[])
-"""
-
-RESOURCES: Final = f"""
-SELECT {resources.id}, {resources.facility}, {resources.name}, {resources.modality},
-    {resources.healthcare_service_id}, {resources.duration_minutes}, {resources.overbooking}, {resources.active},
-    {resources.aliases}, {resources.hours}, {resources.self_scheduling}
-FROM {resources} WHERE {resources.facility} = ANY($1::text[]) ORDER BY {resources.facility}, {resources.name}
 """
 
 CLAIM_LINKS: Final = """

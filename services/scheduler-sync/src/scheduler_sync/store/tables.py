@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     Column,
+    ForeignKey,
     Identity,
     Index,
     MetaData,
@@ -102,6 +103,8 @@ class AppointmentLinks(Base, table=True):
     omegaai_version: str | None = None
     omegaai_written_version: str | None = None
     revision: int
+    referring_physician: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    study_facts: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
     updated_at: datetime = Field(sa_column_kwargs={"server_default": text("now()")}, index=True)
 
 
@@ -159,6 +162,77 @@ class Resources(Base, table=True):
     aliases: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     powerserver: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
     seen_at: datetime
+    is_gone: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    """OmegaAI no longer has the service; it is inactive as well."""
+
+
+class PowerServerResources(Base, table=True):
+    """A row of PowerServer's resource grid, from a CSV export or an MFN message."""
+
+    __tablename__: ClassVar[Any] = "powerserver_resources"
+    __table_args__ = (
+        UniqueConstraint("facility", "name", deferrable=True, initially="DEFERRED"),  # names move between rows
+        Index("ix_powerserver_resources_key", "facility", "key"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    facility: str
+    name: str
+    key: str | None = None
+    kind: str | None = None
+    modality: str | None = None
+    department: str | None = None
+    room: str | None = None
+    category: str | None = None
+    """PowerServer's column Class."""
+    hours: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
+    duration_minutes: int | None = None
+    overbooking: bool | None = None
+    active: bool
+    heard_at: datetime
+    source: str
+
+
+class ResourcePairs(Base, table=True):
+    """How a resource stands on both sides, as it was last compared. ``revision`` counts its events."""
+
+    __tablename__: ClassVar[Any] = "resource_pairs"
+
+    id: UUID = Field(primary_key=True)
+    facility: str
+    name: str
+    powerserver_id: UUID | None = None
+    resource_id: UUID | None = None
+    state: str = Field(index=True)
+    drift: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    near: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    revision: int
+    changed_at: datetime
+
+
+class ResourceHistory(Base, table=True):
+    """Every change of a resource on either side, every decision about one, and who made it."""
+
+    __tablename__: ClassVar[Any] = "resource_history"
+    __table_args__ = (Index("ix_resource_history_line", "facility", "name", "id"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    facility: str
+    name: str
+    at: datetime
+    actor: str
+    what: str
+    detail: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+
+
+class PreflightConfirmations(Base, table=True):
+    """A prerequisite that no protocol shows, and the person who has seen it in the product."""
+
+    __tablename__: ClassVar[Any] = "preflight_confirmations"
+
+    check_id: str = Field(primary_key=True)
+    confirmed_at: datetime
+    actor: str
 
 
 class Calendars(Base, table=True):
@@ -246,3 +320,94 @@ class TaskCursor(Base, table=True):
     reader: str = Field(primary_key=True)
     read_until: datetime
     moved_at: datetime
+
+
+class ReconcileRuns(Base, table=True):
+    """A comparison of the links with both products, from the wish for it to its report."""
+
+    __tablename__: ClassVar[Any] = "reconcile_runs"
+    __table_args__ = (
+        Index(
+            "ix_reconcile_runs_open",
+            "id",
+            postgresql_where=text("state IN ('wanted', 'reading', 'healing', 'asks', 'approved')"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    state: str
+    holder: UUID | None = None
+    wanted_by: str
+    wanted_at: datetime
+    day: date | None = None
+    dry_run: bool
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    first_day: date | None = None
+    end_day: date | None = None
+    counts: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'{}'")))
+    reason: str | None = None
+    answered_by: str | None = None
+
+
+class ReconcileDifferences(Base, table=True):
+    """A difference that a run found, with both values and what became of it."""
+
+    __tablename__: ClassVar[Any] = "reconcile_differences"
+    __table_args__ = (
+        Index("ix_reconcile_differences_run", "run_id", "id"),
+        Index("ix_reconcile_differences_noted", "noted_at"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    run_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("reconcile_runs.id", ondelete="CASCADE"), nullable=False)
+    )
+    side: str
+    kind: str
+    link_id: UUID | None = None
+    key: str | None = None
+    fields: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    ours: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    theirs: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    settled: str
+    why: str | None = None
+    noted_at: datetime
+    since: datetime
+
+
+class ReconcileSeen(Base, table=True):
+    """What a product showed when a day was last read. A crash of the server empties it: the day is read again."""
+
+    __tablename__: ClassVar[Any] = "reconcile_seen"
+    __table_args__ = (
+        Index("ix_reconcile_seen_day", "side", "day"),
+        Index("ix_reconcile_seen_key", "side", "key"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    number: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    side: str
+    day: date
+    key: str
+    link_id: UUID | None = None
+    placer: str | None = None
+    accession: str | None = None
+    status: str
+    starts: datetime | None = None
+    ends: datetime | None = None
+    resource: str | None = None
+    patient: str | None = None
+
+
+class ReconcileDays(Base, table=True):
+    """A day that was read, with the digest of what it showed; emptied with ``reconcile_seen``."""
+
+    __tablename__: ClassVar[Any] = "reconcile_days"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    side: str = Field(primary_key=True)
+    day: date = Field(primary_key=True)
+    digest: str
+    read_at: datetime
+    known_at: datetime

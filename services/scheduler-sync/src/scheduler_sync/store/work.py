@@ -7,8 +7,8 @@ from typing import TypeAlias
 from uuid import UUID
 
 from chassis.store import Transaction
-from scheduler_sync.commands import ChangeAppointmentByStaff
-from scheduler_sync.ports import Displaced, Work
+from scheduler_sync.commands import ChangeAppointmentByStaff, TakeGridRows
+from scheduler_sync.ports import Displaced, GridRecords, Work
 from scheduler_sync.rooms import Rooms
 from scheduler_sync.site import Site
 from scheduler_sync.store.claims import ClaimRepository
@@ -20,12 +20,16 @@ Tell: TypeAlias = Callable[["StoredWork", Sequence[Displaced]], Awaitable[None]]
 
 @dataclass(slots=True)
 class StoredWork(Work):
-    """A unit of work on the store; ``commands`` holds the batch's messages as commands."""
+    """A unit of work on the store; ``commands`` holds the batch's messages as commands.
+
+    ``grid`` is there when a message of the batch is about PowerServer's resources.
+    """
 
     patients: PatientRepository
     links: LinkRepository
     claims: ClaimRepository
-    commands: dict[UUID, ChangeAppointmentByStaff | Exception] = field(default_factory=dict)
+    commands: dict[UUID, ChangeAppointmentByStaff | TakeGridRows | Exception] = field(default_factory=dict)
+    grid: GridRecords | None = None
 
 
 class OpenWork:

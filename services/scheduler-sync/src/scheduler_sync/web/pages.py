@@ -24,6 +24,7 @@ from scheduler_sync.store.views import LinkFilter, LinkRow, Views
 
 PAGES: Final = (
     Page("Appointments", "/links"),
+    Page("Reconciliation", "/reconciliation"),
     Page("Needs set-up", "/needs-setup"),
     Page("HL7 messages", "/console/hl7"),
 )

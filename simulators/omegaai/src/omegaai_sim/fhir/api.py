@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from omegaai_sim.fhir import dialect, records, strangers
 from omegaai_sim.fhir.auth import Tokens
+from omegaai_sim.fhir.definitions import CUSTOM_TYPES
 from omegaai_sim.fhir.dialect import DialectSwitch
 from omegaai_sim.fhir.outcome import Refused
 from simulator_kit.misbehaviour import Misbehaviour
@@ -91,7 +92,7 @@ class Api:
         identifier = request.path_params.get("identifier")
         if request.method == "GET":
             return await (self._search(request, kind) if identifier is None else self._read(kind, identifier))
-        if kind not in records.WRITABLE or (kind == "Task" and identifier is None):
+        if kind == "Task" and identifier is None:
             raise Refused(405, "not-supported", f"{kind} cannot be written here")
         body = await _body(request)
         if self._dialect.current == "vendor":
@@ -152,9 +153,10 @@ class Api:
         resources = [
             {
                 "type": kind,
-                "interaction": [{"code": code} for code in interactions if kind in records.WRITABLE or code[0] in "rs"],
+                "interaction": [{"code": code} for code in interactions],
             }
             for kind in records.KINDS
+            if kind not in CUSTOM_TYPES  # a CapabilityStatement names R4's types alone
         ]
         statement = {
             "resourceType": "CapabilityStatement",

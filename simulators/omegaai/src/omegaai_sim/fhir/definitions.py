@@ -115,11 +115,18 @@ _TABLES: Final[Mapping[str, str]] = {
         location:Reference(Location) reasonCode:CodeableConcept reasonReference:Reference
         insurance*:Reference(Coverage|ClaimResponse) note*:Annotation relevantHistory*:Reference(Provenance)
         restriction:Task.restriction input*:Task.parameter output*:Task.parameter""",
+    "AssigningAuthority": """name!:string system!:uri active:boolean managingOrganization:Reference(Organization)
+        isExternalIssuer:boolean""",
+    "StudyType": """code!:code description:string modality:code bodyPart:string laterality:string duration:positiveInt
+        procedureCode*:Reference(ProcedureCode) active:boolean""",
+    "ProcedureCode": "code!:code display:string billable:boolean priorAuthorization:boolean active:boolean",
     "Task.restriction": "repetitions:positiveInt period:Period recipient*:Reference",
     "Task.parameter": "type!:CodeableConcept value[x]",
 }
 
-RESOURCE_TYPES: Final = ("Patient", "Appointment", "HealthcareService", "Organization", "Task")
+CUSTOM_TYPES: Final = ("AssigningAuthority", "StudyType", "ProcedureCode")
+"""OmegaAI's own types beside R4's, under the same base."""
+RESOURCE_TYPES: Final = ("Patient", "Appointment", "HealthcareService", "Organization", "Task", *CUSTOM_TYPES)
 _BACKBONE: Final = frozenset(name for name in _TABLES if "." in name)
 
 

@@ -65,7 +65,7 @@ def to_vendor(resource: Json) -> Json:
     shown = _put_on(resource, resource_type)
     shown["resourceType"] = resource_type
     shown["fullUrl"] = f"{resource_type.lower()}/{resource['id']}"
-    shown.update(_FOREIGN_IN[resource_type])
+    shown.update(_FOREIGN_IN.get(resource_type, {}))
     if resource_type == "Organization" and "extension" in shown:
         shown["extension"] = [one for one in shown["extension"] if one["url"] != IANA_ZONE_URL]
     return shown

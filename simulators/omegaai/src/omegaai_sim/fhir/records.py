@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from omegaai_sim.fhir.definitions import CUSTOM_TYPES, RESOURCE_TYPES
 from omegaai_sim.fhir.outcome import Refused, invalid
 from omegaai_sim.fhir.validation import check, references
 from simulator_kit.store import Work, stamp
 
 Resource = dict[str, Any]
-KINDS: Final = ("Patient", "Appointment", "HealthcareService", "Organization", "Task")
+KINDS: Final = RESOURCE_TYPES
 BY_LOWER: Final = {kind.lower(): kind for kind in KINDS}
-WRITABLE: Final = ("Patient", "Appointment", "Task")
-"""Organizations and HealthcareServices are the site's own and are only read."""
 QUEUED: Final = ("Patient", "Appointment")
 """A change of one of these makes a Task for the outbound queue."""
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
 PLACER_SYSTEM: Final = "urn:powerserver:placer"
 TASK_REASON: Final = "mirthoutbound"
+_MANAGING: Final = "managingorganization"
 _TASK_MOVES: Final[Mapping[str, tuple[str, ...]]] = {
     "ready": ("ready", "in-progress", "completed", "failed", "cancelled", "on-hold"),
     "in-progress": ("in-progress", "ready", "completed", "failed", "cancelled", "on-hold"),
@@ -27,6 +27,8 @@ _TASK_MOVES: Final[Mapping[str, tuple[str, ...]]] = {
     "failed": ("failed", "ready"),
 }
 _FIRST_NUMBER: Final = {"Patient": 1000, "Appointment": 5000, "Task": 0}
+"""Ids of other types begin at 100: those of the development site are lower."""
+_FIRST_OTHER_NUMBER: Final = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def create(work: Work, kind: str, body: Resource, by: str, if_none_exist: Mappin
         if matches:
             return matches[0]
     _check_context(work, kind, body)
-    number = work.next_number(kind) + _FIRST_NUMBER[kind]
+    number = work.next_number(kind) + _FIRST_NUMBER.get(kind, _FIRST_OTHER_NUMBER)
     stored = save(work, kind, {**body, "id": str(number)}, 1)
     _changed(work, kind, stored, None, by)
     return Stored(stored.body, 1, was_created=True)
@@ -119,7 +121,13 @@ def save(work: Work, kind: str, body: Resource, version: int, *, updated: str | 
 
 
 def _check_context(work: Work, kind: str, body: Resource) -> None:
-    """What the rest of the store must know: references, and a patient's assigning authority."""
+    """What the rest of the store must know: references, and a patient's assigning authority; what a type needs here."""
+    if kind == "HealthcareService":
+        for needed in ("name", "providedBy"):
+            if needed not in body:
+                raise invalid(f"HealthcareService.{needed}", "is missing")
+    if kind == "Organization" and "name" not in body:
+        raise invalid("Organization.name", "is missing")
     for referred, identifier, path in references(body, kind):
         if (
             referred in KINDS
@@ -149,31 +157,46 @@ def _search_values(kind: str, body: Resource) -> list[tuple[str, str]]:
             if telecom.get("system") == "email" and "value" in telecom
         ]
     elif kind == "Appointment":
-        found.append(("status", body["status"]))
-        if "start" in body:
-            found.append(("date", stamp(datetime.fromisoformat(body["start"]))))
-        for participant in body["participant"]:
-            reference = participant.get("actor", {}).get("reference", "")
-            found.append(("actor", reference))
-            if reference.startswith("Patient/"):
-                found += [("patient", reference), ("patient", reference.removeprefix("Patient/"))]
+        found += _values_of_appointment(body)
     elif kind == "HealthcareService":
         owner = body["providedBy"]["reference"]
         found += [
             ("organization", owner),
             ("organization", owner.removeprefix("Organization/")),
             ("name", body["name"]),
-            ("active", str(body["active"]).lower()),
+            ("active", str(body.get("active", True)).lower()),
         ]
     elif kind == "Organization":
         found.append(("name", body["name"]))
         if "partOf" in body:
             owner = body["partOf"]["reference"]
             found += [("partof", owner), ("partof", owner.removeprefix("Organization/"))]
+    elif kind in CUSTOM_TYPES:
+        found += _values_of_custom(body)
     else:
         found += [("status", body["status"]), ("focus", body.get("focus", {}).get("reference", ""))]
         found += [("reasoncode", coding.get("code", "")) for coding in body.get("reasonCode", {}).get("coding", [])]
     return found
+
+
+def _values_of_appointment(body: Resource) -> list[tuple[str, str]]:
+    found = [("status", str(body["status"]))]
+    if "start" in body:
+        found.append(("date", stamp(datetime.fromisoformat(body["start"]))))
+    for participant in body["participant"]:
+        reference = participant.get("actor", {}).get("reference", "")
+        found.append(("actor", reference))
+        if reference.startswith("Patient/"):
+            found += [("patient", reference), ("patient", reference.removeprefix("Patient/"))]
+    return found
+
+
+def _values_of_custom(body: Resource) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name in ("name", "system", "code", "modality"):
+        found += [(name, str(body[name]))] if name in body else []
+    owner = body.get("managingOrganization", {}).get("reference")
+    return found if owner is None else [*found, (_MANAGING, owner), (_MANAGING, owner.removeprefix("Organization/"))]
 
 
 _PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
@@ -182,6 +205,9 @@ _PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     "HealthcareService": frozenset({"identifier", "organization", "name", "active"}),
     "Organization": frozenset({"identifier", "name", "partof"}),
     "Task": frozenset({"identifier", "reasoncode", "status", "focus"}),
+    "AssigningAuthority": frozenset({"name", "system", "managingorganization"}),
+    "StudyType": frozenset({"code", "modality"}),
+    "ProcedureCode": frozenset({"code"}),
 }
 
 

@@ -11,9 +11,11 @@ from starlette.routing import Route
 
 from omegaai_sim.context import Services
 from omegaai_sim.fhir.outcome import Refused
+from omegaai_sim.fhir.records import Change
 from omegaai_sim.organizations import switches
 from omegaai_sim.organizations.seed import prepare
 from simulator_kit.feature import Feature
+from simulator_kit.store import Work
 
 
 def _routes(services: Services) -> Sequence[Route]:
@@ -35,4 +37,14 @@ def _routes(services: Services) -> Sequence[Route]:
     return [Route("/control/organizations/{id}", turn, methods=["POST"])]
 
 
-FEATURE: Final = Feature[Services](Path(__file__).parent, routes=_routes, prepare=prepare)
+def authority_changed(work: Work, change: Change) -> None:
+    """A patient's identifier is checked against the active authorities."""
+    if change.before is not None:
+        work.run("DELETE FROM assigning_authority WHERE system = ?", change.before["system"])
+    if change.body.get("active", True):
+        work.run("INSERT OR REPLACE INTO assigning_authority VALUES (?, ?)", change.body["system"], change.body["name"])
+
+
+FEATURE: Final = Feature[Services](
+    Path(__file__).parent, routes=_routes, prepare=prepare, hooks={"AssigningAuthority": authority_changed}
+)

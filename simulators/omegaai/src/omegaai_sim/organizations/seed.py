@@ -23,6 +23,11 @@ def prepare(work: Work) -> None:
     if work.one("SELECT 1 FROM resource WHERE type = 'Organization'") is None:
         for row in _ORGANIZATIONS:
             records.save(work, "Organization", _organization(*row), 1)
+    if work.one("SELECT 1 FROM resource WHERE type = 'AssigningAuthority'") is None:
+        for number, (system, issuer) in enumerate(AUTHORITIES.items(), 1):
+            owner = {"reference": f"Organization/{_ORGANIZATIONS[0][0]}"}
+            body = {"id": str(number), "name": issuer, "system": system, "managingOrganization": owner}
+            records.save(work, "AssigningAuthority", body, 1)
 
 
 def _organization(

@@ -1,4 +1,4 @@
-"""HealthcareServices: the bookable resources. They come with the store and are read-only."""
+"""HealthcareServices: the bookable resources; study types and procedure codes. They come with the store."""
 
 from collections.abc import Sequence
 from pathlib import Path

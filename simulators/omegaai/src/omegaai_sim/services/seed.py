@@ -1,4 +1,7 @@
-"""The HealthcareServices of the development site (docs/architecture/wire.md §4), with the same ids every time."""
+"""The development site's HealthcareServices, study types and procedure codes, with the same ids every time.
+
+docs/architecture/wire.md §4 lists the services.
+"""
 
 from typing import Any, Final
 
@@ -14,6 +17,16 @@ _SERVICES: Final = (
     ("15", "3", "LAKE CT", "CT", ("07:00:00", "22:00:00"), 30),
     ("16", "3", "LAKE MR", "MR", ("07:00:00", "22:00:00"), 45),
 )
+_STUDY_TYPES: Final = (
+    ("CT-HEAD", "CT Head", "CT", 30, "70450"),
+    ("CT-CHEST", "CT Chest", "CT", 30, "71250"),
+    ("MR-KNEE", "MR Knee", "MR", 45, "73721"),
+    ("MR-BRAIN", "MR Brain", "MR", 45, "70551"),
+    ("XR-CHEST", "X-ray Chest", "DX", 10, "71045"),
+    ("US-ABDOMEN", "Ultrasound Abdomen", "US", 30, "76700"),
+    ("GENERAL", "General study", None, None, None),
+)
+"""The study types of PowerServer's simulator, with the procedure code of each."""
 _DAYS: Final = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -22,6 +35,15 @@ def prepare(work: Work) -> None:
     if work.one("SELECT 1 FROM resource WHERE type = 'HealthcareService'") is None:
         for service in _SERVICES:
             records.save(work, "HealthcareService", _service(service), 1)
+    if work.one("SELECT 1 FROM resource WHERE type = 'StudyType'") is None:
+        for number, (code, description, modality, minutes, procedure) in enumerate(_STUDY_TYPES, 1):
+            study_type: dict[str, Any] = {"id": str(number), "code": code, "description": description}
+            if modality is not None:
+                study_type |= {"modality": modality, "duration": minutes}
+            if procedure is not None:
+                records.save(work, "ProcedureCode", {"id": str(number), "code": procedure, "display": description}, 1)
+                study_type["procedureCode"] = [{"reference": f"ProcedureCode/{number}"}]
+            records.save(work, "StudyType", study_type, 1)
 
 
 def _service(row: tuple[str, str, str, str, tuple[str, str], int]) -> dict[str, Any]:

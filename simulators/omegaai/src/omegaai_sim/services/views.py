@@ -42,14 +42,18 @@ def _service(work: Work, body: Mapping[str, Any]) -> HealthcareService:
     _, _, owner = body["providedBy"]["reference"].partition("/")
     organization = records.read(work, "Organization", owner).body
     zones = [one["valueString"] for one in organization.get("extension", []) if one["url"] == _ZONE]
-    spans = [f"{one['availableStartTime'][:5]}–{one['availableEndTime'][:5]}" for one in body.get("availableTime", [])]
+    spans = [_span(one) for one in body.get("availableTime", [])]
     return HealthcareService(
         id=body["id"],
         name=body["name"],
-        is_active=body["active"],
+        is_active=body.get("active", True),
         organization=organization["name"],
         zone="".join(zones[:1]),
         modality=extensions.get("modality", ""),
         minutes=extensions.get("Duration", 0),
         hours=", ".join(spans),
     )
+
+
+def _span(one: Mapping[str, Any]) -> str:
+    return "all day" if one.get("allDay") else f"{one['availableStartTime'][:5]}–{one['availableEndTime'][:5]}"

@@ -10,6 +10,7 @@ from omegaai.client import Found, TooDeep
 from omegaai.elements import Json, malformed
 from scheduler_sync.commands import ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, Study
+from scheduler_sync.domain.resource import hours_of_available_time
 
 LINK_SYSTEM: Final = "urn:ietf:rfc:3986"
 PLACER_SYSTEM: Final = "urn:powerserver:placer"
@@ -31,6 +32,11 @@ class ServiceFound:
     allows_overbooking: bool
     allows_self_scheduling: bool
     available_time: list[Json]
+
+    @property
+    def hours_in_words(self) -> str | None:
+        hours = hours_of_available_time(self.available_time)
+        return None if hours is None else hours.words()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import writer
+from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX, fix_service
 from scheduler_sync.domain.appointment import FhirStatus, status_to_write
 from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
@@ -42,7 +43,7 @@ class Ids(Protocol):
 
 
 class OmegaAISender:
-    """Sends deliveries of the kinds patient.upsert and appointment.upsert."""
+    """Sends deliveries of the kinds patient.upsert, appointment.upsert and resource.fix."""
 
     def __init__(self, client: FhirClient, ids: Ids) -> None:
         self._client = client
@@ -55,6 +56,8 @@ class OmegaAISender:
             return await self._patient(PatientSnapshot.from_bytes(delivery.payload), delivery)
         if delivery.kind == APPOINTMENT_UPSERT:
             return await self._appointment(AppointmentSnapshot.from_bytes(delivery.payload), delivery)
+        if delivery.kind == RESOURCE_FIX:
+            return await fix_service(self._client, delivery)
         raise Permanent(f"no such kind of delivery: {delivery.kind}")
 
     async def _check_that_none_went_before(self, delivery: Delivery) -> None:

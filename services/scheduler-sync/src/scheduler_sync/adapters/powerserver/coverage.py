@@ -5,6 +5,7 @@ from typing import Final
 
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver.table import read_fields
+from scheduler_sync.mapping import Hl7Mapping
 
 _MOST_SHAPES: Final = 5_000
 _HIGHEST_FIELD: Final = 60
@@ -22,20 +23,24 @@ class Coverage:
     """Caches, for each shape of a segment (the filled fields), the fields that are not read."""
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[str, str], _Shapes] = {}
+        self._shapes: dict[str, _Shapes] = {}
+        self._read: dict[str, Mapping[bytes, frozenset[int]]] = {}
+        self._mapping: Hl7Mapping | None = None
 
-    def unread(self, message_type: str, segments: Iterable[Segment], resource_field: str) -> list[Key]:
+    def unread(self, message_type: str, segments: Iterable[Segment], mapping: Hl7Mapping) -> list[Key]:
         """One key for each filled field that is not read; the number of labels is bounded for any input."""
-        of = message_type, resource_field
-        shapes = self._shapes.get(of)
+        if mapping is not self._mapping:
+            self._mapping = mapping
+            self._shapes, self._read = {}, {name: read_fields(name, mapping) for name in ("SIU", "ORM")}
+        shapes = self._shapes.get(message_type)
         if shapes is None:
-            shapes = self._shapes[of] = {}
+            shapes = self._shapes[message_type] = {}
         found: list[Key] = []
         for segment in segments:
             shape = segment.shape()
             keys = shapes.get(shape)
             if keys is None:
-                keys = self._keep(shapes, shape, segment, read_fields(*of))
+                keys = self._keep(shapes, shape, segment, self._read[message_type])
             if keys:
                 found += keys
         return found

@@ -47,6 +47,13 @@ class Draft:
                 continue  # a segment of the whole message holds the first study's value
             put(self.fields(place.segment, study), place, value)
 
+    def number_sites(self, places: Sequence[Place], studies: int) -> None:
+        """Gives each study its segment of the site's own where one study has it: they belong together by number."""
+        for segment in {place.segment for place in places if place.segment.startswith("Z")}:
+            if any(segment in group for group in self._sites):
+                for study in range(studies):
+                    self.fields(segment, study)
+
     def add_to(self, message: Message) -> None:
         """Adds the segments in the order of HL7's structure; a site's own follow their study."""
         self._add(message, self._shared, _BEFORE[self._family])

@@ -1,14 +1,16 @@
 """ORM: orders of one appointment, joined by the placer number. Each order concerns only its own study."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import person, schedule, slots, statuses, values
-from scheduler_sync.adapters.powerserver.services import coded
+from scheduler_sync.adapters.powerserver.groups import Order
+from scheduler_sync.adapters.powerserver.places import At, OrmPlaces, of_order
+from scheduler_sync.adapters.powerserver.places import facility as facility_of
+from scheduler_sync.adapters.powerserver.services import coded_at
 from scheduler_sync.adapters.powerserver.values import DayAloneError, Reading
 from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import Action, StaffFacts, Study, StudyChange, WorkflowStep
@@ -18,64 +20,31 @@ from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFacility
 
 _CONTROLS: Final = frozenset({"NW", "XO", "SC", "CA", "OC", "DC"})
-_CANCELLING: Final = frozenset({"CA", "OC", "DC"})
 _LADDER: Final = tuple(WorkflowStep)
 """From the earliest step to the latest: where orders differ, the appointment has the earliest."""
 
 
-@dataclass(slots=True)
-class Order:
-    """An ORC and its segments, up to the next ORC."""
-
-    orc: Segment
-    number: int
-    obr: Segment | None = None
-    tq1: list[Segment] = field(default_factory=list)
-    notes: list[Segment] = field(default_factory=list)
-    others: list[Segment] = field(default_factory=list)
-    control: str = ""
-    order_number: str | None = None
-    step: WorkflowStep | None = None
-    start: datetime | None = None
-    end: datetime | None = None
-    day_alone: DayAloneError | None = None
-
-    @property
-    def is_off(self) -> bool:
-        return self.control in _CANCELLING or self.step in schedule.ENDINGS
-
-
-def read(reading: Reading, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
+def read(reading: Reading, places: OrmPlaces, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
     """The command. Malformed, NeedsSetup, Transient."""
     if values.code(reading.msh.parts(9), 2) not in ("O01", None):
         raise Malformed(
             "MSH-9.2: this ORM event is not taken", location="MSH-9.2", code=schedule.UNSUPPORTED_EVENT_CODE
         )
-    orders, pv1 = _orders(reading)
+    orders = _orders(reading)
     placer = _placer(orders)
-    patient = person.facts(reading)
-    code, facility = values.facility(
-        reading.site,
-        (
-            *((one.orc, 13, 4, "ORC-13.4") for one in orders),
-            (pv1, 3, 4, "PV1-3.4"),
-            (reading.msh, 4, 1, "MSH-4"),
-        ),
-    )
+    patient = person.facts(reading, places.email)
+    code, facility = facility_of(reading, places.facility, orders)
     made = slots.made(reading, facility, received_at)
     for one in orders:
-        one.order_number = _number(one)
-        _read_times(reading, one)
+        one.order_number = _number(reading, places, one)
+        _read_times(reading, places, one)
     kept = [one for one in orders if not one.is_off]
     step = _step(orders, kept)
     if step is not WorkflowStep.ORDERED and (alone := next((one.day_alone for one in kept if one.day_alone), None)):
         raise alone
-    named = _resource_segment(reading, kept or orders)
-    field_path = reading.site.mapping.orm.resource.read[0].partition("-")[2]
-    name = _at(named, field_path) if kept else None
+    name = places.resource.text(reading, kept) if kept else None
     resource = None if name is None else resources.named(code, name)
     slot, has_no_end = _slot(kept, facility, resource) if kept else (_slot_of_what_is_off(orders, facility), False)
-    first = next((one.obr for one in kept if one.obr is not None), None)
     return ChangeAppointmentByStaff(
         name=f"ORM^O01 {orders[0].control}",
         placer_number=placer,
@@ -84,17 +53,19 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
             step=step,
             facility=code,
             resource=name,
-            modality=values.code(values.parts(first, 24), 1) or (resource.modality if resource else None),
+            modality=places.modality.text(reading, kept) or (resource.modality if resource else None),
             slot=slot,
             studies=(),
             accession_numbers=tuple(dict.fromkeys(n for one in orders if (n := one.order_number))),
-            reason=_reason(reading, orders),
-            deleted=_deleted(orders, kept, named, field_path, first),
-            study_changes=tuple(_changes(reading, orders)),
+            reason=_reason(reading, places, orders),
+            deleted=_deleted(reading, places, orders, kept),
+            study_changes=tuple(_changes(reading, places, orders)),
             is_of_orders=True,
             has_times_of_studies=not has_no_end,
             has_no_end=has_no_end,
             is_booking=any(one.control == "NW" for one in kept),
+            priority=places.priority.text(reading, kept or orders),
+            referring_physician=person.physician(reading, places.referring_physician, kept or orders),
         ),
         resource=resource,
         said_at=made.earliest,
@@ -103,22 +74,21 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
     )
 
 
-def _orders(reading: Reading) -> tuple[list[Order], Segment | None]:
+def _orders(reading: Reading) -> list[Order]:
     orders: list[Order] = []
-    pv1: Segment | None = None
     for segment in reading.segments:
         name = segment.id_bytes
         if name == b"ORC":
             orders.append(Order(segment, len(orders) + 1))
         elif name == b"PV1":
-            pv1 = pv1 or segment
+            continue
         elif orders:
             _add(reading, orders, segment)
         elif name == b"NTE" and segment.parts(3):
             reading.ignore("NTE", 3)  # notes of the patient or the message, never a reason shown to patients
     if not orders:
         raise Malformed("ORC-1 is missing", location="ORC-1", code=values.REQUIRED_FIELD_MISSING)
-    return orders, pv1
+    return orders
 
 
 def _add(reading: Reading, orders: list[Order], segment: Segment) -> None:
@@ -156,11 +126,11 @@ def _placer(orders: Sequence[Order]) -> str:
     return placer
 
 
-def _read_times(reading: Reading, one: Order) -> None:
+def _read_times(reading: Reading, places: OrmPlaces, one: Order) -> None:
     """The status comes first: a cancelled order does not wait for a time that cannot be read."""
-    one.step = statuses.step_of_order(reading, one.orc, values.nth("ORC", one.number))
+    one.step = statuses.found(reading, places.status, places.order_status, (one,), one.number)
     try:
-        one.start, one.end = _times(reading, one)
+        one.start, one.end = _times(reading, places, one)
     except (Malformed, NeedsSetup) as error:
         if one.is_off:
             reading.ignore("ORC", 7)
@@ -170,26 +140,50 @@ def _read_times(reading: Reading, one: Order) -> None:
             raise
 
 
-def _times(reading: Reading, one: Order) -> tuple[datetime | None, datetime | None]:
-    """Start and end from ORC-7, else OBR-27 (TQ), else TQ1, which replaces both from version 2.5 on."""
-    for segment, number in ((one.orc, 7), (one.obr, 27)):
-        timing = values.parts(segment, number)
-        if len(timing) < 4 or segment is None:
+def _times(reading: Reading, places: OrmPlaces, one: Order) -> tuple[datetime | None, datetime | None]:
+    """Start and end at the first place of a start that is filled, with the end or the length that belongs to it."""
+    ends = None
+    for at in places.study_start:
+        if at.segment == b"TQ1":
+            starts = [found for tq1 in one.tq1 if (found := reading.time(tq1.parts(at.field), at.part, at.name))]
+            start = min(starts, default=None)
+            ends = [found for tq1 in one.tq1 if (found := schedule.end_of_tq1(reading, tq1, None)) is not None]
+            if start is not None:
+                return start, max(ends, default=None)
             continue
-        where = f"{values.nth(segment.id, one.number)}-{number}"
-        start = reading.time(timing, 4, f"{where}.4")
-        if start is not None:
-            end = reading.time(timing, 5, f"{where}.5")
-            length = None if end else reading.quantity_of_timing(timing, f"{where}.3")[0]
-            if end is not None and end <= start:
-                raise Malformed(
-                    f"{where}.5: the end is not after the start", location=f"{where}.5", code=values.DATA_TYPE_ERROR
-                )
-            return start, end if length is None else start + length
-    starts = [at for tq1 in one.tq1 if (at := reading.time(tq1.parts(7), 1, "TQ1-7")) is not None]
-    ends = [at for tq1 in one.tq1 if (at := schedule.end_of_tq1(reading, tq1, None)) is not None]
-    start, end = min(starts, default=None), max(ends, default=None)
-    return start, end if start is not None else None
+        for segment in of_order(reading, one, at.segment):
+            where = _where(at, one)
+            start = reading.time(segment.parts(at.field), at.part, where)
+            if start is not None:
+                return start, _end(reading, places, one, at, start)
+    return None, None
+
+
+def _end(reading: Reading, places: OrmPlaces, one: Order, begin: At, start: datetime) -> datetime | None:
+    ends, lengths = places.partners[begin]
+    for at in ends:
+        for segment in of_order(reading, one, at.segment):
+            where = _where(at, one)
+            end = reading.time(segment.parts(at.field), at.part, where)
+            if end is None:
+                continue
+            if end <= start:
+                raise Malformed(f"{where}: the end is not after the start", location=where, code=values.DATA_TYPE_ERROR)
+            return end
+    for at in lengths:
+        for segment in of_order(reading, one, at.segment):
+            length = (
+                schedule.length_of_tq1(reading, segment)
+                if at.segment == b"TQ1"
+                else reading.length_at(at.text(segment), _where(at, one))
+            )
+            if length is not None:
+                return start + length
+    return None
+
+
+def _where(at: At, one: Order) -> str:
+    return f"{values.nth(at.segment.decode(), one.number)}-{at.name.partition('-')[2]}"
 
 
 def _step(orders: Sequence[Order], kept: Sequence[Order]) -> WorkflowStep | None:
@@ -228,38 +222,31 @@ def _slot_of_what_is_off(orders: Sequence[Order], facility: SiteFacility) -> Slo
     return Slot(min(starts), max(ends), facility.time_zone) if is_one else None
 
 
-def _resource_segment(reading: Reading, orders: Sequence[Order]) -> Segment | None:
-    """The segment of ``orm.resource``: of the first order that has it filled, else of the message."""
-    name, _, path = reading.site.mapping.orm.resource.read[0].partition("-")
-    wanted, number = name.encode("ascii"), int(path.partition(".")[0])
-    for one in orders:
-        for segment in (one.orc, one.obr, *one.others):
-            if segment is not None and segment.id_bytes == wanted and segment.encoded(number):
-                return segment
-    return next(iter(reading.all(wanted)), None) if name not in {"ORC", "OBR"} else None
+def _number(reading: Reading, places: OrmPlaces, one: Order) -> str | None:
+    """The accession number."""
+    for at, segment in places.accession_number.each(reading, (one,)):
+        found = at.text(segment)
+        if found is not None:
+            return values.identifier(found, at.name)
+    return None
 
 
-def _at(segment: Segment | None, path: str) -> str | None:
-    number, _, component = path.partition(".")
-    return values.code(values.parts(segment, int(number)), int(component or 1))
-
-
-def _number(one: Order) -> str | None:
-    """The accession number: ORC-3, else OBR-3."""
-    found = values.code(one.orc.parts(3), 1) or values.code(values.parts(one.obr, 3), 1)
-    return None if found is None else values.identifier(found, "ORC-3")
-
-
-def _changes(reading: Reading, orders: Sequence[Order]) -> list[StudyChange]:
+def _changes(reading: Reading, places: OrmPlaces, orders: Sequence[Order]) -> list[StudyChange]:
     found = []
     for one in orders:
-        code, text = coded(reading, one.obr, 4) or ("", "")
+        code, text = _coded(reading, places, one)
         number = one.order_number
         if not one.is_off and not code and number is None:
             continue
         length = one.end - one.start if one.end is not None and one.start is not None else None
         study = Study(
-            code, text, one.start, slots.whole_minutes(length), number, is_done=one.step is WorkflowStep.COMPLETED
+            code,
+            text,
+            one.start,
+            slots.whole_minutes(length),
+            number,
+            is_done=one.step is WorkflowStep.COMPLETED,
+            study_uid=places.study_uid.text(reading, (one,)),
         )
         is_new = one.control == "NW"
         action = Action.CANCEL if one.is_off else Action.SET if is_new else Action.CHANGE
@@ -267,42 +254,54 @@ def _changes(reading: Reading, orders: Sequence[Order]) -> list[StudyChange]:
     return found
 
 
-def _reason(reading: Reading, orders: Sequence[Order]) -> str | None:
-    """The notes of cancelled orders: only those after their ORC or OBR."""
+def _coded(reading: Reading, places: OrmPlaces, one: Order) -> tuple[str, str]:
+    for at, segment in places.study.each(reading, (one,)):
+        if (found := coded_at(reading, at, segment)) is not None:
+            return found
+    return "", ""
+
+
+def _reason(reading: Reading, places: OrmPlaces, orders: Sequence[Order]) -> str | None:
+    """The texts of cancelled orders at the first place that has one: of notes only those after their ORC or OBR."""
+    for at in places.reason.ats:
+        said: list[str] = []
+        for one in orders:
+            for segment in of_order(reading, one, at.segment):
+                if (text := _lines(reading, at, segment)) is None:
+                    continue
+                if one.is_off:
+                    said.append(text)
+                else:
+                    reading.ignore(segment.id, at.field)
+        if said:
+            return values.shortened(" ".join(dict.fromkeys(said))) or None
+    return None
+
+
+def _lines(reading: Reading, at: At, segment: Segment) -> str | None:
+    """All repetitions of the field; of a coded one the text, else the code."""
     lines = [
-        (text if one.is_off else None, note)
-        for one in orders
-        for note in one.notes
-        if (text := _note(reading, note)) is not None
+        reading.text(parts, at.part) or (reading.text(parts, 2) if at.is_whole else None)
+        for parts in segment.repetitions(at.field, as_text=True)
     ]
-    for text, _ in lines:
-        if text is None:
-            reading.ignore("NTE", 3)
-    return values.shortened(" ".join(dict.fromkeys(text for text, _ in lines if text is not None))) or None
-
-
-def _note(reading: Reading, note: Segment) -> str | None:
-    lines = (reading.text(parts, 1) for parts in note.repetitions(3, as_text=True))
     return " ".join(line for line in lines if line is not None) or None
 
 
-def _has_no_start_by_null(one: Order) -> bool:
-    if b'""' in one.orc.encoded(7) and values.is_null(one.orc.parts(7), 4):
-        return True
-    return one.obr is not None and b'""' in one.obr.encoded(27) and values.is_null(one.obr.parts(27), 4)
+def _has_no_start_by_null(reading: Reading, places: OrmPlaces, one: Order) -> bool:
+    return any(
+        at.segment != b"TQ1" and any(at.is_null(segment) for segment in of_order(reading, one, at.segment))
+        for at in places.study_start
+    )
 
 
-def _deleted(
-    orders: Sequence[Order], kept: Sequence[Order], named: Segment | None, path: str, first: Segment | None
-) -> frozenset[str]:
+def _deleted(reading: Reading, places: OrmPlaces, orders: Sequence[Order], kept: Sequence[Order]) -> frozenset[str]:
     found = set()
-    number, _, component = path.partition(".")
-    if kept and values.is_null(values.parts(named, int(number)), int(component or 1)):
+    if kept and places.resource.is_deleted(reading, kept):
         found.add("resource")
-    if kept and first is not None and values.begins_null(first, 24):
+    if kept and places.modality.is_deleted(reading, kept):
         found.add("modality")
-    if kept and all(_has_no_start_by_null(one) for one in kept):
+    if kept and all(_has_no_start_by_null(reading, places, one) for one in kept):
         found.add("slot")
-    if not kept and any(values.begins_null(note, 3) for one in orders for note in one.notes):
+    if not kept and places.reason.is_deleted(reading, orders):
         found.add("reason")
     return frozenset(found)

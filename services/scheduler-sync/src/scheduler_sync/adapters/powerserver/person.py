@@ -1,17 +1,21 @@
 """PID as facts: names, birth date, sex, contact points, language, address."""
 
 import re
+from collections.abc import Sequence
 from datetime import date
-from typing import Final
+from typing import Final, TypeVar
 
 from chassis.errors import Malformed, NeedsSetup
 from chassis.values import LAST_YEAR
 from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.identity import identifiers
+from scheduler_sync.adapters.powerserver.places import At, Finder
 from scheduler_sync.adapters.powerserver.values import Reading
+from scheduler_sync.domain.appointment import Physician
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts, Sex, Unsaid
 
+T = TypeVar("T")
 _SEX: Final[dict[str, Sex]] = {"F": "F", "M": "M", "O": "O", "A": "O", "U": "U", "N": "U"}
 _DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)", re.ASCII)
 _MOST_REPETITIONS: Final = 20
@@ -28,7 +32,7 @@ _NO_CALL: Final = frozenset({"NET", "BPN", "EMR"})
 _SECOND_BEST: Final = frozenset({"WPN", "ASN"})
 
 
-def facts(reading: Reading) -> PatientFacts:
+def facts(reading: Reading, email_places: Sequence[At]) -> PatientFacts:
     """The one patient of the message. At least one number of record needs an issuer in the site file."""
     segments = reading.all(b"PID")
     if not segments:
@@ -40,6 +44,8 @@ def facts(reading: Reading) -> PatientFacts:
     pid = segments[0]
     family, given, middle = _name(reading, pid)
     email, phone = _contacts(reading, pid)
+    if not (len(email_places) == 1 and email_places[0].is_whole and email_places[0].name == "PID-13"):
+        email = _email_at(reading, email_places, email)
     language = reading.said(_first(pid.parts(15)))
     return PatientFacts(
         identifiers=identifiers(reading, pid),
@@ -53,6 +59,40 @@ def facts(reading: Reading) -> PatientFacts:
         language="en" if language is None else language,
         address=_address(reading, pid),
     )
+
+
+def physician(reading: Reading, finder: Finder[T], parts: T) -> Physician | None:
+    """The first filled place (XCN): number, names, and the authority of the number; at one component the name."""
+    for at, segment in finder.each(reading, parts):
+        if not segment.encoded(at.field):
+            continue
+        found = segment.parts(at.field, as_text=True)
+        if not at.is_whole:
+            named = reading.text(found, at.part)
+            if named is not None:
+                return Physician(named, "")
+            continue
+        number, family, given = values.code(found, 1), reading.text(found, 2), reading.text(found, 3)
+        if number is not None or family is not None or given is not None:
+            return Physician(family or "", given or "", reading.text(found, 4), number, values.code(found, 9))
+    return None
+
+
+def _email_at(reading: Reading, places: Sequence[At], by_rule: str | Unsaid | None) -> str | Unsaid | None:
+    """The e-mail address at the mapping's places; the whole field PID-13 is read by its rule."""
+    for at in places:
+        if at.name == "PID-13":
+            if by_rule is not UNSAID:
+                return by_rule
+            continue
+        for segment in reading.all(at.segment):
+            if at.is_null(segment):
+                return None
+            for parts in segment.repetitions(at.field, as_text=True)[:_MOST_REPETITIONS]:
+                written = parts[at.part - 1] if at.part <= len(parts) else ""
+                if (found := _email(reading, written)) is not None:
+                    return found
+    return UNSAID
 
 
 def _first(parts: list[str]) -> str:

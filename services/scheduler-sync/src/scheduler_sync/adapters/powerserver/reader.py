@@ -12,6 +12,7 @@ from chassis.errors import Malformed
 from hl7v2 import Message
 from scheduler_sync.adapters.powerserver import coverage, orders, schedule, values
 from scheduler_sync.adapters.powerserver.coverage import Coverage, Key
+from scheduler_sync.adapters.powerserver.places import compiled
 from scheduler_sync.adapters.powerserver.values import DATA_TYPE_ERROR, LONGEST_TEXT, VALUE_TOO_LONG, Reading
 from scheduler_sync.commands import ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
@@ -61,10 +62,13 @@ def read(
         raise Malformed("MSH-9.1: only SIU and ORM are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
     _check_processing_id(reading)
     _check_whole(reading)
-    read_it = schedule.read if kind == "SIU" else orders.read
-    command = read_it(reading, resources, received_at)
+    places = compiled(site.mapping)
+    if kind == "SIU":
+        command = schedule.read(reading, places.siu, resources, received_at)
+    else:
+        command = orders.read(reading, places.orm, resources, received_at)
     if passed_over is not None:
-        passed_over.keys += _COVERAGE.unread(kind, reading.segments, site.mapping.orm.resource.read[0])
+        passed_over.keys += _COVERAGE.unread(kind, reading.segments, site.mapping)
         if reading.ignored:
             passed_over.keys += [coverage.key_of(segment, number) for segment, number in reading.ignored]
         passed_over.repairs += reading.repairs
@@ -80,7 +84,8 @@ def _check_extent(message: Message) -> None:
 
 def _check_lengths(reading: Reading) -> None:
     """Names, codes and parts of addresses are far shorter. A longer value would reach pages and other systems."""
-    for name in _READ:
+    mapped = compiled(reading.site.mapping).segments
+    for name in dict.fromkeys((*_READ, *mapped)):
         for place, segment in enumerate(reading.all(name.encode()), 1):
             if len(segment.to_bytes()) <= LONGEST_TEXT:
                 continue

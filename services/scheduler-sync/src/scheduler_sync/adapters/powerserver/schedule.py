@@ -7,10 +7,13 @@ from typing import Final
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import person, services, slots, statuses, values
-from scheduler_sync.adapters.powerserver.services import Parts, Service
+from scheduler_sync.adapters.powerserver.groups import ENDINGS, Parts
+from scheduler_sync.adapters.powerserver.places import SiuPlaces
+from scheduler_sync.adapters.powerserver.places import facility as facility_of
+from scheduler_sync.adapters.powerserver.services import Service
 from scheduler_sync.adapters.powerserver.values import OWN_CODES, DayAloneError, Reading
 from scheduler_sync.commands import ChangeAppointmentByStaff
-from scheduler_sync.domain.appointment import Action, StaffFacts, Study, WorkflowStep
+from scheduler_sync.domain.appointment import Action, StaffFacts, WorkflowStep
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.ports import Resources
 
@@ -23,10 +26,9 @@ EVENTS: Final[dict[str, WorkflowStep | None]] = {
     "S26": WorkflowStep.NO_SHOW,
 }
 """The status by the event alone."""
-ENDINGS: Final = frozenset({WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW})
 
 
-def read(reading: Reading, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
+def read(reading: Reading, places: SiuPlaces, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
     """The command. Malformed, NeedsSetup, Transient."""
     trigger = values.code(reading.msh.parts(9), 2) or ""
     if trigger not in EVENTS:
@@ -37,38 +39,30 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
     placer = values.required(values.parts(sch, 1), "SCH-1")
     assert sch is not None  # noqa: S101 - it holds the placer number
     implied = EVENTS[trigger]
-    patient = person.facts(reading)
-    place = parts.place
-    code, facility = values.facility(
-        reading.site,
-        (
-            (None if place is None else place.segment, 3, 4, "AIL-3.4"),
-            (parts.pv1, 3, 4, "PV1-3.4"),
-            (reading.msh, 4, 1, "MSH-4"),
-        ),
-    )
+    patient = person.facts(reading, places.email)
+    code, facility = facility_of(reading, places.facility, parts)
     made = slots.made(reading, facility, received_at)
-    told = statuses.step(reading, sch, 25, "SCH-25")
+    told = statuses.found(reading, places.status, places.order_status, parts)
     step = implied if implied in ENDINGS else told or implied
     is_off = step in ENDINGS
-    named = parts.resource
-    name = None if named is None else values.code(named.segment.parts(3), 1)
+    name = places.resource.text(reading, parts)
     resource = None if name is None or is_off else resources.named(code, name)
-    start, has_own_start = _start(reading, parts, is_off=is_off)
-    booked = _booked(reading, parts, start, is_off=is_off)
+    start, has_own_start = _start(reading, places, parts, is_off=is_off)
+    booked = _booked(reading, places, parts, start, is_off=is_off)
     slot, has_no_end = _slot(
         reading,
         parts,
         booked,
         start,
         lambda begin, end: slots.slot(begin, end, facility, resource, "SCH-11.5"),
+        places=places,
         is_off=is_off,
     )
     studies, changes = services.changes(reading, booked)
     if is_off:
         changes = ()  # the whole appointment ends, whatever its parts say
-    if not parts.services and (found := services.coded(reading, sch, 7)) is not None:
-        studies = (Study(*found),)
+    if not parts.services and (found := services.of_message(reading, places)) is not None:
+        studies = (found,)
     return ChangeAppointmentByStaff(
         name=f"SIU^{trigger}",
         placer_number=placer,
@@ -77,17 +71,19 @@ def read(reading: Reading, resources: Resources, received_at: datetime) -> Chang
             step=step,
             facility=code,
             resource=name,
-            modality=(None if named is None else values.code(named.segment.parts(4), 1))
-            or (resource.modality if resource else None),
+            modality=places.modality.text(reading, parts) or (resource.modality if resource else None),
             slot=slot,
             studies=studies,
             filler_id=values.code(sch.parts(2), 1),
-            reason=_reason(reading, sch) if is_off else None,
-            deleted=_deleted(parts, sch, is_off=is_off),
+            accession_numbers=_numbers(reading, places, parts),
+            reason=_reason(reading, places) if is_off else None,
+            deleted=_deleted(reading, places, parts, is_off=is_off),
             study_changes=changes,
             has_times_of_studies=bool(changes) and not has_own_start,
             has_no_end=has_no_end,
             is_booking=trigger == "S12",
+            priority=places.priority.text(reading, parts),
+            referring_physician=person.physician(reading, places.referring_physician, parts),
         ),
         resource=resource,
         said_at=made.earliest,
@@ -110,38 +106,60 @@ def _count_what_is_left(reading: Reading, parts: Parts) -> None:
         reading.ignored += [(name, 3) for one in some if one is not first and one.action is not Action.REMOVE]
 
 
-def _reason(reading: Reading, sch: Segment) -> str | None:
-    found = sch.parts(6, as_text=True)
-    is_our_own_code = reading.words(found, 3) == OWN_CODES  # the suite's own word, sent back
-    return reading.words(found, 2) or (None if is_our_own_code else reading.words(found, 1))
+def _numbers(reading: Reading, places: SiuPlaces, parts: Parts) -> tuple[str, ...]:
+    found = [
+        values.identifier(number, at.name)
+        for at, segment in places.accession_number.each(reading, parts)
+        if (number := at.text(segment)) is not None
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _reason(reading: Reading, places: SiuPlaces) -> str | None:
+    """The text at the first filled place, else the code of a coded one; of notes all lines together."""
+    for at in places.reason.ats:
+        lines = []
+        for segment in reading.all(at.segment):
+            if at.segment == b"NTE":
+                lines += [reading.text(parts, at.part) for parts in segment.repetitions(at.field, as_text=True)]
+                continue
+            found = segment.parts(at.field, as_text=True)
+            if not at.is_whole:
+                lines.append(reading.words(found, at.part))
+                continue
+            is_our_own_code = reading.words(found, 3) == OWN_CODES  # the suite's own word, sent back
+            lines.append(reading.words(found, 2) or (None if is_our_own_code else reading.words(found, 1)))
+        if said := " ".join(dict.fromkeys(line for line in lines if line)):
+            return values.shortened(said)
+    return None
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
-def _deleted(parts: Parts, sch: Segment, *, is_off: bool) -> frozenset[str]:
+def _deleted(reading: Reading, places: SiuPlaces, parts: Parts, *, is_off: bool) -> frozenset[str]:
     """Removals in the message: by the HL7 null, or by the action code D of a segment."""
-    named = parts.resource
     found = set()
-    if values.begins_null(sch, 2):
+    if parts.sch is not None and values.begins_null(parts.sch, 2):
         found.add("filler_id")
-    if is_off and values.begins_null(sch, 6):
+    if is_off and places.reason.is_deleted(reading, parts):
         found.add("reason")
-    if named is None:
-        found |= {"resource"} if parts.resources else set()
-    else:
-        if values.begins_null(named.segment, 3):
-            found.add("resource")
-        if values.begins_null(named.segment, 4):
-            found.add("modality")
+    if places.resource.is_deleted(reading, parts) or (
+        parts.resource is None and parts.resources and places.resource.text(reading, parts) is None
+    ):
+        found.add("resource")
+    if places.modality.is_deleted(reading, parts):
+        found.add("modality")
     return frozenset(found) if found else _NOTHING
 
 
-def _booked(reading: Reading, parts: Parts, start: datetime | None, *, is_off: bool) -> list[Service]:
+def _booked(
+    reading: Reading, places: SiuPlaces, parts: Parts, start: datetime | None, *, is_off: bool
+) -> list[Service]:
     found = []
     for one in parts.services:
         try:
-            found.append(services.service(reading, one, start))
+            found.append(services.service(reading, places, one, start))
         except (Malformed, NeedsSetup):
             if not is_off:
                 raise
@@ -149,21 +167,15 @@ def _booked(reading: Reading, parts: Parts, start: datetime | None, *, is_off: b
     return found
 
 
-def _start(reading: Reading, parts: Parts, *, is_off: bool) -> tuple[datetime | None, bool]:
+def _start(reading: Reading, places: SiuPlaces, parts: Parts, *, is_off: bool) -> tuple[datetime | None, bool]:
     """The appointment's start, and whether it is its own (SCH-11, TQ1) or that of a part."""
-    day_alone: DayAloneError | None = None
     try:
-        try:
-            own = reading.time(values.parts(parts.sch, 11), 4, "SCH-11.4")
-        except DayAloneError as error:
-            own, day_alone = None, error  # the services may give the time of that day
-        if own is None:
-            own = min(filter(None, (reading.time(one.parts(7), 1, "TQ1-7") for one in parts.tq1)), default=None)
+        own, day_alone = _own_start(reading, places, parts)
         if own is not None:
             return own, True
-        places = [(4, one) for one in parts.services if one.action is not Action.REMOVE]
+        booked = [(4, one) for one in parts.services if one.action is not Action.REMOVE]
         others = [(8, one) for one in parts.resources] + [(6, one) for one in parts.places]
-        for some in (places, [one for one in others if one[1].action is not Action.REMOVE]):
+        for some in (booked, [one for one in others if one[1].action is not Action.REMOVE]):
             starts = [reading.time(one.segment.parts(number), 1, f"{one.where}-{number}") for number, one in some]
             if found := [one for one in starts if one is not None]:
                 return min(found), False
@@ -174,8 +186,32 @@ def _start(reading: Reading, parts: Parts, *, is_off: bool) -> tuple[datetime | 
             raise
         reading.ignore("SCH", 11)  # the end of an appointment does not wait for a time that cannot be read
     if not is_off and not any(one.action is not Action.SET for one in parts.services):
-        raise Malformed("SCH-11.4 is missing", location="SCH-11.4", code=values.REQUIRED_FIELD_MISSING)
+        first = places.start.ats[0].name if places.start.ats else "AIS-4"
+        raise Malformed(f"{first} is missing", location=first, code=values.REQUIRED_FIELD_MISSING)
     return None, False
+
+
+def _own_start(reading: Reading, places: SiuPlaces, parts: Parts) -> tuple[datetime | None, DayAloneError | None]:
+    """The start at the mapping's places; or the error of a day alone, whose time the services may give."""
+    day_alone: DayAloneError | None = None
+    for at in places.start.ats:
+        starts = []
+        for segment in _of(reading, parts, at.segment):
+            try:
+                starts.append(reading.time(segment.parts(at.field), at.part, at.name))
+            except DayAloneError as error:
+                day_alone = day_alone or error
+        if found := [one for one in starts if one is not None]:
+            return min(found), None
+    return None, day_alone
+
+
+def _of(reading: Reading, parts: Parts, name: bytes) -> Sequence[Segment]:
+    """The segments of a name; of bookings those that are not removed."""
+    some = {b"AIS": parts.services, b"AIG": parts.resources, b"AIL": parts.places}.get(name)
+    if some is None:
+        return reading.all(name)
+    return [one.segment for one in some if one.action is not Action.REMOVE]
 
 
 def _slot(
@@ -185,6 +221,7 @@ def _slot(
     start: datetime | None,
     book: Callable[[datetime, datetime | None], tuple[Slot, bool]],
     *,
+    places: SiuPlaces,
     is_off: bool,
 ) -> tuple[Slot | None, bool]:
     """Start and end, for ``book`` to make a slot; of a cancelled appointment None where they cannot be read."""
@@ -192,7 +229,7 @@ def _slot(
         return None, False
     try:
         kept = [one for one in booked if one.part.action is not Action.REMOVE]
-        end = _own_end(reading, parts, start)
+        end = _own_end(reading, places, parts, start)
         if end is None:
             end = _end_of_services(kept, start) or _end_of_others(reading, parts, start)
         own_starts = [one.start for one in kept if one.start is not None]
@@ -210,13 +247,23 @@ def _slot(
         return None, False
 
 
-def _own_end(reading: Reading, parts: Parts, start: datetime) -> datetime | None:
-    """SCH-11.5, else by a length: SCH-11.3 with a unit, SCH-9 with the unit of SCH-10, SCH-11.3 without; or TQ1's."""
+def _own_end(reading: Reading, places: SiuPlaces, parts: Parts, start: datetime) -> datetime | None:
+    """The mapping's place of the end, or of a length; else by HL7's rules for a length.
+
+    These are: SCH-11.3 with a unit, SCH-9 with the unit of SCH-10, SCH-11.3 without; or TQ1's.
+    """
+    for at, segment in places.end.each(reading, parts):
+        end = reading.time(segment.parts(at.field), at.part, at.name)
+        if end is not None:
+            return end
+    for at, segment in places.minutes.each(reading, parts):
+        length = reading.length_at(at.text(segment), at.name)
+        if length is not None:
+            return start + length
     sch = parts.sch
+    if sch is None:
+        return None
     own = values.parts(sch, 11)
-    end = reading.time(own, 5, "SCH-11.5")
-    if end is not None or sch is None:
-        return end
     timing, has_unit = reading.quantity_of_timing(own, "SCH-11.3")
     length = timing if has_unit else None
     length = length or reading.length(sch, 9, 10, "SCH") or timing

@@ -3,49 +3,22 @@
 Segments are read in any order. A group or segment with the action code D (HL7 table 0206) is removed.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from chassis.errors import Malformed
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
+from scheduler_sync.adapters.powerserver.groups import Part, Parts
+from scheduler_sync.adapters.powerserver.places import At, SiuPlaces
 from scheduler_sync.adapters.powerserver.slots import whole_minutes
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.appointment import Action, Study, StudyChange
 
+T = TypeVar("T")
 _ACTIONS: Final = {"A": Action.SET, "U": Action.SET, "D": Action.REMOVE, "X": Action.KEEP}
-
-
-@dataclass(slots=True)
-class Part:
-    """One segment, its number among those of its name, and its action. ``code`` is the message's text."""
-
-    segment: Segment
-    number: int
-    action: Action
-    code: str
-
-    @property
-    def where(self) -> str:
-        return values.nth(self.segment.id, self.number)
-
-
-@dataclass(slots=True)
-class Parts:
-    """The parts of an SIU."""
-
-    sch: Segment | None
-    pv1: Segment | None
-    tq1: Sequence[Segment]
-    services: list[Part]
-    resources: list[Part]
-    places: list[Part]
-
-    resource: Part | None
-    """The first resource that is not removed, and the first place."""
-    place: Part | None
 
 
 @dataclass(slots=True)
@@ -72,8 +45,8 @@ def parts(reading: Reading) -> Parts:
         booked,
         resources,
         places,
-        resource=_first(resources),
-        place=_first(places),
+        resource=_first_kept(resources),
+        place=_first_kept(places),
     )
 
 
@@ -109,7 +82,7 @@ def _part(segment: Segment, number: int, *, is_off: bool) -> Part:
     return Part(segment, number, Action.REMOVE if is_off else _ACTIONS.get(code, Action.SET), "D" if is_off else code)
 
 
-def _first(some: Sequence[Part]) -> Part | None:
+def _first_kept(some: Sequence[Part]) -> Part | None:
     for part in some:
         if part.action is not Action.REMOVE:
             return part
@@ -125,24 +98,78 @@ def coded(reading: Reading, segment: Segment | None, field_number: int) -> tuple
     return code or text or "", text or code or ""
 
 
-def service(reading: Reading, part: Part, appointment_start: datetime | None) -> Service:
-    """AIS: its own start (or its distance from the appointment's), its own length."""
-    segment, where = part.segment, part.where
-    length = reading.length(segment, 7, 8, where)
+def coded_at(reading: Reading, at: At, segment: Segment) -> tuple[str, str] | None:
+    """As ``coded``, at a place of the mapping: a component holds the code alone."""
+    if at.is_whole:
+        return coded(reading, segment, at.field)
+    code = at.text(segment)
+    return None if code is None else (code, code)
+
+
+def service(reading: Reading, places: SiuPlaces, part: Part, appointment_start: datetime | None) -> Service:
+    """AIS: its own start (or its distance from the appointment's), its own length, at the places of the mapping."""
+    where = part.where
+    length = _length(reading, places, part)
     start = None
-    given = segment.parts(4)
-    if (written := values.code(given, 1)) is not None:
-        if appointment_start is None or values.has_time_of_day(written):
-            start = reading.time(given, 1, f"{where}-4")
+    given, found_at = None, None
+    for at, segment in _own(reading, places.study_start, part):
+        if (given := at.text(segment)) is not None:
+            found_at = at, segment
+            break
+    if given is not None and found_at is not None:
+        at, segment = found_at
+        if appointment_start is None or values.has_time_of_day(given):
+            start = reading.time(
+                segment.parts(at.field), at.part, f"{where}-{at.field}" if at.segment == b"AIS" else at.name
+            )
         else:
-            reading.ignore("AIS", 4)
-    elif appointment_start is not None and values.code(segment.parts(5), 1) is not None:
-        start = appointment_start + (reading.length(segment, 5, 6, where) or timedelta())
-    found = coded(reading, segment, 3)
+            reading.ignore(segment.id, at.field)
+    elif appointment_start is not None and values.code(part.segment.parts(5), 1) is not None:
+        start = appointment_start + (reading.length(part.segment, 5, 6, where) or timedelta())
+    found = _first(coded_at(reading, at, segment) for at, segment in _own(reading, places.study, part))
     if found is None:
         reading.ignore("AIS", 3)
-    study = None if found is None else Study(*found, start, whole_minutes(length))
+    uid = _first(at.text(segment) for at, segment in _own(reading, places.study_uid, part))
+    study = None if found is None else Study(*found, start, whole_minutes(length), study_uid=uid)
     return Service(part, study, start, length)
+
+
+def _length(reading: Reading, places: SiuPlaces, part: Part) -> timedelta | None:
+    for at, segment in _own(reading, places.study_minutes, part):
+        if at.segment == b"AIS" and at.is_whole:
+            length = reading.length(segment, at.field, at.field + 1, part.where)
+        else:
+            length = reading.length_at(at.text(segment), at.name)
+        if length is not None:
+            return length
+    return None
+
+
+def _own(reading: Reading, places: Sequence[At], part: Part) -> Iterator[tuple[At, Segment]]:
+    """The places of one AIS: in the segment itself, or in the site's own segment with the same number.
+
+    Fewer of the site's own segments than AIS belong to no certain one of them.
+    """
+    for at in places:
+        if at.segment == b"AIS":
+            yield at, part.segment
+        elif at.segment[:1] == b"Z":
+            some = reading.all(at.segment)
+            if len(some) >= max(part.number, len(reading.all(b"AIS"))):
+                yield at, some[part.number - 1]
+
+
+def of_message(reading: Reading, places: SiuPlaces) -> Study | None:
+    """The study of a message without AIS."""
+    for at in places.study:
+        for segment in () if at.segment == b"AIS" else reading.all(at.segment):
+            if (found := coded_at(reading, at, segment)) is not None:
+                return Study(*found)
+    return None
+
+
+def _first(found: Iterable[T | None]) -> T | None:
+    return next((one for one in found if one is not None), None)
 
 
 def changes(reading: Reading, services: Sequence[Service]) -> tuple[tuple[Study, ...], tuple[StudyChange, ...]]:

@@ -1,20 +1,31 @@
 """The codes of a status (SCH-25, ORC-16, ORC-5), by the site file."""
 
+from typing import TypeVar
+
 from chassis.errors import NeedsSetup
 from chassis.observe import shown, words_of
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
+from scheduler_sync.adapters.powerserver.places import Finder
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.appointment import WorkflowStep
 
+T = TypeVar("T")
 
-def step(reading: Reading, segment: Segment, field: int, where: str) -> WorkflowStep | None:
+
+def step(
+    reading: Reading, segment: Segment, field: int, where: str, component: int | None = None
+) -> WorkflowStep | None:
     """The workflow step of ``order value^name^99PS`` in ``field``; None when it is empty.
 
-    A status that the site does not know needs set-up (``reading.waits_for``); the rest of the event takes effect.
+    At one ``component``, it is an order value or a name. A status that the site does not know needs set-up
+    (``reading.waits_for``); the rest of the event takes effect.
     """
     parts = segment.parts(field)
-    value, name = values.code(parts, 1), values.code(parts, 2)
+    if component is None:
+        value, name = values.code(parts, 1), values.code(parts, 2)
+    else:
+        value, name = values.code(parts, component), None
     if value is None and name is None:
         return None
     site = reading.site
@@ -36,13 +47,24 @@ def step(reading: Reading, segment: Segment, field: int, where: str) -> Workflow
     return None
 
 
-def step_of_order(reading: Reading, orc: Segment, where: str) -> WorkflowStep | None:
-    """ORC-16, else what ORC-5 (HL7 table 0038) means at this site."""
-    word = orc.parts(16)
-    if values.code(word, 1) is not None or values.code(word, 2) is not None:
-        return step(reading, orc, 16, f"{where}-16")
-    code = values.code(orc.parts(5), 1)
-    found = reading.site.hl7.order_statuses.get(code.upper()) if code else None
-    if code and found is None:
-        reading.ignore("ORC", 5)
-    return found
+def found(reading: Reading, status: Finder[T], code: Finder[T], parts: T, number: int = 1) -> WorkflowStep | None:
+    """The step at the first filled place of ``status``, else of ``code`` (HL7 table 0038: ``hl7.order_statuses``).
+
+    ``number``: that of the order, for the text of an error.
+    """
+    for at, segment in status.each(reading, parts):
+        if at.is_whole:
+            told = segment.parts(at.field)
+            is_filled = values.code(told, 1) is not None or values.code(told, 2) is not None
+        else:
+            is_filled = at.text(segment) is not None
+        if is_filled:
+            where = f"{values.nth(segment.id, number)}-{at.name.partition('-')[2]}"
+            return step(reading, segment, at.field, where, None if at.is_whole else at.part)
+    for at, segment in code.each(reading, parts):
+        if (word := at.text(segment)) is not None:
+            known = reading.site.hl7.order_statuses.get(word.upper())
+            if known is not None:
+                return known
+            reading.ignore(segment.id, at.field)
+    return None

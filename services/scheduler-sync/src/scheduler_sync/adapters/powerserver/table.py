@@ -8,20 +8,25 @@ the value cannot be deleted alone). An absent and an empty field leave the known
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Literal
+
+from scheduler_sync.mapping import Hl7Mapping
 
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """A field: ``of`` names the fact that it gives, ``rule`` says how it is read."""
+    """A field: ``of`` names the fact that it gives, ``rule`` says how it is read.
+
+    ``values``: the values of the mapping that are looked for here by default; empty for a field of no mapped value.
+    """
 
     segment: str
     fields: tuple[int, ...]
-    messages: Literal["SIU", "ORM", "both"]
+    messages: Literal["SIU", "ORM", "both", "MFN"]
     of: str
     null: Literal["deletes", "none"]
     rule: str
+    values: tuple[str, ...] = ()
 
 
 _KEY: Final = "none"
@@ -47,51 +52,109 @@ FIELDS: Final = (
     FieldRule("PID", (13,), "both", "phone, e-mail", "deletes",
               "the first of each by XTN-2 and XTN-3; XTN-1, XTN-12 or XTN-5 to 8; what holds an @ is an e-mail"),
     FieldRule("PID", (15,), "both", "language", "deletes", "a code; deleted, the site's default"),
-    FieldRule("PV1", (3,), "both", "facility", _KEY, "PV1-3.4, after AIL-3.4 or ORC-13.4"),
+    FieldRule("PV1", (3,), "both", "facility", _KEY, "PV1-3.4, after AIL-3.4 or ORC-13.4", ("facility",)),
+    FieldRule("PV1", (8,), "both", "referring physician", _KEY, "the first: number, names, authority",
+              ("referring_physician",)),
     FieldRule("SCH", (1,), "SIU", "placer number", _KEY, "required"),
     FieldRule("SCH", (2,), "SIU", "filler id", "deletes", "SCH-2.1"),
-    FieldRule("SCH", (6,), "SIU", "reason of the end", "deletes", "text, else code; of S15 and S26 alone"),
-    FieldRule("SCH", (7,), "SIU", "study", _KEY, "where there is no AIS"),
+    FieldRule("SCH", (6,), "SIU", "reason of the end", "deletes", "text, else code; of S15 and S26 alone", ("reason",)),
+    FieldRule("SCH", (7,), "SIU", "study", _KEY, "where there is no AIS", ("study",)),
     FieldRule("SCH", (9, 10), "SIU", "length", _KEY, "in the units of SCH-10, where SCH-11 gives no end"),
-    FieldRule("SCH", (11,), "SIU", "start, end", _KEY, "SCH-11.4, .5; .3 by its unit (M30); a day alone is refused"),
-    FieldRule("SCH", (25,), "SIU", "status", _KEY, "order value, else name, after the event; unknown: waits"),
+    FieldRule("SCH", (11,), "SIU", "start, end, priority", _KEY,
+              "SCH-11.4, .5; .3 by its unit (M30); a day alone is refused; .6"),
+    FieldRule("SCH", (25,), "SIU", "status", _KEY, "order value, else name, after the event; unknown: waits",
+              ("status", "order_status")),
     FieldRule("TQ1", (6, 7, 8), "both", "length, start, end", _KEY, "where SCH-11, ORC-7 and OBR-27 give none"),
+    FieldRule("TQ1", (9,), "both", "priority", _KEY, "after SCH-11.6 and ORC-7.6, OBR-27.6", ("priority",)),
     FieldRule("RGS", (2,), "SIU", "action", _KEY, "D: the whole group is off"),
     FieldRule("AIS", (2, 3), "SIU", "study and what is done to it", _KEY,
               "A, U, D, X; with D, U or X the others stay, else the list is whole (`services`)"),
     FieldRule("AIS", (4, 5, 6), "SIU", "the study's own start", _KEY, "AIS-4, else AIS-5 after the appointment's"),
     FieldRule("AIS", (7, 8), "SIU", "the study's own length", _KEY, "in the units of AIS-8"),
     FieldRule("AIG", (2,), "SIU", "action", _KEY, "D: not this resource"),
-    FieldRule("AIG", (3,), "SIU", "resource", "deletes", "the first that is not D; an appointment needs one"),
-    FieldRule("AIG", (4,), "SIU", "modality", "deletes", "else the resource's own"),
+    FieldRule("AIG", (3,), "SIU", "resource", "deletes", "the first that is not D; an appointment needs one",
+              ("resource",)),
+    FieldRule("AIG", (4,), "SIU", "modality", "deletes", "else the resource's own", ("modality",)),
     FieldRule("AIG", (8, 11, 12), "SIU", "start, length", _KEY, "where SCH, TQ1 and AIS give none"),
     FieldRule("AIL", (2, 3), "SIU", "facility", _KEY, "AIL-3.4 of the first that is not D"),
     FieldRule("AIL", (6, 9, 10), "SIU", "start, length", _KEY, "as AIG's"),
     FieldRule("ORC", (1,), "ORM", "order control", _KEY, "of its own order: NW, XO, SC; CA, OC, DC take it off"),
     FieldRule("ORC", (2,), "ORM", "placer number", _KEY, "required, the same in all"),
-    FieldRule("ORC", (3,), "ORM", "accession number", _KEY, "tells the order; else OBR-3"),
-    FieldRule("ORC", (5,), "ORM", "status", _KEY, "by `order_statuses`, where ORC-16 is empty"),
-    FieldRule("ORC", (7,), "ORM", "start, end", "deletes", ".4, .5, .3; else OBR-27; no end: the resource's length"),
-    FieldRule("ORC", (13,), "ORM", "facility", _KEY, "ORC-13.4"),
-    FieldRule("ORC", (16,), "ORM", "status", _KEY, "as SCH-25"),
-    FieldRule("OBR", (3,), "ORM", "accession number", _KEY, "as ORC-3"),
-    FieldRule("OBR", (4,), "ORM", "study", _KEY, "of its order"),
-    FieldRule("OBR", (24,), "ORM", "modality", "deletes", "else the resource's own"),
-    FieldRule("OBR", (27,), "ORM", "start, end", "deletes", "as ORC-7"),
-    FieldRule("NTE", (3,), "ORM", "reason of the end", "deletes", "of orders that are off: after their ORC or OBR"),
+    FieldRule("ORC", (3,), "ORM", "accession number", _KEY, "tells the order; else OBR-3", ("accession_number",)),
+    FieldRule("ORC", (5,), "ORM", "status", _KEY, "by `order_statuses`, where ORC-16 is empty",
+              ("status", "order_status")),
+    FieldRule("ORC", (7,), "ORM", "start, end, priority", "deletes",
+              ".4, .5, .3; else OBR-27; no end: the resource's length; .6",
+              ("study_start", "study_end", "study_minutes", "priority")),
+    FieldRule("ORC", (13,), "ORM", "facility", _KEY, "ORC-13.4", ("facility",)),
+    FieldRule("ORC", (16,), "ORM", "status", _KEY, "as SCH-25", ("status", "order_status")),
+    FieldRule("OBR", (3,), "ORM", "accession number", _KEY, "as ORC-3", ("accession_number",)),
+    FieldRule("OBR", (4,), "ORM", "study", _KEY, "of its order", ("study",)),
+    FieldRule("OBR", (16,), "ORM", "referring physician", _KEY, "where PV1-8 is empty", ("referring_physician",)),
+    FieldRule("OBR", (19,), "ORM", "resource", "deletes", "of the first order that has one", ("resource",)),
+    FieldRule("OBR", (24,), "ORM", "modality", "deletes", "else the resource's own", ("modality",)),
+    FieldRule("OBR", (27,), "ORM", "start, end, priority", "deletes", "as ORC-7",
+              ("study_start", "study_end", "study_minutes", "priority")),
+    FieldRule("NTE", (3,), "ORM", "reason of the end", "deletes", "of orders that are off: after their ORC or OBR",
+              ("reason",)),
+    FieldRule("ZDS", (1,), "both", "Study Instance UID", _KEY, "of its order; of the AIS with its number",
+              ("study_uid",)),
 )  # fmt: skip
+MASTER_FIELDS: Final = (
+    FieldRule("MFI", (1, 3), "MFN", "master file", _KEY, "LOC; UPD or empty"),
+    FieldRule("MFE", (1,), "MFN", "what happened", _KEY, "MAD, MUP, MAC: there; MDC, MDL: off"),
+    FieldRule("MFE", (4,), "MFN", "key, facility", _KEY, "MFE-4.1: PowerServer's id, kept over a new name; MFE-4.4"),
+    FieldRule("LOC", (1,), "MFN", "key, room, facility", _KEY,
+              "LOC-1.1 repeats the key; LOC-1.2; LOC-1.4, else MFE-4.4, MSH-4"),
+    FieldRule("LOC", (2,), "MFN", "resource", _KEY, "the name as it stands, blanks too; required unless it is off"),
+    FieldRule("LOC", (3,), "MFN", "type", _KEY, "text"),
+    FieldRule("LOC", (8,), "MFN", "modality", _KEY, "of the equipment, the first"),
+    FieldRule("LDP", (2,), "MFN", "department", _KEY, "LDP-2.2, else LDP-2.1"),
+    FieldRule("LDP", (5,), "MFN", "active", _KEY, "A or I"),
+    FieldRule("LDP", (9,), "MFN", "hours", _KEY, "VH: days (SUN … SAT), start, end; without days one window for each"),
+    FieldRule("LCH", (4, 5), "MFN", "length, overbooking, class", _KEY,
+              "by LCH-4: DURATION in minutes, OVERBOOKING Y or N, CLASS; others are passed over"),
+)  # fmt: skip
+"""The fields of master files: HL7's own segments for a location, and LCH for the grid's other three columns."""
 SET_IDS: Final = frozenset({"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX"})
 """Segments whose first field is only their number: it is not used, and not counted as ignored."""
 
 
-@lru_cache(maxsize=16)
-def read_fields(message_type: str, resource_field: str) -> Mapping[bytes, frozenset[int]]:
-    """The numbers of the fields that are read of each segment. ``resource_field`` is a site's own place (OBR-19)."""
-    found: dict[bytes, set[int]] = {one.encode(): {1} for one in SET_IDS}
+def rules(message_type: str, mapping: Hl7Mapping) -> list[FieldRule]:
+    """The rules in force. A field that the mapping moves a value to has a rule that names the mapping's key."""
+    if message_type not in {"SIU", "ORM"}:
+        every = (*FIELDS, *MASTER_FIELDS)
+        return [rule for rule in every if rule.messages == message_type or (rule.segment == "MSH" and not rule.values)]
+    family = message_type.lower()
+    looked_for: dict[str, set[str]] = {}
+    for name, places in (mapping.siu if family == "siu" else mapping.orm).each():
+        for place in places.looked_for:
+            looked_for.setdefault(f"{place.segment}-{place.field}", set()).add(name)
+    found: list[FieldRule] = []
+    known: set[str] = set()
     for rule in FIELDS:
-        if rule.messages in {"both", message_type}:
-            found.setdefault(rule.segment.encode(), set()).update(rule.fields)
-    if message_type == "ORM":
-        name, _, path = resource_field.partition("-")
-        found.setdefault(name.encode(), set()).add(int(path.partition(".")[0]))
+        if rule.messages not in {"both", message_type}:
+            continue
+        names = {f"{rule.segment}-{number}" for number in rule.fields}
+        if not rule.values or any(looked_for.get(name, set()) & set(rule.values) for name in names):
+            found.append(rule)
+            known |= names
+    for where, values in looked_for.items():
+        segment, _, number = where.partition("-")
+        if where not in known:
+            said = ", ".join(f"{family}.{value}" for value in sorted(values))
+            of = ", ".join(value.replace("_", " ") for value in sorted(values))
+            words = f"as {said} of the mapping says"
+            found.append(FieldRule(segment, (int(number),), _MESSAGES[family], of, _KEY, words))
+    return found
+
+
+_MESSAGES: Final[Mapping[str, Literal["SIU", "ORM"]]] = {"siu": "SIU", "orm": "ORM"}
+
+
+def read_fields(message_type: str, mapping: Hl7Mapping) -> Mapping[bytes, frozenset[int]]:
+    """The numbers of the fields that are read of each segment."""
+    found: dict[bytes, set[int]] = {one.encode(): {1} for one in SET_IDS}
+    for rule in rules(message_type, mapping):
+        found.setdefault(rule.segment.encode(), set()).update(rule.fields)
     return {name: frozenset(numbers) for name, numbers in found.items()}

@@ -5,17 +5,17 @@ path.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import ClassVar, Final
 
 from chassis.errors import Malformed, NeedsSetup
-from chassis.observe import shown, words_of
+from chassis.observe import shown
 from chassis.values import OUT_OF_RANGE, is_in_range
 from hl7v2 import NULL, Hl7Error, Message, Segment, parse_timestamp
 from hl7v2.charsets import repaired
 from scheduler_sync.domain.patient import UNSAID, Unsaid
-from scheduler_sync.site import SiteFacility, SiteFile
+from scheduler_sync.site import SiteFile
 
 OWN_CODES: Final = "99SUITE"
 """The system of SCH-6's codes: the reason for the message, which is not shown to patients."""
@@ -96,6 +96,18 @@ class Reading:
     def all(self, name: bytes) -> Sequence[Segment]:
         """The segments of this name in their order."""
         return self._by_name.get(name, ())
+
+    def before(self, name: bytes, wanted: bytes) -> Sequence[Segment]:
+        """The segments of the name ``wanted`` that stand before the first one of ``name``."""
+        if wanted not in self._by_name:
+            return ()
+        found = []
+        for segment in self.segments:
+            if segment.id_bytes == name:
+                break
+            if segment.id_bytes == wanted:
+                found.append(segment)
+        return found
 
     def clean(self, found: str) -> str:
         """A text without control characters and without blanks around it."""
@@ -182,6 +194,15 @@ class Reading:
             raise Malformed(f"{where}: is longer than a day", location=where, code=DATA_TYPE_ERROR)
         return length or None
 
+    def length_at(self, found: str | None, where: str) -> timedelta | None:
+        """A length in one text: ``30``, ``M30``, ``30 min``; a bare number is in minutes."""
+        if found is None:
+            return None
+        match = _QUANTITY.fullmatch(found)
+        if match is None:
+            raise Malformed(f"{where}: is not a length", location=where, code=DATA_TYPE_ERROR)
+        return self.quantity(match[2], match[1] or match[3] or None, where, where)
+
     def quantity_of_timing(self, parts: Sequence[str], where: str) -> tuple[timedelta | None, bool]:
         """TQ-3 (``M30``, ``H1``; a bare number is in minutes), and whether it has a unit."""
         found = code(parts, 3)
@@ -244,21 +265,6 @@ def identifier(value: str, where: str) -> str:
     if len(value) > LONGEST_IDENTIFIER:
         raise Malformed(f"{where} is longer than an identifier can be", location=where, code=VALUE_TOO_LONG)
     return value
-
-
-def facility(site: SiteFile, places: Iterable[tuple[Segment | None, int, int, str]]) -> tuple[str, SiteFacility]:
-    """The first facility code among ``places`` (segment, field, component, name of the place), with its entry."""
-    first = ""
-    for segment, number, component, where in places:
-        first = first or where
-        found = None if segment is None else code(segment.parts(number), component)
-        if found is not None:
-            known = site.facilities.get(found)
-            if known is None:
-                found = shown(found, words_of(site.facilities))
-                raise NeedsSetup(f"{where}: facility {found!r} is not in the site file", setting=f"facilities.{found}")
-            return found, known
-    raise Malformed(f"{first}: no facility is given", location=first, code=REQUIRED_FIELD_MISSING)
 
 
 def parts(segment: Segment | None, number: int) -> list[str]:

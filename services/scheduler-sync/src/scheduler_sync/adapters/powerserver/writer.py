@@ -196,6 +196,10 @@ class _Writing:
             pid[15] = patient.language
         visit = self.draft.fields("PV1")
         visit[1], visit[2] = "1", "O"
+        physician = self.link.referring_physician
+        if physician is not None:
+            told = [physician.number, physician.family or None, physician.given or None, physician.middle]
+            self.put(self.values.referring_physician, [*told, None, None, None, None, physician.issuer])
 
     def status(self) -> list[Text]:
         value, name = self.site.status_of_step[self.saying.step]
@@ -271,6 +275,10 @@ class _Appointment(_Writing):
         group[1], group[2], place[1], place[2], place[4] = "1", "A", "1", "A", _CLINIC
         for number, study in enumerate(link.studies):
             self.put_study(number, study)
+        of_studies = (values.study, values.study_start, values.study_minutes, values.study_uid)
+        self.draft.number_sites(
+            [place for some in of_studies for place in some.written(self.version)], len(link.studies)
+        )
         resource = self.message.fitted(link.resource, _TWICE_A_RESOURCE) == link.resource
         for one in values.resource.written(self.version):
             is_twice = one.name == "AIG-3" and resource
@@ -301,8 +309,10 @@ class _Appointment(_Writing):
         self.put(values.study, self.study(study), number)
         self.put(values.study_start, begin, number)
         self.put(values.study_minutes, length, number)
+        self.put(values.study_uid, study.study_uid, number)
         if service.get(7):
             service[8] = _MINUTES
+        service.setdefault(3, [None, _UNKNOWN])
         known = study.order_number or next(iter(self.link.accession_numbers[number : number + 1]), None)
         self.put(values.accession_number, known, number)
 
@@ -342,6 +352,8 @@ class _Orders(_Writing):
         if known and known[0]:
             self.put(values.accession_number, [known[0], receiver], number)
         self.put(values.study, self.study(study), number)
+        obr.setdefault(4, [None, _UNKNOWN])
+        self.put(values.study_uid, study.study_uid, number)
         self.put(values.study_start, begin, number)
         self.put(values.study_end, end, number)
         self.put(values.study_minutes, minutes, number)

@@ -2,7 +2,8 @@
 
 from scheduler_sync.domain.appointment import requests
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
-from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome
+from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome, study_times
+from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.states import FORMER, State, System, WhoActs
 from scheduler_sync.domain.appointment.statuses import (
     BLUME_LABEL_OF_FHIR_STATUS,
@@ -39,6 +40,7 @@ __all__ = [
     "FhirStatus",
     "Move",
     "Outcome",
+    "Physician",
     "Refusal",
     "RemoteFacts",
     "StaffFacts",
@@ -54,6 +56,7 @@ __all__ = [
     "sets_powerserver_back",
     "status_to_write",
     "step_for_powerserver",
+    "study_times",
     "transition",
     "unknown_removals",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.statuses import FhirStatus, WorkflowStep
 from scheduler_sync.domain.appointment.studies import Study, StudyChange
 from scheduler_sync.domain.slots import Slot
@@ -16,7 +17,7 @@ class StaffFacts:
     ``studies`` is the whole list, ``study_changes`` are changes to it. ``is_of_orders``: each change concerns one
     order, and studies without a change stay. ``has_times_of_studies``: the slot follows from the studies.
     ``has_no_end``: the slot's length is the resource's usual one. ``is_booking``: the message announces a booking
-    (SIU^S12, ORM NW), not a change.
+    (SIU^S12, ORM NW), not a change. ``priority`` is PowerServer's name or code of it.
     """
 
     step: WorkflowStep | None
@@ -34,6 +35,8 @@ class StaffFacts:
     has_times_of_studies: bool = False
     has_no_end: bool = False
     is_booking: bool = False
+    referring_physician: Physician | None = None
+    priority: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

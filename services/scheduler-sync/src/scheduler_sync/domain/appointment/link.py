@@ -13,6 +13,7 @@ from uuid import UUID
 
 from scheduler_sync.domain.appointment import studies as studies_of
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
+from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.states import State, System, WhoActs
 from scheduler_sync.domain.appointment.statuses import (
     FHIR_STATUS_OF_STEP,
@@ -87,6 +88,7 @@ class AppointmentLink:
     omegaai_written_version: str | None = None
     """The newest version that is our own write."""
     revision: int = 0
+    referring_physician: Physician | None = None
 
     @property
     def order_numbers(self) -> tuple[str, ...]:
@@ -141,6 +143,7 @@ class AppointmentLink:
             filler_id=facts.filler_id or kept.filler_id,
             accession_numbers=_joined(self.accession_numbers, facts.accession_numbers),
             reason=None if is_booked_again else facts.reason or kept.reason,
+            referring_physician=facts.referring_physician or kept.referring_physician,
             powerserver_step=step_shown,
             powerserver_heard_at=heard_at,
             powerserver_told_at=told_at,
@@ -284,7 +287,7 @@ class AppointmentLink:
         other = {
             "slot": slot is not None and slot != self.slot,
             "resource": facts.resource is not None and facts.resource != self.resource,
-            "studies": _shown(studies) != _shown(self.studies),
+            "studies": _named(studies) != _named(self.studies),
             "status": step is not None and step is not self.powerserver_step,
         }
         names = ", ".join(name for name, is_other in other.items() if is_other)
@@ -392,19 +395,23 @@ class AppointmentLink:
         if step is not self.step:
             changed = (*changed, "step")
         has_no_effect = move.only_if_changed and _SHOWN.isdisjoint(changed)
+        is_moved = "step" not in changed and not _PLACE.isdisjoint(changed)
+        announces = move.announces_when_moved or move.announces if is_moved else move.announces
+        if heard.slot is None:
+            announces = None  # an appointment that never had a time is nobody's news
         after = replace(
             heard,
             state=move.to,
             step=step,
             requested_slot=heard.requested_slot if move.has_open_request else None,
-            revision=heard.revision + (0 if has_no_effect or move.announces is None else 1),
+            revision=heard.revision + (0 if has_no_effect or announces is None else 1),
         )
         if has_no_effect:
             outcome = Outcome.DETAIL if changed else Outcome.UNCHANGED
             return Decision(after, outcome, trigger, changed=changed)
         is_unheard_of = after.state is State.CANCELLED and after.revision == 0
         tells = frozenset[System]() if is_unheard_of else move.tells
-        return Decision(after, Outcome.APPLIED, trigger, move.announces, tells, changed)
+        return Decision(after, Outcome.APPLIED, trigger, announces, tells, changed)
 
     def _with_missing_details(self, facts: StaffFacts) -> "AppointmentLink":
         return replace(
@@ -430,24 +437,49 @@ _ANSWER_OF_STATE: Final[Mapping[State, Announcement | None]] = {
 }
 """What tells the patient that a refused wish has changed nothing; None while an earlier wish is open."""
 _UNCONFIRMED = frozenset({Trigger.STAFF_SCHEDULED, Trigger.STAFF_WAITLISTED})
-_SHOWN = frozenset({"slot", "resource", "facility", "studies", "requested_slot", "step", "reason"})
-"""The facts that both sides show. A change of these is published and delivered; other changes are only stored."""
-_COMPARED = ("facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason")
+_SHOWN = frozenset({
+    "slot", "resource", "facility", "studies", "requested_slot", "step", "reason", "referring_physician",
+})  # fmt: skip
+"""The facts that others are told. A change of these is published and delivered; other changes are only stored."""
+_PLACE = frozenset({"slot", "resource", "facility"})
+"""The facts that a move changes."""
+_COMPARED = (
+    "facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason",
+    "referring_physician",
+)  # fmt: skip
 _LONGEST_VERSION: Final = 64
-_EMPTY: Final[dict[str, Any]] = {"resource": "", "modality": None, "filler_id": None, "reason": ""}
+_EMPTY: Final[dict[str, Any]] = {
+    "resource": "", "modality": None, "filler_id": None, "reason": "", "referring_physician": None,
+}  # fmt: skip
 """The value of a fact after its null. A deleted slot stays, for the card that is cancelled then."""
 
 
 def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, ...]:
     found = [name for name in _COMPARED if getattr(before, name) != getattr(after, name)]
     if before.studies != after.studies:
-        found.append("studies" if _shown(before.studies) != _shown(after.studies) else "study details")
+        found.append("studies" if _shown(before) != _shown(after) else "study details")
     return tuple(found)
 
 
-def _shown(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
-    """The facts of an appointment that both sides show."""
+def _named(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
+    """The facts of studies that patients see."""
     return [(study.code, study.description) for study in studies]
+
+
+def _shown(link: AppointmentLink) -> list[tuple[object, ...]]:
+    """The facts of its studies that others are told."""
+    return [
+        (one.code, one.description, *study_times(one, link), one.order_number, one.modality, one.procedure_codes,
+         one.study_uid)
+        for one in link.studies
+    ]  # fmt: skip
+
+
+def study_times(study: Study, link: AppointmentLink) -> tuple[datetime | None, datetime | None]:
+    """Start and end of ``study``. The only study of an appointment has the appointment's, unless it has its own."""
+    if study.start is None and len(link.studies) == 1 and link.slot is not None:
+        return link.slot.start, link.slot.end
+    return study.start, study.end
 
 
 def _without_time(study: Study) -> Study:

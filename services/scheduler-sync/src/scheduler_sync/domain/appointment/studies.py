@@ -14,7 +14,8 @@ from enum import Enum
 class Study:
     """A study type on the appointment, with its own start (aware) and length in minutes where they are known.
 
-    ``order_number`` is the accession number of its order, ``is_done`` whether that order is completed.
+    ``order_number`` is the accession number of its order, ``is_done`` whether that order is completed. ``study_uid`` is
+    the DICOM Study Instance UID, ``procedure_codes`` are those of the procedures that the study type stands for.
     """
 
     code: str
@@ -23,6 +24,9 @@ class Study:
     minutes: int | None = None
     order_number: str | None = None
     is_done: bool = False
+    modality: str | None = None
+    procedure_codes: tuple[str, ...] = ()
+    study_uid: str | None = None
 
     @property
     def end(self) -> datetime | None:
@@ -146,10 +150,14 @@ def _place(studies: Sequence[Study], wanted: Study) -> int | None:
 
 
 def _merged(known: Study, said: Study) -> Study:
+    is_same = said.code in {known.code, ""}
     return replace(
         said,
         code=said.code or known.code,
         description=said.description or known.description,
         order_number=said.order_number or known.order_number,
-        is_done=said.is_done or (known.is_done and said.code in {known.code, ""}),
+        is_done=said.is_done or (known.is_done and is_same),
+        modality=said.modality or (known.modality if is_same else None),
+        procedure_codes=said.procedure_codes or (known.procedure_codes if is_same else ()),
+        study_uid=said.study_uid or known.study_uid,
     )

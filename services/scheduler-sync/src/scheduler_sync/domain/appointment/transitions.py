@@ -38,6 +38,8 @@ class Announcement(StrEnum):
     SCHEDULED = "appointment.scheduled"
     REQUESTED = "appointment.requested"
     CONFIRMED = "appointment.confirmed"
+    RESCHEDULED = "appointment.rescheduled"
+    PROGRESSED = "appointment.progressed"
     CANCELLED = "appointment.cancelled"
 
 
@@ -46,8 +48,9 @@ class Move:
     """A legal move: one cell of the table. ``step`` is the step afterwards; None keeps it.
 
     ``has_open_request``: afterwards a request of the patient's waits for staff; every other move ends the request.
-    ``only_if_changed``: the state stays, so the move publishes and delivers only when a fact that both sides show has
-    changed.
+    ``only_if_changed``: the state stays, so the move publishes and delivers only when a fact that others are told has
+    changed. ``announces_when_moved``: the event in place of ``announces`` when time, resource or facility have changed
+    and the step has not.
     """
 
     to: State
@@ -56,6 +59,7 @@ class Move:
     tells: frozenset[System] = frozenset()
     has_open_request: bool = False
     only_if_changed: bool = False
+    announces_when_moved: Announcement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,9 @@ _STAFF: Final[Mapping[Trigger, Move]] = {
     Trigger.STAFF_SCHEDULED: Move(State.STAFF_BOOKED, WorkflowStep.SCHEDULED, Announcement.SCHEDULED, _OMEGAAI),
     Trigger.STAFF_WAITLISTED: Move(State.STAFF_BOOKED, WorkflowStep.WAITLIST, Announcement.SCHEDULED, _OMEGAAI),
     Trigger.STAFF_CONFIRMED: Move(State.CONFIRMED,    WorkflowStep.CONFIRMED, Announcement.CONFIRMED, _OMEGAAI),
-    Trigger.STAFF_ARRIVED:   Move(State.ARRIVED,      WorkflowStep.ARRIVED,   None,                   _OMEGAAI),
-    Trigger.STAFF_READY:     Move(State.ARRIVED, WorkflowStep.READY_FOR_SCAN, None,                   _OMEGAAI),
-    Trigger.STAFF_COMPLETED: Move(State.DONE,         WorkflowStep.COMPLETED, None,                   _OMEGAAI),
+    Trigger.STAFF_ARRIVED:   Move(State.ARRIVED,      WorkflowStep.ARRIVED,   Announcement.PROGRESSED, _OMEGAAI),
+    Trigger.STAFF_READY:     Move(State.ARRIVED, WorkflowStep.READY_FOR_SCAN, Announcement.PROGRESSED, _OMEGAAI),
+    Trigger.STAFF_COMPLETED: Move(State.DONE,         WorkflowStep.COMPLETED, Announcement.PROGRESSED, _OMEGAAI),
     Trigger.STAFF_CANCELLED: Move(State.CANCELLED,    WorkflowStep.CANCELLED, Announcement.CANCELLED, _OMEGAAI),
     Trigger.STAFF_NO_SHOW:   Move(State.CANCELLED,    WorkflowStep.NO_SHOW,   Announcement.CANCELLED, _OMEGAAI),
 }
@@ -108,13 +112,24 @@ def _refused(why: Refusal, triggers: Iterable[Trigger]) -> Row:
     return {trigger: _ALREADY_BOOKED if trigger is Trigger.PATIENT_BOOKED else why for trigger in triggers}
 
 
-def _row(state: State, *parts: Row) -> Row:
-    """The row of ``state``; a later part overrides an earlier one. A move that stays publishes changes alone."""
+def _row(state: State, *parts: Row, moves_are_told: bool = False) -> Row:
+    """The row of ``state``; a later part overrides an earlier one. A move that stays publishes changes alone.
+
+    ``moves_are_told``: the appointment has a time that the patient knows, so a change of it is news of its own.
+    """
     row = {trigger: cell for part in parts for trigger, cell in part.items()}
     return {
-        trigger: replace(cell, only_if_changed=True) if isinstance(cell, Move) and cell.to is state else cell
+        trigger: _staying(cell, moves_are_told=moves_are_told and not trigger.is_patients)
+        if isinstance(cell, Move) and cell.to is state
+        else cell
         for trigger, cell in row.items()
     }
+
+
+def _staying(move: Move, *, moves_are_told: bool) -> Move:
+    return replace(
+        move, only_if_changed=True, announces_when_moved=Announcement.RESCHEDULED if moves_are_told else None
+    )
 
 
 def _with_request(state: State) -> Row:
@@ -176,6 +191,7 @@ TRANSITIONS: Final[Mapping[State, Row]] = {
         _STAFF,
         _PATIENT,
         {Trigger.STAFF_UPDATED: Move(State.STAFF_BOOKED, announces=Announcement.SCHEDULED, tells=_OMEGAAI)},
+        moves_are_told=True,
     ),
     State.CONFIRMED: _row(
         State.CONFIRMED,
@@ -185,6 +201,7 @@ TRANSITIONS: Final[Mapping[State, Row]] = {
             Trigger.STAFF_UPDATED: Move(State.CONFIRMED, announces=Announcement.CONFIRMED, tells=_OMEGAAI),
             Trigger.PATIENT_CONFIRMED: Move(State.CONFIRMED, WorkflowStep.CONFIRMED),
         },
+        moves_are_told=True,
     ),
     State.MOVE_REQUESTED: _with_request(State.MOVE_REQUESTED),
     State.PATIENT_BOOKED: _with_request(State.PATIENT_BOOKED),
@@ -194,14 +211,14 @@ TRANSITIONS: Final[Mapping[State, Row]] = {
         State.ARRIVED,
         _STAFF,
         _refused(_UNDER_WAY, _PATIENT),
-        {Trigger.STAFF_UPDATED: Move(State.ARRIVED, tells=_OMEGAAI)},
+        {Trigger.STAFF_UPDATED: Move(State.ARRIVED, announces=Announcement.PROGRESSED, tells=_OMEGAAI)},
     ),
     State.DONE: _row(
         State.DONE,
         _refused(_IS_DONE, Trigger),
         {
-            Trigger.STAFF_UPDATED: Move(State.DONE),
-            Trigger.STAFF_COMPLETED: Move(State.DONE, WorkflowStep.COMPLETED),
+            Trigger.STAFF_UPDATED: Move(State.DONE, announces=Announcement.PROGRESSED),
+            Trigger.STAFF_COMPLETED: Move(State.DONE, WorkflowStep.COMPLETED, Announcement.PROGRESSED),
         },
     ),
     State.CANCELLED: _row(

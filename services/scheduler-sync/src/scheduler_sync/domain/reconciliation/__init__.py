@@ -1,5 +1,17 @@
-"""Decides which side is right where a link and OmegaAI's Appointment differ."""
+"""Compares links with what the two products show, and decides which side is right."""
 
+from scheduler_sync.domain.reconciliation.comparing import (
+    FIELDS,
+    Kind,
+    Seen,
+    Settled,
+    Shown,
+    Side,
+    differing,
+    is_shown,
+    may_tell_powerserver,
+    status_there,
+)
 from scheduler_sync.domain.reconciliation.judging import (
     STATE_OF_UNANNOUNCED,
     Announced,
@@ -9,5 +21,28 @@ from scheduler_sync.domain.reconciliation.judging import (
     judge,
     noted,
 )
+from scheduler_sync.domain.reconciliation.planning import Days, Horizon, asks, may_be_cut
 
-__all__ = ["STATE_OF_UNANNOUNCED", "Announced", "Judgement", "Remote", "adopted", "judge", "noted"]
+__all__ = [
+    "FIELDS",
+    "STATE_OF_UNANNOUNCED",
+    "Announced",
+    "Days",
+    "Horizon",
+    "Judgement",
+    "Kind",
+    "Remote",
+    "Seen",
+    "Settled",
+    "Shown",
+    "Side",
+    "adopted",
+    "asks",
+    "differing",
+    "is_shown",
+    "judge",
+    "may_be_cut",
+    "may_tell_powerserver",
+    "noted",
+    "status_there",
+]

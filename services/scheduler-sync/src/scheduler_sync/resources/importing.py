@@ -1,93 +1,29 @@
-"""The bookable resources: imported from OmegaAI, kept in the store, held in memory.
-
-Looked up by exact name within a facility, because both products compare names exactly; an alias in the site file joins
-two names that cannot be made the same.
-"""
+"""Imports OmegaAI's HealthcareServices, compares both sides, and keeps the directory in memory."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from chassis.backoff import pause_seconds
-from chassis.errors import AccessRefused, Malformed, NeedsSetup, Permanent, Transient, reason_of
+from chassis.errors import AccessRefused, Malformed, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
-from chassis.observe import Metrics, meters, shown, words_of
+from chassis.observe import Metrics, meters
 from omegaai.client import FhirClient, Found, NotFoundError
+from scheduler_sync import metrics as own_meters
 from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.reader import ServiceFound
 from scheduler_sync.domain.resource import Resource
+from scheduler_sync.resources.directory import ResourceDirectory
+from scheduler_sync.resources.matching import Comparison
 from scheduler_sync.site import Site, SiteFile
 
 _log = structlog.get_logger(__name__)
 _RETRY_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 1.0
-EQUIPMENT: Final = (
-    "CT", "MR", "MRI", "US", "DX", "CR", "XR", "XA", "NM", "PT", "PET", "DXA", "DEXA", "MG", "RF", "IR", "BMD", "XRAY",
-    "RAY", "ULTRASOUND", "SONO", "MAMMO", "MAMMOGRAPHY", "FLUORO", "FLUOROSCOPY", "ANGIO", "ECHO", "NUCLEAR", "ROOM",
-    "SUITE", "BAY", "UNIT", "SCANNER", "TABLE", "CLINIC", "MOBILE",
-)  # fmt: skip
-"""Words of resource names: a name with one of them is a machine's or a room's, not a person's."""
-
-
-class ResourceDirectory:
-    """All resources, in memory; the hot path asks here and not the store."""
-
-    def __init__(self, site: Callable[[], SiteFile]) -> None:
-        self._site = site
-        self._by_name: dict[tuple[str, str], Resource] = {}
-        self._was_filled = False
-
-    def fill(self, resources: Iterable[Resource]) -> None:
-        """Replaces the resources. Inactive ones are left out: they cannot be booked."""
-        by_name: dict[tuple[str, str], Resource] = {}
-        for resource in resources:
-            if resource.active:
-                by_name[(resource.facility, resource.name)] = resource
-                for alias in resource.aliases:
-                    by_name.setdefault((resource.facility, alias), resource)
-        self._by_name = by_name
-        self._was_filled = self._was_filled or bool(by_name)
-
-    def find(self, facility: str, name: str) -> Resource | None:
-        """The resource of this exact name, or the one that the site file's alias leads to; None where there is none."""
-        found = self._by_name.get((facility, name))
-        if found is None:
-            alias = self._site().resource_aliases.get(facility, {}).get(name)
-            found = None if alias is None else self._by_name.get((facility, alias))
-        return found
-
-    def all_of(self, facility: str) -> list[Resource]:
-        """The facility's resources, by name."""
-        found = {one.id: one for (code, _), one in self._by_name.items() if code == facility}
-        return sorted(found.values(), key=lambda one: one.name)
-
-    def named(self, facility: str, name: str) -> Resource:
-        """As ``find``. NeedsSetup where there is none; Transient while the resources have never been read."""
-        found = self.find(facility, name)
-        if found is not None:
-            return found
-        site = self._site()
-        if not self._was_filled:
-            raise Transient("the resources have not been read from OmegaAI yet")
-        names = (known for _, known in (*self._by_name, *site.resource_aliases.get(facility, {}).items()))
-        name = shown(name, words_of([*names, *EQUIPMENT, *site.facilities]))
-        organization = site.facilities[facility].organization
-        raise NeedsSetup(
-            f"resource {name!r} of {facility} is not a HealthcareService of OmegaAI's organisation {organization}",
-            setting=f"OmegaAI: Scheduler > Edit Healthcare Services, or resource_aliases.{facility} in the site file",
-        )
-
-    def of_service(self, healthcare_service_id: str) -> Resource | None:
-        """The resource that is this HealthcareService. Transient while they have never been read."""
-        if not self._was_filled:
-            raise Transient("the resources have not been read from OmegaAI yet")
-        return next((one for one in self._by_name.values() if one.healthcare_service_id == healthcare_service_id), None)
-
-    def __len__(self) -> int:
-        return len(self._by_name)
+_COMPARE_SECONDS: Final = 60.0
 
 
 class ResourceStore(Protocol):
@@ -95,10 +31,18 @@ class ResourceStore(Protocol):
 
     async def keep(self, facility: str, services: Sequence[ServiceFound]) -> None: ...
     async def all(self) -> Sequence[Resource]: ...
+    async def compare(self, site: SiteFile) -> Comparison: ...
+    async def newest_change(self) -> int | None:
+        """A number that grows with every change of a resource on either side, and every decision about one."""
+        ...
 
 
 class ResourceImport(LoopBase):
-    """Reads organisations and HealthcareServices of all facilities every ``interval_seconds``, or when woken."""
+    """Reads organisations and HealthcareServices of all facilities every ``interval_seconds``, or when woken.
+
+    It compares both sides after each import, soon after a change that another process or an HL7 message has made, and
+    once a minute.
+    """
 
     def __init__(
         self,
@@ -118,6 +62,8 @@ class ResourceImport(LoopBase):
         self._directory = directory
         self._interval_seconds = interval_seconds
         self._woken = asyncio.Event()
+        self._newest_change: int | None = None
+        self._compare_at = 0.0
 
     def wake(self) -> None:
         self._woken.set()
@@ -134,11 +80,13 @@ class ResourceImport(LoopBase):
                 if refusals:  # a refused log-in is retried seldom
                     seconds = pause_seconds(refusals, first_seconds=_RETRY_SECONDS)
                 due_at = time.monotonic() + seconds
-            await self.pause(_LOOK_SECONDS)
+            await self._follow()
+            await self.pause(_LOOK_SECONDS, self._woken)
 
-    async def import_once(self) -> int:
-        """Reads and stores everything; returns the number of services.
+    async def import_once(self, *, compares: bool = True) -> int:
+        """Reads and stores everything, and compares; returns the number of services.
 
+        A recovery does not compare: that would announce resources before their revisions are known.
         Raises Transient or Permanent of the first facility that failed; the others are read and stored all the same.
         """
         count = 0
@@ -149,7 +97,10 @@ class ResourceImport(LoopBase):
             except (Transient, Permanent) as error:
                 _log.info("resource-import.facility-failed", facility=code, reason=error.reason)
                 failed.append(error)
-        self._directory.fill(await self._store.all())
+        if compares:
+            await self._compare()
+        else:
+            self._directory.fill(await self._store.all())
         self._metrics.set(
             meters.PARTNER_ACCESS_REFUSED,
             float(any(isinstance(error, AccessRefused) for error in failed)),
@@ -158,6 +109,23 @@ class ResourceImport(LoopBase):
         if failed:
             raise failed.pop(0)  # in the list, the error would hold itself: a cycle
         return count
+
+    async def _follow(self) -> None:
+        """Compares again where something has changed, or a minute has passed. A store that is away is asked later."""
+        try:
+            newest = await self._store.newest_change()
+            if newest != self._newest_change or time.monotonic() >= self._compare_at:
+                await self._compare()
+        except Transient as error:
+            _log.info("resource-comparison.not-now", reason=error.reason)
+
+    async def _compare(self) -> None:
+        self._newest_change = await self._store.newest_change()
+        self._compare_at = time.monotonic() + _COMPARE_SECONDS
+        found = await self._store.compare(self._site.file)
+        for state, number in found.counts.items():
+            self._metrics.set(own_meters.RESOURCES, number, state=state)
+        self._directory.fill(await self._store.all())
 
     async def _import_facility(self, code: str) -> int:
         facility = self._site.file.facilities[code]

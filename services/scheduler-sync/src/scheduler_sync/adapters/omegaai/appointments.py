@@ -1,4 +1,4 @@
-"""OmegaAI's Appointments as a recovery reads them: with the time of their change and their patient."""
+"""OmegaAI's Appointments as a comparison reads them: with the time of their change, their patient, their studies."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
