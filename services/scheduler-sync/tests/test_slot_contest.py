@@ -99,8 +99,8 @@ async def capacity_of(stand: Stand, capacity: int) -> None:
 
 
 def starts() -> list[datetime]:
-    """A time of its own for each round."""
-    return [at(10) + timedelta(days=number // 8, hours=number % 8) for number in range(ROUNDS)]
+    """A time of its own for each round, two hours from the next."""
+    return [at(9) + timedelta(days=number // 5, hours=2 * (number % 5)) for number in range(ROUNDS)]
 
 
 @pytest.mark.parametrize("capacity", [1, 3])
@@ -111,7 +111,7 @@ async def test_as_many_win_as_may_and_all_others_get_alternatives(stand: Stand, 
         answers = await rush(stand, start)
         rounds.append(answers.seconds)
         assert len(answers.won) + len(answers.lost) == TASKS
-        stood = await standing_at(stand, start - HALF_AN_HOUR, start + 2 * HALF_AN_HOUR)
+        stood = await standing_at(stand, start - HALF_AN_HOUR / 2, start + 1.5 * HALF_AN_HOUR)
         assert len(stood) == len(answers.won)
         at_once = [one for one in stood if one["during"].lower <= start < one["during"].upper]
         assert len(at_once) <= capacity
