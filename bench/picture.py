@@ -25,6 +25,8 @@ TITLES = {
     "P8": "notifier → mail server",
     "P10": "what tracing costs of P3",
     "P11": "kill -9, and what a backlog does to a start",
+    "P12": "100,000 appointments compared",
+    "P13": "10,000 timers due at once",
     "R2": "Kafka and Postgres killed, stopped, paused, cut off",
     "R6": "what poison costs the other keys",
     "M1": "memory",

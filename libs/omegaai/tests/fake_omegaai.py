@@ -243,7 +243,8 @@ class FakeOmegaAI:
         wanted = dict(query)
         if "status" in wanted and resource.get("status") != wanted["status"]:
             return False
-        if "date" in wanted and not resource.get("start", "").startswith(wanted["date"]):
+        day, asked = resource.get("start", "")[:10], wanted.get("date")
+        if asked is not None and (day < asked[2:] if asked.startswith("ge") else day != asked):
             return False
         if "identifier" in wanted:
             names = {f"{one.get('system', '')}|{one.get('value')}" for one in resource.get("identifier", [])}
@@ -257,7 +258,8 @@ class FakeOmegaAI:
         return "organization" not in wanted or owner == wanted["organization"]
 
     def _kind(self, request: web.Request) -> str:
-        known = ("Patient", "Appointment", "HealthcareService", "Organization", "Task")
+        known = ("Patient", "Appointment", "HealthcareService", "Organization", "Task", "AssigningAuthority",
+                 "StudyType", "ProcedureCode")  # fmt: skip
         return next(kind for kind in known if kind.lower() == request.match_info["type"].lower())
 
 

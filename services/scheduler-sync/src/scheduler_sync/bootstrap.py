@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -36,6 +36,7 @@ from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TASK_CONSUMER, PowerServerInbound, TaskInbound
+from scheduler_sync.preflight import MllpOut, Preflight
 from scheduler_sync.reconciliation.reconciler import Reconciler
 from scheduler_sync.reconciliation.runner import ReconcileRunner
 from scheduler_sync.recovery import guarded
@@ -56,6 +57,8 @@ from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.drift import DriftPages
 from scheduler_sync.web.pages import PAGES, Pages
+from scheduler_sync.web.preflight_pages import PreflightPages
+from scheduler_sync.web.resource_pages import ResourcePages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -194,8 +197,20 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         settled=settlement.powerserver,
         concurrency=settings.powerserver.connections,
     )
+    guard = store_guard(settings, store, core.site, metrics)
+    certificates = own_certificates(settings, powerserver_tls)
+    preflight = Preflight(
+        store,
+        omegaai.client,
+        core.site,
+        MllpOut(settings.powerserver, powerserver_tls),
+        settings.kafka,
+        guard.topics,
+        certificates,
+    )
+    consoles = settings.http.consoles
     return await runtime.service(
-        guard=store_guard(settings, store, core.site, metrics),
+        guard=guard,
         intakes={
             "hl7-listener": core.listener,
             "omegaai-feed": omegaai.feed(queue.wake),
@@ -209,12 +224,14 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
-            *Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
+            *Pages(Views(store), core.site, core.directory, consoles).routes(),
+            *ResourcePages(store, core.site, consoles).routes(),
+            *PreflightPages(preflight, consoles).routes(),
+            *DriftPages(Reports(store), consoles).routes(),
             *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),
-            *DriftPages(Reports(store), settings.http.consoles).routes(),
         ],
         pages=PAGES,
-        certificates=own_certificates(settings, powerserver_tls),
+        certificates=certificates,
         desks=[
             Hl7Desk(
                 store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
@@ -320,6 +337,22 @@ def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLCo
         for use, group, where, context in found
         if where.certificate_file is not None and where.key_file is not None
     ]
+
+
+@asynccontextmanager
+async def opened_preflight(settings: SchedulerSyncSettings) -> AsyncIterator[Preflight]:
+    """A preflight for the command, with connections of its own. SiteFileError, StoreUnavailable, SettingsError."""
+    site = Site(settings.site_file)
+    tls = settings.powerserver.ssl_context()
+    store = await Store.open(settings.store)
+    omegaai = connect(settings.omegaai)
+    out = MllpOut(settings.powerserver, tls)
+    topics = store_guard(settings, store, site).topics
+    try:
+        yield Preflight(store, omegaai.client, site, out, settings.kafka, topics, own_certificates(settings, tls))
+    finally:
+        await omegaai.close()
+        await store.close()
 
 
 async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory | None:

@@ -42,6 +42,7 @@ class Decision:
     """The link after an input, and the effects. ``conflict`` is a sentence for the conflict log.
 
     A conflict means that the input was refused, or that one side was overruled. ``changed`` names the changed facts.
+    ``answer`` is a sentence for the patient, on the card in Blume.
     """
 
     link: "AppointmentLink"
@@ -51,6 +52,7 @@ class Decision:
     tells: frozenset[System] = frozenset()
     changed: tuple[str, ...] = ()
     conflict: str | None = None
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class AppointmentLink:
         told = _ANSWER_OF_STATE[self.state]
         if told is not None:
             kept = replace(kept, revision=kept.revision + 1)
-        return Decision(kept, Outcome.REFUSED, wish.trigger, told, _OMEGAAI, conflict=why)
+        return Decision(kept, Outcome.REFUSED, wish.trigger, told, _OMEGAAI, conflict=why, answer=why)
 
     def ask_to_move(self, wanted: Slot) -> Decision:
         """The patient asks for another time through the suite; staff decide. PowerServer and OmegaAI are told."""

@@ -1,4 +1,4 @@
-"""P12: 10,000 timers that are due at once among a million later ones, with messages of another key meanwhile.
+"""P13: 10,000 timers that are due at once among a million later ones, with messages of another key meanwhile.
 
 An effect is a handler's work on a message: state, history and an event, in the transaction that marks the timer. Floor:
 the same number of messages through the inbox, in batches of the same size.
@@ -165,21 +165,21 @@ async def rows() -> list[dict[str, Any]]:
     taken = statistics.median(cpu)
     return [
         row(
-            "P12a",
+            "P13a",
             f"{DUE:,} timers due among {TO_COME:,} to come become effects, s (floor: as many messages)",
             (seconds, floor, ratio),
             f"≤ {MOST_SECONDS:g} s",
             met=seconds <= MOST_SECONDS,
         ),
         row(
-            "P12a-cpu",
+            "P13a-cpu",
             "the same: what service and Postgres take of the processors, s",
             (taken, None, None),
             f"≤ {MOST_SECONDS:g} s",
             met=taken <= MOST_SECONDS,
         ),
         row(
-            "P12b",
+            "P13b",
             f"a message of another key meanwhile, s, p99 of {len(waits)}, longest {max(waits):.3f} (floor: without)",
             (late(waits), late(alone), late(waits) / late(alone)),
             f"≤ {MOST_WAIT_SECONDS:g} s",
