@@ -182,7 +182,11 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     desk = Desk(store, core.open_work, core.rooms, core.effects)
     runtime.timers(TimerHandlers(core.open_work, no_prefetch, {EXPIRED: release_hold}))
     powerserver_tls = settings.powerserver.ssl_context()
-    powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
+    powerserver = PowerServerSender(
+        settings.powerserver.clients(powerserver_tls),
+        StoredSteps(store.pool),
+        expects_ack=lambda: core.site.file.mapping.powerserver.expect_ack,
+    )
     settlement = Settlement(core.open_work, core.clock.now, resource_fixed=importing.wake)
     runtime.deliver(
         System.OMEGAAI,
@@ -237,6 +241,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
                 store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
             )
         ],
+        notes={"site-file": lambda: _site_file_refused(core.site)},
         closers=[powerserver.close, omegaai.close],
     )
 
@@ -438,6 +443,11 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
     finally:
         await omegaai.close()
         await core.runtime.close()
+
+
+def _site_file_refused(site: Site) -> str | None:
+    """What is wrong with a changed site file or mapping file; the content before the change is in force."""
+    return None if site.problem is None else f"the content before the change is in force: {site.problem}"
 
 
 def _resources_check(directory: ResourceDirectory) -> Check:
