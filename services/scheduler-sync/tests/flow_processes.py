@@ -135,13 +135,53 @@ class Flow:
             assert response.status == 200, response.status
             return await response.text()
 
-    async def powerserver_api(self, path: str, body: dict | None = None) -> Any:
+    async def powerserver_api(self, path: str, body: dict | None = None, *, missing_ok: bool = False) -> Any:
         headers = {"Authorization": aiohttp.encode_basic_auth("admin", "development")}
         url = f"http://127.0.0.1:{self.powerserver}/api/{path}"
         method = "GET" if body is None else "POST"
         async with self.session.request(method, url, json=body, headers=headers) as response:
+            if missing_ok and response.status == 404:
+                return None
             assert response.status in (200, 201), (response.status, await response.text())
             return await response.json()
+
+    async def powerserver_settings(self, page: str, **form: str) -> None:
+        """An administrator changes a setting on its page."""
+        base = f"http://127.0.0.1:{self.powerserver}"
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
+            login = {"name": "admin", "password": "development"}
+            async with browser.post(f"{base}/login", data=login, allow_redirects=False) as response:
+                assert response.status == 303, response.status
+            async with browser.post(f"{base}/settings/{page}", data=form, allow_redirects=False) as response:
+                assert response.status == 303, await response.text()
+
+    async def press_book(self, email: str, **form: str) -> dict:
+        """The patient books a new appointment; the answer."""
+        blume = await self._blume(email)
+        assert blume is not None
+        base = f"http://127.0.0.1:{self.omegaai}/blume"
+        async with blume.get(f"{base}/api/offers") as response:
+            patient = (await response.json())["patients"][0]["id"]
+        async with blume.get(f"{base}/api/session") as response:
+            values = {"csrf": (await response.json())["csrf"], "patient": patient, **form}
+        async with blume.post(f"{base}/book", data=values, headers={"Accept": "application/json"}) as response:
+            assert response.status == 201, await response.text()
+            return await response.json()
+
+    async def delete_in_omegaai(self, placer: str) -> None:
+        """OmegaAI's staff delete the Appointment."""
+        base = f"http://127.0.0.1:{self.omegaai}"
+        client = {"client_id": "suite", "client_secret": "development-secret"}
+        form = {"grant_type": "client_credentials", "scope": "fhir", **client}
+        async with self.session.post(f"{base}/auth/oauth2/v2.0/token", data=form) as response:
+            headers = {"Authorization": f"Bearer {(await response.json())['access_token']}"}
+        query = {"identifier": f"urn:powerserver:placer|{placer}"}
+        async with self.session.get(f"{base}/fhir/Appointment", params=query, headers=headers) as response:
+            (entry,) = (await response.json())["entry"]
+        body = {**entry["resource"], "status": "entered-in-error"}
+        headers |= {"If-Match": f'W/"{body["meta"]["versionId"]}"', "Content-Type": "application/fhir+json"}
+        async with self.session.put(f"{base}/fhir/Appointment/{body['id']}", json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
 
     async def book(self, patient: dict, *, start: str, resource: str = "BLUME CT") -> str:
         """Staff book in PowerServer; the placer number."""

@@ -380,3 +380,58 @@ async def test_a_request_that_was_given_up_is_not_sent_later(harness: Harness) -
     gone = Standing(WorkflowStep.CANCELLED, WorkflowStep.CANCELLED)
     answer = await sends(delivery, Ack("AA", "x"), gone)
     assert answer.detail["ack"] == "not sent"
+
+
+# ---- claims
+
+
+async def with_resources(harness: Harness) -> None:
+    """The resources in the store, where requests claim their times."""
+    for one in harness.resources.all_of("FAC01"):
+        await harness.store.pool.execute(
+            "INSERT INTO resources (id, facility, organization, name, modality, healthcare_service_id, hours, "
+            "overbooking, self_scheduling, active, aliases, seen_at) "
+            "VALUES ($1, $2, '2', $3, $4, $5, '[]', false, true, true, '{}', now())",
+            one.id, one.facility, one.name, one.modality, one.healthcare_service_id,
+        )  # fmt: skip
+
+
+async def test_of_two_requests_for_one_time_the_second_is_answered_with_its_reason(harness: Harness) -> None:
+    await with_resources(harness)
+    async with reading(harness) as (server, queue):
+        server.put_directly(asked("first"))
+        server.put_directly(asked("second", start=at(15), end=at(45)))
+        await queue.read_once()
+        assert not server.open_tasks()
+    links = {row["omegaai_id"]: row for row in await taken(harness)}
+    assert links["first"]["state"] == "patient-booked"
+    assert links["second"]["state"] == "cancelled"
+    assert "is taken" in links["second"]["reason"]
+    assert [one.key for one in await to_powerserver(harness)] == [links["first"]["id"]]
+    event = await harness.event("appointment.cancelled")
+    assert (event["aggregate_id"], event["data"]["displaced"]) == (str(links["second"]["id"]), True)
+    assert len(await harness.rows("SELECT 1 FROM claims WHERE NOT released AND kind = 'request'")) == 1
+
+
+async def test_a_wish_for_a_taken_time_leaves_the_appointment_as_it_is(harness: Harness) -> None:
+    await with_resources(harness)
+    begins = START.strftime("%Y%m%d%H%M%S+0000")
+    ends = (START + timedelta(minutes=30)).strftime("%Y%m%d%H%M%S+0000")
+    async with reading(harness) as (server, queue):
+        confirmed = siu(control_id="c1", placer="P5", status="50^CONFIRMED^99PS")
+        assert await harness.hear(confirmed, siu(control_id="c2", placer="P6", start=begins, end=ends)) == [None, None]
+        link = await harness.row("SELECT * FROM appointment_links WHERE placer_number = 'P5'")
+        await harness.store.pool.execute(
+            "UPDATE appointment_links SET omegaai_id = 'a5', omegaai_version = '0' WHERE id = $1", link["id"]
+        )
+        wish = {"status": "proposed", "requestedPeriod": [{"start": at(), "end": at(30)}]}
+        body = {**asked("a5"), "start": link["slot_start"].isoformat(), "end": link["slot_end"].isoformat(), **wish}
+        server.put_directly(body)
+        await queue.read_once()
+    after = await harness.row("SELECT * FROM appointment_links WHERE id = $1", link["id"])
+    assert (after["state"], after["requested_start"], after["slot_start"]) == ("confirmed", None, link["slot_start"])
+    (conflict,) = await harness.rows("SELECT why FROM conflicts WHERE link_id = $1", link["id"])
+    assert "is taken" in conflict["why"]
+    last = [one for one in await harness.deliveries() if one.subject == link["id"]][-1]
+    assert b"is taken" in last.payload
+    assert await to_powerserver(harness) == []

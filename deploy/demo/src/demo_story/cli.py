@@ -17,6 +17,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
+from demo_story.acts import Acts
 from demo_story.clients import Addresses, People, StoryError
 from demo_story.counting import Tally
 from demo_story.story import play
@@ -76,20 +77,23 @@ async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
             return 0
         console.print(f"\n[bold]The same with {appointments} appointments[/]")
         started = time.monotonic()
-        tally = await VolumeRun(people, addresses, appointments).run(console)
+        volume = VolumeRun(people, addresses, appointments)
+        tally = await volume.run(console)
+        acts = await Acts(people, addresses, volume.confirmed()).run(console)
         seconds = time.monotonic() - started
-    return conclude(tally, seconds, report)
+    return conclude(tally, acts, seconds, report)
 
 
-def conclude(tally: Tally, seconds: float, report: Path) -> int:
+def conclude(tally: Tally, acts: dict[str, dict[str, Any]], seconds: float, report: Path) -> int:
     """Shows and writes the counts; 0 when nothing was lost or doubled."""
-    flows = tally.flows()
+    flows = {**tally.flows(), **acts}
     table = Table(title="Counted at both ends", title_justify="left", box=None, pad_edge=False)
     for column in ("flow", "started", "finished", "lost", "doubled", "p50 ms", "p95 ms"):
         table.add_column(column, justify="left" if column == "flow" else "right", header_style="bold")
-    for name, row in flows.items():
+    for row in flows.values():
         values = [row[key] for key in ("started", "finished", "lost", "doubled", "p50_ms", "p95_ms")]
-        table.add_row(name, *("–" if value is None else f"{value:,}".replace(",", "\u202f") for value in values))
+        shown = ("–" if value is None else f"{value:,}".replace(",", "\u202f") for value in values)
+        table.add_row(row["title"], *shown)
     console.print()
     console.print(table)
     report.parent.mkdir(parents=True, exist_ok=True)

@@ -63,10 +63,21 @@ class People:
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}"
         return str((await self._json("GET", url, headers=STAFF))["status"]).upper()
 
-    async def act(self, placer_number: str, action: str) -> bool:
+    async def appointment(self, placer_number: str) -> dict[str, Any]:
+        """The appointment as PowerServer has it."""
+        url = f"{self.addresses.powerserver}/api/appointments/{placer_number}"
+        return dict(await self._json("GET", url, headers=STAFF))
+
+    async def act(self, placer_number: str, action: str, reason: str = "") -> bool:
         """Staff choose ``action`` in the scheduler, such as ``arrived``. Returns whether the status changed."""
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}/status"
-        return bool((await self._json("POST", url, json={"action": action}, headers=STAFF))["changed"])
+        body = {"action": action, "reason": reason}
+        return bool((await self._json("POST", url, json=body, headers=STAFF))["changed"])
+
+    async def answer(self, placer_number: str, answer: str) -> None:
+        """Staff ``accept`` or ``decline`` what the patient asks for."""
+        url = f"{self.addresses.powerserver}/api/appointments/{placer_number}/request"
+        await self._json("POST", url, json={"answer": answer}, headers=STAFF)
 
     async def move(self, placer_number: str, slot: dict[str, Any]) -> None:
         """Staff drag the appointment to ``slot``."""
@@ -130,9 +141,29 @@ class Patient:
         """Presses Cancel and gives a reason."""
         await self._press("cancel", appointment_id, reason=reason)
 
-    async def _press(self, button: str, appointment_id: str, **form: str) -> None:
+    async def reschedule(self, appointment_id: str, wanted: str) -> None:
+        """Asks for another time, an ISO instant."""
+        await self._press("reschedule", appointment_id, wanted=wanted)
+
+    async def offers(self) -> dict[str, Any]:
+        """The patients of the account and the bookable services."""
+        async with self.session.get(f"{self.base}/blume/api/offers") as response:
+            return dict(await response.json())
+
+    async def book(self, **form: str) -> str:
+        """Books a new appointment. Returns its id."""
+        headers = {"X-CSRF-Token": await self._csrf(), "Accept": "application/json"}
+        async with self.session.post(f"{self.base}/blume/book", headers=headers, data=form) as response:
+            if response.status != 201:
+                raise StoryError(f"Book was answered with {response.status}: {(await response.text())[:200]}")
+            return str((await response.json())["id"])
+
+    async def _csrf(self) -> str:
         async with self.session.get(f"{self.base}/blume/api/session") as response:
-            csrf = (await response.json())["csrf"]
+            return str((await response.json())["csrf"])
+
+    async def _press(self, button: str, appointment_id: str, **form: str) -> None:
+        csrf = await self._csrf()
         url = f"{self.base}/blume/appointments/{appointment_id}/{button}"
         headers = {"X-CSRF-Token": csrf}
         async with self.session.post(url, headers=headers, data=form, allow_redirects=False) as response:

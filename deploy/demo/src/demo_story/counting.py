@@ -77,18 +77,20 @@ class Tally:
         return sum(len(times) for times in self.mails.values())
 
     def flows(self) -> dict[str, dict[str, Any]]:
-        """The report.
+        """The report, by the ids of the flows.
 
-        Per flow: how many began at one end, ended at the other, were lost or doubled, and how long they took.
+        Per flow its title, how many began at one end, ended at the other, were lost or doubled, and how long they took.
         """
         doubled_mails = sum(len(times) - 1 for times in self.mails.values())
         kinds = len(self.mails)
         return {
-            "booked in PowerServer → Pending in Blume": _flow(self.booked, self.pending),
-            "confirmed in Blume → CONFIRMED in PowerServer": _flow(
-                {placer: times[0] for placer, times in self.pressed.items()}, self.confirmed
-            ),
-            "two mails per appointment": {
+            "booked": {"title": "booked in PowerServer → Pending in Blume", **flow(self.booked, self.pending)},
+            "confirmed": {
+                "title": "confirmed in Blume → CONFIRMED in PowerServer",
+                **flow({placer: times[0] for placer, times in self.pressed.items()}, self.confirmed),
+            },
+            "mails": {
+                "title": "two mails per appointment",
                 "started": MAILS_PER_APPOINTMENT * len(self.wanted),
                 "finished": kinds,
                 "lost": MAILS_PER_APPOINTMENT * len(self.wanted) - kinds,
@@ -110,7 +112,8 @@ class Tally:
         return found
 
 
-def _flow(starts: dict[str, datetime], ends: dict[str, list[datetime]]) -> dict[str, Any]:
+def flow(starts: dict[str, datetime], ends: dict[str, list[datetime]]) -> dict[str, Any]:
+    """How many began, ended, were lost or doubled, and how long they took."""
     finished = [placer for placer in starts if ends.get(placer)]
     return {
         "started": len(starts),

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from demo_story.acts import Confirmed
 from demo_story.clients import Addresses, People, until
 from demo_story.counting import MAILS_PER_APPOINTMENT, Tally
 from demo_story.people_made_up import patient as made_up
@@ -47,6 +48,13 @@ class VolumeRun:
                 group.create_task(self._book_all(slots, progress, bars["booked"]))
                 group.create_task(self._follow(len(slots), group, progress, bars))
         return self.tally
+
+    def confirmed(self) -> list[Confirmed]:
+        """The appointments that are confirmed at both ends, the latest first."""
+        placers = [placer for placer in self.tally.confirmed if placer in self.tally.appointment_ids]
+        return [
+            Confirmed(placer, self._emails[placer], self.tally.appointment_ids[placer]) for placer in reversed(placers)
+        ]
 
     async def _book_all(self, slots: list[dict[str, Any]], progress: Progress, bar: TaskID) -> None:
         waiting = list(enumerate(slots))

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from typing import Final, TypeAlias
+from uuid import UUID, uuid5
 
 from chassis.errors import NeedsSetup
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, StaffFacts, Study
 from scheduler_sync.domain.patient import PatientFacts, PatientIdentifier
 from scheduler_sync.domain.resource import GridRow, Resource
+
+_TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,20 @@ class ChangeAppointmentByStaff:
     said_at: datetime
     said_until: datetime | None = None
     waits_for: NeedsSetup | None = None
+
+    def latest(self, said_at: datetime) -> datetime:
+        """The end of the span in which the message was made; the span begins at ``said_at``."""
+        return max(said_at, self.said_until or said_at)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePatientByStaff:
+    """PowerServer registered or changed a patient (ADT), with or without an appointment. Times as above."""
+
+    name: str
+    patient: PatientFacts
+    said_at: datetime
+    said_until: datetime | None = None
 
     def latest(self, said_at: datetime) -> datetime:
         """The end of the span in which the message was made; the span begins at ``said_at``."""
@@ -75,6 +92,10 @@ class TakeGridRows:
     rows: tuple[GridRow, ...]
 
 
+FromPowerServer: TypeAlias = ChangeAppointmentByStaff | ChangePatientByStaff | TakeGridRows
+"""Everything that one message of PowerServer's can say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The origin of an input: for the history, and for the trace of its effects."""
@@ -85,3 +106,8 @@ class Origin:
     received_at: datetime
     connection: int | None = None
     """The connection of this process; None for an input that was not just received."""
+
+
+def cause_of_task(task_id: str) -> UUID:
+    """A UUID for a Task, the same each time: the inbox claims it and the history refers to it."""
+    return uuid5(_TASKS, task_id)

@@ -72,6 +72,14 @@ def appointment_event(
         "organization": facility.organization,
         "referring_physician": _physician(link.referring_physician),
     }
+    alternatives = tuple(
+        contracts.Alternative(
+            resource=one.resource,
+            start=one.slot.start.astimezone(facility.zone),
+            end=one.slot.end.astimezone(facility.zone),
+        )
+        for one in offers
+    )
     requested = link.requested_slot or (None if lost == link.slot else lost)
     message_class: type[contracts.Message]
     data: contracts.Payload
@@ -91,19 +99,16 @@ def appointment_event(
             requested_start=None if requested is None else requested.start.astimezone(facility.zone),
             requested_end=None if requested is None else requested.end.astimezone(facility.zone),
             displaced=lost is not None,
-            alternatives=tuple(
-                contracts.Alternative(
-                    resource=one.resource,
-                    start=one.slot.start.astimezone(facility.zone),
-                    end=one.slot.end.astimezone(facility.zone),
-                )
-                for one in offers
-            ),
+            alternatives=alternatives,
         )
     else:
         message_class = contracts.AppointmentCancelled
         data = contracts.CancelledAppointmentData(
-            **values, reason=link.reason or None, no_show=link.step is WorkflowStep.NO_SHOW
+            **values,
+            reason=link.reason or None,
+            no_show=link.step is WorkflowStep.NO_SHOW,
+            displaced=lost is not None,
+            alternatives=alternatives,
         )
     return contracts.new_message(
         message_class,

@@ -111,10 +111,17 @@ class AppointmentSnapshot:
     written_version: str | None
     wanted: tuple[datetime, datetime] | None = None
     """Start and end of the time that the patient asks for instead, while that is open."""
+    answer: str | None = None
+    """A sentence for the patient."""
 
     @classmethod
     def of(
-        cls, link: AppointmentLink, start: datetime, end: datetime, healthcare_service_id: str
+        cls,
+        link: AppointmentLink,
+        start: datetime,
+        end: datetime,
+        healthcare_service_id: str,
+        answer: str | None = None,
     ) -> "AppointmentSnapshot":
         wanted = link.requested_slot
         return cls(
@@ -134,12 +141,14 @@ class AppointmentSnapshot:
             wanted=None
             if wanted is None
             else (wanted.start.astimezone(start.tzinfo), wanted.end.astimezone(start.tzinfo)),
+            answer=answer,
         )
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        if self.wanted is None:
-            del values["wanted"]  # former code does not know it
+        for name in ("wanted", "answer"):  # former code does not know them
+            if values[name] is None:
+                del values[name]
         return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod

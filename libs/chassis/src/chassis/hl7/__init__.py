@@ -6,7 +6,7 @@ Also the listener's journal, and the operator's commands on it.
 from chassis.hl7.inbound import Hl7Listener, MllpLimits, refusal
 from chassis.hl7.journal import InboundHl7
 from chassis.hl7.outbound import Hl7Sender, MllpClient, OutboundSettings, control_id
-from chassis.hl7.replay import JournalRow, kept_message, list_journal, replay_message
+from chassis.hl7.replay import JournalRow, kept_message, list_journal, replay_edited, replay_message
 
 __all__ = [
     "Hl7Listener",
@@ -20,5 +20,6 @@ __all__ = [
     "kept_message",
     "list_journal",
     "refusal",
+    "replay_edited",
     "replay_message",
 ]

@@ -27,7 +27,7 @@ from chassis import failpoints
 from chassis.clock import Clock, utc_now
 from chassis.errors import Malformed, NeedsSetup, Permanent, StoreUnavailable, Transient, reason_of
 from chassis.hl7 import answers as hl7_answers
-from chassis.hl7.journal import LARGE_BYTES, InboundHl7, JournalIntake, keep_rejected
+from chassis.hl7.journal import LARGE_BYTES, InboundHl7, JournalIntake, Terms, keep_rejected, no_terms
 from chassis.loops import LoopBase
 from chassis.messaging import BatchExecutor, Failed, Held, Outcome
 from chassis.observe import Metrics, meters, tracing
@@ -103,12 +103,15 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         ssl: tls.SSLContext | None = None,
         honours_wishes: Callable[[], bool] = lambda: True,
         limits: MllpLimits | None = None,
+        terms: Terms = no_terms,
     ) -> None:
         """``handle`` may return a ``NeedsSetup``: the message has its effect, and also waits for that setting.
 
-        ``honours_wishes``: whether MSH-15 and MSH-16 decide the answer (``hl7_answers``).
+        ``honours_wishes``: whether MSH-15 and MSH-16 decide the answer (``hl7_answers``). ``terms``: the numbers by
+        which the journal finds a message.
         """
         super().__init__()
+        self._terms = terms
         self._honours_wishes = honours_wishes
         self._store = store
         self._host, self._port, self._ssl = host, port, ssl
@@ -123,7 +126,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         for reason in _REFUSALS.values():
             metrics.count(meters.MLLP_REFUSED, 0, reason=reason)
         self.executor: BatchExecutor[InboundHl7, W, R] = BatchExecutor(
-            store, intake=JournalIntake(metrics), open_work=open_work, prefetch=prefetch, handle=handle
+            store, intake=JournalIntake(metrics, terms), open_work=open_work, prefetch=prefetch, handle=handle
         )
         self._queue: deque[_Waiting[R]] = deque()
         self._arrived = asyncio.Event()
@@ -291,7 +294,7 @@ class Hl7Listener(LoopBase, Generic[W, R]):
         """Writes a journal line and answers AR; AE where the line cannot be written."""
         code: AckCode = "AR"
         try:
-            await keep_rejected(self._store, raw, error, received_at)
+            await keep_rejected(self._store, raw, error, received_at, self._terms)
         except StoreUnavailable:
             code = "AE"
         self._metrics.count(meters.HL7_RECEIVED, code=code)

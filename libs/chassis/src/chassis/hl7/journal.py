@@ -4,7 +4,7 @@ A message is claimed by its identity (sender, MSH-10, digest of its content), in
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +32,17 @@ LONGEST_CONTROL_ID: Final = 199  # MSH-10 from version 2.7 on; 20 before
 LONGEST_TYPE: Final = 40  # as the journal shows MSH-9; HL7's own codes have three characters each
 LONGEST_SENDER: Final = 2 * 227 + 1  # MSH-3 and MSH-4
 
+MOST_TERMS: Final = 50
+
+Terms = Callable[[Message, str | None], Sequence[str]]
+"""The numbers by which a message is found. It gets the message, and its state; None for an effect that was had."""
+
 log = structlog.get_logger(__name__)
+
+
+def no_terms(_message: Message, _state: str | None) -> Sequence[str]:
+    """For a service without a search of messages."""
+    return ()
 
 
 @dataclass(slots=True)
@@ -50,6 +60,8 @@ class InboundHl7:
     span: Span | None = None
     connection: int | None = None
     """The message's connection, by its number in this process; None for a kept message that is processed again."""
+    edited_from: UUID | None = None
+    """The kept message that a person edited into this one."""
 
     @classmethod
     def of(cls, raw: bytes, received_at: datetime) -> "InboundHl7":
@@ -90,8 +102,9 @@ async def _write_large(connection: "asyncpg.Connection", journal_id: UUID, raw: 
 class JournalIntake:
     """Claims messages in ``hl7_journal`` and records their outcomes there."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, terms: Terms = no_terms) -> None:
         self._metrics = metrics
+        self._terms = terms
 
     async def claim(
         self, connection: "asyncpg.Connection", items: Sequence[InboundHl7]
@@ -127,17 +140,19 @@ class JournalIntake:
         self, transaction: Transaction, items: Sequence[InboundHl7], outcomes: Sequence[Outcome[object]]
     ) -> None:
         forgotten: list[UUID] = []
-        kept: list[tuple[UUID, str, str | None, str | None]] = []
+        kept: list[tuple[UUID, str, str | None, str | None, str | None]] = []
         for item, outcome in zip(items, outcomes, strict=True):
-            if isinstance(outcome, Failed):
-                if isinstance(outcome.error, Transient):
-                    forgotten.append(item.journal_id)
-                else:
-                    kept.append((item.journal_id, *_state_of(outcome.error)))
-            elif isinstance(outcome, Done) and isinstance(outcome.result, NeedsSetup):
-                kept.append((item.journal_id, *_state_of(outcome.result)))
-            elif isinstance(outcome, Done) and item.was_known:
-                kept.append((item.journal_id, "replayed", None, None))
+            if isinstance(outcome, Failed) and isinstance(outcome.error, Transient):
+                forgotten.append(item.journal_id)
+            elif isinstance(outcome, Failed | Done):
+                state, reason, setting = _state_after(item, outcome)
+                terms = self._terms(item.message, state)
+                if state is not None or terms:
+                    kept.append((item.journal_id, state or "accepted", reason, setting, _joined(terms)))
+                if item.edited_from is not None:
+                    transaction.write(statements.KEEP_ORIGIN, item.journal_id, item.edited_from)
+                    if state in {None, "replayed"}:
+                        transaction.write(statements.REPLACED, item.edited_from)
         if forgotten:
             transaction.write(statements.FORGET, forgotten)
         if kept:
@@ -152,22 +167,34 @@ class JournalIntake:
         return tracing.inside(item.span)
 
 
-async def keep_rejected(store: Store, raw: bytes, error: Hl7Error, received_at: datetime) -> None:
+async def keep_rejected(
+    store: Store, raw: bytes, error: Hl7Error, received_at: datetime, terms: Terms = no_terms
+) -> None:
     """A journal line for a message that is not HL7, or has no identity. StoreUnavailable."""
     message = readable_part(error)
     digest = hashlib.sha256(raw).digest()
     sender = _sender_of(message) if message else "|"
     control_id = (message.control_id if message else "") or digest.hex()[:20]
     kind = _type_of(message) if message else "?"
+    found = _joined(terms(message, "rejected")) if message else None
     identity = (contracts.uuid7(), *map(_storable, (sender, control_id)), digest, _storable(kind))
     with asking():
         if len(raw) <= LARGE_BYTES:
-            await store.pool.execute(statements.REJECT, *identity, raw, str(error), received_at)
+            await store.pool.execute(statements.REJECT, *identity, raw, str(error), received_at, found)
             return
         async with store.pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(statements.REJECT, *identity, b"", str(error), received_at)
+            row = await connection.fetchrow(statements.REJECT, *identity, b"", str(error), received_at, found)
             if not row["known"]:
                 await _write_large(connection, row["id"], raw)
+
+
+def _state_after(item: InboundHl7, outcome: Failed | Done[object]) -> tuple[str | None, str | None, str | None]:
+    """The state to keep, with its reason and setting; no state where the claim's own, accepted, stands."""
+    if isinstance(outcome, Failed):
+        return _state_of(outcome.error)
+    if isinstance(outcome.result, NeedsSetup):
+        return _state_of(outcome.result)
+    return ("replayed" if item.was_known else None), None, None
 
 
 def _state_of(error: BaseException) -> tuple[str, str, str | None]:
@@ -175,6 +202,12 @@ def _state_of(error: BaseException) -> tuple[str, str, str | None]:
     if isinstance(error, NeedsSetup):
         return "needs_setup", reason, error.setting
     return ("rejected" if isinstance(error, Malformed) else "failed"), reason, None
+
+
+def _joined(terms: Sequence[str]) -> str | None:
+    """The terms, one a line, as the statements take them; None for none."""
+    one_line = (_storable(" ".join(term.split())) for term in terms[:MOST_TERMS])
+    return "\n".join(filter(None, one_line)) or None
 
 
 def _type_of(message: Message) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from chassis.errors import StoreUnavailable, reason_of
 from chassis.hl7.journal import OPEN_STATES, InboundHl7
-from chassis.messaging import PROCESSED, BatchExecutor, Failed, Replayed, ReplayOutcome
+from chassis.messaging import PROCESSED, BatchExecutor, Duplicate, Failed, Replayed, ReplayOutcome
 from chassis.observe import masking
 from chassis.store import Store
 from chassis.store.rows import audit, columns, fixed, rows, sql, tables
@@ -40,6 +40,17 @@ class KeptMessage:
     reason: str | None
     setting: str | None
     received_at: datetime
+    sender: str
+    control_id: str
+    type: str
+    repeats: int
+    processed_at: datetime | None
+    edited_from: UUID | None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it can be processed again, as it is or edited."""
+        return self.state in OPEN_STATES
 
 
 async def list_journal(store: Store, *, states: Sequence[str] | None, limit: int) -> list[JournalRow]:
@@ -73,15 +84,48 @@ async def replay_message(
     kept = await kept_message(store, journal_id)
     if kept is None or kept.state not in OPEN_STATES:
         raise KeyError(str(journal_id))
-    item = InboundHl7.of(kept.raw, kept.received_at)
-    try:
-        (outcome,) = await executor.run([item])
-    except StoreUnavailable as error:
-        outcome = Failed(error)
-    replayed = PROCESSED
-    if isinstance(outcome, Failed):
-        replayed = Replayed(ReplayOutcome.FAILED, reason_of(outcome.error))
+    replayed = await _processed(executor, InboundHl7.of(kept.raw, kept.received_at))
     async with store.session() as session:
         await audit(session, actor=actor, action="hl7.replay", subject=str(journal_id), detail=replayed.detail())
         await session.commit()
     return replayed
+
+
+async def replay_edited(
+    store: Store, executor: BatchExecutor[InboundHl7, Any, Any], journal_id: UUID, raw: bytes, *, actor: str
+) -> tuple[UUID, Replayed]:
+    """Processes ``raw`` in place of a kept message, which stays beside it. Returns the new message's id.
+
+    Once ``raw`` has had its effect, the kept message waits no longer. Audited before and after: the first line says
+    who edited, even where the process dies in between. Raises ``KeyError`` when there is no such message or it does
+    not wait, ``Hl7Error`` when ``raw`` is not HL7, ``ValueError`` when nothing was changed.
+    """
+    kept = await kept_message(store, journal_id)
+    if kept is None or not kept.waits:
+        raise KeyError(str(journal_id))
+    item = InboundHl7.of(raw, kept.received_at)
+    if kept.raw in (raw, item.raw):
+        raise ValueError("the text is unchanged: process the message again as it is")
+    item.edited_from = journal_id
+    await _audit_edit(store, actor, journal_id, {})
+    replayed = await _processed(executor, item)
+    await _audit_edit(store, actor, journal_id, {"edited": str(item.journal_id), **replayed.detail()})
+    return item.journal_id, replayed
+
+
+async def _audit_edit(store: Store, actor: str, journal_id: UUID, detail: dict[str, str]) -> None:
+    async with store.session() as session:
+        await audit(session, actor=actor, action="hl7.edit", subject=str(journal_id), detail=detail)
+        await session.commit()
+
+
+async def _processed(executor: BatchExecutor[InboundHl7, Any, Any], item: InboundHl7) -> Replayed:
+    try:
+        (outcome,) = await executor.run([item])
+    except StoreUnavailable as error:
+        outcome = Failed(error)
+    if isinstance(outcome, Failed):
+        return Replayed(ReplayOutcome.FAILED, reason_of(outcome.error))
+    if isinstance(outcome, Duplicate):
+        return Replayed(ReplayOutcome.NOT_WAITING, "this very message was processed before")
+    return PROCESSED

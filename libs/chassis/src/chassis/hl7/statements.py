@@ -30,16 +30,27 @@ FORGET: Final = f"DELETE FROM {journal} WHERE {journal.id} = ANY($1::uuid[]) AND
 
 KEEP_OUTCOMES: Final = f"""
 UPDATE {journal} j SET {journal.state} = k.{journal.state}, {journal.reason} = k.{journal.reason},
-    {journal.setting} = k.{journal.setting}, {journal.processed_at} = clock_timestamp()
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
-    AS k ({journal.id}, {journal.state}, {journal.reason}, {journal.setting})
+    {journal.setting} = k.{journal.setting}, {journal.processed_at} = clock_timestamp(),
+    {journal.terms} = COALESCE(string_to_array(k.{journal.terms}, E'\\n'), j.{journal.terms})
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+    AS k ({journal.id}, {journal.state}, {journal.reason}, {journal.setting}, {journal.terms})
 WHERE j.{journal.id} = k.{journal.id}
+"""
+
+KEEP_ORIGIN: Final = f"""
+UPDATE {journal} SET {journal.edited_from} = $2 WHERE {journal.id} = $1 AND {journal.id} <> $2
+"""
+
+REPLACED: Final = f"""
+UPDATE {journal} SET {journal.state} = 'dropped', {journal.setting} = NULL, {journal.processed_at} = clock_timestamp(),
+    {journal.reason} = 'an edited copy was processed in its place'
+WHERE {journal.id} = $1 AND {journal.state} IN ('needs_setup', 'failed', 'rejected')
 """
 
 REJECT: Final = f"""
 INSERT INTO {journal} ({journal.id}, {journal.sender}, {journal.control_id}, {journal.digest}, {journal.type},
-    {journal.raw}, {journal.state}, {journal.reason}, {journal.received_at}, {journal.processed_at})
-VALUES ($1, $2, $3, $4, $5, $6, 'rejected', $7, $8, clock_timestamp())
+    {journal.raw}, {journal.state}, {journal.reason}, {journal.received_at}, {journal.processed_at}, {journal.terms})
+VALUES ($1, $2, $3, $4, $5, $6, 'rejected', $7, $8, clock_timestamp(), string_to_array($9, E'\\n'))
 ON CONFLICT ({journal.sender}, {journal.control_id}, {journal.digest}) DO UPDATE SET
     {journal.repeats} = {journal}.{journal.repeats} + 1
 RETURNING {journal.id}, {journal.repeats} > 0 AS known

@@ -77,6 +77,11 @@ def message_id(value: str) -> str:
     return value if has_digit or (value.isalpha() and not _is_written_as_a_name(value)) else MASKED
 
 
+def message_type(value: str) -> str:
+    """MSH-9 in a list."""
+    return value if not value or _MESSAGE_TYPE.fullmatch(value) else MASKED
+
+
 class Listed(Protocol):
     """A value from the sender's header, in a row of a list."""
 
@@ -99,5 +104,5 @@ def listed(row: L) -> L:
         row,
         sender="|".join(part and shown(part) for part in row.sender.split("|")),
         control_id=message_id(row.control_id) if row.control_id else row.control_id,
-        type=row.type if not row.type or _MESSAGE_TYPE.fullmatch(row.type) else MASKED,
+        type=message_type(row.type),
     )

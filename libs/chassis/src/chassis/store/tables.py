@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, MetaData, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, MetaData, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -190,6 +191,9 @@ class Hl7Journal(Base, table=True):
         Index(
             "ix_hl7_journal_settled", "processed_at", postgresql_where=text("state NOT IN ('needs_setup', 'failed')")
         ),
+        Index("ix_hl7_journal_refused", "received_at", postgresql_where=text("state IN ('rejected', 'dropped')")),
+        Index("ix_hl7_journal_edited_from", "edited_from", postgresql_where=text("edited_from IS NOT NULL")),
+        Index("ix_hl7_journal_terms", "terms", postgresql_using="gin", postgresql_where=text("terms IS NOT NULL")),
     )
 
     id: UUID = Field(primary_key=True)
@@ -204,6 +208,10 @@ class Hl7Journal(Base, table=True):
     repeats: int
     received_at: datetime
     processed_at: datetime | None
+    edited_from: UUID | None = None
+    """The message that a person edited into this one."""
+    terms: list[str] | None = Field(default=None, sa_type=ARRAY(Text))
+    """Numbers by which the message is found, where its effect does not lead to it."""
 
 
 class OperatorAudit(Base, table=True):
@@ -289,6 +297,7 @@ class Timers(Base, table=True):
     __tablename__: ClassVar[Any] = "timers"
     __table_args__: ClassVar[Any] = (
         Index("ix_timers_due", "kind", "next_attempt_at", postgresql_where=text("state = 'waiting'")),
+        Index("ix_timers_due_at", "due_at"),
         Index("ix_timers_line", "key", "due_at", postgresql_where=text("state = 'waiting'")),
         Index(
             "ix_timers_troubled",

@@ -26,15 +26,20 @@ JOURNAL_ROWS: Final = 100
 
 @dataclass(frozen=True, repr=False)
 class Hl7Desk:
-    """``replay`` processes a kept message again, for the named actor; KeyError when it does not wait."""
+    """``replay`` processes a kept message again, for the named actor; KeyError when it does not wait.
+
+    ``message_page``: the path below which the service shows a message by its id; empty without such a page.
+    """
 
     store: Store
     replay: Callable[[UUID, str], Awaitable[Replayed]]
+    message_page: str = ""
     template: str = "hl7_desk.html"
 
     async def look(self) -> Look:
         rows = await list_journal(self.store, states=("needs_setup", "failed"), limit=ROWS)
-        return Look([Tile("need set-up", await queries.hl7_waiting(self.store))], {"needs_setup": rows})
+        tile = Tile("need set-up", await queries.hl7_waiting(self.store), link="/console/hl7?state=needs_setup")
+        return Look([tile], {"needs_setup": rows, "page": self.message_page})
 
     def acts(self) -> Mapping[str, Act]:
         return {"needs-setup/{id:uuid}/replay": self._replay}
@@ -58,6 +63,7 @@ class Hl7Desk:
             events="/console/hl7/events",
             rows=rows,
             state=state,
+            message_page=self.message_page,
             pairs=[(one, one.replace("_", " ")) for one in STATES],
         )
         return HTMLResponse(page)

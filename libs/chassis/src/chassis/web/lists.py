@@ -53,6 +53,9 @@ class List:
     choices: tuple[Choice, ...]
     empty: str
     levels: dict[str, str] = field(default_factory=dict)
+    order: str = "Newest first."
+    note: str = ""
+    """A second sentence of the caption, such as where the contents of the rows are."""
     beside: str = ""
     """The name of a list that holds the other half of what one tile of the console counts."""
 
@@ -75,6 +78,7 @@ LISTS: Final = (
         ),
         "A message that cannot be handled is kept here with its reason. There is nothing to do.",
         {"open": "bad", "replayed": "good", "dropped": "quiet"},
+        note="A message's content may hold a patient's data: dead-letters show ID --content shows it, audited.",
     ),
     List(
         "parked", "Parked keys", "keys", "ParkedKeys", "since", (("key", UUID), ("consumer", str)),
@@ -85,6 +89,7 @@ LISTS: Final = (
         ),
         (Choice("consumer", "Consumer"),),
         "The messages of an aggregate wait here while one of them fails for a passing reason. There is nothing to do.",
+        note="The messages of a key are tried again by themselves, in their order.",
     ),
     List(
         "timers", "Timers", "timers", "Timers", "due_at",
@@ -97,6 +102,7 @@ LISTS: Final = (
         (Choice("state", "State", ("waiting", "fired", "cancelled", "dead")), Choice("kind", "Kind")),
         "What is to happen later is listed here with its time. There is nothing to do.",
         {"waiting": "busy", "fired": "good", "cancelled": "quiet", "dead": "bad"},
+        "By the time when each is due, the latest first.",
     ),
     List(
         "missed", "Missed records", "records", "MissedRecords", "noticed_at", (("id", UUID),),

@@ -18,8 +18,9 @@ from scheduler_sync.domain.appointment import (
     step_for_powerserver,
 )
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.events import appointment_event, patient_event
-from scheduler_sync.ports import Clock, Conflict, HistoryEntry, Meters, PowerServerWriter, Resources, Work
+from scheduler_sync.ports import Clock, Conflict, HistoryEntry, Meters, Offer, PowerServerWriter, Resources, Work
 from scheduler_sync.site import SiteFile
 from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
 
@@ -48,8 +49,13 @@ class Effects:
         work: Work,
         origin: Origin,
         deliveries: Sequence[UUID] = (),
+        lost: Slot | None = None,
+        offers: Sequence[Offer] = (),
     ) -> None:
-        """Saves the link and stages its effects. ``deliveries`` are those that the input has caused already."""
+        """Saves the link and stages its effects. ``deliveries`` are those that the input has caused already.
+
+        ``lost``: the time that a patient asks for in vain, ``offers``: what is free instead.
+        """
         after, sent = decision.link, [*deliveries]
         is_kept = after.state is not State.NEW
         if is_kept and after != before:
@@ -64,10 +70,12 @@ class Effects:
                     by=by,
                     occurred_at=self.clock.now(),
                     cause_id=origin.journal_id,
+                    lost=lost,
+                    offers=offers,
                 )
             )
         if System.OMEGAAI in decision.tells and after.slot is not None:
-            sent.append(self.tell_omegaai(after, work))
+            sent.append(self.tell_omegaai(after, work, decision.answer))
         if System.POWERSERVER in decision.tells:
             sent.append(self.tell_powerserver(after, patient, work, decision.trigger))
         if is_kept:
@@ -97,8 +105,11 @@ class Effects:
             delivery_id=delivery_id,
         )
 
-    def tell_omegaai(self, link: AppointmentLink, work: Work) -> UUID:
-        """Under the patient's key: the patient's own delivery goes first. The link has a slot."""
+    def tell_omegaai(self, link: AppointmentLink, work: Work, answer: str | None = None) -> UUID:
+        """Under the patient's key: the patient's own delivery goes first. The link has a slot.
+
+        ``answer`` is a sentence for the patient.
+        """
         zone = self.site().facilities[link.facility].zone
         assert link.slot is not None  # noqa: S101 - the caller asked
         service_id = self.resources.named(link.facility, link.resource).healthcare_service_id
@@ -108,7 +119,7 @@ class Effects:
             System.OMEGAAI,
             key=link.patient_id,
             kind=APPOINTMENT_UPSERT,
-            payload=AppointmentSnapshot.of(link, start, end, service_id).to_bytes(),
+            payload=AppointmentSnapshot.of(link, start, end, service_id, answer).to_bytes(),
             idempotency_key=f"appointment:{link.id}:{delivery_id}",
             subject=link.id,
             delivery_id=delivery_id,

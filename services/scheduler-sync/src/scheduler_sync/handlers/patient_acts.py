@@ -45,7 +45,7 @@ async def receive_appointment(
             "OmegaAI shows what a delivery of ours is writing; it is looked at again when that is settled",
             retry_after_seconds=0.5,
         )
-    decision = answered(link, decision, effects.clock.now())
+    decision = await answered(link, decision, work, effects.clock.now())
     effects.of_decision(link, decision, patient, by="patient", work=work, origin=origin)
     return decision
 

@@ -1,7 +1,10 @@
 """A request that began in Blume: it becomes an appointment that waits for staff, or is answered at once."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from chassis.errors import Malformed, NeedsSetup
 from scheduler_sync.commands import Origin, ReceiveOmegaAIAppointment
@@ -10,10 +13,11 @@ from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.handlers.effects import Effects
-from scheduler_sync.ports import Resources, Work
+from scheduler_sync.ports import Offer, Resources, Work
 from scheduler_sync.site import SiteFile
 
-IS_PAST: Final = "The time that was asked for is past. Please choose another one."
+IS_PAST: Final = f"{requests.ANSWER}is past. Please choose another one."
+IS_TAKEN: Final = f"{requests.ANSWER}is taken. Please choose another one."
 _LONGEST: Final = timedelta(days=1)
 
 
@@ -36,11 +40,15 @@ async def book_for_patient(
         return None
     patient = _patient(command, work)
     link = _link(command, patient, _slot(command, resource, site), resource, site)
-    if link.slot is not None and link.slot.start <= effects.clock.now():
-        decision, by = link.refuse_booking(IS_PAST), "system"
-    else:
-        decision, by = link.book_for_patient(), "patient"
-    effects.of_decision(link, decision, patient, by=by, work=work, origin=origin)
+    decision = link.book_for_patient()
+    refusal = await _refusal(decision.link, work, effects.clock.now())
+    if refusal is None:
+        effects.of_decision(link, decision, patient, by="patient", work=work, origin=origin)
+        return decision
+    decision = link.refuse_booking(refusal.why)
+    effects.of_decision(
+        link, decision, patient, by="system", work=work, origin=origin, lost=refusal.lost, offers=refusal.offers
+    )
     return decision
 
 
@@ -131,14 +139,38 @@ def powerservers_name(resource: Resource, site: SiteFile) -> str:
     return next((name for name, leads_to in aliases.items() if leads_to == resource.name), resource.name)
 
 
-def answered(link: AppointmentLink, decision: Decision, now: datetime) -> Decision:
+async def answered(link: AppointmentLink, decision: Decision, work: Work, now: datetime) -> Decision:
     """``decision`` after a wish for another time was looked at: a wish that nobody can grant is answered at once."""
-    wanted = decision.link.requested_slot
-    if decision.trigger is not Trigger.PATIENT_ASKED_TO_MOVE or decision.outcome is not Outcome.APPLIED:
+    is_wish = decision.trigger is Trigger.PATIENT_ASKED_TO_MOVE and decision.outcome is Outcome.APPLIED
+    if not is_wish or decision.link.requested_slot is None:
         return decision
-    if wanted is not None and wanted.start <= now:
-        return link.refuse_wish(decision, IS_PAST)
-    return decision
+    refusal = await _refusal(decision.link, work, now)
+    return decision if refusal is None else link.refuse_wish(decision, refusal.why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a time cannot be asked for, in words for the patient; the time that is taken, and what is free instead."""
+
+    why: str
+    lost: Slot | None = None
+    offers: Sequence[Offer] = ()
+
+
+async def _refusal(asks: AppointmentLink, work: Work, now: datetime) -> _Refusal | None:
+    """None where the time that ``asks`` asks for is ahead, and free."""
+    asked = asks.requested_slot or asks.slot
+    if asked is None:
+        return None
+    if asked.start <= now:
+        return _Refusal(IS_PAST)
+    if await work.claims.has_room(asks):
+        return None
+    offers = await work.claims.alternatives(asks, asked)
+    zone = ZoneInfo(asked.zone)
+    times = [f"{one.slot.start.astimezone(zone):%a %d %b %Y, %H:%M} ({one.resource})" for one in offers]
+    instead = f" Free instead: {'; '.join(times)}." if times else ""
+    return _Refusal(IS_TAKEN + instead, asked, offers)
 
 
 def _missing(path: str, why: str) -> Malformed:

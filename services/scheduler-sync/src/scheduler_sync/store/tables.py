@@ -112,7 +112,11 @@ class LinkHistory(Base, table=True):
     """The time line of a link: every input, its outcome, and the deliveries that it caused."""
 
     __tablename__: ClassVar[Any] = "link_history"
-    __table_args__ = (Index("ix_link_history_line", "link_id", "id"),)
+    __table_args__ = (
+        Index("ix_link_history_line", "link_id", "id"),
+        Index("ix_link_history_cause_id", "cause_id"),
+        Index("ix_link_history_tasks", "at", postgresql_where=text("source = 'omegaai'")),
+    )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     link_id: UUID
@@ -271,10 +275,28 @@ class Claims(Base, table=True):
     made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")})
 
 
+class HeldSlots(Base, table=True):
+    """A hold of the scheduling API; the claim of the same id has its time. ``moves_id``: the appointment to move."""
+
+    __tablename__: ClassVar[Any] = "held_slots"
+
+    id: UUID = Field(primary_key=True)
+    client: str
+    facility: str
+    resource: str
+    slot_start: datetime
+    slot_end: datetime
+    studies: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    patient_id: UUID | None = None
+    moves_id: UUID | None = None
+    expires_at: datetime = Field(index=True)
+
+
 class ParkedTasks(Base, table=True):
     """A Task of OmegaAI's queue whose resource could not be read or processed, with the offending element."""
 
     __tablename__: ClassVar[Any] = "parked_tasks"
+    __table_args__ = (Index("ix_parked_tasks_waiting", "parked_at", postgresql_where=text("replayed_at IS NULL")),)
 
     task_id: str = Field(primary_key=True)
     focus: str
@@ -394,3 +416,14 @@ class ReconcileDays(Base, table=True):
     digest: str
     read_at: datetime
     known_at: datetime
+
+
+class MessageSearches(Base, table=True):
+    """A search of messages, by an opaque id: its terms may be patient data, and stand in no address."""
+
+    __tablename__: ClassVar[Any] = "message_searches"
+
+    id: UUID = Field(primary_key=True)
+    actor: str
+    wanted: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")}, index=True)

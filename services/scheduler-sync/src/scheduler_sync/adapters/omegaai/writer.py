@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 from omegaai.elements import Json, child, clean, code, items, reference, text, without_empty
 from scheduler_sync.adapters.omegaai.reader import LINK_SYSTEM, PLACER_SYSTEM
-from scheduler_sync.domain.appointment import FhirStatus
+from scheduler_sync.domain.appointment import FhirStatus, requests
 from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 
 _GENDER: Final = {"F": "female", "M": "male", "O": "other", "U": "unknown"}
 _KEPT_OF_PATIENT: Final = ("extension", "active", "photo", "contact", "communication", "generalPractitioner", "link")
 _KEPT_OF_APPOINTMENT: Final = (
-    "extension", "comment", "patientInstruction", "supportingInformation", "basedOn", "priority", "created",
+    "extension", "comment", "supportingInformation", "basedOn", "priority", "created",
     "slot", "reasonCode", "reasonReference", "appointmentType",
 )  # fmt: skip
 _INSTANTS: Final = frozenset({"start", "end"})
@@ -25,6 +25,7 @@ _CASELESS: Final = frozenset({"status", "gender", "use", "system", "required", "
 _TAKEN_AWAY: Final = frozenset({
     "name", "family", "given", "birthDate", "telecom", "address", "line", "city", "state", "postalCode", "country",
     "description", "serviceType", "minutesDuration", "cancelationReason", "requestedPeriod",
+    "patientInstruction",
 })  # fmt: skip
 """Elements of the suite that it writes at some times and omits at others."""
 _MR: Final = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
@@ -171,11 +172,21 @@ def appointment(
         body["requestedPeriod"] = [{"start": _instant(start), "end": _instant(end)}]
     elif awaits_staff and stays:
         body.update(_kept(existing, ("requestedPeriod",)))
+    _put(body, "patientInstruction", _instruction(snapshot, existing or {}, stays=stays))
     if status in {FhirStatus.CANCELLED, FhirStatus.NOSHOW} and snapshot.reason:
         body["cancelationReason"] = {"text": snapshot.reason}
     elif existing is not None and stays and snapshot.reason is None:
         body.update(_kept(existing, ("cancelationReason",)))
     return body
+
+
+def _instruction(snapshot: AppointmentSnapshot, existing: Json, *, stays: bool) -> str | None:
+    """The text on the card: a facility's own instruction stays, an answer of ours ends with the status."""
+    theirs = text(existing, "patientInstruction")
+    is_ours = theirs is not None and theirs.startswith(requests.ANSWER)
+    if snapshot.answer is not None and (theirs is None or is_ours):
+        return snapshot.answer
+    return None if is_ours and not stays else theirs
 
 
 def _answers(existing: Json) -> dict[str, str]:

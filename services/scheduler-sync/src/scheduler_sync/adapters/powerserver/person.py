@@ -41,7 +41,11 @@ def facts(reading: Reading, email_places: Sequence[At]) -> PatientFacts:
         raise NeedsSetup(
             "PID[2]: the message is about several patients", setting="PowerServer: one appointment for each patient"
         )
-    pid = segments[0]
+    return of_segment(reading, segments[0], email_places)
+
+
+def of_segment(reading: Reading, pid: Segment, email_places: Sequence[At]) -> PatientFacts:
+    """The patient of one PID."""
     family, given, middle = _name(reading, pid)
     email, phone = _contacts(reading, pid)
     if not (len(email_places) == 1 and email_places[0].is_whole and email_places[0].name == "PID-13"):

@@ -42,6 +42,7 @@ class Decision:
     """The link after an input, and the effects. ``conflict`` is a sentence for the conflict log.
 
     A conflict means that the input was refused, or that one side was overruled. ``changed`` names the changed facts.
+    ``answer`` is a sentence for the patient, on the card in Blume.
     """
 
     link: "AppointmentLink"
@@ -51,6 +52,7 @@ class Decision:
     tells: frozenset[System] = frozenset()
     changed: tuple[str, ...] = ()
     conflict: str | None = None
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,24 @@ class AppointmentLink:
         told = _ANSWER_OF_STATE[self.state]
         if told is not None:
             kept = replace(kept, revision=kept.revision + 1)
-        return Decision(kept, Outcome.REFUSED, wish.trigger, told, _OMEGAAI, conflict=why)
+        return Decision(kept, Outcome.REFUSED, wish.trigger, told, _OMEGAAI, conflict=why, answer=why)
+
+    def ask_to_move(self, wanted: Slot) -> Decision:
+        """The patient asks for another time through the suite; staff decide. PowerServer and OmegaAI are told."""
+        heard = replace(self, requested_slot=wanted)
+        decision = self._moved(heard, Trigger.PATIENT_ASKED_TO_MOVE, _differences(self, heard))
+        return decision if decision.outcome is Outcome.REFUSED else replace(decision, tells=decision.tells | _OMEGAAI)
+
+    def confirm_by_rule(self) -> Decision:
+        """The site's rules confirm the patient's request in the staff's place. PowerServer and OmegaAI are told."""
+        decision = self._moved(self, Trigger.STAFF_CONFIRMED, ())
+        return replace(decision, tells=frozenset(System))
+
+    def cancel_for_patient(self, reason: str) -> Decision:
+        """The patient cancels through the suite. PowerServer and OmegaAI are told."""
+        heard = replace(self, reason=reason)
+        decision = self._moved(heard, Trigger.PATIENT_CANCELLED, _differences(self, heard))
+        return decision if decision.outcome is Outcome.REFUSED else replace(decision, tells=decision.tells | _OMEGAAI)
 
     def told_omegaai(
         self, fhir_id: str, version: str, *, as_sent: bool = True, over: str | None = None

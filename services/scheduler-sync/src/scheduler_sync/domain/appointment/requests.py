@@ -8,6 +8,8 @@ _REQUESTS: Final = UUID("0f6f0f1e-2b0b-5c55-9d39-6a3a6c1f4b02")
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _MARK: Final = "B"
 _LENGTH: Final = 12
+ANSWER: Final = "The time that was asked for "
+"""Every answer to a patient about a time that cannot be had begins so."""
 POWERSERVER_MINUTES: Final = 15
 """PowerServer makes shorter studies this long."""
 OMEGAAI_MINUTES: Final = 10
