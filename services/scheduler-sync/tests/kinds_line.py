@@ -66,6 +66,12 @@ def site_with(**values: Any) -> SiteFile:
 
 
 def read(raw: bytes, site: SiteFile = SITE) -> ChangeAppointmentByStaff:
+    command = reader.read(Message.parse(raw), site, directory(site), received_at=NOW)
+    assert isinstance(command, ChangeAppointmentByStaff)
+    return command
+
+
+def read_any(raw: bytes, site: SiteFile = SITE) -> reader.Command:
     return reader.read(Message.parse(raw), site, directory(site), received_at=NOW)
 
 

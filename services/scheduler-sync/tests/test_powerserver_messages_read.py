@@ -20,7 +20,9 @@ TORONTO = ZoneInfo("America/Toronto")
 
 
 def read(raw: bytes) -> ChangeAppointmentByStaff:
-    return reader.read(Message.parse(raw), site_file(), directory(), received_at=NOW)
+    command = reader.read(Message.parse(raw), site_file(), directory(), received_at=NOW)
+    assert isinstance(command, ChangeAppointmentByStaff)
+    return command
 
 
 def test_a_booking_by_siu_is_read_whole():
@@ -89,7 +91,7 @@ def test_the_status_comes_from_its_order_value_then_its_name_then_the_event(trig
         (siu(start="").replace(b"AIS|1|A|CT-HEAD^CT Head^99STUDYTYPE||", b"AIS|1|A|X||"), "SCH-11.4", "101"),
         (siu(start="yesterday"), "SCH-11.4", "102"),
         (siu(end="20261201143000-0500"), "SCH-11.5", "102"),
-        (siu().replace(b"SIU^S12", b"ADT^A08"), "MSH-9.1", "200"),
+        (siu().replace(b"SIU^S12", b"ORU^R01"), "MSH-9.1", "200"),
         (siu("S17"), "MSH-9.2", "201"),
         (orm("ZZ"), "ORC-1", "103"),
         (orm(placer=""), "ORC-2", "101"),

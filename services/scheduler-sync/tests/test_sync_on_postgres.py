@@ -20,7 +20,7 @@ from scheduler_sync.adapters.omegaai import reader
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.domain.appointment import Outcome
-from scheduler_sync.handlers.staff_changes import LARGEST_LEAD
+from scheduler_sync.handlers.patients import LARGEST_LEAD
 from scheduler_sync.snapshots import AppointmentSnapshot, PatientSnapshot
 from scheduler_sync.store.queries import StoredIds
 

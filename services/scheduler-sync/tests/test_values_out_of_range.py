@@ -34,7 +34,9 @@ FAR = (
 
 def read(raw: bytes) -> ChangeAppointmentByStaff:
     site = site_file()
-    return reader.read(Message.parse(raw), site, directory(site), received_at=RECEIVED_AT)
+    command = reader.read(Message.parse(raw), site, directory(site), received_at=RECEIVED_AT)
+    assert isinstance(command, ChangeAppointmentByStaff)
+    return command
 
 
 @pytest.mark.parametrize("make", [siu, orm])

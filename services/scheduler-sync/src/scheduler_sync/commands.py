@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID, uuid5
 
 from chassis.errors import NeedsSetup
@@ -29,6 +29,20 @@ class ChangeAppointmentByStaff:
     said_at: datetime
     said_until: datetime | None = None
     waits_for: NeedsSetup | None = None
+
+    def latest(self, said_at: datetime) -> datetime:
+        """The end of the span in which the message was made; the span begins at ``said_at``."""
+        return max(said_at, self.said_until or said_at)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePatientByStaff:
+    """PowerServer registered or changed a patient (ADT), with or without an appointment. Times as above."""
+
+    name: str
+    patient: PatientFacts
+    said_at: datetime
+    said_until: datetime | None = None
 
     def latest(self, said_at: datetime) -> datetime:
         """The end of the span in which the message was made; the span begins at ``said_at``."""
@@ -76,6 +90,10 @@ class TakeGridRows:
 
     name: str
     rows: tuple[GridRow, ...]
+
+
+FromPowerServer: TypeAlias = ChangeAppointmentByStaff | ChangePatientByStaff | TakeGridRows
+"""Everything that one message of PowerServer's can say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7 import InboundHl7, refusal
 from chassis.hl7 import answers as hl7_answers
 from hl7v2 import AckCode, Hl7Error, Message, Segment
-from scheduler_sync.adapters.powerserver import coverage, master_files, reader, table
+from scheduler_sync.adapters.powerserver import coverage, master_files, reader, stations, table
 from scheduler_sync.adapters.powerserver.table import SET_IDS, FieldRule
-from scheduler_sync.commands import ChangeAppointmentByStaff, TakeGridRows
-from scheduler_sync.domain.patient import UNSAID, Address
+from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, TakeGridRows
+from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFile
@@ -31,6 +31,10 @@ MEANINGS: Final[Mapping[str, str]] = {
     "SIU^S15": "an appointment that is cancelled",
     "SIU^S26": "a patient who did not come",
     "ORM^O01": "orders of one appointment",
+    "ADT^A04": "a patient who is registered",
+    "ADT^A08": "a patient who is changed",
+    "ADT^A28": "a person who is added",
+    "ADT^A31": "a person who is changed",
     "MFN^M05": "resources of PowerServer",
     "MFN^M01": "resources of PowerServer",
 }
@@ -98,13 +102,15 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
     """
     item = InboundHl7.of(raw, received_at)
     message, passed_over = item.message, reader.PassedOver()
-    command: ChangeAppointmentByStaff | None = None
+    command: reader.Command | None = None
     grid: TakeGridRows | None = None
     code: AckCode = "AA"
     text, setting = "", None
     try:
         if site.hl7.acknowledgement == "as-asked":
             hl7_answers.check(message)
+        if (not_permitted := stations.refused(message, site.mapping)) is not None:
+            raise not_permitted[1]
         known = ResourcesNotRead() if resources is None else resources
         if master_files.is_one(message):
             grid = master_files.read(message, site, received_at=received_at)
@@ -115,7 +121,7 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
     except (Permanent, Transient) as error:
         code, text, _ = refusal(error)
         setting = error.setting if isinstance(error, NeedsSetup) else None
-    if command is not None and command.waits_for is not None:
+    if isinstance(command, ChangeAppointmentByStaff) and command.waits_for is not None:
         text = f"its effect is had, and it waits as well: {command.waits_for.reason}"
         setting = command.waits_for.setting
     name = "^".join(filter(None, (message.type, message.trigger or ("O01" if message.type == "ORM" else ""))))
@@ -239,12 +245,24 @@ def _grid_effect(command: TakeGridRows) -> dict[str, Any]:
     return {"resources": shown}
 
 
-def _effect(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[str, Any]:
+def _effect(command: reader.Command, site: SiteFile) -> dict[str, Any]:
     """The facts in the message, in the suite's words; unsaid facts are left out."""
-    facts, person = command.appointment, command.patient
+    if isinstance(command, ChangePatientByStaff):
+        said = {"made": command.said_at.isoformat(), **_of_person(command.patient)}
+    else:
+        said = {**_of_appointment(command, site), **_of_person(command.patient)}
+    taken_away = {"second name", "birth date", "e-mail", "phone", "address"}
+    return {
+        name: _plain(value)
+        for name, value in said.items()
+        if value is not UNSAID and value != [] and (value is not None or name in taken_away)
+    }
+
+
+def _of_appointment(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[str, Any]:
+    facts = command.appointment
     zone = site.facilities[facts.facility].zone
-    address = person.address
-    said: dict[str, Any] = {
+    return {
         "placer number": command.placer_number,
         "made": command.said_at.astimezone(zone).isoformat(),
         "facility": facts.facility,
@@ -259,6 +277,12 @@ def _effect(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[str, Any]
         "accession numbers": list(facts.accession_numbers),
         "reason": facts.reason,
         "deleted": sorted(facts.deleted),
+    }
+
+
+def _of_person(person: PatientFacts) -> dict[str, Any]:
+    address = person.address
+    return {
         "patient's numbers": [f"{one.value} of {one.issuer}" for one in person.identifiers],
         "family name": person.family,
         "given name": person.given,
@@ -269,12 +293,6 @@ def _effect(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[str, Any]
         "phone": person.phone,
         "language": person.language,
         "address": asdict(address) if isinstance(address, Address) else address,
-    }
-    taken_away = {"second name", "birth date", "e-mail", "phone", "address"}
-    return {
-        name: _plain(value)
-        for name, value in said.items()
-        if value is not UNSAID and value != [] and (value is not None or name in taken_away)
     }
 
 

@@ -15,12 +15,20 @@ from chassis.messaging import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.observe import tracing
 from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.adapters.powerserver import master_files, reader
+from scheduler_sync.adapters.powerserver import master_files, reader, stations
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.commands import ChangeAppointmentByStaff, Origin, TakeGridRows, cause_of_task
+from scheduler_sync.commands import (
+    ChangeAppointmentByStaff,
+    ChangePatientByStaff,
+    FromPowerServer,
+    Origin,
+    TakeGridRows,
+    cause_of_task,
+)
 from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.patient_acts import park_task, receive_appointment
+from scheduler_sync.handlers.patients import change_patient
 from scheduler_sync.handlers.resources import take_grid_rows
 from scheduler_sync.handlers.staff_changes import change_appointment
 from scheduler_sync.resources.records import ResourceRecords
@@ -45,9 +53,11 @@ class PowerServerInbound:
         for item in items:
             work.commands[item.journal_id] = self._read(item, passed_over)
         self._effects.meters.not_read(passed_over.keys, passed_over.repairs)
-        commands = [one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff)]
+        commands = [
+            one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff | ChangePatientByStaff)
+        ]
         await work.patients.load(one for command in commands for one in command.patient.identifiers)
-        await work.links.load(command.placer_number for command in commands)
+        await work.links.load(one.placer_number for one in commands if isinstance(one, ChangeAppointmentByStaff))
         await _load_grid(work)
 
     async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
@@ -55,17 +65,20 @@ class PowerServerInbound:
         command = work.commands[item.journal_id]
         if isinstance(command, Exception):
             raise command
+        effects, site = self._effects, self._site.file
+        origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection)
         if isinstance(command, TakeGridRows):
             assert work.grid is not None  # noqa: S101 - loaded for this command
-            origin = Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection)
             take_grid_rows(command, records=work.grid, origin=origin)
             return None
-        effects = self._effects
+        if isinstance(command, ChangePatientByStaff):
+            await change_patient(command, work=work, origin=origin, site=site, arrivals=self._arrivals, effects=effects)
+            return None
         await change_appointment(
             command,
             work=work,
-            origin=Origin(System.POWERSERVER, command.name, item.journal_id, item.received_at, item.connection),
-            site=self._site.file,
+            origin=origin,
+            site=site,
             clock=effects.clock,
             meters=effects.meters,
             arrivals=self._arrivals,
@@ -73,10 +86,12 @@ class PowerServerInbound:
         )
         return command.waits_for
 
-    def _read(
-        self, item: InboundHl7, passed_over: reader.PassedOver
-    ) -> ChangeAppointmentByStaff | TakeGridRows | Exception:
+    def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> FromPowerServer | Exception:
         resources = self._effects.resources
+        site = self._site.file
+        if (not_permitted := stations.refused(item.message, site.mapping)) is not None:
+            self._effects.meters.not_permitted(not_permitted[0])
+            return not_permitted[1]
         try:
             if master_files.is_one(item.message):
                 return master_files.read(item.message, self._site.file, received_at=item.received_at)

@@ -1,14 +1,10 @@
 """Staff booked or changed an appointment in PowerServer."""
 
-from dataclasses import replace
-from typing import Final
-
 import contracts
 from chassis.errors import NeedsSetup
 from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.commands import ChangeAppointmentByStaff, Origin
 from scheduler_sync.domain.appointment import (
-    CLOCKS_DIFFER,
     AppointmentLink,
     Decision,
     Outcome,
@@ -18,12 +14,9 @@ from scheduler_sync.domain.appointment import (
 )
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.handlers.effects import Effects
-from scheduler_sync.handlers.patients import hear_patient
+from scheduler_sync.handlers.patients import hear_patient, not_of_the_future
 from scheduler_sync.ports import Clock, Meters, Work
 from scheduler_sync.site import SiteFile
-
-LARGEST_LEAD: Final = CLOCKS_DIFFER
-"""Most lead of PowerServer's clock over ours. A message from farther ahead would make all true ones look old."""
 
 
 async def change_appointment(
@@ -42,7 +35,7 @@ async def change_appointment(
     Idempotent by PowerServer's time of the message against the link's and the patient's; a message without a change
     publishes and delivers nothing. Raises NeedsSetup, also for conflicts that a person has to settle.
     """
-    command = _not_of_the_future(command, origin, clock, meters)
+    command = not_of_the_future(command, origin, clock, meters)
     patient, deliveries = hear_patient(command, work=work, origin=origin, site=site, arrivals=arrivals, effects=effects)
     link = work.links.by_placer_number(command.placer_number)
     facts = command.appointment
@@ -63,22 +56,6 @@ async def change_appointment(
     if decision.outcome is not Outcome.STALE:
         arrivals.note(key, origin.connection, after.powerserver_heard_at)
     return decision
-
-
-def _not_of_the_future(
-    command: ChangeAppointmentByStaff, origin: Origin, clock: Clock, meters: Meters
-) -> ChangeAppointmentByStaff:
-    """Limits the message's time to the latest possible one.
-
-    It is set to the limit and not to the time of reception. So of two messages on both sides of the limit the later one
-    stays later, and once the clock is corrected messages are ignored for no longer than the limit. A slow clock of ours
-    must not make a true message old: in doubt the message counts.
-    """
-    latest = origin.received_at + LARGEST_LEAD
-    if command.said_at <= latest or command.said_at <= (latest := latest + clock.doubt()):
-        return command
-    meters.clock_ahead(command.said_at - origin.received_at)
-    return replace(command, said_at=latest, said_until=None)
 
 
 def _new_link(command: ChangeAppointmentByStaff, patient: Patient, site: SiteFile) -> AppointmentLink:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from chassis.store import Transaction
-from scheduler_sync.commands import ChangeAppointmentByStaff, TakeGridRows
+from scheduler_sync.commands import FromPowerServer
 from scheduler_sync.ports import Displaced, GridRecords, Work
 from scheduler_sync.rooms import Rooms
 from scheduler_sync.site import Site
@@ -28,7 +28,7 @@ class StoredWork(Work):
     patients: PatientRepository
     links: LinkRepository
     claims: ClaimRepository
-    commands: dict[UUID, ChangeAppointmentByStaff | TakeGridRows | Exception] = field(default_factory=dict)
+    commands: dict[UUID, FromPowerServer | Exception] = field(default_factory=dict)
     grid: GridRecords | None = None
 
 

@@ -27,6 +27,8 @@ PAGES: Final = (
     Page("Reconciliation", "/reconciliation"),
     Page("Messages", "/messages"),
     Page("Needs set-up", "/needs-setup"),
+    Page("Resources", "/resources"),
+    Page("Preflight", "/preflight"),
 )
 _HERE: Final = Path(__file__).parent
 STATE_NAMES: Final[Mapping[str, str]] = {

@@ -31,7 +31,7 @@ class Coverage:
         """One key for each filled field that is not read; the number of labels is bounded for any input."""
         if mapping is not self._mapping:
             self._mapping = mapping
-            self._shapes, self._read = {}, {name: read_fields(name, mapping) for name in ("SIU", "ORM")}
+            self._shapes, self._read = {}, {name: read_fields(name, mapping) for name in ("SIU", "ORM", "ADT")}
         shapes = self._shapes.get(message_type)
         if shapes is None:
             shapes = self._shapes[message_type] = {}

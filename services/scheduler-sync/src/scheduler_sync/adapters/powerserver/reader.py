@@ -1,4 +1,4 @@
-"""Reads SIU and ORM as one command. Whichever of the two brings a booking, the placer number joins them.
+"""Reads SIU and ORM as one command, whichever of the two brings a booking: the placer number joins them. Reads ADT.
 
 Only the fields of ``table`` are read; the others are counted. A message that breaks the standard is Malformed (answered
 AR). A message that this site does not know is NeedsSetup (answered AE, kept, and replayed after the fix).
@@ -10,11 +10,11 @@ from typing import Final
 
 from chassis.errors import Malformed
 from hl7v2 import Message
-from scheduler_sync.adapters.powerserver import coverage, orders, schedule, values
+from scheduler_sync.adapters.powerserver import coverage, orders, patients, schedule, values
 from scheduler_sync.adapters.powerserver.coverage import Coverage, Key
 from scheduler_sync.adapters.powerserver.places import compiled
 from scheduler_sync.adapters.powerserver.values import DATA_TYPE_ERROR, LONGEST_TEXT, VALUE_TOO_LONG, Reading
-from scheduler_sync.commands import ChangeAppointmentByStaff
+from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFile
 
@@ -22,7 +22,8 @@ MOST_SEGMENTS: Final = 1000
 MOST_BYTES: Final = 256 * 1024
 """Most segments that are read. An appointment with more would not fit into an event."""
 _LOOKED_AT_BYTES: Final = 4 * MOST_SEGMENTS  # a message of fewer bytes has fewer segments
-_READ: Final = ("PID", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
+Command = ChangeAppointmentByStaff | ChangePatientByStaff
+_READ: Final = ("PID", "MRG", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
 _WORDS: Final = frozenset({("NTE", 3), ("SCH", 6)})
 """Free text: the beginning of a longer one is kept."""
 UNSUPPORTED_MESSAGE_TYPE: Final = "200"
@@ -47,7 +48,7 @@ def read(
     *,
     received_at: datetime,
     passed_over: PassedOver | None = None,
-) -> ChangeAppointmentByStaff:
+) -> Command:
     """A PowerServer message as a command. Raises Malformed, NeedsSetup, Transient.
 
     ``passed_over`` collects the unused parts of the message.
@@ -58,12 +59,15 @@ def read(
     if message.size > LONGEST_TEXT:
         _check_lengths(reading)
     kind = values.code(reading.msh.parts(9), 1)
-    if kind not in ("SIU", "ORM"):
-        raise Malformed("MSH-9.1: only SIU and ORM are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
+    if kind not in ("SIU", "ORM", "ADT"):
+        raise Malformed("MSH-9.1: only SIU, ORM and ADT are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
     _check_processing_id(reading)
     _check_whole(reading)
     places = compiled(site.mapping)
-    if kind == "SIU":
+    command: Command
+    if kind == "ADT":
+        command = patients.read(reading, places.siu.email, received_at)
+    elif kind == "SIU":
         command = schedule.read(reading, places.siu, resources, received_at)
     else:
         command = orders.read(reading, places.orm, resources, received_at)

@@ -17,12 +17,13 @@ from scheduler_sync.mapping import Hl7Mapping
 class FieldRule:
     """A field: ``of`` names the fact that it gives, ``rule`` says how it is read.
 
+    ``messages``: ``both`` are SIU and ORM, and of MSH, PID and PV1 ADT as well.
     ``values``: the values of the mapping that are looked for here by default; empty for a field of no mapped value.
     """
 
     segment: str
     fields: tuple[int, ...]
-    messages: Literal["SIU", "ORM", "both", "MFN"]
+    messages: Literal["SIU", "ORM", "ADT", "both", "MFN"]
     of: str
     null: Literal["deletes", "none"]
     rule: str
@@ -37,7 +38,8 @@ FIELDS: Final = (
     FieldRule("MSH", (5, 6), "both", "receiver", _KEY, "answered back, not compared"),
     FieldRule("MSH", (7,), "both", "when it was made", _KEY,
               "tells the newer of two; its offset holds for times without one (`default_zone`)"),
-    FieldRule("MSH", (9,), "both", "message and event", _KEY, "SIU^S12 to S15, S26; ORM^O01; else AR 200, 201"),
+    FieldRule("MSH", (9,), "both", "message and event", _KEY,
+              "SIU^S12 to S15, S26; ORM^O01; ADT^A04, A08, A28, A31; else AR 200, 201"),
     FieldRule("MSH", (11,), "both", "processing id", _KEY, "one of `processing_ids`, else AR 202"),
     FieldRule("MSH", (12,), "both", "version", _KEY, "of the answer's form"),
     FieldRule("MSH", (14,), "both", "continuation", _KEY, "a fragment (also DSC, ADD) is refused"),
@@ -52,8 +54,11 @@ FIELDS: Final = (
     FieldRule("PID", (13,), "both", "phone, e-mail", "deletes",
               "the first of each by XTN-2 and XTN-3; XTN-1, XTN-12 or XTN-5 to 8; what holds an @ is an e-mail"),
     FieldRule("PID", (15,), "both", "language", "deletes", "a code; deleted, the site's default"),
+    FieldRule("NK1", (2, 3, 5, 6), "both", "guardian", _KEY,
+              "by NK1-3: GRD, else PAR, MTH, FTH, or their words; a list without one: no guardian"),
+    FieldRule("GT1", (3, 6, 7, 11), "both", "guardian", _KEY, "by GT1-11, where no NK1 names one"),
     FieldRule("PV1", (3,), "both", "facility", _KEY, "PV1-3.4, after AIL-3.4 or ORC-13.4", ("facility",)),
-    FieldRule("PV1", (8,), "both", "referring physician", _KEY, "the first: number, names, authority",
+    FieldRule("PV1", (8,), "both", "referring physician", "deletes", "the first: number, names, authority",
               ("referring_physician",)),
     FieldRule("SCH", (1,), "SIU", "placer number", _KEY, "required"),
     FieldRule("SCH", (2,), "SIU", "filler id", "deletes", "SCH-2.1"),
@@ -95,6 +100,8 @@ FIELDS: Final = (
     FieldRule("OBR", (24,), "ORM", "modality", "deletes", "else the resource's own", ("modality",)),
     FieldRule("OBR", (27,), "ORM", "start, end, priority", "deletes", "as ORC-7",
               ("study_start", "study_end", "study_minutes", "priority")),
+    FieldRule("OBR", (44,), "ORM", "procedure", _KEY, "the code alone", ("procedure_code",)),
+    FieldRule("EVN", (1,), "ADT", "event", _KEY, "where MSH-9 gives none"),
     FieldRule("NTE", (3,), "ORM", "reason of the end", "deletes", "of orders that are off: after their ORC or OBR",
               ("reason",)),
     FieldRule("ZDS", (1,), "both", "Study Instance UID", _KEY, "of its order; of the AIS with its number",
@@ -116,12 +123,16 @@ MASTER_FIELDS: Final = (
               "by LCH-4: DURATION in minutes, OVERBOOKING Y or N, CLASS; others are passed over"),
 )  # fmt: skip
 """The fields of master files: HL7's own segments for a location, and LCH for the grid's other three columns."""
-SET_IDS: Final = frozenset({"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX"})
+SET_IDS: Final = frozenset(
+    {"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX", "NK1", "GT1"}
+)
 """Segments whose first field is only their number: it is not used, and not counted as ignored."""
 
 
 def rules(message_type: str, mapping: Hl7Mapping) -> list[FieldRule]:
     """The rules in force. A field that the mapping moves a value to has a rule that names the mapping's key."""
+    if message_type == "ADT":
+        return _rules_of_adt(mapping)
     if message_type not in {"SIU", "ORM"}:
         every = (*FIELDS, *MASTER_FIELDS)
         return [rule for rule in every if rule.messages == message_type or (rule.segment == "MSH" and not rule.values)]
@@ -146,6 +157,20 @@ def rules(message_type: str, mapping: Hl7Mapping) -> list[FieldRule]:
             of = ", ".join(value.replace("_", " ") for value in sorted(values))
             words = f"as {said} of the mapping says"
             found.append(FieldRule(segment, (int(number),), _MESSAGES[family], of, _KEY, words))
+    return found
+
+
+def _rules_of_adt(mapping: Hl7Mapping) -> list[FieldRule]:
+    """Of the patient, and where the mapping has the e-mail address in SIU."""
+    found = [
+        rule
+        for rule in FIELDS
+        if rule.messages == "ADT" or rule.segment in {"MSH", "PID"} or (rule.segment, rule.fields) == ("PV1", (3,))
+    ]
+    for place in mapping.siu.email.looked_for:
+        if (place.segment, place.field) != ("PID", 13):
+            words = "as siu.email of the mapping says"
+            found.append(FieldRule(place.segment, (place.field,), "ADT", "e-mail", _KEY, words))
     return found
 
 

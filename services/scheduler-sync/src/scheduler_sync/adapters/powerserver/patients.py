@@ -1,0 +1,56 @@
+"""ADT: a patient is registered or changed, with or without an appointment."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from chassis.errors import Malformed, NeedsSetup
+from chassis.observe import shown, words_of
+from scheduler_sync.adapters.powerserver import person, slots, values
+from scheduler_sync.adapters.powerserver.places import At
+from scheduler_sync.adapters.powerserver.values import Reading
+from scheduler_sync.commands import ChangePatientByStaff
+from scheduler_sync.site import SiteFacility
+
+UNSUPPORTED_EVENT_CODE: Final = "201"
+CHANGES: Final = frozenset({"A04", "A08", "A28", "A31"})
+"""A visitor is registered or changed (A04, A08), or a person (A28, A31). All have the same facts."""
+
+
+def read(reading: Reading, email_places: Sequence[At], received_at: datetime) -> ChangePatientByStaff:
+    """The command. Malformed, NeedsSetup."""
+    trigger = _trigger(reading)
+    if trigger not in CHANGES:
+        raise Malformed("MSH-9.2: this ADT event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
+    patient = person.facts(reading, email_places)
+    made = slots.made(reading, _facility(reading), received_at)
+    return ChangePatientByStaff(f"ADT^{trigger}", patient, made.earliest, made.latest)
+
+
+def _trigger(reading: Reading) -> str | None:
+    """MSH-9.2, else EVN-1, where versions before 2.3 have it alone."""
+    return values.code(reading.msh.parts(9), 2) or values.code(values.parts(reading.first(b"EVN"), 1), 1)
+
+
+def _facility(reading: Reading) -> SiteFacility:
+    """The facility whose zone MSH-7 has: PV1-3.4 or MSH-4; any, where the site has one zone or MSH-7 an offset.
+
+    A patient belongs to no facility, so an unknown facility matters only for the time.
+    """
+    facilities = reading.site.facilities
+    named = [values.code(values.parts(reading.first(b"PV1"), 3), 4), values.code(reading.msh.parts(4), 1)]
+    known = next((facilities[one] for one in named if one in facilities), None)
+    if known is not None:
+        return known
+    if len({one.time_zone for one in facilities.values()}) == 1 or _has_offset(reading):
+        return next(iter(facilities.values()))
+    found = shown(next((one for one in named if one), ""), words_of(facilities))
+    raise NeedsSetup(
+        f"MSH-7: has no zone, and facility {found!r} is not in the site file", setting=f"facilities.{found or 'MSH-4'}"
+    )
+
+
+def _has_offset(reading: Reading) -> bool:
+    """Whether MSH-7 needs no zone: it has one, or it is missing."""
+    found = values.code(reading.msh.parts(7), 1)
+    return found is None or found[-5:-4] in {"+", "-"}
