@@ -20,6 +20,7 @@ from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
+from chassis.timers import TimerHandlers
 from chassis.web.hl7_desk import Hl7Desk
 from omegaai.client import FhirClient
 from omegaai.connection import connect
@@ -43,6 +44,9 @@ from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 from scheduler_sync.rooms import Rooms
+from scheduler_sync.scheduling.api import SchedulingApi
+from scheduler_sync.scheduling.desk import EXPIRED, Desk
+from scheduler_sync.scheduling.holds import no_prefetch, release_hold
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -79,6 +83,7 @@ class Core:
     resources: StoredResources
     effects: Effects
     open_work: OpenWork
+    rooms: Rooms
     listener: Hl7Listener[StoredWork, NeedsSetup | None]
 
     @property
@@ -108,7 +113,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         clock=clock,
         meters=meters.InputMeters(metrics),
     )
-    open_work = OpenWork(site, Rooms(lambda: site.file, directory, clock.now), partial(tell_displaced, effects=effects))
+    rooms = Rooms(lambda: site.file, directory, clock.now)
+    open_work = OpenWork(site, rooms, partial(tell_displaced, effects=effects))
     inbound = PowerServerInbound(site, effects)
     listener = Hl7Listener(
         store,
@@ -123,7 +129,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
         limits=settings.mllp.limits,
     )
-    return Core(runtime, site, directory, resources, effects, open_work, listener)
+    return Core(runtime, site, directory, resources, effects, open_work, rooms, listener)
 
 
 def store_guard(
@@ -174,6 +180,8 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         interval_seconds=settings.omegaai.resource_import_seconds,
         metrics=metrics,
     )
+    desk = Desk(store, core.open_work, core.rooms, core.effects)
+    runtime.timers(TimerHandlers(core.open_work, no_prefetch, {EXPIRED: release_hold}))
     powerserver_tls = settings.powerserver.ssl_context()
     powerserver = PowerServerSender(
         settings.powerserver.clients(powerserver_tls),
@@ -226,6 +234,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             *ExplainPage(store, core.site, lambda: core.directory if len(core.directory) else None, consoles).routes(),
             *PreflightPages(preflight, consoles).routes(),
             *DriftPages(Reports(store), consoles).routes(),
+            *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),
         ],
         pages=PAGES,
         certificates=certificates,

@@ -28,6 +28,9 @@ CONFLICTS: Final = Counter(
     "source",
     "outcome",
 )
+SCHEDULING_CALLS: Final = Counter(
+    "scheduling_calls_total", "Calls of the scheduling API, by what was answered", "operation", "status"
+)
 STALE: Final = Counter("stale_total", "Inputs without effect: older than what is known, or the same", "kind")
 SENDER_CLOCK_AHEAD: Final = Counter(
     "sender_clock_ahead_total", "Messages made, by the sender's clock, later than they can have been"
