@@ -60,6 +60,7 @@ from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.content import Reader
 from scheduler_sync.web.drift import DriftPages
+from scheduler_sync.web.explain_page import ExplainPage
 from scheduler_sync.web.messages import MessagePages
 from scheduler_sync.web.pages import PAGES, Pages
 from scheduler_sync.web.preflight_pages import PreflightPages
@@ -237,6 +238,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             *Pages(Views(store), core.site, core.directory, consoles).routes(),
             *message_pages(core, consoles).routes(),
             *ResourcePages(store, core.site, consoles).routes(),
+            *ExplainPage(store, core.site, lambda: core.directory if len(core.directory) else None, consoles).routes(),
             *PreflightPages(preflight, consoles).routes(),
             *DriftPages(Reports(store), consoles).routes(),
             *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),

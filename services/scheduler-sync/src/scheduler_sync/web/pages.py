@@ -32,6 +32,7 @@ PAGES: Final = (
     Page("Needs set-up", "/needs-setup"),
     Page("Resources", "/resources"),
     Page("Preflight", "/preflight"),
+    Page("Explain HL7", "/explain"),
 )
 _HERE: Final = Path(__file__).parent
 _LONGEST_NUMBER: Final = 19
@@ -149,6 +150,7 @@ class Pages:
             here="/needs-setup",
             messages=[listed(row) for row in await self._views.needs_setup()],
             tasks=await self._views.parked_tasks(),
+            requests=await self._views.refused_requests(),
             cursors=await self._views.cursors(),
             problem=self._site.problem,
             resources=len(self._resources),
