@@ -1,9 +1,10 @@
-"""A drift over the real wires: PowerServer saves a resource, a person decides, OmegaAI shows it; whatever dies between."""
+"""A drift over the real wires: PowerServer saves a resource, a person decides, OmegaAI shows it, whatever dies."""
 
 import json
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import pytest
 from flow_processes import Flow, flow
 
@@ -17,11 +18,14 @@ FORM = {
 POINTS = ("delivery.after-claim-before-send", "delivery.after-send-before-mark")
 
 
-async def pair_of(running: Flow) -> dict:
-    code, output = await running.command("resources", "list", "--json")
-    assert code == 0, output
-    rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    return next(row for row in rows if row["name"] == "BLUME CT")
+async def state_of(database_url: str) -> tuple[str, list[str]]:
+    """The state of BLUME CT, and the fields in which it differs."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        row = await connection.fetchrow("SELECT state, drift FROM resource_pairs WHERE name = 'BLUME CT'")
+    finally:
+        await connection.close()
+    return ("", []) if row is None else (row["state"], [one[0] for one in json.loads(row["drift"])])
 
 
 async def in_omegaai(running: Flow) -> dict:
@@ -42,11 +46,10 @@ async def test_a_drift_is_found_decided_and_gone_once_though_the_service_dies(
         await running.powerserver_settings("facilities/FAC01/resources/1", **FORM)
 
         async def is_drifted() -> bool:
-            return (await pair_of(running))["state"] == "drifted"
+            return (await state_of(database_url))[0] == "drifted"
 
         await eventually(is_drifted, what="the drift")
-        fields = [one["field"] for one in (await pair_of(running))["drift"]]
-        assert fields == ["hours", "duration", "overbooking"]
+        assert (await state_of(database_url))[1] == ["hours", "duration", "overbooking"]
 
         await running.stop("scheduler-sync")
         running.set(FAILPOINTS=f"{point}=kill@1")
@@ -58,7 +61,7 @@ async def test_a_drift_is_found_decided_and_gone_once_though_the_service_dies(
         await running.start("scheduler-sync")
 
         async def is_linked() -> bool:
-            return (await pair_of(running))["state"] == "linked"
+            return (await state_of(database_url))[0] == "linked"
 
         await eventually(is_linked, what="the fix in OmegaAI, as the import saw it")
         service = await in_omegaai(running)
