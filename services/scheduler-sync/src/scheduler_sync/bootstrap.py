@@ -20,6 +20,7 @@ from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
+from chassis.timers import TimerHandlers
 from chassis.web.hl7_desk import Hl7Desk
 from omegaai.client import FhirClient
 from omegaai.connection import connect
@@ -43,6 +44,9 @@ from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 from scheduler_sync.rooms import Rooms
+from scheduler_sync.scheduling.api import SchedulingApi
+from scheduler_sync.scheduling.desk import EXPIRED, Desk
+from scheduler_sync.scheduling.holds import no_prefetch, release_hold
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -78,6 +82,7 @@ class Core:
     resources: StoredResources
     effects: Effects
     open_work: OpenWork
+    rooms: Rooms
     listener: Hl7Listener[StoredWork, NeedsSetup | None]
 
     @property
@@ -107,7 +112,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         clock=clock,
         meters=meters.InputMeters(metrics),
     )
-    open_work = OpenWork(site, Rooms(lambda: site.file, directory, clock.now), partial(tell_displaced, effects=effects))
+    rooms = Rooms(lambda: site.file, directory, clock.now)
+    open_work = OpenWork(site, rooms, partial(tell_displaced, effects=effects))
     inbound = PowerServerInbound(site, effects)
     listener = Hl7Listener(
         store,
@@ -122,7 +128,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
         limits=settings.mllp.limits,
     )
-    return Core(runtime, site, directory, resources, effects, open_work, listener)
+    return Core(runtime, site, directory, resources, effects, open_work, rooms, listener)
 
 
 def store_guard(
@@ -173,8 +179,14 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         interval_seconds=settings.omegaai.resource_import_seconds,
         metrics=metrics,
     )
+    desk = Desk(store, core.open_work, core.rooms, core.effects)
+    runtime.timers(TimerHandlers(core.open_work, no_prefetch, {EXPIRED: release_hold}))
     powerserver_tls = settings.powerserver.ssl_context()
-    powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
+    powerserver = PowerServerSender(
+        settings.powerserver.clients(powerserver_tls),
+        StoredSteps(store.pool),
+        expects_ack=lambda: core.site.file.mapping.powerserver.expect_ack,
+    )
     settlement = Settlement(core.open_work, core.clock.now, resource_fixed=importing.wake)
     runtime.deliver(
         System.OMEGAAI,
@@ -220,6 +232,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             *ResourcePages(store, core.site, consoles).routes(),
             *PreflightPages(preflight, consoles).routes(),
             *DriftPages(Reports(store), consoles).routes(),
+            *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),
         ],
         pages=PAGES,
         certificates=certificates,
@@ -228,6 +241,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
                 store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
             )
         ],
+        notes={"site-file": lambda: _site_file_refused(core.site)},
         closers=[powerserver.close, omegaai.close],
     )
 
@@ -429,6 +443,11 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
     finally:
         await omegaai.close()
         await core.runtime.close()
+
+
+def _site_file_refused(site: Site) -> str | None:
+    """What is wrong with a changed site file or mapping file; the content before the change is in force."""
+    return None if site.problem is None else f"the content before the change is in force: {site.problem}"
 
 
 def _resources_check(directory: ResourceDirectory) -> Check:

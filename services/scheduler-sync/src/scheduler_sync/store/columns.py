@@ -148,5 +148,10 @@ def encoded(value: object) -> str:
     return orjson.dumps(value, default=str).decode()  # asyncpg's UUIDs are a class of their own
 
 
+def decoded(value: Any) -> Any:
+    """A JSON column's value."""
+    return _json(value)
+
+
 def _json(value: Any) -> Any:
     return orjson.loads(value) if isinstance(value, str) else value

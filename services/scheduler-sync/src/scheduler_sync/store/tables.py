@@ -275,6 +275,23 @@ class Claims(Base, table=True):
     made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")})
 
 
+class HeldSlots(Base, table=True):
+    """A hold of the scheduling API; the claim of the same id has its time. ``moves_id``: the appointment to move."""
+
+    __tablename__: ClassVar[Any] = "held_slots"
+
+    id: UUID = Field(primary_key=True)
+    client: str
+    facility: str
+    resource: str
+    slot_start: datetime
+    slot_end: datetime
+    studies: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    patient_id: UUID | None = None
+    moves_id: UUID | None = None
+    expires_at: datetime = Field(index=True)
+
+
 class ParkedTasks(Base, table=True):
     """A Task of OmegaAI's queue whose resource could not be read or processed, with the offending element."""
 
