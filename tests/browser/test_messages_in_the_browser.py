@@ -5,11 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import Locator, Page, expect
-from test_operator_in_the_browser import BOOKED
 
 from hl7v2.mllp import Client
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
+ON_NO_RESOURCE = (
+    "MSH|^~\\&|RAMSOFT|FAC01|SUITE|NORTHSIDE|20261125093000-0500||SIU^S12|{id}|P|2.3.1\r"
+    "SCH|P{id}^RAMSOFT|A{id}^RAMSOFT|||||CT-HEAD^CT Head^99STUDYTYPE||30|min|^^30^{start}-0500^{end}-0500"
+    "||||||||||||||30^SCHEDULED^99PS\r"
+    "PID|1|{id}^^^NORTHSIDE|{id}^^^NORTHSIDE||Roe^Jane||19800229|F|||||(416)555-0100^PRN^PH^jane@example.org\r"
+    "PV1|1|O|RADIOLOGY^CT9^^FAC01\rRGS|1|A\rAIS|1|A|CT-HEAD^CT Head^99STUDYTYPE|{start}-0500|||30|min\r"
+    "AIG|1|A|GHOST CT|CT\rAIL|1|A|RADIOLOGY^CT9^^FAC01\r"
+)
 MOST_TABS = 60
 FAULTS = """() => {
   const faults = [];
@@ -51,7 +58,7 @@ async def test_a_message_is_found_read_and_processed_again_with_the_keyboard(sui
     start = (datetime.now(UTC) + timedelta(days=40 + secrets.randbelow(300))).replace(hour=15, minute=0)
     times = {"start": f"{start:%Y%m%d%H%M}00", "end": f"{start + timedelta(minutes=30):%Y%m%d%H%M}00"}
     sender = Client("127.0.0.1", suite.ports["scheduler-sync.mllp"])
-    answer = await sender.send(BOOKED.format(id=number, **times).encode(), control_id=number)
+    answer = await sender.send(ON_NO_RESOURCE.format(id=number, **times).encode(), control_id=number)
     await sender.close()
     assert answer.code == "AE"
 
@@ -73,7 +80,7 @@ async def test_a_message_is_found_read_and_processed_again_with_the_keyboard(sui
     assert "Roe" not in await page.content()
     await reach(page, page.get_by_role("link", name="Show the content"))
     await page.keyboard.press("Enter")
-    content = page.get_by_role("region", name="Content")
+    content = page.get_by_role("region", name="Segments")
     await expect(content).to_contain_text("Roe^Jane")
     await expect(page.get_by_role("heading", name="Explanation")).to_be_visible()
     await sound(page)
