@@ -17,6 +17,7 @@ from scheduler_sync.domain.patient import Patient
 PATIENT_UPSERT: Final = "patient.upsert"
 APPOINTMENT_UPSERT: Final = "appointment.upsert"
 """The kinds of deliveries with a snapshot."""
+PATIENT_MERGE: Final = "patient.merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +164,19 @@ class AppointmentSnapshot:
             start, end = values["wanted"]
             values["wanted"] = datetime.fromisoformat(start), datetime.fromisoformat(end)
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class PatientMergeOrder:
+    """The content of a delivery that has OmegaAI merge two Patients."""
+
+    survivor_id: UUID
+    ended_id: UUID
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps({"survivor_id": str(self.survivor_id), "ended_id": str(self.ended_id)})
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "PatientMergeOrder":
+        values = orjson.loads(payload)
+        return cls(UUID(values["survivor_id"]), UUID(values["ended_id"]))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -28,8 +29,10 @@ class StoredIds:
     async def of_patient(self, patient_id: UUID) -> KnownIds:
         return await self._patients.of(patient_id) or KnownIds(None)
 
-    async def of_link(self, link_id: UUID) -> KnownIds:
-        return await self._links.of(link_id) or KnownIds(None)
+    async def of_link(self, link_id: UUID, patient_id: UUID) -> KnownIds:
+        patient, link = await asyncio.gather(self._patients.of(patient_id), self._links.of(link_id))
+        found = link or KnownIds(None)
+        return found if patient is None else replace(found, patient_fhir_id=patient.patient_fhir_id)
 
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)

@@ -36,6 +36,17 @@ WRITE_LINKS: Final = upsert_many(
     links, columns.LINK, key=links.id, arrays=columns.ARRAYS, extra=f"{links.updated_at} = now()"
 )
 WRITE_IDENTIFIERS: Final = insert_many(identifiers, columns.IDENTIFIER, arrays=columns.ARRAYS)
+# The numbers of a record that has ended are the survivor's.
+MOVE_IDENTIFIERS: Final = f"""
+UPDATE {identifiers} SET {identifiers.patient_id} = given.{identifiers.patient_id},
+    {identifiers.position} = given.{identifiers.position}
+FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::int[]) AS given ({identifiers.site},
+    {identifiers.issuer}, {identifiers.value}, {identifiers.patient_id}, {identifiers.position})
+WHERE {identifiers}.{identifiers.site} = given.{identifiers.site}
+    AND {identifiers}.{identifiers.issuer} = given.{identifiers.issuer}
+    AND {identifiers}.{identifiers.value} = given.{identifiers.value}
+"""
+
 WRITE_HISTORY: Final = insert_many(_TABLES.LinkHistory, columns.HISTORY, arrays=columns.ARRAYS)
 WRITE_CONFLICTS: Final = insert_many(_TABLES.Conflicts, columns.CONFLICT, arrays=columns.ARRAYS)
 PARK: Final = upsert_many(
@@ -71,6 +82,12 @@ WHERE {identifiers.patient_id} = ANY($1::uuid[]) ORDER BY {identifiers.patient_i
 
 LOCK_LINKS_BY_PLACER: Final = f"""
 SELECT {_LINK} FROM {links} WHERE {links.site} = $1 AND {links.placer_number} = ANY($2::text[])
+ORDER BY {links.id} FOR UPDATE
+"""
+
+LOCK_LINKS_OF_PATIENTS: Final = f"""
+SELECT {_LINK} FROM {links}
+WHERE ({links.site} = $1 AND {links.placer_number} = ANY($2::text[])) OR {links.patient_id} = ANY($3::uuid[])
 ORDER BY {links.id} FOR UPDATE
 """
 

@@ -4,11 +4,24 @@ from scheduler_sync.domain.patient.patient import (
     DETAILS,
     UNSAID,
     Address,
+    NumberRole,
     Patient,
     PatientFacts,
     PatientIdentifier,
     Sex,
     Unsaid,
+    in_order,
 )
 
-__all__ = ["DETAILS", "UNSAID", "Address", "Patient", "PatientFacts", "PatientIdentifier", "Sex", "Unsaid"]
+__all__ = [
+    "DETAILS",
+    "UNSAID",
+    "Address",
+    "NumberRole",
+    "Patient",
+    "PatientFacts",
+    "PatientIdentifier",
+    "Sex",
+    "Unsaid",
+    "in_order",
+]
