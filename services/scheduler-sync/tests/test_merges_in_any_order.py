@@ -11,6 +11,8 @@ from merge_samples import living, merge, numbers, pid
 from sync_samples import NOW, siu
 from test_patients_without_appointment import adt
 
+from chassis.testing.depth import DEPTH
+
 NUMBERS = ("4711", "4712", "4713", "4714")
 FATES = st.sampled_from(["done"] * 4 + ["killed", "never arrived", "no answer", "not now"])
 
