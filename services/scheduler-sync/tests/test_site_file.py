@@ -44,7 +44,7 @@ def test_an_edit_is_taken_over_without_a_restart(copy: Path):
 @pytest.mark.parametrize(
     ("before", "after", "line_of", "key"),
     [
-        ("    time_zone: America/Toronto", "    time_zone: Eastern Standard Time", "Eastern", "FAC01.time_zone"),
+        ("    time_zone: America/Toronto", "    time_zone: Ontario Time", "Ontario Time", "FAC01.time_zone"),
         ("  50: confirmed", "  50: approved", "approved", "statuses.50"),
         ("  send: siu", "  sned: siu", "sned", "hl7.sned"),
         ('    organization: "2"', "    organization: []", "[]", "FAC01.organization"),

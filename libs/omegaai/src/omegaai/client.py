@@ -8,7 +8,9 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -48,6 +50,8 @@ class Found:
     resource: Resource
     version: str
     was_created: bool = False
+    said_at: datetime | None = field(default=None, compare=False)
+    """The server's own time of the answer (its Date header)."""
 
     @property
     def id(self) -> str:
@@ -100,6 +104,10 @@ class FhirClient:
         """The resource's present state. Raises NotFoundError, Transient, Permanent."""
         return await self._request("GET", resource_type, resource_id)
 
+    async def metadata(self) -> Found:
+        """The server's CapabilityStatement, and its time. Raises Transient, Permanent; NotFoundError without one."""
+        return await self._request("GET", "metadata", of_type="CapabilityStatement", is_named=True)
+
     async def create(self, resource_type: str, resource: Resource, *, if_none_exist: str) -> Found:
         """Create the resource, or return the one that matches the query. Permanent when several match."""
         headers = {"If-None-Exist": if_none_exist}
@@ -119,7 +127,7 @@ class FhirClient:
 
     async def capabilities(self) -> Resource:
         """The server's CapabilityStatement. Raises Transient, Permanent; NotFoundError where it shows none."""
-        return (await self._request("GET", "metadata", of_type="CapabilityStatement", is_named=True)).resource
+        return (await self.metadata()).resource
 
     async def merge_patients(self, *, keep: str, replace: str) -> None:
         """OmegaAI's own operation: everything of the Patient ``replace`` is moved to ``keep``.
@@ -216,7 +224,12 @@ class FhirClient:
                 answer, what, of_type=of_type or resource_type, names_one=is_named or resource_id is not None,
                 is_read=method == "GET",
             )  # fmt: skip
-            return Found(resource, _version(resource, answer.headers.get("ETag")), was_created=answer.status == 201)
+            return Found(
+                resource,
+                _version(resource, answer.headers.get("ETag")),
+                was_created=answer.status == 201,
+                said_at=_date(answer.headers.get("Date")),
+            )
         raise AssertionError("unreachable")
 
 
@@ -247,6 +260,13 @@ def _version(resource: Resource, etag: str | None) -> str:
         return etag.removeprefix("W/").strip('"')
     meta = resource.get("meta")
     return str(meta.get("versionId") or "") if isinstance(meta, dict) else ""
+
+
+def _date(header: str | None) -> datetime | None:
+    try:
+        return None if header is None else parsedate_to_datetime(header)
+    except ValueError:
+        return None
 
 
 def _key(query: str) -> str:

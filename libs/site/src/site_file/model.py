@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from site_file.zones import iana_name
 
 Text = Annotated[str, Field(min_length=1)]
 Person = Annotated[str, Field(min_length=1, max_length=15)]
@@ -38,10 +40,9 @@ class SiteFacility(SiteSection):
 
     @field_validator("time_zone")
     @classmethod
-    def _is_an_iana_name(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError("is not an IANA time zone name such as America/Toronto")
-        return value
+    def _is_a_zone(cls, value: str) -> str:
+        """IANA's name, also where the file has Windows' name."""
+        return iana_name(value)
 
     @cached_property
     def zone(self) -> ZoneInfo:

@@ -15,6 +15,7 @@ from chassis.store import Store
 from hl7v2 import Hl7Error
 from omegaai.tasks import UnclaimedTask
 from scheduler_sync import bootstrap, explain
+from scheduler_sync.preflight.command import command as preflight_command
 from scheduler_sync.reconciliation.commands import command as reconcile_command
 from scheduler_sync.resources.command import COMMAND as RESOURCES
 from scheduler_sync.settings import SchedulerSyncSettings
@@ -151,6 +152,7 @@ DEFINITION = ServiceDefinition(
             "OmegaAI's open Tasks that no service of the suite handles", _unclaimed_arguments, _unclaimed_tasks
         ),
         "resources": RESOURCES,
+        "preflight": preflight_command(bootstrap.opened_preflight),
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be processed", _arguments, _parked_tasks),
     },
 )

@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from chassis.messaging import Replayed
 from chassis.observe import Metrics
 from chassis.store import Exclusive, Store, StoreClock
 from chassis.store.store import ERRORS
+from chassis.timers import TimerHandlers
 from chassis.web.hl7_desk import Hl7Desk
 from omegaai.client import FhirClient
 from omegaai.connection import connect
@@ -35,6 +36,7 @@ from scheduler_sync.domain.appointment import System
 from scheduler_sync.handlers.displacements import tell_displaced
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TASK_CONSUMER, PowerServerInbound, TaskInbound
+from scheduler_sync.preflight import MllpOut, Preflight
 from scheduler_sync.reconciliation.reconciler import Reconciler
 from scheduler_sync.reconciliation.runner import ReconcileRunner
 from scheduler_sync.recovery import guarded
@@ -42,6 +44,9 @@ from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 from scheduler_sync.rooms import Rooms
+from scheduler_sync.scheduling.api import SchedulingApi
+from scheduler_sync.scheduling.desk import EXPIRED, Desk
+from scheduler_sync.scheduling.holds import no_prefetch, release_hold
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
@@ -52,6 +57,8 @@ from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.drift import DriftPages
 from scheduler_sync.web.pages import PAGES, Pages
+from scheduler_sync.web.preflight_pages import PreflightPages
+from scheduler_sync.web.resource_pages import ResourcePages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -75,6 +82,7 @@ class Core:
     resources: StoredResources
     effects: Effects
     open_work: OpenWork
+    rooms: Rooms
     listener: Hl7Listener[StoredWork, NeedsSetup | None]
 
     @property
@@ -104,7 +112,8 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         clock=clock,
         meters=meters.InputMeters(metrics),
     )
-    open_work = OpenWork(site, Rooms(lambda: site.file, directory, clock.now), partial(tell_displaced, effects=effects))
+    rooms = Rooms(lambda: site.file, directory, clock.now)
+    open_work = OpenWork(site, rooms, partial(tell_displaced, effects=effects))
     inbound = PowerServerInbound(site, effects)
     listener = Hl7Listener(
         store,
@@ -119,7 +128,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
         limits=settings.mllp.limits,
     )
-    return Core(runtime, site, directory, resources, effects, open_work, listener)
+    return Core(runtime, site, directory, resources, effects, open_work, rooms, listener)
 
 
 def store_guard(
@@ -170,8 +179,14 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         interval_seconds=settings.omegaai.resource_import_seconds,
         metrics=metrics,
     )
+    desk = Desk(store, core.open_work, core.rooms, core.effects)
+    runtime.timers(TimerHandlers(core.open_work, no_prefetch, {EXPIRED: release_hold}))
     powerserver_tls = settings.powerserver.ssl_context()
-    powerserver = PowerServerSender(settings.powerserver.clients(powerserver_tls), StoredSteps(store.pool))
+    powerserver = PowerServerSender(
+        settings.powerserver.clients(powerserver_tls),
+        StoredSteps(store.pool),
+        expects_ack=lambda: core.site.file.mapping.powerserver.expect_ack,
+    )
     settlement = Settlement(core.open_work, core.clock.now, resource_fixed=importing.wake)
     runtime.deliver(
         System.OMEGAAI,
@@ -186,8 +201,20 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         settled=settlement.powerserver,
         concurrency=settings.powerserver.connections,
     )
+    guard = store_guard(settings, store, core.site, metrics)
+    certificates = own_certificates(settings, powerserver_tls)
+    preflight = Preflight(
+        store,
+        omegaai.client,
+        core.site,
+        MllpOut(settings.powerserver, powerserver_tls),
+        settings.kafka,
+        guard.topics,
+        certificates,
+    )
+    consoles = settings.http.consoles
     return await runtime.service(
-        guard=store_guard(settings, store, core.site, metrics),
+        guard=guard,
         intakes={
             "hl7-listener": core.listener,
             "omegaai-feed": omegaai.feed(queue.wake),
@@ -201,16 +228,20 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
-            *Pages(Views(store), core.site, core.directory, settings.http.consoles).routes(),
-            *DriftPages(Reports(store), settings.http.consoles).routes(),
+            *Pages(Views(store), core.site, core.directory, consoles).routes(),
+            *ResourcePages(store, core.site, consoles).routes(),
+            *PreflightPages(preflight, consoles).routes(),
+            *DriftPages(Reports(store), consoles).routes(),
+            *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),
         ],
         pages=PAGES,
-        certificates=own_certificates(settings, powerserver_tls),
+        certificates=certificates,
         desks=[
             Hl7Desk(
                 store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
             )
         ],
+        notes={"site-file": lambda: _site_file_refused(core.site)},
         closers=[powerserver.close, omegaai.close],
     )
 
@@ -313,6 +344,22 @@ def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLCo
     ]
 
 
+@asynccontextmanager
+async def opened_preflight(settings: SchedulerSyncSettings) -> AsyncIterator[Preflight]:
+    """A preflight for the command, with connections of its own. SiteFileError, StoreUnavailable, SettingsError."""
+    site = Site(settings.site_file)
+    tls = settings.powerserver.ssl_context()
+    store = await Store.open(settings.store)
+    omegaai = connect(settings.omegaai)
+    out = MllpOut(settings.powerserver, tls)
+    topics = store_guard(settings, store, site).topics
+    try:
+        yield Preflight(store, omegaai.client, site, out, settings.kafka, topics, own_certificates(settings, tls))
+    finally:
+        await omegaai.close()
+        await store.close()
+
+
 async def known_resources(settings: SchedulerSyncSettings) -> ResourceDirectory | None:
     """The resources in the store; None when it does not answer within a second. Raises SiteFileError."""
     site = Site(settings.site_file)
@@ -396,6 +443,11 @@ async def recover(settings: SchedulerSyncSettings, *, actor: str, dry_run: bool,
     finally:
         await omegaai.close()
         await core.runtime.close()
+
+
+def _site_file_refused(site: Site) -> str | None:
+    """What is wrong with a changed site file or mapping file; the content before the change is in force."""
+    return None if site.problem is None else f"the content before the change is in force: {site.problem}"
 
 
 def _resources_check(directory: ResourceDirectory) -> Check:

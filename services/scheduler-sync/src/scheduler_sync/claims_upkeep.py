@@ -42,7 +42,8 @@ class ClaimsUpkeep(LoopBase):
     async def turn(self) -> int:
         """One pass. Returns the number of appointments that had no claim. Raises StoreUnavailable."""
         with asking():
-            await self._store.pool.execute(statements.RELEASE_EXPIRED)
+            await self._store.pool.execute(statements.RELEASE_EXPIRED, None)
+            await self._store.pool.execute(statements.FORGET_HOLDS)
             await self._store.pool.execute(statements.FORGET_CLAIMS)
             states = [one for state in CLAIMING for one in spellings(state.value)]
             last, count = _FIRST, 0

@@ -16,7 +16,7 @@ from chassis.errors import NeedsSetup, Permanent, Transient
 from chassis.hl7 import InboundHl7, refusal
 from chassis.hl7 import answers as hl7_answers
 from hl7v2 import AckCode, Hl7Error, Message, Segment
-from scheduler_sync.adapters.powerserver import coverage, master_files, reader, table
+from scheduler_sync.adapters.powerserver import coverage, master_files, reader, stations, table
 from scheduler_sync.adapters.powerserver.table import SET_IDS, FieldRule
 from scheduler_sync.commands import (
     ChangeAppointmentByStaff,
@@ -119,6 +119,8 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
     try:
         if site.hl7.acknowledgement == "as-asked":
             hl7_answers.check(message)
+        if (not_permitted := stations.refused(message, site.mapping)) is not None:
+            raise not_permitted[1]
         known = ResourcesNotRead() if resources is None else resources
         if master_files.is_one(message):
             grid = master_files.read(message, site, received_at=received_at)

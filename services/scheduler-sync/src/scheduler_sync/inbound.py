@@ -15,7 +15,7 @@ from chassis.messaging import BatchExecutor, Duplicate, Failed, Held, Outcome
 from chassis.observe import tracing
 from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.tasks import TaskItem
-from scheduler_sync.adapters.powerserver import master_files, reader
+from scheduler_sync.adapters.powerserver import master_files, reader, stations
 from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.commands import (
     AboutPatients,
@@ -101,6 +101,10 @@ class PowerServerInbound:
 
     def _read(self, item: InboundHl7, passed_over: reader.PassedOver) -> FromPowerServer | Exception:
         resources = self._effects.resources
+        site = self._site.file
+        if (not_permitted := stations.refused(item.message, site.mapping)) is not None:
+            self._effects.meters.not_permitted(not_permitted[0])
+            return not_permitted[1]
         try:
             if master_files.is_one(item.message):
                 return master_files.read(item.message, self._site.file, received_at=item.received_at)

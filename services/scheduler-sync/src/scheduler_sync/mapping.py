@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
-from site_file import Content, SiteSection
+from site_file import Content, SiteSection, iana_name
 
 VERSIONS: Final = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1")
 """The versions of HL7 that are written and read, the oldest first."""
@@ -157,6 +157,7 @@ class SiuValues(_Values):
     referring_physician: Places = _at("PV1-8")
     reason: Places = _at("SCH-6")
     email: Places = _at("PID-13", write=("PID-13.4",))
+    time_zone: Places = _at()
 
 
 class OrmValues(_Values):
@@ -169,6 +170,7 @@ class OrmValues(_Values):
     resource: Places = _at("OBR-19")
     modality: Places = _at("OBR-24")
     study: Places = _at("OBR-4")
+    procedure_code: Places = _at("OBR-44", write=())
     study_start: Places = _at("ORC-7.4", "OBR-27.4", "TQ1-7", write=("ORC-7.4", "OBR-27.4"))
     study_end: Places = _at("ORC-7.5", "OBR-27.5", "TQ1-8", write=("ORC-7.5", "OBR-27.5"))
     study_minutes: Places = _at("ORC-7.3", "OBR-27.3", "TQ1-6", write=("ORC-7.3", "OBR-27.3"))
@@ -177,6 +179,7 @@ class OrmValues(_Values):
     referring_physician: Places = _at("PV1-8", "OBR-16")
     reason: Places = _at("NTE-3")
     email: Places = _at("PID-13", write=("PID-13.4",))
+    time_zone: Places = _at()
 
 
 class Station(SiteSection):
@@ -204,10 +207,17 @@ class Hl7Mapping(SiteSection):
     orm: OrmValues = OrmValues()
     request_priority: Annotated[str, Field(min_length=1, max_length=60)] = "SCHEDULED STATUS"
     """The name of PowerServer's priority that marks a patient's request."""
+    zone_names: Mapping[str, Annotated[str, AfterValidator(iana_name)]] = {}
+    """Names of time zones of this site's sender, beside those of IANA and of Windows."""
     stations: Mapping[Annotated[str, Field(min_length=1)], Station] = {"*": Station()}
     powerserver: PowerServerStation = PowerServerStation()
 
     _content: Content | None = PrivateAttr(None)
+
+    @cached_property
+    def has_lists(self) -> bool:
+        """Whether a station has a list of messages of its own."""
+        return any(one.may_send is not None for one in self.stations.values())
 
     def of_file(self, content: Content) -> "Hl7Mapping":
         """The mapping with the lines of its file, for explanations."""

@@ -14,6 +14,11 @@ from scheduler_sync.domain.appointment import Outcome, System
 HL7_IGNORED: Final = Counter(
     "hl7_ignored_total", "Filled fields of inbound HL7 messages that nobody reads", "segment", "field"
 )
+HL7_NOT_PERMITTED: Final = Counter(
+    "hl7_not_permitted_total",
+    "Inbound HL7 messages of a type that the mapping does not permit their station",
+    "station",
+)
 HL7_TEXTS_REPAIRED: Final = Counter(
     "hl7_texts_repaired_total", "Texts of inbound HL7 messages with control characters in them"
 )
@@ -23,6 +28,9 @@ CONFLICTS: Final = Counter(
     "source",
     "outcome",
 )
+SCHEDULING_CALLS: Final = Counter(
+    "scheduling_calls_total", "Calls of the scheduling API, by what was answered", "operation", "status"
+)
 STALE: Final = Counter("stale_total", "Inputs without effect: older than what is known, or the same", "kind")
 SENDER_CLOCK_AHEAD: Final = Counter(
     "sender_clock_ahead_total", "Messages made, by the sender's clock, later than they can have been"
@@ -31,6 +39,9 @@ TASK_READER_ACTIVE: Final = omegaai.TASK_READER_ACTIVE
 TASKS_OPEN: Final = omegaai.TASKS_OPEN
 TASKS_FOUND_LATE: Final = omegaai.TASKS_FOUND_LATE
 RESOURCES: Final = Gauge("resources", "Bookable resources, by how they stand on both sides", "state")
+SITE_FILE_REFUSED: Final = Gauge(
+    "site_file_refused", "1 while a changed site file or mapping file is wrong, and the content before it is in force"
+)
 NEEDS_SETUP: Final = Gauge("needs_setup", "Inbound messages and Tasks that wait for a setting or a person")
 RECONCILER_ACTIVE: Final = Gauge("reconciler_active", "1 in the process that reconciles")
 RECONCILE_LAST_RUN_AGE_SECONDS: Final = Gauge(
@@ -70,6 +81,10 @@ class InputMeters:
     def clock_ahead(self, lead: timedelta) -> None:
         self._metrics.count(SENDER_CLOCK_AHEAD)
         _log.warning("hl7.clock-ahead", seconds=round(lead.total_seconds()))
+
+    def not_permitted(self, station: str) -> None:
+        self._metrics.count(HL7_NOT_PERMITTED, station=station)
+        _log.warning("hl7.not-permitted", station=station)
 
     def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None:
         """Labels are looked up once each."""

@@ -189,6 +189,10 @@ class Meters(Protocol):
         """PowerServer's clock was ahead: a message's time was later than possible, by this much."""
         ...
 
+    def not_permitted(self, station: str) -> None:
+        """A station of the site's mapping sent a message that is not on its list."""
+        ...
+
     def not_read(self, fields: Iterable[tuple[str, str]], repairs: int) -> None:
         """After a batch of HL7 messages: the unread (segment, field) pairs, and the number of repaired texts."""
         ...

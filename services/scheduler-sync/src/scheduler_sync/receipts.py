@@ -15,6 +15,10 @@ NOT_KNOWN: Final = "not known there"
 """Both replace an acknowledgement's code."""
 
 
+NOT_ACKNOWLEDGED: Final = "not acknowledged: this station sends none"
+"""Replaces an acknowledgement's code: the message was written to PowerServer's station."""
+
+
 @dataclass(frozen=True, slots=True)
 class PatientAccepted:
     """OmegaAI has the Patient under this id, in this version."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from scheduler_sync.domain.appointment.requests import shortest_minutes
 from scheduler_sync.domain.claims import Wanted
 from scheduler_sync.domain.resource import Resource
-from scheduler_sync.domain.slots import Hours, Length
+from scheduler_sync.domain.slots import Busy, Hours, Length, free_starts, is_free
 from scheduler_sync.site import FacilityScheduling, SiteFile
 
 USUAL_MINUTES: Final = 60
@@ -31,6 +31,14 @@ class Room:
         of_studies = [self.study_minutes.get(code, usual) for code in studies]
         wanted = minutes or sum(of_studies) or usual
         return Length(max(wanted, shortest_minutes()), self.rules.before_minutes, self.rules.after_minutes)
+
+    def free_starts(self, busy: Busy, length: Length, begin: datetime, end: datetime) -> list[datetime]:
+        """The starts that are free, on the facility's grid."""
+        return free_starts(self.hours, busy, length, begin, end, grid_minutes=self.rules.grid_minutes)
+
+    def is_free(self, busy: Busy, length: Length, start: datetime) -> bool:
+        """Whether ``free_starts`` offers ``start``."""
+        return is_free(self.hours, busy, length, start, grid_minutes=self.rules.grid_minutes)
 
 
 @dataclass(frozen=True, slots=True)

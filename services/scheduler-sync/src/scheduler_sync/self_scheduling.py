@@ -1,11 +1,14 @@
 """The site file's rules of self-scheduling, for each facility."""
 
+import math
 from datetime import date
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
 from site_file import SiteSection
+
+_EARTH_KM: Final = 6371.0
 
 
 class FacilityScheduling(SiteSection):
@@ -31,6 +34,15 @@ class FacilityScheduling(SiteSection):
     closed: frozenset[date] = frozenset()
     auto_confirm: tuple[Literal["known-patient", "form-complete", "slot-free"], ...] = ()
     """A request is confirmed without staff when all of these hold; empty: staff confirm every request."""
+
+    def is_too_far(self, latitude: float, longitude: float) -> bool:
+        """Whether a patient there is outside the facility's radius."""
+        if self.radius_km is None or self.latitude is None or self.longitude is None:
+            return False
+        there, here = math.radians(latitude), math.radians(self.latitude)
+        across = math.radians(longitude - self.longitude)
+        chord = math.sin((there - here) / 2) ** 2 + math.cos(there) * math.cos(here) * math.sin(across / 2) ** 2
+        return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(chord))) > self.radius_km
 
     @model_validator(mode="after")
     def _has_a_place(self) -> "FacilityScheduling":

@@ -87,6 +87,7 @@ class MllpClient(Protocol):
     """One connection to the partner."""
 
     async def send(self, message: bytes, *, control_id: str) -> Ack: ...
+    async def write(self, message: bytes) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -125,6 +126,13 @@ class Hl7Sender:
             if not any(error.code in _PASSING_CODES for error in ack.errors):
                 raise Permanent(said)
         raise Transient(said)
+
+    async def write(self, message: bytes) -> None:
+        """To a partner that sends no acknowledgement: returns when the message is written. Transient, AccessRefused."""
+        try:
+            await next(self._turns).write(message)
+        except MllpError as error:
+            raise self._no_answer(error) from error
 
     async def close(self) -> None:
         for client in self._clients:

@@ -130,6 +130,7 @@ class Runtime:
         checks: Mapping[str, Check],
         routes: Sequence[BaseRoute] = (),
         pages: Sequence[Page] = (),
+        notes: Mapping[str, Callable[[], str | None]] | None = None,
         patient_session: PatientSession | None = None,
         certificates: Sequence[Certificate] = (),
         desks: Sequence[Desk] = (),
@@ -181,6 +182,7 @@ class Runtime:
                 consoles=self.settings.http.consoles,
             ),
             guard=guard,
+            notes=notes or {},
             patient_session=patient_session,
             closers=closing,
         )

@@ -66,6 +66,8 @@ class Service:
     console: Console | None = None
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     guard: StoreGuard | None = None
+    notes: Mapping[str, Callable[[], str | None]] = field(default_factory=dict)
+    """What a person should know of a service that is ready all the same, by name; None says nothing."""
     patient_session: PatientSession | None = None
     """Finds the patient session of a request; for services that have routes for patients."""
     _door: "LogIn | None" = field(default=None, init=False)
@@ -263,8 +265,8 @@ class Service:
     async def _readyz(self, request: Request) -> Response:
         """``?exclude=kafka``: all checks but these, for callers that route work accepted without them.
 
-        It also reports the work for which this process is active or standby, and the partners that loops wait for; all
-        of this is ready.
+        It also reports the work for which this process is active or standby, the partners that loops wait for, and the
+        service's notes; all of this is ready.
         """
         excluded = request.query_params.getlist("exclude")
         unknown = sorted(set(excluded) - set(self._all_checks()))
@@ -277,7 +279,8 @@ class Service:
             for (name, partner), seconds in self._waits().items()
             if seconds >= SLOW_PARTNER_SECONDS
         }
-        report = {**{name: answer or "ready" for name, answer in answers.items()}, **roles, **slow}
+        notes = {name: said for name, note in self.notes.items() if (said := note()) is not None}
+        report = {**{name: answer or "ready" for name, answer in answers.items()}, **roles, **slow, **notes}
         return JSONResponse(report, 503 if any(answers.values()) else 200)
 
     def _waits(self) -> dict[tuple[str, str], float]:

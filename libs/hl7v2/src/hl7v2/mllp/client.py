@@ -72,6 +72,23 @@ class Client:
                 self._drop(connection)
                 raise
 
+    async def write(self, message: bytes) -> None:
+        """Write one message (without frame) to a partner that sends no acknowledgement.
+
+        Returns when the operating system has taken every byte. Whatever the partner answers is dropped. Raises
+        ConnectionLost, AckTimeout: the partner takes no bytes for the time of an acknowledgement.
+        """
+        framed = frame(message)
+        async with self._turn:
+            if self._is_closed:
+                raise ConnectionLost("the client is closed", may_have_arrived=False)
+            connection = await self._connected()
+            try:
+                await connection.write(framed, self._ack_timeout_seconds)
+            except BaseException:
+                self._drop(connection)
+                raise
+
     async def close(self) -> None:
         """Wait until the message in flight is answered or times out, then close the connection."""
         self._is_closed = True
@@ -128,6 +145,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[bytes] | None = None
         self._closed = loop.create_future()
+        self._written: asyncio.Future[None] | None = None
+        self._is_deaf = False
         self._grace: asyncio.TimerHandle | None = None
 
     @property
@@ -148,9 +167,31 @@ class _Connection(asyncio.Protocol):
         finally:
             self._answer = None
 
+    async def write(self, framed: bytes, timeout_seconds: float) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ConnectionLost("the connection has ended", may_have_arrived=False)
+        self._is_deaf = True
+        transport.set_write_buffer_limits(high=0)
+        transport.write(framed)
+        if self._written is None and not transport.get_write_buffer_size():
+            return
+        self._written = self._written or self._loop.create_future()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._written
+        except TimeoutError:
+            raise AckTimeout(f"the partner took no bytes for {timeout_seconds} s", may_have_arrived=True) from None
+        finally:
+            self._written = None
+
     async def close(self) -> None:
         if self._transport is not None:
-            self._transport.close()
+            if self._is_deaf and self._transport.can_write_eof():
+                # A close with answers unread would reset the connection, and lose what the partner has not read yet.
+                self._transport.write_eof()
+            else:
+                self._transport.close()
             try:
                 async with asyncio.timeout(5):
                     await asyncio.shield(self._closed)
@@ -166,7 +207,17 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         keep_alive(transport)
 
+    def pause_writing(self) -> None:
+        if self._written is None:
+            self._written = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._written is not None and not self._written.done():
+            self._written.set_result(None)
+
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
@@ -185,6 +236,10 @@ class _Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(
                 ConnectionLost("the connection ended before the acknowledgement", may_have_arrived=True)
+            )
+        if self._written is not None and not self._written.done():
+            self._written.set_exception(
+                ConnectionLost("the connection ended before the message was written", may_have_arrived=True)
             )
         if not self._closed.done():
             self._closed.set_result(None)

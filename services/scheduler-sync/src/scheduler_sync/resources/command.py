@@ -319,18 +319,8 @@ async def _history(opened: _Opened, options: argparse.Namespace) -> int:
 
 
 def _told(row: ResourceLine) -> str:
-    words = "; ".join(f"{name}: {_changed(value)}" for name, value in row.detail.items() if value not in (None, []))
     said = f"{row.at:%Y-%m-%d %H:%M:%S} {row.facility} {row.name!r} {row.what} by {row.actor}"
-    return f"{said}: {words}" if words else said
-
-
-def _changed(value: object) -> str:
-    """A pair of values as before → after, a list of drifts by their words."""
-    if not isinstance(value, list):
-        return str(value)
-    if value and isinstance(value[0], list):
-        return ", ".join(" ".join(map(str, one)) for one in value)
-    return " → ".join("–" if one is None else str(one) for one in value)
+    return f"{said}: {row.words}" if row.words else said
 
 
 COMMAND: Final = ExtraCommand("bookable resources on both sides: import, compare, mend", _arguments, _run)

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import structlog
 
 from chassis.backoff import pause_seconds
+from chassis.clock import utc_now
 from chassis.errors import AccessRefused, Malformed, Permanent, Transient, reason_of
 from chassis.loops import LoopBase
 from chassis.observe import Metrics, meters
@@ -19,6 +20,7 @@ from scheduler_sync.domain.resource import Resource
 from scheduler_sync.resources.directory import ResourceDirectory
 from scheduler_sync.resources.matching import Comparison
 from scheduler_sync.site import Site, SiteFile
+from site_file import UnknownZoneError, are_alike
 
 _log = structlog.get_logger(__name__)
 _RETRY_SECONDS: Final = 2.0
@@ -72,7 +74,9 @@ class ResourceImport(LoopBase):
         due_at, refusals = 0.0, 0
         while not self.stopping:
             self.beat()
-            if self._site.refresh() or self._woken.is_set() or time.monotonic() >= due_at:
+            is_changed = self._site.refresh()
+            self._metrics.set(own_meters.SITE_FILE_REFUSED, int(self._site.problem is not None))
+            if is_changed or self._woken.is_set() or time.monotonic() >= due_at:
                 self._woken.clear()
                 error = await self._import()
                 refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
@@ -165,7 +169,15 @@ class ResourceImport(LoopBase):
         except (Transient, Permanent) as error:
             _log.warning("site-file.not-compared", key=key, reason=error.reason)
             return
-        if found.time_zone is not None and found.time_zone != time_zone:
+        if found.time_zone is None:
+            return
+        try:
+            is_other = not are_alike(found.time_zone, time_zone, at=utc_now())
+        except UnknownZoneError as error:
+            why = f"OmegaAI's zone is not known: {error.name[:64]}"
+            _log.error("site-file.contradicted", key=f"facilities.{code}.time_zone", why=why)
+            return
+        if is_other:
             _log.error("site-file.contradicted", key=f"facilities.{code}.time_zone", why="OmegaAI has another zone")
 
 

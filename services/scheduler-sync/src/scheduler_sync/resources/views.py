@@ -65,6 +65,11 @@ class ResourceLine:
     what: str
     detail: dict[str, Any]
 
+    @property
+    def words(self) -> str:
+        """The values of the line: before → after, or the fields that differ."""
+        return "; ".join(f"{name}: {_changed(value)}" for name, value in self.detail.items() if value not in (None, []))
+
 
 @dataclass(frozen=True, slots=True)
 class FixRow:
@@ -175,6 +180,15 @@ class ResourceViews:
             waiting = (await session.exec(fixes)).one()
             newest = (await session.exec(sql.select(sql.func.max(tables.ResourceHistory.id)))).one()
         return f"{newest}-{waiting[0]}-{waiting[1]}"
+
+
+def _changed(value: object) -> str:
+    """A pair of values as before → after, a list of drifts by their words."""
+    if not isinstance(value, list):
+        return str(value)
+    if value and isinstance(value[0], list):
+        return ", ".join(" ".join(map(str, one)) for one in value)
+    return " → ".join("–" if one is None else str(one) for one in value)
 
 
 def _pair(row: Any, *, is_being_fixed: bool) -> PairRow:

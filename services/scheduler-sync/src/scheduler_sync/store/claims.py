@@ -4,18 +4,18 @@ A link's claims follow from the link alone (``domain.claims``), so whoever saves
 one statement for the whole batch, which locks the resources in one order, before the links' own rows are written.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import asyncpg
 
 from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.claims import Kind, Wanted, wanted_by
-from scheduler_sync.domain.slots import Busy, Slot, busy_of, free_starts
+from scheduler_sync.domain.claims import Kind, wanted_by
+from scheduler_sync.domain.slots import Busy, Slot, busy_of
 from scheduler_sync.ports import Displaced, Offer
-from scheduler_sync.rooms import Rooms
+from scheduler_sync.rooms import Room, Rooms
 from scheduler_sync.store import statements
 from scheduler_sync.store.repositories import LinkRepository
 
@@ -54,6 +54,44 @@ async def busy_between(
     return {row["resource_id"]: Busy(row["starts"], row["ends"], row["capacity"]) for row in rows}
 
 
+async def offers_near(
+    connection: "asyncpg.Connection | asyncpg.Pool",
+    rooms: Rooms,
+    facility: str,
+    resource: str,
+    asked: Slot,
+    *,
+    without_links: Collection[UUID] = (),
+    may: Callable[[Room], bool] = lambda _: True,
+) -> Sequence[Offer]:
+    """At most five free slots in place of ``asked``, the nearest first: of the resource, then of its modality.
+
+    Only of resources that ``may`` be offered.
+    """
+    now = rooms.now()
+    begin, end = max(asked.start - AROUND, now), asked.end + AROUND
+    if end - begin < AROUND:
+        begin, end = now, now + 2 * AROUND
+    length = timedelta(minutes=max(asked.minutes, 1))
+    found: list[Offer] = []
+    for alike in rooms.alike(facility, resource):
+        group = [room for room in alike if may(room)]
+        ids = [room.resource.id for room in group]
+        busy = await busy_between(connection, ids, begin, end, without_links=without_links) if ids else {}
+        near = [
+            Offer(room.resource.name, Slot(start, start + length, asked.zone))
+            for room in group
+            if room.resource.id in busy
+            for start in room.free_starts(busy[room.resource.id], room.length(minutes=asked.minutes), begin, end)
+            if start != asked.start or room.resource.name != resource
+        ]
+        near.sort(key=lambda one: (abs(one.slot.start - asked.start), one.slot.start, one.resource))
+        found += near[: MOST_OFFERS - len(found)]
+        if len(found) == MOST_OFFERS:
+            break
+    return found
+
+
 class ClaimRepository:
     """The claims of a transaction's links. Joins the transaction before the links do."""
 
@@ -63,12 +101,18 @@ class ClaimRepository:
         self._rooms = rooms
         self._looked_at: set[UUID] = set()
         self._ended_holds: list[UUID] = []
+        self._without_room: set[UUID] = set()
+        self._expired: list[UUID] = []
         self._missing: list[AppointmentLink] = []
         self.tell: Tell | None = None
 
     def end_hold(self, hold_id: UUID) -> None:
         """Ends a hold in favour of a link that this transaction saves."""
         self._ended_holds.append(hold_id)
+
+    def release_expired(self, hold_id: UUID) -> None:
+        """Releases a hold that nobody has booked, if it is over by the store's clock."""
+        self._expired += [hold_id, uuid5(hold_id, "1")]
 
     def claim_missing(self, link: AppointmentLink) -> None:
         """Claims the booked time of a stored link that claims nothing."""
@@ -93,39 +137,19 @@ class ClaimRepository:
         staged = busy_of(
             (one.start, one.end)
             for other in changed.values()
-            for one in self._claims_of(wanted_by(other), other.id)
+            for one in self._claims_of(other)
             if one.resource_id == place.resource_id
         )
         both = Busy([*busy.starts, *staged.starts], [*busy.ends, *staged.ends], busy.capacity)
-        return both.has_room(place.start, place.end)
+        has_room = both.has_room(place.start, place.end)
+        (self._without_room.discard if has_room else self._without_room.add)(link.id)
+        return has_room
 
     async def alternatives(self, link: AppointmentLink, asked: Slot) -> Sequence[Offer]:
         """Free slots in place of ``asked``, the nearest first: of the resource, then of others of its modality."""
-        now = self._rooms.now()
-        begin, end = max(asked.start - AROUND, now), asked.end + AROUND
-        if end - begin < AROUND:
-            begin, end = now, now + 2 * AROUND
-        length = timedelta(minutes=max(asked.minutes, 1))
-        found: list[Offer] = []
-        for group in self._rooms.alike(link.facility, link.resource):
-            busy = await busy_between(
-                self._connection, [one.resource.id for one in group], begin, end, without_links=[link.id]
-            )
-            near = [
-                Offer(room.resource.name, Slot(start, start + length, asked.zone))
-                for room in group
-                if room.resource.id in busy
-                for start in free_starts(
-                    room.hours, busy[room.resource.id], room.length(minutes=asked.minutes), begin, end,
-                    grid_minutes=room.rules.grid_minutes,
-                )
-                if start != asked.start or room.resource.name != link.resource
-            ]  # fmt: skip
-            near.sort(key=lambda one: (abs(one.slot.start - asked.start), one.slot.start, one.resource))
-            found += near[: MOST_OFFERS - len(found)]
-            if len(found) == MOST_OFFERS:
-                break
-        return found
+        return await offers_near(
+            self._connection, self._rooms, link.facility, link.resource, asked, without_links=[link.id]
+        )
 
     def mark(self) -> object:
         return len(self._ended_holds)
@@ -140,16 +164,18 @@ class ClaimRepository:
         Raises an error that runs the batch again when another transaction was first: it took a place that ``has_room``
         had found free, or it is changing an appointment that loses its place.
         """
+        if self._expired:
+            await connection.execute(statements.RELEASE_EXPIRED, self._expired)
         gone, coming = [*self._ended_holds], list[Claim]()
         for link in self._missing:
-            coming += self._claims_of((one for one in wanted_by(link) if one.kind is Kind.FACT), link.id)
+            coming += [one for one in self._claims_of(link) if one.kind == Kind.FACT]
         for before, after in self._links.changes():
-            new = wanted_by(after)
             if before is None:
-                coming += self._claims_of(new, after.id)
-            elif (old := wanted_by(before)) != new:
+                coming += self._kept(after)
+            elif wanted_by(before) != wanted_by(after) or after.id in self._without_room:
+                old, new = self._claims_of(before), self._kept(after)
                 gone += {one.id for one in (*old, *new) if one not in old or one not in new}
-                coming += self._claims_of((one for one in new if one not in old), after.id)
+                coming += [one for one in new if one not in old]
         if not gone and not coming:
             return
         columns = list(zip(*coming, strict=True)) or [()] * len(Claim._fields)
@@ -157,13 +183,31 @@ class ClaimRepository:
         if rows:
             await self._settle(rows)
 
-    def _claims_of(self, wanted: Iterable[Wanted], link_id: UUID) -> list[Claim]:
-        """The claims of a link; none on a resource that OmegaAI does not have."""
-        found = []
-        for one in wanted:
+    def _kept(self, link: AppointmentLink) -> list[Claim]:
+        """The claims that a link shall have: no request for a time that was found taken."""
+        found = self._claims_of(link)
+        if link.id in self._without_room:
+            found = [one for one in found if one.kind != Kind.REQUEST]
+        return found
+
+    def _claims_of(self, link: AppointmentLink) -> list[Claim]:
+        """The claims of a link; none on a resource that OmegaAI does not have.
+
+        A wanted time that runs into the link's own booked time claims only the rest: the patient has the other part.
+        """
+        found: list[Claim] = []
+        for one in wanted_by(link):
             place = self._rooms.place(one)
-            if place is not None:
-                found.append(Claim(one.id, link_id, place.resource_id, place.start, place.end, one.kind.value))
+            if place is None:
+                continue
+            spans = [(place.start, place.end)]
+            for own in found:
+                if own.resource_id == place.resource_id:
+                    spans = [part for start, end in spans for part in ((start, own.start), (own.end, end))]
+                    spans = [(max(start, place.start), min(end, place.end)) for start, end in spans]
+            for number, (start, end) in enumerate(span for span in spans if span[0] < span[1]):
+                claim_id = uuid5(one.id, str(number)) if number else one.id
+                found.append(Claim(claim_id, link.id, place.resource_id, start, end, one.kind.value))
         return found
 
     async def _settle(self, rows: Sequence[Mapping[str, Any]]) -> None:

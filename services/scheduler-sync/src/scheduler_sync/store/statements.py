@@ -16,6 +16,7 @@ parked_tasks = _TABLES.ParkedTasks
 cursors = _TABLES.FeedCursor
 calendars = _TABLES.Calendars
 claims = _TABLES.Claims
+held = _TABLES.HeldSlots
 deliveries = CHASSIS.Deliveries
 inbox = CHASSIS.Inbox
 journal = CHASSIS.Hl7Journal
@@ -175,13 +176,36 @@ UPDATE {calendars} SET {calendars.capacity} = given.capacity FROM (
 ) AS given WHERE {calendars}.{calendars.resource_id} = given.id
 """
 
-# A row that a claim is working on is left to it: it sweeps by itself.
+# A row that a claim is working on is left to it: it sweeps by itself. $1: these alone; null: all.
 RELEASE_EXPIRED: Final = f"""
 UPDATE {claims} SET {claims.released} = true WHERE {claims.id} IN (
     SELECT {claims.id} FROM {claims}
-    WHERE NOT {claims.released} AND {claims.expires_at} <= clock_timestamp() FOR UPDATE SKIP LOCKED
+    WHERE NOT {claims.released} AND {claims.expires_at} <= clock_timestamp()
+        AND ($1::uuid[] IS NULL OR {claims.id} = ANY($1)) FOR UPDATE SKIP LOCKED
 )
 """
+
+# The same id twice at once: the second insert waits for the first transaction, and then writes nothing.
+WRITE_HOLD: Final = f"""
+INSERT INTO {held} ({held.id}, {held.client}, {held.facility}, {held.resource}, {held.slot_start}, {held.slot_end},
+    {held.studies}, {held.patient_id}, {held.moves_id}, {held.expires_at})
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, clock_timestamp() + $10::float8 * interval '1 second')
+ON CONFLICT DO NOTHING RETURNING {held.expires_at}
+"""
+
+HOLD: Final = f"SELECT * FROM {held} WHERE {held.id} = $1"
+
+CLAIM_HOLD: Final = "SELECT outcome FROM claim($1, tstzrange($2, $3), $4, 'hold', $5, NULL)"
+
+FORGET_HOLDS: Final = f"DELETE FROM {held} WHERE {held.expires_at} < clock_timestamp() - interval '30 days'"
+
+LINKS_OF_PATIENT: Final = f"""
+SELECT {_LINK} FROM {links}
+WHERE {links.patient_id} = $1 AND {links.slot_start} >= $2 AND {links.slot_start} < $3
+ORDER BY {links.slot_start}, {links.id} LIMIT $4
+"""
+
+LINK: Final = f"SELECT {_LINK} FROM {links} WHERE {links.id} = $1"
 
 # Claims of past days, and holds and requests that have ended long ago.
 FORGET_CLAIMS: Final = f"""

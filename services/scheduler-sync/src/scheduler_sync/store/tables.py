@@ -54,6 +54,7 @@ class Patients(Base, table=True):
     fhir_version: str | None = None
     number_roles: list[Any] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
     merged_into: UUID | None = None
+    guardian: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
 
 
 class PatientIdentifiers(Base, table=True):
@@ -275,6 +276,23 @@ class Claims(Base, table=True):
     expires_at: datetime | None = None
     link_id: UUID | None = None
     made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")})
+
+
+class HeldSlots(Base, table=True):
+    """A hold of the scheduling API; the claim of the same id has its time. ``moves_id``: the appointment to move."""
+
+    __tablename__: ClassVar[Any] = "held_slots"
+
+    id: UUID = Field(primary_key=True)
+    client: str
+    facility: str
+    resource: str
+    slot_start: datetime
+    slot_end: datetime
+    studies: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    patient_id: UUID | None = None
+    moves_id: UUID | None = None
+    expires_at: datetime = Field(index=True)
 
 
 class ParkedTasks(Base, table=True):

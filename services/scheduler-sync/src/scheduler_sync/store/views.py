@@ -13,6 +13,7 @@ from chassis.store.rows import columns as columns_of
 from chassis.store.rows import fixed, is_any, rows, sql
 from chassis.store.rows import tables as chassis_tables
 from scheduler_sync.domain.appointment import AppointmentLink, State
+from scheduler_sync.receipts import NOT_ACKNOWLEDGED
 from scheduler_sync.store import columns
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ class DeliveryOfLink:
     receipt: str | None
     created_at: datetime
     done_at: datetime | None
+
+    @property
+    def is_unacknowledged(self) -> bool:
+        """Whether it was written to a station that sends no acknowledgement."""
+        return NOT_ACKNOWLEDGED in (self.receipt or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ PAGES: Final = (
     Page("Appointments", "/links"),
     Page("Reconciliation", "/reconciliation"),
     Page("Needs set-up", "/needs-setup"),
+    Page("Resources", "/resources"),
+    Page("Preflight", "/preflight"),
     Page("HL7 messages", "/console/hl7"),
 )
 _HERE: Final = Path(__file__).parent

@@ -41,5 +41,5 @@ TARGETS: Final = (
 FEATURE: Final = Feature[Services](
     Path(__file__).parent,
     routes=lambda _: ROUTES,
-    hooks={"order": announce.order_changed, "patient": announce.patient_changed},
+    hooks={"order": announce.order_changed, "patient": announce.patient_changed, "resource": announce.resource_changed},
 )

@@ -6,8 +6,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from powerserver_sim import rules
-from powerserver_sim.hl7 import messages
+from powerserver_sim.hl7 import master_files, messages
 from powerserver_sim.patients.people import PatientChange
+from powerserver_sim.settings.catalogue import ResourceChange
 from powerserver_sim.worklist import orders
 from powerserver_sim.worklist.orders import Event, OrderChange
 from simulator_kit.store import Work, stamp
@@ -79,6 +80,19 @@ def patient_changed(work: Work, change: PatientChange) -> None:
         at=work.now,
     )
     _queue(work, control_id, lane=f"patient-{key}", placer="", kind=f"ADT^{trigger}", payload=message)
+
+
+def resource_changed(work: Work, change: ResourceChange) -> None:
+    """The hook of resources: queue MFN, unless the site does not send it."""
+    if _setting(work, "mfn_out") == "off":
+        return
+    row = work.one("SELECT * FROM resource WHERE id = ?", change.key)
+    home = None if row is None else work.one("SELECT time_zone FROM facility WHERE code = ?", row["facility"])
+    if row is None or home is None:
+        return
+    control_id = _control_id(work)
+    message = master_files.mfn(row, ZoneInfo(home["time_zone"]), control_id, work.now, is_new=change.is_new)
+    _queue(work, control_id, lane=f"resource-{change.key}", placer="", kind="MFN^M05", payload=message)
 
 
 def order_view(work: Work, number: int) -> messages.OrderView:

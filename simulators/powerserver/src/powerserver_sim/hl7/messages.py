@@ -83,7 +83,7 @@ def siu(view: OrderView, trigger: str, control_id: str, at: datetime) -> bytes:
     if view.start is None or view.end is None or view.resource is None:
         raise ValueError("SIU is about an appointment with a start")
     start, end = format_timestamp(view.start), format_timestamp(view.end)
-    message = _message(f"SIU^{trigger}", view.facility, view.zone, control_id, at)
+    message = begun(f"SIU^{trigger}", view.facility, view.zone, control_id, at)
     first = view.studies[0]
     message.add(
         "SCH",
@@ -122,7 +122,7 @@ def siu(view: OrderView, trigger: str, control_id: str, at: datetime) -> bytes:
 
 def orm(view: OrderView, order_control: str, control_id: str, at: datetime) -> bytes:
     """ORM^O01: one ORC/OBR/ZDS group a study, all under the appointment's placer number."""
-    message = _message("ORM^O01", view.facility, view.zone, control_id, at)
+    message = begun("ORM^O01", view.facility, view.zone, control_id, at)
     _add_patient(message, view.patient)
     _add_visit(message, view)
     timing = ["", "", str(view.minutes)]
@@ -171,14 +171,15 @@ def _is_off(view: OrderView) -> bool:
 
 def adt(patient: PatientView, *, facility: str, zone: ZoneInfo, trigger: str, control_id: str, at: datetime) -> bytes:
     """ADT^A04 (new) or A08 (changed) about a patient."""
-    message = _message(f"ADT^{trigger}", facility, zone, control_id, at)
+    message = begun(f"ADT^{trigger}", facility, zone, control_id, at)
     message.add("EVN", {1: trigger, 2: format_timestamp(at.astimezone(zone))})
     _add_patient(message, patient)
     message.add("PV1", {1: "1", 2: "O"})
     return message.to_bytes()
 
 
-def _message(kind: str, facility: str, zone: ZoneInfo, control_id: str, at: datetime) -> Message:
+def begun(kind: str, facility: str, zone: ZoneInfo, control_id: str, at: datetime) -> Message:
+    """A message with its MSH."""
     return Message.new(
         version=VERSION,
         type=kind,

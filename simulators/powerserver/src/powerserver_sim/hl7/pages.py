@@ -109,7 +109,12 @@ async def hl7_settings(request: Request, user: User) -> Response:
     if request.method == "POST":
         given = texts_of(await form_of(request))
         await services(request).store.write(
-            lambda work: sending.set_sending(work, given.get("profile", ""), adt_out=given.get("adt_out") == "on")
+            lambda work: sending.set_sending(
+                work,
+                given.get("profile", ""),
+                adt_out=given.get("adt_out") == "on",
+                mfn_out=given.get("mfn_out") == "on",
+            )
         )
         return RedirectResponse("/settings/hl7", status_code=303)
     now = await services(request).store.read(sending.sending)

@@ -40,6 +40,14 @@ class ResourceForm:
     overbooking: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """A resource was saved. Hooks get it under `resource`, in the transaction of the change."""
+
+    key: int
+    is_new: bool
+
+
 def facilities_of(work: Work, user: User) -> list[sqlite3.Row]:
     return [row for row in work.all("SELECT * FROM facility ORDER BY code") if user.sees(row["code"])]
 
@@ -80,12 +88,13 @@ def save_resource(work: Work, facility: str, given: ResourceForm, key: int | Non
         given.name, given.modality, given.department, given.room, given.class_, given.opens, given.closes,
         given.default_minutes, int(given.overbooking), facility,
     )  # fmt: skip
+    is_new = key is None
     if key is None:
-        work.run(
+        key = work.run(
             "INSERT INTO resource (name, modality, department, room, class, opens, closes, default_minutes, "
             "overbooking, facility) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *values,
-        )
+        ).lastrowid
     else:
         changed = work.run(
             "UPDATE resource SET name = ?, modality = ?, department = ?, room = ?, class = ?, opens = ?, closes = ?, "
@@ -95,6 +104,8 @@ def save_resource(work: Work, facility: str, given: ResourceForm, key: int | Non
         ).rowcount
         if not changed:
             raise Refused("unknown", "There is no such resource.")
+    if key is not None:
+        work.changed("resource", ResourceChange(key, is_new=is_new))
     work.notice("catalogue")
 
 

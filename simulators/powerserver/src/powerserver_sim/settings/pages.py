@@ -10,7 +10,7 @@ from starlette.routing import Route
 from powerserver_sim.accounts import User
 from powerserver_sim.context import services
 from powerserver_sim.rules import HTTP_STATUS, Refused
-from powerserver_sim.settings import catalogue
+from powerserver_sim.settings import catalogue, export
 from powerserver_sim.settings.catalogue import ACTIONS
 from powerserver_sim.users.session import for_admin, form_of, render, texts_of
 from simulator_kit.store import Work
@@ -26,6 +26,14 @@ async def facilities(request: Request, user: User) -> Response:
         return [{**dict(row), "resources": counts.get(row["code"], 0)} for row in catalogue.facilities_of(work, user)]
 
     return render(request, user, "settings/facilities.html", facilities=await services(request).store.read(question))
+
+
+@for_admin
+async def resources_csv(request: Request, user: User) -> Response:
+    """The resources grid as a file."""
+    content = await services(request).store.read(lambda work: export.grid(work, user))
+    headers = {"Content-Disposition": 'attachment; filename="resources.csv"'}
+    return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @for_admin
@@ -172,6 +180,7 @@ def _status_of(problem: Refused | None) -> int:
 _BOTH = ["GET", "POST"]
 ROUTES = [
     Route("/settings/facilities", facilities),
+    Route("/settings/resources.csv", resources_csv),
     Route("/settings/facilities/{code}", facility, methods=_BOTH),
     Route("/settings/facilities/{code}/resources/new", resource, methods=_BOTH),
     Route("/settings/facilities/{code}/resources/{key:int}", resource, methods=_BOTH),

@@ -173,10 +173,10 @@ def healthcare_service(found: Found) -> ServiceFound:
 
 
 def organization(found: Found) -> OrganizationFound:
-    """An Organization of the tree, with its IANA zone where it has one."""
+    """An Organization of the tree, with its zone where it has one: IANA's name, else Windows' name as it stands."""
     body = found.resource
     parent = elements.reference(elements.child(body, "partOf"))
-    zone = elements.extension(body, "timezoneIANA")
+    zone = elements.extension(body, "timezoneIANA") or elements.extension(body, "timezone")
     return OrganizationFound(
         id=found.id,
         name=elements.text(body, "name") or "",

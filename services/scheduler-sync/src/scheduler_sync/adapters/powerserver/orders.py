@@ -10,6 +10,7 @@ from scheduler_sync.adapters.powerserver import person, schedule, slots, statuse
 from scheduler_sync.adapters.powerserver.groups import Order
 from scheduler_sync.adapters.powerserver.places import At, OrmPlaces, of_order
 from scheduler_sync.adapters.powerserver.places import facility as facility_of
+from scheduler_sync.adapters.powerserver.places import zone as zone_of_message
 from scheduler_sync.adapters.powerserver.services import coded_at
 from scheduler_sync.adapters.powerserver.values import DayAloneError, Reading
 from scheduler_sync.commands import ChangeAppointmentByStaff
@@ -34,7 +35,7 @@ def read(reading: Reading, places: OrmPlaces, resources: Resources, received_at:
     placer = _placer(orders)
     patient = person.facts(reading, places.email)
     code, facility = facility_of(reading, places.facility, orders)
-    made = slots.made(reading, facility, received_at)
+    made = slots.made(reading, facility, received_at, zone_of_message(reading, places.time_zone, orders))
     for one in orders:
         one.order_number = _number(reading, places, one)
         _read_times(reading, places, one)
@@ -246,6 +247,7 @@ def _changes(reading: Reading, places: OrmPlaces, orders: Sequence[Order]) -> li
             slots.whole_minutes(length),
             number,
             is_done=one.step is WorkflowStep.COMPLETED,
+            procedure_codes=() if (procedure := places.procedure_code.text(reading, (one,))) is None else (procedure,),
             study_uid=places.study_uid.text(reading, (one,)),
         )
         is_new = one.control == "NW"
@@ -300,6 +302,8 @@ def _deleted(reading: Reading, places: OrmPlaces, orders: Sequence[Order], kept:
         found.add("resource")
     if kept and places.modality.is_deleted(reading, kept):
         found.add("modality")
+    if kept and places.referring_physician.is_deleted(reading, kept):
+        found.add("referring_physician")
     if kept and all(_has_no_start_by_null(reading, places, one) for one in kept):
         found.add("slot")
     if not kept and places.reason.is_deleted(reading, orders):

@@ -6,6 +6,7 @@ They are compiled when a mapping is first used, and again when another one is in
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+from zoneinfo import ZoneInfo
 
 from chassis.errors import Malformed, NeedsSetup
 from chassis.observe import shown, words_of
@@ -16,6 +17,7 @@ from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.appointment import Action
 from scheduler_sync.mapping import Hl7Mapping, OrmValues, Place, Places, SiuValues
 from scheduler_sync.site import SiteFacility
+from site_file import UnknownZoneError, zone_of
 
 T = TypeVar("T")
 _OF_A_MESSAGE: Final = frozenset({b"MSH", b"PID", b"PV1"})
@@ -152,7 +154,7 @@ class SiuPlaces:
         self.status, self.order_status, self.priority = finder("status"), finder("order_status"), finder("priority")
         self.facility, self.resource, self.modality = finder("facility"), finder("resource"), finder("modality")
         self.start, self.end, self.minutes = finder("start"), finder("end"), finder("minutes")
-        self.accession_number = finder("accession_number")
+        self.accession_number, self.time_zone = finder("accession_number"), finder("time_zone")
         self.referring_physician, self.reason = finder("referring_physician"), finder("reason")
         self.study, self.study_start = _ats("siu", "study", given.study), _ats("siu", "study_start", given.study_start)
         self.study_minutes = _ats("siu", "study_minutes", given.study_minutes)
@@ -171,7 +173,7 @@ class OrmPlaces:
             return Finder(_ats("orm", name, getattr(given, name)), _segments_of_one)
 
         self.facility, self.resource, self.modality = finder("facility"), finder("resource"), finder("modality")
-        self.priority, self.reason = finder("priority"), finder("reason")
+        self.priority, self.reason, self.time_zone = finder("priority"), finder("reason"), finder("time_zone")
         self.referring_physician = finder("referring_physician")
         # These are of one order: it is asked for alone.
         self.status, self.order_status = of_one("status"), of_one("order_status")
@@ -180,6 +182,7 @@ class OrmPlaces:
             of_one("study_uid"),
             of_one("accession_number"),
         )
+        self.procedure_code = of_one("procedure_code")
         self.study_start = _ats("orm", "study_start", given.study_start)
         self.partners = {
             at: (
@@ -217,6 +220,22 @@ def facility(reading: Reading, finder: Finder[T], parts: T) -> tuple[str, SiteFa
             return found, known
     first = next((at.name for at in finder.ats), "MSH-4")
     raise Malformed(f"{first}: no facility is given", location=first, code=values.REQUIRED_FIELD_MISSING)
+
+
+def zone(reading: Reading, finder: Finder[T], parts: T) -> ZoneInfo | None:
+    """The zone that the message names for its times without an offset. NeedsSetup for an unknown name."""
+    for at, segment in finder.each(reading, parts):
+        name = at.text(segment)
+        if name is None:
+            continue
+        try:
+            return zone_of(reading.site.mapping.zone_names.get(name, name))
+        except UnknownZoneError:
+            named = shown(name)
+            raise NeedsSetup(
+                f"{at.name}: the time zone {named!r} is not known", setting=f"zone_names.{named} in the mapping file"
+            ) from None
+    return None
 
 
 class Compiled:

@@ -10,6 +10,7 @@ from scheduler_sync.adapters.powerserver import person, services, slots, statuse
 from scheduler_sync.adapters.powerserver.groups import ENDINGS, Parts
 from scheduler_sync.adapters.powerserver.places import SiuPlaces
 from scheduler_sync.adapters.powerserver.places import facility as facility_of
+from scheduler_sync.adapters.powerserver.places import zone as zone_of_message
 from scheduler_sync.adapters.powerserver.services import Service
 from scheduler_sync.adapters.powerserver.values import OWN_CODES, DayAloneError, Reading
 from scheduler_sync.commands import ChangeAppointmentByStaff
@@ -41,7 +42,7 @@ def read(reading: Reading, places: SiuPlaces, resources: Resources, received_at:
     implied = EVENTS[trigger]
     patient = person.facts(reading, places.email)
     code, facility = facility_of(reading, places.facility, parts)
-    made = slots.made(reading, facility, received_at)
+    made = slots.made(reading, facility, received_at, zone_of_message(reading, places.time_zone, parts))
     told = statuses.found(reading, places.status, places.order_status, parts)
     step = implied if implied in ENDINGS else told or implied
     is_off = step in ENDINGS
@@ -150,6 +151,8 @@ def _deleted(reading: Reading, places: SiuPlaces, parts: Parts, *, is_off: bool)
         found.add("resource")
     if places.modality.is_deleted(reading, parts):
         found.add("modality")
+    if places.referring_physician.is_deleted(reading, parts):
+        found.add("referring_physician")
     return frozenset(found) if found else _NOTHING
 
 

@@ -5,7 +5,7 @@ that, so a status that would undo a later act is not sent (``statuses.sets_power
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -16,7 +16,7 @@ from chassis.hl7 import Hl7Sender, MllpClient
 from chassis.observe import masking
 from hl7v2 import Ack, AckError
 from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
-from scheduler_sync.receipts import NOT_KNOWN, NOT_SENT, StatusAnswered
+from scheduler_sync.receipts import NOT_ACKNOWLEDGED, NOT_KNOWN, NOT_SENT, StatusAnswered
 
 _REQUEST: Final = "request."
 _UNKNOWN_KEY: Final = "204"
@@ -58,7 +58,11 @@ class Steps(Protocol):
 class PowerServerSender:
     """Sends deliveries of the kinds request.… and status.…; a receipt holds the acknowledgement."""
 
-    def __init__(self, clients: Sequence[MllpClient], steps: Steps) -> None:
+    def __init__(
+        self, clients: Sequence[MllpClient], steps: Steps, *, expects_ack: Callable[[], bool] = lambda: True
+    ) -> None:
+        """``expects_ack``: whether PowerServer's station sends acknowledgements, by the site's present mapping."""
+        self._expects_ack = expects_ack
         self._line = Hl7Sender(clients, partner="PowerServer", section="powerserver", line_setting=_LINE_SETTING)
         self._steps = steps
 
@@ -68,6 +72,9 @@ class PowerServerSender:
             step_of(delivery), step=shown.step, powerserver_shows=shown.powerserver_step
         ):
             return StatusAnswered(NOT_SENT, delivery.idempotency_key).to_receipt()
+        if not self._expects_ack():
+            await self._line.write(delivery.payload)
+            return StatusAnswered(NOT_ACKNOWLEDGED, delivery.idempotency_key).to_receipt()
         is_request = delivery.kind.startswith(_REQUEST)
         is_unknown_there = shown is not None and shown.powerserver_step is None
         try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from chassis.errors import Malformed, NeedsSetup
 from scheduler_sync.adapters.powerserver import values
@@ -19,12 +20,14 @@ class Made:
     latest: datetime
 
 
-def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Made:
+def made(reading: Reading, facility: SiteFacility, received_at: datetime, named: ZoneInfo | None = None) -> Made:
     """MSH-7; the time of reception where it is missing. The zone of the other times follows from it.
+
+    ``named`` is the zone that the message names: it holds for every time without an offset.
 
     Several instants are possible for a time in an hour that the clocks repeat or skip, and for a date alone.
     """
-    reading.zone = zone = facility.zone
+    reading.zone = zone = named or facility.zone
     found = values.code(reading.msh.parts(7), 1)
     if found is None:
         return Made(received_at, received_at)
@@ -35,7 +38,7 @@ def made(reading: Reading, facility: SiteFacility, received_at: datetime) -> Mad
     elif given.tzinfo is zone:
         other = given.replace(fold=1).astimezone(UTC)
         earliest, latest = min(earliest, other), max(earliest, other)
-    else:
+    elif named is None:
         reading.made_at = given
     return Made(earliest, latest)
 

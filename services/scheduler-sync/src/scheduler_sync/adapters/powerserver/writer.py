@@ -194,6 +194,7 @@ class _Writing:
                 pid[13] = [patient.phone, "PRN", "PH"]
             self.put(self.values.email, patient.email)
             pid[15] = patient.language
+        self.put(self.values.time_zone, self.zone.key)
         visit = self.draft.fields("PV1")
         visit[1], visit[2] = "1", "O"
         physician = self.link.referring_physician

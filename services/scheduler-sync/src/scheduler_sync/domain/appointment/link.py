@@ -195,6 +195,23 @@ class AppointmentLink:
             kept = replace(kept, revision=kept.revision + 1)
         return Decision(kept, Outcome.REFUSED, wish.trigger, told, _OMEGAAI, conflict=why, answer=why)
 
+    def ask_to_move(self, wanted: Slot) -> Decision:
+        """The patient asks for another time through the suite; staff decide. PowerServer and OmegaAI are told."""
+        heard = replace(self, requested_slot=wanted)
+        decision = self._moved(heard, Trigger.PATIENT_ASKED_TO_MOVE, _differences(self, heard))
+        return decision if decision.outcome is Outcome.REFUSED else replace(decision, tells=decision.tells | _OMEGAAI)
+
+    def confirm_by_rule(self) -> Decision:
+        """The site's rules confirm the patient's request in the staff's place. PowerServer and OmegaAI are told."""
+        decision = self._moved(self, Trigger.STAFF_CONFIRMED, ())
+        return replace(decision, tells=frozenset(System))
+
+    def cancel_for_patient(self, reason: str) -> Decision:
+        """The patient cancels through the suite. PowerServer and OmegaAI are told."""
+        heard = replace(self, reason=reason)
+        decision = self._moved(heard, Trigger.PATIENT_CANCELLED, _differences(self, heard))
+        return decision if decision.outcome is Outcome.REFUSED else replace(decision, tells=decision.tells | _OMEGAAI)
+
     def told_omegaai(
         self, fhir_id: str, version: str, *, as_sent: bool = True, over: str | None = None
     ) -> "AppointmentLink":
@@ -454,7 +471,7 @@ def _named(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
 def _shown(link: AppointmentLink) -> list[tuple[object, ...]]:
     """The facts of its studies that others are told."""
     return [
-        (one.code, one.description, *study_times(one, link), one.order_number, one.modality, one.procedure_codes,
+        (one.code, one.description, *study_times(one, link), one.order_number, one.procedure_codes,
          one.study_uid)
         for one in link.studies
     ]  # fmt: skip

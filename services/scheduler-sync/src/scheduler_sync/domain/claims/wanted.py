@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from scheduler_sync.domain.appointment import AppointmentLink, State, WorkflowStep
+from scheduler_sync.domain.appointment.requests import is_ours
 from scheduler_sync.domain.slots import Slot
 
 _REQUESTS: Final = UUID("6e1f3c0a-52f4-5d0d-8c0f-3b1e0d7c9a14")
@@ -40,7 +41,7 @@ def wanted_by(link: AppointmentLink) -> tuple[Wanted, ...]:
     """
     if link.state not in CLAIMING or link.step is WorkflowStep.WAITLIST or not link.resource:
         return ()
-    is_asked_for = link.state is State.PATIENT_BOOKED and link.powerserver_heard_at is None
+    is_asked_for = link.powerserver_heard_at is None and is_ours(link.placer_number)
     found: list[Wanted] = []
     if link.slot is not None and not is_asked_for:
         found.append(Wanted(link.id, Kind.FACT, link.facility, link.resource, link.slot))

@@ -149,7 +149,9 @@ _STATEMENTS = (
                 WHERE c.kind <> 'fact' AND c.during && crowded(p_resource, p_during, cap)
                 ORDER BY c.kind = 'hold' DESC, c.made_at DESC, c.id DESC LIMIT 1;
             EXIT WHEN victim IS NULL;  -- there is room, or only facts stand there: staff overbook
-            UPDATE claims SET released = true WHERE id = victim;
+            -- A request beside the appointment's booked time may be two claims: one without the other is of no use.
+            UPDATE claims c SET released = true FROM claims v WHERE v.id = victim AND NOT c.released
+                AND (c.id = v.id OR (c.link_id = v.link_id AND c.kind = 'request' AND c.resource_id = v.resource_id));
             displaced := displaced || victim;
         END LOOP;
         SELECT g INTO l FROM generate_series(1, cap) g WHERE NOT is_taken(p_resource, g, p_during)
@@ -201,6 +203,7 @@ _STATEMENTS = (
         made record;
         facts bigint;
         inserted bigint;
+        lost uuid[] := '{}';
     BEGIN
         -- All locks first, in the order of the resources: two batches, or a batch and a booking, cannot deadlock.
         PERFORM FROM calendars WHERE resource_id = ANY(p_resources) OR resource_id IN (
@@ -244,12 +247,14 @@ _STATEMENTS = (
             SELECT c.outcome, c.displaced INTO made
                 FROM claim(r.resource_id, r.during, r.id, r.kind, NULL, r.link) c;
             IF made.outcome = 'taken' THEN
+                lost := lost || r.link;
                 outcome := 'taken'; claim_id := r.id; link_id := r.link; by_link_id := NULL;
                 RETURN NEXT;
             END IF;
             RETURN QUERY SELECT 'displaced', c.id, c.link_id, r.link FROM claims c
                 WHERE c.id = ANY(made.displaced);
         END LOOP;
+        UPDATE claims c SET released = true WHERE c.link_id = ANY(lost) AND c.kind = 'request' AND NOT c.released;
     END $$
     """,
 )
