@@ -30,9 +30,11 @@ class StoredIds:
         return await self._patients.of(patient_id) or KnownIds(None)
 
     async def of_link(self, link_id: UUID, patient_id: UUID) -> KnownIds:
-        patient, link = await asyncio.gather(self._patients.of(patient_id), self._links.of(link_id))
-        found = link or KnownIds(None)
-        return found if patient is None else replace(found, patient_fhir_id=patient.patient_fhir_id)
+        found = await self._links.of(link_id) or KnownIds(None)
+        if found.patient_id in {None, patient_id}:
+            return found
+        former = await self.of_patient(patient_id)  # the record was merged after the delivery was made
+        return replace(found, patient_fhir_id=former.patient_fhir_id or found.patient_fhir_id)
 
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)

@@ -133,7 +133,8 @@ SELECT {patients.id}, {patients.fhir_id} FROM {patients} WHERE {patients.id} = A
 """
 
 IDS_OF_LINKS: Final = f"""
-SELECT {links}.{links.id}, {patients}.{patients.fhir_id}, {links.omegaai_id}, {links.omegaai_written_version}
+SELECT {links}.{links.id}, {patients}.{patients.fhir_id}, {links.omegaai_id}, {links.omegaai_written_version},
+    {links.patient_id}
 FROM {links} JOIN {patients} ON {patients}.{patients.id} = {links.patient_id}
 WHERE {links}.{links.id} = ANY($1::uuid[])
 """

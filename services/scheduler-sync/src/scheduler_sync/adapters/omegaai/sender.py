@@ -39,6 +39,8 @@ class KnownIds:
     patient_fhir_id: str | None
     appointment_fhir_id: str | None = None
     written_version: str | None = None
+    patient_id: UUID | None = None
+    """The appointment's patient as the suite has it now."""
 
 
 class Ids(Protocol):
