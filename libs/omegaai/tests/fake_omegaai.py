@@ -258,8 +258,8 @@ class FakeOmegaAI:
         return "organization" not in wanted or owner == wanted["organization"]
 
     def _kind(self, request: web.Request) -> str:
-        known = ("Patient", "Appointment", "HealthcareService", "Organization", "Task", "AssigningAuthority",
-                 "StudyType", "ProcedureCode")  # fmt: skip
+        known = ("Patient", "Appointment", "Practitioner", "HealthcareService", "Organization", "Task",
+                 "AssigningAuthority", "StudyType", "ProcedureCode")  # fmt: skip
         return next(kind for kind in known if kind.lower() == request.match_info["type"].lower())
 
 

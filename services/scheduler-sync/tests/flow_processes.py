@@ -63,7 +63,7 @@ class Flow:
             "POWERSERVER_SIM_DATA_DIR": str(folder / "powerserver"),
             "POWERSERVER_SIM_HTTP_PORT": str(self.powerserver),
             "POWERSERVER_SIM_MLLP_PORT": str(self.powerserver_mllp),
-            "POWERSERVER_SIM_WORKLIST_PORT": "0",
+            "POWERSERVER_SIM_WORKLIST_PORT": os.environ.get("POWERSERVER_SIM_WORKLIST_PORT", "0"),
             "POWERSERVER_SIM_PEER_PORT": str(self.mllp),
             "POWERSERVER_SIM_PROFILE": profile,
             "POWERSERVER_SIM_RETRY_INITIAL_SECONDS": "0.2",

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from sync_harness import RECEIVED_AT
-from sync_samples import PID, directory, orm, site_file, siu
+from sync_samples import PID, SITE_FILE, directory, orm, site_file, siu
 
 from chassis.operate import main
 from hl7v2 import Message
 from scheduler_sync.__main__ import DEFINITION
+from scheduler_sync.domain.appointment import State
 from scheduler_sync.explain import Explanation, FieldRead, explain, lines
 from scheduler_sync.site import SiteFileError
 
@@ -130,6 +131,40 @@ def test_orders_are_explained_with_the_site_s_own_place_of_the_resource():
     assert (at(found, "OBR-19").value, at(found, "OBR-19").gives) == ("BLUME CT", "resource")
 
 
+def test_each_value_names_the_line_of_the_mapping_that_looks_there():
+    found = explained(siu())
+    lines_of_file = (SITE_FILE.with_name("northside.hl7.yaml")).read_text().splitlines()
+    for place, key in (("AIG-3.1", "resource"), ("SCH-25.1", "status"), ("SCH-11.4", "start"), ("SCH-11.5", "end")):
+        decided = at(found, place).decided
+        assert decided.startswith(f"siu.{key} (northside.hl7.yaml:"), decided
+        number = int(decided.rstrip(")").rpartition(":")[2])
+        assert lines_of_file[number - 1].strip().startswith(f"{key}:")
+    assert at(found, "SCH-1.1").decided == ""
+    assert "[siu.resource (northside.hl7.yaml:" in "\n".join(lines(found))
+
+
+def test_the_decision_is_told_for_every_state():
+    found = explained(siu("S15"))
+    told = {one.state: one for one in found.decisions}
+    assert found.trigger == "staff-cancelled"
+    assert set(told) == set(State)
+    assert (told["confirmed"].becomes, told["confirmed"].publishes) == ("cancelled", "appointment.cancelled")
+    assert told["done"].refusal == "the exam is completed"
+    shown = "\n".join(lines(found))
+    assert "refused, a conflict: the exam is completed" in shown
+    assert "becomes cancelled; publishes appointment.cancelled; tells omegaai" in shown
+
+
+def test_the_fields_that_are_read_are_marked_in_their_segments():
+    found = explained(siu())
+    raw = ["|".join(piece.text for piece in one) for one in found.segments]
+    assert raw == siu().decode().rstrip("\r").split("\r")
+    pieces = [(one[0].text, number, piece) for one in found.segments for number, piece in enumerate(one)]
+    marks = {(segment, number): piece.gives for segment, number, piece in pieces if piece.gives}
+    assert marks["AIG", 3] == "resource"
+    assert ("PV1", 2) not in marks
+
+
 def run(monkeypatch: pytest.MonkeyPatch, *words: str, stdin: bytes = b"") -> int:
     monkeypatch.setenv("SCHEDULER_SYNC_STORE__URL", "postgresql://127.0.0.1:9/none")
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
@@ -150,7 +185,7 @@ def test_standard_input_and_json(monkeypatch, capsys):
     assert run(monkeypatch, "-", "--json", stdin=siu(facility="FAC77")) == 1
     shown = json.loads(capsys.readouterr().out)
     assert (shown["code"], shown["setting"]) == ("AE", "facilities.FAC77")
-    assert {"place", "value", "segment", "byte", "gives", "rule", "why"} == set(shown["fields"][0])
+    assert {"place", "value", "segment", "byte", "gives", "rule", "why", "decided"} == set(shown["fields"][0])
 
 
 @pytest.mark.parametrize(

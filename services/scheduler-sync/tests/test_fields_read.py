@@ -39,6 +39,7 @@ DELETES: dict[str, tuple[bytes, bytes, Callable[[Line], Any], Any]] = {
     "PID-5.2": (siu(), SIU_14, lambda line: line.person["name"][0].get("given"), ["A"]),
     "PID-5.3": (siu(), SIU_14, lambda line: line.person["name"][0].get("given"), ["Jane"]),
     "PID-15": (siu(), SIU_14, patient("language"), "en"),
+    "PV1-8": (siu(), SIU_14, lambda line: line.link.referring_physician, None),
     "SCH-2": (siu(), SIU_14, lambda line: line.link.filler_id, None),
     "SCH-6": (
         siu("S15", control_id="C").replace(b"A100045^RAMSOFT||||", b"A100045^RAMSOFT||||^ill"),

@@ -84,6 +84,7 @@ async def test_a_request_becomes_an_appointment_that_waits_for_staff(harness: Ha
         assert not server.open_tasks()
     (link,) = await taken(harness)
     assert (link["state"], link["step"], link["who_acts_next"]) == ("patient-booked", "requested", "staff")
+    assert link["id"] == requests.link_id("northside", "9")
     assert (link["omegaai_id"], link["resource"], link["slot_start"]) == ("9", "BLUME CT", START)
     event = await harness.event("appointment.requested")
     assert (event["data"]["by"], event["data"]["requested_start"]) == ("patient", None)

@@ -127,9 +127,8 @@ async def numbered(running: Flow, identifier: str) -> dict[str, Any] | None:
 
 async def test_what_powerserver_does_not_know_waits_and_goes_after_the_set_up(start: Start) -> None:
     async with start() as running:
-        (running.site_file.parent / "hl7.yaml").write_text("request_priority: FROM BLUME\n")
-        site = running.site_file.read_text()
-        running.site_file.write_text(site.replace("  send: siu", "  send: siu\n  mapping: hl7.yaml"))
+        mapping = running.site_file.parent / "northside.hl7.yaml"
+        mapping.write_text(mapping.read_text().replace("SCHEDULED STATUS", "FROM BLUME"))
         await booked_and_confirmed(running, 9)
         await running.press_book(EMAIL, service="11", study="CT-CHEST", start=next_week_at(11))
 

@@ -98,7 +98,7 @@ def test_a_wrong_rule_of_self_scheduling_is_said_with_its_line(tmp_path: Path, l
         (tmp_path / one.name).write_text(one.read_text("utf-8"), "utf-8")
     file = tmp_path / SITE_FILE.name
     file.write_text(file.read_text("utf-8") + lines, "utf-8")
-    with pytest.raises(SiteFileError, match=r"line \d+") as refused:
+    with pytest.raises(SiteFileError, match=r"\.yaml:\d+: ") as refused:
         load(file)
     assert said in str(refused.value)
 

@@ -52,6 +52,44 @@ async def test_appointments_are_listed_filtered_and_told(omegaai, staff):
     assert (await staff.get("/appointments/1")).status_code == 404
 
 
+async def test_an_appointment_shows_its_referring_physician_and_each_studys_own_time(omegaai, staff):
+    body = {
+        "resourceType": "Practitioner",
+        "identifier": [{"system": "urn:powerserver:physician:northside", "value": "1001"}],
+        "name": [{"family": "Miller", "given": ["Ann"]}],
+    }
+    condition = "identifier=urn:powerserver:physician:northside|1001"
+    practitioner = (await omegaai.create(body, condition)).json()
+    again = (await omegaai.create(body, condition, status=200)).json()
+    assert again["id"] == practitioner["id"]
+    root = "http://www.ramsoft.com/fhir/StructureDefinition/"
+
+    def study(code: str, at: str) -> dict:
+        told = [
+            {"url": f"{root}studyDateTime", "valueDateTime": f"2036-12-01T{at}:00-05:00"},
+            {"url": f"{root}Duration", "valueInteger": 15},
+        ]
+        return {"coding": [{"code": code, "display": code.title(), "extension": told}], "text": code}
+
+    stored = await omegaai.book(serviceType=[study("CT-HEAD", "14:30"), study("CT-CHEST", "14:45")])
+    referrer = {
+        "type": [{"coding": [{"code": "REF"}]}],
+        "actor": {"reference": f"Practitioner/{practitioner['id']}"},
+        "status": "accepted",
+    }
+    await omegaai.update({**stored, "participant": [*stored["participant"], referrer]}, 1)
+    page = (await staff.get(f"/appointments/{stored['id']}")).text
+    assert "Miller, Ann" in page
+    assert page.index("14:30, 15 min") < page.index("14:45, 15 min")
+
+
+async def test_a_participant_that_is_no_practitioner_here_is_refused(omegaai):
+    stored = await omegaai.book()
+    stranger = {"actor": {"reference": "Practitioner/4711"}, "status": "accepted"}
+    answer = await omegaai.update({**stored, "participant": [*stored["participant"], stranger]}, 1, status=422)
+    assert "Practitioner that is not known" in answer.text
+
+
 async def test_patients_show_how_far_the_invitation_got(omegaai, staff):
     await omegaai.create(omegaai.patient(None))
     assert ">Unknown<" in (await staff.get("/patients")).text

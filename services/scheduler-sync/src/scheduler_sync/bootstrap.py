@@ -56,6 +56,7 @@ from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
 from scheduler_sync.web.drift import DriftPages
+from scheduler_sync.web.explain_page import ExplainPage
 from scheduler_sync.web.pages import PAGES, Pages
 from scheduler_sync.web.preflight_pages import PreflightPages
 from scheduler_sync.web.resource_pages import ResourcePages
@@ -230,6 +231,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         routes=[
             *Pages(Views(store), core.site, core.directory, consoles).routes(),
             *ResourcePages(store, core.site, consoles).routes(),
+            *ExplainPage(store, core.site, lambda: core.directory if len(core.directory) else None, consoles).routes(),
             *PreflightPages(preflight, consoles).routes(),
             *DriftPages(Reports(store), consoles).routes(),
             *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),

@@ -14,7 +14,7 @@ from scheduler_sync.domain.appointment import (
     WorkflowStep,
     study_times,
 )
-from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.patient import Guardian, Patient
 from scheduler_sync.domain.resource import Pair
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.ports import Offer
@@ -152,7 +152,7 @@ def _study(study: Study, link: AppointmentLink, facility: SiteFacility) -> contr
         description=study.description,
         start=start and start.astimezone(facility.zone),
         end=end and end.astimezone(facility.zone),
-        modality=study.modality or link.modality,
+        modality=link.modality,
         procedure_codes=study.procedure_codes,
         accession_number=study.order_number,
         study_uid=study.study_uid,
@@ -212,6 +212,7 @@ def _patient_data(patient: Patient) -> contracts.PatientData:
         phone=patient.phone,
         language=patient.language if patient.is_said("language") else None,
         organization=patient.organization,
+        guardian=_guardian(patient.guardian),
         address=None
         if address is None
         else contracts.PostalAddress(
@@ -221,4 +222,15 @@ def _patient_data(patient: Patient) -> contracts.PatientData:
             postal_code=address.postal_code,
             country=address.country,
         ),
+    )
+
+
+def _guardian(guardian: Guardian | None) -> contracts.Guardian | None:
+    if guardian is None:
+        return None
+    return contracts.Guardian(
+        name=contracts.PersonName(family=guardian.family, given=guardian.given, middle=guardian.middle),
+        relationship=guardian.relationship,
+        email=guardian.email,
+        phone=guardian.phone,
     )

@@ -1,13 +1,13 @@
 """Explains what a message of PowerServer would do, and why: ``python -m scheduler_sync explain FILE.hl7``.
 
-It uses the service's reader and stores nothing: no journal, no effect. It does not look at the known appointment and
-patient, so it cannot detect repeats or old messages. Its output holds patient data, which the user has in the file
+It uses the service's reader and stores nothing: no journal, no effect. It does not look at the known patient, so it
+cannot detect repeats. Its output holds patient data, which the user has in the file
 already. It goes to standard output and to no log.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +19,16 @@ from hl7v2 import AckCode, Hl7Error, Message, Segment
 from scheduler_sync.adapters.powerserver import coverage, master_files, reader, stations, table
 from scheduler_sync.adapters.powerserver.table import SET_IDS, FieldRule
 from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, TakeGridRows
+from scheduler_sync.domain.appointment import (
+    AppointmentLink,
+    Decision,
+    Refusal,
+    StaffFacts,
+    State,
+    Trigger,
+    report_of,
+    transition,
+)
 from scheduler_sync.domain.patient import UNSAID, Address, PatientFacts
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.ports import Resources
@@ -59,6 +69,28 @@ class FieldRead:
     gives: str = ""
     rule: str = ""
     why: str = ""
+    decided: str = ""
+    """The mapping's key that looks here, with the file and line that say it: ``siu.resource (site.hl7.yaml:12)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A field of a segment as it stands, and what it is read for; ``gives`` is empty for one that is not read."""
+
+    text: str
+    gives: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionIn:
+    """What the message's news does to an appointment in one state. ``refusal`` is the reason of a conflict."""
+
+    state: str
+    becomes: str
+    publishes: str = ""
+    tells: tuple[str, ...] = ()
+    only_if_changed: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +106,11 @@ class Explanation:
     ignored: tuple[FieldRead, ...]
     effect: Mapping[str, Any]
     remarks: tuple[str, ...]
+    trigger: str | None = None
+    """The news for the table of moves; None for a message about no appointment."""
+    decisions: tuple[DecisionIn, ...] = ()
+    segments: tuple[tuple[Piece, ...], ...] = ()
+    command: "reader.Command | None" = None
 
     @property
     def is_taken(self) -> bool:
@@ -81,7 +118,7 @@ class Explanation:
         return self.code == "AA" and self.setting is None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(replace(self, command=None)).items() if name != "command"}
 
 
 class ResourcesNotRead:
@@ -132,6 +169,7 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
         wish = "is not answered" if answered is None else f"is answered {answered}"
         remarks.append(f"By its MSH-15 and MSH-16 the message {wish} in place of {code}.")
     fields, ignored = _fields(raw, message, site, passed_over)
+    trigger = _trigger(command.appointment) if isinstance(command, ChangeAppointmentByStaff) else None
     return Explanation(
         message=name,
         meaning=MEANINGS.get(name, "no message that is taken"),
@@ -142,13 +180,77 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
         ignored=tuple(ignored),
         effect=_grid_effect(grid) if grid is not None else {} if command is None else _effect(command, site),
         remarks=tuple(remarks),
+        trigger=None if trigger is None else trigger.value,
+        decisions=() if trigger is None else tuple(_decision(state, trigger) for state in State),
+        segments=_marked(message, site),
+        command=command,
     )
+
+
+def _trigger(facts: StaffFacts) -> Trigger:
+    return Trigger.STAFF_UPDATED if facts.step is None else report_of(facts.step)
+
+
+def _decision(state: State, trigger: Trigger) -> DecisionIn:
+    move = transition(state, trigger)
+    if isinstance(move, Refusal):
+        return DecisionIn(state.value, state.value, refusal=move.why)
+    return DecisionIn(
+        state.value,
+        move.to.value,
+        publishes=move.announces.value if move.announces is not None else "",
+        tells=tuple(sorted(system.value for system in move.tells)),
+        only_if_changed=move.only_if_changed,
+    )
+
+
+def decided(link: AppointmentLink, command: ChangeAppointmentByStaff) -> Decision:
+    """What the message would do to an appointment that is known. It changes nothing."""
+    return link.hear_powerserver(command.appointment, said_at=command.said_at, latest=command.latest(command.said_at))
+
+
+def _marked(message: Message, site: SiteFile) -> tuple[tuple[Piece, ...], ...]:
+    """Each segment in its fields, with what each field is read for."""
+    rules = _rules(message.type, site)
+    lines = []
+    for segment in message.segments():
+        text = segment.to_bytes().decode(message.working_codec, "replace").rstrip("\r\n")
+        separator = segment.delimiters.field.decode("ascii", "replace")
+        pieces = [Piece(one) for one in text.split(separator)] if separator else [Piece(text)]
+        first = 1 if segment.id in {"MSH", "FHS", "BHS"} else 0
+        for place, piece in enumerate(pieces):
+            rule = rules.get((segment.id, place + first)) if place else None
+            if rule is not None and piece.text:
+                pieces[place] = Piece(piece.text, rule.of)
+        lines.append(tuple(pieces))
+    return tuple(lines)
+
+
+def _keys(message_type: str, site: SiteFile) -> dict[tuple[str, int], list[tuple[int | None, str]]]:
+    """For each field the mapping's keys that look there: the component, and the key with its line."""
+    family = message_type.lower()
+    if family not in {"siu", "orm"}:
+        return {}
+    values = site.mapping.siu if family == "siu" else site.mapping.orm
+    found: dict[tuple[str, int], list[tuple[int | None, str]]] = {}
+    for name, places in values.each():
+        for place in places.looked_for:
+            said = f"{family}.{name} ({site.mapping.source(family, name)})"
+            found.setdefault((place.segment, place.field), []).append((place.component, said))
+    return found
+
+
+def _decided_by(keys: Sequence[tuple[int | None, str]], place: str) -> str:
+    """The keys that look at a component such as ``SCH-11.4``; a key for the whole field looks at every one."""
+    _, dot, number = place.partition("-")[2].partition(".")
+    component = int(number.partition(".")[0]) if dot and number.partition(".")[0].isdecimal() else 1
+    return ", ".join(said for wanted, said in keys if wanted is None or wanted == component)
 
 
 def _fields(
     raw: bytes, message: Message, site: SiteFile, passed_over: reader.PassedOver
 ) -> tuple[list[FieldRead], list[FieldRead]]:
-    rules = _rules(message.type, site)
+    rules, keys = _rules(message.type, site), _keys(message.type, site)
     read: list[FieldRead] = []
     unread: list[FieldRead] = []
     unread_keys: Counter[coverage.Key] = Counter()
@@ -158,7 +260,11 @@ def _fields(
             rule = rules.get((segment.id, field))
             parts = _parts(segment, field, number, where)
             if rule is not None:
-                read += [FieldRead(*part, gives=rule.of, rule=rule.rule) for part in parts]
+                looked = keys.get((segment.id, field), ())
+                read += [
+                    FieldRead(*part, gives=rule.of, rule=rule.rule, decided=_decided_by(looked, part[0]))
+                    for part in parts
+                ]
             elif not (field == 1 and segment.id in SET_IDS):
                 unread += [FieldRead(*part, why="not read") for part in parts]
                 unread_keys[coverage.key_of(segment.id, field)] += 1
@@ -309,11 +415,27 @@ def lines(found: Explanation) -> Sequence[str]:
         told.append("The message says")
         told += [f"  {name:<20} {_shown(value)}" for name, value in found.effect.items()]
         told.append("")
+    if found.decisions:
+        told.append(f"What it does, as {found.trigger}, to an appointment in the state")
+        told += [f"  {one.state:<16} {decision_words(one)}" for one in found.decisions]
+        told.append("")
     told += found.remarks
     told.append(f"It would be answered {found.code}" + (f": {found.text}" if found.text else "") + ".")
     if found.setting is not None:
         told.append(f"To set: {found.setting}")
     return told
+
+
+def decision_words(one: DecisionIn) -> str:
+    """A decision in one line."""
+    if one.refusal:
+        return f"refused, a conflict: {one.refusal}"
+    said = [f"stays {one.becomes}" if one.becomes == one.state else f"becomes {one.becomes}"]
+    if one.publishes:
+        said.append(f"publishes {one.publishes}")
+    if one.tells:
+        said.append(f"tells {', '.join(one.tells)}")
+    return "; ".join(said) + (" (where a shown fact changes)" if one.only_if_changed and len(said) > 1 else "")
 
 
 def _table(title: str, rows: Sequence[FieldRead]) -> list[str]:
@@ -325,6 +447,8 @@ def _table(title: str, rows: Sequence[FieldRead]) -> list[str]:
         where = f"segment {one.segment}, byte {one.byte}" if one.segment else ""
         told.append(f"  {one.place:<14} {_shown(one.value):<40} {where}".rstrip())
         words = f"{one.gives}: {one.rule}" if one.rule else one.why
+        if one.decided:
+            words += f" [{one.decided}]"
         if words != before or not one.rule:
             told.append(f"  {'':<14} {words}")
         before = words

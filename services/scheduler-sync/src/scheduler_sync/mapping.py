@@ -170,6 +170,7 @@ class OrmValues(_Values):
     resource: Places = _at("OBR-19")
     modality: Places = _at("OBR-24")
     study: Places = _at("OBR-4")
+    procedure_code: Places = _at("OBR-44", write=())
     study_start: Places = _at("ORC-7.4", "OBR-27.4", "TQ1-7", write=("ORC-7.4", "OBR-27.4"))
     study_end: Places = _at("ORC-7.5", "OBR-27.5", "TQ1-8", write=("ORC-7.5", "OBR-27.5"))
     study_minutes: Places = _at("ORC-7.3", "OBR-27.3", "TQ1-6", write=("ORC-7.3", "OBR-27.3"))

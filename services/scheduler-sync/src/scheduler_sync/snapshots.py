@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, Literal
+from urllib.parse import quote
 from uuid import UUID
 
 import orjson
@@ -14,6 +15,9 @@ import orjson
 from scheduler_sync.domain.appointment import AppointmentLink
 from scheduler_sync.domain.patient import Patient
 
+NPI: Final = "http://hl7.org/fhir/sid/us-npi"
+PHYSICIAN_SYSTEM: Final = "urn:powerserver:physician"
+"""The systems of physicians' numbers; of another issuer than NPI, its name follows."""
 PATIENT_UPSERT: Final = "patient.upsert"
 APPOINTMENT_UPSERT: Final = "appointment.upsert"
 """The kinds of deliveries with a snapshot."""
@@ -113,6 +117,10 @@ class AppointmentSnapshot:
     """Start and end of the time that the patient asks for instead, while that is open."""
     answer: str | None = None
     """A sentence for the patient."""
+    study_times: tuple[tuple[datetime, int | None], ...] = ()
+    """Each study's own start and length in minutes; empty unless each of several studies has a start."""
+    physician: Mapping[str, str | None] | None = None
+    """Who referred the patient: family, given, middle name; number, and the system of the number."""
 
     @classmethod
     def of(
@@ -124,6 +132,7 @@ class AppointmentSnapshot:
         answer: str | None = None,
     ) -> "AppointmentSnapshot":
         wanted = link.requested_slot
+        times = [(one.start.astimezone(start.tzinfo), one.minutes) for one in link.studies if one.start is not None]
         return cls(
             link_id=link.id,
             patient_id=link.patient_id,
@@ -142,12 +151,14 @@ class AppointmentSnapshot:
             if wanted is None
             else (wanted.start.astimezone(start.tzinfo), wanted.end.astimezone(start.tzinfo)),
             answer=answer,
+            study_times=tuple(times) if len(times) == len(link.studies) > 1 else (),
+            physician=_physician(link),
         )
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
-        for name in ("wanted", "answer"):  # former code does not know them
-            if values[name] is None:
+        for name in ("wanted", "answer", "study_times", "physician"):  # former code does not know them
+            if not values[name]:
                 del values[name]
         return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
@@ -162,4 +173,22 @@ class AppointmentSnapshot:
         if "wanted" in values:
             start, end = values["wanted"]
             values["wanted"] = datetime.fromisoformat(start), datetime.fromisoformat(end)
+        times = values.get("study_times", ())
+        values["study_times"] = tuple((datetime.fromisoformat(start), minutes) for start, minutes in times)
         return cls(**values)
+
+
+def _physician(link: AppointmentLink) -> Mapping[str, str | None] | None:
+    """A number without an issuer is the site's own."""
+    one = link.referring_physician
+    if one is None:
+        return None
+    issuer = one.issuer or link.site
+    system = NPI if issuer.upper() == "NPI" else f"{PHYSICIAN_SYSTEM}:{quote(issuer, safe='')}"
+    return {
+        "family": one.family,
+        "given": one.given,
+        "middle": one.middle,
+        "number": one.number,
+        "system": system,
+    }

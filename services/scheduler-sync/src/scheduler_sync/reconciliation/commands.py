@@ -39,9 +39,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--dry-run", action="store_true", help="compare only, correct nothing")
     run.add_argument("--wait-seconds", type=float, default=600.0, help="how long the end is waited for (600)")
     acts.add_parser("list", help="the latest runs").add_argument("--limit", type=int, default=20)
-    acts.add_parser("show", help="a run's differences with both values").add_argument("run", type=int)
-    acts.add_parser("approve", help="have a run that asks correct what it found").add_argument("run", type=int)
-    acts.add_parser("decline", help="leave what a run that asks found to a person").add_argument("run", type=int)
+    acts.add_parser("show", help="a run's differences with both values").add_argument("number", type=int, metavar="RUN")
+    acts.add_parser("approve", help="have a run that asks correct what it found").add_argument(
+        "number", type=int, metavar="RUN"
+    )
+    acts.add_parser("decline", help="leave what a run that asks found to a person").add_argument(
+        "number", type=int, metavar="RUN"
+    )
     for name, one in acts.choices.items():
         one.add_argument("--json", action="store_true", help="every column, a JSON object a line")
         if name in {"run", "approve", "decline"}:
@@ -65,25 +69,25 @@ async def _list(_: SchedulerSyncSettings, reports: Reports, options: argparse.Na
 
 
 async def _show(_: SchedulerSyncSettings, reports: Reports, options: argparse.Namespace, __: Perform) -> int:
-    if await reports.run(options.run) is None:
-        return _none(options.run)
-    rows = await reports.differences(options.run, DifferenceFilter(), limit=MOST)
+    if await reports.run(options.number) is None:
+        return _none(options.number)
+    rows = await reports.differences(options.number, DifferenceFilter(), limit=MOST)
     return listing.show(rows, _difference_line, one="difference", many="differences", as_json=options.json)
 
 
 async def _approve(
     settings: SchedulerSyncSettings, reports: Reports, options: argparse.Namespace, perform: Perform
 ) -> int:
-    if not await reports.answer(options.run, "approved", actor=options.actor):
-        return _none(options.run, "that asks")
-    await perform(settings, options.run, 600.0)
-    return await _told(reports, options.run, as_json=options.json)
+    if not await reports.answer(options.number, "approved", actor=options.actor):
+        return _none(options.number, "that asks")
+    await perform(settings, options.number, 600.0)
+    return await _told(reports, options.number, as_json=options.json)
 
 
 async def _decline(_: SchedulerSyncSettings, reports: Reports, options: argparse.Namespace, __: Perform) -> int:
-    if not await reports.answer(options.run, "declined", actor=options.actor):
-        return _none(options.run, "that asks")
-    print(f"run {options.run} corrects nothing; its differences are listed")
+    if not await reports.answer(options.number, "declined", actor=options.actor):
+        return _none(options.number, "that asks")
+    print(f"run {options.number} corrects nothing; its differences are listed")
     return SETTLED
 
 

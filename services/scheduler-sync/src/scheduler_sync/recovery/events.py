@@ -16,7 +16,7 @@ from scheduler_sync.domain.appointment import (
     Study,
     WorkflowStep,
 )
-from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
+from scheduler_sync.domain.patient import Address, Guardian, Patient, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.site import SiteFile
 
@@ -103,6 +103,7 @@ def patient_of(missed: Missed, known: Patient | None, site: SiteFile) -> Patient
         "phone": data.phone,
         "language": data.language or ("en" if known is None else known.language),
         "address": address,
+        "guardian": _guardian(data.guardian),
         "revision": event.revision,
     }
     if known is not None:
@@ -170,10 +171,16 @@ def _study(study: contracts.Study) -> Study:
         start=start,
         minutes=None if start is None or end is None else round((end - start).total_seconds() / 60),
         order_number=study.accession_number,
-        modality=study.modality,
         procedure_codes=study.procedure_codes,
         study_uid=study.study_uid,
     )
+
+
+def _guardian(guardian: contracts.Guardian | None) -> Guardian | None:
+    if guardian is None:
+        return None
+    name, one = guardian.name, guardian
+    return Guardian(name.family, name.given, name.middle, one.relationship, one.email, one.phone)
 
 
 def _physician(physician: contracts.Physician | None) -> Physician | None:

@@ -8,14 +8,14 @@ from typing import Any, Final
 import orjson
 
 from scheduler_sync.domain.appointment import FORMER, AppointmentLink, Physician, State, Study, WorkflowStep
-from scheduler_sync.domain.patient import Address, Patient, PatientIdentifier
+from scheduler_sync.domain.patient import Address, Guardian, Patient, PatientIdentifier
 from scheduler_sync.domain.slots import Slot
 
 PATIENT: Final = {
     "id": "uuid", "site": "text", "family": "text", "given": "text", "middle": "text", "birth_date": "date",
     "sex": "text", "email": "text", "phone": "text", "language": "text", "address": "jsonb", "organization": "text",
     "heard_at": "timestamptz", "details_heard_at": "jsonb", "revision": "int", "fhir_id": "text",
-    "fhir_version": "text",
+    "fhir_version": "text", "guardian": "jsonb",
 }  # fmt: skip
 LINK: Final = {
     "id": "uuid", "site": "text", "placer_number": "text", "patient_id": "uuid", "facility": "text", "resource": "text",
@@ -52,7 +52,7 @@ def spellings(state: str) -> list[str]:
 
 
 def patient_row(patient: Patient) -> tuple[Any, ...]:
-    address = patient.address
+    address, guardian = patient.address, patient.guardian
     return (
         patient.id, patient.site, patient.family, patient.given, patient.middle, patient.birth_date, patient.sex,
         patient.email, patient.phone, patient.language,
@@ -62,11 +62,15 @@ def patient_row(patient: Patient) -> tuple[Any, ...]:
         ),
         patient.organization, patient.heard_at, encoded(patient.details_heard_at), patient.revision, patient.fhir_id,
         patient.fhir_version,
+        None if guardian is None else encoded(
+            {"family": guardian.family, "given": guardian.given, "middle": guardian.middle,
+             "relationship": guardian.relationship, "email": guardian.email, "phone": guardian.phone}
+        ),
     )  # fmt: skip
 
 
 def patient(row: Mapping[str, Any], identifiers: tuple[PatientIdentifier, ...]) -> Patient:
-    address = row["address"]
+    address, guardian = row["address"], row["guardian"]
     return Patient(
         id=row["id"], site=row["site"], identifiers=identifiers, family=row["family"], given=row["given"],
         middle=row["middle"], birth_date=row["birth_date"], sex=row["sex"], email=row["email"], phone=row["phone"],
@@ -74,6 +78,7 @@ def patient(row: Mapping[str, Any], identifiers: tuple[PatientIdentifier, ...]) 
         organization=row["organization"], heard_at=row["heard_at"], details_heard_at=_times(row["details_heard_at"]),
         revision=row["revision"],
         fhir_id=row["fhir_id"], fhir_version=row["fhir_version"],
+        guardian=None if guardian is None else Guardian(**_json(guardian)),
     )  # fmt: skip
 
 
@@ -94,7 +99,7 @@ def link_row(link: AppointmentLink) -> tuple[Any, ...]:
             {"family": physician.family, "given": physician.given, "middle": physician.middle,
              "number": physician.number, "issuer": physician.issuer}
         ),
-        encoded([[one.code, one.modality, one.procedure_codes, one.study_uid] for one in link.studies]),
+        encoded([[one.code, one.procedure_codes, one.study_uid] for one in link.studies]),
     )  # fmt: skip
 
 
@@ -129,8 +134,8 @@ def _studies(shown: list[list[str]], details: list[list[Any]], facts: list[list[
             at = None if start is None else datetime.fromisoformat(start)
             study = Study(code, description, at, minutes, number, is_done)
         if place < len(facts) and facts[place][0] == code:
-            _, modality, procedure_codes, study_uid = facts[place]
-            study = replace(study, modality=modality, procedure_codes=tuple(procedure_codes), study_uid=study_uid)
+            _, procedure_codes, study_uid = facts[place]
+            study = replace(study, procedure_codes=tuple(procedure_codes), study_uid=study_uid)
         found.append(study)
     return tuple(found)
 

@@ -52,6 +52,7 @@ class Patients(Base, table=True):
     revision: int
     fhir_id: str | None = None
     fhir_version: str | None = None
+    guardian: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
 
 
 class PatientIdentifiers(Base, table=True):

@@ -29,6 +29,7 @@ PAGES: Final = (
     Page("Resources", "/resources"),
     Page("Preflight", "/preflight"),
     Page("HL7 messages", "/console/hl7"),
+    Page("Explain HL7", "/explain"),
 )
 _HERE: Final = Path(__file__).parent
 STATE_NAMES: Final[Mapping[str, str]] = {

@@ -12,6 +12,9 @@ from omegaai_sim.logs import views as logs
 from omegaai_sim.staff import lists
 from simulator_kit.store import Work
 
+REFERRER = "REF"
+"""The participant's type of the referring physician (v3-ParticipationType)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Booking:
@@ -22,6 +25,18 @@ class Booking:
     version: int
     updated: datetime
     patient_id: str
+    physician: str
+    """Who referred the patient; empty when the Appointment names nobody."""
+    studies: list["Study"]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study of an appointment, with its own time and length in minutes where the Appointment has them."""
+
+    name: str
+    start: str
+    minutes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +81,31 @@ def _booking(work: Work, row: Row) -> Booking:
         version=row["version"],
         updated=lists.moment(row["updated"]),
         patient_id=cards.actor(body, "Patient") or "",
+        physician=_physician(work, body),
+        studies=[_study(one) for one in body.get("serviceType", [])],
+    )
+
+
+def _physician(work: Work, body: dict[str, Any]) -> str:
+    """The name of the participant that is the referrer: the Practitioner's, else as the Appointment writes it."""
+    for participant in body["participant"]:
+        kinds = [coding.get("code") for kind in participant.get("type", []) for coding in kind.get("coding", [])]
+        if REFERRER not in kinds:
+            continue
+        kind, _, identifier = participant.get("actor", {}).get("reference", "").partition("/")
+        known = cards.body_of(work, "Practitioner", identifier) if kind == "Practitioner" else None
+        name: dict[str, Any] = next(iter((known or {}).get("name", [])), {})
+        found = ", ".join(part for part in (name.get("family", ""), " ".join(name.get("given", []))) if part)
+        return found or str(participant.get("actor", {}).get("display", ""))
+    return ""
+
+
+def _study(kind: dict[str, Any]) -> Study:
+    coding: dict[str, Any] = next(iter(kind.get("coding", [])), {})
+    found = {one["url"].rpartition("/")[2]: one for one in coding.get("extension", [])}
+    start = found.get("studyDateTime", {}).get("valueDateTime", "")
+    return Study(
+        name=coding.get("display") or kind.get("text", ""),
+        start=f"{datetime.fromisoformat(start):%H:%M}" if start else "",
+        minutes=found.get("Duration", {}).get("valueInteger"),
     )

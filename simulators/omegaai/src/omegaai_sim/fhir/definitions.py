@@ -86,6 +86,11 @@ _TABLES: Final[Mapping[str, str]] = {
         actor:Reference(Patient|Practitioner|PractitionerRole|RelatedPerson|Device|HealthcareService|Location)
         required:code(required|optional|information-only) status!:code(accepted|declined|tentative|needs-action)
         period:Period""",
+    "Practitioner": """identifier*:Identifier active:boolean name*:HumanName telecom*:ContactPoint address*:Address
+        gender:code(male|female|other|unknown) birthDate:date photo*:Attachment
+        qualification*:Practitioner.qualification communication*:CodeableConcept""",
+    "Practitioner.qualification": """identifier*:Identifier code!:CodeableConcept period:Period
+        issuer:Reference(Organization)""",
     "HealthcareService": """identifier*:Identifier active:boolean providedBy:Reference(Organization)
         category*:CodeableConcept type*:CodeableConcept specialty*:CodeableConcept location*:Reference(Location)
         name:string comment:string extraDetails:markdown photo:Attachment telecom*:ContactPoint
@@ -126,7 +131,9 @@ _TABLES: Final[Mapping[str, str]] = {
 
 CUSTOM_TYPES: Final = ("AssigningAuthority", "StudyType", "ProcedureCode")
 """OmegaAI's own types beside R4's, under the same base."""
-RESOURCE_TYPES: Final = ("Patient", "Appointment", "HealthcareService", "Organization", "Task", *CUSTOM_TYPES)
+RESOURCE_TYPES: Final = (
+    "Patient", "Appointment", "Practitioner", "HealthcareService", "Organization", "Task", *CUSTOM_TYPES,
+)  # fmt: skip
 _BACKBONE: Final = frozenset(name for name in _TABLES if "." in name)
 
 

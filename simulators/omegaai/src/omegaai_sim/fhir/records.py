@@ -158,6 +158,8 @@ def _search_values(kind: str, body: Resource) -> list[tuple[str, str]]:
         ]
     elif kind == "Appointment":
         found += _values_of_appointment(body)
+    elif kind == "Practitioner":
+        found += [("family", name["family"]) for name in body.get("name", []) if "family" in name]
     elif kind == "HealthcareService":
         owner = body["providedBy"]["reference"]
         found += [
@@ -202,6 +204,7 @@ def _values_of_custom(body: Resource) -> list[tuple[str, str]]:
 _PARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     "Patient": frozenset({"identifier", "email"}),
     "Appointment": frozenset({"identifier", "patient", "actor", "date", "status"}),
+    "Practitioner": frozenset({"identifier", "family"}),
     "HealthcareService": frozenset({"identifier", "organization", "name", "active"}),
     "Organization": frozenset({"identifier", "name", "partof"}),
     "Task": frozenset({"identifier", "reasoncode", "status", "focus"}),

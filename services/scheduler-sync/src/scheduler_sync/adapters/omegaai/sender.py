@@ -6,6 +6,7 @@ refused snapshot after a later one was taken: it is refused here, because it wou
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
 from scheduler_sync.adapters.omegaai import writer
+from scheduler_sync.adapters.omegaai.practitioners import Practitioners
 from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX, fix_service
 from scheduler_sync.domain.appointment import FhirStatus, status_to_write
 from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
@@ -48,6 +50,7 @@ class OmegaAISender:
     def __init__(self, client: FhirClient, ids: Ids) -> None:
         self._client = client
         self._ids = ids
+        self._practitioners = Practitioners(client)
 
     async def send(self, delivery: Delivery) -> Receipt:
         if delivery.attempt > 1:
@@ -94,18 +97,43 @@ class OmegaAISender:
             raise Permanent("Appointment.participant: the patient is not in OmegaAI; see the patient's delivery")
         base = snapshot.base_version if ids.written_version == snapshot.written_version else ids.written_version
         ours = FhirStatus(snapshot.status)
+        if snapshot.physician is None:
+            return await self._written(delivery, snapshot, ids, ours, base=base)
+        practitioner = await self._practitioners.id_of(snapshot.physician)
+        try:
+            return await self._written(delivery, snapshot, ids, ours, base=base, practitioner=practitioner)
+        except Permanent:
+            # OmegaAI may refuse the reference: the Practitioner may be gone since its id was remembered.
+            self._practitioners.forget(snapshot.physician)
+            again = await self._practitioners.id_of(snapshot.physician)
+            if again == practitioner:
+                raise
+        return await self._written(delivery, snapshot, ids, ours, base=base, practitioner=again)
+
+    async def _written(
+        self,
+        delivery: Delivery,
+        snapshot: AppointmentSnapshot,
+        ids: KnownIds,
+        ours: FhirStatus,
+        *,
+        base: str | None,
+        practitioner: str | None = None,
+    ) -> Receipt:
+        assert ids.patient_fhir_id is not None  # noqa: S101 - the caller asked
+        write = partial(writer.appointment, snapshot, ids.patient_fhir_id, practitioner_id=practitioner)
         for _ in range(_TRIES):
             found = await self._existing("Appointment", ids.appointment_fhir_id)
             status = ours
             over: str | None = None
             if found is None:
-                body = writer.appointment(snapshot, ids.patient_fhir_id, ours)
+                body = write(ours)
                 query = writer.appointment_query(snapshot, ids.patient_fhir_id)
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
                 is_changed = found.version != base
                 status = status_to_write(ours, _status(found.resource), changed_there=is_changed)
-                body = writer.appointment(snapshot, ids.patient_fhir_id, status, found.resource, keeps_wish=is_changed)
+                body = write(status, found.resource, keeps_wish=is_changed)
                 if not writer.is_same(body, found.resource):
                     over = found.version
                     try:

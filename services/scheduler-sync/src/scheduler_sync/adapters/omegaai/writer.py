@@ -4,6 +4,7 @@ An update replaces the whole resource, so others' elements (extensions, notes) a
 owns are its own.
 """
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -28,6 +29,16 @@ _TAKEN_AWAY: Final = frozenset({
     "patientInstruction",
 })  # fmt: skip
 """Elements of the suite that it writes at some times and omits at others."""
+RAMSOFT: Final = "http://www.ramsoft.com/fhir/StructureDefinition"
+_REFERRER: Final = {
+    "coding": [
+        {
+            "system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType",
+            "code": "REF",
+            "display": "referrer",
+        }
+    ]
+}
 _MR: Final = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
 
 
@@ -126,8 +137,11 @@ def appointment(
     existing: Json | None = None,
     *,
     keeps_wish: bool = False,
+    practitioner_id: str | None = None,
 ) -> Json:
     """The Appointment to write, with ``status``. ``keeps_wish``: its requestedPeriod may be news, and stays.
+
+    ``practitioner_id``: OmegaAI's id of the referring physician; without it the Appointment only names them.
 
     Where the Appointment has that status already, its participants' answers and its cancellation reason stay unchanged:
     they belong to the act that led there.
@@ -146,10 +160,7 @@ def appointment(
     body["minutesDuration"] = snapshot.minutes
     if snapshot.studies:
         body["description"] = ", ".join(description for _, description in snapshot.studies)
-        body["serviceType"] = [
-            {"coding": [{"code": study, "display": description}], "text": description}
-            for study, description in snapshot.studies
-        ]
+        body["serviceType"] = _service_types(snapshot)
     awaits_patient = status in {FhirStatus.PENDING, FhirStatus.WAITLIST}
     awaits_staff = status is FhirStatus.PROPOSED
     body["participant"] = [
@@ -167,6 +178,8 @@ def appointment(
             "status": answers.get("healthcareservice") or ("needs-action" if awaits_staff else "accepted"),
         },
     ]
+    if snapshot.physician is not None:
+        body["participant"].append(_referrer(snapshot.physician, practitioner_id))
     if awaits_staff and snapshot.wanted is not None and not keeps_wish:
         start, end = snapshot.wanted
         body["requestedPeriod"] = [{"start": _instant(start), "end": _instant(end)}]
@@ -178,6 +191,48 @@ def appointment(
     elif existing is not None and stays and snapshot.reason is None:
         body.update(_kept(existing, ("cancelationReason",)))
     return body
+
+
+def _service_types(snapshot: AppointmentSnapshot) -> list[Json]:
+    """A study with its own time carries it as OmegaAI's orders do: in extensions of its coding."""
+    found = []
+    for place, (study, description) in enumerate(snapshot.studies):
+        coding: Json = {"code": study, "display": description}
+        if place < len(snapshot.study_times):
+            start, minutes = snapshot.study_times[place]
+            coding["extension"] = [{"url": f"{RAMSOFT}/studyDateTime", "valueDateTime": _instant(start)}]
+            if minutes is not None:
+                coding["extension"].append({"url": f"{RAMSOFT}/Duration", "valueInteger": minutes})
+        found.append({"coding": [coding], "text": description})
+    return found
+
+
+def _referrer(physician: Mapping[str, str | None], practitioner_id: str | None) -> Json:
+    names = (physician["family"], " ".join(one for one in (physician["given"], physician["middle"]) if one))
+    actor: Json = {"display": ", ".join(one for one in names if one) or physician["number"]}
+    if practitioner_id is not None:
+        actor = {"reference": f"Practitioner/{practitioner_id}", **actor}
+    return {"type": [_REFERRER], "actor": actor, "required": "information-only", "status": "accepted"}
+
+
+def practitioner(physician: Mapping[str, str | None]) -> Json:
+    """The Practitioner to create for a physician with a number."""
+    given = [one for one in (physician["given"], physician["middle"]) if one]
+    name = without_empty({"family": physician["family"], "given": given})
+    return without_empty(
+        {
+            "resourceType": "Practitioner",
+            "identifier": [{"system": physician["system"], "value": physician["number"]}],
+            "active": True,
+            "name": [name] if name else None,
+        }
+    )
+
+
+def practitioner_query(physician: Mapping[str, str | None]) -> str:
+    """If-None-Exist for a practitioner: by the number and its system."""
+    number = quote(f"{physician['system']}|{physician['number']}", safe="")
+    return f"identifier={number}"
 
 
 def _instruction(snapshot: AppointmentSnapshot, existing: Json, *, stays: bool) -> str | None:

@@ -247,6 +247,7 @@ def _changes(reading: Reading, places: OrmPlaces, orders: Sequence[Order]) -> li
             slots.whole_minutes(length),
             number,
             is_done=one.step is WorkflowStep.COMPLETED,
+            procedure_codes=() if (procedure := places.procedure_code.text(reading, (one,))) is None else (procedure,),
             study_uid=places.study_uid.text(reading, (one,)),
         )
         is_new = one.control == "NW"
@@ -301,6 +302,8 @@ def _deleted(reading: Reading, places: OrmPlaces, orders: Sequence[Order], kept:
         found.add("resource")
     if kept and places.modality.is_deleted(reading, kept):
         found.add("modality")
+    if kept and places.referring_physician.is_deleted(reading, kept):
+        found.add("referring_physician")
     if kept and all(_has_no_start_by_null(reading, places, one) for one in kept):
         found.add("slot")
     if not kept and places.reason.is_deleted(reading, orders):

@@ -1,4 +1,4 @@
-"""PID as facts: names, birth date, sex, contact points, language, address."""
+"""PID as facts: names, birth date, sex, contact points, language, address; and the physician who referred them."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 from chassis.errors import Malformed, NeedsSetup
 from chassis.values import LAST_YEAR
 from hl7v2 import NULL, Segment
-from scheduler_sync.adapters.powerserver import values
+from scheduler_sync.adapters.powerserver import contacts, values
+from scheduler_sync.adapters.powerserver.guardian import guardian
 from scheduler_sync.adapters.powerserver.identity import identifiers
 from scheduler_sync.adapters.powerserver.places import At, Finder
 from scheduler_sync.adapters.powerserver.values import Reading
@@ -25,11 +26,6 @@ _LEGAL_NAME: Final = ("L", "", "D", "U", "R", "C", "B", "P")
 """XPN-7 of usable names, the best first. Aliases, nicknames and maiden names are left out."""
 _NO_HOME: Final = frozenset({"BA", "BDL", "BR", "F", "N", "RH"})
 """XAD-7 of addresses where nobody lives now: bad ones, and those of birth."""
-_NO_PHONE: Final = frozenset({"FX", "MD", "BP", "INTERNET", "X.400"})
-"""XTN-3 of entries that are not for calls."""
-_NO_CALL: Final = frozenset({"NET", "BPN", "EMR"})
-"""XTN-2: network addresses, pagers, and emergency contacts, who are other people."""
-_SECOND_BEST: Final = frozenset({"WPN", "ASN"})
 
 
 def facts(reading: Reading, email_places: Sequence[At]) -> PatientFacts:
@@ -47,7 +43,7 @@ def facts(reading: Reading, email_places: Sequence[At]) -> PatientFacts:
 def of_segment(reading: Reading, pid: Segment, email_places: Sequence[At]) -> PatientFacts:
     """The patient of one PID."""
     family, given, middle = _name(reading, pid)
-    email, phone = _contacts(reading, pid)
+    email, phone = contacts.read(reading, pid, 13)
     if not (len(email_places) == 1 and email_places[0].is_whole and email_places[0].name == "PID-13"):
         email = _email_at(reading, email_places, email)
     language = reading.said(_first(pid.parts(15)))
@@ -62,6 +58,7 @@ def of_segment(reading: Reading, pid: Segment, email_places: Sequence[At]) -> Pa
         phone=phone,
         language="en" if language is None else language,
         address=_address(reading, pid),
+        guardian=guardian(reading),
     )
 
 
@@ -78,7 +75,8 @@ def physician(reading: Reading, finder: Finder[T], parts: T) -> Physician | None
             continue
         number, family, given = values.code(found, 1), reading.text(found, 2), reading.text(found, 3)
         if number is not None or family is not None or given is not None:
-            return Physician(family or "", given or "", reading.text(found, 4), number, values.code(found, 9))
+            issuer = values.code(found, 9) or ("NPI" if values.code(found, 13) == "NPI" else None)
+            return Physician(family or "", given or "", reading.text(found, 4), number, issuer)
     return None
 
 
@@ -94,7 +92,7 @@ def _email_at(reading: Reading, places: Sequence[At], by_rule: str | Unsaid | No
                 return None
             for parts in segment.repetitions(at.field, as_text=True)[:_MOST_REPETITIONS]:
                 written = parts[at.part - 1] if at.part <= len(parts) else ""
-                if (found := _email(reading, written)) is not None:
+                if (found := contacts.email(reading, written)) is not None:
                     return found
     return UNSAID
 
@@ -147,90 +145,13 @@ def _passed_over(reading: Reading, number: int) -> Unsaid:
     return UNSAID
 
 
-def _contacts(reading: Reading, pid: Segment) -> tuple[str | Unsaid | None, str | Unsaid | None]:
-    """E-mail and phone, each the first valid one; a phone at work when there is no other."""
-    found: dict[str, str | None] = {}
-    for parts in pid.repetitions(13, as_text=True)[:_MOST_REPETITIONS]:
-        if not any(parts):
-            continue
-        kind, contact = _contact(reading, parts)
-        if len(parts) > 3 and kind != "email":
-            _take(reading, found, "email", _email(reading, parts[3]) if parts[3] != NULL else None, parts[3])
-        if kind == "both":
-            found.setdefault("email", None)
-            found.setdefault("phone", None)
-        elif kind:
-            _take(reading, found, kind, contact, parts[0] or NULL)
-        elif contact:
-            reading.ignore("PID", 13)
-    phone = found.get("phone", UNSAID)
-    return found.get("email", UNSAID), phone if isinstance(phone, str) else found.get("at work", phone)
-
-
-def _take(reading: Reading, found: dict[str, str | None], kind: str, contact: str | None, written: str) -> None:
-    """The first of a kind. The null of one deletes it, unless another repetition has one."""
-    if contact is None:
-        if written == NULL:
-            found.setdefault(kind, None)
-    elif found.get(kind) is None:
-        found[kind] = contact
-    else:
-        reading.ignore("PID", 13)
-
-
-def _contact(reading: Reading, parts: list[str]) -> tuple[str, str | None]:
-    """The kind of a repetition (email, phone, at work, the null of both, or none), and its e-mail address or number."""
-    if parts == [NULL]:
-        return "both", None
-    use, equipment = _upper(parts, 1), _upper(parts, 2)
-    address = _email(reading, parts[0]) or (_email(reading, parts[3]) if len(parts) > 3 else None)
-    if use == "NET" or equipment in {"INTERNET", "X.400"} or _email(reading, parts[0]):
-        return "email", address
-    if use in _NO_CALL or equipment in _NO_PHONE:
-        return "", parts[0]
-    if parts[0] == NULL:
-        return "phone", None
-    number = _phone(reading, parts)
-    if number is None:
-        return "", None
-    return ("at work" if use in _SECOND_BEST else "phone"), number
-
-
-def _email(reading: Reading, written: str) -> str | None:
-    return reading.clean(written).removeprefix("mailto:") if "@" in written else None
-
-
-def _phone(reading: Reading, parts: list[str]) -> str | None:
-    """XTN-1, else XTN-12, else XTN-5 to XTN-8 together; None without a digit in it."""
-    for written in (parts[0], *parts[11:12]):
-        if written and written != NULL:
-            number = reading.clean(written)
-            if any(char.isdecimal() for char in number):
-                return number
-            reading.ignore("PID", 13)
-    if len(parts) < 7:
-        return None
-    country, area, local, extension = (
-        "" if part == NULL else reading.clean(part) for part in [*parts[4:8], "", "", ""][:4]
-    )
-    if not any(char.isdecimal() for char in local):
-        return None
-    if country:
-        country = "+" + country.lstrip("+").lstrip("0")
-    return " ".join(part for part in (country, area, local, extension and f"ext. {extension}") if part)
-
-
-def _upper(parts: list[str], place: int) -> str:
-    return parts[place].strip().upper() if place < len(parts) else ""
-
-
 def _address(reading: Reading, pid: Segment) -> Address | Unsaid | None:
     """The first usable repetition; its parts are one value. The null of the whole field deletes it."""
     found: Address | Unsaid | None = UNSAID
     for parts in pid.repetitions(11, as_text=True)[:_MOST_REPETITIONS]:
         if not any(parts):
             continue
-        if found is not UNSAID or _upper(parts, 6) in _NO_HOME:
+        if found is not UNSAID or contacts.upper(parts, 6) in _NO_HOME:
             reading.ignore("PID", 11)
             continue
         said = [None if not part or part == NULL else reading.clean(part) or None for part in parts[:6]]

@@ -182,6 +182,7 @@ class OrmPlaces:
             of_one("study_uid"),
             of_one("accession_number"),
         )
+        self.procedure_code = of_one("procedure_code")
         self.study_start = _ats("orm", "study_start", given.study_start)
         self.partners = {
             at: (

@@ -151,6 +151,8 @@ def _deleted(reading: Reading, places: SiuPlaces, parts: Parts, *, is_off: bool)
         found.add("resource")
     if places.modality.is_deleted(reading, parts):
         found.add("modality")
+    if places.referring_physician.is_deleted(reading, parts):
+        found.add("referring_physician")
     return frozenset(found) if found else _NOTHING
 
 

@@ -54,8 +54,11 @@ FIELDS: Final = (
     FieldRule("PID", (13,), "both", "phone, e-mail", "deletes",
               "the first of each by XTN-2 and XTN-3; XTN-1, XTN-12 or XTN-5 to 8; what holds an @ is an e-mail"),
     FieldRule("PID", (15,), "both", "language", "deletes", "a code; deleted, the site's default"),
+    FieldRule("NK1", (2, 3, 5, 6), "both", "guardian", _KEY,
+              "by NK1-3: GRD, else PAR, MTH, FTH, or their words; a list without one: no guardian"),
+    FieldRule("GT1", (3, 6, 7, 11), "both", "guardian", _KEY, "by GT1-11, where no NK1 names one"),
     FieldRule("PV1", (3,), "both", "facility", _KEY, "PV1-3.4, after AIL-3.4 or ORC-13.4", ("facility",)),
-    FieldRule("PV1", (8,), "both", "referring physician", _KEY, "the first: number, names, authority",
+    FieldRule("PV1", (8,), "both", "referring physician", "deletes", "the first: number, names, authority",
               ("referring_physician",)),
     FieldRule("SCH", (1,), "SIU", "placer number", _KEY, "required"),
     FieldRule("SCH", (2,), "SIU", "filler id", "deletes", "SCH-2.1"),
@@ -97,6 +100,7 @@ FIELDS: Final = (
     FieldRule("OBR", (24,), "ORM", "modality", "deletes", "else the resource's own", ("modality",)),
     FieldRule("OBR", (27,), "ORM", "start, end, priority", "deletes", "as ORC-7",
               ("study_start", "study_end", "study_minutes", "priority")),
+    FieldRule("OBR", (44,), "ORM", "procedure", _KEY, "the code alone", ("procedure_code",)),
     FieldRule("EVN", (1,), "ADT", "event", _KEY, "where MSH-9 gives none"),
     FieldRule("NTE", (3,), "ORM", "reason of the end", "deletes", "of orders that are off: after their ORC or OBR",
               ("reason",)),
@@ -119,7 +123,9 @@ MASTER_FIELDS: Final = (
               "by LCH-4: DURATION in minutes, OVERBOOKING Y or N, CLASS; others are passed over"),
 )  # fmt: skip
 """The fields of master files: HL7's own segments for a location, and LCH for the grid's other three columns."""
-SET_IDS: Final = frozenset({"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX"})
+SET_IDS: Final = frozenset(
+    {"PID", "PV1", "RGS", "AIS", "AIG", "AIL", "AIP", "OBR", "NTE", "TQ1", "AL1", "DG1", "OBX", "NK1", "GT1"}
+)
 """Segments whose first field is only their number: it is not used, and not counted as ignored."""
 
 

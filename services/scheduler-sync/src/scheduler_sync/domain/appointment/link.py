@@ -471,7 +471,7 @@ def _named(studies: tuple[Study, ...]) -> list[tuple[str, str]]:
 def _shown(link: AppointmentLink) -> list[tuple[object, ...]]:
     """The facts of its studies that others are told."""
     return [
-        (one.code, one.description, *study_times(one, link), one.order_number, one.modality, one.procedure_codes,
+        (one.code, one.description, *study_times(one, link), one.order_number, one.procedure_codes,
          one.study_uid)
         for one in link.studies
     ]  # fmt: skip

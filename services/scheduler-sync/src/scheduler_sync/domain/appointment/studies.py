@@ -24,7 +24,6 @@ class Study:
     minutes: int | None = None
     order_number: str | None = None
     is_done: bool = False
-    modality: str | None = None
     procedure_codes: tuple[str, ...] = ()
     study_uid: str | None = None
 
@@ -157,7 +156,6 @@ def _merged(known: Study, said: Study) -> Study:
         description=said.description or known.description,
         order_number=said.order_number or known.order_number,
         is_done=said.is_done or (known.is_done and is_same),
-        modality=said.modality or (known.modality if is_same else None),
         procedure_codes=said.procedure_codes or (known.procedure_codes if is_same else ()),
         study_uid=said.study_uid or known.study_uid,
     )

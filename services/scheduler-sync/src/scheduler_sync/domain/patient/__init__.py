@@ -4,6 +4,7 @@ from scheduler_sync.domain.patient.patient import (
     DETAILS,
     UNSAID,
     Address,
+    Guardian,
     Patient,
     PatientFacts,
     PatientIdentifier,
@@ -11,4 +12,4 @@ from scheduler_sync.domain.patient.patient import (
     Unsaid,
 )
 
-__all__ = ["DETAILS", "UNSAID", "Address", "Patient", "PatientFacts", "PatientIdentifier", "Sex", "Unsaid"]
+__all__ = ["DETAILS", "UNSAID", "Address", "Guardian", "Patient", "PatientFacts", "PatientIdentifier", "Sex", "Unsaid"]

@@ -40,6 +40,18 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Guardian:
+    """The person who answers for the patient. ``relationship`` is a code of HL7's table 0063: GRD, PAR, MTH, FTH."""
+
+    family: str
+    given: str
+    middle: str | None = None
+    relationship: str | None = None
+    email: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PatientFacts:
     """The facts in one message about a patient: UNSAID keeps the known value, None (or an empty name) deletes it."""
 
@@ -53,9 +65,12 @@ class PatientFacts:
     phone: str | Unsaid | None = UNSAID
     language: str | Unsaid = UNSAID
     address: Address | Unsaid | None = UNSAID
+    guardian: Guardian | Unsaid | None = UNSAID
 
 
-DETAILS: Final = ("family", "given", "middle", "birth_date", "sex", "email", "phone", "language", "address")
+DETAILS: Final = (
+    "family", "given", "middle", "birth_date", "sex", "email", "phone", "language", "address", "guardian",
+)  # fmt: skip
 """Details that a message may leave out."""
 
 
@@ -86,6 +101,7 @@ class Patient:
     revision: int = 0
     fhir_id: str | None = None
     fhir_version: str | None = None
+    guardian: Guardian | None = None
 
     @classmethod
     def register(
@@ -109,6 +125,7 @@ class Patient:
             heard_at=said_at,
             details_heard_at={name: None for name in DETAILS if getattr(facts, name) is UNSAID},
             revision=1,
+            guardian=_or(facts.guardian, None),
         )
 
     def hear(self, facts: PatientFacts, *, said_at: datetime, latest: datetime | None = None) -> "Patient":

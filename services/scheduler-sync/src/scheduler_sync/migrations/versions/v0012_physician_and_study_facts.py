@@ -1,4 +1,4 @@
-"""Who referred the patient; and each study's modality, procedure codes and Study UID."""
+"""Who referred the patient; and each study's procedure codes and Study UID."""
 
 from alembic import op
 
