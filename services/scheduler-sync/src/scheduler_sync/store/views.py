@@ -130,6 +130,17 @@ class ParkedTaskRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """A patient's request that PowerServer did not take; ``reason`` names the setting that is missing there."""
+
+    delivery_id: UUID
+    link_id: UUID
+    placer_number: str
+    reason: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CursorRow:
     """How far the Task queue has been read."""
 
@@ -221,6 +232,16 @@ class Views:
             parked = tables.ParkedTasks
             found = sql.select(*columns_of(parked, ParkedTaskRow)).where(sql.col(parked.replayed_at).is_(None))
             return await rows(session, ParkedTaskRow, found.order_by(parked.parked_at).limit(_MOST_WAITING))
+
+    async def refused_requests(self) -> list[RefusedRequest]:
+        """The patients' requests that PowerServer did not take, the oldest first."""
+        async with self._store.session() as session:
+            deliveries, links = chassis_tables.Deliveries, tables.AppointmentLinks
+            shown = [deliveries.id, links.id, links.placer_number, deliveries.last_error, deliveries.created_at]
+            found = sql.select(*shown).join(links, links.id == deliveries.key).where(
+                deliveries.state == fixed("dead"), sql.col(deliveries.kind).startswith("request.")
+            )  # fmt: skip
+            return await rows(session, RefusedRequest, found.order_by(deliveries.created_at).limit(_MOST_WAITING))
 
     async def version(self) -> str:
         """A value that changes whenever a page may change."""

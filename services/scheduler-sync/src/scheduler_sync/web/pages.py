@@ -130,6 +130,7 @@ class Pages:
             here="/needs-setup",
             messages=[listed(row) for row in await self._views.needs_setup()],
             tasks=await self._views.parked_tasks(),
+            requests=await self._views.refused_requests(),
             cursors=await self._views.cursors(),
             problem=self._site.problem,
             resources=len(self._resources),
