@@ -93,6 +93,13 @@ class Flow:
         process.send_signal(how)
         return await asyncio.wait_for(process.wait(), 60)
 
+    async def has_died(self, name: str) -> bool:
+        """Whether the process ended by itself; then it may be started again."""
+        if self._processes[name].returncode is None:
+            return False
+        del self._processes[name]
+        return True
+
     def set(self, **environment: str) -> None:
         """For what is started from now on."""
         self._environment |= environment

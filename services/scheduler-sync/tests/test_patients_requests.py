@@ -21,6 +21,7 @@ from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender, Shown
 from scheduler_sync.domain.appointment import WorkflowStep, requests
+from scheduler_sync.store.views import Views
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 SYSTEM = "http://northside.example/patient-id"
@@ -374,6 +375,16 @@ async def test_what_powerserver_never_took_has_nothing_to_be_taken_back(harness:
     assert never.detail["ack"] == "not known there"
     with pytest.raises(Transient):  # one that PowerServer has shown must be there
         await sends(cancel, unknown, Standing(WorkflowStep.CANCELLED, WorkflowStep.SCHEDULED))
+
+
+async def test_a_refused_request_is_among_what_needs_set_up(harness: Harness) -> None:
+    delivery = await a_request(harness)
+    assert await Views(harness.store).refused_requests() == []
+    dead = "UPDATE deliveries SET state = 'dead', last_error = 'no such priority' WHERE id = $1"
+    await harness.store.pool.execute(dead, delivery.id)
+    (row,) = await Views(harness.store).refused_requests()
+    (link,) = await taken(harness)
+    assert (row.delivery_id, row.placer_number, row.reason) == (delivery.id, link["placer_number"], "no such priority")
 
 
 async def test_a_request_that_was_given_up_is_not_sent_later(harness: Harness) -> None:

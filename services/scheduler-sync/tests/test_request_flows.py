@@ -137,9 +137,10 @@ async def test_what_powerserver_does_not_know_waits_and_goes_after_the_set_up(st
             return output if "request.new" in output else ""
 
         assert "Priority" in await eventually(dead, what="the request among what needs set-up")
+        assert "Priority" in await running.page("/needs-setup")
         requested = await card(running, "Requested", study="CT Chest")
         await running.powerserver_settings("priorities", value="95", name="FROM BLUME")
-        code, output = await running.command("deliveries", "retry", "--all")
+        code, output = await running.command("deliveries", "retry", "--all", "--destination", "powerserver", "--yes")
         assert code == 0, output
         own = (await eventually(partial(numbered, running, requested["id"])))["placer_number"]
         await in_powerserver(running, own, "SCHEDULED", asks=True)

@@ -1,6 +1,7 @@
 """The Task queue, which misses nothing, and the ledger, which tells what happened."""
 
 import itertools
+from datetime import datetime, timedelta
 
 
 async def _ready(omegaai):
@@ -91,3 +92,20 @@ async def test_no_row_names_a_patient(omegaai):
 async def test_healthz(omegaai):
     answer = await omegaai.api.get("/healthz")
     assert (answer.status_code, answer.json()["resources"]) == (200, 9)
+
+
+async def test_a_drifted_appointment_has_moved_and_nobody_is_told(omegaai):
+    stored = await omegaai.book()
+    before = (await omegaai.get("Task"))["total"]
+    address = f"{omegaai.base}/control/drift"
+    answer = await omegaai.api.post(address, json={"appointment": stored["id"], "minutes": 15})
+    assert answer.status_code == 201
+    moved = await omegaai.get(f"Appointment/{stored['id']}")
+    shift = timedelta(minutes=15)
+    assert datetime.fromisoformat(moved["start"]) - datetime.fromisoformat(stored["start"]) == shift
+    assert datetime.fromisoformat(moved["end"]) - datetime.fromisoformat(stored["end"]) == shift
+    assert moved["meta"]["versionId"] == "2"
+    assert (await omegaai.get("Task"))["total"] == before
+    assert (await omegaai.api.post(address, json={"appointment": "nobody"})).status_code == 404
+    for wrong in ({}, {"appointment": 5}, {"appointment": stored["id"], "minutes": 0}):
+        assert (await omegaai.api.post(address, json=wrong)).status_code == 400

@@ -17,9 +17,10 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from demo_story.acts import Acts
+from demo_story.acts import GROUPS, MOST_OF_A_FLOW, Acts
 from demo_story.clients import Addresses, People, StoryError
 from demo_story.counting import Tally
+from demo_story.drift import Drift
 from demo_story.story import play
 from demo_story.volume import VolumeRun
 from roster.members import port_variable, roster
@@ -79,7 +80,9 @@ async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
         started = time.monotonic()
         volume = VolumeRun(people, addresses, appointments)
         tally = await volume.run(console)
-        acts = await Acts(people, addresses, volume.confirmed()).run(console)
+        confirmed = volume.confirmed()
+        acts = await Acts(people, addresses, confirmed).run(console)
+        acts |= await Drift(people, addresses, confirmed[GROUPS * MOST_OF_A_FLOW :]).run(console)
         seconds = time.monotonic() - started
     return conclude(tally, acts, seconds, report)
 

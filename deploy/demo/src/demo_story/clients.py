@@ -59,6 +59,11 @@ class People:
         answer = await self._json("POST", url, json=body, headers=STAFF)
         return str(answer["placer_number"])
 
+    async def drift(self, appointment_id: str, minutes: int) -> None:
+        """OmegaAI's simulator moves an Appointment and tells nobody."""
+        body = {"appointment": appointment_id, "minutes": minutes}
+        await self._json("POST", f"{self.addresses.omegaai}/control/drift", json=body)
+
     async def status_in_powerserver(self, placer_number: str) -> str:
         url = f"{self.addresses.powerserver}/api/appointments/{placer_number}"
         return str((await self._json("GET", url, headers=STAFF))["status"]).upper()

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from uuid import UUID
 import contracts
 from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
-from chassis.hl7 import Hl7Listener, replay_message
+from chassis.hl7 import Hl7Listener, replay_edited, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
 from chassis.messaging import Replayed
 from chassis.observe import Metrics
@@ -30,6 +30,7 @@ from scheduler_sync import replay
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.tasks import TaskQueue, claims
 from scheduler_sync.adapters.powerserver.sender import PowerServerSender
+from scheduler_sync.adapters.powerserver.terms import terms
 from scheduler_sync.adapters.powerserver.writer import Hl7StatusWriter
 from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import System
@@ -50,13 +51,17 @@ from scheduler_sync.scheduling.holds import no_prefetch, release_hold
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
+from scheduler_sync.store.message_details import MessageDetails
+from scheduler_sync.store.messages import Messages
 from scheduler_sync.store.queries import StoredIds, StoredSteps, revisions
 from scheduler_sync.store.reconciliation import Reports, Runs
 from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
+from scheduler_sync.web.content import Reader
 from scheduler_sync.web.drift import DriftPages
 from scheduler_sync.web.explain_page import ExplainPage
+from scheduler_sync.web.messages import MessagePages
 from scheduler_sync.web.pages import PAGES, Pages
 from scheduler_sync.web.preflight_pages import PreflightPages
 from scheduler_sync.web.resource_pages import ResourcePages
@@ -128,6 +133,7 @@ async def open_core(settings: SchedulerSyncSettings) -> Core:
         ssl=settings.mllp.ssl_context(),
         honours_wishes=lambda: site.file.hl7.acknowledgement == "as-asked",
         limits=settings.mllp.limits,
+        terms=terms,
     )
     return Core(runtime, site, directory, resources, effects, open_work, rooms, listener)
 
@@ -230,6 +236,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
             *Pages(Views(store), core.site, core.directory, consoles).routes(),
+            *message_pages(core, consoles).routes(),
             *ResourcePages(store, core.site, consoles).routes(),
             *ExplainPage(store, core.site, lambda: core.directory if len(core.directory) else None, consoles).routes(),
             *PreflightPages(preflight, consoles).routes(),
@@ -238,11 +245,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         ],
         pages=PAGES,
         certificates=certificates,
-        desks=[
-            Hl7Desk(
-                store, lambda journal_id, actor: replay_message(store, core.listener.executor, journal_id, actor=actor)
-            )
-        ],
+        desks=[Hl7Desk(store, replayer(core), message_page="/messages/in")],
         notes={"site-file": lambda: _site_file_refused(core.site)},
         closers=[powerserver.close, omegaai.close],
     )
@@ -331,6 +334,34 @@ async def run_ended(reports: Reports, run_id: int, wait_seconds: float) -> None:
         async with asyncio.timeout(wait_seconds):
             while (row := await reports.run(run_id)) is not None and row.state not in ENDED:
                 await asyncio.sleep(LOOK_SECONDS)
+
+
+def replayer(core: Core) -> Callable[[UUID, str], Awaitable[Replayed]]:
+    """Processes a kept HL7 message again, for the named actor."""
+
+    async def replay_one(journal_id: UUID, actor: str) -> Replayed:
+        return await replay_message(core.store, core.listener.executor, journal_id, actor=actor)
+
+    return replay_one
+
+
+def message_pages(core: Core, consoles: Mapping[str, str] | None = None) -> MessagePages:
+    """The search of messages and the pages of each one."""
+    store, site = core.store, core.site
+
+    async def edit(journal_id: UUID, raw: bytes, actor: str) -> tuple[UUID, Replayed]:
+        return await replay_edited(store, core.listener.executor, journal_id, raw, actor=actor)
+
+    return MessagePages(
+        store,
+        Messages(store, site.file.site),
+        MessageDetails(store),
+        Views(store),
+        Reader(lambda: site.file, core.directory),
+        replay=replayer(core),
+        edit=edit,
+        consoles=consoles,
+    )
 
 
 def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLContext | None) -> list[Certificate]:

@@ -140,19 +140,18 @@ class JournalIntake:
         self, transaction: Transaction, items: Sequence[InboundHl7], outcomes: Sequence[Outcome[object]]
     ) -> None:
         forgotten: list[UUID] = []
-        kept: list[tuple[UUID, str, str | None, str | None, str | None]] = []
+        kept: list[tuple[UUID, str, str | None, str | None, str | None, UUID | None]] = []
         for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, Failed) and isinstance(outcome.error, Transient):
                 forgotten.append(item.journal_id)
             elif isinstance(outcome, Failed | Done):
                 state, reason, setting = _state_after(item, outcome)
                 terms = self._terms(item.message, state)
-                if state is not None or terms:
-                    kept.append((item.journal_id, state or "accepted", reason, setting, _joined(terms)))
-                if item.edited_from is not None:
-                    transaction.write(statements.KEEP_ORIGIN, item.journal_id, item.edited_from)
-                    if state in {None, "replayed"}:
-                        transaction.write(statements.REPLACED, item.edited_from)
+                if state is not None or terms or item.edited_from is not None:
+                    line = (state or "accepted", reason, setting, _joined(terms), item.edited_from)
+                    kept.append((item.journal_id, *line))
+                if item.edited_from is not None and state in {None, "replayed"}:
+                    transaction.write(statements.REPLACED, item.edited_from)
         if forgotten:
             transaction.write(statements.FORGET, forgotten)
         if kept:

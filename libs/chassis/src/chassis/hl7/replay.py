@@ -107,7 +107,7 @@ async def replay_edited(
     if kept.raw in (raw, item.raw):
         raise ValueError("the text is unchanged: process the message again as it is")
     item.edited_from = journal_id
-    await _audit_edit(store, actor, journal_id, {})
+    await _audit_edit(store, actor, journal_id, {"outcome": "begun"})
     replayed = await _processed(executor, item)
     await _audit_edit(store, actor, journal_id, {"edited": str(item.journal_id), **replayed.detail()})
     return item.journal_id, replayed

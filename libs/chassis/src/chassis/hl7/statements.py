@@ -31,14 +31,11 @@ FORGET: Final = f"DELETE FROM {journal} WHERE {journal.id} = ANY($1::uuid[]) AND
 KEEP_OUTCOMES: Final = f"""
 UPDATE {journal} j SET {journal.state} = k.{journal.state}, {journal.reason} = k.{journal.reason},
     {journal.setting} = k.{journal.setting}, {journal.processed_at} = clock_timestamp(),
-    {journal.terms} = COALESCE(string_to_array(k.{journal.terms}, E'\\n'), j.{journal.terms})
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
-    AS k ({journal.id}, {journal.state}, {journal.reason}, {journal.setting}, {journal.terms})
+    {journal.terms} = COALESCE(string_to_array(k.{journal.terms}, E'\\n'), j.{journal.terms}),
+    {journal.edited_from} = COALESCE(k.{journal.edited_from}, j.{journal.edited_from})
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[])
+    AS k ({journal.id}, {journal.state}, {journal.reason}, {journal.setting}, {journal.terms}, {journal.edited_from})
 WHERE j.{journal.id} = k.{journal.id}
-"""
-
-KEEP_ORIGIN: Final = f"""
-UPDATE {journal} SET {journal.edited_from} = $2 WHERE {journal.id} = $1 AND {journal.id} <> $2
 """
 
 REPLACED: Final = f"""

@@ -1,6 +1,6 @@
 """Runs a service: its runtime, loops, HTTP surface, store guard and certificates."""
 
-from chassis.host.certificates import Certificate, CertificateWatch
+from chassis.host.certificates import Certificate, CertificateWatch, expiry_of, expiry_of_der
 from chassis.host.runtime import RecoveryRefused, Runtime
 from chassis.host.service import Check, Service, collect_seldom
 from chassis.host.store_guard import Consumes, StoreGuard
@@ -15,4 +15,6 @@ __all__ = [
     "Service",
     "StoreGuard",
     "collect_seldom",
+    "expiry_of",
+    "expiry_of_der",
 ]

@@ -34,6 +34,16 @@ class Certificate:
     context: ssl.SSLContext | None = None
 
 
+def expiry_of(pem: bytes) -> datetime:
+    """When the first certificate of a PEM file expires. ValueError when it holds none."""
+    return min(found.not_valid_after_utc for found in x509.load_pem_x509_certificates(pem))
+
+
+def expiry_of_der(der: bytes) -> datetime:
+    """When a partner's certificate expires. ValueError when it is none."""
+    return x509.load_der_x509_certificate(der).not_valid_after_utc
+
+
 class CertificateWatch(LoopBase):
     """Keeps ``tls_certificate_expires_in_seconds``: the time until the first certificate of a file expires.
 
@@ -74,7 +84,7 @@ class CertificateWatch(LoopBase):
         content = one.file.read_bytes()
         if content == self._content.get(one.use):
             return
-        expires_at = min(found.not_valid_after_utc for found in x509.load_pem_x509_certificates(content))
+        expires_at = expiry_of(content)
         # Loaded into a separate context first: a context that takes the certificate and not its key could show neither
         # the new nor the former one.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(one.file, one.key_file)

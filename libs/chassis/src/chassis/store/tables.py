@@ -70,6 +70,7 @@ class Deliveries(Base, table=True):
         Index("ix_deliveries_pending", "destination", "sequence", postgresql_where=text("state = 'pending'")),
         Index("ix_deliveries_lease", "lease_token", postgresql_where=text("lease_token IS NOT NULL")),
         Index("ix_deliveries_dead", "sequence", postgresql_where=text("state = 'dead'")),
+        Index("ix_deliveries_dropped", "id", postgresql_where=text("state = 'dropped'")),
         Index("ix_deliveries_key", "key"),
         Index("ix_deliveries_settled", "done_at", postgresql_where=text("state IN ('done', 'dropped')")),
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -20,12 +20,12 @@ from chassis.deliveries import Selection
 from chassis.errors import StoreUnavailable
 from chassis.store import Store, asking
 from chassis.web import access
+from chassis.web.forms import FormTooLongError, read_form
 from chassis.web.guard import actor_of
 from chassis.web.queries import just_done
 
 PATH: Final = "/console/deliveries"
 ROWS: Final = 50
-LONGEST_FORM_BYTES: Final = 4096
 LONGEST_VALUE: Final = 200
 
 
@@ -93,11 +93,11 @@ class DeliveriesPage:
     async def _retry(self, request: Request) -> Response:
         form: dict[str, str] = {}
         try:
-            form = await _form(request)
+            form = await read_form(request)
             with asking():
                 selection = await self._selection(form)
                 number = await deliveries.retry_selected(self.store, selection, actor=actor_of(request))
-        except _RefusedError as error:
+        except (_RefusedError, FormTooLongError) as error:
             return await self._page(form, refused=str(error))
         except StoreUnavailable as error:
             return await self._page(form, refused=error.reason)
@@ -129,12 +129,3 @@ def _time(text: str, now: datetime) -> datetime | None:
         return since_of(text[:LONGEST_VALUE], now)
     except ValueError as error:
         raise _RefusedError("That is no time. Write 2h, 30m, 3d, or 2026-05-31T14:00 (UTC).") from error
-
-
-async def _form(request: Request) -> dict[str, str]:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LONGEST_FORM_BYTES:
-            raise _RefusedError("The form is too long.")
-    return dict(parse_qsl(body.decode("utf-8", "replace")))

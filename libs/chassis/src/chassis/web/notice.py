@@ -17,7 +17,8 @@ from chassis.web.queries import just_done
 if TYPE_CHECKING:
     from chassis.store import Store
 
-_REPLAY: Final = "hl7.replay"
+_REPLAYS: Final = frozenset({"hl7.replay", "hl7.edit"})
+"""Acts whose audit says how the message fared."""
 _DONE: Final[Mapping[str, str]] = {
     "delivery.retry": "delivery {id} is sent now.",
     "delivery.drop": "delivery {id} is given up.",
@@ -27,7 +28,8 @@ _DONE: Final[Mapping[str, str]] = {
     "parked.release": "Key {id} is tried now.",
     "timer.retry": "Timer of {id} is tried now.",
     "timer.cancel": "Timer of {id} is cancelled.",
-    _REPLAY: "Message {id}: {outcome}.",
+    "hl7.replay": "Message {id}: {outcome}.",
+    "hl7.edit": "The edited copy of message {id}: {outcome}.",
 }
 """By the action's name in the audit."""
 _REFUSED: Final[Mapping[str, str]] = {
@@ -48,13 +50,13 @@ class Notice(NamedTuple):
     refused: str = ""
 
 
-def back(done: str | None, refused: str, subject: UUID) -> RedirectResponse:
-    """Redirects to the console, which reports the outcome; a reload does not act again.
+def back(done: str | None, refused: str, subject: UUID, *, to: str = "/console") -> RedirectResponse:
+    """Redirects to a page, which reports the outcome; a reload does not act again.
 
     ``done`` is the action in the audit, None when nothing was done; then ``refused`` names what does not exist.
     """
     words = {"done": done} if done is not None else {"refused": refused}
-    return RedirectResponse(f"/console?{urlencode({**words, 'on': str(subject)})}", 303)
+    return RedirectResponse(f"{to}?{urlencode({**words, 'on': str(subject)})}", 303)
 
 
 async def notice(store: "Store", query: Mapping[str, str]) -> Notice:
@@ -72,6 +74,6 @@ async def notice(store: "Store", query: Mapping[str, str]) -> Notice:
     if detail is None:
         return Notice()
     outcome = detail.get("outcome", ReplayOutcome.PROCESSED)
-    said = f"{outcome}: {detail['reason']}" if "reason" in detail and done == _REPLAY else outcome
+    said = f"{outcome}: {detail['reason']}" if "reason" in detail and done in _REPLAYS else outcome
     words = _DONE[done].format(id=subject, outcome=said)
     return Notice(said=words) if outcome == ReplayOutcome.PROCESSED else Notice(refused=words)

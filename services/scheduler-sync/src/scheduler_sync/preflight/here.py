@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-
-from chassis.host import Certificate
+from chassis.host import Certificate, expiry_of, expiry_of_der
 from chassis.messaging import topics
 from chassis.settings import KafkaSettings
 from chassis.store import Store
@@ -72,7 +70,7 @@ async def mllp_out(out: MllpOut, views: PreflightViews, now: datetime) -> list[L
     peer = writer.get_extra_info("ssl_object")
     content = None if peer is None else peer.getpeercert(binary_form=True)
     if content:
-        expires_at = x509.load_der_x509_certificate(content).not_valid_after_utc
+        expires_at = expiry_of_der(content)
         lines.append(
             _certificate("certificate.powerserver", "PowerServer's certificate", expires_at, now, "PowerServer")
         )
@@ -186,8 +184,7 @@ def certificates(all_of_them: Sequence[Certificate], now: datetime) -> list[Line
     for one in all_of_them:
         what, line_id = f"our certificate {one.use}", f"certificate.{one.use}"
         try:
-            content = Path(one.file).read_bytes()
-            expires_at = min(found.not_valid_after_utc for found in x509.load_pem_x509_certificates(content))
+            expires_at = expiry_of(Path(one.file).read_bytes())
         except (OSError, ValueError) as error:
             why = f"the file cannot be read ({type(error).__name__})"
             lines.append(Line(line_id, "Certificates", what, State.MISSING, why, now, one.setting))

@@ -219,6 +219,11 @@ class Messages:
         return found
 
 
+def outcome_of(state: str) -> str:
+    """One of ``OUTCOMES`` for a state of a received message or a delivery."""
+    return _OUTCOMES_OF[state]
+
+
 def _with_link(row: MessageRow, links: Mapping[str, UUID]) -> MessageRow:
     return MessageRow(
         row.kind, row.id, row.at, row.name, row.number, row.outcome, row.state, row.why, links.get(row.id)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from omegaai_sim.context import Services
-from omegaai_sim.fhir import tasks
+from omegaai_sim.fhir import drift, tasks
 from omegaai_sim.fhir.api import Api
 from omegaai_sim.fhir.auth import Tokens
 from omegaai_sim.fhir.dialect import DialectSwitch
@@ -77,6 +77,7 @@ def _routes(services: Services) -> Sequence[BaseRoute]:
         WebSocketRoute("/auth/hubs/{hub}", feed.connect),
         Route("/control/dialect", dialect.answer, methods=["GET", "POST"]),
         tasks.route(services.store),
+        drift.route(services.store),
         *Api(services.store, tokens, services.misbehaviour, dialect).routes(),
     ]
 

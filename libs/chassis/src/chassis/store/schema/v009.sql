@@ -7,3 +7,4 @@ CREATE INDEX CONCURRENTLY ix_hl7_journal_edited_from ON hl7_journal (edited_from
 CREATE INDEX CONCURRENTLY ix_hl7_journal_terms ON hl7_journal USING gin (terms) WHERE terms IS NOT NULL;
 CREATE INDEX CONCURRENTLY ix_hl7_journal_refused ON hl7_journal (received_at) WHERE state IN ('rejected', 'dropped');
 CREATE INDEX CONCURRENTLY ix_timers_due_at ON timers (due_at);
+CREATE INDEX CONCURRENTLY ix_deliveries_dropped ON deliveries (id) WHERE state = 'dropped';
