@@ -112,6 +112,7 @@ class FakeOmegaAI:
         app.router.add_get("/auth/Token/SignalRConnectionInfo", self._negotiate)
         app.router.add_get("/hub", self._hub)
         app.router.add_get("/fhir/metadata", self._metadata)
+        app.router.add_post("/fhir/patient/merge/", self._merge)
         app.router.add_route("*", "/fhir/{type}", self._type)
         app.router.add_route("*", "/fhir/{type}/{id}", self._instance)
         runner = web.AppRunner(app, shutdown_timeout=1)
@@ -206,6 +207,19 @@ class FakeOmegaAI:
                 return web.Response(status=412)
             current = self.put_directly({**(await request.json()), "resourceType": key[0], "id": key[1]})
         return self._found(current)
+
+    async def _merge(self, request: web.Request) -> web.Response:
+        keep, replace = request.query["keepPatientId"], request.query["replacePatientId"]
+        kept, ended = self.resources.get(("Patient", keep)), self.resources.get(("Patient", replace))
+        if kept is None or ended is None or "link" in ended:
+            return web.Response(status=404)
+        link = [{"type": "replaced-by", "other": {"reference": f"Patient/{keep}"}}]
+        self.put_directly({**ended, "identifier": [], "active": False, "link": link})
+        for one in self.all("Appointment"):
+            if f'"Patient/{replace}"' in json.dumps(one):
+                moved = json.dumps(one).replace(f'"Patient/{replace}"', f'"Patient/{keep}"')
+                self.put_directly(json.loads(moved))
+        return self._found(kept)
 
     def _create(self, kind: str, body: Json, condition: str | None) -> web.Response:
         if condition is not None:

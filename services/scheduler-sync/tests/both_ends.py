@@ -6,7 +6,7 @@ the chassis' batch executor with its savepoints) on a store in memory.
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -87,9 +87,9 @@ class Memory:
         patient = self.patients.get(patient_id)
         return KnownIds(patient and patient.fhir_id)
 
-    async def of_link(self, link_id: UUID) -> KnownIds:
+    async def of_link(self, link_id: UUID, patient_id: UUID) -> KnownIds:
         link = self.links[link_id]
-        return KnownIds(self.patients[link.patient_id].fhir_id, link.omegaai_id, link.omegaai_written_version)
+        return KnownIds(self.patients[patient_id].fhir_id, link.omegaai_id, link.omegaai_written_version)
 
     async def later(self, delivery: Delivery) -> str | None:
         line = delivery.destination, delivery.key
@@ -185,8 +185,9 @@ class Links(LinkRepository):
         super().__init__(transaction, SITE.site)
         self._memory = memory
 
-    async def load(self, placer_numbers: Iterable[str]) -> None:
-        await self.load_by_id((), placer_numbers)
+    async def load(self, placer_numbers: Iterable[str], patient_ids: Collection[UUID] = ()) -> None:
+        of_patients = [one.id for one in self._memory.links.values() if one.patient_id in patient_ids]
+        await self.load_by_id(of_patients, placer_numbers)
 
     async def load_by_id(
         self, link_ids: Iterable[UUID], placer_numbers: Iterable[str] = (), omegaai_ids: Iterable[str] = ()
@@ -226,8 +227,16 @@ class Leaving:
         del connection
         memory, transaction = self._memory, self._transaction
         memory.events += [(row.topic, row.aggregate_id, row.revision) for row in transaction._outbox]
+        joined = transaction.joined_lines()
+        for (destination, former), key in joined.items():
+            memory.lines[destination, key] += memory.lines.pop((destination, former), [])
+            memory.lines[destination, key].sort(key=lambda one: one.number)
+            for one in (*memory.lines[destination, key], *memory.dead):
+                if one.line in {(destination, former), (destination, key)}:
+                    one.delivery = replace(one.delivery, key=key)
         for row in transaction._deliveries:
             memory.deliveries += 1
+            row = row._replace(key=joined.get((row.destination, row.key), row.key))  # noqa: PLW2901 - re-keyed
             delivery = Delivery(
                 row.id,
                 row.destination,

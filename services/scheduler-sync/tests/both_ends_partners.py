@@ -290,6 +290,24 @@ class OmegaAI:
             self.before_write(self.resources[kind, identifier], body)
         return self._answered(fate, self._put(kind, {**body, "id": identifier}))
 
+    async def merge_patients(self, *, keep: str, replace: str) -> None:
+        """The Patient ``replace`` ends; its Appointments are those of ``keep``."""
+        fate = await self._meets()
+        kept, ended = self.resources.get(("Patient", keep)), self.resources.get(("Patient", replace))
+        if kept is None or ended is None or "link" in ended:
+            raise NotFoundError
+        link = [{"type": "replaced-by", "other": {"reference": f"Patient/{keep}"}}]
+        self._put("Patient", {**ended, "identifier": [], "active": False, "link": link})
+        for one in self.all("Appointment"):
+            of_it = [part for part in one["participant"] if part["actor"]["reference"] == f"Patient/{replace}"]
+            if of_it:
+                moved = _copied(one)
+                for part in moved["participant"]:
+                    if part["actor"]["reference"] == f"Patient/{replace}":
+                        part["actor"]["reference"] = f"Patient/{keep}"
+                self._put("Appointment", moved)
+        self._answered(fate, kept)
+
     async def _meets(self) -> str:
         fate = await self.wire.meets()
         if fate == "not now":

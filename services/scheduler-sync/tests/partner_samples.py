@@ -20,7 +20,7 @@ class Ids:
     async def of_patient(self, _: UUID) -> KnownIds:
         return KnownIds(self._patient)
 
-    async def of_link(self, _: UUID) -> KnownIds:
+    async def of_link(self, _: UUID, __: UUID) -> KnownIds:
         raise AssertionError
 
     async def later(self, _: Delivery) -> None:

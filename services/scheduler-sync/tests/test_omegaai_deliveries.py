@@ -34,7 +34,7 @@ class Ids:
     async def of_patient(self, _: UUID) -> KnownIds:
         return KnownIds(self.patient)
 
-    async def of_link(self, _: UUID) -> KnownIds:
+    async def of_link(self, _: UUID, __: UUID) -> KnownIds:
         return KnownIds(self.patient, self.appointment, self.written)
 
     async def later(self, _: Delivery) -> Literal["done", "under way"] | None:

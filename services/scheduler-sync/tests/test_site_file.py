@@ -80,3 +80,30 @@ def test_a_status_name_needs_a_status(copy: Path):
 def test_a_missing_file_is_one_line(tmp_path: Path):
     with pytest.raises(SiteFileError, match="cannot be read"):
         load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("self_scheduling:\n  FAC09: {public_booking: true}\n", "self_scheduling.FAC09: is not among facilities"),
+        ("self_scheduling:\n  FAC01:\n    grid_minutes: 7\n", "self_scheduling.FAC01.grid_minutes"),
+        ("self_scheduling:\n  FAC01: {radius_km: 5}\n", "radius_km needs latitude and longitude"),
+        ("self_scheduling:\n  FAC01: {public_bookings: true}\n", "self_scheduling.FAC01.public_bookings: no service"),
+        ("self_scheduling:\n  FAC01: {auto_confirm: [always]}\n", "self_scheduling.FAC01.auto_confirm"),
+        ("self_scheduling_capacity: 0\n", "self_scheduling_capacity"),
+    ],
+)
+def test_a_wrong_rule_of_self_scheduling_is_said_with_its_line(tmp_path: Path, lines: str, said: str):
+    for one in SITE_FILE.parent.glob("*.yaml"):
+        (tmp_path / one.name).write_text(one.read_text("utf-8"), "utf-8")
+    file = tmp_path / SITE_FILE.name
+    file.write_text(file.read_text("utf-8") + lines, "utf-8")
+    with pytest.raises(SiteFileError, match=r"\.yaml:\d+: ") as refused:
+        load(file)
+    assert said in str(refused.value)
+
+
+def test_without_a_line_patients_may_do_nothing():
+    rules = load(SITE_FILE).scheduling_of("FAC02")
+    allowed = [rules.public_booking, rules.reschedule, rules.cancel, rules.modalities, rules.auto_confirm]
+    assert not any(allowed)

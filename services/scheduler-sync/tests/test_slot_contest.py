@@ -23,7 +23,7 @@ from scheduler_sync.scheduling.problems import Refused
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 TASKS = 200
-ROUNDS = DEPTH.examples(25) if DEPTH.name != "ci" else 3
+ROUNDS = 500 if DEPTH.name == "full" else 1
 HALF_AN_HOUR = timedelta(minutes=30)
 MOST_ROUND_SECONDS = 1.0
 

@@ -137,5 +137,5 @@ async def bench(settings: Settings, partner: Partner) -> AsyncIterator[Bench]:
 @pytest.fixture
 async def both_bench(settings: Settings, partner: Partner) -> AsyncIterator[Bench]:
     """Profile both: SIU and ORM for everything, and ADT for patients."""
-    async for opening in opened(replace(settings, profile="both", adt_out=True), partner, "admin"):
+    async for opening in opened(replace(settings, profile="both", adt_out="on"), partner, "admin"):
         yield opening

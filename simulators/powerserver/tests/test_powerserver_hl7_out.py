@@ -157,6 +157,22 @@ async def test_patients_are_told_of_where_the_site_says_so(both_bench) -> None:
     )  # fmt: skip
 
 
+async def test_a_merge_of_two_records_is_an_a40_and_moves_the_orders(both_bench) -> None:
+    given = {"family": "Doe", "given": "Sam", "birth_date": "1990-01-02", "sex": "M"}
+    kept = (await both_bench.api.post("/api/patients", json=given)).json()["id"]
+    ended = (await both_bench.api.post("/api/patients", json=given)).json()["id"]
+    answer = await both_bench.api.post("/api/patients/merge", json={"id": kept, "ended_id": ended})
+    assert answer.status_code == 204
+    await both_bench.partner.has(3)
+    message = next(one for one in both_bench.partner.received if one.trigger == "A40")
+    assert segments_of(message)[2].startswith(f"PID|1|{kept}^^^NORTHSIDE|{kept}^^^NORTHSIDE|")
+    assert segments_of(message)[3] == f"MRG|{ended}^^^NORTHSIDE"
+    again = await both_bench.api.post("/api/patients/merge", json={"id": kept, "ended_id": ended})
+    assert again.status_code == 404
+    itself = await both_bench.api.post("/api/patients/merge", json={"id": kept, "ended_id": kept})
+    assert itself.status_code in {400, 422}
+
+
 async def test_messages_that_waited_for_the_partner_go_out_in_the_order_of_the_changes(bench) -> None:
     bench.partner.script = [None] * 2
     first, second = await bench.book(), await bench.book(start="2026-12-01T17:00:00-05:00")

@@ -92,7 +92,7 @@ def test_settings_come_from_options_over_the_environment(capsys) -> None:
         "POWERSERVER_SIM_ADT_OUT": "on",
     }
     settings = load(["--http-port", "9001"], environment)
-    assert (settings.http_port, settings.profile, settings.adt_out) == (9001, "orm", True)
+    assert (settings.http_port, settings.profile, settings.adt_out) == (9001, "orm", "on")
     for arguments, variables in ((["--profile", "fax"], {}), ([], {"POWERSERVER_SIM_MLLP_PORT": "many"})):
         with pytest.raises(SystemExit, match="2"):
             load(arguments, variables)

@@ -129,6 +129,14 @@ class FhirClient:
         """The server's CapabilityStatement. Raises Transient, Permanent; NotFoundError where it shows none."""
         return (await self.metadata()).resource
 
+    async def merge_patients(self, *, keep: str, replace: str) -> None:
+        """OmegaAI's own operation: everything of the Patient ``replace`` is moved to ``keep``.
+
+        Raises NotFoundError, Transient, Permanent.
+        """
+        query = {"keepPatientId": keep, "replacePatientId": replace}
+        await self._request("POST", "patient/merge/", query=query, of_type="Patient", is_named=True, is_operation=True)
+
     async def search(self, resource_type: str, query: Mapping[str, str]) -> AsyncIterator[Found]:
         """All matches over all pages, each once. UnusableAnswer when the pages repeat themselves or have no end."""
         async with aclosing(self.pages(resource_type, query)) as pages:
@@ -189,10 +197,12 @@ class FhirClient:
         query: Mapping[str, str] | None = None,
         of_type: str | None = None,
         is_named: bool = False,
+        is_operation: bool = False,
     ) -> Found:
         """Sends one request. ``of_type``: the answer's resource type, when it is not ``resource_type``.
 
         ``is_named``: an answer 404 means that there is no such resource, and not that the interface is missing.
+        ``is_operation``: a success may have no content.
         """
         url = address or self._partner.address(self._base + _path(resource_type, resource_id))
         what = f"{method} {resource_type}"
@@ -208,6 +218,8 @@ class FhirClient:
             if answer.status == 401 and not is_last:
                 self._tokens.reject(token)
                 continue
+            if is_operation and 200 <= answer.status < 300:
+                return Found({}, "")
             resource = await resource_of(
                 answer, what, of_type=of_type or resource_type, names_one=is_named or resource_id is not None,
                 is_read=method == "GET",

@@ -50,6 +50,42 @@ class ChangePatientByStaff:
 
 
 @dataclass(frozen=True, slots=True)
+class Merge:
+    """One record ended in another: ``survivor`` is the patient who remains, ``former`` the ended record's numbers."""
+
+    survivor: PatientFacts
+    former: tuple[PatientIdentifier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergePatients:
+    """PowerServer merged records of patients (ADT A39, A40). Times as above."""
+
+    name: str
+    merges: tuple[Merge, ...]
+    said_at: datetime
+    said_until: datetime | None = None
+
+    @property
+    def identifiers(self) -> tuple[PatientIdentifier, ...]:
+        return tuple(one for merge in self.merges for one in (*merge.survivor.identifiers, *merge.former))
+
+    def latest(self, said_at: datetime) -> datetime:
+        """The end of the span in which the message was made; the span begins at ``said_at``."""
+        return max(said_at, self.said_until or said_at)
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePatient:
+    """PowerServer deleted a patient's record (ADT A23). Times as above."""
+
+    name: str
+    patient: PatientFacts
+    said_at: datetime
+    said_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiveOmegaAIAppointment:
     """OmegaAI's Appointment changed. ``link_id`` and ``placer_number`` are our identifiers in it.
 
@@ -92,7 +128,8 @@ class TakeGridRows:
     rows: tuple[GridRow, ...]
 
 
-FromPowerServer: TypeAlias = ChangeAppointmentByStaff | ChangePatientByStaff | TakeGridRows
+AboutPatients: TypeAlias = ChangePatientByStaff | MergePatients | DeletePatient
+FromPowerServer: TypeAlias = ChangeAppointmentByStaff | AboutPatients | TakeGridRows
 """Everything that one message of PowerServer's can say."""
 
 

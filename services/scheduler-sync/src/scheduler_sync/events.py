@@ -36,6 +36,21 @@ def patient_event(patient: Patient, *, is_new: bool, occurred_at: datetime, caus
     )
 
 
+def merge_event(
+    patient: Patient, merged_patient_id: UUID, *, occurred_at: datetime, cause_id: UUID
+) -> contracts.Message:
+    """``patient.merged``: the record of ``merged_patient_id`` ended in the patient's."""
+    return contracts.new_message(
+        contracts.PatientMerged,
+        aggregate_id=patient.id,
+        revision=patient.revision,
+        data=contracts.MergedPatientData(**dict(_patient_data(patient)), merged_patient_id=merged_patient_id),
+        producer=PRODUCER,
+        occurred_at=occurred_at,
+        correlation_id=cause_id,
+    )
+
+
 def appointment_event(
     kind: Announcement,
     before: AppointmentLink,

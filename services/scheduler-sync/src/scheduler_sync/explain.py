@@ -18,7 +18,14 @@ from chassis.hl7 import answers as hl7_answers
 from hl7v2 import AckCode, Hl7Error, Message, Segment
 from scheduler_sync.adapters.powerserver import coverage, master_files, reader, stations, table
 from scheduler_sync.adapters.powerserver.table import SET_IDS, FieldRule
-from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, TakeGridRows
+from scheduler_sync.commands import (
+    ChangeAppointmentByStaff,
+    ChangePatientByStaff,
+    DeletePatient,
+    Merge,
+    MergePatients,
+    TakeGridRows,
+)
 from scheduler_sync.domain.appointment import (
     AppointmentLink,
     Decision,
@@ -45,6 +52,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "ADT^A08": "a patient who is changed",
     "ADT^A28": "a person who is added",
     "ADT^A31": "a person who is changed",
+    "ADT^A39": "records of one person that are merged",
+    "ADT^A40": "records of one person that are merged",
+    "ADT^A23": "a record that is deleted",
     "MFN^M05": "resources of PowerServer",
     "MFN^M01": "resources of PowerServer",
 }
@@ -353,7 +363,9 @@ def _grid_effect(command: TakeGridRows) -> dict[str, Any]:
 
 def _effect(command: reader.Command, site: SiteFile) -> dict[str, Any]:
     """The facts in the message, in the suite's words; unsaid facts are left out."""
-    if isinstance(command, ChangePatientByStaff):
+    if isinstance(command, MergePatients):
+        return {"made": command.said_at.isoformat(), "merges": [_of_merge(one) for one in command.merges]}
+    if isinstance(command, ChangePatientByStaff | DeletePatient):
         said = {"made": command.said_at.isoformat(), **_of_person(command.patient)}
     else:
         said = {**_of_appointment(command, site), **_of_person(command.patient)}
@@ -384,6 +396,13 @@ def _of_appointment(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[s
         "reason": facts.reason,
         "deleted": sorted(facts.deleted),
     }
+
+
+def _of_merge(merge: Merge) -> str:
+    former, kept = (
+        ", ".join(f"{one.value} of {one.issuer}" for one in some) for some in (merge.former, merge.survivor.identifiers)
+    )
+    return f"{former} ended in {kept}"
 
 
 def _of_person(person: PatientFacts) -> dict[str, Any]:

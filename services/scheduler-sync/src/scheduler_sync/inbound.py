@@ -18,15 +18,20 @@ from scheduler_sync.adapters.omegaai.tasks import TaskItem
 from scheduler_sync.adapters.powerserver import master_files, reader, stations
 from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.commands import (
+    AboutPatients,
     ChangeAppointmentByStaff,
     ChangePatientByStaff,
+    DeletePatient,
     FromPowerServer,
+    MergePatients,
     Origin,
     TakeGridRows,
     cause_of_task,
 )
 from scheduler_sync.domain.appointment import System
+from scheduler_sync.domain.patient import PatientIdentifier
 from scheduler_sync.handlers.effects import Effects
+from scheduler_sync.handlers.merges import delete_patient, merge_patients
 from scheduler_sync.handlers.patient_acts import park_task, receive_appointment
 from scheduler_sync.handlers.patients import change_patient
 from scheduler_sync.handlers.resources import take_grid_rows
@@ -53,11 +58,13 @@ class PowerServerInbound:
         for item in items:
             work.commands[item.journal_id] = self._read(item, passed_over)
         self._effects.meters.not_read(passed_over.keys, passed_over.repairs)
-        commands = [
-            one for one in work.commands.values() if isinstance(one, ChangeAppointmentByStaff | ChangePatientByStaff)
-        ]
-        await work.patients.load(one for command in commands for one in command.patient.identifiers)
-        await work.links.load(one.placer_number for one in commands if isinstance(one, ChangeAppointmentByStaff))
+        commands = [one for one in work.commands.values() if not isinstance(one, Exception | TakeGridRows)]
+        await work.patients.load(number for command in commands for number in _numbers(command))
+        ending = [one for command in commands for one in _ending(command)]
+        await work.links.load(
+            (one.placer_number for one in commands if isinstance(one, ChangeAppointmentByStaff)),
+            {patient.id for patient in work.patients.all_identified_by(ending)} if ending else (),
+        )
         await _load_grid(work)
 
     async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
@@ -73,6 +80,12 @@ class PowerServerInbound:
             return None
         if isinstance(command, ChangePatientByStaff):
             await change_patient(command, work=work, origin=origin, site=site, arrivals=self._arrivals, effects=effects)
+            return None
+        if isinstance(command, MergePatients):
+            await merge_patients(command, work=work, origin=origin, site=site, arrivals=self._arrivals, effects=effects)
+            return None
+        if isinstance(command, DeletePatient):
+            await delete_patient(command, work=work, origin=origin, effects=effects)
             return None
         await change_appointment(
             command,
@@ -100,6 +113,15 @@ class PowerServerInbound:
             )
         except (Permanent, Transient) as error:
             return error
+
+
+def _numbers(command: ChangeAppointmentByStaff | AboutPatients) -> Sequence[PatientIdentifier]:
+    return command.identifiers if isinstance(command, MergePatients) else command.patient.identifiers
+
+
+def _ending(command: ChangeAppointmentByStaff | AboutPatients) -> Sequence[PatientIdentifier]:
+    """The numbers of records whose appointments the message concerns: all that may end."""
+    return () if isinstance(command, ChangeAppointmentByStaff | ChangePatientByStaff) else _numbers(command)
 
 
 async def _load_grid(work: StoredWork) -> None:

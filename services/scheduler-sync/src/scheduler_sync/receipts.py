@@ -36,6 +36,20 @@ class PatientAccepted:
 
 
 @dataclass(frozen=True, slots=True)
+class PatientsMerged:
+    """OmegaAI has one Patient of two, under this id; None where it never had the ended one, nor the other."""
+
+    fhir_id: str | None
+
+    def to_receipt(self) -> Receipt:
+        return Receipt({"resource": "Patient", "id": self.fhir_id or ""})
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> "PatientsMerged":
+        return cls(receipt.detail.get("id") or None)
+
+
+@dataclass(frozen=True, slots=True)
 class AppointmentAccepted:
     """OmegaAI has the Appointment under this id, in this version, with this status.
 

@@ -6,17 +6,26 @@ from typing import Final
 
 from chassis.deliveries import Accepted
 from chassis.store import Transaction
+from scheduler_sync.adapters.omegaai.sender import subject_of
 from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX
 from scheduler_sync.adapters.powerserver.sender import step_of
 from scheduler_sync.commands import Origin
 from scheduler_sync.handlers.settlements import (
     omegaai_accepted_appointment,
     omegaai_accepted_patient,
+    omegaai_merged_patients,
     powerserver_acknowledged_status,
 )
-from scheduler_sync.receipts import NOT_KNOWN, NOT_SENT, AppointmentAccepted, PatientAccepted, StatusAnswered
+from scheduler_sync.receipts import (
+    NOT_KNOWN,
+    NOT_SENT,
+    AppointmentAccepted,
+    PatientAccepted,
+    PatientsMerged,
+    StatusAnswered,
+)
 from scheduler_sync.resources.settling import note_fixes
-from scheduler_sync.snapshots import PATIENT_UPSERT, AppointmentSnapshot
+from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_MERGE, PATIENT_UPSERT, AppointmentSnapshot
 from scheduler_sync.store.work import OpenWork
 
 _ANSWERS: Final = {
@@ -44,15 +53,18 @@ class Settlement:
             all_accepted = [accepted for accepted in all_accepted if accepted.delivery.kind != RESOURCE_FIX]
         work = self._open_work(transaction)
         patients = [accepted for accepted in all_accepted if accepted.delivery.kind == PATIENT_UPSERT]
+        merges = [accepted for accepted in all_accepted if accepted.delivery.kind == PATIENT_MERGE]
         appointments = [
             (AppointmentSnapshot.from_bytes(accepted.delivery.payload), accepted)
             for accepted in all_accepted
-            if accepted.delivery.kind != PATIENT_UPSERT
+            if accepted.delivery.kind == APPOINTMENT_UPSERT
         ]
-        await work.patients.load_by_id(accepted.delivery.key for accepted in patients)
+        await work.patients.load_by_id(subject_of(accepted.delivery) for accepted in (*patients, *merges))
         await work.links.load_by_id(snapshot.link_id for snapshot, _ in appointments)
         for delivery, receipt in patients:
-            await omegaai_accepted_patient(delivery.key, PatientAccepted.of(receipt), work=work)
+            await omegaai_accepted_patient(subject_of(delivery), PatientAccepted.of(receipt), work=work)
+        for delivery, receipt in merges:
+            await omegaai_merged_patients(subject_of(delivery), PatientsMerged.of(receipt), work=work)
         for snapshot, (delivery, receipt) in appointments:
             accepted = AppointmentAccepted.of(receipt)
             message = f"Appointment version {accepted.version}: {accepted.status}"

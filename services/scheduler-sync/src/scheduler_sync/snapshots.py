@@ -21,6 +21,7 @@ PHYSICIAN_SYSTEM: Final = "urn:powerserver:physician"
 PATIENT_UPSERT: Final = "patient.upsert"
 APPOINTMENT_UPSERT: Final = "appointment.upsert"
 """The kinds of deliveries with a snapshot."""
+PATIENT_MERGE: Final = "patient.merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,22 @@ class AppointmentSnapshot:
         times = values.get("study_times", ())
         values["study_times"] = tuple((datetime.fromisoformat(start), minutes) for start, minutes in times)
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class PatientMergeOrder:
+    """The content of a delivery that has OmegaAI merge two Patients."""
+
+    survivor_id: UUID
+    ended_id: UUID
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps({"survivor_id": str(self.survivor_id), "ended_id": str(self.ended_id)})
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "PatientMergeOrder":
+        values = orjson.loads(payload)
+        return cls(UUID(values["survivor_id"]), UUID(values["ended_id"]))
 
 
 def _physician(link: AppointmentLink) -> Mapping[str, str | None] | None:

@@ -13,6 +13,8 @@ Profile = Literal["siu", "orm", "both"]
 Requests = Literal["propose", "move"]
 REQUESTS: tuple[Requests, ...] = get_args(Requests)
 PROFILES: tuple[Profile, ...] = get_args(Profile)
+AdtOut = Literal["off", "on", "persons"]
+"""Whether patients are announced: as visitors (ADT^A04, A08), or as persons (A28, A31); merges as A40."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Settings:
     peer_host: str = "127.0.0.1"
     peer_port: int = 12575
     profile: Profile = "siu"
-    adt_out: bool = False
+    adt_out: AdtOut = "off"
     requests: Requests = "propose"
     ack_timeout_seconds: float = 30.0
     retry_initial_seconds: float = 1.0
@@ -60,12 +62,16 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options.add("peer_host", defaults.peer_host, "host that HL7 is sent to")
     options.add("peer_port", defaults.peer_port, "port that HL7 is sent to", int)
     options.add("profile", defaults.profile, "which messages go out", choices=PROFILES)
-    options.add("adt_out", "off", "send ADT^A04/A08 when a patient is added or changed", choices=("on", "off"))
+    options.add(
+        "adt_out",
+        defaults.adt_out,
+        "tell of patients added, changed and merged: on by ADT^A04/A08/A40, persons by A28/A31/A40",
+        choices=get_args(AdtOut),
+    )
     options.add("requests", defaults.requests, "a wanted time is proposed to staff, or moves at once", choices=REQUESTS)
     options.add("ack_timeout_seconds", defaults.ack_timeout_seconds, "how long an acknowledgement is waited for", float)
     options.add(
         "retry_initial_seconds", defaults.retry_initial_seconds, "first pause before a message is sent again", float
     )
     options.add("retry_max_seconds", defaults.retry_max_seconds, "longest pause before a message is sent again", float)
-    values = options.read(arguments)
-    return Settings(**{**values, "adt_out": values["adt_out"] == "on"})
+    return Settings(**options.read(arguments))

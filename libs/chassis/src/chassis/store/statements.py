@@ -19,6 +19,15 @@ INSERT INTO {outbox} ({outbox.topic}, {outbox.aggregate_id}, {outbox.revision}, 
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::text[])
 """
 
+# Two lines would let an older word about one thing overtake a newer one. It waits for rows that are being
+# marked done.
+JOIN_LINES: Final = f"""
+UPDATE {deliveries} SET {deliveries.key} = joined.{deliveries.key}
+FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS joined ({deliveries.destination}, former, {deliveries.key})
+WHERE {deliveries}.{deliveries.destination} = joined.{deliveries.destination}
+    AND {deliveries}.{deliveries.key} = joined.former AND {deliveries}.{deliveries.state} IN ('pending', 'dead')
+"""
+
 WRITE_DELIVERIES: Final = f"""
 INSERT INTO {deliveries} ({deliveries.id}, {deliveries.destination}, {deliveries.key}, {deliveries.kind},
     {deliveries.payload}, {deliveries.headers}, {deliveries.idempotency_key}, {deliveries.traceparent},

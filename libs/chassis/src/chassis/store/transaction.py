@@ -114,6 +114,7 @@ class _Mark(NamedTuple):
     deliveries: int
     audit: int
     timers: int
+    joined: int
     participants: tuple[object, ...]
 
 
@@ -139,6 +140,7 @@ class Transaction:
         self._deliveries: list[_DeliveryRow] = []
         self._audit: list[_AuditRow] = []
         self._timers: list[TimerWord] = []
+        self._joined: list[tuple[str, UUID, UUID]] = []
         self._writes: list[tuple[str, Sequence[object]]] = []
 
     def join(self, participant: Participant) -> None:
@@ -200,6 +202,24 @@ class Transaction:
         )
         return identifier
 
+    def join_lines(self, destination: str, *, former: UUID, key: UUID) -> None:
+        """The deliveries of ``former`` that are not done go on in the line of ``key``, in the order of their staging.
+
+        That holds for stored ones and for those that this transaction has staged. For two aggregates that become one.
+        """
+        self._joined.append((destination, former, key))
+
+    def joined_lines(self) -> dict[tuple[str, UUID], UUID]:
+        """For each (destination, former key) the key of its line now, where lines were joined one after another."""
+        following = {(destination, former): key for destination, former, key in self._joined}
+        found = {}
+        for destination, former in following:
+            key = former
+            while (destination, key) in following:
+                key = following[destination, key]
+            found[destination, former] = key
+        return found
+
     def set_timer(
         self,
         kind: str,
@@ -239,7 +259,14 @@ class Transaction:
     def mark(self) -> _Mark:
         """A savepoint: everything that is staged now."""
         participants = tuple([participant.mark() for participant in self._participants])
-        return _Mark(len(self._outbox), len(self._deliveries), len(self._audit), len(self._timers), participants)
+        return _Mark(
+            len(self._outbox),
+            len(self._deliveries),
+            len(self._audit),
+            len(self._timers),
+            len(self._joined),
+            participants,
+        )
 
     def rollback_to(self, mark: _Mark) -> None:
         """Undoes what was staged since ``mark``, here and in every participant."""
@@ -247,6 +274,7 @@ class Transaction:
         del self._deliveries[mark.deliveries :]
         del self._audit[mark.audit :]
         del self._timers[mark.timers :]
+        del self._joined[mark.joined :]
         for participant, inner in zip(self._participants, mark.participants, strict=True):
             participant.rollback_to(inner)
 
@@ -272,6 +300,13 @@ class Transaction:
         if self._outbox:
             channels.append(OUTBOX_CHANNEL)
             self.write(statements.WRITE_OUTBOX, *zip(*self._outbox, strict=True))
+        if self._joined:
+            joined = self.joined_lines()
+            self._deliveries = [
+                row._replace(key=joined.get((row.destination, row.key), row.key)) for row in self._deliveries
+            ]
+            rows = [(destination, former, key) for (destination, former), key in joined.items()]
+            self.write(statements.JOIN_LINES, *zip(*rows, strict=True))
         if self._deliveries:
             channels.append(DELIVERIES_CHANNEL)
             self.write(statements.WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
@@ -288,6 +323,7 @@ class Transaction:
         self._deliveries.clear()
         self._audit.clear()
         self._timers.clear()
+        self._joined.clear()
         self._writes.clear()
 
     def _write_timers(self, channels: list[str]) -> None:

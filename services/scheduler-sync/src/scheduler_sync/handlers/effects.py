@@ -19,10 +19,17 @@ from scheduler_sync.domain.appointment import (
 )
 from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.slots import Slot
-from scheduler_sync.events import appointment_event, patient_event
+from scheduler_sync.events import appointment_event, merge_event, patient_event
 from scheduler_sync.ports import Clock, Conflict, HistoryEntry, Meters, Offer, PowerServerWriter, Resources, Work
 from scheduler_sync.site import SiteFile
-from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.snapshots import (
+    APPOINTMENT_UPSERT,
+    PATIENT_MERGE,
+    PATIENT_UPSERT,
+    AppointmentSnapshot,
+    PatientMergeOrder,
+    PatientSnapshot,
+)
 
 REQUEST_NEW: Final = "request.new"
 REQUEST_MOVE: Final = "request.move"
@@ -92,6 +99,19 @@ class Effects:
             patient_event(patient, is_new=is_new, occurred_at=self.clock.now(), cause_id=origin.journal_id)
         )
         return self.tell_omegaai_of_patient(patient, work, about=str(patient.revision))
+
+    def of_merge(self, patient: Patient, ended_id: UUID, *, work: Work, origin: Origin) -> UUID:
+        """Publishes that a record ended in the patient's, and has OmegaAI merge the two. Returns the delivery's id."""
+        work.outgoing.publish(merge_event(patient, ended_id, occurred_at=self.clock.now(), cause_id=origin.journal_id))
+        work.outgoing.join_lines(System.OMEGAAI, former=ended_id, key=patient.id)
+        return work.outgoing.deliver(
+            System.OMEGAAI,
+            key=patient.id,
+            kind=PATIENT_MERGE,
+            payload=PatientMergeOrder(patient.id, ended_id).to_bytes(),
+            idempotency_key=f"patient-merge:{ended_id}",
+            subject=ended_id,
+        )
 
     def tell_omegaai_of_patient(self, patient: Patient, work: Work, *, about: str | None = None) -> UUID:
         """``about`` names the cause: the patient is delivered once for it. Without it, the patient goes again."""

@@ -1,5 +1,6 @@
 """A message's patient: registered, or updated; and messages about the patient alone."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 from uuid import UUID
@@ -7,9 +8,9 @@ from uuid import UUID
 import contracts
 from chassis.errors import NeedsSetup
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, Origin
+from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients, Origin
 from scheduler_sync.domain.appointment import CLOCKS_DIFFER, Outcome
-from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.ports import Clock, Meters, Work
 from scheduler_sync.site import SiteFile
@@ -17,7 +18,7 @@ from scheduler_sync.site import SiteFile
 LARGEST_LEAD: Final = CLOCKS_DIFFER
 """Most lead of PowerServer's clock over ours. A message from farther ahead would make all true ones look old."""
 
-Said = TypeVar("Said", ChangeAppointmentByStaff, ChangePatientByStaff)
+Said = TypeVar("Said", ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients)
 
 
 def not_of_the_future(command: Said, origin: Origin, clock: Clock, meters: Meters) -> Said:
@@ -66,7 +67,7 @@ def hear_patient(
     Idempotent by PowerServer's time of the message against the patient's. NeedsSetup when the numbers in the message
     belong to several patients.
     """
-    known = _one_patient(command, work)
+    known = only_patient(command.patient.identifiers, work)
     if known is None:
         patient = Patient.register(
             contracts.uuid7(),
@@ -87,8 +88,9 @@ def hear_patient(
     return patient, [effects.of_patient(patient, is_new=known is None, work=work, origin=origin)]
 
 
-def _one_patient(command: ChangeAppointmentByStaff | ChangePatientByStaff, work: Work) -> Patient | None:
-    known = {one.id: one for one in work.patients.all_identified_by(command.patient.identifiers)}
+def only_patient(identifiers: Sequence[PatientIdentifier], work: Work) -> Patient | None:
+    """The patient with these numbers; NeedsSetup when they belong to several."""
+    known = {one.id: one for one in work.patients.all_identified_by(identifiers)}
     if len(known) > 1:
         raise NeedsSetup(
             "PID-3: its numbers belong to different patients of the site",

@@ -1,12 +1,13 @@
 """The effects of a partner's answer to a delivery."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from scheduler_sync.commands import Origin
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.handlers.effects import note_answer
 from scheduler_sync.ports import Work
-from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
+from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted, PatientsMerged
 
 
 async def omegaai_accepted_patient(patient_id: UUID, accepted: PatientAccepted, *, work: Work) -> None:
@@ -14,6 +15,13 @@ async def omegaai_accepted_patient(patient_id: UUID, accepted: PatientAccepted, 
     patient = work.patients.by_id(patient_id)
     if patient is not None and (patient.fhir_id, patient.fhir_version) != (accepted.fhir_id, accepted.version):
         work.patients.save(patient.told_omegaai(accepted.fhir_id, accepted.version))
+
+
+async def omegaai_merged_patients(ended_id: UUID, merged: PatientsMerged, *, work: Work) -> None:
+    """OmegaAI merged an ended record's Patient. Late words about that record go to the Patient that remains there."""
+    ended = work.patients.by_id(ended_id)
+    if ended is not None and merged.fhir_id is not None and ended.fhir_id != merged.fhir_id:
+        work.patients.save(replace(ended, fhir_id=merged.fhir_id, fhir_version=None))
 
 
 async def omegaai_accepted_appointment(

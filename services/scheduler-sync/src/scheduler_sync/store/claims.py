@@ -6,6 +6,7 @@ one statement for the whole batch, which locks the resources in one order, befor
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from heapq import nsmallest
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
@@ -20,6 +21,7 @@ from scheduler_sync.store import statements
 from scheduler_sync.store.repositories import LinkRepository
 
 MOST_OFFERS: Final = 5
+NEAR: Final = timedelta(days=1)
 AROUND: Final = timedelta(days=7)
 _DAY: Final = timedelta(days=1)
 
@@ -68,25 +70,29 @@ async def offers_near(
 
     Only of resources that ``may`` be offered.
     """
-    now = rooms.now()
-    begin, end = max(asked.start - AROUND, now), asked.end + AROUND
-    if end - begin < AROUND:
-        begin, end = now, now + 2 * AROUND
+    now, found = rooms.now(), list[Offer]()
     length = timedelta(minutes=max(asked.minutes, 1))
-    found: list[Offer] = []
     for alike in rooms.alike(facility, resource):
         group = [room for room in alike if may(room)]
-        ids = [room.resource.id for room in group]
-        busy = await busy_between(connection, ids, begin, end, without_links=without_links) if ids else {}
-        near = [
-            Offer(room.resource.name, Slot(start, start + length, asked.zone))
-            for room in group
-            if room.resource.id in busy
-            for start in room.free_starts(busy[room.resource.id], room.length(minutes=asked.minutes), begin, end)
-            if start != asked.start or room.resource.name != resource
-        ]
-        near.sort(key=lambda one: (abs(one.slot.start - asked.start), one.slot.start, one.resource))
-        found += near[: MOST_OFFERS - len(found)]
+        near: list[tuple[timedelta, datetime, str]] = []
+        for around in (NEAR, AROUND) if group else ():
+            begin, end = max(asked.start - around, now), asked.end + around
+            if end <= begin:
+                begin, end = now, now + 2 * around
+            busy = await busy_between(
+                connection, [room.resource.id for room in group], begin, end, without_links=without_links
+            )
+            near = [
+                (abs(start - asked.start), start, room.resource.name)
+                for room in group
+                if room.resource.id in busy
+                for start in room.free_starts(busy[room.resource.id], room.length(minutes=asked.minutes), begin, end)
+                if start != asked.start or room.resource.name != resource
+            ]
+            if len(near) >= MOST_OFFERS:
+                break
+        for _, start, name in nsmallest(MOST_OFFERS - len(found), near):
+            found.append(Offer(name, Slot(start, start + length, asked.zone)))
         if len(found) == MOST_OFFERS:
             break
     return found

@@ -8,14 +8,14 @@ from typing import Any, Final
 import orjson
 
 from scheduler_sync.domain.appointment import FORMER, AppointmentLink, Physician, State, Study, WorkflowStep
-from scheduler_sync.domain.patient import Address, Guardian, Patient, PatientIdentifier
+from scheduler_sync.domain.patient import Address, Guardian, NumberRole, Patient, PatientIdentifier, in_order
 from scheduler_sync.domain.slots import Slot
 
 PATIENT: Final = {
     "id": "uuid", "site": "text", "family": "text", "given": "text", "middle": "text", "birth_date": "date",
     "sex": "text", "email": "text", "phone": "text", "language": "text", "address": "jsonb", "organization": "text",
     "heard_at": "timestamptz", "details_heard_at": "jsonb", "revision": "int", "fhir_id": "text",
-    "fhir_version": "text", "guardian": "jsonb",
+    "fhir_version": "text", "number_roles": "jsonb", "merged_into": "uuid", "guardian": "jsonb",
 }  # fmt: skip
 LINK: Final = {
     "id": "uuid", "site": "text", "placer_number": "text", "patient_id": "uuid", "facility": "text", "resource": "text",
@@ -62,6 +62,8 @@ def patient_row(patient: Patient) -> tuple[Any, ...]:
         ),
         patient.organization, patient.heard_at, encoded(patient.details_heard_at), patient.revision, patient.fhir_id,
         patient.fhir_version,
+        encoded([[one.issuer, one.value, role.at, role.is_former] for one, role in patient.roles.items()]),
+        patient.merged_into,
         None if guardian is None else encoded(
             {"family": guardian.family, "given": guardian.given, "middle": guardian.middle,
              "relationship": guardian.relationship, "email": guardian.email, "phone": guardian.phone}
@@ -70,14 +72,15 @@ def patient_row(patient: Patient) -> tuple[Any, ...]:
 
 
 def patient(row: Mapping[str, Any], identifiers: tuple[PatientIdentifier, ...]) -> Patient:
-    address, guardian = row["address"], row["guardian"]
+    address, guardian, roles = row["address"], row["guardian"], _roles(row["number_roles"])
     return Patient(
-        id=row["id"], site=row["site"], identifiers=identifiers, family=row["family"], given=row["given"],
+        id=row["id"], site=row["site"], identifiers=in_order(identifiers, roles) if roles else identifiers,
+        family=row["family"], given=row["given"],
         middle=row["middle"], birth_date=row["birth_date"], sex=row["sex"], email=row["email"], phone=row["phone"],
         language=row["language"], address=None if address is None else Address(**_json(address)),
         organization=row["organization"], heard_at=row["heard_at"], details_heard_at=_times(row["details_heard_at"]),
         revision=row["revision"],
-        fhir_id=row["fhir_id"], fhir_version=row["fhir_version"],
+        fhir_id=row["fhir_id"], fhir_version=row["fhir_version"], roles=roles, merged_into=row["merged_into"],
         guardian=None if guardian is None else Guardian(**_json(guardian)),
     )  # fmt: skip
 
@@ -142,6 +145,13 @@ def _studies(shown: list[list[str]], details: list[list[Any]], facts: list[list[
 
 def _slot(start: Any, end: Any, zone: str | None) -> Slot | None:
     return None if start is None else Slot(start, end, zone or "UTC")
+
+
+def _roles(value: Any) -> dict[PatientIdentifier, NumberRole]:
+    return {
+        PatientIdentifier(issuer, number): NumberRole(datetime.fromisoformat(at), is_former)
+        for issuer, number, at, is_former in _json(value)
+    }
 
 
 def _times(value: Any) -> dict[str, datetime | None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -28,8 +29,12 @@ class StoredIds:
     async def of_patient(self, patient_id: UUID) -> KnownIds:
         return await self._patients.of(patient_id) or KnownIds(None)
 
-    async def of_link(self, link_id: UUID) -> KnownIds:
-        return await self._links.of(link_id) or KnownIds(None)
+    async def of_link(self, link_id: UUID, patient_id: UUID) -> KnownIds:
+        found = await self._links.of(link_id) or KnownIds(None)
+        if found.patient_id in {None, patient_id}:
+            return found
+        former = await self.of_patient(patient_id)  # the record was merged after the delivery was made
+        return replace(found, patient_fhir_id=former.patient_fhir_id or found.patient_fhir_id)
 
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)

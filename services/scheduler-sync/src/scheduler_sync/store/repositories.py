@@ -5,7 +5,7 @@ changes in memory, ``flush`` writes the rest. Locks are taken in a fixed order (
 that two batches cannot deadlock.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -33,7 +33,8 @@ class PatientRepository:
         self._patients: Undoable[UUID, Patient] = Undoable()
         self._stored: dict[UUID, Patient] = {}
         self._by_identifier: dict[tuple[str, str], UUID] = {}
-        self._written: set[tuple[str, str]] = set()
+        self._owners: dict[tuple[str, str], UUID] = {}
+        """The patients that have the identifiers in the store."""
 
     async def load(self, identifiers: Iterable[PatientIdentifier]) -> None:
         """Loads and locks the patients that have one of these identifiers."""
@@ -60,7 +61,7 @@ class PatientRepository:
     def save(self, patient: Patient) -> None:
         self._patients.put(patient.id, patient)
         for one in patient.identifiers:
-            self._by_identifier.setdefault((one.issuer, one.value), patient.id)
+            self._by_identifier[one.issuer, one.value] = patient.id
 
     def mark(self) -> object:
         return self._patients.mark()
@@ -68,11 +69,10 @@ class PatientRepository:
     def rollback_to(self, mark: object) -> None:
         assert isinstance(mark, int)  # noqa: S101 - what mark() gave
         self._patients.rollback_to(mark)
-        known = self._patients.now
         self._by_identifier = {
-            key: owner
-            for key, owner in self._by_identifier.items()
-            if owner in known and PatientIdentifier(*key) in known[owner].identifiers
+            (one.issuer, one.value): patient.id
+            for patient in self._patients.now.values()
+            for one in patient.identifiers
         }
 
     async def flush(self, connection: asyncpg.Connection) -> None:
@@ -90,16 +90,22 @@ class PatientRepository:
         if not patients:
             return
         self._transaction.write(statements.WRITE_PATIENTS, *lists_of([columns.patient_row(one) for one in patients]))
-        identifiers = [
-            (self._site, one.issuer, one.value, patient.id, position)
-            for patient in patients
-            for position, one in enumerate(patient.identifiers)
-            if (one.issuer, one.value) not in self._written
-            and self._by_identifier.get((one.issuer, one.value)) == patient.id
-        ]
-        if identifiers:
-            self._transaction.write(statements.WRITE_IDENTIFIERS, *lists_of(identifiers))
-            self._written.update((issuer, value) for _, issuer, value, _, _ in identifiers)
+        self._write_identifiers(patients)
+
+    def _write_identifiers(self, patients: Sequence[Patient]) -> None:
+        """Inserts new identifiers, and moves those of records that have ended."""
+        new, moved = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+        for patient in patients:
+            for position, one in enumerate(patient.identifiers):
+                key = one.issuer, one.value
+                if self._by_identifier.get(key) != patient.id or self._owners.get(key) == patient.id:
+                    continue
+                (moved if key in self._owners else new).append((self._site, *key, patient.id, position))
+                self._owners[key] = patient.id
+        if new:
+            self._transaction.write(statements.WRITE_IDENTIFIERS, *lists_of(new))
+        if moved:
+            self._transaction.write(statements.MOVE_IDENTIFIERS, *lists_of(moved))
 
     def _is_only_heard_again(self, patient: Patient) -> bool:
         stored = self._stored.get(patient.id)
@@ -118,7 +124,7 @@ class PatientRepository:
             self._stored.setdefault(row["id"], patient)
             for one in known:
                 self._by_identifier[(one.issuer, one.value)] = row["id"]
-                self._written.add((one.issuer, one.value))
+                self._owners[one.issuer, one.value] = row["id"]
 
 
 class LinkRepository:
@@ -136,10 +142,13 @@ class LinkRepository:
         self._parked: list[ParkedTask] = []
         self._under_way: set[tuple[UUID, str]] = set()
 
-    async def load(self, placer_numbers: Iterable[str]) -> None:
-        """Loads and locks the links of these placer numbers."""
+    async def load(self, placer_numbers: Iterable[str], patient_ids: Collection[UUID] = ()) -> None:
+        """Loads and locks the links of these placer numbers, and all links of these patients."""
         wanted = list(set(placer_numbers) - self._by_placer.keys())
-        if wanted:
+        if patient_ids:
+            asked = self._site, wanted, list(patient_ids)
+            self._take(await self._connection.fetch(statements.LOCK_LINKS_OF_PATIENTS, *asked))
+        elif wanted:
             self._take(await self._connection.fetch(statements.LOCK_LINKS_BY_PLACER, self._site, wanted))
 
     async def load_by_id(
@@ -193,6 +202,11 @@ class LinkRepository:
 
     def by_id(self, link_id: UUID) -> AppointmentLink | None:
         return self._links.now.get(link_id)
+
+    def of_patient(self, patient_id: UUID) -> list[AppointmentLink]:
+        """The loaded links of the patient, in a fixed order."""
+        found = [one for one in self._links.now.values() if one.patient_id == patient_id]
+        return sorted(found, key=lambda one: one.id)
 
     def by_omegaai_id(self, appointment_id: str) -> AppointmentLink | None:
         return next((one for one in self._links.now.values() if one.omegaai_id == appointment_id), None)

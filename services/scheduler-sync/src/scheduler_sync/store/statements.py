@@ -37,6 +37,17 @@ WRITE_LINKS: Final = upsert_many(
     links, columns.LINK, key=links.id, arrays=columns.ARRAYS, extra=f"{links.updated_at} = now()"
 )
 WRITE_IDENTIFIERS: Final = insert_many(identifiers, columns.IDENTIFIER, arrays=columns.ARRAYS)
+# The numbers of a record that has ended are the survivor's.
+MOVE_IDENTIFIERS: Final = f"""
+UPDATE {identifiers} SET {identifiers.patient_id} = given.{identifiers.patient_id},
+    {identifiers.position} = given.{identifiers.position}
+FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::int[]) AS given ({identifiers.site},
+    {identifiers.issuer}, {identifiers.value}, {identifiers.patient_id}, {identifiers.position})
+WHERE {identifiers}.{identifiers.site} = given.{identifiers.site}
+    AND {identifiers}.{identifiers.issuer} = given.{identifiers.issuer}
+    AND {identifiers}.{identifiers.value} = given.{identifiers.value}
+"""
+
 WRITE_HISTORY: Final = insert_many(_TABLES.LinkHistory, columns.HISTORY, arrays=columns.ARRAYS)
 WRITE_CONFLICTS: Final = insert_many(_TABLES.Conflicts, columns.CONFLICT, arrays=columns.ARRAYS)
 PARK: Final = upsert_many(
@@ -72,6 +83,12 @@ WHERE {identifiers.patient_id} = ANY($1::uuid[]) ORDER BY {identifiers.patient_i
 
 LOCK_LINKS_BY_PLACER: Final = f"""
 SELECT {_LINK} FROM {links} WHERE {links.site} = $1 AND {links.placer_number} = ANY($2::text[])
+ORDER BY {links.id} FOR UPDATE
+"""
+
+LOCK_LINKS_OF_PATIENTS: Final = f"""
+SELECT {_LINK} FROM {links}
+WHERE ({links.site} = $1 AND {links.placer_number} = ANY($2::text[])) OR {links.patient_id} = ANY($3::uuid[])
 ORDER BY {links.id} FOR UPDATE
 """
 
@@ -116,7 +133,8 @@ SELECT {patients.id}, {patients.fhir_id} FROM {patients} WHERE {patients.id} = A
 """
 
 IDS_OF_LINKS: Final = f"""
-SELECT {links}.{links.id}, {patients}.{patients.fhir_id}, {links.omegaai_id}, {links.omegaai_written_version}
+SELECT {links}.{links.id}, {patients}.{patients.fhir_id}, {links.omegaai_id}, {links.omegaai_written_version},
+    {links.patient_id}
 FROM {links} JOIN {patients} ON {patients}.{patients.id} = {links.patient_id}
 WHERE {links}.{links.id} = ANY($1::uuid[])
 """
@@ -130,15 +148,16 @@ SELECT outcome, claim_id, link_id, by_link_id
 FROM claim_links($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::text[])
 """
 
-# What stands on the resources between two instants, as epoch minutes: one row a resource. $4 are links, $5 claims
+# What stands on the resources between two instants, as epoch minutes: one row a resource. date_part
+# gives floats, extract would give slow numerics. $4 are links, $5 claims
 # that do not count.
 BUSY: Final = f"""
 SELECT {calendars}.{calendars.resource_id} AS resource_id, {calendars}.{calendars.capacity} AS capacity,
     stood.starts, stood.ends
 FROM {calendars} CROSS JOIN LATERAL (
-    SELECT coalesce(array_agg(floor(extract(epoch FROM greatest(lower({claims.during}), $2)) / 60)::int), '{{}}')
+    SELECT coalesce(array_agg(floor(date_part('epoch', greatest(lower({claims.during}), $2)) / 60)::int), '{{}}')
             AS starts,
-        coalesce(array_agg(ceil(extract(epoch FROM least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends
+        coalesce(array_agg(ceil(date_part('epoch', least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends
     FROM {claims} WHERE {claims}.{claims.resource_id} = {calendars}.{calendars.resource_id}
         AND {claims.during} && tstzrange($2, $3) AND NOT {claims.released}
         AND ({claims.expires_at} IS NULL OR {claims.expires_at} > clock_timestamp())

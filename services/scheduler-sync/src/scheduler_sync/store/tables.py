@@ -52,6 +52,8 @@ class Patients(Base, table=True):
     revision: int
     fhir_id: str | None = None
     fhir_version: str | None = None
+    number_roles: list[Any] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
+    merged_into: UUID | None = None
     guardian: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))
 
 

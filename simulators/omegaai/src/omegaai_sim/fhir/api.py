@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from omegaai_sim.fhir import dialect, records, strangers
+from omegaai_sim.fhir import dialect, merging, records, strangers
 from omegaai_sim.fhir.auth import Tokens
 from omegaai_sim.fhir.definitions import CUSTOM_TYPES
 from omegaai_sim.fhir.dialect import DialectSwitch
@@ -39,6 +39,7 @@ class Api:
     def routes(self) -> list[Route]:
         return [
             Route("/fhir/metadata", self.metadata, methods=["GET"]),
+            Route("/fhir/{kind}/merge/", self.entry, methods=["POST"]),
             Route("/fhir/{kind}", self.entry, methods=["GET", "POST"]),
             Route("/fhir/{kind}/{identifier}", self.entry, methods=["GET", "PUT"]),
         ]
@@ -90,6 +91,8 @@ class Api:
         if kind is None:
             raise Refused(404, "not-supported", "this resource type is not kept here")
         identifier = request.path_params.get("identifier")
+        if request.url.path.endswith("/merge/"):
+            return await self._merge(request, kind, client, is_answered=is_answered)
         if request.method == "GET":
             return await (self._search(request, kind) if identifier is None else self._read(kind, identifier))
         if kind == "Task" and identifier is None:
@@ -118,6 +121,18 @@ class Api:
             return stored
 
         return self._resource(await self._store.write(update), 200)
+
+    async def _merge(self, request: Request, kind: str, client: str, *, is_answered: bool) -> Response:
+        if kind != "Patient":
+            raise Refused(404, "not-supported", f"{kind} has no operation merge")
+        keep, replace = (request.query_params.get(name, "") for name in ("keepPatientId", "replacePatientId"))
+
+        def merge(work: Work) -> records.Stored:
+            stored = merging.merge(work, keep, replace, client)
+            _note(work, request, 200 if is_answered else _NO_ANSWER)
+            return stored
+
+        return self._resource(await self._store.write(merge), 200)
 
     async def _read(self, kind: str, identifier: str) -> Response:
         return self._resource(await self._store.read(lambda work: records.read(work, kind, identifier)), 200)

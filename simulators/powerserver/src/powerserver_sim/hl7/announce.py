@@ -20,6 +20,8 @@ _SIU_TRIGGER: Final[dict[Event, str]] = {
     "cancelled": "S15",
     "no-show": "S26",
 }
+_ADT_TRIGGERS: Final = {"on": ("A04", "A08"), "persons": ("A28", "A31")}
+"""By the setting `adt_out`: the events of a new and of a changed patient."""
 _ORDER_CONTROL: Final[dict[Event, str]] = {
     "ordered": "SC",
     "booked": "NW",
@@ -63,9 +65,11 @@ def order(work: Work, number: int, event: Event) -> list[str]:
 
 def patient_changed(work: Work, change: PatientChange) -> None:
     """The hook of patients: queue ADT, if the site sends it."""
-    key, trigger = change.key, "A04" if change.is_new else "A08"
-    if _setting(work, "adt_out") != "on":
+    key, said = change.key, _setting(work, "adt_out")
+    if said not in _ADT_TRIGGERS:
         return
+    new, changed = _ADT_TRIGGERS[said]
+    trigger = "A40" if change.ended is not None else new if change.is_new else changed
     row = work.one("SELECT * FROM patient WHERE key = ?", key)
     home = work.one("SELECT code, time_zone FROM facility ORDER BY code LIMIT 1")
     if row is None or home is None:
@@ -78,6 +82,7 @@ def patient_changed(work: Work, change: PatientChange) -> None:
         trigger=trigger,
         control_id=control_id,
         at=work.now,
+        ended=change.ended,
     )
     _queue(work, control_id, lane=f"patient-{key}", placer="", kind=f"ADT^{trigger}", payload=message)
 

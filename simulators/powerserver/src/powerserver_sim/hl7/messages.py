@@ -169,11 +169,23 @@ def _is_off(view: OrderView) -> bool:
     return view.status in rules.GIVES_SLOT_BACK
 
 
-def adt(patient: PatientView, *, facility: str, zone: ZoneInfo, trigger: str, control_id: str, at: datetime) -> bytes:
-    """ADT^A04 (new) or A08 (changed) about a patient."""
+def adt(
+    patient: PatientView,
+    *,
+    facility: str,
+    zone: ZoneInfo,
+    trigger: str,
+    control_id: str,
+    at: datetime,
+    ended: tuple[str, str] | None = None,
+) -> bytes:
+    """ADT^A04 or A28 (new), A08 or A31 (changed), A40 (merged; `ended`: the other record, by id and issuer)."""
     message = begun(f"ADT^{trigger}", facility, zone, control_id, at)
     message.add("EVN", {1: trigger, 2: format_timestamp(at.astimezone(zone))})
     _add_patient(message, patient)
+    if ended is not None:
+        message.add("MRG", {1: [ended[0], "", "", ended[1]]})
+        return message.to_bytes()
     message.add("PV1", {1: "1", 2: "O"})
     return message.to_bytes()
 

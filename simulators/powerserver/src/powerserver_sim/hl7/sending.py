@@ -7,7 +7,7 @@ from simulator_kit.store import Work
 
 def prepare_sending(work: Work, settings: Settings) -> None:
     """A changed setting overrides an earlier choice on the HL7 page."""
-    given = {"profile": settings.profile, "adt_out": "on" if settings.adt_out else "off", "requests": settings.requests}
+    given = {"profile": settings.profile, "adt_out": settings.adt_out, "requests": settings.requests}
     for key, value in given.items():
         seen = work.one("SELECT value FROM setting WHERE key = ?", f"{key}_given")
         if seen is None or seen["value"] != value:

@@ -83,7 +83,12 @@ async def patient_page(request: Request, user: User) -> Response:
             return RedirectResponse(f"/patients/{key}?saved=1", status_code=303)
         except Refused as refusal:
             problem, values = refusal, dict(form)
+    return await _page(request, user, key, problem, values)
 
+
+async def _page(
+    request: Request, user: User, key: int, problem: Refused | None, values: dict[str, Any] | None
+) -> Response:
     def question(work: Work) -> dict[str, Any]:
         return {
             "patient": people.patient_by_key(work, key),
@@ -103,6 +108,34 @@ async def patient_page(request: Request, user: User) -> Response:
         sexes=people.SEXES,
         **shown,
     )
+
+
+@for_user
+async def merge_into(request: Request, user: User) -> Response:
+    """Merges the record that the form names into this one."""
+    key = request.path_params["key"]
+    form = await form_of(request)
+    ended_id, issuer = text_of(form, "patient_id").strip(), text_of(form, "issuer").strip() or DEFAULT_ISSUER
+    try:
+        await services(request).store.write(lambda work: people.merge_patients(work, key, ended_id, issuer))
+    except Refused as problem:
+        return await _page(request, user, key, problem, None)
+    return RedirectResponse(f"/patients/{key}?saved=1", status_code=303)
+
+
+@authenticated
+async def merge_by_json(request: Request, _user: User) -> Response:
+    """`{id, issuer?, ended_id, ended_issuer?}` → 204: the record of `ended_id` ends in that of `id`."""
+    body = await json_body(request)
+
+    def merge(work: Work) -> None:
+        kept = people.patient_by_id(work, text_in(body, "id"), text_in(body, "issuer") or DEFAULT_ISSUER)
+        people.merge_patients(
+            work, kept["key"], text_in(body, "ended_id"), text_in(body, "ended_issuer") or DEFAULT_ISSUER
+        )
+
+    await services(request).store.write(merge)
+    return Response(status_code=204)
 
 
 def patient_fields(given: dict[str, Any]) -> people.Demographics:
@@ -138,4 +171,6 @@ ROUTES = [
     Route("/patients", patient_list),
     Route("/patients/new", new_patient, methods=["GET", "POST"]),
     Route("/patients/{key:int}", patient_page, methods=["GET", "POST"]),
+    Route("/patients/{key:int}/merge", merge_into, methods=["POST"]),
+    Route("/api/patients/merge", merge_by_json, methods=["POST"]),
 ]

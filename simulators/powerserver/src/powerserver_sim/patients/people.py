@@ -39,6 +39,8 @@ class PatientChange:
 
     key: int
     is_new: bool
+    ended: tuple[str, str] | None = None
+    """Patient ID and issuer of the record that was merged into this one."""
 
 
 def read_demographics(form: Mapping[str, Any]) -> Demographics:
@@ -109,6 +111,18 @@ def change_patient(work: Work, key: int, given: Demographics) -> None:
     work.record("effect", "patient.updated", row["patient_id"], {"issuer": row["issuer"]})
     work.notice("patient", patient_id=row["patient_id"])
     work.changed("patient", PatientChange(key, is_new=False))
+
+
+def merge_patients(work: Work, key: int, ended_id: str, issuer: str) -> None:
+    """The record of `ended_id` ends in that of `key`, with all of its orders."""
+    kept, ended = patient_by_key(work, key), patient_by_id(work, ended_id, issuer)
+    if ended["key"] == key:
+        raise Refused("invalid", "Choose another record than this one.", field="patient_id")
+    work.run('UPDATE "order" SET patient = ? WHERE patient = ?', key, ended["key"])
+    work.run("DELETE FROM patient WHERE key = ?", ended["key"])
+    work.record("effect", "patient.merged", kept["patient_id"], {"issuer": kept["issuer"], "ended": ended_id})
+    work.notice("patient", patient_id=kept["patient_id"])
+    work.changed("patient", PatientChange(key, is_new=False, ended=(ended_id, issuer)))
 
 
 def patient_by_key(work: Work, key: int) -> sqlite3.Row:

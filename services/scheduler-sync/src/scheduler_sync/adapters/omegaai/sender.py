@@ -15,12 +15,19 @@ from chassis.errors import Permanent, Transient
 from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
-from scheduler_sync.adapters.omegaai import writer
+from scheduler_sync.adapters.omegaai import merging, writer
 from scheduler_sync.adapters.omegaai.practitioners import Practitioners
 from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX, fix_service
 from scheduler_sync.domain.appointment import FhirStatus, status_to_write
 from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
-from scheduler_sync.snapshots import APPOINTMENT_UPSERT, PATIENT_UPSERT, AppointmentSnapshot, PatientSnapshot
+from scheduler_sync.snapshots import (
+    APPOINTMENT_UPSERT,
+    PATIENT_MERGE,
+    PATIENT_UPSERT,
+    AppointmentSnapshot,
+    PatientMergeOrder,
+    PatientSnapshot,
+)
 
 _TRIES: Final = 4
 
@@ -32,20 +39,25 @@ class KnownIds:
     patient_fhir_id: str | None
     appointment_fhir_id: str | None = None
     written_version: str | None = None
+    patient_id: UUID | None = None
+    """The appointment's patient as the suite has it now."""
 
 
 class Ids(Protocol):
     """Looks ids up outside any transaction."""
 
     async def of_patient(self, patient_id: UUID) -> KnownIds: ...
-    async def of_link(self, link_id: UUID) -> KnownIds: ...
+    async def of_link(self, link_id: UUID, patient_id: UUID) -> KnownIds:
+        """``patient_id`` is the appointment's patient when the delivery was made, perhaps merged since."""
+        ...
+
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         """The states of the later deliveries about the same patient or appointment as ``delivery``."""
         ...
 
 
 class OmegaAISender:
-    """Sends deliveries of the kinds patient.upsert, appointment.upsert and resource.fix."""
+    """Sends deliveries of the kinds patient.upsert, patient.merge, appointment.upsert and resource.fix."""
 
     def __init__(self, client: FhirClient, ids: Ids) -> None:
         self._client = client
@@ -57,6 +69,8 @@ class OmegaAISender:
             await self._check_that_none_went_before(delivery)
         if delivery.kind == PATIENT_UPSERT:
             return await self._patient(PatientSnapshot.from_bytes(delivery.payload), delivery)
+        if delivery.kind == PATIENT_MERGE:
+            return await merging.send(PatientMergeOrder.from_bytes(delivery.payload), delivery, self._client, self._ids)
         if delivery.kind == APPOINTMENT_UPSERT:
             return await self._appointment(AppointmentSnapshot.from_bytes(delivery.payload), delivery)
         if delivery.kind == RESOURCE_FIX:
@@ -92,7 +106,7 @@ class OmegaAISender:
         raise Transient("OmegaAI: the Patient keeps changing under the update")
 
     async def _appointment(self, snapshot: AppointmentSnapshot, delivery: Delivery) -> Receipt:
-        ids = await self._ids.of_link(snapshot.link_id)
+        ids = await self._ids.of_link(snapshot.link_id, snapshot.patient_id)
         if ids.patient_fhir_id is None:
             raise Permanent("Appointment.participant: the patient is not in OmegaAI; see the patient's delivery")
         base = snapshot.base_version if ids.written_version == snapshot.written_version else ids.written_version

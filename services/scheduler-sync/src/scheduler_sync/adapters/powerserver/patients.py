@@ -1,15 +1,18 @@
-"""ADT: a patient is registered or changed, with or without an appointment."""
+"""ADT: a patient is registered, changed, merged or deleted, with or without an appointment."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
 from chassis.observe import shown, words_of
+from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import person, slots, values
+from scheduler_sync.adapters.powerserver.identity import identifiers
 from scheduler_sync.adapters.powerserver.places import At
 from scheduler_sync.adapters.powerserver.values import Reading
-from scheduler_sync.commands import ChangePatientByStaff
+from scheduler_sync.commands import AboutPatients, ChangePatientByStaff, DeletePatient, Merge, MergePatients
 from scheduler_sync.site import SiteFacility
 
 UNSUPPORTED_EVENT_CODE: Final = "201"
@@ -17,14 +20,47 @@ CHANGES: Final = frozenset({"A04", "A08", "A28", "A31"})
 """A visitor is registered or changed (A04, A08), or a person (A28, A31). All have the same facts."""
 
 
-def read(reading: Reading, email_places: Sequence[At], received_at: datetime) -> ChangePatientByStaff:
+MERGES: Final = frozenset({"A39", "A40"})
+DELETION: Final = "A23"
+
+
+def read(reading: Reading, email_places: Sequence[At], received_at: datetime) -> AboutPatients:
     """The command. Malformed, NeedsSetup."""
     trigger = _trigger(reading)
-    if trigger not in CHANGES:
+    if trigger not in CHANGES | MERGES | {DELETION}:
         raise Malformed("MSH-9.2: this ADT event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
-    patient = person.facts(reading, email_places)
+    merges = _merges(reading, email_places) if trigger in MERGES else ()
+    patient = None if merges else person.facts(reading, email_places)
     made = slots.made(reading, _facility(reading), received_at)
-    return ChangePatientByStaff(f"ADT^{trigger}", patient, made.earliest, made.latest)
+    name = f"ADT^{trigger}"
+    if patient is None:
+        return MergePatients(name, merges, made.earliest, made.latest)
+    command = DeletePatient if trigger == DELETION else ChangePatientByStaff
+    return command(name, patient, made.earliest, made.latest)
+
+
+def _merges(reading: Reading, email_places: Sequence[At]) -> tuple[Merge, ...]:
+    """Each PID with the MRG that follow it. A number of both is the former one: some lists keep it."""
+    found: list[tuple[Segment, list[Segment]]] = []
+    for segment in reading.segments:
+        if segment.id_bytes == b"PID":
+            found.append((segment, []))
+        elif segment.id_bytes == b"MRG" and found:
+            found[-1][1].append(segment)
+    if not found:
+        raise Malformed("PID-3.1 is missing", location="PID-3.1", code=values.REQUIRED_FIELD_MISSING)
+    merges = []
+    for place, (pid, ended) in enumerate(found, 1):
+        if not ended:
+            where = f"{values.nth('MRG', place)}-1.1"
+            raise Malformed(f"{where} is missing", location=where, code=values.REQUIRED_FIELD_MISSING)
+        survivor = person.of_segment(reading, pid, email_places if len(found) == 1 else ())
+        former = tuple(dict.fromkeys(one for mrg in ended for one in identifiers(reading, mrg)))
+        kept = tuple(one for one in survivor.identifiers if one not in former)
+        if not kept:
+            raise Malformed("MRG-1: names the surviving record itself", location="MRG-1", code=values.DATA_TYPE_ERROR)
+        merges.append(Merge(replace(survivor, identifiers=kept), former))
+    return tuple(merges)
 
 
 def _trigger(reading: Reading) -> str | None:

@@ -44,7 +44,7 @@ def of_segment(reading: Reading, pid: Segment, email_places: Sequence[At]) -> Pa
     """The patient of one PID."""
     family, given, middle = _name(reading, pid)
     email, phone = contacts.read(reading, pid, 13)
-    if not (len(email_places) == 1 and email_places[0].is_whole and email_places[0].name == "PID-13"):
+    if email_places and not (len(email_places) == 1 and email_places[0].is_whole and email_places[0].name == "PID-13"):
         email = _email_at(reading, email_places, email)
     language = reading.said(_first(pid.parts(15)))
     return PatientFacts(

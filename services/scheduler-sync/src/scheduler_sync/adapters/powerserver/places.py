@@ -71,6 +71,8 @@ class Finder(Generic[T]):
 
     def is_deleted(self, reading: Reading, parts: T) -> bool:
         """Whether the first filled field of the places holds the HL7 null."""
+        if not reading.holds_null:
+            return False
         for at, segment in self.each(reading, parts):
             if segment.encoded(at.field):
                 return at.is_null(segment)
@@ -83,6 +85,9 @@ def _text(steps: Sequence[tuple[At, Segments[T]]]) -> Callable[[Reading, T], str
     def first(reading: Reading, parts: T) -> str | None:
         for at, segments in steps:
             for segment in segments(reading, parts):
+                encoded = segment.encoded(at.field)
+                if not encoded or (at.part > 1 and encoded.count(segment.delimiters.component) < at.part - 1):
+                    continue
                 found = values.code(segment.parts(at.field), at.part)
                 if found is not None:
                     return found

@@ -3,10 +3,10 @@
 Segments are read in any order. A group or segment with the action code D (HL7 table 0206) is removed.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 from chassis.errors import Malformed
 from hl7v2 import Segment
@@ -17,7 +17,6 @@ from scheduler_sync.adapters.powerserver.slots import whole_minutes
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.appointment import Action, Study, StudyChange
 
-T = TypeVar("T")
 _ACTIONS: Final = {"A": Action.SET, "U": Action.SET, "D": Action.REMOVE, "X": Action.KEEP}
 
 
@@ -111,31 +110,40 @@ def service(reading: Reading, places: SiuPlaces, part: Part, appointment_start: 
     where = part.where
     length = _length(reading, places, part)
     start = None
-    given, found_at = None, None
-    for at, segment in _own(reading, places.study_start, part):
-        if (given := at.text(segment)) is not None:
-            found_at = at, segment
-            break
-    if given is not None and found_at is not None:
-        at, segment = found_at
+    for at in places.study_start:
+        segment = _own(reading, at, part)
+        if segment is None or (given := at.text(segment)) is None:
+            continue
         if appointment_start is None or values.has_time_of_day(given):
-            start = reading.time(
-                segment.parts(at.field), at.part, f"{where}-{at.field}" if at.segment == b"AIS" else at.name
-            )
+            name = f"{where}-{at.field}" if at.segment == b"AIS" else at.name
+            start = reading.time(segment.parts(at.field), at.part, name)
         else:
             reading.ignore(segment.id, at.field)
-    elif appointment_start is not None and values.code(part.segment.parts(5), 1) is not None:
-        start = appointment_start + (reading.length(part.segment, 5, 6, where) or timedelta())
-    found = _first(coded_at(reading, at, segment) for at, segment in _own(reading, places.study, part))
+        break
+    else:
+        if appointment_start is not None and values.code(part.segment.parts(5), 1) is not None:
+            start = appointment_start + (reading.length(part.segment, 5, 6, where) or timedelta())
+    found = None
+    for at in places.study:
+        segment = _own(reading, at, part)
+        if segment is not None and (found := coded_at(reading, at, segment)) is not None:
+            break
     if found is None:
         reading.ignore("AIS", 3)
-    uid = _first(at.text(segment) for at, segment in _own(reading, places.study_uid, part))
-    study = None if found is None else Study(*found, start, whole_minutes(length), study_uid=uid)
-    return Service(part, study, start, length)
+        return Service(part, None, start, length)
+    uid = None
+    for at in places.study_uid:
+        segment = _own(reading, at, part)
+        if segment is not None and (uid := at.text(segment)) is not None:
+            break
+    return Service(part, Study(*found, start, whole_minutes(length), study_uid=uid), start, length)
 
 
 def _length(reading: Reading, places: SiuPlaces, part: Part) -> timedelta | None:
-    for at, segment in _own(reading, places.study_minutes, part):
+    for at in places.study_minutes:
+        segment = _own(reading, at, part)
+        if segment is None:
+            continue
         if at.segment == b"AIS" and at.is_whole:
             length = reading.length(segment, at.field, at.field + 1, part.where)
         else:
@@ -145,18 +153,15 @@ def _length(reading: Reading, places: SiuPlaces, part: Part) -> timedelta | None
     return None
 
 
-def _own(reading: Reading, places: Sequence[At], part: Part) -> Iterator[tuple[At, Segment]]:
-    """The places of one AIS: in the segment itself, or in the site's own segment with the same number.
+def _own(reading: Reading, at: At, part: Part) -> Segment | None:
+    """The segment of one AIS at a place: itself, or the site's own segment with the same number.
 
     Fewer of the site's own segments than AIS belong to no certain one of them.
     """
-    for at in places:
-        if at.segment == b"AIS":
-            yield at, part.segment
-        elif at.segment[:1] == b"Z":
-            some = reading.all(at.segment)
-            if len(some) >= max(part.number, len(reading.all(b"AIS"))):
-                yield at, some[part.number - 1]
+    if at.segment == b"AIS":
+        return part.segment
+    some = reading.all(at.segment) if at.segment[:1] == b"Z" else ()
+    return some[part.number - 1] if some and len(some) >= max(part.number, len(reading.all(b"AIS"))) else None
 
 
 def of_message(reading: Reading, places: SiuPlaces) -> Study | None:
@@ -166,10 +171,6 @@ def of_message(reading: Reading, places: SiuPlaces) -> Study | None:
             if (found := coded_at(reading, at, segment)) is not None:
                 return Study(*found)
     return None
-
-
-def _first(found: Iterable[T | None]) -> T | None:
-    return next((one for one in found if one is not None), None)
 
 
 def changes(reading: Reading, services: Sequence[Service]) -> tuple[tuple[Study, ...], tuple[StudyChange, ...]]:

@@ -61,6 +61,7 @@ class Reading:
         "_times",
         "charset",
         "has_repeated_segments",
+        "holds_null",
         "ignored",
         "made_at",
         "msh",
@@ -87,6 +88,8 @@ class Reading:
             by_name.setdefault(segment.id_bytes, []).append(segment)
         self._by_name = by_name
         self.has_repeated_segments = len(by_name) < len(self.segments)
+        self.holds_null = any(b'""' in segment.to_bytes() for segment in self.segments)
+        """Whether any field may be the HL7 null."""
 
     def first(self, name: bytes) -> Segment | None:
         """The first segment of this name."""

@@ -5,11 +5,25 @@ from scheduler_sync.domain.patient.patient import (
     UNSAID,
     Address,
     Guardian,
+    NumberRole,
     Patient,
     PatientFacts,
     PatientIdentifier,
     Sex,
     Unsaid,
+    in_order,
 )
 
-__all__ = ["DETAILS", "UNSAID", "Address", "Guardian", "Patient", "PatientFacts", "PatientIdentifier", "Sex", "Unsaid"]
+__all__ = [
+    "DETAILS",
+    "UNSAID",
+    "Address",
+    "Guardian",
+    "NumberRole",
+    "Patient",
+    "PatientFacts",
+    "PatientIdentifier",
+    "Sex",
+    "Unsaid",
+    "in_order",
+]

@@ -1,6 +1,6 @@
 """A patient of the suite: an opaque id of our own, found by identifier + issuer, as PowerServer's key is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import Enum
@@ -68,6 +68,14 @@ class PatientFacts:
     guardian: Guardian | Unsaid | None = UNSAID
 
 
+@dataclass(frozen=True, slots=True)
+class NumberRole:
+    """What the newest merge at ``at`` (PowerServer's time) made of a number: a former one, or the survivor's."""
+
+    at: datetime
+    is_former: bool
+
+
 DETAILS: Final = (
     "family", "given", "middle", "birth_date", "sex", "email", "phone", "language", "address", "guardian",
 )  # fmt: skip
@@ -80,7 +88,8 @@ class Patient:
 
     ``heard_at`` is PowerServer's time (MSH-7) of the newest message about them, whether or not it was news.
     ``details_heard_at`` holds the time of each detail that later messages left out; None for a detail that no message
-    has given yet.
+    has given yet. ``identifiers`` begin with the present ones; ``roles`` has those that a merge has named.
+    ``merged_into`` is the patient that this record ended in; such a patient has no identifiers.
     """
 
     id: UUID
@@ -101,6 +110,8 @@ class Patient:
     revision: int = 0
     fhir_id: str | None = None
     fhir_version: str | None = None
+    roles: Mapping[PatientIdentifier, NumberRole] = field(default_factory=dict, hash=False)
+    merged_into: UUID | None = None
     guardian: Guardian | None = None
 
     @classmethod
@@ -170,6 +181,56 @@ class Patient:
         heard_at = self._detail_heard_at(name)
         return heard_at is None or said_at >= heard_at
 
+    def with_numbers(
+        self, current: Sequence[PatientIdentifier], former: Sequence[PatientIdentifier], *, at: datetime
+    ) -> "Patient":
+        """The patient after a merge at ``at`` of the ``former`` numbers' record into that of the ``current`` ones.
+
+        Of each number the newest merge holds, whatever order merges arrive in. The revision stays.
+        """
+        roles = dict(self.roles)
+        for some, is_former in ((current, False), (former, True)):
+            for one in some:
+                known = roles.get(one)
+                if known is None or known.at <= at:
+                    roles[one] = NumberRole(at, is_former)
+        return replace(self, identifiers=in_order((*self.identifiers, *current, *former), roles), roles=roles)
+
+    def absorb(self, other: "Patient") -> "Patient":
+        """The patient after ``other`` turned out to be the same person: of each detail the newest value holds.
+
+        The revision goes up by one: the merge is published.
+        """
+        news: dict[str, Any] = {}
+        times = {name: self._detail_heard_at(name) for name in DETAILS}
+        for name in DETAILS:
+            ours, theirs = times[name], other._detail_heard_at(name)  # noqa: SLF001 - the same class
+            if theirs is not None and (ours is None or theirs > ours):
+                news[name], times[name] = getattr(other, name), theirs
+        heard_at = max(self.heard_at, other.heard_at)
+        roles = dict(self.roles)
+        for one, role in other.roles.items():
+            if one not in roles or roles[one].at < role.at:
+                roles[one] = role
+        return replace(
+            self,
+            **news,
+            identifiers=in_order((*self.identifiers, *other.identifiers), roles),
+            roles=roles,
+            heard_at=heard_at,
+            details_heard_at={name: at for name, at in times.items() if at != heard_at},
+            revision=self.revision + 1,
+        )
+
+    def ended_in(self, survivor_id: UUID) -> "Patient":
+        """The record after it was merged into another one: its numbers are the survivor's."""
+        return replace(self, identifiers=(), roles={}, merged_into=survivor_id)
+
+    @property
+    def published(self) -> tuple[Any, ...]:
+        """The facts that events carry."""
+        return self.identifiers, *(getattr(self, name) for name in DETAILS)
+
     def told_omegaai(self, fhir_id: str, version: str) -> "Patient":
         """After OmegaAI took a write of ours."""
         return replace(self, fhir_id=fhir_id, fhir_version=version)
@@ -177,3 +238,10 @@ class Patient:
 
 def _or(said: T | Unsaid, otherwise: T) -> T:
     return otherwise if isinstance(said, Unsaid) else said
+
+
+def in_order(
+    numbers: Iterable[PatientIdentifier], roles: Mapping[PatientIdentifier, NumberRole]
+) -> tuple[PatientIdentifier, ...]:
+    """Each number once, former ones last, otherwise in their order."""
+    return tuple(sorted(dict.fromkeys(numbers), key=lambda one: one in roles and roles[one].is_former))

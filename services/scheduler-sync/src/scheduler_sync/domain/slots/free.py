@@ -85,19 +85,28 @@ def is_free(hours: Hours, busy: Busy, length: Length, start: datetime, *, grid_m
 
 
 def _full(busy: Busy, origin: int, size: int) -> int:
-    """The bits at which as many claims stand as may. Counted in unary: level k has the bits of more than k claims."""
-    levels = [0] * busy.capacity
+    """The bits at which as many claims stand as may. Counted in unary: level k has a 1 where more than k claims stand.
+
+    Each level is a text of digits: a claim writes its few digits, which is cheaper than arithmetic on a long integer.
+    """
+    levels = [bytearray(b"0" * size) for _ in range(busy.capacity)]
     first = origin // 60
     for start, end in zip(busy.starts, busy.ends, strict=True):
         low, high = max((start - first) // STEP_MINUTES, 0), min(-((first - end) // STEP_MINUTES), size)
         if low >= high:
             continue
-        carry = _filled(low, high)
-        for k, level in enumerate(levels):
-            levels[k], carry = level | carry, level & carry
-            if not carry:
+        carry = b"1" * (high - low)
+        for level in levels:
+            stood = bytes(level[low:high])
+            if b"1" not in stood:
+                level[low:high] = carry
                 break
-    return levels[-1]
+            digits, width = (int(carry, 2), int(stood, 2)), high - low
+            level[low:high] = f"{digits[0] | digits[1]:0{width}b}".encode()
+            carry = f"{digits[0] & digits[1]:0{width}b}".encode()
+            if b"1" not in carry:
+                break
+    return int(levels[-1][::-1], 2)
 
 
 @lru_cache(maxsize=512)
@@ -183,6 +192,12 @@ def _bits(bits: int) -> Iterator[int]:
     while place >= 0:
         yield place
         place = text.find("1", place + 1)
+
+
+def forget() -> None:
+    """Forgets the masks of hours and grids, so that a measurement makes them anew."""
+    _open.cache_clear()
+    _grid.cache_clear()
 
 
 def busy_of(spans: Iterable[tuple[datetime, datetime]], capacity: int = 1) -> Busy:
