@@ -108,7 +108,7 @@ async def test_the_start_page_counts_what_waits_and_leads_to_it(migrated_url: st
     desk = NumbersDesk(harness.store, lambda: 7)
     try:
         before = await desk.look()
-        assert [tile.waiting for tile in before.tiles] == [0, 7, 0, 0, 0, 0]
+        assert [tile.waiting for tile in before.tiles] == [0, 7, 0, 0, 0, 0, 0]
         routes = {route.path for route in service.app().routes}
         assert {tile.link.partition("?")[0] for tile in before.tiles} <= routes
     finally:
@@ -136,8 +136,13 @@ async def test_the_start_page_counts_what_waits_and_leads_to_it(migrated_url: st
             " VALUES ($1, 'FAC01', $2, 'drifted', '[]', '[]', 1, now())", uuid4(), f"r{number}"
         )  # fmt: skip
     await pool.execute(
+        "INSERT INTO patient_reviews (first_id, second_id, reasons, state, found_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), '{}', CASE WHEN n < 5 THEN 'open' ELSE 'merged' END, now()"
+        " FROM generate_series(1, 9) n"
+    )
+    await pool.execute(
         "INSERT INTO conflicts (link_id, at, source, cause_id, why)"
         " SELECT id, now() - n * interval '20 hours', 'omegaai', gen_random_uuid(), 'w'"
         " FROM appointment_links, generate_series(0, 3) n"
     )
-    assert [tile.waiting for tile in (await desk.look()).tiles] == [1, 7, 1, 2, 3, 2]
+    assert [tile.waiting for tile in (await desk.look()).tiles] == [1, 7, 1, 2, 4, 3, 2]

@@ -44,6 +44,7 @@ from scheduler_sync.recovery import guarded
 from scheduler_sync.recovery.recover import Recovery
 from scheduler_sync.recovery.report import Report
 from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
+from scheduler_sync.reviews_upkeep import ReviewsUpkeep
 from scheduler_sync.rooms import Rooms
 from scheduler_sync.scheduling.api import SchedulingApi
 from scheduler_sync.scheduling.desk import EXPIRED, Desk
@@ -53,6 +54,7 @@ from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
 from scheduler_sync.store.queries import StoredIds, StoredSteps, revisions
 from scheduler_sync.store.reconciliation import Reports, Runs
+from scheduler_sync.store.reviews import Reviews
 from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
@@ -63,6 +65,7 @@ from scheduler_sync.web.explain_page import ExplainPage
 from scheduler_sync.web.pages import PAGES, Pages
 from scheduler_sync.web.preflight_pages import PreflightPages
 from scheduler_sync.web.resource_pages import ResourcePages
+from scheduler_sync.web.review_pages import ReviewPages
 
 NAME: Final = "scheduler-sync"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -231,6 +234,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             "resource-import": importing,
             "waiting": WaitingGauge(store, metrics),
             "claims": ClaimsUpkeep(store, core.open_work),
+            "reviews": ReviewsUpkeep(Reviews(store)),
         },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
@@ -241,6 +245,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             *ExplainPage(store, core.site, lambda: core.directory if len(core.directory) else None, consoles).routes(),
             *PreflightPages(preflight, consoles).routes(),
             *DriftPages(Reports(store), consoles).routes(),
+            *ReviewPages(Reviews(store), consoles).routes(),
             *SchedulingApi(desk, lambda: core.site.file, metrics).routes(),
         ],
         pages=PAGES,

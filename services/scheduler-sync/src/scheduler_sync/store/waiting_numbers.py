@@ -27,6 +27,7 @@ class WaitingNumbers:
     parked_tasks: int
     asking_runs: int
     drift: int
+    reviews: int
     resources: int
     conflicts: int
 
@@ -34,7 +35,7 @@ class WaitingNumbers:
 async def waiting_numbers(store: Store) -> WaitingNumbers:
     """All numbers in one query. StoreUnavailable."""
     parked, runs, differences = tables.ParkedTasks, tables.ReconcileRuns, tables.ReconcileDifferences
-    pairs, conflicts = tables.ResourcePairs, tables.Conflicts
+    pairs, conflicts, reviews = tables.ResourcePairs, tables.Conflicts, tables.PatientReviews
     newest = sql.select(sql.func.max(differences.run_id)).scalar_subquery()
     of_run = sql.select(differences.settled).where(differences.run_id == newest).limit(10 * MOST_COUNTED).subquery().c
     newest_conflicts = sql.select(conflicts.at).order_by(sql.col(conflicts.id).desc()).limit(MOST_COUNTED).subquery().c
@@ -42,6 +43,7 @@ async def waiting_numbers(store: Store) -> WaitingNumbers:
         _few(parked, sql.col(parked.replayed_at).is_(None)),
         _few(runs, runs.state == fixed("asks")),
         sql.select(sql.func.count()).where(of_run.settled == Settled.LISTED),
+        _few(reviews, reviews.state == fixed("open")),
         _few(pairs, pairs.state == fixed(PairState.DRIFTED)),
         sql.select(sql.func.count()).where(newest_conflicts.at > sql.func.now() - sql.literal(LATELY)),
     ]

@@ -26,6 +26,7 @@ class NumbersDesk:
             Tile("unclaimed Tasks", self._unclaimed(), level="warn", link="/unclaimed-tasks"),
             Tile("reconciliation asks", found.asking_runs, level="warn", link="/reconciliation"),
             Tile("drift for a person", found.drift, level="warn", link="/reconciliation?settled=listed"),
+            Tile("patients to review", found.reviews, level="warn", link="/reviews"),
             Tile("resources that differ", found.resources, level="warn", link="/resources?state=drifted"),
             Tile("conflicts of the last day", found.conflicts, level="warn", link="/conflicts"),
         ]

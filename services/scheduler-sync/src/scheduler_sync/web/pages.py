@@ -29,6 +29,7 @@ PAGES: Final = (
     Page("Conflicts", "/conflicts"),
     Page("Reconciliation", "/reconciliation"),
     Page("Messages", "/messages"),
+    Page("Review list", "/reviews"),
     Page("Needs set-up", "/needs-setup"),
     Page("Resources", "/resources"),
     Page("Preflight", "/preflight"),
