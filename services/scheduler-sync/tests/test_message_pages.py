@@ -14,9 +14,9 @@ from sync_samples import siu
 from chassis.settings import HttpSettings
 from chassis.web.guard import Guard
 from hl7v2.mllp import Client
-from scheduler_sync import bootstrap
 from scheduler_sync.bootstrap import Core
 from scheduler_sync.store.message_details import MessageDetails
+from scheduler_sync.web.building import message_pages
 
 pytestmark = pytest.mark.stack
 PEOPLE = "olga:operator:olga's words\nvera:viewer:vera's words"
@@ -56,7 +56,7 @@ class Desk:
 @asynccontextmanager
 async def desk_on(url: str) -> AsyncIterator[Desk]:
     async with listening(url) as (core, line):
-        pages = bootstrap.message_pages(core)
+        pages = message_pages(core.store, core.site, core.directory, core.listener.executor)
         app = Guard(pages.routes(), HttpSettings(people=SecretStr(PEOPLE)))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
             yield Desk(core, line, browser)
