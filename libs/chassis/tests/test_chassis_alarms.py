@@ -11,8 +11,8 @@ from chassis.observe import declared_in, meters
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = [ROOT / "libs/chassis/alarms.yaml", *sorted(ROOT.glob("services/*/alarms.yaml"))]
-WORDS = {"max", "min", "sum", "rate", "increase", "absent", "by", "up", "and", "unless", "abs"}
-LABELS = {"job", "consumer", "destination", "kind", "use", "instance", "reason", "loop", "partner"}
+WORDS = {"max", "min", "sum", "rate", "increase", "absent", "by", "up", "and", "or", "unless", "abs"}
+LABELS = {"job", "consumer", "destination", "kind", "use", "instance", "reason", "loop", "partner", "side"}
 
 
 def declared(path: Path) -> set[str]:

@@ -252,8 +252,7 @@ class FakeOmegaAI:
             "authoredOn": f"2026-11-25T14:30:{self._counter['Task'] % 60:02}Z",
         }  # fmt: skip
 
-    @staticmethod
-    def _matches(resource: Json, query: object) -> bool:
+    def _matches(self, resource: Json, query: object) -> bool:
         wanted = dict(query)
         if "status" in wanted and resource.get("status") != wanted["status"]:
             return False
@@ -264,7 +263,7 @@ class FakeOmegaAI:
             names = {f"{one.get('system', '')}|{one.get('value')}" for one in resource.get("identifier", [])}
             if wanted["identifier"] not in names:
                 return False
-        if "_lastUpdated" in wanted:
+        if self.tells_changes and "_lastUpdated" in wanted:
             since = datetime.fromisoformat(wanted["_lastUpdated"].removeprefix("ge"))
             if datetime.fromisoformat(resource["meta"]["lastUpdated"]) < since:
                 return False

@@ -15,10 +15,9 @@ CLAIMS = {"Patient": "patients", "Appointment": "appointments"}
 class FiltersOnly(FakeOmegaAI):
     """Searches by the last change, and does not sort by it."""
 
-    @staticmethod
-    def _matches(resource: dict, query: Mapping[str, str]) -> bool:
+    def _matches(self, resource: dict, query: Mapping[str, str]) -> bool:
         since = query.get("_lastUpdated", "ge")[2:]
-        return FakeOmegaAI._matches(resource, query) and resource["meta"].get("lastUpdated", "") >= since
+        return super()._matches(resource, query) and resource["meta"].get("lastUpdated", "") >= since
 
 
 def stamp(server: FakeOmegaAI, task_id: str, at: str | None) -> None:

@@ -64,7 +64,7 @@ async def test_each_kind_of_message_is_answered_and_kept_as_the_wires_say(migrat
         ]  # fmt: skip
         assert "Healthcare" in rows[3]["setting"]
         assert await core.store.pool.fetchval("SELECT count(*) FROM appointment_links") == 1
-        assert await core.store.pool.fetchval("SELECT count(*) FROM outbox") == 2
+        assert await core.store.pool.fetchval("SELECT count(*) FROM outbox") == 3  # the ORM adds details
 
 
 @pytest.mark.parametrize(

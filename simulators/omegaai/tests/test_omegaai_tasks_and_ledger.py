@@ -91,7 +91,7 @@ async def test_no_row_names_a_patient(omegaai):
 
 async def test_healthz(omegaai):
     answer = await omegaai.api.get("/healthz")
-    assert (answer.status_code, answer.json()["resources"]) == (200, 9)
+    assert (answer.status_code, answer.json()["resources"]) == (200, 23)
 
 
 async def test_a_drifted_appointment_has_moved_and_nobody_is_told(omegaai):

@@ -5,7 +5,7 @@ from chassis.store.clock import StoreClock
 from chassis.store.exclusive import Exclusive, OneOfMany, Role
 from chassis.store.housekeeping import Housekeeping
 from chassis.store.identity import Identity, Offsets
-from chassis.store.store import Store, asking, is_of_the_schema, is_passing, meaning_of, no_answer
+from chassis.store.store import Store, asking, collision, is_of_the_schema, is_passing, meaning_of, no_answer
 from chassis.store.transaction import Participant, Transaction
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "StoreClock",
     "Transaction",
     "asking",
+    "collision",
     "is_of_the_schema",
     "is_passing",
     "meaning_of",

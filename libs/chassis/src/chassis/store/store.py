@@ -99,6 +99,11 @@ _SYNTAX_ERROR = "42601"
 _UNIQUE_VIOLATION = "23505"
 
 
+def collision(reason: str) -> Exception:
+    """An error that means "again", as Postgres raises it: for a collision that the caller has found itself."""
+    return asyncpg.SerializationError(reason)
+
+
 def meaning_of(error: BaseException) -> Meaning:
     """The meaning of an error of the store for the caller; ``fault`` for every other error."""
     error = _origin_of(error)

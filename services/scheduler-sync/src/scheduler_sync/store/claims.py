@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 import asyncpg
 
+from chassis.store import collision
 from scheduler_sync.domain.appointment import AppointmentLink
 from scheduler_sync.domain.claims import Kind, wanted_by
 from scheduler_sync.domain.slots import Busy, Slot, busy_of
@@ -221,7 +222,7 @@ class ClaimRepository:
         causes = {row["link_id"]: row["by_link_id"] for row in rows if row["link_id"] is not None}
         raced = [row for row in rows if row["outcome"] == "taken" and row["link_id"] in self._looked_at]
         if raced or not await self._links.take_over(causes):
-            raise asyncpg.SerializationError("another transaction was first at a resource")
+            raise collision("another transaction was first at a resource")
         if self.tell is None or not causes:
             return
         lost = []

@@ -83,7 +83,7 @@ def openings_of(available_time: Sequence[Mapping[str, Any]]) -> tuple[Opening, .
     """The openings in FHIR's ``HealthcareService.availableTime``; an unreadable element opens nothing."""
     found: list[Opening] = []
     for one in available_time:
-        span = _span(one)
+        span = _span(one) if isinstance(one, Mapping) else None
         if span is not None:
             found += [Opening(day, *span) for day in _days(one.get("daysOfWeek"))]
     return tuple(dict.fromkeys(found))
@@ -107,7 +107,7 @@ def _days(given: Any) -> Collection[int]:
     if not given:
         return range(len(_DAYS))
     names = given if isinstance(given, list) else [given]
-    return [_DAYS.index(name) for name in dict.fromkeys(names) if name in _DAYS]
+    return [_DAYS.index(name) for name in dict.fromkeys(str(name) for name in names) if name in _DAYS]
 
 
 def _minutes(given: Any) -> int | None:
