@@ -152,14 +152,14 @@ async def test_who_works_for_long_does_not_stand_still(store, monkeypatch, busy)
     async def hold(name: str) -> None:
         async def work(connection: Any) -> None:
             holders.append(name)
-            until = time.monotonic() + 9
+            until = time.monotonic() + 6  # longer than STANDSTILL_SECONDS, and shorter than a statement may take
             while time.monotonic() < until:
                 if busy == "a long statement":
-                    await connection.execute("SELECT pg_sleep(9)")
+                    await connection.execute("SELECT pg_sleep(6)")
                 elif busy == "statement after statement":
                     await connection.fetchval("SELECT 1")
                 else:
-                    await loops[name].pause(9)
+                    await loops[name].pause(6)
             for one in loops.values():
                 await one.stop()
 
