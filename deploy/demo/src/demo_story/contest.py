@@ -28,6 +28,8 @@ FIRST_DAY: Final = 30
 """The slots lie far ahead, where no other flow books."""
 DAYS: Final = 14
 MODALITY: Final = "CT"
+STUDY: Final = {"code": "CT-HEAD", "display": "CT Head"}
+"""PowerServer refuses a booking without a study."""
 MOST_FOUND: Final = 1000
 NUMBERS: Final = "http://northside.example/patient-id"
 PLACERS: Final = "urn:powerserver:placer"
@@ -114,10 +116,11 @@ class Contest:
     async def _free(self, http: aiohttp.ClientSession) -> list[dict[str, Any]]:
         """As many free slots as the contest has, well apart, as ``$find`` offers them."""
         begin = datetime.now(UTC) + timedelta(days=FIRST_DAY)
-        asked = {
+        asked: dict[str, dict[str, Any]] = {
             "start": {"valueDateTime": begin.isoformat()},
             "end": {"valueDateTime": (begin + timedelta(days=DAYS)).isoformat()},
             "modality": {"valueString": MODALITY},
+            "study": {"valueString": STUDY["code"]},
             "_count": {"valueInteger": MOST_FOUND},
         }
         status, answer = await self._call(http, "$find", asked)
@@ -137,6 +140,7 @@ class Contest:
         identifier = {"identifier": {"system": NUMBERS, "value": number}}
         appointment = {name: slot[name] for name in ("resourceType", "status", "start", "minutesDuration")}
         appointment["participant"] = [one for one in slot["participant"] if "reference" in one["actor"]]
+        appointment["serviceType"] = [{"coding": [STUDY]}]
         self.results.starts[number] = datetime.now(UTC)
         asked = {"appt-resource": {"resource": appointment}, "patient": {"valueReference": identifier}}
         status, answer = await self._call(http, "$hold", asked, key)
