@@ -1,6 +1,7 @@
 """Messages of the wires' page, as PowerServer sends them, and builders around them."""
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -77,7 +78,9 @@ def orm(
     return ("\r".join(lines) + "\r").encode()
 
 
+@cache
 def site_file() -> SiteFile:
+    """The development site's file, read once: it is frozen."""
     return load(SITE_FILE)
 
 
