@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -80,7 +81,9 @@ def orm(
     return ("\r".join(lines) + "\r").encode()
 
 
+@cache
 def site_file() -> SiteFile:
+    """The development site's file, read once: it is frozen."""
     return load(SITE_FILE)
 
 
