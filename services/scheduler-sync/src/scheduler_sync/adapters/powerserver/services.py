@@ -68,7 +68,7 @@ def _in_groups_that_are_off(reading: Reading) -> Container[Segment]:
 def _action(segment: Segment) -> str:
     if segment.encoded(2) == b"A":
         return "A"  # nearly always
-    return (values.code(segment.parts(2), 1) or "").upper()
+    return (values.code_at(segment, 2) or "").upper()
 
 
 def _part(segment: Segment, number: int, *, is_off: bool) -> Part:
@@ -121,7 +121,7 @@ def service(reading: Reading, places: SiuPlaces, part: Part, appointment_start: 
             reading.ignore(segment.id, at.field)
         break
     else:
-        if appointment_start is not None and values.code(part.segment.parts(5), 1) is not None:
+        if appointment_start is not None and values.code_at(part.segment, 5) is not None:
             start = appointment_start + (reading.length(part.segment, 5, 6, where) or timedelta())
     found = None
     for at in places.study:
