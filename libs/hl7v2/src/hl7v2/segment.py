@@ -154,7 +154,7 @@ class Segment:
 
     def shape(self) -> bytes:
         """The segment's name and a byte per field that says whether it is filled: equal for segments of one layout."""
-        return self.id_bytes + bytes(map(bool, self._fields or self._split_fields()))
+        return self.id_bytes + bytes(map(bool, self._texts or self._fields or self._split_fields()))
 
     def filled(self) -> tuple[int, ...]:
         """The numbers of the fields that are not empty."""
@@ -273,7 +273,7 @@ class Segment:
             try:
                 found = content.decode(self._context.codec).split(delimiters.field_text, MAX_FIELDS)
             except UnicodeDecodeError:
-                pass
+                found = []
             if self._offset and found:
                 found[1] = delimiters.component_text
         self._texts = found

@@ -141,7 +141,7 @@ NOTHING: Final[frozenset[str]] = frozenset()
 def _deleted(reading: Reading, places: SiuPlaces, parts: Parts, *, is_off: bool) -> frozenset[str]:
     """Removals in the message: by the HL7 null, or by the action code D of a segment."""
     found = set()
-    if parts.sch is not None and values.begins_null(parts.sch, 2):
+    if reading.holds_null and parts.sch is not None and values.begins_null(parts.sch, 2):
         found.add("filler_id")
     if is_off and places.reason.is_deleted(reading, parts):
         found.add("reason")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chassis.errors import Malformed
-from hl7v2 import Segment
+from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.groups import Part, Parts
 from scheduler_sync.adapters.powerserver.places import At, SiuPlaces
@@ -66,9 +66,10 @@ def _in_groups_that_are_off(reading: Reading) -> Container[Segment]:
 
 
 def _action(segment: Segment) -> str:
-    if segment.encoded(2) == b"A":
-        return "A"  # nearly always
-    return (values.code_at(segment, 2) or "").upper()
+    found = segment.part(2, 1)
+    if found == "A":
+        return found  # nearly always
+    return "" if found == NULL else found.strip().upper()
 
 
 def _part(segment: Segment, number: int, *, is_off: bool) -> Part:

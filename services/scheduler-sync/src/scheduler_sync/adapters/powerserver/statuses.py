@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def _step(
-    reading: Reading, at: At, segment: Segment, value: str | None, name: str | None, number_of_order: int
+    reading: Reading, at: At, segment: Segment, value: str | None, name: str | None, *, order: int
 ) -> WorkflowStep | None:
     """The workflow step of an order value, or of a name.
 
@@ -35,7 +35,7 @@ def _step(
         named = shown(name or value or "", words_of([*site.status_names, *site.statuses.values()]))
         unknown, setting = f"status name {named!r}", f"status_names.{named}"
     reading.ignore(segment.id, at.field)
-    where = f"{values.nth(segment.id, number_of_order)}-{at.name.partition('-')[2]}"
+    where = f"{values.nth(segment.id, order)}-{at.name.partition('-')[2]}"
     reading.waits_for = NeedsSetup(f"{where}: {unknown} is not in the site file", setting=setting)
     return None
 
@@ -49,7 +49,7 @@ def found(reading: Reading, status: Finder[T], code: Finder[T], parts: T, number
         # A whole field is ``order value^name^99PS``; one component is an order value or a name.
         value, name = at.text(segment), values.code_at(segment, at.field, 2) if at.is_whole else None
         if value is not None or name is not None:
-            return _step(reading, at, segment, value, name, number)
+            return _step(reading, at, segment, value, name, order=number)
     for at, segment in code.each(reading, parts):
         if (word := at.text(segment)) is not None:
             known = reading.site.hl7.order_statuses.get(word.upper())
