@@ -16,7 +16,7 @@ async def test_what_brings_work_in_stops_first_and_the_deliveries_last(migrated_
         loops = list(service.loops)
         assert loops[:4] == ["hl7-listener", "omegaai-feed", "omegaai-tasks", "reconciliation"]
         assert loops[-3:] == ["relay", "to-omegaai", "to-powerserver"]
-        own = {"resource-import", "waiting", "claims", "timers"}
+        own = {"resource-import", "waiting", "claims", "reviews", "timers"}
         assert {*own, "clock", "housekeeping", "store-server"} == set(loops[4:-3])
         assert set(service.checks) == {"store", "kafka", "hl7", "resources", "deliveries"}
     finally:

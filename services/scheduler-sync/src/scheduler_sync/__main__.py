@@ -18,6 +18,7 @@ from scheduler_sync import bootstrap, explain
 from scheduler_sync.preflight.command import command as preflight_command
 from scheduler_sync.reconciliation.commands import command as reconcile_command
 from scheduler_sync.resources.command import COMMAND as RESOURCES
+from scheduler_sync.review_commands import COMMAND as REVIEWS
 from scheduler_sync.settings import SchedulerSyncSettings
 from scheduler_sync.site import SiteFileError, load
 from scheduler_sync.store.views import ParkedTaskRow, Views
@@ -152,6 +153,7 @@ DEFINITION = ServiceDefinition(
             "OmegaAI's open Tasks that no service of the suite handles", _unclaimed_arguments, _unclaimed_tasks
         ),
         "resources": RESOURCES,
+        "reviews": REVIEWS,
         "preflight": preflight_command(bootstrap.opened_preflight),
         "parked-tasks": ExtraCommand("OmegaAI's changes that could not be processed", _arguments, _parked_tasks),
     },

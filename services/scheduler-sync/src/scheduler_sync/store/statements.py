@@ -9,6 +9,7 @@ from scheduler_sync.store import columns
 _TABLES: Final = names_in("scheduler_sync.store.tables")
 patients = _TABLES.Patients
 identifiers = _TABLES.PatientIdentifiers
+reviews = _TABLES.PatientReviews
 links = _TABLES.AppointmentLinks
 resources = _TABLES.Resources
 resource_pairs = _TABLES.ResourcePairs
@@ -226,6 +227,38 @@ SELECT {links.id} FROM {links}
 WHERE {links.id} > $1 AND {links.slot_end} > clock_timestamp() AND {links.state} = ANY($2::text[])
     AND NOT EXISTS (SELECT FROM {claims} WHERE {claims.link_id} = {links}.{links.id})
 ORDER BY {links.id} LIMIT 200
+"""
+
+# Each patient is paired with the first one that is like it. A pair that was decided is never asked about again.
+FIND_REVIEWS: Final = f"""
+WITH people AS (
+    SELECT {patients.id} AS id, {patients.site} AS site, {patients.birth_date} AS born,
+        lower({patients.family}) || '^' || lower({patients.given}) AS name, lower({patients.email}) AS email,
+        regexp_replace({patients.phone}, '[^0-9]', '', 'g') AS phone
+    FROM {patients} WHERE {patients.merged_into} IS NULL
+), pairs AS (
+    SELECT first_value(id) OVER alike AS first_id, id AS second_id, 'name and birth date' AS reason
+    FROM people WHERE name <> '^' AND born IS NOT NULL WINDOW alike AS (PARTITION BY site, name, born ORDER BY id)
+    UNION ALL
+    SELECT first_id, id, 'e-mail' FROM (
+        SELECT id, name, first_value(id) OVER alike AS first_id, first_value(name) OVER alike AS first_name
+        FROM people WHERE email <> '' WINDOW alike AS (PARTITION BY site, email ORDER BY id)
+    ) AS of_email WHERE name <> first_name
+    UNION ALL
+    SELECT first_id, id, 'phone' FROM (
+        SELECT id, name, first_value(id) OVER alike AS first_id, first_value(name) OVER alike AS first_name
+        FROM people WHERE length(phone) >= 7 WINDOW alike AS (PARTITION BY site, phone ORDER BY id)
+    ) AS of_phone WHERE name <> first_name
+)
+INSERT INTO {reviews} ({reviews.first_id}, {reviews.second_id}, {reviews.reasons}, {reviews.state}, {reviews.found_at})
+SELECT first_id, second_id, array_agg(DISTINCT reason), 'open', now() FROM pairs WHERE first_id <> second_id
+GROUP BY first_id, second_id ON CONFLICT ({reviews.first_id}, {reviews.second_id}) DO NOTHING
+"""
+
+END_MERGED_REVIEWS: Final = f"""
+UPDATE {reviews} SET {reviews.state} = 'merged' FROM {patients}
+WHERE {reviews.state} IN ('open', 'same') AND {patients.merged_into} IS NOT NULL
+    AND {patients}.{patients.id} IN ({reviews.first_id}, {reviews.second_id})
 """
 
 WAITING_FOR_A_PERSON: Final = f"""

@@ -69,6 +69,22 @@ class PatientIdentifiers(Base, table=True):
     position: int
 
 
+class PatientReviews(Base, table=True):
+    """Two patients who may be one person. ``state``: open, same, different, or merged."""
+
+    __tablename__: ClassVar[Any] = "patient_reviews"
+    __table_args__ = (UniqueConstraint("first_id", "second_id"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    first_id: UUID
+    second_id: UUID
+    reasons: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    state: str
+    found_at: datetime
+    decided_at: datetime | None = None
+    decided_by: str | None = None
+
+
 class AppointmentLinks(Base, table=True):
     """One appointment in both systems. Its placer number is unique at its site."""
 
