@@ -14,7 +14,7 @@ from flow_processes import Flow, flow
 from chassis.testing import eventually
 from local_stack.ports import free_port
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 FORM = {"client_id": "suite", "client_secret": "development-secret", "grant_type": "client_credentials", "scope": "api"}
 
 

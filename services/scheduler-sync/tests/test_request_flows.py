@@ -13,7 +13,7 @@ from flow_processes import Flow, flow, next_week_at
 from chassis.testing import eventually
 from chassis.testing.depth import DEPTH
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 ROE = {
     "id": "MRN90001", "family": "Roe", "given": "Jane", "birth_date": "1980-02-29", "sex": "F",
     "email": "jane.asks@example.org",
