@@ -101,7 +101,8 @@ _UNIQUE_VIOLATION = "23505"
 
 def collision(reason: str) -> Exception:
     """An error that means "again", as Postgres raises it: for a collision that the caller has found itself."""
-    return asyncpg.SerializationError(reason)
+    error: Exception = asyncpg.SerializationError(reason)
+    return error
 
 
 def meaning_of(error: BaseException) -> Meaning:
