@@ -125,6 +125,23 @@ def test_deliveries_that_waited_leave_an_act_in_omegaai_that_is_known_by_now(
     assert ends.suite.memory.dead == []
 
 
+def test_a_deleted_appointment_is_not_written_to_so_that_no_write_looks_like_a_second_deletion():
+    """Staff book it again while the answer to a delivery that waited is lost."""
+    ends = Ends()
+    waiting_pending(ends)
+    ends.staff_are_heard()
+    ends.act("entered-in-error")
+    (waiting, *_) = [one for one in ends.suite.heads() if one.delivery.destination == "omegaai"]
+    ends.suite.send(waiting, fate="no answer")
+    ends.clock.pass_by(1)
+    ends.powerserver.set_status(ends.booking, CONFIRMED)
+    ends.staff_are_heard()
+    ends.tasks_are_heard()
+    ends.deliver()
+    (card,) = ends.omegaai.all("Appointment")
+    assert (ends.booking.status, card["status"]) == (CONFIRMED, "booked")
+
+
 @pytest.mark.parametrize(
     ("told", "step", "shows", "undoes"),
     [

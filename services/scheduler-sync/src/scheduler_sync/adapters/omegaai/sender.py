@@ -151,7 +151,8 @@ class OmegaAISender:
                 is_changed = found.version != base
                 status = status_to_write(ours, _status(found.resource), changed_there=is_changed, is_past=is_past)
                 body = write(status, found.resource, keeps_wish=is_changed or is_past)
-                if not writer.is_same(body, found.resource):
+                # A deleted Appointment needs nothing; a write would read like a second deletion if its answer were lost.
+                if status is not FhirStatus.ENTERED_IN_ERROR and not writer.is_same(body, found.resource):
                     over = found.version
                     try:
                         found = await self._update(delivery, "Appointment", found, body)
