@@ -60,7 +60,12 @@ class StoredSteps:
 
 
 def _known(
-    patient_fhir_id: str | None, fhir_id: str | None, written_version: str | None, patient_id: UUID, state: str, step: str
+    patient_fhir_id: str | None,
+    fhir_id: str | None,
+    written_version: str | None,
+    patient_id: UUID,
+    state: str,
+    step: str,
 ) -> KnownIds:
     status = fhir_status_of(State(state), WorkflowStep(step))
     return KnownIds(patient_fhir_id, fhir_id, written_version, patient_id, status)
