@@ -9,6 +9,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from starlette.convertors import IntegerConvertor
 from starlette.routing import Mount
 
 from chassis.host import Service
@@ -66,7 +67,9 @@ def example(route: Declared) -> str:
     """An address that the route has; for a folder, an address whose file may be missing."""
     if isinstance(route.route, Mount):
         return route.route.path + "/suite.css"
-    return route.route.path_format.format(**dict.fromkeys(route.route.param_convertors, str(UUID(int=0))))
+    kinds = route.route.param_convertors
+    values = {name: "0" if isinstance(kind, IntegerConvertor) else str(UUID(int=0)) for name, kind in kinds.items()}
+    return route.route.path_format.format(**values)
 
 
 async def status(client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str]) -> int:

@@ -26,8 +26,9 @@ def test_the_demo_counts_nothing_lost_and_nothing_doubled(suite, tmp_path) -> No
     flows = json.loads(report.read_text())["flows"]
     acts = ("patient_reschedules", "patient_books", "staff_moves", "patient_cancels", "staff_cancels")
     assert {name: row["started"] for name, row in flows.items()} == {
-        "booked": 60, "confirmed": 60, "mails": 120, **dict.fromkeys(acts, 8),
+        "booked": 60, "confirmed": 60, "mails": 120, **dict.fromkeys(acts, 8), "drift_healed": 4, "slot_contest": 60,
     }  # fmt: skip
+    assert (flows["slot_contest"]["slots"], flows["slot_contest"]["winners"]) == (6, 6)
     assert all(row["finished"] == row["started"] for row in flows.values())
     assert all(row["lost"] == row["doubled"] == 0 for row in flows.values())
 

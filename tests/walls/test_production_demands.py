@@ -121,6 +121,7 @@ BROKEN: list[tuple[str, str, dict[str, str | None]]] = [
     *[("notifier", "http.people", {"HTTP__PEOPLE": f"v:viewer:{value}"}) for value in ["Zt4nB8wQ", "changeme-12345"]],
     ("notifier", "http.people", {"HTTP__PEOPLE": "vera:viewer:Zt4nB8wQ1yH7\nOperator:admin:operator-2026"}),
     ("notifier", "http.service_tokens", {"HTTP__SERVICE_TOKENS": "forms:Zt4nB8wQ1yH6Zt4nB8wQ1yH6"}),
+    ("scheduler-sync", "http.service_tokens", {"HTTP__SERVICE_TOKENS": "blume:development-token-of-the-local-stack"}),
     *[("notifier", "http.oidc.issuer", {**PROVIDER, "HTTP__OIDC__ISSUER": value}) for value in [
         "http://login.example", "https://localhost:8204", "https://127.0.0.1:8204",
     ]],

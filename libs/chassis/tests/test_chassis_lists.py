@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from sqlalchemy.dialects.postgresql import asyncpg
 
 from chassis.host import Service
 from chassis.observe import Metrics
@@ -90,6 +91,22 @@ async def test_a_place_that_means_nothing_is_the_first_page(store, before: str) 
     assert "reason 1" in answer.text
 
 
+PLACES = {
+    "acts": ['["2026-11-30T12:00:00Z", "99999999999999999999"]'],
+    "parked": [
+        '["2026-11-30T12:00:00Z", "00000000-0000-0000-0000-000000000000", "a\\u0000"]',
+        '["2026-11-30T12:00:00Z", "00000000-0000-0000-0000-000000000000", "\\ud800"]',
+        '["0001-01-01T00:00:00+14:00", "00000000-0000-0000-0000-000000000000", "a"]',
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "before"), [(name, one) for name, all_of in PLACES.items() for one in all_of])
+async def test_a_place_that_postgres_does_not_take_is_the_first_page(store, name: str, before: str) -> None:
+    async with browser(store) as page:
+        assert (await page.get(f"/console/{name}", params={"before": before})).status_code == 200
+
+
 async def test_no_word_of_the_address_reaches_the_page_as_markup(store) -> None:
     async with browser(store) as page:
         answer = await page.get("/console/dead-letters", params={"topic": "<script>alert(1)</script>"})
@@ -111,3 +128,29 @@ async def test_all_that_the_console_counts_as_missed_stands_in_one_of_two_lists(
         gaps = (await page.get("/console/gaps", params={"aggregate_id": str(key)})).text
     assert str(key) in gaps
     assert "appointment.confirmed" in gaps
+
+
+GROWING = {
+    "timers": "INSERT INTO timers (kind, key, name, revision, state, due_at, next_attempt_at, payload)"
+    " SELECT 'k', gen_random_uuid(), 'n', 1, 'fired', now() - n * interval '1 second', now(), '{}'"
+    " FROM generate_series(1, 20000) n",
+    "acts": "INSERT INTO operator_audit (actor, action, subject, detail)"
+    " SELECT 'olga', 'hl7.show', n, '{}' FROM generate_series(1, 20000) n",
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+async def test_a_list_that_grows_reads_its_pages_by_an_index(store, name: str) -> None:
+    listed = next(one for one in LISTS if one.name == name)
+    await store.pool.execute(GROWING[name])
+    async with store.session() as session:
+        connection = await session.connection()
+        await connection.exec_driver_sql(f"ANALYZE {getattr(tables, listed.model).__tablename__}")
+        rows = (await session.exec(lists.statement(listed, {}, None))).mappings().all()
+        before = [rows[-1][column] for column in listed.by]
+        for place in (None, before):
+            asked = lists.statement(listed, {}, place).compile(dialect=asyncpg.dialect())
+            values = tuple(asked.params[parameter] for parameter in asked.positiontup)
+            plan = "\n".join(line for (line,) in await connection.exec_driver_sql(f"EXPLAIN {asked}", values))
+            assert "Index" in plan, plan
+            assert "Seq Scan" not in plan, plan

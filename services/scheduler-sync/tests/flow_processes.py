@@ -14,10 +14,8 @@ from zoneinfo import ZoneInfo
 import aiohttp
 
 from chassis.messaging import topics
-from chassis.store import migrations
 from chassis.testing import eventually
 from local_stack.ports import free_port
-from scheduler_sync.bootstrap import MIGRATIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 PIN = "246810"
@@ -255,8 +253,7 @@ async def flow(
     dialect: str = "strict",
     send: str = "siu",
 ) -> AsyncIterator[Flow]:
-    """Everything up and ready; stopped at the end."""
-    await migrations.run(MIGRATIONS, database_url)
+    """Everything up and ready on a database with all tables; stopped at the end."""
     await topics.ensure({"bootstrap_servers": kafka}, prefix=prefix)
     running = Flow(folder, database_url, kafka, prefix, profile=profile, dialect=dialect, send=send)
     async with aiohttp.ClientSession() as running.session:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 from sync_harness import Harness, StoreUrl
-from sync_samples import SITE_FILE, directory, siu
+from sync_samples import NOTHING_FOR_PATIENTS, SITE_FILE, directory, siu
 
 from chassis.clock import utc_now
 from chassis.observe import Metrics
@@ -117,7 +117,7 @@ async def standing(
 ) -> AsyncIterator[Stand]:
     shutil.copytree(SITE_FILE.parent, folder / "site")
     file = folder / "site" / SITE_FILE.name
-    file.write_text(file.read_text("utf-8") + rules, "utf-8")
+    file.write_text(NOTHING_FOR_PATIENTS + rules, "utf-8")
     sync = Harness(await Store.open(StoreUrl(url, pool_size)), Site(file), directory())
     known = [replace(one, hours=HOURS, self_scheduling=True) for one in directory().all_of("FAC01")]
     known += [replace(one, hours=HOURS, self_scheduling=True) for one in directory().all_of("FAC02")]

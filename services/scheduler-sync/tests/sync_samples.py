@@ -1,6 +1,8 @@
 """Messages of the wires' page, as PowerServer sends them, and builders around them."""
 
+import re
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -9,6 +11,8 @@ from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import SiteFile, load
 
 SITE_FILE = Path(__file__).resolve().parents[3] / "deploy" / "site" / "northside.yaml"
+NOTHING_FOR_PATIENTS = re.sub(r"(?ms)^self_scheduling:.*?\n(?=\S)", "", SITE_FILE.read_text("utf-8"))
+"""The development site without its rules of self-scheduling; a test adds its own."""
 NOW = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
 PID = (
     r"PID|1|4711^^^NORTHSIDE|4711^^^NORTHSIDE||Roe^Jane^A||19800229|F|||12 Elm St^^Toronto^ON^M5V1A1^CA||"
@@ -77,7 +81,9 @@ def orm(
     return ("\r".join(lines) + "\r").encode()
 
 
+@cache
 def site_file() -> SiteFile:
+    """The development site's file, read once: it is frozen."""
     return load(SITE_FILE)
 
 

@@ -127,5 +127,12 @@ async def test_an_appointments_page_leads_to_every_message_and_delivery_behind_i
                 ("resource=BLUME+CT", True), ("resource=X", False), ("attention=1", True),
             ):  # fmt: skip
                 assert (f"/links/{link}" in (await browser.get(f"/links?{query}")).text) == is_there, query
-            for query in ("day=31.5.", "day=0001-01-01", "facility=%00", "after=x", "after=2026-01-01~x"):
+            for query in (
+                "day=31.5.",
+                "day=0001-01-01",
+                "facility=%00",
+                "after=x",
+                "after=2026-01-01~x",
+                f"after=0001-01-01T00:00:00%2B14:00~{link}",
+            ):
                 assert (await browser.get(f"/links?{query}")).status_code == 200, query

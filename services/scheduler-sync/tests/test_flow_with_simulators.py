@@ -33,15 +33,15 @@ Start = Callable[..., AbstractAsyncContextManager[Flow]]
 
 
 @pytest.fixture
-def start(tmp_path: Path, database_url: str, kafka_bootstrap: str, topic_prefix: str) -> Start:
-    return partial(flow, tmp_path, database_url, kafka_bootstrap, topic_prefix)
+def start(tmp_path: Path, migrated_url: str, kafka_bootstrap: str, topic_prefix: str) -> Start:
+    return partial(flow, tmp_path, migrated_url, kafka_bootstrap, topic_prefix)
 
 
 @pytest.mark.parametrize(
     ("profile", "dialect", "send"), [("both", "strict", "siu"), ("siu", "vendor", "siu"), ("orm", "vendor", "orm")]
 )
 async def test_staff_book_the_patient_confirms_and_both_sides_show_it(
-    start: Start, database_url: str, profile: str, dialect: str, send: str
+    start: Start, migrated_url: str, profile: str, dialect: str, send: str
 ):
     async with start(profile=profile, dialect=dialect, send=send) as running:
         placer = await running.book(ROE, start=next_week_at(10))
@@ -61,7 +61,7 @@ async def test_staff_book_the_patient_confirms_and_both_sides_show_it(
         assert [(row["detail"]["to"], row["detail"]["by"]) for row in changes] == [("CONFIRMED", "hl7")]
         heard = await running.ledger(running.powerserver, "hl7.received")
         assert [row["detail"]["type"] for row in heard] == [{"siu": "SIU^S14", "orm": "ORM^O01"}[send]]
-        connection = await asyncpg.connect(database_url)
+        connection = await asyncpg.connect(migrated_url)
         events = [row["topic"] for row in await connection.fetch("SELECT topic FROM outbox ORDER BY id")]
         assert events == ["patient.registered", "appointment.scheduled", "appointment.confirmed"]
 

@@ -6,6 +6,7 @@ And values at unusual places, each in a message as a site of its own would send 
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -68,6 +69,7 @@ WORDS = st.text(st.sampled_from("ab &|^~\\éß漢-'.1"), min_size=1, max_size=20
 )
 
 
+@cache
 def site(mapping: str, send: str, version: str) -> SiteFile:
     file = site_file()
     hl7 = file.hl7.model_copy(update={"send": send, "version": version})

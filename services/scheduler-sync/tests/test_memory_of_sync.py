@@ -100,9 +100,9 @@ async def some_answer_had_no_end(url: str) -> bool:
 
 @pytest.mark.timeout(400)
 async def test_large_messages_many_connections_and_answers_without_end_fit_into_the_container(
-    tmp_path, database_url, kafka_bootstrap, topic_prefix
+    tmp_path, migrated_url, kafka_bootstrap, topic_prefix
 ) -> None:
-    async with flow(tmp_path, database_url, kafka_bootstrap, topic_prefix) as running:
+    async with flow(tmp_path, migrated_url, kafka_bootstrap, topic_prefix) as running:
         process = _process(running)
         before = peak_mib(process)
         await running.misbehave(running.omegaai, target="fhir", mode="endless", count=None)
@@ -114,7 +114,7 @@ async def test_large_messages_many_connections_and_answers_without_end_fit_into_
         answers = await asyncio.gather(*senders)
         are_done.set()
         seconds = await ordinary
-        await eventually(partial(some_answer_had_no_end, database_url), what="an answer of OmegaAI that had no end")
+        await eventually(partial(some_answer_had_no_end, migrated_url), what="an answer of OmegaAI that had no end")
         peak = peak_mib(process)
         print(f"MiB: {before} before, {connected} with {CONNECTIONS} connections, {peak} at most; answers {answers}")
         print(f"{len(seconds)} ordinary messages, the slowest {max(seconds):.2f} s")

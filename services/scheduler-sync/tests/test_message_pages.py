@@ -14,9 +14,9 @@ from sync_samples import siu
 from chassis.settings import HttpSettings
 from chassis.web.guard import Guard
 from hl7v2.mllp import Client
-from scheduler_sync import bootstrap
 from scheduler_sync.bootstrap import Core
 from scheduler_sync.store.message_details import MessageDetails
+from scheduler_sync.web.building import message_pages
 
 pytestmark = pytest.mark.stack
 PEOPLE = "olga:operator:olga's words\nvera:viewer:vera's words"
@@ -56,7 +56,7 @@ class Desk:
 @asynccontextmanager
 async def desk_on(url: str) -> AsyncIterator[Desk]:
     async with listening(url) as (core, line):
-        pages = bootstrap.message_pages(core)
+        pages = message_pages(core.store, core.site, core.directory, core.listener.executor)
         app = Guard(pages.routes(), HttpSettings(people=SecretStr(PEOPLE)))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
             yield Desk(core, line, browser)
@@ -89,7 +89,14 @@ INVALID = [
     ({"order": "a\x00b"}, "not allowed"),
     ({"patient": "x" * 5000}, "too long"),
 ]
-NO_PLACES = ["x", "[]", '["2026-11-30T12:00:00", "task", "1"]', '["2026-11-30T12:00:00Z", "task", "x"]', "[" * 9999]
+NO_PLACES = [
+    "x", "[]", "1", '["2026-11-30T12:00:00Z", "task", "99999999999999999999"]', '["2026-11-30T12:00:00Z", [], "1"]',
+    '["2026-11-30T12:00:00Z", "parked-task", "a\\u0000"]', '["2026-11-30T12:00:00Z", "parked-task", "\\ud800"]',
+    '["9999-12-31T23:59:59.999999-14:00", "hl7-in", "00000000-0000-0000-0000-000000000000"]',
+    '["0001-01-01T00:00:00+14:00", "hl7-in", "00000000-0000-0000-0000-000000000000"]',
+    '["2026-11-30T12:00:00Z", "fhir", 5]', '["2026-11-30T12:00:00", "task", "1"]',
+    '["2026-11-30T12:00:00Z", "task", "x"]', "[" * 9999,
+]  # fmt: skip
 
 
 async def test_what_is_not_valid_is_answered_and_not_kept(migrated_url: str):

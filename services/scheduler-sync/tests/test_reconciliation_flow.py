@@ -14,7 +14,7 @@ from flow_processes import Flow, flow
 from chassis.testing import eventually
 from local_stack.ports import free_port
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 FORM = {"client_id": "suite", "client_secret": "development-secret", "grant_type": "client_credentials", "scope": "api"}
 
 
@@ -69,7 +69,7 @@ class Omegaai:
 
 
 async def test_drift_is_found_shown_and_corrected_at_both_ends(
-    tmp_path: Path, database_url: str, kafka_bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, migrated_url: str, kafka_bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worklist = free_port()
     for name, value in {
@@ -80,7 +80,7 @@ async def test_drift_is_found_shown_and_corrected_at_both_ends(
         "SCHEDULER_SYNC_RECONCILIATION__ASK_FROM": 3,
     }.items():
         monkeypatch.setenv(name, str(value))
-    async with flow(tmp_path, database_url, kafka_bootstrap, topic_prefix) as running:
+    async with flow(tmp_path, migrated_url, kafka_bootstrap, topic_prefix) as running:
         there = Omegaai(running)
         command = partial(running.command, "reconcile")
         placers = [await running.book(patient(number), start=tomorrow_at(9 + number)) for number in range(3)]

@@ -20,9 +20,9 @@ POINTS = ("delivery.after-send-before-mark", "delivery.after-claim-before-send")
 """Of these the first is tried at each change: the other leaves nothing that could be done twice."""
 
 
-async def state_of(database_url: str) -> tuple[str, list[str]]:
+async def state_of(migrated_url: str) -> tuple[str, list[str]]:
     """The state of BLUME CT, and the fields in which it differs."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(migrated_url)
     try:
         row = await connection.fetchrow("SELECT state, drift FROM resource_pairs WHERE name = 'BLUME CT'")
     finally:
@@ -41,17 +41,17 @@ async def in_omegaai(running: Flow) -> dict:
 
 @pytest.mark.parametrize("point", POINTS if DEPTH.name == "full" else POINTS[:1])
 async def test_a_drift_is_found_decided_and_gone_once_though_the_service_dies(
-    tmp_path: Path, database_url: str, kafka_bootstrap: str, topic_prefix: str, point: str
+    tmp_path: Path, migrated_url: str, kafka_bootstrap: str, topic_prefix: str, point: str
 ):
-    start = partial(flow, tmp_path, database_url, kafka_bootstrap, topic_prefix)
+    start = partial(flow, tmp_path, migrated_url, kafka_bootstrap, topic_prefix)
     async with start(profile="siu", dialect="vendor", send="siu") as running:
         await running.powerserver_settings("facilities/FAC01/resources/1", **FORM)
 
         async def is_drifted() -> bool:
-            return (await state_of(database_url))[0] == "drifted"
+            return (await state_of(migrated_url))[0] == "drifted"
 
         await eventually(is_drifted, what="the drift")
-        assert (await state_of(database_url))[1] == ["hours", "duration", "overbooking"]
+        assert (await state_of(migrated_url))[1] == ["hours", "duration", "overbooking"]
 
         await running.stop("scheduler-sync")
         running.set(FAILPOINTS=f"{point}=kill@1")
@@ -63,7 +63,7 @@ async def test_a_drift_is_found_decided_and_gone_once_though_the_service_dies(
         await running.start("scheduler-sync")
 
         async def is_linked() -> bool:
-            return (await state_of(database_url))[0] == "linked"
+            return (await state_of(migrated_url))[0] == "linked"
 
         await eventually(is_linked, what="the fix in OmegaAI, as the import saw it")
         service = await in_omegaai(running)

@@ -175,10 +175,10 @@ def notifier_url(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture
 async def hospital(
-    tmp_path: Path, stack: Stack, database_url: str, notifier_url: str, topic_prefix: str
+    tmp_path: Path, stack: Stack, migrated_url: str, notifier_url: str, topic_prefix: str
 ) -> AsyncIterator[Hospital]:
-    stores = Store(stack.postgres_admin_url, database_url), Store(stack.postgres_admin_url, notifier_url)
-    async with flow(tmp_path, database_url, stack.kafka_bootstrap, topic_prefix) as running:
+    stores = Store(stack.postgres_admin_url, migrated_url), Store(stack.postgres_admin_url, notifier_url)
+    async with flow(tmp_path, migrated_url, stack.kafka_bootstrap, topic_prefix) as running:
         one = Hospital(running, *stores)
         await one.start(tmp_path, stack.kafka_bootstrap, topic_prefix)
         yield one

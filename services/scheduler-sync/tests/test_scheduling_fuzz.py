@@ -51,7 +51,7 @@ async def ask(stand: Stand, method: str, path: str, **more: Any) -> None:
 async def test_what_the_document_allows_is_answered(stand: Stand, operation: Any):
     cases: list[Any] = []
 
-    @settings(max_examples=DEPTH.examples(15), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=DEPTH.examples(6), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def collect(case: Any) -> None:
         cases.append(case)
@@ -72,7 +72,7 @@ async def test_what_the_document_allows_is_answered(stand: Stand, operation: Any
 async def test_parameters_of_any_kind_are_answered(stand: Stand):
     found: list[Any] = []
 
-    @settings(max_examples=DEPTH.examples(80), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=DEPTH.examples(20), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(
         st.lists(st.tuples(NAMES, st.sampled_from(["valueString", "resource", "valueReference"]), VALUES), max_size=5)
     )

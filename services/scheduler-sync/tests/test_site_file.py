@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from sync_samples import SITE_FILE
+from sync_samples import NOTHING_FOR_PATIENTS, SITE_FILE
 
 from scheduler_sync.domain.appointment import WorkflowStep
 from scheduler_sync.site import Site, SiteFileError, load
@@ -97,7 +97,7 @@ def test_a_wrong_rule_of_self_scheduling_is_said_with_its_line(tmp_path: Path, l
     for one in SITE_FILE.parent.glob("*.yaml"):
         (tmp_path / one.name).write_text(one.read_text("utf-8"), "utf-8")
     file = tmp_path / SITE_FILE.name
-    file.write_text(file.read_text("utf-8") + lines, "utf-8")
+    file.write_text(NOTHING_FOR_PATIENTS + lines, "utf-8")
     with pytest.raises(SiteFileError, match=r"\.yaml:\d+: ") as refused:
         load(file)
     assert said in str(refused.value)

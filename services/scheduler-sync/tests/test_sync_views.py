@@ -92,7 +92,7 @@ async def test_the_pages_show_it(store: Store):
     site = SimpleNamespace(file=SimpleNamespace(facilities={}), problem="")
     app = Guard(Pages(Views(store), site, []).routes(), HttpSettings())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
-        for path, words in (("/links", "P-1"), (f"/links/{LINK}", "late"), ("/needs-setup", "Appointment.start")):
+        for path, words in (("/links", "P-1"), (f"/links/{LINK}", "late"), ("/needs-setup", "facilities")):
             page = await browser.get(path)
             assert (page.status_code, words in page.text) == (200, True), path
             assert "Roe" not in page.text

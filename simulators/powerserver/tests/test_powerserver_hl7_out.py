@@ -162,7 +162,7 @@ async def test_a_merge_of_two_records_is_an_a40_and_moves_the_orders(both_bench)
     kept = (await both_bench.api.post("/api/patients", json=given)).json()["id"]
     ended = (await both_bench.api.post("/api/patients", json=given)).json()["id"]
     answer = await both_bench.api.post("/api/patients/merge", json={"id": kept, "ended_id": ended})
-    assert answer.status_code == 204
+    assert answer.json() == {"id": kept, "issuer": "NORTHSIDE"}
     await both_bench.partner.has(3)
     message = next(one for one in both_bench.partner.received if one.trigger == "A40")
     assert segments_of(message)[2].startswith(f"PID|1|{kept}^^^NORTHSIDE|{kept}^^^NORTHSIDE|")

@@ -11,7 +11,7 @@ import os
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from demo_story.acts import GROUPS, MOST_OF_A_FLOW, Acts
 from demo_story.clients import Addresses, People, StoryError
+from demo_story.contest import Api, Contest
 from demo_story.counting import Tally
 from demo_story.drift import Drift
 from demo_story.story import play
@@ -26,6 +27,8 @@ from demo_story.volume import VolumeRun
 from roster.members import port_variable, roster
 
 console = Console()
+SERVICE: Final = "scheduler-sync"
+TOKENS: Final = "SCHEDULER_SYNC_HTTP__SERVICE_TOKENS"
 
 
 def main() -> int:
@@ -38,9 +41,9 @@ def main() -> int:
     parser.add_argument(
         "--report", type=Path, default=Path(os.environ.get("SUITE_LOCAL_DIR", ".local")) / "demo-report.json"
     )
-    for name in (one.name for one in fields(Addresses)):
+    for name in (*(one.name for one in fields(Addresses)), SERVICE):
         default = f"http://127.0.0.1:{os.environ.get(port_variable(name), roster().by_name[name].http)}"
-        parser.add_argument(f"--{name}", default=default, help=f"address of the simulator ({default})")
+        parser.add_argument(f"--{name}", default=default, help=f"address of {name} ({default})")
     options = parser.parse_args()
     if options.appointments < 0:
         console.print("[red]--appointments cannot be negative[/]")
@@ -48,7 +51,7 @@ def main() -> int:
     addresses = Addresses(options.powerserver, options.omegaai, options.mailsink)
     code = 1
     try:
-        return asyncio.run(demo(addresses, options.appointments, options.report))
+        return asyncio.run(demo(addresses, Api(options.scheduler_sync, _token()), options.appointments, options.report))
     except* StoryError as errors:
         console.print(f"[red]{_first(errors)}[/]", soft_wrap=True)
     except* aiohttp.ClientError as errors:
@@ -61,6 +64,11 @@ def main() -> int:
     return code
 
 
+def _token() -> str:
+    """The development token that every local stack's scheduling API takes."""
+    return roster().by_name[SERVICE].local[TOKENS].partition(":")[2]
+
+
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
     found: BaseException = errors
     while isinstance(found, BaseExceptionGroup):
@@ -68,7 +76,7 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
     return found
 
 
-async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
+async def demo(addresses: Addresses, api: Api, appointments: int, report: Path) -> int:
     # Less than the simulators' 5 s, so that no request goes out on a connection that is about to close.
     connector = aiohttp.TCPConnector(limit=40, keepalive_timeout=2)
     async with aiohttp.ClientSession(connector=connector) as http:
@@ -83,6 +91,7 @@ async def demo(addresses: Addresses, appointments: int, report: Path) -> int:
         confirmed = volume.confirmed()
         acts = await Acts(people, addresses, confirmed).run(console)
         acts |= await Drift(people, addresses, confirmed[GROUPS * MOST_OF_A_FLOW :]).run(console)
+        acts |= await Contest(people, addresses, api, confirmed).run(console)
         seconds = time.monotonic() - started
     return conclude(tally, acts, seconds, report)
 

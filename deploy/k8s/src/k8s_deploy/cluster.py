@@ -27,8 +27,8 @@ from local_stack.ports import free_port
 from roster import roster
 
 NAMESPACE: Final = "powerserver-blume"
-DEMONSTRATED: Final = ("powerserver", "omegaai", "mailsink")
-"""The simulators with pages that the demo opens."""
+DEMONSTRATED: Final = ("powerserver", "omegaai", "mailsink", "scheduler-sync")
+"""The members that the demo calls."""
 WAIT_SECONDS: Final = 300
 _LOOKS_LIVE: Final = re.compile(r"prod|live|hospital", re.IGNORECASE)
 
@@ -73,10 +73,10 @@ def down() -> int:
 
 
 def play(demo: str) -> int:
-    """Plays the demo against the cluster's simulators, through forwarded ports. Returns its exit code."""
+    """Plays the demo against the cluster, through forwarded ports. Returns its exit code."""
     with ExitStack() as forwards:
-        simulators = [roster().by_name[name] for name in DEMONSTRATED]
-        addresses = [f"--{one.name}={forwards.enter_context(_forwarded(one.name, one.http))}" for one in simulators]
+        members = [roster().by_name[name] for name in DEMONSTRATED]
+        addresses = [f"--{one.name}={forwards.enter_context(_forwarded(one.name, one.http))}" for one in members]
         command = [sys.executable, "-m", "demo_story", *addresses, *shlex.split(demo)]
         return subprocess.run(command, check=False).returncode
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from uuid import UUID
 import contracts
 from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, StoreUnavailable, Transient
-from chassis.hl7 import Hl7Listener, replay_edited, replay_message
+from chassis.hl7 import Hl7Listener, replay_message
 from chassis.host import Certificate, Check, Runtime, Service, StoreGuard
 from chassis.messaging import Replayed
 from chassis.observe import Metrics
@@ -52,18 +52,16 @@ from scheduler_sync.scheduling.holds import no_prefetch, release_hold
 from scheduler_sync.settings import MllpSettings, PowerServerSettings, SchedulerSyncSettings
 from scheduler_sync.settlement import Settlement
 from scheduler_sync.site import Site
-from scheduler_sync.store.message_details import MessageDetails
-from scheduler_sync.store.messages import Messages
 from scheduler_sync.store.queries import StoredIds, StoredSteps, revisions
 from scheduler_sync.store.reconciliation import Reports, Runs
 from scheduler_sync.store.reviews import Reviews
 from scheduler_sync.store.views import Views
 from scheduler_sync.store.work import OpenWork, StoredWork
 from scheduler_sync.waiting import WaitingGauge
-from scheduler_sync.web.content import Reader
+from scheduler_sync.web.building import message_pages, replayed, task_pages
+from scheduler_sync.web.desk import NumbersDesk
 from scheduler_sync.web.drift import DriftPages
 from scheduler_sync.web.explain_page import ExplainPage
-from scheduler_sync.web.messages import MessagePages
 from scheduler_sync.web.pages import PAGES, Pages
 from scheduler_sync.web.preflight_pages import PreflightPages
 from scheduler_sync.web.resource_pages import ResourcePages
@@ -166,9 +164,10 @@ async def build(settings: SchedulerSyncSettings) -> Service:
     core = await open_core(settings)
     runtime, store, metrics = core.runtime, core.store, core.metrics
     omegaai = connect(settings.omegaai)
+    inbound = TaskInbound(store, core.open_work, core.effects)
     queue = TaskQueue(
         omegaai.client,
-        TaskInbound(store, core.open_work, core.effects).apply,
+        inbound.apply,
         issuers=lambda: core.site.file.issuer_of_system,
         unread_types=settings.omegaai.unread_types,
         cursor=StoredCursor(store, TASK_CONSUMER),
@@ -240,7 +239,8 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[
             *Pages(Views(store), core.site, core.directory, consoles).routes(),
-            *message_pages(core, consoles).routes(),
+            *message_pages(store, core.site, core.directory, core.listener.executor, consoles).routes(),
+            *task_pages(store, queue, inbound, partial(open_unclaimed, settings, omegaai.client), consoles).routes(),
             *ResourcePages(store, core.site, consoles).routes(),
             *ExplainPage(store, core.site, lambda: core.directory if len(core.directory) else None, consoles).routes(),
             *PreflightPages(preflight, consoles).routes(),
@@ -250,7 +250,10 @@ async def build(settings: SchedulerSyncSettings) -> Service:
         ],
         pages=PAGES,
         certificates=certificates,
-        desks=[Hl7Desk(store, replayer(core), message_page="/messages/in")],
+        desks=[
+            Hl7Desk(store, partial(replayed, store, core.listener.executor), message_page="/messages/in"),
+            NumbersDesk(store, lambda: queue.unclaimed),
+        ],
         notes={"site-file": lambda: _site_file_refused(core.site)},
         closers=[powerserver.close, omegaai.close],
     )
@@ -341,34 +344,6 @@ async def run_ended(reports: Reports, run_id: int, wait_seconds: float) -> None:
                 await asyncio.sleep(LOOK_SECONDS)
 
 
-def replayer(core: Core) -> Callable[[UUID, str], Awaitable[Replayed]]:
-    """Processes a kept HL7 message again, for the named actor."""
-
-    async def replay_one(journal_id: UUID, actor: str) -> Replayed:
-        return await replay_message(core.store, core.listener.executor, journal_id, actor=actor)
-
-    return replay_one
-
-
-def message_pages(core: Core, consoles: Mapping[str, str] | None = None) -> MessagePages:
-    """The search of messages and the pages of each one."""
-    store, site = core.store, core.site
-
-    async def edit(journal_id: UUID, raw: bytes, actor: str) -> tuple[UUID, Replayed]:
-        return await replay_edited(store, core.listener.executor, journal_id, raw, actor=actor)
-
-    return MessagePages(
-        store,
-        Messages(store, site.file.site),
-        MessageDetails(store),
-        Views(store),
-        Reader(lambda: site.file, core.directory),
-        replay=replayer(core),
-        edit=edit,
-        consoles=consoles,
-    )
-
-
 def own_certificates(settings: SchedulerSyncSettings, powerserver_tls: ssl.SSLContext | None) -> list[Certificate]:
     """Our certificates for PowerServer, as its server and as its client. The listener reloads its own."""
     found: list[tuple[str, str, MllpSettings | PowerServerSettings, ssl.SSLContext | None]] = [
@@ -440,14 +415,19 @@ async def replay_tasks(settings: SchedulerSyncSettings, task_ids: Sequence[str],
         await core.runtime.close()
 
 
-async def unclaimed(settings: SchedulerSyncSettings, *, most: int) -> list[UnclaimedTask]:
+async def open_unclaimed(settings: SchedulerSyncSettings, client: FhirClient, most: int) -> list[UnclaimedTask]:
     """OmegaAI's open Tasks that no service of the suite handles, as it has them now. Transient, Permanent."""
-    omegaai = connect(settings.omegaai)
     after = timedelta(seconds=settings.omegaai.unclaimed_after_seconds)
+    return await unclaimed_tasks(
+        client, now=utc_now(), after=after, most=most, claims=claims(settings.omegaai.unread_types)
+    )
+
+
+async def unclaimed(settings: SchedulerSyncSettings, *, most: int) -> list[UnclaimedTask]:
+    """``open_unclaimed``, for a command. Transient, Permanent."""
+    omegaai = connect(settings.omegaai)
     try:
-        return await unclaimed_tasks(
-            omegaai.client, now=utc_now(), after=after, most=most, claims=claims(settings.omegaai.unread_types)
-        )
+        return await open_unclaimed(settings, omegaai.client, most)
     finally:
         await omegaai.close()
 

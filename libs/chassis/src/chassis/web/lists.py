@@ -17,6 +17,8 @@ from chassis.store.rows import sql, tables
 
 ROWS: Final = 100
 LONGEST_VALUE: Final = 200
+_FIRST_YEAR, _LAST_YEAR = 1, 9999
+_MOST_ROWS: Final = 2**63
 
 
 class Column(NamedTuple):
@@ -40,7 +42,7 @@ class Choice(NamedTuple):
 class List:
     """One list: rows of the table class ``model``, the newest by ``when`` first.
 
-    ``keys`` tell apart rows of the same time.
+    ``keys`` tell apart rows of the same time. ``is_by_keys``: the keys ascend with time, and they alone give the order.
     """
 
     name: str
@@ -53,11 +55,17 @@ class List:
     choices: tuple[Choice, ...]
     empty: str
     levels: dict[str, str] = field(default_factory=dict)
+    is_by_keys: bool = False
     order: str = "Newest first."
     note: str = ""
     """A second sentence of the caption, such as where the contents of the rows are."""
     beside: str = ""
     """The name of a list that holds the other half of what one tile of the console counts."""
+
+    @property
+    def by(self) -> list[str]:
+        """The columns that give the order."""
+        return [*([] if self.is_by_keys else [self.when]), *(name for name, _ in self.keys)]
 
     @property
     def path(self) -> str:
@@ -102,7 +110,7 @@ LISTS: Final = (
         (Choice("state", "State", ("waiting", "fired", "cancelled", "dead")), Choice("kind", "Kind")),
         "What is to happen later is listed here with its time. There is nothing to do.",
         {"waiting": "busy", "fired": "good", "cancelled": "quiet", "dead": "bad"},
-        "By the time when each is due, the latest first.",
+        order="By the time when each is due, the latest first.",
     ),
     List(
         "missed", "Missed records", "records", "MissedRecords", "noticed_at", (("id", UUID),),
@@ -135,6 +143,7 @@ LISTS: Final = (
         ),
         (Choice("actor", "Who"), Choice("action", "What"), Choice("subject", "On")),
         "What a person does on the console or on the command line is noted here with its time and name.",
+        is_by_keys=True,
     ),
 )  # fmt: skip
 
@@ -177,18 +186,25 @@ class ListPages:
     async def _rows(
         self, listed: List, wanted: dict[str, Any], before: Sequence[Any] | None
     ) -> Sequence[dict[str, Any]]:
-        model = getattr(tables, listed.model)
-        order = [listed.when, *(name for name, _ in listed.keys)]
-        names = list(dict.fromkeys([*(one.name for one in listed.columns), *order]))
-        by = [sql.col(getattr(model, name)) for name in order]
-        chosen = sql.select(*(getattr(model, name) for name in names))
-        for name, value in wanted.items():
-            chosen = chosen.where(getattr(model, name) == value)
-        if before is not None:
-            chosen = chosen.where(sql.tuple_(*by) < sql.tuple_(*before))
         async with self.store.session() as session:
-            found = await session.exec(chosen.order_by(*(one.desc() for one in by)).limit(ROWS + 1))
-            return [dict(zip(names, row, strict=True)) for row in found]
+            found = await session.exec(statement(listed, wanted, before))
+            return [dict(zip(_names(listed), row, strict=True)) for row in found]
+
+
+def _names(listed: List) -> list[str]:
+    return list(dict.fromkeys([*(one.name for one in listed.columns), listed.when, *listed.by]))
+
+
+def statement(listed: List, wanted: dict[str, Any], before: Sequence[Any] | None) -> Any:
+    """The query of a page: the rows of the filter behind ``before``, and one more."""
+    model = getattr(tables, listed.model)
+    by = [sql.col(getattr(model, name)) for name in listed.by]
+    chosen = sql.select(*(getattr(model, name) for name in _names(listed)))
+    for name, value in wanted.items():
+        chosen = chosen.where(getattr(model, name) == value)
+    if before is not None:
+        chosen = chosen.where(sql.tuple_(*by) < sql.tuple_(*before))
+    return chosen.order_by(*(one.desc() for one in by)).limit(ROWS + 1)
 
 
 def _filter(listed: List, request: Request) -> tuple[dict[str, Any], list[str]]:
@@ -215,9 +231,20 @@ def _cursor(listed: List, given: str) -> Sequence[Any] | None:
         at, *keys = json.loads(given)
         when = datetime.fromisoformat(at)
         values = [kind(value) for (_, kind), value in zip(listed.keys, keys, strict=True)]
+        if not all(map(_is_storable, values)) or not _FIRST_YEAR < when.year < _LAST_YEAR:
+            return None
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
+    if listed.is_by_keys:
+        return values
     return [when if when.tzinfo is not None else when.replace(tzinfo=UTC), *values]
+
+
+def _is_storable(value: Any) -> bool:
+    """Whether Postgres takes it: a bigint, or text without NUL and lone surrogates."""
+    if isinstance(value, int):
+        return abs(value) < _MOST_ROWS
+    return not isinstance(value, str) or value.isprintable()
 
 
 def _last(listed: List, rows: Sequence[dict[str, Any]]) -> str:

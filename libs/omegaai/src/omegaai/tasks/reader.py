@@ -37,7 +37,7 @@ from omegaai.tasks.cursor import Cursor
 from omegaai.tasks.model import ParkedTask, Task, TaskItem, completed, task_of, updated_at
 from omegaai.tasks.place import Place
 from omegaai.tasks.put_off import LONGEST_PAUSE_SECONDS, PutOff
-from omegaai.tasks.unclaimed import Census
+from omegaai.tasks.unclaimed import NOBODY, Census
 
 _log = structlog.get_logger(__name__)
 C = TypeVar("C")
@@ -112,6 +112,7 @@ class TaskReader(LoopBase, Generic[C]):
         self._poll_seconds = poll_seconds
         self._look_seconds = look_seconds
         self._unclaimed_after = unclaimed_after
+        self._unclaimed = 0
         self._page_size = page_size
         self._batch_size = batch_size
         self._most_at_once = most_at_once
@@ -194,6 +195,7 @@ class TaskReader(LoopBase, Generic[C]):
             self._place.move(gathered.last)
         if gathered.is_complete and not gathered.is_by_time:
             self._look_at = time.monotonic() + max(self._look_seconds, _LOOK_SHARE * (time.monotonic() - began))
+            self._unclaimed = gathered.census.counts[NOBODY]
             for service, number in gathered.census.counts.items():
                 self._metrics.set(meters.TASKS_OPEN, number, claimed_by=service)
         await self._place.keep(self._put_off.oldest_change)
@@ -231,6 +233,11 @@ class TaskReader(LoopBase, Generic[C]):
             self._count_late(found.ours)
         self._goes_by_time = True  # OmegaAI may know it by now
         return found
+
+    @property
+    def unclaimed(self) -> int:
+        """The open Tasks that no service handles, as counted in the newest whole look; 0 before the first."""
+        return self._unclaimed
 
     async def _gather(self, *, goes_on: bool) -> _Gathered:
         """The service's own Tasks from the place on where the last pass ended, or of the whole queue."""

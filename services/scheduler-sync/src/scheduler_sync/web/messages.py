@@ -41,6 +41,8 @@ from scheduler_sync.web.pages import LEVELS, PAGES, STATE_NAMES
 HERE: Final = "/messages"
 FIELDS: Final = ("kind", "outcome", "order", "patient", "control_id", "since", "until")
 LONGEST_VALUE: Final = 200
+_FIRST_YEAR, _LAST_YEAR = 1970, 9999
+_MOST_ROWS: Final = 2**63
 LONGEST_EDIT_BYTES: Final = 3 * 2**20
 """A form's text is up to three times as long as the message's: ``%0D``."""
 OUTCOME_LEVELS: Final[Mapping[str, str]] = {"done": "good", "waits": "warn", "refused": "bad", "dropped": "quiet"}
@@ -289,12 +291,16 @@ def _place(given: str) -> Place | None:
     try:
         at, kind, identifier = json.loads(given)
         place = Place(datetime.fromisoformat(at), kind, identifier)
-        if kind not in KINDS or place.at.tzinfo is None:
-            return None
-        _ = int(identifier) if kind == "task" else identifier if kind == "parked-task" else UUID(identifier)
+        is_one = kind in KINDS and place.at.tzinfo is not None and _FIRST_YEAR < place.at.year < _LAST_YEAR
+        if kind == "task":
+            is_one = is_one and 0 <= int(identifier) < _MOST_ROWS
+        elif kind == "parked-task":
+            is_one = is_one and identifier.isprintable()
+        else:
+            UUID(identifier)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    return place
+    return place if is_one else None
 
 
 def _receipt(text: str | None) -> Mapping[str, str]:

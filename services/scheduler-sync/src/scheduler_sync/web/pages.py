@@ -194,7 +194,7 @@ def _place(given: str) -> LinkPlace | None:
         place = LinkPlace(datetime.fromisoformat(at), UUID(identifier))
     except ValueError:
         return None
-    return place if place.at.tzinfo is not None else None
+    return place if place.at.tzinfo is not None and _FIRST_YEAR < place.at.year < _LAST_YEAR else None
 
 
 def _older(query: Mapping[str, str], wanted: LinkFilter, rows: list[LinkRow]) -> str | None:

@@ -125,17 +125,16 @@ async def merge_into(request: Request, user: User) -> Response:
 
 @authenticated
 async def merge_by_json(request: Request, _user: User) -> Response:
-    """`{id, issuer?, ended_id, ended_issuer?}` → 204: the record of `ended_id` ends in that of `id`."""
+    """`{id, issuer?, ended_id, ended_issuer?}` → `{id, issuer}`: the record of `ended_id` ends in that of `id`."""
     body = await json_body(request)
+    patient_id, issuer = text_in(body, "id"), text_in(body, "issuer") or DEFAULT_ISSUER
+    ended_id, ended_issuer = text_in(body, "ended_id"), text_in(body, "ended_issuer") or DEFAULT_ISSUER
 
     def merge(work: Work) -> None:
-        kept = people.patient_by_id(work, text_in(body, "id"), text_in(body, "issuer") or DEFAULT_ISSUER)
-        people.merge_patients(
-            work, kept["key"], text_in(body, "ended_id"), text_in(body, "ended_issuer") or DEFAULT_ISSUER
-        )
+        people.merge_patients(work, people.patient_by_id(work, patient_id, issuer)["key"], ended_id, ended_issuer)
 
     await services(request).store.write(merge)
-    return Response(status_code=204)
+    return JSONResponse({"id": patient_id, "issuer": issuer})
 
 
 def patient_fields(given: dict[str, Any]) -> people.Demographics:
