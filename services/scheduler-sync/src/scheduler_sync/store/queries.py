@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -59,16 +59,9 @@ class StoredSteps:
         return await self._links.of(link_id)
 
 
-def _known(
-    patient_fhir_id: str | None,
-    fhir_id: str | None,
-    written_version: str | None,
-    patient_id: UUID,
-    state: str,
-    step: str,
-) -> KnownIds:
-    status = fhir_status_of(State(state), WorkflowStep(step))
-    return KnownIds(patient_fhir_id, fhir_id, written_version, patient_id, status)
+def _known(*row: Any) -> KnownIds:
+    *ids, state, step = row
+    return KnownIds(*ids, status=fhir_status_of(State(state), WorkflowStep(step)))
 
 
 def _shown(step: str, powerserver_step: str | None) -> Shown:

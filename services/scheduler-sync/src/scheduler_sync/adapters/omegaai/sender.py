@@ -2,7 +2,8 @@
 
 A create is conditional on PowerServer's identifier, an update on the version that was read; a repeat finds its own work
 done. A plain ``pending`` never overwrites an act of the patient, nor does a delivery whose status is past
-(``statuses.status_to_write``). An operator may retry a refused snapshot after a later one was taken: it is refused here, because it would restore old facts.
+(``statuses.status_to_write``). An operator may retry a refused snapshot after a later one was taken: it is refused
+here, because it would restore old facts.
 """
 
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ class OmegaAISender:
                 is_changed = found.version != base
                 status = status_to_write(ours, _status(found.resource), changed_there=is_changed, is_past=is_past)
                 body = write(status, found.resource, keeps_wish=is_changed or is_past)
-                # A deleted Appointment needs nothing; a write would read like a second deletion if its answer were lost.
+                # A write to a deleted Appointment would read like a second deletion if its answer were lost.
                 if status is not FhirStatus.ENTERED_IN_ERROR and not writer.is_same(body, found.resource):
                     over = found.version
                     try:
