@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from scheduling_stand import Stand, at, booked_by_staff, standing
+from scheduling_stand import RULES, Stand, at, booked_by_staff, standing
 from sync_samples import siu
 
 from chassis.errors import StoreUnavailable
@@ -28,11 +28,13 @@ RUSH = TASKS if DEPTH.name == "full" else 60
 ROUNDS = 500 if DEPTH.name == "full" else 1
 HALF_AN_HOUR = timedelta(minutes=30)
 MOST_ROUND_SECONDS = 1.0
+OPEN_ALL_YEAR = RULES.replace("horizon_days: 60", "horizon_days: 400").replace("closed: [2026-12-25]", "closed: []")
+"""Each of the 500 rounds of the full depth has a time of its own, on a hundred days."""
 
 
 @pytest.fixture
 async def stand(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stand]:
-    async with standing(migrated_url, tmp_path, patients=TASKS, pool_size=20) as opened:
+    async with standing(migrated_url, tmp_path, rules=OPEN_ALL_YEAR, patients=TASKS, pool_size=20) as opened:
         yield opened
 
 

@@ -19,11 +19,12 @@ class Delimiters:
 
     __slots__ = (
         "_escape_map", "_known", "_maybe_nul", "_sequences", "_special", "_tokens", "component", "component_text",
-        "encoding_characters", "escape", "field", "find_special", "repetition", "subcomponent",
+        "encoding_characters", "escape", "field", "field_text", "find_special", "repetition", "subcomponent",
     )  # fmt: skip
 
     def __init__(self, field: bytes, encoding_characters: bytes) -> None:
         self.field = field
+        self.field_text = field.decode("latin-1")
         self.encoding_characters = encoding_characters
         padded = [encoding_characters[i : i + 1] for i in range(5)]
         self.component, self.repetition, self.escape, self.subcomponent, truncation = padded

@@ -10,7 +10,7 @@ from hl7v2.charsets import Charset
 from hl7v2.delimiters import Delimiters, delimiters
 from hl7v2.encoding import Context
 from hl7v2.errors import Hl7Error
-from hl7v2.segment import Segment
+from hl7v2.segment import NULL_BYTES, Segment
 from hl7v2.timestamps import format_timestamp
 from hl7v2.values import Value
 
@@ -132,6 +132,12 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<Message {self.type}^{self.trigger}, {len(self._lines)} segments>"
+
+    def has_null(self) -> bool:
+        """Whether the HL7 null (two quotes) may stand in a field."""
+        if self._data is not None and self._codec is None and not self._context.modified:
+            return NULL_BYTES in self._data
+        return any(NULL_BYTES in _bytes_of(line) for line in self._lines)
 
     def to_bytes(self) -> bytes:
         """The message as bytes; an unmodified message gives exactly the bytes that it was parsed from."""

@@ -16,23 +16,26 @@ MAX_FIELDS: Final = 1000
 
 _LAST_FIELD: Final = MAX_FIELDS - 1
 _LINE_ENDS: Final = b"\r\n"
-_NULL_BYTES: Final = b'""'
+NULL_BYTES: Final = b'""'
 _NUMBERS: Final = tuple(range(MAX_FIELDS + 1))
 _NUMBERS_OF_HEADERS: Final = tuple(range(1, MAX_FIELDS + 2))
 """In a header segment (MSH, FHS, BHS) the first field is the field separator itself."""
+_USUAL: Final = b"^~\\&|"
+"""The usual MSH-2, and the field separator after it."""
 _HEADERS: Final = frozenset({b"MSH", b"FHS", b"BHS"})
 
 
 class Segment:
     """One segment. Until a field is set, it writes back exactly the bytes that it was read from."""
 
-    __slots__ = ("_context", "_fields", "_offset", "_raw", "id_bytes", "line_end")
+    __slots__ = ("_context", "_fields", "_offset", "_raw", "_texts", "id_bytes", "line_end")
 
     def __init__(self, line: bytes, context: Context) -> None:
         self._context = context
         self._raw = content = line.rstrip(_LINE_ENDS)
         self.line_end = line[len(content) :]
         self._fields: list[bytes] | None = None
+        self._texts: list[str] | None = None
         self.id_bytes = line[:3]
         self._offset = 1 if self.id_bytes in _HEADERS else 0
 
@@ -54,7 +57,7 @@ class Segment:
         content = line.rstrip(_LINE_ENDS)
         self._raw = content
         self.line_end = line[len(content) :]
-        self._fields = None
+        self._fields = self._texts = None
 
     def to_bytes(self) -> bytes:
         """The segment with its line end, in the message's working character set."""
@@ -90,6 +93,14 @@ class Segment:
         An empty component is ``""``, the HL7 null is its two quotes. With ``as_text``, for people to read: layout
         sequences are removed and a blank stands for a line break.
         """
+        texts = self._texts
+        if texts is None:
+            texts = self._split_texts()
+        if texts:
+            index = field - self._offset
+            if index >= len(texts) or not (text := texts[index]):
+                return []
+            return text.split(self._context.delimiters.component_text)
         fields = self._fields or self._split_fields()
         index = field - self._offset
         found = fields[index] if index < len(fields) else b""
@@ -104,8 +115,25 @@ class Segment:
                 pass
         return self._parts(_pick(found, delimiters.repetition, 1), as_text=as_text)
 
+    def part(self, field: int, number: int) -> str:
+        """The component ``number`` that ``parts`` gives of the field; ``""`` where it has no such component."""
+        texts = self._texts
+        if texts is None:
+            texts = self._split_texts()
+        if texts:
+            index = field - self._offset
+            if index >= len(texts) or not (text := texts[index]):
+                return ""
+            found = text.split(self._context.delimiters.component_text, number)
+        else:
+            found = self.parts(field)
+        return found[number - 1] if number <= len(found) else ""
+
     def repetitions(self, field: int, *, as_text: bool = False) -> list[list[str]]:
         """As ``parts``, for each repetition."""
+        if self._texts:
+            parts = self.parts(field, as_text=as_text)
+            return [parts] if parts else []
         found = self._field(field)
         if not found:
             return []
@@ -126,7 +154,7 @@ class Segment:
 
     def shape(self) -> bytes:
         """The segment's name and a byte per field that says whether it is filled: equal for segments of one layout."""
-        return self.id_bytes + bytes(map(bool, self._fields or self._split_fields()))
+        return self.id_bytes + bytes(map(bool, self._texts or self._fields or self._split_fields()))
 
     def filled(self) -> tuple[int, ...]:
         """The numbers of the fields that are not empty."""
@@ -166,7 +194,7 @@ class Segment:
         # Most fields are plain, so _pick runs only where the part holds a delimiter or the path asks for a number.
         if repetition or delimiters.repetition in part:
             part = _pick(part, delimiters.repetition, repetition or 1)
-        if part == _NULL_BYTES:
+        if part == NULL_BYTES:
             return NULL
         if component or delimiters.component in part:
             part = _pick(part, delimiters.component, component or 1)
@@ -198,12 +226,14 @@ class Segment:
             (delimiters.component, place.component),
             (delimiters.subcomponent, place.subcomponent),
         )
+        self._texts = []
         fields[index] = _replaced(fields[index], [(char, n) for char, n in levels if n is not None], new, where)
         self._context.modified = True
 
     def fill(self, values: Mapping[int, Value]) -> None:
         """Set several whole fields at once."""
         fields = self._split_fields()
+        self._texts = []
         first = 3 if self._offset else 1
         highest = max(values, default=first)
         if highest > _LAST_FIELD or min(values, default=first) < first:
@@ -229,6 +259,26 @@ class Segment:
             self._fields = self._raw.split(self._context.delimiters.field, MAX_FIELDS)
         return self._fields
 
+    def _split_texts(self) -> list[str]:
+        """The fields as texts; none where one has repetitions, subcomponents or escapes, or has been set."""
+        delimiters = self._context.delimiters
+        content = self._raw
+        found: list[str] = []
+        if self._offset:
+            # MSH-2 is the delimiters themselves; only the usual ones are split here.
+            is_plain = content[4:9] == _USUAL and delimiters.find_special(content, 8) is None
+        else:
+            is_plain = delimiters.find_special(content) is None
+        if is_plain:
+            try:
+                found = content.decode(self._context.codec).split(delimiters.field_text, MAX_FIELDS)
+            except UnicodeDecodeError:
+                found = []
+            if self._offset and found:
+                found[1] = delimiters.component_text
+        self._texts = found
+        return found
+
     def _field(self, number: int) -> bytes:
         fields = self._fields or self._split_fields()
         index = number - self._offset
@@ -252,7 +302,7 @@ class Segment:
     def _value(self, encoded: bytes) -> str | None:
         if not encoded:
             return None
-        if encoded == _NULL_BYTES:
+        if encoded == NULL_BYTES:
             return NULL
         context = self._context
         escape = context.delimiters.escape

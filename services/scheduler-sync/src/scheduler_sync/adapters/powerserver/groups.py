@@ -12,6 +12,8 @@ from scheduler_sync.domain.appointment import Action, WorkflowStep
 
 CANCELLING: Final = frozenset({"CA", "OC", "DC"})
 """The order controls that take an order off."""
+BOOKED: Final = frozenset({b"AIS", b"AIG", b"AIL"})
+"""The segments of an SIU with an action of their own."""
 ENDINGS: Final = frozenset({WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW})
 
 

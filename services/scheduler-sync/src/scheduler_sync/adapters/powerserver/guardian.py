@@ -21,6 +21,8 @@ def guardian(reading: Reading) -> Guardian | Unsaid | None:
     The next of kin are a whole list: where none is a guardian, there is none. A guarantor who is somebody else says
     nothing about guardians.
     """
+    if b"NK1" not in reading.by_name and b"GT1" not in reading.by_name:
+        return UNSAID
     relatives = reading.all(b"NK1")[:_MOST_SEGMENTS]
     found = [_person(reading, one, relationship=3, name=2, phones=(5, 6)) for one in relatives]
     found += [

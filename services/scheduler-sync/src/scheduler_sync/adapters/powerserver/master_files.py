@@ -44,7 +44,7 @@ def read(message: Message, site: SiteFile, *, received_at: datetime) -> TakeGrid
     if len(segments) > MOST_SEGMENTS:
         raise _bad("MFE", f"the message has more than {MOST_SEGMENTS} segments")
     msh = segments[0]
-    processing_id = values.code(msh.parts(11), 1)
+    processing_id = values.code_at(msh, 11)
     if processing_id is not None and processing_id not in site.hl7.processing_ids:
         raise Malformed(
             "MSH-11: messages of this processing id are not taken on this line", location="MSH-11", code="202"
@@ -54,12 +54,12 @@ def read(message: Message, site: SiteFile, *, received_at: datetime) -> TakeGrid
     master = next((one for one in segments if one.id_bytes == b"MFI"), None)
     if master is None:
         raise _bad("MFI", "is missing")
-    if values.code(master.parts(1), 1) != "LOC":
+    if values.code_at(master, 1) != "LOC":
         raise _bad("MFI-1", "only the master file of locations (LOC) is read")
-    if (values.code(master.parts(3), 1) or "UPD") != "UPD":
+    if (values.code_at(master, 3) or "UPD") != "UPD":
         raise _bad("MFI-3", "only updates (UPD) are read: a replacement would switch off what it does not name")
     records = _records(segments)
-    made_at = values.code(msh.parts(7), 1)
+    made_at = values.code_at(msh, 7)
     rows = [_Record(number, record, msh, site).row(made_at, received_at) for number, record in enumerate(records, 1)]
     return TakeGridRows(f"MFN^{message.trigger}", tuple(rows))
 
@@ -96,7 +96,7 @@ class _Record:
 
     def row(self, made_at: str | None, received_at: datetime) -> GridRow:
         mfe, loc = self.segments[0], self._first(b"LOC")
-        event = values.code(mfe.parts(1), 1)
+        event = values.code_at(mfe, 1)
         is_active = _IS_ACTIVE.get(event or "")
         if is_active is None:
             raise self._bad("MFE-1", "is none of MAD, MUP, MAC, MDC, MDL")
@@ -133,8 +133,8 @@ class _Record:
 
     def _key(self, mfe: Segment, loc: Segment | None) -> str | None:
         """PowerServer's own id of the resource: MFE-4.1, which LOC-1.1 repeats."""
-        key = values.code(mfe.parts(4), 1)
-        repeated = None if loc is None else values.code(loc.parts(1), 1)
+        key = values.code_at(mfe, 4)
+        repeated = None if loc is None else values.code_at(loc, 1)
         if key is not None and repeated is not None and key != repeated:
             raise self._bad("LOC-1", "is not the key of its MFE-4")
         found = key or repeated
@@ -164,15 +164,15 @@ class _Record:
         return name
 
     def _read_location(self, loc: Segment) -> None:
-        self._keep("room", "LOC-1.2", values.code(loc.parts(1), 2))
-        self._keep("kind", "LOC-3", values.code(loc.parts(3), 1))
-        modality = values.code(loc.parts(8), 1)
+        self._keep("room", "LOC-1.2", values.code_at(loc, 1, 2))
+        self._keep("kind", "LOC-3", values.code_at(loc, 3))
+        modality = values.code_at(loc, 8)
         self._keep("modality", "LOC-8", None if modality is None else modality.upper())
 
     def _read_department(self, ldp: Segment) -> None:
         department = ldp.parts(2)
         self._keep("department", "LDP-2", values.code(department, 2) or values.code(department, 1))
-        flag = values.code(ldp.parts(5), 1)
+        flag = values.code_at(ldp, 5)
         if flag is not None:
             if flag not in {"A", "I"}:
                 raise self._bad("LDP-5", "is neither A (active) nor I (inactive)")
@@ -183,7 +183,7 @@ class _Record:
 
     def _read_characteristic(self, lch: Segment) -> None:
         """LCH-4 names the characteristic, LCH-5 has its value."""
-        name, value = (values.code(lch.parts(4), 1) or "").upper(), values.code(lch.parts(5), 1)
+        name, value = (values.code_at(lch, 4) or "").upper(), values.code_at(lch, 5)
         if name not in _CHARACTERISTICS or value is None:
             return
         fact, read_it = _CHARACTERISTICS[name]

@@ -27,7 +27,7 @@ _LADDER: Final = tuple(WorkflowStep)
 
 def read(reading: Reading, places: OrmPlaces, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
     """The command. Malformed, NeedsSetup, Transient."""
-    if values.code(reading.msh.parts(9), 2) not in ("O01", None):
+    if values.code_at(reading.msh, 9, 2) not in ("O01", None):
         raise Malformed(
             "MSH-9.2: this ORM event is not taken", location="MSH-9.2", code=schedule.UNSUPPORTED_EVENT_CODE
         )
@@ -121,7 +121,7 @@ def _placer(orders: Sequence[Order]) -> str:
             )
     placer = values.required(orders[0].orc.parts(2), "ORC-2")
     for one in orders:
-        if (values.code(one.orc.parts(2), 1) or placer) != placer:
+        if (values.code_at(one.orc, 2) or placer) != placer:
             where = f"{values.nth('ORC', one.number)}-2"
             raise Malformed(f"{where}: one message speaks of one placer number", location=where, code="207")
     return placer
@@ -184,6 +184,8 @@ def _end(reading: Reading, places: OrmPlaces, one: Order, begin: At, start: date
 
 
 def _where(at: At, one: Order) -> str:
+    if one.number == 1:
+        return at.name
     return f"{values.nth(at.segment.decode(), one.number)}-{at.name.partition('-')[2]}"
 
 
@@ -297,6 +299,8 @@ def _has_no_start_by_null(reading: Reading, places: OrmPlaces, one: Order) -> bo
 
 
 def _deleted(reading: Reading, places: OrmPlaces, orders: Sequence[Order], kept: Sequence[Order]) -> frozenset[str]:
+    if not reading.holds_null:
+        return schedule.NOTHING
     found = set()
     if kept and places.resource.is_deleted(reading, kept):
         found.add("resource")

@@ -65,7 +65,7 @@ def _merges(reading: Reading, email_places: Sequence[At]) -> tuple[Merge, ...]:
 
 def _trigger(reading: Reading) -> str | None:
     """MSH-9.2, else EVN-1, where versions before 2.3 have it alone."""
-    return values.code(reading.msh.parts(9), 2) or values.code(values.parts(reading.first(b"EVN"), 1), 1)
+    return values.code_at(reading.msh, 9, 2) or values.code(values.parts(reading.first(b"EVN"), 1), 1)
 
 
 def _facility(reading: Reading) -> SiteFacility:
@@ -74,7 +74,7 @@ def _facility(reading: Reading) -> SiteFacility:
     A patient belongs to no facility, so an unknown facility matters only for the time.
     """
     facilities = reading.site.facilities
-    named = [values.code(values.parts(reading.first(b"PV1"), 3), 4), values.code(reading.msh.parts(4), 1)]
+    named = [values.code(values.parts(reading.first(b"PV1"), 3), 4), values.code_at(reading.msh, 4)]
     known = next((facilities[one] for one in named if one in facilities), None)
     if known is not None:
         return known
@@ -88,5 +88,5 @@ def _facility(reading: Reading) -> SiteFacility:
 
 def _has_offset(reading: Reading) -> bool:
     """Whether MSH-7 needs no zone: it has one, or it is missing."""
-    found = values.code(reading.msh.parts(7), 1)
+    found = values.code_at(reading.msh, 7)
     return found is None or found[-5:-4] in {"+", "-"}

@@ -65,9 +65,9 @@ def of_segment(reading: Reading, pid: Segment, email_places: Sequence[At]) -> Pa
 def physician(reading: Reading, finder: Finder[T], parts: T) -> Physician | None:
     """The first filled place (XCN): number, names, and the authority of the number; at one component the name."""
     for at, segment in finder.each(reading, parts):
-        if not segment.encoded(at.field):
-            continue
         found = segment.parts(at.field, as_text=True)
+        if not found:
+            continue
         if not at.is_whole:
             named = reading.text(found, at.part)
             if named is not None:
@@ -75,8 +75,11 @@ def physician(reading: Reading, finder: Finder[T], parts: T) -> Physician | None
             continue
         number, family, given = values.code(found, 1), reading.text(found, 2), reading.text(found, 3)
         if number is not None or family is not None or given is not None:
-            issuer = values.code(found, 9) or ("NPI" if values.code(found, 13) == "NPI" else None)
-            return Physician(family or "", given or "", reading.text(found, 4), number, issuer)
+            middle = issuer = None
+            if len(found) > 3:
+                middle = reading.text(found, 4)
+                issuer = values.code(found, 9) or ("NPI" if values.code(found, 13) == "NPI" else None)
+            return Physician(family or "", given or "", middle, number, issuer)
     return None
 
 

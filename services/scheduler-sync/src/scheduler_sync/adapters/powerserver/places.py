@@ -3,14 +3,14 @@
 They are compiled when a mapping is first used, and again when another one is in force.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from chassis.errors import Malformed, NeedsSetup
 from chassis.observe import shown, words_of
-from hl7v2 import Segment
+from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.groups import Order, Part, Parts
 from scheduler_sync.adapters.powerserver.values import Reading
@@ -43,7 +43,7 @@ class At:
 
     def text(self, segment: Segment) -> str | None:
         """The text at the place in ``segment``, without blanks around it."""
-        return values.code(segment.parts(self.field), self.part)
+        return values.code_at(segment, self.field, self.part)
 
     def is_null(self, segment: Segment) -> bool:
         """Whether the place, or the whole field, is the HL7 null."""
@@ -53,18 +53,18 @@ class At:
 class Finder(Generic[T]):
     """Finds one value: the first filled place counts."""
 
-    __slots__ = ("_steps", "text")
+    __slots__ = ("_steps", "ats", "text")
 
     def __init__(self, places: Sequence[At], segments: Callable[[bytes], Segments[T]]) -> None:
+        self.ats = tuple(places)
         self._steps = tuple((at, segments(at.segment)) for at in places)
         self.text: Callable[[Reading, T], str | None] = _text(self._steps)
 
-    @property
-    def ats(self) -> tuple[At, ...]:
-        return tuple(at for at, _ in self._steps)
-
-    def each(self, reading: Reading, parts: T) -> Iterator[tuple[At, Segment]]:
+    def each(self, reading: Reading, parts: T) -> Iterable[tuple[At, Segment]]:
         """The places with their segments, in their order."""
+        return self._each(reading, parts) if self._steps else ()
+
+    def _each(self, reading: Reading, parts: T) -> Iterator[tuple[At, Segment]]:
         for at, segments in self._steps:
             for segment in segments(reading, parts):
                 yield at, segment
@@ -81,15 +81,13 @@ class Finder(Generic[T]):
 
 def _text(steps: Sequence[tuple[At, Segments[T]]]) -> Callable[[Reading, T], str | None]:
     """``None`` for a value without a place."""
+    compiled_steps = tuple((segments, at.field, at.part) for at, segments in steps)
 
     def first(reading: Reading, parts: T) -> str | None:
-        for at, segments in steps:
+        for segments, field, part in compiled_steps:
             for segment in segments(reading, parts):
-                encoded = segment.encoded(at.field)
-                if not encoded or (at.part > 1 and encoded.count(segment.delimiters.component) < at.part - 1):
-                    continue
-                found = values.code(segment.parts(at.field), at.part)
-                if found is not None:
+                found = segment.part(field, part)
+                if found and found != NULL and (found := found.strip()):
                     return found
         return None
 
@@ -105,7 +103,7 @@ def _of_part(choose: Callable[[Parts], Part | None]) -> Segments[Parts]:
 
 
 def _of_message(name: bytes) -> Segments[T]:
-    return lambda reading, _: reading.all(name)
+    return lambda reading, _: reading.by_name.get(name, ())
 
 
 def _first_service(parts: Parts) -> Part | None:
@@ -143,7 +141,11 @@ def _segments_of_orm(name: bytes) -> Segments[Sequence[Order]]:
     is_orders = name in _OF_AN_ORDER
 
     def segments(reading: Reading, orders: Sequence[Order]) -> Sequence[Segment]:
-        found = [segment for one in orders for segment in one.segments(name)]
+        found: Sequence[Segment]
+        if len(orders) == 1:
+            found = orders[0].segments(name)
+        else:
+            found = [segment for one in orders for segment in one.segments(name)]
         return found if found or is_orders else reading.all(name)
 
     return segments
@@ -213,16 +215,14 @@ def _partners(start: At, places: Sequence[At]) -> tuple[At, ...]:
 def facility(reading: Reading, finder: Finder[T], parts: T) -> tuple[str, SiteFacility]:
     """The first facility code, with its entry in the site file. NeedsSetup, Malformed."""
     site = reading.site
+    code = finder.text(reading, parts)
+    if code is not None and (entry := site.facilities.get(code)) is not None:
+        return code, entry
     for at, segment in finder.each(reading, parts):
         found = at.text(segment)
         if found is not None:
-            known = site.facilities.get(found)
-            if known is None:
-                found = shown(found, words_of(site.facilities))
-                raise NeedsSetup(
-                    f"{at.name}: facility {found!r} is not in the site file", setting=f"facilities.{found}"
-                )
-            return found, known
+            found = shown(found, words_of(site.facilities))
+            raise NeedsSetup(f"{at.name}: facility {found!r} is not in the site file", setting=f"facilities.{found}")
     first = next((at.name for at in finder.ats), "MSH-4")
     raise Malformed(f"{first}: no facility is given", location=first, code=values.REQUIRED_FIELD_MISSING)
 

@@ -58,7 +58,7 @@ def read(
     reading = Reading(message, site)
     if message.size > LONGEST_TEXT:
         _check_lengths(reading)
-    kind = values.code(reading.msh.parts(9), 1)
+    kind = values.code_at(reading.msh, 9)
     if kind not in ("SIU", "ORM", "ADT"):
         raise Malformed("MSH-9.1: only SIU, ORM and ADT are taken", location="MSH-9.1", code=UNSUPPORTED_MESSAGE_TYPE)
     _check_processing_id(reading)
@@ -103,7 +103,7 @@ def _check_lengths(reading: Reading) -> None:
 
 
 def _check_processing_id(reading: Reading) -> None:
-    found = values.code(reading.msh.parts(11), 1)
+    found = values.code_at(reading.msh, 11)
     if found is not None and found not in reading.site.hl7.processing_ids:
         raise Malformed(
             "MSH-11: messages of this processing id are not taken on this line",
@@ -118,5 +118,5 @@ def _check_whole(reading: Reading) -> None:
         if found := reading.all(name):
             places.append((found[0], 1, where))
     for segment, number, where in places:
-        if values.code(segment.parts(number), 1) is not None:
+        if values.code_at(segment, number) is not None:
             raise Malformed(f"{where}: a message in fragments is not taken", location=where, code=DATA_TYPE_ERROR)

@@ -7,7 +7,7 @@ from typing import Final
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import person, services, slots, statuses, values
-from scheduler_sync.adapters.powerserver.groups import ENDINGS, Parts
+from scheduler_sync.adapters.powerserver.groups import BOOKED, ENDINGS, Parts
 from scheduler_sync.adapters.powerserver.places import SiuPlaces
 from scheduler_sync.adapters.powerserver.places import facility as facility_of
 from scheduler_sync.adapters.powerserver.places import zone as zone_of_message
@@ -31,7 +31,7 @@ EVENTS: Final[dict[str, WorkflowStep | None]] = {
 
 def read(reading: Reading, places: SiuPlaces, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
     """The command. Malformed, NeedsSetup, Transient."""
-    trigger = values.code(reading.msh.parts(9), 2) or ""
+    trigger = values.code_at(reading.msh, 9, 2) or ""
     if trigger not in EVENTS:
         raise Malformed("MSH-9.2: this SIU event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
     parts = services.parts(reading)
@@ -75,7 +75,7 @@ def read(reading: Reading, places: SiuPlaces, resources: Resources, received_at:
             modality=places.modality.text(reading, parts) or (resource.modality if resource else None),
             slot=slot,
             studies=studies,
-            filler_id=values.code(sch.parts(2), 1),
+            filler_id=values.code_at(sch, 2),
             accession_numbers=_numbers(reading, places, parts),
             reason=_reason(reading, places) if is_off else None,
             deleted=_deleted(reading, places, parts, is_off=is_off),
@@ -135,13 +135,13 @@ def _reason(reading: Reading, places: SiuPlaces) -> str | None:
     return None
 
 
-_NOTHING: Final[frozenset[str]] = frozenset()
+NOTHING: Final[frozenset[str]] = frozenset()
 
 
 def _deleted(reading: Reading, places: SiuPlaces, parts: Parts, *, is_off: bool) -> frozenset[str]:
     """Removals in the message: by the HL7 null, or by the action code D of a segment."""
     found = set()
-    if parts.sch is not None and values.begins_null(parts.sch, 2):
+    if reading.holds_null and parts.sch is not None and values.begins_null(parts.sch, 2):
         found.add("filler_id")
     if is_off and places.reason.is_deleted(reading, parts):
         found.add("reason")
@@ -153,7 +153,7 @@ def _deleted(reading: Reading, places: SiuPlaces, parts: Parts, *, is_off: bool)
         found.add("modality")
     if places.referring_physician.is_deleted(reading, parts):
         found.add("referring_physician")
-    return frozenset(found) if found else _NOTHING
+    return frozenset(found) if found else NOTHING
 
 
 def _booked(
@@ -211,9 +211,9 @@ def _own_start(reading: Reading, places: SiuPlaces, parts: Parts) -> tuple[datet
 
 def _of(reading: Reading, parts: Parts, name: bytes) -> Sequence[Segment]:
     """The segments of a name; of bookings those that are not removed."""
-    some = {b"AIS": parts.services, b"AIG": parts.resources, b"AIL": parts.places}.get(name)
-    if some is None:
+    if name not in BOOKED:
         return reading.all(name)
+    some = {b"AIS": parts.services, b"AIG": parts.resources, b"AIL": parts.places}[name]
     return [one.segment for one in some if one.action is not Action.REMOVE]
 
 
@@ -287,7 +287,7 @@ def end_of_tq1(reading: Reading, tq1: Segment, start: datetime | None) -> dateti
 
 def length_of_tq1(reading: Reading, tq1: Segment) -> timedelta | None:
     """TQ1-6 (CQ): a number and its unit."""
-    found = values.code(tq1.parts(6), 1)
+    found = values.code_at(tq1, 6)
     unit = next((part for part in tq1.components("6.2") if part and part != NULL), None)
     return None if found is None else reading.quantity(found, unit, "TQ1-6", "TQ1-6.2")
 

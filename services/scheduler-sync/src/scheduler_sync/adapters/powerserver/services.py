@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chassis.errors import Malformed
-from hl7v2 import Segment
+from hl7v2 import NULL, Segment
 from scheduler_sync.adapters.powerserver import values
 from scheduler_sync.adapters.powerserver.groups import Part, Parts
 from scheduler_sync.adapters.powerserver.places import At, SiuPlaces
@@ -66,9 +66,10 @@ def _in_groups_that_are_off(reading: Reading) -> Container[Segment]:
 
 
 def _action(segment: Segment) -> str:
-    if segment.encoded(2) == b"A":
-        return "A"  # nearly always
-    return (values.code(segment.parts(2), 1) or "").upper()
+    found = segment.part(2, 1)
+    if found == "A":
+        return found  # nearly always
+    return "" if found == NULL else found.strip().upper()
 
 
 def _part(segment: Segment, number: int, *, is_off: bool) -> Part:
@@ -121,7 +122,7 @@ def service(reading: Reading, places: SiuPlaces, part: Part, appointment_start: 
             reading.ignore(segment.id, at.field)
         break
     else:
-        if appointment_start is not None and values.code(part.segment.parts(5), 1) is not None:
+        if appointment_start is not None and values.code_at(part.segment, 5) is not None:
             start = appointment_start + (reading.length(part.segment, 5, 6, where) or timedelta())
     found = None
     for at in places.study:

@@ -28,7 +28,7 @@ def made(reading: Reading, facility: SiteFacility, received_at: datetime, named:
     Several instants are possible for a time in an hour that the clocks repeat or skip, and for a date alone.
     """
     reading.zone = zone = named or facility.zone
-    found = values.code(reading.msh.parts(7), 1)
+    found = values.code_at(reading.msh, 7)
     if found is None:
         return Made(received_at, received_at)
     given = values.parsed(found, zone, "MSH-7")

@@ -6,28 +6,20 @@ from chassis.errors import NeedsSetup
 from chassis.observe import shown, words_of
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import values
-from scheduler_sync.adapters.powerserver.places import Finder
+from scheduler_sync.adapters.powerserver.places import At, Finder
 from scheduler_sync.adapters.powerserver.values import Reading
 from scheduler_sync.domain.appointment import WorkflowStep
 
 T = TypeVar("T")
 
 
-def step(
-    reading: Reading, segment: Segment, field: int, where: str, component: int | None = None
+def _step(
+    reading: Reading, at: At, segment: Segment, value: str | None, name: str | None, *, order: int
 ) -> WorkflowStep | None:
-    """The workflow step of ``order value^name^99PS`` in ``field``; None when it is empty.
+    """The workflow step of an order value, or of a name.
 
-    At one ``component``, it is an order value or a name. A status that the site does not know needs set-up
-    (``reading.waits_for``); the rest of the event takes effect.
+    A status that the site does not know needs set-up (``reading.waits_for``); the rest of the event takes effect.
     """
-    parts = segment.parts(field)
-    if component is None:
-        value, name = values.code(parts, 1), values.code(parts, 2)
-    else:
-        value, name = values.code(parts, component), None
-    if value is None and name is None:
-        return None
     site = reading.site
     number = value if value is not None and value.isdecimal() else None
     if number is not None:
@@ -42,7 +34,8 @@ def step(
     else:
         named = shown(name or value or "", words_of([*site.status_names, *site.statuses.values()]))
         unknown, setting = f"status name {named!r}", f"status_names.{named}"
-    reading.ignore(segment.id, field)
+    reading.ignore(segment.id, at.field)
+    where = f"{values.nth(segment.id, order)}-{at.name.partition('-')[2]}"
     reading.waits_for = NeedsSetup(f"{where}: {unknown} is not in the site file", setting=setting)
     return None
 
@@ -53,14 +46,10 @@ def found(reading: Reading, status: Finder[T], code: Finder[T], parts: T, number
     ``number``: that of the order, for the text of an error.
     """
     for at, segment in status.each(reading, parts):
-        if at.is_whole:
-            told = segment.parts(at.field)
-            is_filled = values.code(told, 1) is not None or values.code(told, 2) is not None
-        else:
-            is_filled = at.text(segment) is not None
-        if is_filled:
-            where = f"{values.nth(segment.id, number)}-{at.name.partition('-')[2]}"
-            return step(reading, segment, at.field, where, None if at.is_whole else at.part)
+        # A whole field is ``order value^name^99PS``; one component is an order value or a name.
+        value, name = at.text(segment), values.code_at(segment, at.field, 2) if at.is_whole else None
+        if value is not None or name is not None:
+            return _step(reading, at, segment, value, name, order=number)
     for at, segment in code.each(reading, parts):
         if (word := at.text(segment)) is not None:
             known = reading.site.hl7.order_statuses.get(word.upper())

@@ -91,6 +91,16 @@ def _full(busy: Busy, origin: int, size: int) -> int:
     """
     levels = [bytearray(b"0" * size) for _ in range(busy.capacity)]
     first = origin // 60
+    if busy.capacity == 1:
+        [level] = levels
+        ones = b"1" * size
+        for start, end in zip(busy.starts, busy.ends, strict=True):
+            low, high = (start - first) // STEP_MINUTES, -((first - end) // STEP_MINUTES)
+            if low < 0 or high > size:
+                low, high = max(low, 0), min(high, size)
+            if low < high:
+                level[low:high] = ones[: high - low]
+        return int(level[::-1], 2)
     for start, end in zip(busy.starts, busy.ends, strict=True):
         low, high = max((start - first) // STEP_MINUTES, 0), min(-((first - end) // STEP_MINUTES), size)
         if low >= high:
