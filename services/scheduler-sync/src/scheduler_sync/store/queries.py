@@ -60,8 +60,9 @@ class StoredSteps:
 
 
 def _known(*row: Any) -> KnownIds:
-    *ids, state, step = row
-    return KnownIds(*ids, status=fhir_status_of(State(state), WorkflowStep(step)))
+    patient_fhir_id, fhir_id, written_version, patient_id, state, step = row
+    status = fhir_status_of(State(state), WorkflowStep(step))
+    return KnownIds(patient_fhir_id, fhir_id, written_version, patient_id, status)
 
 
 def _shown(step: str, powerserver_step: str | None) -> Shown:
