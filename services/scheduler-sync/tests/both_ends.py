@@ -89,7 +89,8 @@ class Memory:
 
     async def of_link(self, link_id: UUID, patient_id: UUID) -> KnownIds:
         link = self.links[link_id]
-        return KnownIds(self.patients[patient_id].fhir_id, link.omegaai_id, link.omegaai_written_version)
+        fhir_id = self.patients[patient_id].fhir_id
+        return KnownIds(fhir_id, link.omegaai_id, link.omegaai_written_version, status=link.fhir_status)
 
     async def later(self, delivery: Delivery) -> str | None:
         line = delivery.destination, delivery.key

@@ -165,8 +165,8 @@ class BothEnds(Requests, Watch, RuleBasedStateMachine):
         """Each over a connection of its own, so they wait for one commit; one may be such as the site must set up."""
         batch = []
         for one in which:
-            if self.powerserver.queue:
-                batch.append(self.pick(self.may_arrive(), one))
+            if may_arrive := self.may_arrive():
+                batch.append(self.pick(may_arrive, one))
                 self.powerserver.queue.remove(batch[-1])
         self.powerserver.answered += batch
         raw = [one.raw for one in batch]
@@ -355,13 +355,22 @@ class BothEnds(Requests, Watch, RuleBasedStateMachine):
         return [body for body in self.cards() if body["status"] in BUTTONS]
 
     def may_arrive(self) -> list[Said]:
-        """The wire may turn round what PowerServer made in different seconds; what has one time keeps its order."""
+        """The wire may turn round what PowerServer made in different seconds; what has one time keeps its order.
+
+        An ORM that cancels an unknown order is refused, and comes again: here it comes once the order is known.
+        """
         queue = self.powerserver.queue
         return [
             one
             for place, one in enumerate(queue)
             if not any((other.made, other.patient) == (one.made, one.patient) for other in queue[:place])
+            and not self.cancels_an_unknown_order(one)
         ]
+
+    def cancels_an_unknown_order(self, said: Said) -> bool:
+        kind, code, placer, *_ = said.text.split()
+        known = {one.placer_number for one in self.suite.memory.links.values()}
+        return (kind, code) == ("ORM", "CA") and placer not in known
 
     def unread_tasks(self) -> list[str]:
         under_way = {item.task_id for item in self.read}

@@ -66,7 +66,7 @@ def test_both_ends_are_equal_whenever_everything_came_through() -> None:
 
 
 def writes_over_the_patient(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sender, "status_to_write", lambda ours, _, changed_there: ours)
+    patch.setattr(sender, "status_to_write", lambda ours, *_, **__: ours)
 
 
 def keeps_a_cancellation_to_itself(patch: pytest.MonkeyPatch) -> None:

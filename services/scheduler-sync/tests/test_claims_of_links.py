@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from scheduler_sync.claims_upkeep import ClaimsUpkeep
 from scheduler_sync.domain.appointment import AppointmentLink, State, WorkflowStep
 from scheduler_sync.domain.resource import Resource
 from scheduler_sync.domain.slots import Opening, Slot
+from scheduler_sync.store.repositories import LinkRepository
 
 pytestmark = pytest.mark.stack
 CT, MR = UUID(int=1), UUID(int=2)
@@ -203,8 +204,19 @@ async def heard_at_last(sync: Harness, raw: bytes) -> None:
         return
 
 
-async def test_a_displaced_patient_whose_appointment_is_being_changed_is_told_after_that(sync: Harness):
+async def test_a_displaced_patient_whose_appointment_is_being_changed_is_told_after_that(
+    sync: Harness, monkeypatch: pytest.MonkeyPatch
+):
     """The batch does not wait for a link while it holds a resource; it runs again."""
+    take_over, met = LinkRepository.take_over, asyncio.Event()
+
+    async def seen_to_take_over(links: LinkRepository, link_ids: Iterable[UUID]) -> bool:
+        has_all = await take_over(links, link_ids)
+        if not has_all:
+            met.set()
+        return has_all
+
+    monkeypatch.setattr(LinkRepository, "take_over", seen_to_take_over)
     await sync.hear(booking(1))
     asked = await asks_to_move(sync, "P1", HALF_PAST_TWO + timedelta(hours=2))
     async with sync.store.pool.acquire() as other:
@@ -213,11 +225,7 @@ async def test_a_displaced_patient_whose_appointment_is_being_changed_is_told_af
         await other.execute("UPDATE appointment_links SET reason = 'x' WHERE id = $1", asked.id)
         hearing = asyncio.create_task(heard_at_last(sync, booking(2, hour=16, minute=30)))
         async with asyncio.timeout(60):
-            while not await sync.rows(
-                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle%' "
-                "AND query = 'ROLLBACK;'"
-            ):
-                await asyncio.sleep(0.005)
+            await met.wait()
         await change.commit()
     await hearing
     assert len(await sync.rows("SELECT * FROM conflicts")) == 1

@@ -1,11 +1,13 @@
 """A delivery that goes when what it says is past brings nothing back: it waited, or an operator sent it again."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
+import both_ends_partners
 import pytest
 from both_ends import Suite
-from both_ends_partners import ARRIVED, BEGIN, SCHEDULED, Booking, Clock, OmegaAI, PowerServer
+from both_ends_partners import ARRIVED, BEGIN, CONFIRMED, READY, SCHEDULED, Booking, Clock, OmegaAI, PowerServer
 from sync_harness import Harness
 from sync_samples import siu
 from test_sync_on_postgres import LATER, adopted, omegaai_shows
@@ -15,6 +17,8 @@ from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import WorkflowStep, sets_powerserver_back
 from scheduler_sync.receipts import NOT_SENT
 from scheduler_sync.store.queries import StoredIds, StoredSteps
+
+WAITLIST = 40
 
 
 class Ends:
@@ -35,6 +39,17 @@ class Ends:
     def patient_sets(self, status: str) -> None:
         (body,) = self.omegaai.all("Appointment")
         self.omegaai.patient_sets(body, status)
+        self.tasks_are_heard()
+
+    def act(self, status: str) -> None:
+        """The patient's act in Blume, or OmegaAI's staff delete the appointment."""
+        if status != "entered-in-error":
+            return self.patient_sets(status)
+        (body,) = self.omegaai.all("Appointment")
+        self.omegaai.staff_edit(body, status=status)
+        return self.tasks_are_heard()
+
+    def tasks_are_heard(self) -> None:
         self.suite.apply_tasks([self.suite.read_task(task) for task in self.omegaai.tasks])
         self.omegaai.tasks.clear()
 
@@ -71,6 +86,60 @@ def test_a_confirmation_sent_again_by_hand_does_not_answer_the_wish_to_move_that
     ends.suite.operator_sends_again(ends.suite.memory.dead[0])
     ends.deliver()
     assert (ends.booking.status, ends.suite.memory.dead) == (SCHEDULED, [])
+
+
+def waiting_pending(ends: Ends) -> None:
+    for days in (7, 8, 9):
+        ends.clock.pass_by(1)
+        ends.powerserver.move(ends.booking, BEGIN + timedelta(days=days))
+
+
+def waiting_waitlist(ends: Ends) -> None:
+    ends.clock.pass_by(1)
+    ends.powerserver.set_status(ends.booking, WAITLIST)
+    waiting_pending(ends)
+
+
+def waiting_back_from_ready(ends: Ends) -> None:
+    for status in (CONFIRMED, READY, CONFIRMED):
+        ends.clock.pass_by(1)
+        ends.powerserver.set_status(ends.booking, status)
+
+
+@pytest.mark.parametrize("act", ["booked", "proposed", "cancelled", "entered-in-error"])
+@pytest.mark.parametrize("waiting", [waiting_pending, waiting_waitlist, waiting_back_from_ready])
+def test_deliveries_that_waited_leave_an_act_in_omegaai_that_is_known_by_now(
+    waiting: Callable[[Ends], None], act: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The first leaves the act as one that it did not know of, and its version becomes our own."""
+    monkeypatch.setitem(both_ends_partners.NAMES, WAITLIST, "WAITLIST")
+    ends = Ends()
+    waiting(ends)
+    ends.staff_are_heard()
+    ends.act(act)
+    ends.deliver()
+    (card,) = ends.omegaai.all("Appointment")
+    (link,) = ends.suite.memory.links.values()
+    assert card["status"] == ("entered-in-error" if act == "entered-in-error" else link.fhir_status)
+    assert link.fhir_status == ("cancelled" if act == "entered-in-error" else act)
+    assert ends.suite.memory.dead == []
+
+
+def test_a_deleted_appointment_is_not_written_to_so_that_no_write_looks_like_a_second_deletion():
+    """Staff book it again while the answer to a delivery that waited is lost."""
+    ends = Ends()
+    waiting_pending(ends)
+    ends.staff_are_heard()
+    ends.act("entered-in-error")
+    (waiting, *_) = [one for one in ends.suite.heads() if one.delivery.destination == "omegaai"]
+    ends.suite.send(waiting, fate="no answer")
+    ends.clock.pass_by(1)
+    ends.powerserver.set_status(ends.booking, CONFIRMED)
+    ends.staff_are_heard()
+    ends.tasks_are_heard()
+    ends.deliver()
+    (card,) = ends.omegaai.all("Appointment")
+    assert (ends.booking.status, card["status"]) == (CONFIRMED, "booked")
 
 
 @pytest.mark.parametrize(

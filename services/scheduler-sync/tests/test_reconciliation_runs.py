@@ -1,9 +1,10 @@
 """Whole runs on a real Postgres against an OmegaAI on a socket: found, looked at again, corrected, asked, resumed."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,12 +16,18 @@ from fake_omegaai import FakeOmegaAI, client_of
 from sync_harness import Harness
 from sync_samples import PID, siu
 
+from chassis.observe import Metrics
+from chassis.store import Exclusive
+from chassis.testing import eventually
 from chassis.testing.depth import DEPTH
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.adapters.omegaai.view import AppointmentView
+from scheduler_sync.bootstrap import RECONCILE_LOCK
 from scheduler_sync.domain.reconciliation import Settled
+from scheduler_sync.metrics import RECONCILER_ACTIVE
 from scheduler_sync.reconciliation import correcting
 from scheduler_sync.reconciliation.reconciler import Reconciler
+from scheduler_sync.reconciliation.runner import ReconcileRunner
 from scheduler_sync.settings import ReconciliationSettings, WorklistSettings
 from scheduler_sync.store.queries import StoredIds
 from scheduler_sync.store.reconciliation import Reports, Runs
@@ -262,6 +269,28 @@ async def test_what_changes_between_the_two_looks_is_left_alone(world: World) ->
     assert settled == {"P1": "moving", "P2": "healed"}
 
 
+async def test_what_changes_between_the_second_look_and_the_correction_is_left_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(world, 3)
+    for number in (0, 1):
+        world.plant(number, start=later(world.appointment(number)["start"], 15))
+    real = correcting.Correcting._correct
+
+    async def after_staff(*arguments: Any) -> None:
+        await world.book(1, status="50^CONFIRMED^99PS", trigger="S14")
+        await real(*arguments)
+
+    monkeypatch.setattr(correcting.Correcting, "_correct", after_staff)
+    run = await world.run()
+    settled = {one[2]: one[4] for one in await world.differences(run["id"]) if one[0] == "omegaai"}
+    assert settled == {"P0": "healed", "P1": "moving"}
+    link = await world.harness.row("SELECT * FROM appointment_links WHERE placer_number = 'P1'")
+    assert (link["state"], link["step"]) == ("confirmed", "confirmed")
+    told = [one.subject for one in await world.harness.deliveries() if one.destination == "omegaai"]
+    assert told.count(link["id"]) == 1, "of the staff's confirmation alone"
+
+
 async def test_a_run_that_would_correct_too_much_asks_and_is_approved_or_declined(world: World) -> None:
     await filled(world)
     for number in range(11):
@@ -430,3 +459,78 @@ async def test_a_worklist_that_is_away_leaves_the_rest_of_the_run(world: World) 
     run = await world.run(worklist_settings=WorklistSettings(host="127.0.0.1", port=9, timeout_seconds=5))
     assert run["state"] == "done"
     assert "no association" in run["worklist"]["away"]
+
+
+@dataclass
+class Replica:
+    """A process that stands by or reconciles."""
+
+    runner: ReconcileRunner
+    running: "asyncio.Task[None]"
+
+
+@asynccontextmanager
+async def replicas(world: World, number: int) -> AsyncIterator[list[Replica]]:
+    made = []
+    for _ in range(number):
+        runs, metrics = world.runs(), Metrics()
+        exclusive = Exclusive(
+            world.harness.store, lock=RECONCILE_LOCK, name="reconciler", metrics=metrics, gauge=RECONCILER_ACTIVE
+        )
+
+        def make(runner: ReconcileRunner, runs: Runs = runs) -> Reconciler:
+            return world.reconciler(runs, still_ours=runner.still_ours)
+
+        runner = ReconcileRunner(
+            world.harness.store, runs, make, exclusive=exclusive, interval_seconds=3600, metrics=metrics
+        )
+        made.append(Replica(runner, asyncio.create_task(runner.run())))
+    try:
+        yield made
+    finally:
+        for one in made:
+            await one.runner.stop()
+        done, _ = await asyncio.wait({one.running for one in made}, timeout=60)
+        assert len(done) == len(made)
+
+
+async def test_of_two_replicas_one_reconciles_and_the_other_goes_on_with_its_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(world, 4)
+    monkeypatch.setattr(correcting, "AT_ONCE", 1)
+    for number in (0, 1):
+        world.plant(number, start=later(world.appointment(number)["start"], 15))
+    real, corrections = correcting.Correcting._correct, list[correcting.Correcting]()
+    is_second, gate = asyncio.Event(), asyncio.Event()
+
+    async def stalls(self: correcting.Correcting, *arguments: Any) -> None:
+        corrections.append(self)
+        if len(corrections) == 2:
+            is_second.set()
+            await gate.wait()
+        await real(self, *arguments)
+
+    monkeypatch.setattr(correcting.Correcting, "_correct", stalls)
+    number = await world.runs().wish("test")
+    async with replicas(world, 2) as both:
+        async with asyncio.timeout(60):
+            await is_second.wait()
+        assert sorted(one.runner.role for one in both) == ["active", "standby"]
+        assert len(set(corrections)) == 1
+        first, second = sorted(both, key=lambda one: one.runner.role)
+        first.running.cancel()  # its connection ends with it, as a killed process's does
+
+        async def is_done() -> bool:
+            row = await world.reports.run(number)
+            return row is not None and row.state == "done"
+
+        await eventually(is_done, what="the run, by the one that stood by")
+        assert (first.runner.role, second.runner.role) == ("standby", "active")
+    assert len(set(corrections)) == 2
+    row = await world.reports.run(number)
+    assert row is not None
+    assert (row.counts["healed"], row.counts["differences"]) == (2, 2)
+    told = Counter([one.subject for one in await world.harness.deliveries() if one.destination == "omegaai"])
+    assert sorted(told.values()) == [1, 1], "each is corrected once"
+    assert len(await world.harness.rows("SELECT * FROM reconcile_runs")) == 1

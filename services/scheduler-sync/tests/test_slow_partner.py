@@ -192,7 +192,9 @@ def import_of(client: FhirClient, kept: Kept, metrics: Metrics | None = None) ->
         code: SimpleNamespace(organization=number, time_zone="America/Toronto")
         for code, number in (("NORTH", "2"), ("LAKE", "3"))
     }
-    site = SimpleNamespace(file=SimpleNamespace(facilities=facilities, resource_aliases={}), refresh=lambda: False)
+    site = SimpleNamespace(
+        file=SimpleNamespace(facilities=facilities, resource_aliases={}), refresh=lambda: False, problem=None
+    )
     directory = ResourceDirectory(lambda: site.file)
     return ResourceImport(client, site, kept, directory, interval_seconds=3600, metrics=metrics)
 

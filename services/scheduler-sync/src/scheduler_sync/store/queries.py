@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -12,7 +12,7 @@ from chassis.deliveries import Delivery
 from chassis.store import asking
 from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
-from scheduler_sync.domain.appointment import WorkflowStep
+from scheduler_sync.domain.appointment import State, WorkflowStep, fhir_status_of
 from scheduler_sync.store import statements
 
 A = TypeVar("A")
@@ -24,7 +24,7 @@ class StoredIds:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._patients = _AskedTogether(pool, statements.IDS_OF_PATIENTS, KnownIds)
-        self._links = _AskedTogether(pool, statements.IDS_OF_LINKS, KnownIds)
+        self._links = _AskedTogether(pool, statements.IDS_OF_LINKS, _known)
 
     async def of_patient(self, patient_id: UUID) -> KnownIds:
         return await self._patients.of(patient_id) or KnownIds(None)
@@ -57,6 +57,12 @@ class StoredSteps:
 
     async def of_link(self, link_id: UUID) -> Shown | None:
         return await self._links.of(link_id)
+
+
+def _known(*row: Any) -> KnownIds:
+    patient_fhir_id, fhir_id, written_version, patient_id, state, step = row
+    status = fhir_status_of(State(state), WorkflowStep(step))
+    return KnownIds(patient_fhir_id, fhir_id, written_version, patient_id, status)
 
 
 def _shown(step: str, powerserver_step: str | None) -> Shown:

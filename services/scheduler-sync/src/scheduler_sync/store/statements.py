@@ -135,7 +135,7 @@ SELECT {patients.id}, {patients.fhir_id} FROM {patients} WHERE {patients.id} = A
 
 IDS_OF_LINKS: Final = f"""
 SELECT {links}.{links.id}, {patients}.{patients.fhir_id}, {links.omegaai_id}, {links.omegaai_written_version},
-    {links.patient_id}
+    {links.patient_id}, {links.state}, {links.step}
 FROM {links} JOIN {patients} ON {patients}.{patients.id} = {links.patient_id}
 WHERE {links}.{links.id} = ANY($1::uuid[])
 """

@@ -1,8 +1,9 @@
 """Deliveries to OmegaAI: a snapshot becomes a Patient or an Appointment there, once, whatever dies in between.
 
 A create is conditional on PowerServer's identifier, an update on the version that was read; a repeat finds its own work
-done. A plain ``pending`` never overwrites an act of the patient (``statuses.status_to_write``). An operator may retry a
-refused snapshot after a later one was taken: it is refused here, because it would restore old facts.
+done. A plain ``pending`` never overwrites an act of the patient, nor does a delivery whose status is past
+(``statuses.status_to_write``). An operator may retry a refused snapshot after a later one was taken: it is refused
+here, because it would restore old facts.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class KnownIds:
     written_version: str | None = None
     patient_id: UUID | None = None
     """The appointment's patient as the suite has it now."""
+    status: FhirStatus | None = None
+    """The status that OmegaAI should show now; None for an appointment that the store does not have."""
 
 
 class Ids(Protocol):
@@ -136,6 +139,7 @@ class OmegaAISender:
     ) -> Receipt:
         assert ids.patient_fhir_id is not None  # noqa: S101 - the caller asked
         write = partial(writer.appointment, snapshot, ids.patient_fhir_id, practitioner_id=practitioner)
+        is_past = ids.status is not None and ids.status is not ours
         for _ in range(_TRIES):
             found = await self._existing("Appointment", ids.appointment_fhir_id)
             status = ours
@@ -146,9 +150,10 @@ class OmegaAISender:
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
                 is_changed = found.version != base
-                status = status_to_write(ours, _status(found.resource), changed_there=is_changed)
-                body = write(status, found.resource, keeps_wish=is_changed)
-                if not writer.is_same(body, found.resource):
+                status = status_to_write(ours, _status(found.resource), changed_there=is_changed, is_past=is_past)
+                body = write(status, found.resource, keeps_wish=is_changed or is_past)
+                # A write to a deleted Appointment would read like a second deletion if its answer were lost.
+                if status is not FhirStatus.ENTERED_IN_ERROR and not writer.is_same(body, found.resource):
                     over = found.version
                     try:
                         found = await self._update(delivery, "Appointment", found, body)

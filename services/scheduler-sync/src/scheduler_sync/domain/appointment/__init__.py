@@ -2,7 +2,14 @@
 
 from scheduler_sync.domain.appointment import requests
 from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
-from scheduler_sync.domain.appointment.link import CLOCKS_DIFFER, AppointmentLink, Decision, Outcome, study_times
+from scheduler_sync.domain.appointment.link import (
+    CLOCKS_DIFFER,
+    AppointmentLink,
+    Decision,
+    Outcome,
+    fhir_status_of,
+    study_times,
+)
 from scheduler_sync.domain.appointment.physician import Physician
 from scheduler_sync.domain.appointment.states import FORMER, State, System, WhoActs
 from scheduler_sync.domain.appointment.statuses import (
@@ -51,6 +58,7 @@ __all__ = [
     "Trigger",
     "WhoActs",
     "WorkflowStep",
+    "fhir_status_of",
     "report_of",
     "requests",
     "sets_powerserver_back",

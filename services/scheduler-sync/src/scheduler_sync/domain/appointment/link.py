@@ -106,7 +106,7 @@ class AppointmentLink:
     @property
     def fhir_status(self) -> FhirStatus:
         """The status that OmegaAI should show. An appointment that lost its time is cancelled, not a request."""
-        return FhirStatus.CANCELLED if self.state is State.UNSCHEDULED else FHIR_STATUS_OF_STEP[self.step]
+        return fhir_status_of(self.state, self.step)
 
     def hear_powerserver(self, facts: StaffFacts, *, said_at: datetime, latest: datetime | None = None) -> Decision:
         """Applies a message that PowerServer made at ``said_at`` (MSH-7), or between ``said_at`` and ``latest``.
@@ -421,6 +421,11 @@ class AppointmentLink:
             filler_id=self.filler_id or facts.filler_id,
             accession_numbers=self.accession_numbers or facts.accession_numbers,
         )
+
+
+def fhir_status_of(state: State, step: WorkflowStep) -> FhirStatus:
+    """The status that OmegaAI should show. An appointment that lost its time is cancelled, not a request."""
+    return FhirStatus.CANCELLED if state is State.UNSCHEDULED else FHIR_STATUS_OF_STEP[step]
 
 
 CLOCKS_DIFFER: Final = timedelta(minutes=2)

@@ -90,12 +90,16 @@ _ACTS: Final = PATIENTS_ACTS | {FhirStatus.ENTERED_IN_ERROR}
 """A deletion by OmegaAI's staff is an act as well."""
 
 
-def status_to_write(ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool) -> FhirStatus:
+def status_to_write(
+    ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool, is_past: bool = False
+) -> FhirStatus:
     """The status to write when OmegaAI's Appointment may have changed since we last read it.
 
     PowerServer owns the slot and the status; the patient owns confirming, asking and cancelling. So a write about a
     future appointment never overwrites an act of the patient that it did not know of: the act has an event of its own.
+    Nor does a write ``is_past``, whose status the appointment no longer has: the act may be the reason, and then no
+    later write would bring it back.
     """
-    if changed_there and ours in _LEAVES_ACTS and found in _ACTS:
+    if found in _ACTS and (is_past or (changed_there and ours in _LEAVES_ACTS)):
         return found
     return ours
