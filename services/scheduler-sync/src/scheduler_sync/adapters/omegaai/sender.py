@@ -150,7 +150,7 @@ class OmegaAISender:
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
                 is_changed = found.version != base
-                status = status_to_write(ours, _status(found.resource), changed_there=is_changed, is_past=is_past)
+                status = status_to_write(ours, _status(found.resource), changed_there=is_changed, now=ids.status)
                 body = write(status, found.resource, keeps_wish=is_changed or is_past)
                 # A write to a deleted Appointment would read like a second deletion if its answer were lost.
                 if status is not FhirStatus.ENTERED_IN_ERROR and not writer.is_same(body, found.resource):
