@@ -19,6 +19,7 @@ from notifier_examples import (
 )
 
 from notifier.domain.appointment import Appointment
+from notifier.domain.notification import notification_id
 from notifier.domain.recipient import Recipient
 from notifier.handlers import follow_appointment, follow_merge, follow_patient
 
@@ -198,15 +199,33 @@ async def test_what_staff_add_without_a_change_that_the_patient_sees_is_told_onl
     assert world.states() == {("please-confirm", 1): "sent", ("moved", 3): "queued"}
 
 
+@pytest.mark.parametrize("known_first", [True, False])
 @pytest.mark.parametrize("event", ["scheduled", "confirmed"])
-async def test_what_is_still_to_be_told_is_told_after_a_change_that_the_patient_does_not_see(
-    world: World, event: str
+async def test_a_change_that_the_patient_does_not_see_leaves_an_open_message_as_the_only_one(
+    world: World,
+    event: str,
+    known_first: bool,  # noqa: FBT001 a parameter of the test
 ) -> None:
     patient = recipient()
     first = appointment(patient.patient_id, event)
-    await world.hears(patient, first, of(first, event, 2))
+    await world.hears(*([patient] if known_first else []), first, of(first, event, 2))
+    await world.hears(*([] if known_first else [patient]))
+    (only,) = world.notifications.values()
     template = {"scheduled": "please-confirm", "confirmed": "confirmed"}[event]
-    assert world.states() == {(template, 1): "superseded", (template, 2): "queued"}
+    assert only.notification_id == notification_id(first.appointment_id, template, 1)
+    assert (only.revision, only.state) == (2, "queued")
+    assert len(world.outgoing) == 1
+
+
+async def test_a_move_that_is_still_to_be_told_keeps_the_place_that_the_patient_knows(world: World) -> None:
+    patient = recipient()
+    first = appointment(patient.patient_id)
+    moved = of(first, "rescheduled", 2, who_acts_next="patient")
+    await world.hears(patient, first, moved)
+    await world.hears(replace(moved, revision=3, event="appointment.scheduled", former=None))
+    assert world.states() == {("please-confirm", 1): "superseded", ("moved", 3): "queued"}
+    assert world.appointments[first.appointment_id].former == FORMER
+    assert len(world.outgoing) == 2
 
 
 async def test_the_answer_to_a_patients_act_is_told_also_when_it_changes_nothing(world: World) -> None:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.utils import parsedate_to_datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -138,6 +138,23 @@ async def test_a_delivery_that_comes_again_sends_nothing(desk: Desk) -> None:
     await desk.sends(delivery)
     await desk.sends(delivery)
     assert len(desk.server.mails) == 1
+
+
+@pytest.mark.parametrize("is_on_its_way", [True, False])
+async def test_a_change_that_the_patient_does_not_see_makes_no_second_mail(desk: Desk, is_on_its_way: bool) -> None:  # noqa: FBT001 a parameter of the test
+    _, one, delivery = await booked(desk)
+    changed = one.model_copy(update={"revision": 2, "message_id": uuid4()})
+    if is_on_its_way:
+        receipt = await desk.sender.send(delivery)
+        await desk.hears(changed)
+        async with desk.pool.acquire() as connection, connection.transaction():
+            await desk.sender.settled(Transaction(connection), [Accepted(delivery, receipt)])
+    else:
+        await desk.hears(changed)
+        await desk.sends(delivery)
+    assert [each.id for each in await desk.deliveries()] == [delivery.id]
+    assert len(desk.server.mails) == 1
+    assert (await desk.state(delivery.id))[:2] == ("sent", None)
 
 
 @pytest.mark.parametrize("event", ["confirmed", "cancelled", "requested"])

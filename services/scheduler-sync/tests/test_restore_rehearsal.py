@@ -314,8 +314,11 @@ async def test_the_notifiers_store_is_rebuilt_and_nobody_is_told_again(hospital:
     before = await hospital.until_mails(4)
 
     async def handled() -> bool:
+        """All mails are noted, and all revisions known: PowerServer's order follows its SIU message."""
         rows = await hospital.notifier.rows("SELECT count(*) FROM notifications WHERE state = 'sent'")
-        return rows[0][0] == 4
+        known = await hospital.notifier.rows("SELECT appointment_id, revision FROM appointments")
+        newest = {(key, revision) for key, _, revision in (await hospital.links()).values()}
+        return rows[0][0] == 4 and {(str(row[0]), row[1]) for row in known} == newest
 
     await eventually(handled)
     state = await projections(hospital.notifier)

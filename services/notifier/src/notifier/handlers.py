@@ -84,19 +84,27 @@ async def follow_appointment(
     """Keeps the appointment, supersedes older messages, and plans the message that is due.
 
     ``by`` caused the event: staff, the patient or the system. The answer to an act of the patient is always told.
+    Where the patient sees nothing new, an open message is still true: it keeps its id, and belongs to the new revision.
+    Another message in its place would be a second mail, as the first may be on its way.
     """
     known = appointments.get(appointment.appointment_id)
     if known is not None and known.revision >= appointment.revision:
         stale.count(appointment.event)
         return
     untold = notifications.open_for_appointment(appointment.appointment_id)
-    appointment = planning.as_the_patient_knows(appointment, known, untold)
     appointment = replace(appointment, patient_id=recipients.survivor_of(appointment.patient_id))
+    if known is not None and by == "staff" and planning.looks_the_same(appointment, known):
+        appointments.put(replace(appointment, former=known.former))
+        for earlier in untold:
+            notifications.put(replace(earlier, patient_id=appointment.patient_id, revision=appointment.revision))
+        if (recipient := recipients.get(appointment.patient_id)) is not None:
+            _release_waiting(recipient, notifications, outgoing)
+        return
+    appointment = planning.as_the_patient_knows(appointment, known, untold)
     appointments.put(appointment)
     for earlier in untold:
         notifications.put(planning.superseded(earlier, appointment))
-    is_seen = by != "staff" or not planning.looks_the_same(appointment, known)
-    fresh = planning.planned(appointment, recipients.get(appointment.patient_id), untold, is_seen=is_seen)
+    fresh = planning.planned(appointment, recipients.get(appointment.patient_id), untold)
     if fresh is None:
         return
     notifications.put(fresh)

@@ -51,11 +51,11 @@ def as_the_patient_knows(
 
 
 def looks_the_same(appointment: Appointment, known: Appointment | None) -> bool:
-    """Whether a patient sees nothing new: staff added what mails do not name, as a study or its accession number.
+    """Whether a patient sees nothing new: staff changed what mails do not name, as a study or the resource.
 
     Where a revision between the two has not come, nobody knows what the patient was told in between.
     """
-    if known is None or appointment.former is not None or known.revision != appointment.revision - 1:
+    if known is None or appointment.looks_moved or known.revision != appointment.revision - 1:
         return False
     return _as_seen(known) == _as_seen(appointment)
 
@@ -69,16 +69,14 @@ def planned(
     appointment: Appointment,
     recipient: Recipient | None,
     untold: Sequence[Notification] = (),
-    *,
-    is_seen: bool = True,
 ) -> Notification | None:
     """The notification for this revision. Its state depends on what is known of the recipient.
 
-    ``untold`` are the messages that this event supersedes. A change that the patient does not see (``is_seen``) is not
-    told, but it must not swallow what is still to be told of the appointment.
+    ``untold`` are the messages that this event supersedes. A move that the patient does not see is not told, but it
+    must not swallow what is still to be told of the appointment.
     """
-    template = due_template(appointment) if is_seen else None
-    is_seen = is_seen and (appointment.former is None or appointment.looks_moved)
+    template = due_template(appointment)
+    is_seen = appointment.former is None or appointment.looks_moved
     if not is_seen and untold and appointment.who_acts_next != "staff":
         template = "please-confirm" if appointment.who_acts_next == "patient" else "confirmed"
     if template is None:

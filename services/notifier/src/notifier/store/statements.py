@@ -101,6 +101,7 @@ WRITE_NOTIFICATIONS: Final = f"""
 {insert_many(notifications, NOTIFICATION)}
 ON CONFLICT ({notifications.notification_id}) DO UPDATE SET {notifications.state} = excluded.{notifications.state},
     {notifications.patient_id} = excluded.{notifications.patient_id},
+    {notifications.revision} = excluded.{notifications.revision},
     {notifications.reason} = excluded.{notifications.reason}, {notifications.changed_at} = now()
 WHERE {notifications}.{notifications.state} IN ('awaiting_recipient', 'queued')
 """
