@@ -7,7 +7,18 @@ from uuid import UUID
 import both_ends_partners
 import pytest
 from both_ends import Suite
-from both_ends_partners import ARRIVED, BEGIN, CONFIRMED, READY, SCHEDULED, Booking, Clock, OmegaAI, PowerServer
+from both_ends_partners import (
+    ARRIVED,
+    BEGIN,
+    CONFIRMED,
+    ORDERED,
+    READY,
+    SCHEDULED,
+    Booking,
+    Clock,
+    OmegaAI,
+    PowerServer,
+)
 from sync_harness import Harness
 from sync_samples import siu
 from test_sync_on_postgres import LATER, adopted, omegaai_shows
@@ -123,6 +134,27 @@ def test_deliveries_that_waited_leave_an_act_in_omegaai_that_is_known_by_now(
     assert card["status"] == ("entered-in-error" if act == "entered-in-error" else link.fhir_status)
     assert link.fhir_status == ("cancelled" if act == "entered-in-error" else act)
     assert ends.suite.memory.dead == []
+
+
+def test_a_cancellation_of_our_own_is_written_over_so_that_no_write_looks_like_a_patients():
+    """Staff take the time away and give another one; the answer to a delivery whose status is past is lost."""
+    ends = Ends()
+    ends.powerserver.set_status(ends.booking, ORDERED)
+    ends.staff_are_heard()
+    ends.deliver()
+    ends.tasks_are_heard()
+    ends.booking.start += timedelta(days=1)
+    for status in (READY, SCHEDULED):
+        ends.clock.pass_by(1)
+        ends.powerserver.set_status(ends.booking, status)
+    ends.staff_are_heard()
+    (waiting, *_) = [one for one in ends.suite.heads() if one.delivery.destination == "omegaai"]
+    ends.suite.send(waiting, fate="no answer")
+    ends.tasks_are_heard()
+    ends.deliver()
+    (card,) = ends.omegaai.all("Appointment")
+    (link,) = ends.suite.memory.links.values()
+    assert (link.state, card["status"], ends.booking.status) == ("staff-booked", "pending", SCHEDULED)
 
 
 def test_a_deleted_appointment_is_not_written_to_so_that_no_write_looks_like_a_second_deletion():

@@ -139,7 +139,6 @@ class OmegaAISender:
     ) -> Receipt:
         assert ids.patient_fhir_id is not None  # noqa: S101 - the caller asked
         write = partial(writer.appointment, snapshot, ids.patient_fhir_id, practitioner_id=practitioner)
-        is_past = ids.status is not None and ids.status is not ours
         for _ in range(_TRIES):
             found = await self._existing("Appointment", ids.appointment_fhir_id)
             status = ours
@@ -150,8 +149,8 @@ class OmegaAISender:
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
                 is_changed = found.version != base
-                status = status_to_write(ours, _status(found.resource), changed_there=is_changed, is_past=is_past)
-                body = write(status, found.resource, keeps_wish=is_changed or is_past)
+                status = status_to_write(ours, _status(found.resource), changed_there=is_changed, now=ids.status)
+                body = write(status, found.resource, keeps_wish=is_changed or status is not ours)
                 # A write to a deleted Appointment would read like a second deletion if its answer were lost.
                 if status is not FhirStatus.ENTERED_IN_ERROR and not writer.is_same(body, found.resource):
                     over = found.version

@@ -91,15 +91,15 @@ _ACTS: Final = PATIENTS_ACTS | {FhirStatus.ENTERED_IN_ERROR}
 
 
 def status_to_write(
-    ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool, is_past: bool = False
+    ours: FhirStatus, found: FhirStatus | None, *, changed_there: bool, now: FhirStatus | None = None
 ) -> FhirStatus:
     """The status to write when OmegaAI's Appointment may have changed since we last read it.
 
     PowerServer owns the slot and the status; the patient owns confirming, asking and cancelling. So a write about a
     future appointment never overwrites an act of the patient that it did not know of: the act has an event of its own.
-    Nor does a write ``is_past``, whose status the appointment no longer has: the act may be the reason, and then no
-    later write would bring it back.
+    Nor does a write whose status is past overwrite the act that led to ``now``, the appointment's status: no later
+    write would bring it back.
     """
-    if found in _ACTS and (is_past or (changed_there and ours in _LEAVES_ACTS)):
-        return found
-    return ours
+    led_to_now = found is now or (found is FhirStatus.ENTERED_IN_ERROR and now is FhirStatus.CANCELLED)
+    is_left = (led_to_now and ours is not now) or (changed_there and ours in _LEAVES_ACTS)
+    return found if found in _ACTS and is_left else ours
