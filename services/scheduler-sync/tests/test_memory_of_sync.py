@@ -39,7 +39,7 @@ def peak_mib(process: int) -> int:
 def send_large_until_taken(port: int, number: int) -> list[str]:
     """The codes of the answers, of which the last is no AE. Runs in a thread: the test's own loop must stay free."""
     # A booking with a document that nobody asked for.
-    head = siu(control_id=f"BIG{number}", placer=f"PBIG{number}") + b"ZDS|1|"
+    head = siu(control_id=f"BIG{number}", placer=f"PBIG{number}") + b"ZZZ|1|"
     codes: list[str] = []
     frames = FrameReader()
     with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:

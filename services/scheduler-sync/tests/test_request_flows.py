@@ -131,7 +131,14 @@ async def numbered(running: Flow, identifier: str) -> dict[str, Any] | None:
 async def test_what_powerserver_does_not_know_waits_and_goes_after_the_set_up(start: Start) -> None:
     async with start(profile="both", dialect="vendor", send="orm") as running:
         mapping = running.site_file.parent / "northside.hl7.yaml"
+        before = running.log().count("site-file.read")
         mapping.write_text(mapping.read_text().replace("SCHEDULED STATUS", "FROM BLUME"))
+
+        async def is_read() -> bool:
+            await running.page("/links")
+            return running.log().count("site-file.read") > before
+
+        await eventually(is_read, what="the new mapping")
         await booked_and_confirmed(running, 9)
         await running.press_book(EMAIL, service="11", study="CT-CHEST", start=next_week_at(11))
 

@@ -20,6 +20,8 @@ NULL_BYTES: Final = b'""'
 _NUMBERS: Final = tuple(range(MAX_FIELDS + 1))
 _NUMBERS_OF_HEADERS: Final = tuple(range(1, MAX_FIELDS + 2))
 """In a header segment (MSH, FHS, BHS) the first field is the field separator itself."""
+LARGEST_AS_TEXTS: Final = 64 * 2**10
+"""Bytes of a segment that is decoded as a whole. A larger one holds a document, which nobody may need as text."""
 _USUAL: Final = b"^~\\&|"
 """The usual MSH-2, and the field separator after it."""
 _HEADERS: Final = frozenset({b"MSH", b"FHS", b"BHS"})
@@ -260,11 +262,13 @@ class Segment:
         return self._fields
 
     def _split_texts(self) -> list[str]:
-        """The fields as texts; none where one has repetitions, subcomponents or escapes, or has been set."""
+        """The fields as texts; none where the segment is large, a field was set, or one is more than components."""
         delimiters = self._context.delimiters
         content = self._raw
         found: list[str] = []
-        if self._offset:
+        if len(content) > LARGEST_AS_TEXTS:
+            is_plain = False
+        elif self._offset:
             # MSH-2 is the delimiters themselves; only the usual ones are split here.
             is_plain = content[4:9] == _USUAL and delimiters.find_special(content, 8) is None
         else:
