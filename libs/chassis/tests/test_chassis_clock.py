@@ -245,6 +245,9 @@ def test_the_machines_clock_is_asked_where_it_decides_nothing_and_nowhere_else()
         "chassis/http.py",  # where a server that asks for a pause until a date does not say what time it has
         "contracts/identifiers.py",  # ids, by whose order nothing is decided
         "store/transaction.py",  # whether a word wakes the timers' worker: it looks by itself too
+        "resources/importing.py",  # whether two zones are alike about now
+        "web/explain_page.py",  # explains a message, and stores nothing
+        "preflight/run.py",  # when the store does not say its time
         "web/console.py",  # the colour of a tile
         "oidc/provider.py",  # a log-in's times are the provider's: the store has nothing to say about them
         "testing/__init__.py",

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -81,9 +80,8 @@ def orm(
     return ("\r".join(lines) + "\r").encode()
 
 
-@cache
 def site_file() -> SiteFile:
-    """The development site's file, read once: it is frozen."""
+    """The development site's file, read anew: a copy of a used one would keep what it has worked out."""
     return load(SITE_FILE)
 
 
