@@ -157,6 +157,30 @@ async def test_a_change_that_the_patient_does_not_see_makes_no_second_mail(desk:
     assert (await desk.state(delivery.id))[:2] == ("sent", None)
 
 
+async def test_a_mail_that_begins_while_such_a_change_is_being_written_is_sent(desk: Desk) -> None:
+    _, one, delivery = await booked(desk)
+    async with desk.pool.acquire() as connection:
+        async with connection.transaction():
+            tx = Transaction(connection)
+            work = subscription(FakeStale()).open_work(tx)
+            changed = one.model_copy(update={"revision": 2, "message_id": uuid4()})
+            await prefetch(work, [changed])
+            await handle(work, changed)
+            await tx.flush()
+            sending = asyncio.create_task(desk.sends(delivery))
+
+            async def waits() -> bool:
+                locks = (
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+                )
+                return bool(await connection.fetchval(locks))
+
+            await eventually(waits, timeout_seconds=60)
+        receipt = await sending
+    assert receipt.detail["outcome"] == "sent"
+    assert len(desk.server.mails) == 1
+
+
 @pytest.mark.parametrize("event", ["confirmed", "cancelled", "requested"])
 async def test_what_became_untrue_in_the_queue_is_superseded_not_sent(desk: Desk, event: str) -> None:
     patient, one, delivery = await booked(desk)

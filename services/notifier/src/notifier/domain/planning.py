@@ -108,9 +108,10 @@ def superseded(notification: Notification, by: Appointment) -> Notification:
 def why_not_now(notification: Notification, appointment: Appointment, now: datetime) -> str | None:
     """The last check before sending: the reason not to send, or None. ``now`` is aware.
 
-    A message about a past appointment helps nobody, however long the mail server was away.
+    A message about a past appointment helps nobody, however long the mail server was away. The appointment may be read
+    one moment before a change that the patient does not see raised the notification's revision: the mail is still true.
     """
-    if appointment.revision != notification.revision:
+    if appointment.revision > notification.revision:
         return _WHY_SUPERSEDED.get(appointment.event, "the appointment changed")
     if appointment.end <= now:
         return "the appointment's time is over"
