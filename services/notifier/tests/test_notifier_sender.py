@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import time_machine
-from notifier_examples import FakeStale, appointment_event, letterhead, patient_event
+from notifier_examples import FakeStale, appointment_event, letterhead, merged_event, patient_event
 
 from chassis.deliveries import Accepted, Delivery, DeliveryWorker, Receipt
 from chassis.errors import Permanent, StoreUnavailable, Transient, Withheld
@@ -157,13 +157,16 @@ async def test_a_change_that_the_patient_does_not_see_makes_no_second_mail(desk:
     assert (await desk.state(delivery.id))[:2] == ("sent", None)
 
 
-async def test_a_mail_that_begins_while_such_a_change_is_being_written_is_sent(desk: Desk) -> None:
-    _, one, delivery = await booked(desk)
+@pytest.mark.parametrize("change", ["unseen", "merge"])
+async def test_a_mail_that_begins_while_a_change_is_being_written_is_sent(desk: Desk, change: str) -> None:
+    patient, one, delivery = await booked(desk)
+    changed = one.model_copy(update={"revision": 2, "message_id": uuid4()})
+    if change == "merge":  # the survivor is first heard of in the same transaction
+        changed = merged_event(uuid4(), patient.aggregate_id)
     async with desk.pool.acquire() as connection:
         async with connection.transaction():
             tx = Transaction(connection)
             work = subscription(FakeStale()).open_work(tx)
-            changed = one.model_copy(update={"revision": 2, "message_id": uuid4()})
             await prefetch(work, [changed])
             await handle(work, changed)
             await tx.flush()

@@ -84,7 +84,7 @@ class NotificationSender:
         span = self._clock.span()
         if span.width:
             await self._check_is_certain(delivery.id, span)
-        row = await self._fetch(statements.BEGIN_HANDOVER, delivery.id)
+        row = await self._begin(delivery.id)
         if row is None:
             return Receipt({"outcome": "settled before"})
         notification, handovers, recipient, appointment = _read(row)
@@ -145,6 +145,15 @@ class NotificationSender:
             reason = f"our clocks differ by {span.width.total_seconds():.0f} s: {UNCERTAIN}"
             log.warning("notification.withheld", notification_id=str(notification_id), reason=reason)
             raise Withheld(reason)
+
+    async def _begin(self, notification_id: UUID) -> asyncpg.Record | None:
+        """Counts the hand-over and gives what is to be sent; None where the notification is settled.
+
+        The statement may have waited for a merge that put another recipient in. It does not see that recipient, so a
+        second statement looks.
+        """
+        row = await self._fetch(statements.BEGIN_HANDOVER, notification_id)
+        return row if row is not None else await self._fetch(statements.TO_SEND, notification_id)
 
     async def _fetch(self, statement: str, notification_id: UUID) -> asyncpg.Record | None:
         with asking():
