@@ -82,6 +82,7 @@ def wanted(start: datetime, *, service: str = "hs-1", minutes: int = 30, **more:
     return {
         "resource": {
             "resourceType": "Appointment", "status": "proposed", "start": start.isoformat(), "minutesDuration": minutes,
+            "serviceType": [{"coding": [{"code": "CT-HEAD", "display": "CT Head"}]}],
             "participant": [{"actor": {"reference": f"HealthcareService/{service}"}}], **more,
         }
     }  # fmt: skip

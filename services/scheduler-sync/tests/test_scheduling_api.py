@@ -330,3 +330,10 @@ async def test_a_body_that_is_not_clear_is_refused(stand: Stand):
         for body in BODIES:
             answer = await stand.client.post(f"/fhir/Appointment/{operation}", content=body)
             assert (answer.status_code, answer.json()["resourceType"]) == (400, "OperationOutcome"), (operation, body)
+
+
+@pytest.mark.parametrize("operation", ["$hold", "$book"])
+async def test_a_new_appointment_without_a_study_is_refused(stand: Stand, operation: str):
+    status, body = await stand.call(operation, appt__resource=wanted(at(9), serviceType=[]), patient=named(0))
+    assert (status, reasons(body)) == (400, ["appt-resource.serviceType: names a study type"])
+    assert await stand.sync.rows("SELECT 1 FROM claims WHERE NOT released") == []

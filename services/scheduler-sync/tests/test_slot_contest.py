@@ -17,6 +17,7 @@ from sync_samples import siu
 
 from chassis.errors import StoreUnavailable
 from chassis.testing.depth import DEPTH
+from scheduler_sync.domain.appointment import Study
 from scheduler_sync.scheduling.desk import Hold
 from scheduler_sync.scheduling.parameters import PatientAsked, SlotAsked
 from scheduler_sync.scheduling.problems import Refused
@@ -48,7 +49,7 @@ class Answers:
 
 
 async def holds(stand: Stand, number: int, start: datetime, answers: Answers) -> None:
-    asked = SlotAsked("hs-1", start, 30, (), PatientAsked(UUID(int=1000 + number)))
+    asked = SlotAsked("hs-1", start, 30, (Study("CT-HEAD", "CT Head"),), PatientAsked(UUID(int=1000 + number)))
     try:
         answers.won.append(await stand.desk.hold(asked, client="blume", key=None, moves_id=None, patient=None))
     except Refused as refused:

@@ -136,6 +136,8 @@ class Desk:
     ) -> Hold:
         """Holds the time for some minutes. The same ``key`` again gives the same hold."""
         hold_id = uuid4() if key is None else uuid5(_HOLDS, f"{client}/{key}")
+        if moves_id is None:
+            _check_has_study(asked)
         room = self._service(asked.service_id)
         length = room.length([one.code for one in asked.studies], asked.minutes)
 
@@ -415,6 +417,7 @@ class Desk:
             return room, room.length(minutes=hold.slot.minutes), hold.slot.start, hold.studies
         if asked is None:
             raise Refused(Problem(Code.REQUIRED, "names a hold, or the appointment", "appt-reference"))
+        _check_has_study(asked)
         room = self._service(asked.service_id)
         return room, room.length([one.code for one in asked.studies], asked.minutes), asked.start, asked.studies
 
@@ -469,6 +472,12 @@ def _hold(row: Mapping[str, Any]) -> Hold:
         row["id"], row["client"], row["facility"], row["resource"], Slot(row["slot_start"], row["slot_end"], "UTC"),
         tuple(Study(code, text) for code, text in studies), row["patient_id"], row["moves_id"], row["expires_at"],
     )  # fmt: skip
+
+
+def _check_has_study(asked: SlotAsked) -> None:
+    """PowerServer refuses an order without a study, so nobody is promised a time for one."""
+    if not asked.studies:
+        raise Refused(Problem(Code.REQUIRED, "names a study type", "appt-resource.serviceType"))
 
 
 def _same(hold: Hold, values: tuple[Any, ...]) -> Hold:
