@@ -15,11 +15,11 @@ SAM_AGAIN = {**SAM, "id": "MRN7002", "email": "sam.again@example.org"}
 
 
 async def test_a_patient_without_an_appointment_and_a_merge(
-    tmp_path: Path, database_url: str, kafka_bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, migrated_url: str, kafka_bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POWERSERVER_SIM_ADT_OUT", "persons")
-    async with flow(tmp_path, database_url, kafka_bootstrap, topic_prefix) as running:
-        store = await asyncpg.connect(database_url)
+    async with flow(tmp_path, migrated_url, kafka_bootstrap, topic_prefix) as running:
+        store = await asyncpg.connect(migrated_url)
         try:
             await running.powerserver_api("patients", SAM)
 
