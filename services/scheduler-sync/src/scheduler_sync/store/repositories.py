@@ -138,6 +138,7 @@ class LinkRepository:
         self._stored: dict[UUID, AppointmentLink] = {}
         self._by_placer: dict[str, UUID] = {}
         self._history: list[HistoryEntry] = []
+        self._written: list[HistoryEntry] = []
         self._conflicts: list[Conflict] = []
         self._parked: list[ParkedTask] = []
         self._under_way: set[tuple[UUID, str]] = set()
@@ -176,7 +177,7 @@ class LinkRepository:
 
     def last_entry(self, link_id: UUID) -> HistoryEntry | None:
         """The newest line of history that this transaction writes about the link."""
-        return next((one for one in reversed(self._history) if one.link_id == link_id), None)
+        return next((one for one in reversed([*self._written, *self._history]) if one.link_id == link_id), None)
 
     async def load_writes_under_way(self) -> None:
         """Loads the loaded links' deliveries to OmegaAI that may have been taken there and are not settled here.
@@ -257,7 +258,7 @@ class LinkRepository:
             parked = {one.task_id: one for one in self._parked}
             tasks = [(one.task_id, one.focus, one.expression, one.reason, one.at) for one in parked.values()]
             self._transaction.write(statements.PARK, *lists_of(tasks))
-        self._history, self._conflicts, self._parked = [], [], []
+        self._written, self._history, self._conflicts, self._parked = self._history, [], [], []
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
