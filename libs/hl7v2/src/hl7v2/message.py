@@ -79,7 +79,10 @@ class Message:
         message = cls(lines, Context(found, charset, modified=False), data=data)
         message._prefix, message._suffix = prefix, suffix
         message._codec, message._byte_order_mark = wire
-        message._check_header(header, require_header=require_header)
+        if body.count(b"MSH") > 1:
+            message._refuse_second_header()
+        if require_header:
+            message._require(header, 9, 10)
         if _NUL in body:
             message._refuse_nul()
         return message
@@ -293,14 +296,15 @@ class Message:
         answer._codec, answer._byte_order_mark = self._codec, self._byte_order_mark
         return answer
 
-    def _check_header(self, header: list[bytes], *, require_header: bool) -> None:
+    def _refuse_second_header(self) -> None:
         for line in self._lines[1:]:
             if line[:3] == b"MSH":  # type: ignore[index]  # no segment has been looked at yet
                 raise Hl7Error("100", "MSH[2]", "there is more than one MSH in the message", part=self)
-        if require_header:
-            for number in (9, 10):
-                if len(header) < number or not header[number - 1].strip():
-                    raise Hl7Error("101", f"MSH-{number}", "the field is missing", part=self)
+
+    def _require(self, header: list[bytes], *numbers: int) -> None:
+        for number in numbers:
+            if len(header) < number or not header[number - 1].strip():
+                raise Hl7Error("101", f"MSH-{number}", "the field is missing", part=self)
 
     def _refuse_nul(self) -> None:
         for line in self._lines:

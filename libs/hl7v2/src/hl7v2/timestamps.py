@@ -11,6 +11,7 @@ _TIMESTAMP: Final = re.compile(
     r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:[.,](\d{1,9}))?)?)?)?)?)?(?:(Z)|([+-])(\d\d):?(\d\d))?",
     re.ASCII,
 )
+_USUAL_LENGTH: Final = len("20261201143000-0500")
 
 
 def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
@@ -21,6 +22,11 @@ def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
 
     Raises Hl7Error 102 at ``location`` for any other text; the error never quotes the text.
     """
+    if len(text) == _USUAL_LENGTH and text[14] in "+-" and (text[:14] + text[15:]).isdecimal() and text[17] < "6":
+        try:
+            return datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
+        except ValueError:
+            pass  # 24:00, second 60, or no time
     match = _TIMESTAMP.fullmatch(text.strip())
     if match is None:
         raise Hl7Error("102", location, "not an HL7 time (YYYY[MM[DD[HH[MM[SS[.S]]]]]][+ZZZZ])")
