@@ -191,15 +191,14 @@ class Segment:
         if not texts or number >= MAX_FIELDS:
             return self._read_at(number, repetition or 1, component or 1, subcomponent or 1)
         text = texts[number] if number < len(texts) else ""
-        if not text or (repetition or 1) > 1:
-            return None
-        if text == NULL:
+        if text == NULL and (repetition or 1) == 1:
             return NULL  # and so is each part of the field
-        if (subcomponent or 1) > 1:
+        if (repetition or 1) > 1 or (subcomponent or 1) > 1:
             return None
+        separator = self._context.delimiters.component_text
         if component is None or component == 1:
-            return text.partition(self._context.delimiters.component_text)[0] or None
-        found = text.split(self._context.delimiters.component_text, component)
+            return text.partition(separator)[0] or None
+        found = text.split(separator, component)
         return found[component - 1] or None if component <= len(found) else None
 
     def _read_at(self, number: int, repetition: int, component: int, subcomponent: int) -> str | None:

@@ -22,11 +22,9 @@ def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
 
     Raises Hl7Error 102 at ``location`` for any other text; the error never quotes the text.
     """
-    if len(text) == _USUAL_LENGTH and text[14] in "+-" and (text[:14] + text[15:]).isdecimal() and text[17] < "6":
-        try:
-            return datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
-        except ValueError:
-            pass  # 24:00, second 60, or no time
+    usual = _of_usual_form(text)
+    if usual is not None:
+        return usual
     match = _TIMESTAMP.fullmatch(text.strip())
     if match is None:
         raise Hl7Error("102", location, "not an HL7 time (YYYY[MM[DD[HH[MM[SS[.S]]]]]][+ZZZZ])")
@@ -53,6 +51,16 @@ def parse_timestamp(text: str, zone: tzinfo, *, location: str = "") -> datetime:
         if isinstance(error, Hl7Error):
             raise
         raise Hl7Error("102", location, "the date or the zone offset is out of range") from None
+
+
+def _of_usual_form(text: str) -> datetime | None:
+    """YYYYMMDDHHMMSS±ZZZZ, by Python's own reader, which takes a tenth of the time; None for any other text."""
+    if len(text) != _USUAL_LENGTH or text[14] not in "+-" or text[17] > "5" or not (text[:14] + text[15:]).isdecimal():
+        return None
+    try:
+        return datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
+    except ValueError:
+        return None  # 24:00 or second 60, or no time at all
 
 
 @lru_cache(maxsize=256)

@@ -321,9 +321,7 @@ class Transaction:
             await then(rows)
             await self._write_staged()
 
-    async def _write_staged(
-        self, query: str | None = None, asked: Sequence[object] = ()
-    ) -> "Sequence[asyncpg.Record]":
+    async def _write_staged(self, query: str | None = None, asked: Sequence[object] = ()) -> "Sequence[asyncpg.Record]":
         """Writes everything that is staged in one statement. Returns the query's rows; one of nulls for none."""
         channels = []
         if self._outbox:

@@ -214,7 +214,7 @@ class ClaimRepository:
                     spans = [(max(start, place.start), min(end, place.end)) for start, end in spans]
             for number, (start, end) in enumerate(span for span in spans if span[0] < span[1]):
                 claim_id = uuid5(one.id, str(number)) if number else one.id
-                found.append(Claim(claim_id, link.id, place.resource_id, start, end, one.kind.value))
+                found.append(Claim(claim_id, link.id, place.resource_id, start, end, one.kind))
         return found
 
     async def _settle(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,7 +6,6 @@ that two batches cannot deadlock.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from chassis.store.aggregates import Undoable, lists_of
 from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.replaced import replaced
 from scheduler_sync.ports import Conflict, HistoryEntry
 from scheduler_sync.snapshots import AppointmentSnapshot
 from scheduler_sync.store import columns, statements
@@ -109,7 +109,7 @@ class PatientRepository:
 
     def _is_only_heard_again(self, patient: Patient) -> bool:
         stored = self._stored.get(patient.id)
-        return stored is not None and replace(stored, heard_at=patient.heard_at) == patient
+        return stored is not None and replaced(stored, heard_at=patient.heard_at) == patient
 
     async def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
