@@ -159,14 +159,10 @@ class Message:
         as HL7 reads a component where a plain value was expected: ``PID-3`` is ``PID[1]-3[1].1.1``.
         """
         segment_id, number, place = paths.in_message(path)
-        # Repeats _find without its function calls: callers read messages one field at a time.
-        positions = (self._positions or self._index()).get(segment_id)
-        if positions is None or number > len(positions):
-            return None
-        line = self._lines[positions[number - 1]]
-        if line.__class__ is bytes:
-            line = self._segment(positions[number - 1])
-        return line.get_at(place)  # type: ignore[union-attr]  # a segment by now
+        # A message begins with its only MSH, so its values need no index.
+        is_header = segment_id == b"MSH" and number == 1
+        segment = self._segment(0) if is_header else self._find(segment_id, number)
+        return None if segment is None else segment.get_at(place)
 
     def raw(self, path: str) -> str | None:
         """The encoded text at the path, with delimiters and escapes; without a repetition, all repetitions."""

@@ -316,13 +316,12 @@ class Transaction:
             await self._write_staged()
             return
         query, arguments, then = asked
-        rows = await self._write_staged(query, arguments)
-        if rows[0][0] is not None:
+        if rows := await self._write_staged(query, arguments):
             await then(rows)
             await self._write_staged()
 
     async def _write_staged(self, query: str | None = None, asked: Sequence[object] = ()) -> "Sequence[asyncpg.Record]":
-        """Writes everything that is staged in one statement. Returns the query's rows; one of nulls for none."""
+        """Writes everything that is staged in one statement. Returns the rows of the query."""
         channels = []
         if self._outbox:
             channels.append(OUTBOX_CHANNEL)
@@ -332,8 +331,8 @@ class Transaction:
             self._deliveries = [
                 row._replace(key=joined.get((row.destination, row.key), row.key)) for row in self._deliveries
             ]
-            rows = [(destination, former, key) for (destination, former), key in joined.items()]
-            self.write(statements.JOIN_LINES, *zip(*rows, strict=True))
+            lines = [(destination, former, key) for (destination, former), key in joined.items()]
+            self.write(statements.JOIN_LINES, *zip(*lines, strict=True))
         if self._deliveries:
             channels.append(DELIVERIES_CHANNEL)
             self.write(statements.WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
@@ -345,7 +344,12 @@ class Transaction:
             return ()
         statement = _as_one(tuple([statement for statement, _ in self._writes]), query)
         arguments = [argument for _, given in self._writes for argument in given]
-        rows = await self.connection.fetch(statement, *arguments, *asked, channels)
+        rows: Sequence[asyncpg.Record] = ()
+        if query is None:
+            await self.connection.execute(statement, *arguments, channels)
+        else:
+            found = await self.connection.fetch(statement, *arguments, *asked, channels)
+            rows = () if found[0][0] is None else found  # the row of no row, by the outer join
         self._outbox.clear()
         self._deliveries.clear()
         self._audit.clear()

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+_Reader = tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]
+_readers: Final[dict[type[Any], _Reader]] = {}
+"""For each class the names of its fields, and what reads all of them at once."""
 
 
 def replaced(value: T, /, **changes: Any) -> T:
@@ -14,11 +16,12 @@ def replaced(value: T, /, **changes: Any) -> T:
 
     For the links and patients of each message, which have twenty fields and more.
     """
-    names, values_of = _reader_of(type(value))
-    return type(value)(**(dict(zip(names, values_of(value), strict=True)) | changes))
+    kind = type(value)
+    names, values_of = _readers.get(kind) or _reader_of(kind)
+    return kind(**(dict(zip(names, values_of(value), strict=True)) | changes))
 
 
-@cache
-def _reader_of(kind: type[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+def _reader_of(kind: type[Any]) -> _Reader:
     names = tuple(one.name for one in fields(kind))
-    return names, attrgetter(*names)
+    found = _readers[kind] = names, attrgetter(*names)
+    return found
