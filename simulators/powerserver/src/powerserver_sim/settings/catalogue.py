@@ -19,6 +19,8 @@ ACTIONS: Final = (
     ("need-to-reschedule", "Need to reschedule"),
     ("cancelled-with-notice", "Cancelled w/ notice"),
     ("no-show", "No show"),
+    ("not-yet-confirmed", "Not yet confirmed"),
+    ("completed", "Completed"),
 )
 """The scheduler's actions; the table action_status says which status each one sets."""
 _LONGEST_NAME: Final = 64
