@@ -22,7 +22,10 @@ _USERS: Final = (
     ("lakedesk", "Lakeshore Front Desk", 0, "FAC02", "FRONT DESK"),
     ("supervisor", "Sam Supervisor", 1, None, "ADMINISTRATORS"),
 )
-_SECOND_FACTORS: Final = {"lakedesk": "LAKEDESKDEVELOPMENTSECRET2SIMUL2", "supervisor": "SUPERVISORDEVELOPMENTSECRET2SIM2"}
+_SECOND_FACTORS: Final = {
+    "lakedesk": "LAKEDESKDEVELOPMENTSECRET2SIMUL2",
+    "supervisor": "SUPERVISORDEVELOPMENTSECRET2SIM2",
+}
 """The users whose login needs a second factor, with the secret of their authenticator (RFC 6238, Base32)."""
 
 

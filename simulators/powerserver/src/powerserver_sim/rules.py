@@ -22,7 +22,10 @@ COMPLETED: Final = 120
 
 GIVES_SLOT_BACK: Final = frozenset({CANCELLED, NO_SHOW})
 
-Reason = Literal["facility", "unknown", "invalid", "modality", "status", "hours", "overlap", "reserved", "closed", "duplicate", "privilege"]
+Reason = Literal[
+    "facility", "privilege", "unknown", "invalid", "modality", "status", "hours", "overlap", "reserved", "closed",
+    "duplicate",
+]  # fmt: skip
 
 HTTP_STATUS: Final[dict[Reason, int]] = {
     "facility": 403,

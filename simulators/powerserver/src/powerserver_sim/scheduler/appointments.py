@@ -184,9 +184,7 @@ def set_status(work: Work, number: int, status: int, *, by: By, control_id: str 
     return True
 
 
-def take_off_calendar(
-    work: Work, number: int, *, status: int = rules.ORDERED, by: By, control_id: str = ""
-) -> bool:
+def take_off_calendar(work: Work, number: int, *, status: int = rules.ORDERED, by: By, control_id: str = "") -> bool:
     """The order is below SCHEDULED again, without a time; False when it is so already."""
     order = load(work, number)
     if order["start_at"] is None:

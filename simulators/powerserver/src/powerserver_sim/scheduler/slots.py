@@ -53,9 +53,7 @@ def free_slots(work: Work, facilities: Sequence[str], count: int, after: datetim
             "ORDER BY start_at",
             resource["id"], int(after.timestamp()) - 24 * 3600, rules.CANCELLED, rules.NO_SHOW,
         )  # fmt: skip
-        lengths = [
-            (row["code"], rules.booked_minutes([row["minutes"]], resource["slot_minutes"])[0]) for row in types
-        ]
+        lengths = [(row["code"], rules.booked_minutes([row["minutes"]], resource["slot_minutes"])[0]) for row in types]
         reserved = reservations.of_resource(work, resource["id"])
         times = [(row["start_at"], row["end_at"]) for row in taken]
         streams.append(_slots_of(resource, lengths, times, reserved, after))

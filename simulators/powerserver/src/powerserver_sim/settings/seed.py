@@ -89,8 +89,12 @@ def prepare(work: Work) -> None:
     work.add_column("resource", "time_multiplier", "REAL NOT NULL DEFAULT 1")
     # The length of a study whose type gives none.
     work.add_column(
-        "resource", "slot_minutes", "INTEGER GENERATED ALWAYS AS (CAST(round(default_minutes * time_multiplier) AS INTEGER))"
+        "resource",
+        "slot_minutes",
+        "INTEGER GENERATED ALWAYS AS (CAST(round(default_minutes * time_multiplier) AS INTEGER))",
     )
+    work.add_column("location", "fax", "TEXT NOT NULL DEFAULT ''")
+    work.add_column("location", "auto_fax", "INTEGER NOT NULL DEFAULT 0")
     put_defaults(work)
     if work.one("SELECT 1 FROM facility") is not None:
         put_actions(work)
