@@ -23,6 +23,7 @@ from scheduler_sync.domain.appointment.statuses import (
 )
 from scheduler_sync.domain.appointment.studies import Study
 from scheduler_sync.domain.appointment.transitions import Announcement, Refusal, Trigger, report_of, transition
+from scheduler_sync.domain.appointment.versions import before, has_seen, is_older
 from scheduler_sync.domain.slots import Slot
 
 
@@ -159,6 +160,12 @@ class AppointmentLink:
         no_news = self._no_news(facts)
         if no_news is not None:
             return Decision(self, no_news)
+        if self._is_own_write(facts):
+            version = facts.version
+            after = replace(
+                self, omegaai_id=facts.fhir_id, omegaai_version=version, omegaai_written_version=version
+            )
+            return Decision(after, Outcome.ECHO)
         heard = self._with_remote(facts)
         if facts.status is self.fhir_status and heard.requested_slot == self.requested_slot:
             return self._same_status(heard, facts)
@@ -221,15 +228,12 @@ class AppointmentLink:
         are known, though: one may be our own write, whose answer was lost. The act itself is known when it was read
         before the write replaced its version (``over``; None when nothing was written).
         """
-        is_act_known = (
-            over is not None and self.omegaai_version is not None and not _is_older(self.omegaai_version, over)
-        )
+        is_act_known = over is not None and has_seen(self.omegaai_version, over)
         if not as_sent and not is_act_known:
-            number = _number(version)
-            before = self.omegaai_version if number is None else str(number - 1)
-            is_news = before is not None and not _is_older(before, self.omegaai_version)
-            return replace(self, omegaai_id=fhir_id, omegaai_version=before if is_news else self.omegaai_version)
-        newest = self.omegaai_version if _is_older(version, self.omegaai_version) else version
+            former = before(version) or self.omegaai_version
+            is_news = former is not None and not is_older(former, self.omegaai_version)
+            return replace(self, omegaai_id=fhir_id, omegaai_version=former if is_news else self.omegaai_version)
+        newest = self.omegaai_version if is_older(version, self.omegaai_version) else version
         return replace(self, omegaai_id=fhir_id, omegaai_version=newest, omegaai_written_version=version)
 
     def told_powerserver(self, step: WorkflowStep, at: datetime) -> "AppointmentLink":
@@ -337,7 +341,14 @@ class AppointmentLink:
             return None
         if facts.version == self.omegaai_version:
             return Outcome.ECHO
-        return Outcome.STALE if _is_older(facts.version, self.omegaai_version) else None
+        return Outcome.STALE if is_older(facts.version, self.omegaai_version) else None
+
+    def _is_own_write(self, facts: RemoteFacts) -> bool:
+        """Whether the suite wrote ``facts``, and knows the act that it left standing in them."""
+        own = facts.own_write
+        if own is None or self.omegaai_id not in {None, facts.fhir_id}:
+            return False
+        return own.left is None or has_seen(self.omegaai_version, own.left)
 
     def _not_a_patients_act(self, heard: "AppointmentLink", status: FhirStatus) -> Decision:
         """OmegaAI's staff may delete the Appointment: then its order has no time any more, in PowerServer too."""
@@ -454,7 +465,6 @@ _COMPARED = (
     "facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason",
     "referring_physician",
 )  # fmt: skip
-_LONGEST_VERSION: Final = 64
 _EMPTY: Final[dict[str, Any]] = {
     "resource": "", "modality": None, "filler_id": None, "reason": "", "referring_physician": None,
 }  # fmt: skip
@@ -496,13 +506,3 @@ def _without_time(study: Study) -> Study:
 
 def _joined(known: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:
     return known + tuple(one for one in said if one not in known)
-
-
-def _is_older(version: str, than: str | None) -> bool:
-    number, other = _number(version), None if than is None else _number(than)
-    return number is not None and other is not None and number < other
-
-
-def _number(version: str) -> int | None:
-    """A version as a number; FHIR allows 64 characters, and Python does not read numbers of any length."""
-    return int(version) if len(version) <= _LONGEST_VERSION and version.isdecimal() else None
