@@ -162,9 +162,7 @@ class AppointmentLink:
             return Decision(self, no_news)
         if self._is_own_write(facts):
             version = facts.version
-            after = replace(
-                self, omegaai_id=facts.fhir_id, omegaai_version=version, omegaai_written_version=version
-            )
+            after = replace(self, omegaai_id=facts.fhir_id, omegaai_version=version, omegaai_written_version=version)
             return Decision(after, Outcome.ECHO)
         heard = self._with_remote(facts)
         if facts.status is self.fhir_status and heard.requested_slot == self.requested_slot:
@@ -226,11 +224,11 @@ class AppointmentLink:
 
         Then waiting writes must not build on its version: they would not see the act, and overwrite it. Older versions
         are known, though: one may be our own write, whose answer was lost. The act itself is known when it was read
-        before the write replaced its version (``over``; None when nothing was written).
+        before the write replaced it: ``over`` is the act's version, None when nothing was written.
         """
         is_act_known = over is not None and has_seen(self.omegaai_version, over)
         if not as_sent and not is_act_known:
-            former = before(version) or self.omegaai_version
+            former = before(over or version) or self.omegaai_version
             is_news = former is not None and not is_older(former, self.omegaai_version)
             return replace(self, omegaai_id=fhir_id, omegaai_version=former if is_news else self.omegaai_version)
         newest = self.omegaai_version if is_older(version, self.omegaai_version) else version
