@@ -159,11 +159,7 @@ class AppointmentLink:
         """Applies the present state of OmegaAI's Appointment. Our own writes come back as events too, and end here."""
         no_news = self._no_news(facts)
         if no_news is not None:
-            return Decision(self, no_news)
-        if self._is_own_write(facts):
-            version = facts.version
-            after = replace(self, omegaai_id=facts.fhir_id, omegaai_version=version, omegaai_written_version=version)
-            return Decision(after, Outcome.ECHO)
+            return no_news
         heard = self._with_remote(facts)
         if facts.status is self.fhir_status and heard.requested_slot == self.requested_slot:
             return self._same_status(heard, facts)
@@ -334,19 +330,18 @@ class AppointmentLink:
         """Whether PowerServer has cancelled it. Its later messages, and refused ones, do not book it again."""
         return self.powerserver_step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
 
-    def _no_news(self, facts: RemoteFacts) -> Outcome | None:
-        if facts.fhir_id != self.omegaai_id:
-            return None
-        if facts.version == self.omegaai_version:
-            return Outcome.ECHO
-        return Outcome.STALE if is_older(facts.version, self.omegaai_version) else None
-
-    def _is_own_write(self, facts: RemoteFacts) -> bool:
-        """Whether the suite wrote ``facts``, and knows the act that it left standing in them."""
-        own = facts.own_write
+    def _no_news(self, facts: RemoteFacts) -> Decision | None:
+        if facts.fhir_id == self.omegaai_id and facts.version == self.omegaai_version:
+            return Decision(self, Outcome.ECHO)
+        if facts.fhir_id == self.omegaai_id and is_older(facts.version, self.omegaai_version):
+            return Decision(self, Outcome.STALE)
+        own, version = facts.own_write, facts.version
         if own is None or self.omegaai_id not in {None, facts.fhir_id}:
-            return False
-        return own.left is None or has_seen(self.omegaai_version, own.left)
+            return None
+        if own.left is not None and not has_seen(self.omegaai_version, own.left):
+            return None  # the write left an act standing that is news
+        after = replace(self, omegaai_id=facts.fhir_id, omegaai_version=version, omegaai_written_version=version)
+        return Decision(after, Outcome.ECHO)
 
     def _not_a_patients_act(self, heard: "AppointmentLink", status: FhirStatus) -> Decision:
         """OmegaAI's staff may delete the Appointment: then its order has no time any more, in PowerServer too."""
