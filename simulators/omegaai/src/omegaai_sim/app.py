@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.applications import Starlette
 
-from omegaai_sim import appointments, fhir, logs, organizations, patients, services, staff
+from omegaai_sim import appointments, fhir, logs, organizations, patients, services, staff, study_types
 from omegaai_sim.blume import appointments as blume_appointments
 from omegaai_sim.blume import booking, notifications, onboarding
 from omegaai_sim.context import PACKAGE, Services, templates
@@ -21,6 +21,7 @@ from simulator_kit.misbehaviour import Misbehaviour
 FEATURES: Final[tuple[Feature[Services], ...]] = (
     fhir.FEATURE,
     organizations.FEATURE,
+    study_types.FEATURE,
     services.FEATURE,
     staff.FEATURE,
     patients.FEATURE,
