@@ -39,6 +39,7 @@ class User:
     facility: str | None
     group: str = ""
     privileges: frozenset[str] = frozenset()
+    has_second_factor: bool = False
 
     def sees(self, facility: str) -> bool:
         return self.facility is None or self.facility == facility
@@ -67,6 +68,7 @@ def user_from(work: Work, row: sqlite3.Row) -> User:
     return User(
         row["name"], row["full_name"], bool(row["is_admin"]), row["facility"], group,
         frozenset(privilege["privilege"] for privilege in privileges),
+        work.one("SELECT 1 FROM second_factor WHERE user = ?", row["name"]) is not None,
     )  # fmt: skip
 
 
