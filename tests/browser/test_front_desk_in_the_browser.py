@@ -1,9 +1,9 @@
 """Staff at PowerServer's scheduler by keys and by drag: book, confirm, move, cancel, no-show; Blume follows each."""
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import aiohttp
 import pytest
 from playwright.async_api import Page, expect
 
@@ -12,32 +12,22 @@ from chassis.testing import eventually
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 
+@dataclass
 class Portal:
     """A patient's cards at Blume, by the portal's own interface."""
 
-    def __init__(self, base: str, email: str) -> None:
-        self._base = base
-        self._email = email
-        # Python keeps no cookies of an address that is a number, unless it is told to.
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
-
-    async def __aenter__(self) -> "Portal":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+    page: Page
+    base: str
+    email: str
 
     async def card(self, placer: str) -> tuple[str, str]:
         """Label and start of the appointment; empty while the portal does not know patient or appointment."""
-        form = {"email": self._email, "pin": "246810"}
-        if not len(self._session.cookie_jar):
-            await self._session.post(f"{self._base}/login", data=form, allow_redirects=False)
-        answer = await self._session.get(f"{self._base}/api/appointments", headers={"Accept": "application/json"})
-        if answer.content_type != "application/json" or answer.status != 200:
-            self._session.cookie_jar.clear()
+        answer = await self.page.request.get(f"{self.base}/api/appointments", max_redirects=0)
+        if answer.status != 200:
+            form = {"email": self.email, "pin": "246810"}
+            await self.page.request.post(f"{self.base}/login", form=form, max_redirects=0)
             return "", ""
-        found = await answer.json()
-        cards = found["appointments"] if isinstance(found, dict) else found
+        cards = (await answer.json())["appointments"]
         one = next((card for card in cards if card["placer_number"] == placer), None)
         return ("", "") if one is None else (one["label"], one["start"])
 
@@ -46,7 +36,7 @@ class Portal:
             shown, start = await self.card(placer)
             return shown == label and start[11:16] == clock
 
-        await eventually(is_shown, timeout_seconds=60)
+        await eventually(is_shown, what=f"{label} at {clock} in Blume")
 
 
 async def order_for(desk: Page, powerserver: str, patient: dict[str, str]) -> str:
@@ -79,39 +69,39 @@ async def test_staff_book_confirm_move_cancel_and_miss_by_keys_and_by_drag(suite
     }  # fmt: skip
     placer = await order_for(desk, powerserver, new)
     await desk.goto(f"{powerserver}/scheduler?facility=FAC01&day={day}")
-    await desk.wait_for_function("document.documentElement.dataset.liveState === 'open'")
+    await expect(desk.locator("html")).to_have_attribute("data-live-state", "open")
     block = desk.get_by_test_id(f"appointment-{placer}")
 
-    async with Portal(f"{suite.address('omegaai')}/blume", email) as portal:
-        await desk.get_by_test_id(f"pick-up-{placer}").focus()
-        await desk.keyboard.press("Enter")
-        await expect(desk.get_by_test_id("slot-BLUME-CT-08:00")).to_be_focused()
-        await desk.keyboard.press("PageDown")
-        await desk.keyboard.press("Enter")
-        await expect(block).to_contain_text("SCHEDULED")
-        await portal.shows(placer, "Pending", "09:00")
+    portal = Portal(await open_page(), f"{suite.address('omegaai')}/blume", email)
+    await desk.get_by_test_id(f"pick-up-{placer}").focus()
+    await desk.keyboard.press("Enter")
+    await expect(desk.get_by_test_id("slot-BLUME-CT-08:00")).to_be_focused()
+    await desk.keyboard.press("PageDown")
+    await desk.keyboard.press("Enter")
+    await expect(block).to_contain_text("SCHEDULED")
+    await portal.shows(placer, "Pending", "09:00")
 
-        await by_keys(desk, placer, "c", "confirmed")
-        await expect(block).to_contain_text("CONFIRMED")
-        await portal.shows(placer, "Scheduled", "09:00")
+    await by_keys(desk, placer, "c", "confirmed")
+    await expect(block).to_contain_text("CONFIRMED")
+    await portal.shows(placer, "Scheduled", "09:00")
 
-        await block.drag_to(desk.get_by_test_id("slot-BLUME-CT-11:00"))
-        await expect(block).to_have_attribute("data-clock", "11:00")
-        await portal.shows(placer, "Scheduled", "11:00")
+    await block.drag_to(desk.get_by_test_id("slot-BLUME-CT-11:00"))
+    await expect(block).to_have_attribute("data-clock", "11:00")
+    await portal.shows(placer, "Scheduled", "11:00")
 
-        patient = str(await block.get_attribute("data-patient-key"))
-        await by_keys(desk, placer, "c", "cancelled-with-notice")
-        await desk.get_by_test_id("off-reason").fill("The scanner is broken")
-        await desk.keyboard.press("Enter")
-        await expect(block).to_contain_text("CANCELLED")
-        await portal.shows(placer, "Cancelled", "11:00")
+    patient = str(await block.get_attribute("data-patient-key"))
+    await by_keys(desk, placer, "c", "cancelled-with-notice")
+    await desk.get_by_test_id("off-reason").fill("The scanner is broken")
+    await desk.keyboard.press("Enter")
+    await expect(block).to_contain_text("CANCELLED")
+    await portal.shows(placer, "Cancelled", "11:00")
 
-        missed = await order_for(desk, powerserver, {"patient": patient})
-        await desk.get_by_test_id(f"pick-up-{missed}").focus()
-        await desk.keyboard.press("Enter")
-        await desk.keyboard.press("Enter")
-        await expect(desk.get_by_test_id(f"appointment-{missed}")).to_have_attribute("data-clock", "08:00")
-        await portal.shows(missed, "Pending", "08:00")
-        await by_keys(desk, missed, "n", "no-show")
-        await expect(desk.get_by_test_id(f"appointment-{missed}")).to_contain_text("NO SHOW")
-        await portal.shows(missed, "Cancelled", "08:00")
+    missed = await order_for(desk, powerserver, {"patient": patient})
+    await desk.get_by_test_id(f"pick-up-{missed}").focus()
+    await desk.keyboard.press("Enter")
+    await desk.keyboard.press("Enter")
+    await expect(desk.get_by_test_id(f"appointment-{missed}")).to_have_attribute("data-clock", "08:00")
+    await portal.shows(missed, "Pending", "08:00")
+    await by_keys(desk, missed, "n", "no-show")
+    await expect(desk.get_by_test_id(f"appointment-{missed}")).to_contain_text("NO SHOW")
+    await portal.shows(missed, "Cancelled", "08:00")

@@ -79,17 +79,21 @@ class Accounts:
         self._store = store
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, User] = {}
+        self._changes = 0
         store.listeners.append(self._forget)
 
     def _forget(self, notices: list[Notice]) -> None:
         """Changed rights count from the next request on."""
         if any(notice["kind"] == "users" for notice in notices):
             self._right.clear()
+            self._changes += 1
 
     async def login(self, name: str, password: str) -> User | None:
         digest = hmac.digest(self._key, f"{name}\0{password}".encode(), "sha256")
         if (known := self._right.get(digest)) is not None:
             return known
+
+        changes = self._changes
 
         def check(work: Work) -> User | None:
             row = work.one("SELECT * FROM user WHERE name = ?", name)
@@ -100,7 +104,7 @@ class Accounts:
             return user_from(work, row)
 
         user = await self._store.read(check)
-        if user is not None:
+        if user is not None and changes == self._changes:
             self._right[digest] = user
         return user
 
