@@ -63,8 +63,13 @@ async def test_home_tells_what_patients_did_and_keeps_what_is_pinned(bench) -> N
     placer = await confirmed(bench)
     await bench.hl7(asked("SIU^S13", "R2", placer=placer, start="20261202110000-0500"), "R2")
     await bench.hl7(asked(start="20261201110000-0500"), "R1")
+    elsewhere = asked(
+        number="R3", placer="B9", patient="4715", resource="LAKE CT", study="CT-CHEST", start="20261201120000-0800"
+    )
+    assert (await bench.hl7(elsewhere, "R3")).code == "AA"
     async with logged_in(bench, "frontdesk") as client:
         page = await text_of(client, "/")
+        assert "Garcia" not in page
         assert "Roe, Jane asks for another time" in page
         assert "Roe, Jane asks for an appointment" in page
         assert "Roe, Jane is SCHEDULED, was CONFIRMED" in page
@@ -91,3 +96,4 @@ async def test_home_tells_what_patients_did_and_keeps_what_is_pinned(bench) -> N
     async with logged_in(bench, "admin") as client:
         page = await text_of(client, "/")
         assert 'aria-pressed="true"' not in page  # pins are each user's own
+        assert "Garcia, Luis asks for an appointment" in page
