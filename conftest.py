@@ -50,6 +50,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.timeout(seconds * DEPTH.patience), append=False)
 
 
+def _said(terminalreporter: pytest.TerminalReporter) -> list[dict[str, object]]:
+    """The seconds and the last printed lines (seeds and numbers) of each test that took a second or more and passed."""
+    return [
+        {"test": one.nodeid, "seconds": round(one.duration, 1), "last_lines": one.capstdout.splitlines()[-2:]}
+        for one in terminalreporter.getreports("passed")
+        if one.when == "call" and one.duration >= 1
+    ]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     path = config.getoption("--depth-report")
@@ -67,6 +76,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
         "exit_status": int(exitstatus),
         "depth": DEPTH.as_json(),
         "tests": counted,
+        "said": _said(terminalreporter),
         "failed": sorted(one.nodeid for one in terminalreporter.getreports("failed")),
     }
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

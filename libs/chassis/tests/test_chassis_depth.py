@@ -34,9 +34,9 @@ def test_a_full_run_has_longer_limits_and_leaves_a_report(tmp_path: Path) -> Non
     inner = tmp_path / "test_inner.py"
     inner.write_text(
         "import pytest\n"
-        "def test_usual(request): assert request.node.get_closest_marker('timeout').args == (7200,)\n"
+        "def test_usual(request): assert request.node.get_closest_marker('timeout').args == (3600,)\n"
         "@pytest.mark.timeout(300)\n"
-        "def test_its_own(request): assert request.node.get_closest_marker('timeout').args == (12000,)\n"
+        "def test_its_own(request): assert request.node.get_closest_marker('timeout').args == (6000,)\n"
         "def test_fails(): assert False\n"
     )
     report = tmp_path / "report.json"
