@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,22 @@ def _is_deep(item: pytest.Item) -> bool:
     return getattr(item.obj, "is_hypothesis_test", False) or not _OF_THE_DEPTH.isdisjoint(vars(item.module))
 
 
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Orders files by what their tests may take: a time limit of its own says that a test takes long."""
+    weights: Counter[Path] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        weights[item.path] += round(marker.args[0] if marker is not None and marker.args else 2)
+    items.sort(key=lambda item: (-weights[item.path], str(item.path)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A deeper look takes longer: each test's own time limit grows with it."""
+    """The files that take longest come first: two workers then end at about the same time.
+
+    A deeper look takes longer: each test's own time limit grows with it.
+    """
+    if hasattr(config, "workerinput"):
+        _longest_first(items)
     if config.getoption("--deep"):
         config.hook.pytest_deselected(items=[one for one in items if not _is_deep(one)])
         items[:] = [one for one in items if _is_deep(one)]
