@@ -47,7 +47,8 @@ async def change_appointment(
     said_at = arrivals.in_order(key, link.powerserver_heard_at, command.said_at, origin.connection)
     decision = link.hear_powerserver(facts, said_at=said_at, latest=command.latest(said_at))
     after = decision.link
-    if decision.outcome is Outcome.APPLIED and after.slot is not None and not after.resource:
+    is_told = decision.announces is not None or bool(decision.tells)
+    if decision.outcome is Outcome.APPLIED and is_told and after.slot is not None and not after.resource:
         raise NeedsSetup(
             "the message names no resource, and none is known of this appointment",
             setting="siu.resource or orm.resource in the mapping file",

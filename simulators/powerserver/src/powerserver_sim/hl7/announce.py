@@ -105,7 +105,7 @@ def order_view(work: Work, number: int) -> messages.OrderView:
     row = work.one(
         "SELECT o.number, o.facility, o.start_at, o.end_at, o.status, s.name AS status_name, p.name AS priority_name, "
         "f.time_zone, r.name AS resource_name, r.modality AS resource_modality, r.department, r.room, "
-        "r.default_minutes, d.id AS physician_id, d.family AS physician_family, d.given AS physician_given, o.patient "
+        "r.slot_minutes, d.id AS physician_id, d.family AS physician_family, d.given AS physician_given, o.patient "
         'FROM "order" o JOIN status s ON s.value = o.status JOIN priority p ON p.value = o.priority '
         "JOIN facility f ON f.code = o.facility LEFT JOIN resource r ON r.id = o.resource "
         "LEFT JOIN physician d ON d.id = o.physician WHERE o.number = ?",
@@ -122,7 +122,7 @@ def order_view(work: Work, number: int) -> messages.OrderView:
         'JOIN study_type t ON t.code = s.study_type WHERE s."order" = ? ORDER BY s.position',
         number,
     )
-    default_minutes = row["default_minutes"] or rules.SHORTEST_MINUTES
+    default_minutes = row["slot_minutes"] or rules.SHORTEST_MINUTES
     zone = ZoneInfo(row["time_zone"])
     return messages.OrderView(
         number=number,
