@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from chassis.testing.depth import DEPTH
@@ -14,6 +15,15 @@ from chassis.testing.depth import DEPTH
 # How long one example takes says how busy the machine is: pytest's own time limit is what ends a test that hangs.
 settings.register_profile("suite", deadline=None, max_examples=DEPTH.examples(100))
 settings.load_profile("suite")
+# A logged exception with each frame's variables costs 150 times what its plain traceback costs.
+structlog.configure(
+    processors=[
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if isinstance(one, structlog.dev.ConsoleRenderer)
+        else one
+        for one in structlog.get_config()["processors"]
+    ]
+)
 
 pytest_plugins = ["local_stack.fixtures", "local_stack.left_behind", "local_stack.running"]
 _USUAL_SECONDS = 180
