@@ -1,29 +1,12 @@
 """Pages without a browser: login, what a facility hides, settings that change what is sent, and that all render."""
 
-import contextlib
-from collections.abc import AsyncIterator
-from html import unescape
-
-import httpx
 import pytest
+from powerserver_pages import logged_in, text_of
+from powerserver_requests import PLACER, asked
 
 from powerserver_sim.users.pages import seen_by
 
 DAY = "2026-12-01"
-
-
-@contextlib.asynccontextmanager
-async def logged_in(bench, name: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with bench.browser() as client:
-        answer = await client.post("/login", data={"name": name, "password": "development"})
-        assert answer.status_code == 303
-        yield client
-
-
-async def text_of(client: httpx.AsyncClient, path: str) -> str:
-    answer = await client.get(path)
-    assert answer.status_code == 200, path
-    return unescape(answer.text)
 
 
 async def test_pages_ask_for_a_login_and_come_back_after_it(bench) -> None:
@@ -53,7 +36,8 @@ async def test_every_page_renders_with_its_headers(bench) -> None:
             f"/appointments/{placer}", "/appointments/P100001", "/messages", "/messages?direction=in",
             "/messages?state=acked&placer=P1", "/messages/out/1", "/settings/facilities", "/settings/facilities/FAC01",
             "/settings/facilities/FAC01/resources/new", "/settings/facilities/FAC01/resources/1", "/settings/statuses",
-            "/settings/priorities", "/settings/hl7",
+            "/settings/priorities", "/settings/hl7", "/settings/users", "/worklist", "/worklist?status=20", "/portal",
+            f"/waiting-room?day={DAY}", "/waiting-room", "/portal/launcher",
         ):  # fmt: skip
             page = await client.get(path)
             assert page.status_code == 200, path
@@ -164,7 +148,7 @@ async def test_a_renamed_status_and_the_profile_show_in_the_next_message(bench) 
         assert twice.status_code == 409
 
 
-async def test_resources_are_edited_and_new_ones_are_on_the_scheduler(bench) -> None:
+async def test_resources_are_edited_and_new_ones_are_on_the_scheduler_after_refresh_data(bench) -> None:
     form = {
         "name": "BLUME PT", "modality": "PT", "department": "RADIOLOGY", "room": "CT1", "opens": "09:00",
         "closes": "17:30", "default_minutes": "60",
@@ -172,6 +156,12 @@ async def test_resources_are_edited_and_new_ones_are_on_the_scheduler(bench) -> 
     async with logged_in(bench, "admin") as client:
         new = "/settings/facilities/FAC01/resources/new"
         assert (await client.post(new, data=form)).status_code == 303
+        page = await text_of(client, f"/scheduler?facility=FAC01&day={DAY}")
+        assert "BLUME PT is new. Refresh Data puts it on the scheduler." in page
+        assert 'data-testid="resource-BLUME-PT"' not in page
+        assert "BLUME PT" not in await text_of(client, "/orders/new")
+        assert (await client.post("/scheduler/refresh")).status_code == 303
+        assert "BLUME PT" in await text_of(client, "/orders/new")
         page = await text_of(client, f"/scheduler?facility=FAC01&day={DAY}")
         assert 'data-testid="slot-BLUME-PT-17:15"' in page
         assert 'data-testid="slot-BLUME-PT-17:30"' not in page
@@ -201,6 +191,16 @@ async def test_the_log_shows_why_a_message_was_refused(bench, answer, shown) -> 
         assert 'data-testid="message-PS0000000001"' in log
         retry = await client.post("/messages/out/1/retry")
         assert retry.status_code == (303 if answer == "AE" else 409)
+
+
+async def test_a_restricted_user_sees_the_messages_about_the_facilitys_requests(bench) -> None:
+    await bench.hl7(asked(), "R1")
+    await bench.book(resource="LAKE CT", start=f"{DAY}T12:00:00-08:00")
+    await bench.partner.has(2)
+    async with logged_in(bench, "frontdesk") as client:
+        page = await text_of(client, "/messages")
+        assert PLACER in page
+        assert "P100009" not in page
 
 
 async def test_notices_reach_open_pages_of_users_who_may_see_them(bench) -> None:

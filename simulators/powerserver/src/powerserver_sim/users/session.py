@@ -21,6 +21,9 @@ from powerserver_sim.rules import HTTP_STATUS, Refused, local
 from simulator_kit import web
 
 COOKIE: Final = "powerserver_session"
+HALF_LOGIN_COOKIE: Final = "powerserver_half_login"
+HALF_LOGIN_SECONDS: Final = 300
+"""How long a login waits for its second factor."""
 
 _COLOURS: Final = (
     (rules.SCHEDULED, "ordered"),
@@ -45,6 +48,15 @@ def day_and_time(seconds: int, zone: str) -> str:
     return local(seconds, zone).strftime("%a %-d %b %Y, %H:%M %Z")
 
 
+def clock_of(seconds: int, zone: str) -> str:
+    return local(seconds, zone).strftime("%a %-d %b, %H:%M")
+
+
+def day_of(seconds: int, zone: str) -> str:
+    """The day of an instant in the facility's zone, as addresses have it."""
+    return local(seconds, zone).date().isoformat()
+
+
 def utc_in_zone(text: str, zone: str) -> str:
     """A stored UTC time in the facility's zone, to the second."""
     return datetime.fromisoformat(text).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -57,7 +69,12 @@ def facts(detail: str) -> str:
 
 
 templates.env.filters.update(
-    facts=facts, status_colour=status_colour, day_and_time=day_and_time, utc_in_zone=utc_in_zone
+    clock_of=clock_of,
+    day_and_time=day_and_time,
+    day_of=day_of,
+    facts=facts,
+    status_colour=status_colour,
+    utc_in_zone=utc_in_zone,
 )
 
 
@@ -130,6 +147,9 @@ def authenticated(handler: Page) -> Callable[[Request], Awaitable[Response]]:
                 status_code=401,
                 headers={"WWW-Authenticate": 'Basic realm="PowerServer", charset="UTF-8"'},
             )
+        if user.has_second_factor:
+            words = "This user logs in with a second factor; a program uses another user."
+            return JSONResponse({"error": {"reason": "login", "message": words}}, status_code=401)
         return await handler(request, user)
 
     return checked
