@@ -252,6 +252,8 @@ WITH people AS (
 )
 INSERT INTO {reviews} ({reviews.first_id}, {reviews.second_id}, {reviews.reasons}, {reviews.state}, {reviews.found_at})
 SELECT first_id, second_id, array_agg(DISTINCT reason), 'open', now() FROM pairs WHERE first_id <> second_id
+    AND NOT EXISTS (SELECT FROM {reviews} AS known WHERE known.{reviews.first_id} = pairs.first_id
+        AND known.{reviews.second_id} = pairs.second_id)
 GROUP BY first_id, second_id ON CONFLICT ({reviews.first_id}, {reviews.second_id}) DO NOTHING
 """
 
