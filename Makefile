@@ -4,6 +4,8 @@ STACK  ?= auto
 WORKERS ?= 2
 PY     := .venv/bin/python
 export STACK NAME
+# Python keeps what it compiled: a process of the stack or of a test would compile the members anew, for 0.7 s of a core.
+unexport PYTHONDONTWRITEBYTECODE
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml simulators/*/pyproject.toml deploy/*/pyproject.toml))
 SETUP  := @$(PYTHON) deploy/local/setup_workspace.py
 
@@ -133,7 +135,7 @@ new-service: ## make a service that passes every check (NAME=form-router): CONTR
 	$(SETUP) --no-jars
 	@$(PY) -m roster generate # docs/operations/access.md follows from the new routes
 
-check: lint types walls dependencies contracts-check roster-check ## all static checks
+check: types lint walls dependencies contracts-check roster-check ## all static checks (-j2 runs them side by side: the types take longest)
 
 audit: ## known vulnerabilities of what is locked; fails as well where the index cannot say
 	$(SETUP) --no-jars

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from chassis.testing.depth import DEPTH
@@ -13,22 +14,44 @@ from chassis.testing.depth import DEPTH
 # How long one example takes says how busy the machine is: pytest's own time limit is what ends a test that hangs.
 settings.register_profile("suite", deadline=None, max_examples=DEPTH.examples(100))
 settings.load_profile("suite")
+# A logged exception with each frame's variables costs 150 times what its plain traceback costs.
+structlog.configure(
+    processors=[
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if isinstance(one, structlog.dev.ConsoleRenderer)
+        else one
+        for one in structlog.get_config()["processors"]
+    ]
+)
 
 pytest_plugins = ["local_stack.fixtures", "local_stack.left_behind", "local_stack.running"]
 _USUAL_SECONDS = 180
+_OF_THE_DEPTH = {"DEPTH", "DEATHS_AT_EACH_POINT", "Deaths"}
+"""The names under which a test module has a number of ``chassis.testing.depth``."""
 _started_at = time.time()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--depth-report", type=Path, help="write what ran, how deep, and what came of it, as JSON")
+    parser.addoption("--deep", action="store_true", help="only the tests that SUITE_DEPTH makes deeper")
 
 
 def pytest_report_header() -> str:
     return f"suite depth: {DEPTH.name}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _is_deep(item: pytest.Item) -> bool:
+    """Whether SUITE_DEPTH changes the test: it is hypothesis', or its module takes a number from the depth."""
+    if not isinstance(item, pytest.Function):
+        return False
+    return getattr(item.obj, "is_hypothesis_test", False) or not _OF_THE_DEPTH.isdisjoint(vars(item.module))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A deeper look takes longer: each test's own time limit grows with it."""
+    if config.getoption("--deep"):
+        config.hook.pytest_deselected(items=[one for one in items if not _is_deep(one)])
+        items[:] = [one for one in items if _is_deep(one)]
     if DEPTH.patience == 1:
         return
     for item in items:

@@ -1,7 +1,10 @@
 """The stack that a command or a test session gets, on machines with and without an engine, and its message."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -187,3 +190,22 @@ def test_given_servers_are_what_services_connect_to(tmp_path) -> None:
     assert settings.database_url("notifier") == f"postgresql://notifier:{password}@127.0.0.1:4711/notifier"
     assert settings.kafka_bootstrap == "127.0.0.1:2"
     assert (tmp_path / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "taken"),
+    [(("tmpfs", 8, 8), "."), (("ext4", 8, 8), None), (("tmpfs", 0.06, 8), None), (("tmpfs", 8, 2), None)],
+)
+def test_a_sessions_servers_keep_their_data_in_memory_where_that_has_room(
+    machine, taken, tmp_path, monkeypatch
+) -> None:
+    kind, free_gib, available_gib = machine
+    disk = SimpleNamespace(mountpoint=str(tmp_path), fstype=kind)
+    monkeypatch.setattr(psutil, "disk_partitions", lambda *, all: [disk])  # noqa: A006 (psutil's name)
+    monkeypatch.setattr(psutil, "disk_usage", lambda _: SimpleNamespace(free=free_gib * 1024**3))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=available_gib * 1024**3))
+    assert servers.folder_in_memory(tmp_path) == (taken and tmp_path)
+
+
+def test_a_folder_that_is_missing_or_on_disk_holds_no_servers_data(tmp_path: Path) -> None:
+    assert servers.folder_in_memory(tmp_path / "missing") is None

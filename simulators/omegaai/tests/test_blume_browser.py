@@ -128,7 +128,7 @@ async def test_bell_and_card_work_by_keyboard(omegaai, phone):
     await expect(phone.get_by_test_id("unread")).to_have_count(0)
     await expect(phone.get_by_test_id("bell")).to_be_focused()
     card = phone.get_by_test_id("appointment-P100045")
-    for _ in range(5):
+    for _ in range(12):
         await phone.keyboard.press("Tab")
         if await card.get_by_test_id("confirm").evaluate("button => button === document.activeElement"):
             break

@@ -87,7 +87,12 @@ async def test_labels_and_buttons(omegaai):
         wanted[stored["identifier"][1]["value"]] = (stored["id"], status, label, buttons)
     portal = await omegaai.portal(JANE)
     cards = await portal.cards()
-    pieces = re.split(r'data-testid="appointment-(P\d+)"', (await portal.http.get("/blume")).text)
+    pages = [(await portal.http.get(f"/blume{query}")).text for query in ("", "?tab=completed")]
+    shown = [set(re.findall(r'data-testid="appointment-(P\d+)"', page)) for page in pages]
+    assert {cards[placer]["label"] for placer in shown[1]} == {"Completed"}
+    assert not shown[0] & shown[1]
+    found = [re.split(r'data-testid="appointment-(P\d+)"', page)[1:] for page in pages]
+    pieces = ["", *found[0], *found[1]]
     shown = dict(zip(pieces[1::2], pieces[2::2], strict=True))
     assert set(cards) == set(shown) == set(wanted)
     for placer, (identifier, status, label, buttons) in wanted.items():

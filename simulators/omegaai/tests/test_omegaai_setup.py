@@ -2,7 +2,7 @@
 
 import pytest
 
-from omegaai_sim.services import views
+from omegaai_sim.services import catalogue
 
 
 async def test_everything_of_the_guides_prerequisites_is_there(omegaai):
@@ -24,8 +24,8 @@ async def test_a_service_is_changed_with_its_version_and_everything_else_stays(o
     assert stored["extension"] == service["extension"]
     await omegaai.update(changed, 1, status=412)
     assert (await omegaai.get("HealthcareService", active="false"))["total"] == 1
-    found = await omegaai.simulator.services.store.read(views.services)
-    assert [one.hours for one in found if one.id == "11"] == ["all day"]
+    found = await omegaai.simulator.services.store.read(catalogue.services)
+    assert [one.hours_words for one in found if one.id == "11"] == ["Mon all day"]
 
 
 async def test_a_new_service_needs_a_name_and_an_organisation_that_exists(omegaai):

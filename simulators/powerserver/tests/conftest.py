@@ -1,6 +1,7 @@
 """A simulator under test, its partner as a scripted MLLP server, and HTTP clients for its users."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from hl7v2 import Ack, Message, build_ack
 from hl7v2.mllp import Client, Peer, start_server
 from powerserver_sim.app import Simulator, running
 from powerserver_sim.options import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 async def eventually(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:

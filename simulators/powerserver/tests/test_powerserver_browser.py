@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 from playwright.async_api import Page, async_playwright, expect
+from powerserver_requests import PLACER, asked, confirmed
+
+from powerserver_sim.settings import catalogue
 
 pytestmark = pytest.mark.browser
 
@@ -23,6 +26,10 @@ ARGUMENTS = [
     "--remote-debugging-port=0",
 ]
 DAY = "2026-12-01"
+RESOURCE = {
+    "name": "BLUME PT", "modality": "PT", "department": "RADIOLOGY", "room": "CT1", "opens": "09:00", "closes": "17:30",
+    "default_minutes": "60",
+}  # fmt: skip
 
 
 class Server(uvicorn.Server):
@@ -161,6 +168,84 @@ async def test_dragging_an_ordered_study_and_moving_an_appointment(bench, desk) 
     await expect(page.get_by_test_id("appointment-P100004")).to_have_attribute("data-resource", "BLUME US")
 
 
+async def test_keys_pick_a_study_up_move_it_drop_it_and_put_it_back(bench, desk) -> None:
+    page, keys = desk.page, desk.page.keyboard
+    taken = await bench.book(start=f"{DAY}T08:15:00-05:00")
+    await desk.calendar()
+    news = page.get_by_test_id("carry-news")
+    await page.get_by_test_id("pick-up-P100001").focus()
+    await keys.press("Enter")
+    await expect(news).to_contain_text("Picked up Roe, Jane, P100001.")
+    await expect(page.get_by_test_id("slot-BLUME-CT-08:00")).to_be_focused()
+    await expect(page.get_by_test_id("resource-BLUME-MR")).to_have_class("column cannot")
+
+    await keys.press("Escape")
+    await expect(news).to_have_text("Roe, Jane, P100001 is back in its place.")
+    await expect(page.get_by_test_id("pick-up-P100001")).to_be_focused()
+    await expect(page.get_by_test_id("carry")).to_be_hidden()
+
+    await keys.press("Enter")
+    await keys.press("Enter")  # 08:00 to 08:30 meets the appointment at 08:15
+    await expect(page.get_by_test_id("toast-problem")).to_contain_text("BLUME CT is taken at that time")
+    await expect(page.get_by_test_id("carry")).to_be_visible()
+    await keys.press("PageDown")
+    await expect(page.get_by_test_id("carry-where")).to_have_text("BLUME CT, 09:00, free")
+    await keys.press("ArrowRight")  # over MR, XR and US, which do not fit
+    await expect(page.get_by_test_id("slot-GHOST-CT-09:00")).to_be_focused()
+    await keys.press("ArrowLeft")
+    await keys.press(" ")
+    block = page.get_by_test_id("appointment-P100001")
+    await expect(block).to_contain_text("SCHEDULED")
+    await expect(block).to_be_focused()
+    await expect(news).to_contain_text("Dropped. P100001 is on BLUME CT, Tue 1 Dec, 09:00.")
+
+    await keys.press(" ")
+    await keys.press("ArrowDown")
+    await keys.press("Enter")
+    await expect(block).to_have_attribute("data-clock", "09:15")
+    await bench.partner.has(3)
+    assert [message.trigger for message in bench.partner.received] == ["S12", "S12", "S13"]
+    assert await bench.status(taken) == 30
+
+
+async def test_a_request_is_shown_and_answered_by_the_menu(bench, desk) -> None:
+    page = desk.page
+    placer = await confirmed(bench)
+    await bench.hl7(asked("SIU^S13", "R2", placer=placer, start="20261201160000-0500"), "R2")
+    await bench.hl7(asked(start="20261201110000-0500"), "R1")
+    await desk.calendar()
+    await expect(page.get_by_test_id(f"appointment-{placer}")).to_contain_text("SCHEDULED STATUS")
+    wanted = page.get_by_test_id(f"wish-{placer}")
+    await expect(wanted).to_have_attribute("data-clock", "16:00")
+    await wanted.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("menu-request-accept")).to_be_focused()
+    await expect(page.get_by_test_id("menu-request-accept")).to_have_text("Confirm the wanted time")
+    await page.keyboard.press("Enter")
+    await expect(wanted).to_have_count(0)
+    await expect(page.get_by_test_id(f"appointment-{placer}")).to_have_attribute("data-clock", "16:00")
+    await expect(page.get_by_test_id(f"appointment-{placer}")).to_have_attribute("data-status", "50")
+
+    await page.get_by_test_id(f"decline-{PLACER}").click()
+    await page.get_by_test_id("off-reason").fill("Please see your physician first")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id(f"appointment-{PLACER}")).to_have_attribute("data-status", "80")
+    await expect(page.get_by_test_id(f"asked-{PLACER}")).to_have_count(0)
+
+
+async def test_a_new_resource_waits_for_refresh_data(bench, desk) -> None:
+    page = desk.page
+    await desk.calendar()
+    await bench.simulator.services.store.write(
+        lambda work: catalogue.save_resource(work, "FAC01", catalogue.read_resource(RESOURCE), None)
+    )
+    await expect(page.get_by_test_id("not-loaded")).to_contain_text("BLUME PT is new.")
+    await expect(page.get_by_test_id("resource-BLUME-PT")).to_have_count(0)
+    await page.get_by_test_id("refresh-data").click()
+    await expect(page.get_by_test_id("resource-BLUME-PT")).to_be_visible()
+    await expect(page.get_by_test_id("not-loaded")).to_have_count(0)
+
+
 async def test_the_menu_works_by_mouse_and_by_keys(bench, desk) -> None:
     placer = await bench.book(start=f"{DAY}T10:30:00-05:00")
     await desk.calendar()
@@ -175,6 +260,25 @@ async def test_the_menu_works_by_mouse_and_by_keys(bench, desk) -> None:
     await desk.page.keyboard.press("Enter")
     await expect(block).to_contain_text("ARRIVED")
     await expect(block).to_be_focused()
+    await desk.page.keyboard.press("ContextMenu")
+    await desk.page.keyboard.press("Escape")
+    await expect(desk.page.get_by_test_id("context-menu")).to_be_hidden()
+    await expect(block).to_be_focused()
+    await desk.page.keyboard.press("Enter")
+    await desk.page.keyboard.press("r")
+    await expect(desk.page.get_by_test_id("menu-ready-for-scan")).to_be_focused()
+    await desk.page.keyboard.press("Enter")
+    await expect(block).to_contain_text("READY FOR SCAN")
+    await desk.page.keyboard.press("Enter")
+    await desk.page.get_by_test_id("menu-cancelled-with-notice").press("Enter")
+    await desk.page.get_by_test_id("off-reason").fill("The scanner is broken")
+    await desk.page.keyboard.press("Enter")
+    await expect(block).to_contain_text("CANCELLED")
+    await bench.partner.has(5)
+    assert bench.partner.received[-1].get("SCH-6.2") == "The scanner is broken"
+    await desk.page.keyboard.press("Enter")
+    await desk.page.get_by_test_id("menu-arrived").click()
+    await expect(desk.page.get_by_test_id("toast-problem")).to_contain_text("takes no further change")
 
 
 async def test_a_confirmation_from_the_suite_shows_without_a_refresh(bench, desk) -> None:

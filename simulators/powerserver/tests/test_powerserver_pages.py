@@ -1,29 +1,11 @@
 """Pages without a browser: login, what a facility hides, settings that change what is sent, and that all render."""
 
-import contextlib
-from collections.abc import AsyncIterator
-from html import unescape
-
-import httpx
 import pytest
+from powerserver_pages import logged_in, text_of
 
 from powerserver_sim.users.pages import seen_by
 
 DAY = "2026-12-01"
-
-
-@contextlib.asynccontextmanager
-async def logged_in(bench, name: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with bench.browser() as client:
-        answer = await client.post("/login", data={"name": name, "password": "development"})
-        assert answer.status_code == 303
-        yield client
-
-
-async def text_of(client: httpx.AsyncClient, path: str) -> str:
-    answer = await client.get(path)
-    assert answer.status_code == 200, path
-    return unescape(answer.text)
 
 
 async def test_pages_ask_for_a_login_and_come_back_after_it(bench) -> None:
@@ -164,7 +146,7 @@ async def test_a_renamed_status_and_the_profile_show_in_the_next_message(bench) 
         assert twice.status_code == 409
 
 
-async def test_resources_are_edited_and_new_ones_are_on_the_scheduler(bench) -> None:
+async def test_resources_are_edited_and_new_ones_are_on_the_scheduler_after_refresh_data(bench) -> None:
     form = {
         "name": "BLUME PT", "modality": "PT", "department": "RADIOLOGY", "room": "CT1", "opens": "09:00",
         "closes": "17:30", "default_minutes": "60",
@@ -172,6 +154,12 @@ async def test_resources_are_edited_and_new_ones_are_on_the_scheduler(bench) -> 
     async with logged_in(bench, "admin") as client:
         new = "/settings/facilities/FAC01/resources/new"
         assert (await client.post(new, data=form)).status_code == 303
+        page = await text_of(client, f"/scheduler?facility=FAC01&day={DAY}")
+        assert "BLUME PT is new. Refresh Data puts it on the scheduler." in page
+        assert 'data-testid="resource-BLUME-PT"' not in page
+        assert "BLUME PT" not in await text_of(client, "/orders/new")
+        assert (await client.post("/scheduler/refresh")).status_code == 303
+        assert "BLUME PT" in await text_of(client, "/orders/new")
         page = await text_of(client, f"/scheduler?facility=FAC01&day={DAY}")
         assert 'data-testid="slot-BLUME-PT-17:15"' in page
         assert 'data-testid="slot-BLUME-PT-17:30"' not in page

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import contracts
 from omegaai.tasks import ParkedTask
+from scheduler_sync.commands import Origin
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
+from scheduler_sync.domain.claims import Block
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.domain.resource import GridRow, Resource
 from scheduler_sync.domain.slots import Slot
@@ -83,11 +85,21 @@ class Offer:
 class Displaced:
     """A link whose request has lost its place, and the line of history of the booking that took it.
 
-    ``cause`` is None where the place was taken before the request came.
+    ``cause`` is None where the place was taken before the request came; ``block`` is the message that blocked it.
     """
 
     link: AppointmentLink
     cause: HistoryEntry | None
+    block: Origin | None = None
+
+
+class Blocks(Protocol):
+    """The blocked times that this unit of work has loaded."""
+
+    def by_id(self, block_id: UUID) -> Block | None: ...
+    def save(self, block: Block, origin: Origin) -> None:
+        """Claims the block's time, or releases it, with the transaction. ``origin``: the message that says it."""
+        ...
 
 
 class Claims(Protocol):

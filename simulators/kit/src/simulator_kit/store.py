@@ -60,6 +60,11 @@ class Work:
         assert row is not None  # noqa: S101 - INSERT … RETURNING gives its row
         return int(row["value"])
 
+    def add_column(self, table: str, column: str, definition: str) -> None:
+        """Give a table of an older store a column that it lacks: a feature's `prepare` calls this at every start."""
+        if self.one("SELECT 1 FROM pragma_table_xinfo(?) WHERE name = ?", table, column) is None:
+            self.run(f"ALTER TABLE {table} ADD COLUMN {column} {definition}")
+
     def record(
         self, direction: Literal["in", "out", "effect"], kind: str, subject: str, detail: Mapping[str, object]
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.applications import Starlette
 
-from omegaai_sim import appointments, fhir, logs, organizations, patients, services, staff
+from omegaai_sim import appointments, fhir, logs, organizations, patients, scheduler, services, staff, study_types
 from omegaai_sim.blume import appointments as blume_appointments
 from omegaai_sim.blume import booking, notifications, onboarding
 from omegaai_sim.context import PACKAGE, Services, templates
@@ -21,10 +21,12 @@ from simulator_kit.misbehaviour import Misbehaviour
 FEATURES: Final[tuple[Feature[Services], ...]] = (
     fhir.FEATURE,
     organizations.FEATURE,
+    study_types.FEATURE,
     services.FEATURE,
     staff.FEATURE,
     patients.FEATURE,
     appointments.FEATURE,
+    scheduler.FEATURE,
     logs.FEATURE,
     onboarding.FEATURE,
     blume_appointments.FEATURE,
@@ -57,6 +59,7 @@ async def running(settings: Settings) -> AsyncIterator[Simulator]:
             misbehaviour=Misbehaviour(fhir.TARGETS),
             live=Live(store),
             session_key=await store.write(session.key),
+            books_by=settings.books_by,
         )
         simulator = Simulator(build(parts), parts)
         yield simulator

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from omegaai_sim.settings import Settings
+from omegaai_sim.settings import Booker, Settings
 from simulator_kit import web
 from simulator_kit.live import Live
 from simulator_kit.misbehaviour import Misbehaviour
@@ -24,6 +24,8 @@ class Services:
     misbehaviour: Misbehaviour
     live: Live
     session_key: str = field(repr=False)
+    books_by: Booker = "own"
+    """What Blume books by now; a switch changes it while it runs."""
     streams: list[Callable[[], None]] = field(default_factory=list)
 
     def close_streams(self) -> None:

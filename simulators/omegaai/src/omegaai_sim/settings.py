@@ -1,7 +1,7 @@
 """Settings come from the environment (`OMEGAAI_SIM_…`) and may be overridden on the command line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -9,6 +9,8 @@ from simulator_kit.options import Options
 
 PREFIX: Final = "OMEGAAI_SIM_"
 Dialect = Literal["strict", "vendor"]
+Booker = Literal["own", "suite"]
+BOOKERS: Final[tuple[Booker, ...]] = ("own", "suite")
 DIALECTS: Final[tuple[Dialect, ...]] = ("strict", "vendor")
 
 CLIENT_ID: Final = "suite"
@@ -27,6 +29,9 @@ class Settings:
     http_port: int
     dialect: Dialect
     token_seconds: int
+    books_by: Booker = "own"
+    scheduling_url: str = ""
+    scheduling_token: str = field(default="", repr=False)
 
 
 def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -42,4 +47,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     options.add("http_port", 8202, "port of FHIR, portal and pages", int)
     options.add("dialect", "strict", "how resources are written when read", choices=DIALECTS)
     options.add("token_seconds", 3600, "how long an access token lives", int)
+    options.add("books_by", "own", "what Blume books by: itself, or the suite's scheduling API", choices=BOOKERS)
+    options.add("scheduling_url", "", "address of the suite's scheduling API")
+    options.add("scheduling_token", "", "Blume's token for the scheduling API")
     return Settings(**options.read(arguments))

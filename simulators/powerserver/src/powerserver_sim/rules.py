@@ -5,7 +5,7 @@ Rules compare order values, never status names: a site may rename every status.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,10 @@ COMPLETED: Final = 120
 
 GIVES_SLOT_BACK: Final = frozenset({CANCELLED, NO_SHOW})
 
-Reason = Literal["facility", "unknown", "invalid", "modality", "status", "hours", "overlap", "closed", "duplicate"]
+Reason = Literal[
+    "facility", "privilege", "unknown", "invalid", "modality", "status", "hours", "overlap", "reserved", "closed",
+    "duplicate",
+]  # fmt: skip
 
 HTTP_STATUS: Final[dict[Reason, int]] = {
     "facility": 403,
@@ -32,8 +35,10 @@ HTTP_STATUS: Final[dict[Reason, int]] = {
     "status": 409,
     "hours": 422,
     "overlap": 409,
+    "reserved": 409,
     "closed": 409,
     "duplicate": 409,
+    "privilege": 403,
 }
 
 
@@ -60,10 +65,14 @@ class WorkingHours:
         return self._at(day, self.opens), self._at(day, self.closes)
 
     def _at(self, day: datetime, clock: str) -> datetime:
-        hours, minutes = int(clock[:2]), int(clock[3:])
-        midnight = day.astimezone(self.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-        # Wall-clock arithmetic in the zone: on a day with a clock change 08:00 is still 08:00.
-        return midnight + timedelta(hours=hours, minutes=minutes)
+        return on_clock(day.astimezone(self.zone).date(), clock, self.zone)
+
+
+def on_clock(day: date, clock: str, zone: ZoneInfo) -> datetime:
+    """A wall-clock time `HH:MM` (`24:00` allowed) of a day in a zone."""
+    # Wall-clock arithmetic in the zone: on a day with a clock change 08:00 is still 08:00.
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return midnight + timedelta(hours=int(clock[:2]), minutes=int(clock[3:]))
 
 
 def booked_minutes(study_minutes: Iterable[int | None], default_minutes: int) -> list[int]:
@@ -95,6 +104,19 @@ def check_hours(resource_name: str, hours: WorkingHours, start: datetime, end: d
             f"{resource_name} works from {hours.opens} to {hours.closes} ({hours.zone.key}).",
             field="start",
         )
+
+
+def check_reservations(
+    resource_name: str, reservations: Iterable[tuple[datetime, datetime, str]], start: datetime, end: datetime
+) -> None:
+    """`reservations`: start, end and purpose of each reserved time."""
+    for begins, ends, purpose in reservations:
+        if start < ends and begins < end:
+            raise Refused(
+                "reserved",
+                f"{resource_name} is reserved from {begins:%H:%M} to {ends:%H:%M}: {purpose}.",
+                field="start",
+            )
 
 
 def check_open(status: int, status_name: str) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import contracts
 from chassis.errors import NeedsSetup
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients, Origin
+from scheduler_sync.commands import BlockTime, ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients, Origin
 from scheduler_sync.domain.appointment import CLOCKS_DIFFER, Outcome
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.handlers.effects import Effects
@@ -18,7 +18,7 @@ from scheduler_sync.site import SiteFile
 LARGEST_LEAD: Final = CLOCKS_DIFFER
 """Most lead of PowerServer's clock over ours. A message from farther ahead would make all true ones look old."""
 
-Said = TypeVar("Said", ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients)
+Said = TypeVar("Said", ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients, BlockTime)
 
 
 def not_of_the_future(command: Said, origin: Origin, clock: Clock, meters: Meters) -> Said:

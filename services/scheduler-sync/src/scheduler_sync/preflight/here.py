@@ -206,7 +206,19 @@ def _certificate(line_id: str, what: str, expires_at: datetime, now: datetime, w
 def site_file(site: Site, now: datetime) -> list[Line]:
     problem = site.problem
     state, seen = (State.FOUND, "it holds, with its mapping") if problem is None else (State.MISSING, problem)
-    return [Line("site-file", "Site", "the site file and its mapping", state, seen, now, "SCHEDULER_SYNC_SITE_FILE")]
+    lines = [Line("site-file", "Site", "the site file and its mapping", state, seen, now, "SCHEDULER_SYNC_SITE_FILE")]
+    return lines + [
+        Line(
+            f"auto-confirm.{facility}",
+            "Site",
+            f"bookings at {facility} that the rules confirm",
+            State.MISSING,
+            "form-complete never holds: the suite does not know which forms are complete, and staff confirm each one",
+            now,
+            f"site file: self_scheduling.{facility}.auto_confirm",
+        )
+        for facility in site.file.never_confirmed
+    ]
 
 
 def _time(at: datetime) -> str:

@@ -18,6 +18,7 @@ cursors = _TABLES.FeedCursor
 calendars = _TABLES.Calendars
 claims = _TABLES.Claims
 held = _TABLES.HeldSlots
+blocks = _TABLES.BlockedTimes
 deliveries = CHASSIS.Deliveries
 inbox = CHASSIS.Inbox
 journal = CHASSIS.Hl7Journal
@@ -150,15 +151,19 @@ FROM claim_links($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz
 """
 
 # What stands on the resources between two instants, as epoch minutes: one row a resource. date_part
-# gives floats, extract would give slow numerics. $4 are links, $5 claims
-# that do not count.
+# gives floats, extract would give slow numerics. $4 are links, $5 claims that do not count.
 BUSY: Final = f"""
 SELECT {calendars}.{calendars.resource_id} AS resource_id, {calendars}.{calendars.capacity} AS capacity,
-    stood.starts, stood.ends
+    stood.starts, stood.ends,
+    stood.block_starts, stood.block_ends
 FROM {calendars} CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(floor(date_part('epoch', greatest(lower({claims.during}), $2)) / 60)::int), '{{}}')
             AS starts,
-        coalesce(array_agg(ceil(date_part('epoch', least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends
+        coalesce(array_agg(ceil(date_part('epoch', least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends,
+        array_agg(floor(date_part('epoch', greatest(lower({claims.during}), $2)) / 60)::int)
+            FILTER (WHERE {claims.kind} = 'block') AS block_starts,
+        array_agg(ceil(date_part('epoch', least(upper({claims.during}), $3)) / 60)::int)
+            FILTER (WHERE {claims.kind} = 'block') AS block_ends
     FROM {claims} WHERE {claims}.{claims.resource_id} = {calendars}.{calendars.resource_id}
         AND {claims.during} && tstzrange($2, $3) AND NOT {claims.released}
         AND ({claims.expires_at} IS NULL OR {claims.expires_at} > clock_timestamp())
@@ -177,6 +182,19 @@ UPDATE {calendars} SET {calendars.capacity} = given.capacity FROM (
         AND known.{calendars.capacity} <> CASE WHEN {resources}.{resources.overbooking} THEN $2::smallint ELSE 1 END
     ORDER BY known.{calendars.resource_id} FOR NO KEY UPDATE OF known
 ) AS given WHERE {calendars}.{calendars.resource_id} = given.id
+"""
+
+LOCK_BLOCKS: Final = f"SELECT * FROM {blocks} WHERE {blocks.id} = ANY($1::uuid[]) ORDER BY {blocks.id} FOR UPDATE"
+
+WRITE_BLOCKS: Final = f"""
+INSERT INTO {blocks} ({blocks.id}, {blocks.site}, {blocks.facility}, {blocks.resource}, {blocks.starts}, {blocks.ends},
+    {blocks.zone}, {blocks.heard_at})
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[],
+    $8::timestamptz[])
+ON CONFLICT ({blocks.id}) DO UPDATE SET {blocks.facility} = excluded.{blocks.facility},
+    {blocks.resource} = excluded.{blocks.resource}, {blocks.starts} = excluded.{blocks.starts},
+    {blocks.ends} = excluded.{blocks.ends}, {blocks.zone} = excluded.{blocks.zone},
+    {blocks.heard_at} = excluded.{blocks.heard_at}
 """
 
 # A row that a claim is working on is left to it: it sweeps by itself. $1: these alone; null: all.
@@ -209,6 +227,12 @@ ORDER BY {links.slot_start}, {links.id} LIMIT $4
 """
 
 LINK: Final = f"SELECT {_LINK} FROM {links} WHERE {links.id} = $1"
+
+# Blocks of past days, and blocks that were opened.
+FORGET_BLOCKS: Final = f"""
+DELETE FROM {blocks} WHERE {blocks.heard_at} < clock_timestamp() - interval '30 days'
+    AND coalesce({blocks.ends}, '-infinity') < clock_timestamp() - interval '1 day'
+"""
 
 # Claims of past days, and holds and requests that have ended long ago.
 FORGET_CLAIMS: Final = f"""

@@ -286,7 +286,9 @@ class Calendars(Base, table=True):
 
 
 class Claims(Base, table=True):
-    """A resource's time: a fact (PowerServer booked it), a patient's request, or a hold that expires.
+    """A resource's time: a fact (PowerServer booked it), a block of PowerServer's, a patient's request, or a hold.
+
+    A hold expires. The ``link_id`` of a block is the block's own id.
 
     Only the functions of the migration write here. An exclusion constraint keeps two claims from one lane.
     """
@@ -310,6 +312,21 @@ class Claims(Base, table=True):
     expires_at: datetime | None = None
     link_id: UUID | None = None
     made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")})
+
+
+class BlockedTimes(Base, table=True):
+    """A time of a resource that PowerServer blocked; without times once it is opened. Its claim has the same id."""
+
+    __tablename__: ClassVar[Any] = "blocked_times"
+
+    id: UUID = Field(primary_key=True)
+    site: str
+    facility: str
+    resource: str
+    starts: datetime | None = None
+    ends: datetime | None = None
+    zone: str | None = None
+    heard_at: datetime
 
 
 class HeldSlots(Base, table=True):

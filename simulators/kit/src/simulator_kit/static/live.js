@@ -122,7 +122,7 @@ function highlight(item) {
   item.animate([{ backgroundColor: wash }, {}], { duration: 2000, easing: "ease-out" });
 }
 
-/* Opened drawers, typed words and the focus go over to the new item. */
+/* Opened drawers, typed words, choices and the focus go over to the new item. */
 function replace(mine, copy) {
   for (const drawer of mine.querySelectorAll("details[open][data-key]")) {
     const again = copy.querySelector(`details[data-key="${drawer.dataset.key}"]`);
@@ -131,6 +131,7 @@ function replace(mine, copy) {
   for (const typed of mine.querySelectorAll("input:not([type=hidden])")) {
     const again = typed.id && copy.querySelector(`#${CSS.escape(typed.id)}`);
     if (again) again.value = typed.value;
+    if (again && typed.checked !== typed.defaultChecked) again.checked = typed.checked;
   }
   const active = mine.contains(document.activeElement) ? document.activeElement : null;
   const selector = active && (active.id ? `#${CSS.escape(active.id)}` : active.dataset.testid && `[data-testid="${active.dataset.testid}"]`);

@@ -12,6 +12,8 @@ from omegaai_sim.logs import views as logs
 from omegaai_sim.staff import lists
 from simulator_kit.store import Work
 
+DELETABLE = frozenset({"proposed", "pending", "waitlist", "booked", "arrived", "checked-in", "noshow"})
+"""The statuses that stand on the scheduler, from which staff may delete an appointment."""
 REFERRER = "REF"
 """The participant's type of the referring physician (v3-ParticipationType)."""
 

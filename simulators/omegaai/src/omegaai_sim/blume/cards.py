@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from omegaai_sim.fhir.ramsoft import value
 from omegaai_sim.organizations import switches
 from simulator_kit.store import Work
 
 Resource = dict[str, Any]
-ZONE_EXTENSION: Final = "http://www.ramsoft.com/fhir/StructureDefinition/timezoneIANA"
 PLACER_SYSTEM: Final = "urn:powerserver:placer"
 AWAITS_PATIENT: Final = frozenset({"pending", "waitlist"})
 OFF: Final = frozenset({"cancelled", "noshow"})
@@ -42,6 +42,8 @@ class Facility:
     zone: str
     address: str
     phone: str
+    position: tuple[float, float] | None = None
+    """Degrees north and east."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,16 @@ class Card:
     @property
     def can_be_moved(self) -> bool:
         return self.is_open and self.status in _MOVABLE and self.may_be_moved and self.start is not None
+
+    @property
+    def must_call_to_move(self) -> bool:
+        """The facility does not let patients move this appointment online."""
+        return self.is_open and self.status in _MOVABLE and not self.may_be_moved
+
+    @property
+    def must_call_to_cancel(self) -> bool:
+        """The facility does not let patients cancel this appointment online."""
+        return self.is_open and self.status in _CANCELLABLE and not self.may_be_cancelled
 
     @property
     def when(self) -> str:
@@ -200,12 +212,12 @@ def cards_of(work: Work, email: str) -> list[Card]:
 def facility_of(work: Work, service: Mapping[str, Any]) -> Facility:
     """The place of a HealthcareService."""
     organization = body_of(work, "Organization", _owner(service)) or {}
-    zone = next(
-        (one["valueString"] for one in organization.get("extension", []) if one["url"] == ZONE_EXTENSION), "UTC"
-    )
+    latitude, longitude = value(organization, "latitude"), value(organization, "longitude")
+    position = None if latitude is None or longitude is None else (float(latitude), float(longitude))
     phones = [one["value"] for one in organization.get("telecom", []) if one.get("system") == "phone"]
     addresses = [one["text"] for one in organization.get("address", []) if one.get("text")]
-    return Facility(organization.get("name", ""), zone, "".join(addresses[:1]), "".join(phones[:1]))
+    zone = str(value(organization, "timezoneIANA", "UTC"))
+    return Facility(organization.get("name", ""), zone, "".join(addresses[:1]), "".join(phones[:1]), position)
 
 
 def _owner(service: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The site's organisations, their switches for patients, and its assigning authorities. They come with the store."""
+"""Organisations, their switches for patients, and the issuers of patient ids."""
 
 import json
 from collections.abc import Sequence
@@ -11,14 +11,18 @@ from starlette.routing import Route
 
 from omegaai_sim.context import Services
 from omegaai_sim.fhir.outcome import Refused
+from omegaai_sim.fhir.ramsoft import value
 from omegaai_sim.fhir.records import Change
-from omegaai_sim.organizations import switches
+from omegaai_sim.organizations import editing, switches
 from omegaai_sim.organizations.seed import prepare
+from omegaai_sim.staff.session import Staff
 from simulator_kit.feature import Feature
 from simulator_kit.store import Work
 
 
 def _routes(services: Services) -> Sequence[Route]:
+    staff = Staff(services)
+
     async def turn(request: Request) -> Response:
         """`{enablePublicBooking, IsRescheduleAllowed, IsCancelledAllowed: true | false}`, those that change."""
         try:
@@ -34,7 +38,43 @@ def _routes(services: Services) -> Sequence[Route]:
             return JSONResponse({"error": refused.diagnostics}, refused.status)
         return JSONResponse(given)
 
-    return [Route("/control/organizations/{id}", turn, methods=["POST"])]
+    async def listed(request: Request) -> Response:
+        def ask(work: Work) -> dict[str, Any]:
+            return {
+                "organizations": [_row(one) for one in editing.organizations(work)],
+                "issuers": editing.authorities(work),
+            }
+
+        return staff.render(request, "organizations/list.html", await services.store.read(ask))
+
+    return [
+        Route("/control/organizations/{id}", turn, methods=["POST"]),
+        Route("/organizations", staff.only(listed)),
+        *editing.AUTHORITY.routes(services, "/organizations/issuers"),
+        *editing.ORGANIZATION.routes(services, "/organizations"),
+    ]
+
+
+def _row(organization: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": organization["id"],
+        "name": organization["name"],
+        "is_master": "partOf" not in organization,
+        "is_active": organization.get("active", True),
+        "zone": value(organization, "timezoneIANA", ""),
+        "windows_zone": value(organization, "timezone", ""),
+        "off": [words for name, words in _WORDS.items() if not switches.is_on(organization, name)],
+        "modalities": [one for one in editing.MODALITIES if switches.is_open(organization, one)],
+        "is_all_modalities": value(organization, switches.MODALITIES) is None,
+        "radius": switches.radius_km(organization),
+    }
+
+
+_WORDS: Final = {
+    switches.BOOKING: "online booking",
+    switches.RESCHEDULE: "rescheduling",
+    switches.CANCEL: "cancelling",
+}
 
 
 def authority_changed(work: Work, change: Change) -> None:

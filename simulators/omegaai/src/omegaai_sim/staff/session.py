@@ -1,8 +1,8 @@
 """The staff's login. Every staff page requires it."""
 
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -20,7 +20,7 @@ Page = Callable[[Request], Awaitable[Response]]
 
 
 class Staff:
-    """Login, logout, and the event stream of the staff's pages. The pages are read-only."""
+    """Login, logout, the guard of the staff's pages and forms, and their event stream."""
 
     def __init__(self, services: Services) -> None:
         self._live = services.live
@@ -43,6 +43,23 @@ class Staff:
             return await page(request)
 
         return checked
+
+    def form(self, page: Page) -> Page:
+        """As `only`, for a form: it must carry the session's token (field `csrf`)."""
+
+        async def checked(request: Request) -> Response:
+            given = web.text_of(await request.form(), "csrf")
+            if web.is_from_elsewhere(request) or not self._sessions.is_form_token(request, given):
+                return self.render(request, "staff/stale.html", {}, status=403)
+            return await page(request)
+
+        return self.only(checked)
+
+    def render(self, request: Request, template: str, context: Mapping[str, Any], *, status: int = 200) -> Response:
+        """A page whose forms carry the session's token, as `csrf`."""
+        return web.page(
+            templates, request, template, {"csrf": self._sessions.form_token(request), **context}, status=status
+        )
 
     async def login_page(self, request: Request) -> Response:
         return web.page(templates, request, "staff/login.html", {"has_failed": False})

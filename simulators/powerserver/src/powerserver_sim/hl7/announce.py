@@ -1,18 +1,22 @@
 """Queues the messages about a change, in the transaction of the change."""
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from powerserver_sim import rules
 from powerserver_sim.hl7 import master_files, messages
 from powerserver_sim.patients.people import PatientChange
+from powerserver_sim.settings import reservations
 from powerserver_sim.settings.catalogue import ResourceChange
+from powerserver_sim.settings.reservations import ReservationChange
 from powerserver_sim.worklist import orders
 from powerserver_sim.worklist.orders import Event, OrderChange
 from simulator_kit.store import Work, stamp
 
+ANNOUNCED_DAYS: Final = 28
+"""How far ahead reserved days are announced."""
 _SIU_TRIGGER: Final[dict[Event, str]] = {
     "booked": "S12",
     "moved": "S13",
@@ -100,12 +104,35 @@ def resource_changed(work: Work, change: ResourceChange) -> None:
     _queue(work, control_id, lane=f"resource-{change.key}", placer="", kind="MFN^M05", payload=message)
 
 
+def reservation_changed(work: Work, change: ReservationChange) -> None:
+    """The hook of reservations: queue SIU^S23 or S24 for each reserved day of the next four weeks."""
+    row = change.reservation
+    place = work.one(
+        "SELECT r.name, r.modality, r.facility, f.time_zone FROM resource r JOIN facility f ON f.code = r.facility "
+        "WHERE r.id = ?",
+        row["resource"],
+    )
+    if place is None or _setting(work, "profile") not in ("siu", "both"):
+        return
+    zone, trigger = ZoneInfo(place["time_zone"]), "S24" if change.is_over else "S23"
+    today = work.now.astimezone(zone).date()
+    for ahead in range(ANNOUNCED_DAYS):
+        day = today + timedelta(days=ahead)
+        for start, end, purpose in reservations.on_day([row], day, zone):
+            control_id = _control_id(work)
+            number = f"R{row['id']}-{day:%Y%m%d}"
+            at = place["facility"], zone, place["name"], place["modality"]
+            block = messages.BlockView(number, *at, start, end, purpose)
+            payload = messages.blocked(block, trigger, control_id, work.now)
+            _queue(work, control_id, lane=f"reservation-{row['id']}", placer="", kind=f"SIU^{trigger}", payload=payload)
+
+
 def order_view(work: Work, number: int) -> messages.OrderView:
     """The data that messages about this order hold."""
     row = work.one(
         "SELECT o.number, o.facility, o.start_at, o.end_at, o.status, s.name AS status_name, p.name AS priority_name, "
         "f.time_zone, r.name AS resource_name, r.modality AS resource_modality, r.department, r.room, "
-        "r.default_minutes, d.id AS physician_id, d.family AS physician_family, d.given AS physician_given, o.patient "
+        "r.slot_minutes, d.id AS physician_id, d.family AS physician_family, d.given AS physician_given, o.patient "
         'FROM "order" o JOIN status s ON s.value = o.status JOIN priority p ON p.value = o.priority '
         "JOIN facility f ON f.code = o.facility LEFT JOIN resource r ON r.id = o.resource "
         "LEFT JOIN physician d ON d.id = o.physician WHERE o.number = ?",
@@ -122,7 +149,7 @@ def order_view(work: Work, number: int) -> messages.OrderView:
         'JOIN study_type t ON t.code = s.study_type WHERE s."order" = ? ORDER BY s.position',
         number,
     )
-    default_minutes = row["default_minutes"] or rules.SHORTEST_MINUTES
+    default_minutes = row["slot_minutes"] or rules.SHORTEST_MINUTES
     zone = ZoneInfo(row["time_zone"])
     return messages.OrderView(
         number=number,

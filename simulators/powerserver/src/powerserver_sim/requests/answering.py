@@ -20,6 +20,7 @@ def answer(work: Work, user: User, number: int, given: str, reason: str = "") ->
 
     `decline`: a wish for another time ends with the old time confirmed, a request for an appointment is cancelled.
     """
+    user.require_scheduling()
     request = open_request(work, number)
     if request is None:
         raise Refused("status", "No request of a patient waits here.")

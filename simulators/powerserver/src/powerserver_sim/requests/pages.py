@@ -10,7 +10,7 @@ from powerserver_sim.requests import answering
 from powerserver_sim.users.session import authenticated, for_user, form_of
 from powerserver_sim.worklist import orders
 from simulator_kit.store import Work
-from simulator_kit.web import text_of
+from simulator_kit.web import text_of, wants_json
 
 
 @authenticated
@@ -33,9 +33,15 @@ async def answer_form(request: Request, user: User) -> Response:
     form = await form_of(request)
     placer = request.path_params["placer"]
     given, reason = text_of(form, "answer"), text_of(form, "reason")
-    await services(request).store.write(
-        lambda work: answering.answer(work, user, orders.number_of(work, placer), given, reason)
-    )
+
+    def change(work: Work) -> str:
+        number = orders.number_of(work, placer)
+        answering.answer(work, user, number, given, reason)
+        return f"{placer} is now {orders.load(work, number)['status_name']}."
+
+    words = await services(request).store.write(change)
+    if wants_json(request):
+        return JSONResponse({"message": words})
     return RedirectResponse(f"/appointments/{placer}", status_code=303)
 
 

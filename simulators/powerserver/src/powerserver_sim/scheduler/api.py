@@ -19,8 +19,6 @@ from powerserver_sim.worklist import orders
 from powerserver_sim.worklist.open_requests import open_request
 from simulator_kit.store import Work
 
-DEFAULT_PRIORITY = 20
-
 
 @authenticated
 async def add_appointment(request: Request, user: User) -> Response:
@@ -36,8 +34,8 @@ async def add_appointment(request: Request, user: User) -> Response:
     if not isinstance(study_types, list) or not all(isinstance(code, str) for code in study_types):
         raise Refused("invalid", "study_types is a list of study type codes.", field="study_types")
     start = moment(body.get("start"), "start")
-    priority = body.get("priority", DEFAULT_PRIORITY)
-    if not isinstance(priority, int):
+    priority = body.get("priority")
+    if priority is not None and not isinstance(priority, int):
         raise Refused("invalid", "priority is the order value of a priority.", field="priority")
 
     def change(work: Work) -> orders.Booked:
@@ -47,7 +45,8 @@ async def add_appointment(request: Request, user: User) -> Response:
             row = people.patient_by_id(work, text_in(patient, "id"), text_in(patient, "issuer") or DEFAULT_ISSUER)
         return appointments.book(
             work, user, patient=row["key"], resource=text_in(body, "resource"), start=start, study_types=study_types,
-            priority=priority, physician=text_in(body, "referring") or None, reason=text_in(body, "reason"),
+            priority=catalogue.default_priority(work) if priority is None else priority,
+            physician=text_in(body, "referring") or None, reason=text_in(body, "reason"),
         )  # fmt: skip
 
     done = await services(request).store.write(change)

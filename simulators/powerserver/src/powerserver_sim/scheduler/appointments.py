@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from powerserver_sim import rules
 from powerserver_sim.accounts import User
 from powerserver_sim.rules import Refused, local
+from powerserver_sim.settings import assignments, reservations
 from powerserver_sim.worklist.orders import Booked, Event, OrderChange, booked, insert_order, load, placer_of
 from simulator_kit.store import Work
 
@@ -31,7 +32,7 @@ def book(
 ) -> Booked:
     """A new appointment at SCHEDULED, with its messages queued in the same transaction."""
     place = resource_named(work, resource)
-    user.require(place["facility"])
+    _require_place(work, user, place)
     number = insert_order(
         work, patient=patient, facility=place["facility"], study_types=study_types, priority=priority,
         physician=physician, reason=reason,
@@ -44,9 +45,11 @@ def schedule(work: Work, user: User, number: int, *, resource: str, start: datet
     """Put an ORDERED order on the calendar (the drag from the worklist)."""
     order = load(work, number)
     user.require(order["facility"])
+    user.require_scheduling()
     rules.check_can_be_scheduled(order["status"], order["status_name"])
     place = resource_named(work, resource)
     _same_facility(order, place)
+    _require_place(work, user, place)
     put_on_calendar(work, number, place, start)
     return booked(work, number)
 
@@ -80,8 +83,10 @@ def move(work: Work, user: User, number: int, *, resource: str | None, start: da
     """Another time, or another resource of the facility and modality; the status stays."""
     order = load(work, number)
     user.require(order["facility"])
+    user.require_scheduling()
     place = resource_named(work, resource or order["resource_name"] or "")
     _same_facility(order, place)
+    _require_place(work, user, place)
     change_time(work, number, place, start, by="staff")
     return booked(work, number)
 
@@ -125,17 +130,27 @@ def act(work: Work, user: User, number: int, action: str, *, reason: str = "") -
     """A right-click action of the scheduler; the site's default-status settings say which status it sets.
     False when the appointment has that status already, and nothing was sent.
     """
-    order = load(work, number)
-    user.require(order["facility"])
     wanted = work.one("SELECT status FROM action_status WHERE action = ?", action)
     if wanted is None:
         raise Refused("unknown", "There is no such action.", field="action")
+    return give_status(work, user, number, wanted["status"], reason=reason)
+
+
+def give_status(work: Work, user: User, number: int, status: int, *, reason: str = "") -> bool:
+    """Staff choose a status of the site's list; one below SCHEDULED takes the appointment off the calendar.
+    False when the appointment has that status already, and nothing was sent.
+    """
+    order = load(work, number)
+    user.require(order["facility"])
     if order["start_at"] is None:
         raise Refused("status", "The order is not on the calendar yet.")
     rules.check_open(order["status"], order["status_name"])
     if len(reason) > LONGEST_REASON or not (reason == "" or reason.isprintable()):
         raise Refused("invalid", f"The reason has at most {LONGEST_REASON} characters.", field="reason")
-    return set_status(work, number, wanted["status"], by="staff", reason=reason)
+    if status < rules.SCHEDULED:
+        user.require_scheduling()
+        return take_off_calendar(work, number, status=status, by="staff")
+    return set_status(work, number, status, by="staff", reason=reason)
 
 
 def set_status(work: Work, number: int, status: int, *, by: By, control_id: str = "", reason: str = "") -> bool:
@@ -169,18 +184,18 @@ def set_status(work: Work, number: int, status: int, *, by: By, control_id: str 
     return True
 
 
-def take_off_calendar(work: Work, number: int, *, by: By, control_id: str = "") -> bool:
-    """The order is ORDERED again, without a time; False when it is so already."""
+def take_off_calendar(work: Work, number: int, *, status: int = rules.ORDERED, by: By, control_id: str = "") -> bool:
+    """The order is below SCHEDULED again, without a time; False when it is so already."""
     order = load(work, number)
     if order["start_at"] is None:
         return False
     rules.check_open(order["status"], order["status_name"])
     work.run('UPDATE "order" SET resource = NULL, start_at = NULL, end_at = NULL WHERE number = ?', number)
-    return set_status(work, number, rules.ORDERED, by=by, control_id=control_id)
+    return set_status(work, number, status, by=by, control_id=control_id)
 
 
 def event_of(status: int) -> Event:
-    if status == rules.ORDERED:
+    if status < rules.SCHEDULED:
         return "ordered"
     if status == rules.CANCELLED:
         return "cancelled"
@@ -205,15 +220,24 @@ def _same_facility(order: sqlite3.Row, place: sqlite3.Row) -> None:
         raise Refused("facility", f"{place['name']} belongs to another imaging facility.", field="resource")
 
 
+def _require_place(work: Work, user: User, place: sqlite3.Row) -> None:
+    """The rights to book on a resource: the facility, the privilege, and the resource's user groups."""
+    user.require(place["facility"])
+    user.require_scheduling()
+    assignments.require(work, user, place["id"], place["name"])
+
+
 def claim_slot(work: Work, number: int, place: sqlite3.Row, start: datetime) -> tuple[int, int]:
     """Start and end in seconds, after all guards of the slot. The writer thread makes check and claim one step."""
     studies = work.all('SELECT modality, minutes FROM study WHERE "order" = ? ORDER BY position', number)
     rules.check_modality(place["name"], place["modality"], [study["modality"] for study in studies])
-    minutes = sum(rules.booked_minutes([study["minutes"] for study in studies], place["default_minutes"]))
+    minutes = sum(rules.booked_minutes([study["minutes"] for study in studies], place["slot_minutes"]))
     start = start.astimezone(UTC).replace(second=0, microsecond=0)  # an hour in UTC is always an hour
     end = start + timedelta(minutes=minutes)
     hours = rules.WorkingHours(place["opens"], place["closes"], ZoneInfo(place["time_zone"]))
     rules.check_hours(place["name"], hours, start, end)
+    reserved = reservations.of_resource(work, place["id"])
+    rules.check_reservations(place["name"], reservations.during(reserved, start, end, hours.zone), start, end)
     start_at, end_at = int(start.timestamp()), int(end.timestamp())
     if not place["overbooking"]:
         taken = work.one(

@@ -1,7 +1,7 @@
 """The New Order form: a page of its own, and the scheduler's dialog (`?fragment=1` leaves the frame out)."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from starlette.datastructures import FormData
@@ -14,20 +14,25 @@ from powerserver_sim.context import moment, services
 from powerserver_sim.patients import people
 from powerserver_sim.patients.pages import DEFAULT_ISSUER
 from powerserver_sim.rules import HTTP_STATUS, Refused
-from powerserver_sim.scheduler import appointments
-from powerserver_sim.scheduler.api import DEFAULT_PRIORITY
+from powerserver_sim.scheduler import appointments, loaded
 from powerserver_sim.scheduler.pages import wall_clock
+from powerserver_sim.settings import catalogue
 from powerserver_sim.settings.catalogue import facilities_of
 from powerserver_sim.users.session import for_user, form_of, render, texts_of
 from powerserver_sim.worklist import orders
 from simulator_kit.store import Work
 from simulator_kit.web import text_of, wants_json
 
+INSURANCE_STATUSES: Final = ("", "Verified", "Pending", "Denied")
+_LONGEST_AUTHORIZATION: Final = 40
+
 
 @for_user
 async def new_order(request: Request, user: User) -> Response:
     """The empty form; `?resource=&start=` from a slot, `?patient=` from a patient's page, `?facility=` otherwise."""
     query = request.query_params
+    if "resource" in query:
+        user.require_scheduling()
     start = moment(query["start"], "start") if "start" in query else None
     values = {"resource": query.get("resource", ""), "facility": query.get("facility", "")}
     patient = query.get("patient", "")
@@ -45,15 +50,7 @@ async def _form(
     problem: Refused | None = None,
 ) -> Response:
     def question(work: Work) -> dict[str, Any]:
-        facilities = facilities_of(work, user)
-        codes = {row["code"] for row in facilities}
-        resources = [
-            row
-            for row in work.all(
-                "SELECT r.*, f.time_zone FROM resource r JOIN facility f ON f.code = r.facility ORDER BY r.id"
-            )
-            if row["facility"] in codes
-        ]
+        resources = loaded.resources(work, user)
         chosen = next((row for row in resources if row["name"] == values.get("resource")), None)
         if chosen is not None:
             values["facility"] = chosen["facility"]
@@ -62,11 +59,12 @@ async def _form(
                 values["date"], values["time"] = wall.strftime("%Y-%m-%d"), wall.strftime("%H:%M")
         selected = people.patient_by_key(work, int(patient)) if patient.isdecimal() else None
         return {
-            "facilities": facilities,
+            "facilities": facilities_of(work, user),
             "resources": resources,
             "study_types": work.all("SELECT * FROM study_type ORDER BY modality IS NULL, modality, code"),
             "physicians": work.all("SELECT * FROM physician ORDER BY family, given"),
             "priorities": work.all("SELECT * FROM priority ORDER BY value"),
+            "default_priority": catalogue.default_priority(work),
             "found": [selected] if selected is not None else people.search_patients(work, "", 8),
             "selected": selected,
         }
@@ -79,7 +77,7 @@ async def _form(
         status=200 if problem is None else HTTP_STATUS[problem.reason],
         values=values,
         chosen_types=study_types,
-        default_priority=DEFAULT_PRIORITY,
+        insurance_statuses=INSURANCE_STATUSES,
         sexes=people.SEXES,
         problem=problem,
         **shown,
@@ -115,17 +113,35 @@ def _save(work: Work, user: User, form: FormData) -> orders.Booked:
     common: dict[str, Any] = {
         "patient": _patient(work, form),
         "study_types": study_types,
-        "priority": int(priority) if priority.isdecimal() else DEFAULT_PRIORITY,
+        "priority": int(priority) if priority.isdecimal() else catalogue.default_priority(work),
         "physician": text_of(form, "referring") or None,
         "reason": text_of(form, "reason"),
     }
     if not resource:
-        return orders.place_order(work, user, facility=facility, **common)
+        done = orders.place_order(work, user, facility=facility, **common)
+        _keep_coverage(work, done, form)
+        return done
     zone = work.one(
         "SELECT time_zone FROM facility f JOIN resource r ON r.facility = f.code WHERE r.name = ?", resource
     )
     start = wall_clock(form, "UTC" if zone is None else zone["time_zone"])
-    return appointments.book(work, user, resource=resource, start=start, **common)
+    done = appointments.book(work, user, resource=resource, start=start, **common)
+    _keep_coverage(work, done, form)
+    return done
+
+
+def _keep_coverage(work: Work, done: orders.Booked, form: FormData) -> None:
+    status, authorization = text_of(form, "insurance_status"), text_of(form, "authorization")
+    if status not in INSURANCE_STATUSES:
+        raise Refused("invalid", "Choose an insurance status of the list.", field="insurance_status")
+    if len(authorization) > _LONGEST_AUTHORIZATION or not (authorization == "" or authorization.isprintable()):
+        raise Refused(
+            "invalid",
+            f"The authorization number has at most {_LONGEST_AUTHORIZATION} characters.",
+            field="authorization",
+        )
+    if status or authorization:
+        work.run("INSERT INTO coverage VALUES (?, ?, ?)", orders.number_of(work, done.placer), status, authorization)
 
 
 def _patient(work: Work, form: FormData) -> int:

@@ -11,11 +11,12 @@ from starlette.routing import Route
 from powerserver_sim.accounts import User
 from powerserver_sim.context import moment, services
 from powerserver_sim.rules import Refused, local
-from powerserver_sim.scheduler import appointments, views
+from powerserver_sim.scheduler import appointments, details, loaded, views
+from powerserver_sim.settings import assignments
 from powerserver_sim.settings.catalogue import ACTIONS, facilities_of
 from powerserver_sim.users.session import for_user, form_of, render
 from powerserver_sim.worklist import orders
-from powerserver_sim.worklist.open_requests import open_request
+from powerserver_sim.worklist.open_requests import open_request, requests_of_facility
 from powerserver_sim.worklist.views import worklist
 from simulator_kit.store import Work
 from simulator_kit.web import text_of, wants_json
@@ -23,9 +24,9 @@ from simulator_kit.web import text_of, wants_json
 
 @for_user
 async def scheduler(request: Request, user: User) -> Response:
-    """`?facility=&day=YYYY-MM-DD&modality=`: without a day, today in the facility's zone."""
+    """`?facility=&day=YYYY-MM-DD&modality=&workflow=`: without a day, today in the facility's zone."""
     wanted = request.query_params.get("facility", "")
-    modality = request.query_params.get("modality", "")
+    modality, workflow = request.query_params.get("modality", ""), request.query_params.get("workflow", "")
 
     def question(work: Work) -> dict[str, Any]:
         facilities = facilities_of(work, user)
@@ -44,19 +45,38 @@ async def scheduler(request: Request, user: User) -> Response:
             "previous_day": day - timedelta(days=1),
             "next_day": day + timedelta(days=1),
             "modality": modality,
-            "modalities": [
-                row["modality"]
-                for row in work.all(
-                    "SELECT DISTINCT modality FROM resource WHERE facility = ? ORDER BY modality", facility["code"]
-                )
-            ],
-            "calendar": views.calendar(work, facility["code"], day, modality),
+            "modalities": sorted({row["modality"] for row in loaded.resources(work, user, facility["code"])}),
+            "workflow": workflow,
+            "workflows": assignments.names(work, "workflow"),
+            "calendar": views.calendar(
+                work,
+                facility["code"],
+                loaded.resources(work, user, facility["code"], modality=modality, workflow=workflow),
+                day,
+            ),
+            "not_loaded": loaded.not_loaded(work, user, facility["code"]),
+            "asked": requests_of_facility(work, facility["code"]),
+            "statuses": work.all("SELECT * FROM status ORDER BY value"),
             "worklist": worklist(work, facility["code"]),
             "zone_name": datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(facility["time_zone"])).tzname(),
         }
 
     shown = await services(request).store.read(question)
     return render(request, user, "scheduler/scheduler.html", actions=ACTIONS, **shown)
+
+
+@for_user
+async def refresh_data(request: Request, user: User) -> Response:
+    """Refresh Data: resources that were added since are on the scheduler from now on."""
+
+    def change(work: Work) -> None:
+        loaded.load(work, user.name)
+        work.notice("catalogue")
+
+    await services(request).store.write(change)
+    if wants_json(request):
+        return JSONResponse({"message": "The data is up to date."})
+    return RedirectResponse(f"/scheduler?{request.url.query}", status_code=303)
 
 
 def _day(text: str | None, today: date) -> date:
@@ -76,15 +96,14 @@ async def appointment(request: Request, user: User) -> Response:
     placer = request.path_params["placer"]
 
     def question(work: Work) -> dict[str, Any]:
-        details = views.order_details(work, orders.number_of(work, placer))
-        user.require(details["order"]["facility"])
-        order = details["order"]
+        shown = details.order_details(work, orders.number_of(work, placer))
+        order = shown["order"]
+        user.require(order["facility"])
         return {
-            **details,
+            **shown,
             "wish": open_request(work, order["number"]),
-            "resources": work.all(
-                "SELECT name, modality FROM resource WHERE facility = ? ORDER BY id", order["facility"]
-            ),
+            "resources": loaded.resources(work, user, order["facility"]),
+            "statuses": work.all("SELECT * FROM status ORDER BY value"),
             "start": None if order["start_at"] is None else local(order["start_at"], order["time_zone"]),
         }
 
@@ -94,14 +113,17 @@ async def appointment(request: Request, user: User) -> Response:
 
 @for_user
 async def act(request: Request, user: User) -> Response:
-    """A right-click action; answers JSON to the scheduler, else goes back to the appointment."""
+    """A right-click action, or any `status` of the site by its order value; JSON for the scheduler's script."""
     placer = request.path_params["placer"]
     form = await form_of(request)
-    action, reason = text_of(form, "action"), text_of(form, "reason")
+    action, status, reason = (text_of(form, name) for name in ("action", "status", "reason"))
 
     def change(work: Work) -> str:
         number = orders.number_of(work, placer)
-        changed = appointments.act(work, user, number, action, reason=reason)
+        if action or not status.isdecimal():
+            changed = appointments.act(work, user, number, action, reason=reason)
+        else:
+            changed = appointments.give_status(work, user, number, int(status), reason=reason)
         name = orders.load(work, number)["status_name"]
         return f"{placer} is now {name}." if changed else f"{placer} is {name} already."
 
@@ -147,6 +169,7 @@ def _done(request: Request, placer: str, words: str) -> Response:
 
 ROUTES = [
     Route("/scheduler", scheduler),
+    Route("/scheduler/refresh", refresh_data, methods=["POST"]),
     Route("/appointments/{placer}", appointment),
     Route("/appointments/{placer}/status", act, methods=["POST"]),
     Route("/appointments/{placer}/time", set_time, methods=["POST"]),

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from powerserver_sim import rules
+from powerserver_sim.settings import reservations
 from powerserver_sim.settings.catalogue import UNMAPPED
 from simulator_kit.store import Work
 
@@ -52,10 +53,10 @@ def free_slots(work: Work, facilities: Sequence[str], count: int, after: datetim
             "ORDER BY start_at",
             resource["id"], int(after.timestamp()) - 24 * 3600, rules.CANCELLED, rules.NO_SHOW,
         )  # fmt: skip
-        lengths = [
-            (row["code"], rules.booked_minutes([row["minutes"]], resource["default_minutes"])[0]) for row in types
-        ]
-        streams.append(_slots_of(resource, lengths, [(row["start_at"], row["end_at"]) for row in taken], after))
+        lengths = [(row["code"], rules.booked_minutes([row["minutes"]], resource["slot_minutes"])[0]) for row in types]
+        reserved = reservations.of_resource(work, resource["id"])
+        times = [(row["start_at"], row["end_at"]) for row in taken]
+        streams.append(_slots_of(resource, lengths, times, reserved, after))
     return list(islice(heapq.merge(*streams), count))
 
 
@@ -63,6 +64,7 @@ def _slots_of(
     resource: sqlite3.Row,
     lengths: list[tuple[str, int]],
     taken: list[tuple[int, int]],
+    reserved: list[sqlite3.Row],
     after: datetime,
 ) -> Iterator[Slot]:
     hours = rules.WorkingHours(resource["opens"], resource["closes"], ZoneInfo(resource["time_zone"]))
@@ -71,6 +73,7 @@ def _slots_of(
     code, minutes = next(kinds)
     first_day = after.astimezone(hours.zone).replace(hour=12)
     for ahead in range(_DAYS_AHEAD):
+        blocked = reservations.on_day(reserved, (first_day + timedelta(days=ahead)).date(), hours.zone)
         opens, closes = (moment.astimezone(UTC) for moment in hours.on(first_day + timedelta(days=ahead)))
         begins = max(opens, _on_grid(after))
         while begins + timedelta(minutes=minutes) <= closes:
@@ -78,6 +81,9 @@ def _slots_of(
             before = bisect_right(starts, int(ends.timestamp()) - 1)
             # Bookings of one resource do not overlap unless overbooked; the last few before `ends` decide.
             busy_until = max((end for _, end in taken[max(0, before - 8) : before]), default=0)
+            for starts_at, ends_at, _ in blocked:
+                if starts_at < ends and begins < ends_at:
+                    busy_until = max(busy_until, int(ends_at.timestamp()))
             if busy_until > begins.timestamp():
                 begins = _on_grid(datetime.fromtimestamp(busy_until, UTC))
                 continue

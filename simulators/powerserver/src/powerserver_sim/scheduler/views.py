@@ -1,15 +1,16 @@
-"""Data of the scheduler's pages: the calendar of a day, and one order with its history and messages."""
+"""The calendar of a day: a column for each resource, with its slots, its appointments, and what patients ask for."""
 
 import sqlite3
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from powerserver_sim import rules
 from powerserver_sim.rules import local
 from powerserver_sim.scheduler.slots import GRID_MINUTES
-from powerserver_sim.worklist.views import MOST_LISTED, ORDER_COLUMNS, ORDER_TABLES
+from powerserver_sim.settings import reservations
+from powerserver_sim.worklist.views import ORDER_COLUMNS, ORDER_TABLES
 from simulator_kit.store import Work
 
 _MOST_LANES: Final = 4
@@ -17,7 +18,7 @@ _MOST_LANES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A quarter hour of a resource, free or taken; `start` is ISO with offset."""
+    """A quarter hour of a resource: free, taken, or reserved for `purpose`; `start` is ISO with offset."""
 
     row: int
     clock: str
@@ -25,17 +26,26 @@ class Slot:
     test_id: str
     is_open: bool
     is_taken: bool
+    purpose: str
+
+    @property
+    def words(self) -> str:
+        return f"reserved: {self.purpose}" if self.purpose else "taken" if self.is_taken else "free"
 
 
 @dataclass(slots=True)
 class Block:
-    """An appointment on the calendar: its row, its height in rows, and its lane among overlapping ones."""
+    """An appointment on the calendar: its row, its height in rows, and its lane among overlapping ones.
+
+    `is_wish`: the time that a patient asks for; the appointment itself stands elsewhere until staff answer.
+    """
 
     order: sqlite3.Row
     clock: str
     until: str
     row: int
     rows: int
+    is_wish: bool
     lane: int = 1
 
 
@@ -59,67 +69,106 @@ class Calendar:
     now_row: int | None
 
 
-def calendar(work: Work, facility: str, day: date, modality: str = "") -> Calendar:
-    resources = work.all(
-        "SELECT r.*, f.time_zone FROM resource r JOIN facility f ON f.code = r.facility "
-        "WHERE r.facility = ? AND (? = '' OR r.modality = ?) ORDER BY r.id",
-        facility, modality, modality,
-    )  # fmt: skip
+def calendar(work: Work, facility: str, resources: list[sqlite3.Row], day: date) -> Calendar:
+    """The day of these resources of one facility."""
     if not resources:
         return Calendar([], 0, [], None)
     zone = ZoneInfo(resources[0]["time_zone"])
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     next_midnight = midnight + timedelta(days=1)
-    booked: dict[int, list[sqlite3.Row]] = {}
+    times = (int(midnight.timestamp()), int(next_midnight.timestamp()))
+    places: dict[int, list[_Place]] = {}
     for order in work.all(
         f"SELECT {ORDER_COLUMNS}, o.resource FROM {ORDER_TABLES} WHERE o.facility = ? "  # noqa: S608 - constants
         "AND o.start_at >= ? AND o.start_at < ? ORDER BY o.start_at, o.number",
-        facility, int(midnight.timestamp()), int(next_midnight.timestamp()),
+        facility, *times,
     ):  # fmt: skip
-        booked.setdefault(order["resource"], []).append(order)
-    shown = [order for resource in resources for order in booked.get(resource["id"], [])]
-    first = min(
-        [_minutes(resource["opens"]) for resource in resources] + [_clock(order["start_at"], zone) for order in shown]
-    )
-    last = max([_minutes(resource["closes"]) for resource in resources] + [_end(order, zone) for order in shown])
+        places.setdefault(order["resource"], []).append(_Place(order, order["start_at"], order["end_at"]))
+    for wish in work.all(
+        f"SELECT {ORDER_COLUMNS}, w.resource, w.start_at AS wanted_start, w.end_at AS wanted_end "  # noqa: S608 - constants
+        f'FROM {ORDER_TABLES} JOIN request w ON w."order" = o.number WHERE o.facility = ? AND w.is_open '
+        "AND w.start_at >= ? AND w.start_at < ? ORDER BY w.start_at, o.number",
+        facility, *times,
+    ):  # fmt: skip
+        places.setdefault(wish["resource"], []).append(
+            _Place(wish, wish["wanted_start"], wish["wanted_end"], is_wish=True)
+        )
+    shown = [place for resource in resources for place in places.get(resource["id"], [])]
+    first = min([_minutes(resource["opens"]) for resource in resources] + [place.begins(zone) for place in shown])
+    last = max([_minutes(resource["closes"]) for resource in resources] + [place.ends(zone) for place in shown])
     first -= first % 60
     rows = -(-(last - first) // GRID_MINUTES)
-    columns = [_column(resource, booked.get(resource["id"], []), midnight, first, rows) for resource in resources]
+    columns = [
+        _column(
+            resource,
+            sorted(places.get(resource["id"], []), key=lambda place: place.start_at),
+            reservations.on_day(reservations.of_resource(work, resource["id"]), day, zone),
+            midnight,
+            range(first, first + rows * GRID_MINUTES, GRID_MINUTES),
+        )
+        for resource in resources
+    ]
     hours = [(row, _words(first + row * GRID_MINUTES)) for row in range(0, rows, 60 // GRID_MINUTES)]
     now = work.now.astimezone(zone)
     now_row = (now.hour * 60 + now.minute - first) // GRID_MINUTES if now.date() == day else None
     return Calendar(columns, rows, hours, now_row if now_row is not None and 0 <= now_row < rows else None)
 
 
-def _column(resource: sqlite3.Row, orders: list[sqlite3.Row], midnight: datetime, first: int, rows: int) -> Column:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An order at its time, or at the time that is asked for; seconds since 1970."""
+
+    order: sqlite3.Row
+    start_at: int
+    end_at: int
+    is_wish: bool = False
+
+    def begins(self, zone: ZoneInfo) -> int:
+        """Minutes since midnight on the facility's clock."""
+        moment = local(self.start_at, zone.key)
+        return moment.hour * 60 + moment.minute
+
+    def ends(self, zone: ZoneInfo) -> int:
+        return self.begins(zone) + (self.end_at - self.start_at) // 60
+
+
+def _column(
+    resource: sqlite3.Row,
+    places: list[_Place],
+    reserved: list[reservations.Period],
+    midnight: datetime,
+    grid: range,
+) -> Column:
+    """`grid`: the minutes since midnight at which a row begins."""
     zone = ZoneInfo(resource["time_zone"])
     opens, closes = _minutes(resource["opens"]), _minutes(resource["closes"])
     blocks = []
-    for order in orders:
-        begins, ends = _clock(order["start_at"], zone), _end(order, zone)
-        row = (begins - first) // GRID_MINUTES
-        height = max(1, -(-(ends - first) // GRID_MINUTES) - row)
-        blocks.append(Block(order, _words(begins), _words(ends), row, height))
+    for place in places:
+        begins, ends = place.begins(zone), place.ends(zone)
+        row = (begins - grid.start) // GRID_MINUTES
+        height = max(1, -(-(ends - grid.start) // GRID_MINUTES) - row)
+        blocks.append(Block(place.order, _words(begins), _words(ends), row, height, place.is_wish))
     lanes = _lay_out(blocks)
     taken = {
         row
         for block in blocks
-        if block.order["status"] not in rules.GIVES_SLOT_BACK
+        if block.order["status"] not in rules.GIVES_SLOT_BACK and not block.is_wish
         for row in range(block.row, block.row + block.rows)
     }
     name = resource["name"].replace(" ", "-")
     slots = []
-    for row in range(rows):
-        minutes = first + row * GRID_MINUTES
-        clock = _words(minutes)
+    for row, minutes in enumerate(grid):
+        clock, start = _words(minutes), midnight + timedelta(minutes=minutes)
+        ends_at = start + timedelta(minutes=GRID_MINUTES)
         slots.append(
             Slot(
                 row=row,
                 clock=clock,
-                start=(midnight + timedelta(minutes=minutes)).isoformat(),
+                start=start.isoformat(),
                 test_id=f"slot-{name}-{clock}",
                 is_open=opens <= minutes < closes,
                 is_taken=row in taken,
+                purpose=next((words for begins, ends, words in reserved if begins < ends_at and start < ends), ""),
             )
         )
     return Column(resource, slots, blocks, lanes)
@@ -141,47 +190,3 @@ def _minutes(clock: str) -> int:
 
 def _words(minutes: int) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}"
-
-
-def _clock(seconds: int, zone: ZoneInfo) -> int:
-    moment = local(seconds, zone.key)
-    return moment.hour * 60 + moment.minute
-
-
-def _end(order: sqlite3.Row, zone: ZoneInfo) -> int:
-    minutes: int = (order["end_at"] - order["start_at"]) // 60
-    return _clock(order["start_at"], zone) + minutes
-
-
-def order_details(work: Work, number: int) -> dict[str, Any]:
-    """An order with its studies, its history from the ledger, and the HL7 messages about it, oldest first.
-
-    The messages are read from the tables of `hl7`, which itself stands on the scheduler.
-    """
-    order = work.one(
-        f"SELECT {ORDER_COLUMNS}, o.reason, d.family AS physician_family, d.given AS physician_given "  # noqa: S608 - constants
-        f"FROM {ORDER_TABLES} LEFT JOIN physician d ON d.id = o.physician WHERE o.number = ?",
-        number,
-    )
-    if order is None:
-        raise rules.Refused("unknown", "There is no such appointment.", field="placer")
-    return {
-        "order": order,
-        "studies": work.all(
-            "SELECT x.*, t.description FROM study x JOIN study_type t ON t.code = x.study_type "
-            'WHERE x."order" = ? ORDER BY x.position',
-            number,
-        ),
-        "history": work.all(
-            "SELECT seq, at, kind, detail FROM ledger WHERE subject = ? ORDER BY seq LIMIT ?",
-            order["placer"],
-            MOST_LISTED,
-        ),
-        "messages": work.all(
-            "SELECT 'out' AS direction, id, control_id, type, state, ack_code, problem, attempts, created_at AS at "
-            "FROM outbound WHERE placer = ? UNION ALL SELECT 'in', id, control_id, type, "
-            "CASE WHEN is_repeat THEN 'repeat' ELSE 'received' END, ack_code, problem, 1, received_at "
-            "FROM inbound WHERE placer = ? ORDER BY at LIMIT ?",
-            order["placer"], order["placer"], MOST_LISTED,
-        ),
-    }  # fmt: skip

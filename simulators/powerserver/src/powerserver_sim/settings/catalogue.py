@@ -1,5 +1,6 @@
 """An administrator's settings: resources, locations, status names, priorities."""
 
+import re
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +20,16 @@ ACTIONS: Final = (
     ("need-to-reschedule", "Need to reschedule"),
     ("cancelled-with-notice", "Cancelled w/ notice"),
     ("no-show", "No show"),
+    ("not-yet-confirmed", "Not yet confirmed"),
+    ("completed", "Completed"),
 )
 """The scheduler's actions; the table action_status says which status each one sets."""
 _LONGEST_NAME: Final = 64
 _LONGEST_MINUTES: Final = 12 * 60
+_MULTIPLIER: Final = re.compile(r"\d{1,2}(\.\d{1,2})?", re.ASCII)
+_LARGEST_STATUS: Final = 9999
+_LEAST_MULTIPLIER: Final = 0.25
+_MOST_MULTIPLIER: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class ResourceForm:
     closes: str
     default_minutes: int
     overbooking: bool
+    time_multiplier: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,13 @@ def read_resource(form: Mapping[str, str]) -> ResourceForm:
     minutes = form.get("default_minutes", "")
     if not minutes.isdecimal() or not 1 <= int(minutes) <= _LONGEST_MINUTES:
         raise Refused("invalid", f"The default duration is 1 to {_LONGEST_MINUTES} minutes.", field="default_minutes")
+    multiplier = form.get("time_multiplier") or "1"
+    if not _MULTIPLIER.fullmatch(multiplier) or not _LEAST_MULTIPLIER <= float(multiplier) <= _MOST_MULTIPLIER:
+        raise Refused(
+            "invalid",
+            f"The time multiplier is a number from {_LEAST_MULTIPLIER} to {_MOST_MULTIPLIER}.",
+            field="time_multiplier",
+        )
     return ResourceForm(
         name=name,
         modality=form["modality"],
@@ -75,10 +90,11 @@ def read_resource(form: Mapping[str, str]) -> ResourceForm:
         closes=closes,
         default_minutes=int(minutes),
         overbooking=form.get("overbooking") == "on",
+        time_multiplier=float(multiplier),
     )
 
 
-def save_resource(work: Work, facility: str, given: ResourceForm, key: int | None) -> None:
+def save_resource(work: Work, facility: str, given: ResourceForm, key: int | None) -> int:
     """A new resource, or new values for an existing one; names are unique over all facilities."""
     if work.one("SELECT 1 FROM facility WHERE code = ?", facility) is None:
         raise Refused("unknown", "There is no such facility.")
@@ -86,27 +102,28 @@ def save_resource(work: Work, facility: str, given: ResourceForm, key: int | Non
         raise Refused("duplicate", "Another resource has this name.", field="name")
     values = (
         given.name, given.modality, given.department, given.room, given.class_, given.opens, given.closes,
-        given.default_minutes, int(given.overbooking), facility,
+        given.default_minutes, int(given.overbooking), given.time_multiplier, facility,
     )  # fmt: skip
     is_new = key is None
     if key is None:
         key = work.run(
             "INSERT INTO resource (name, modality, department, room, class, opens, closes, default_minutes, "
-            "overbooking, facility) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "overbooking, time_multiplier, facility) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *values,
         ).lastrowid
+        assert key is not None  # noqa: S101 - INSERT gives its row a key
     else:
         changed = work.run(
             "UPDATE resource SET name = ?, modality = ?, department = ?, room = ?, class = ?, opens = ?, closes = ?, "
-            "default_minutes = ?, overbooking = ? WHERE facility = ? AND id = ?",
+            "default_minutes = ?, overbooking = ?, time_multiplier = ? WHERE facility = ? AND id = ?",
             *values,
             key,
         ).rowcount
         if not changed:
             raise Refused("unknown", "There is no such resource.")
-    if key is not None:
-        work.changed("resource", ResourceChange(key, is_new=is_new))
+    work.changed("resource", ResourceChange(key, is_new=is_new))
     work.notice("catalogue")
+    return key
 
 
 def add_location(work: Work, facility: str, form: Mapping[str, str]) -> None:
@@ -121,9 +138,36 @@ def add_location(work: Work, facility: str, form: Mapping[str, str]) -> None:
     if known is not None:
         raise Refused("duplicate", "This room exists already.", field="room")
     work.run(
-        "INSERT INTO location (facility, department, floor, room, phone) VALUES (?, ?, ?, ?, ?)",
-        facility, department, _short(form, "floor"), room, _short(form, "phone"),
+        "INSERT INTO location (facility, department, floor, room, phone, fax, auto_fax) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        facility, department, _short(form, "floor"), room, _short(form, "phone"), _short(form, "fax"),
+        int(form.get("auto_fax") == "on"),
     )  # fmt: skip
+    work.notice("catalogue")
+
+
+def remove_location(work: Work, facility: str, key: int) -> None:
+    """Remove a room in which no resource stands."""
+    row = work.one("SELECT * FROM location WHERE facility = ? AND id = ?", facility, key)
+    if row is None:
+        raise Refused("unknown", "There is no such room.")
+    used = work.one(
+        "SELECT name FROM resource WHERE facility = ? AND department = ? AND room = ?",
+        facility, row["department"], row["room"],
+    )  # fmt: skip
+    if used is not None:
+        raise Refused("closed", f"{used['name']} stands in {row['room']}; give it another room first.")
+    work.run("DELETE FROM location WHERE id = ?", key)
+    work.notice("catalogue")
+
+
+def add_status(work: Work, value: int, name: str) -> None:
+    """A status of the site's own, beside the built-in ones."""
+    _check_word(name)
+    if not 1 <= value <= _LARGEST_STATUS:
+        raise Refused("invalid", f"The order value is a number from 1 to {_LARGEST_STATUS}.", field="value")
+    if work.one("SELECT 1 FROM status WHERE value = ? OR name = ?", value, name) is not None:
+        raise Refused("duplicate", "This order value or name is taken.", field="value")
+    work.run("INSERT INTO status VALUES (?, ?)", value, name)
     work.notice("catalogue")
 
 
@@ -151,6 +195,30 @@ def add_priority(work: Work, value: str, name: str) -> None:
     if work.one("SELECT 1 FROM priority WHERE value = ? OR name = ?", int(value), name) is not None:
         raise Refused("duplicate", "This order value or name is taken.", field="value")
     work.run("INSERT INTO priority VALUES (?, ?)", int(value), name)
+    work.notice("catalogue")
+
+
+def default_priority(work: Work) -> int:
+    """The order value of the priority of a new order."""
+    row = work.one("SELECT value FROM site_default WHERE key = 'priority'")
+    return 20 if row is None else int(row["value"])
+
+
+def set_default_priority(work: Work, value: str) -> None:
+    if not value.isdecimal() or work.one("SELECT 1 FROM priority WHERE value = ?", int(value)) is None:
+        raise Refused("unknown", "There is no such priority.", field="priority")
+    work.run("INSERT OR REPLACE INTO site_default VALUES ('priority', ?)", int(value))
+    work.notice("catalogue")
+
+
+def rename_priority(work: Work, value: str, name: str) -> None:
+    """A new name for a priority. A partner that sends the former name is refused from then on."""
+    _check_word(name)
+    number = int(value) if value.isdecimal() and len(value) < 6 else -1
+    if work.one("SELECT 1 FROM priority WHERE name = ? AND value <> ?", name, number) is not None:
+        raise Refused("duplicate", "Another priority has this name.", field="name")
+    if not work.run("UPDATE priority SET name = ? WHERE value = ?", name, number).rowcount:
+        raise Refused("unknown", "There is no such priority.")
     work.notice("catalogue")
 
 

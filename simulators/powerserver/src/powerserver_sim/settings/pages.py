@@ -1,6 +1,5 @@
-"""Settings: imaging facilities with resources and locations, study statuses, priorities."""
+"""Settings: imaging facilities with their grids of resources and locations, study statuses, priorities."""
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -9,9 +8,10 @@ from starlette.routing import Route
 
 from powerserver_sim.accounts import User
 from powerserver_sim.context import services
-from powerserver_sim.rules import HTTP_STATUS, Refused
-from powerserver_sim.settings import catalogue, export
+from powerserver_sim.rules import Refused
+from powerserver_sim.settings import assignments, catalogue, export
 from powerserver_sim.settings.catalogue import ACTIONS
+from powerserver_sim.settings.changing import status_of, tried
 from powerserver_sim.users.session import for_admin, form_of, render, texts_of
 from simulator_kit.store import Work
 
@@ -41,13 +41,28 @@ async def facility(request: Request, user: User) -> Response:
     """One facility with its locations and resources; POST adds a location."""
     code = request.path_params["code"]
     user.require(code)
-    problem: Refused | None = None
-    values: dict[str, str] = {}
-    if request.method == "POST":
-        values = texts_of(await form_of(request))
-        problem = await _try(request, lambda work: catalogue.add_location(work, code, values))
-        if problem is None:
-            return RedirectResponse(f"/settings/facilities/{code}", status_code=303)
+    if request.method == "GET":
+        return await _facility(request, user, None, {})
+    values = texts_of(await form_of(request))
+    problem = await tried(request, lambda work: catalogue.add_location(work, code, values))
+    if problem is None:
+        return RedirectResponse(f"/settings/facilities/{code}", status_code=303)
+    return await _facility(request, user, problem, values)
+
+
+@for_admin
+async def remove_location(request: Request, user: User) -> Response:
+    """Remove a room in which no resource stands."""
+    code, key = request.path_params["code"], request.path_params["key"]
+    user.require(code)
+    problem = await tried(request, lambda work: catalogue.remove_location(work, code, key))
+    if problem is None:
+        return RedirectResponse(f"/settings/facilities/{code}", status_code=303)
+    return await _facility(request, user, problem, {})
+
+
+async def _facility(request: Request, user: User, problem: Refused | None, values: dict[str, str]) -> Response:
+    code = request.path_params["code"]
 
     def question(work: Work) -> dict[str, Any]:
         row = work.one("SELECT * FROM facility WHERE code = ?", code)
@@ -56,69 +71,38 @@ async def facility(request: Request, user: User) -> Response:
         return {
             "facility": row,
             "locations": work.all("SELECT * FROM location WHERE facility = ? ORDER BY department, floor, room", code),
-            "resources": work.all("SELECT * FROM resource WHERE facility = ? ORDER BY id", code),
+            "departments": work.all(
+                "SELECT department, floor, count(*) AS rooms FROM location WHERE facility = ? "
+                "GROUP BY department, floor ORDER BY department, floor",
+                code,
+            ),
+            "resources": [
+                {**dict(row), "groups": assignments.assigned(work, row["id"], "group")}
+                for row in work.all("SELECT * FROM resource WHERE facility = ? ORDER BY id", code)
+            ],
         }
 
     shown = await services(request).store.read(question)
     return render(
-        request, user, "settings/facility.html", status=_status_of(problem), problem=problem, values=values, **shown
-    )
-
-
-@for_admin
-async def resource(request: Request, user: User) -> Response:
-    """New resource (`/new`) or an existing one's form."""
-    code, key = request.path_params["code"], request.path_params.get("key")
-    user.require(code)
-    problem: Refused | None = None
-    given: dict[str, str] | None = None
-    if request.method == "POST":
-        given = texts_of(await form_of(request))
-        values = given
-        problem = await _try(
-            request, lambda work: catalogue.save_resource(work, code, catalogue.read_resource(values), key)
-        )
-        if problem is None:
-            return RedirectResponse(f"/settings/facilities/{code}", status_code=303)
-
-    def question(work: Work) -> dict[str, Any]:
-        row = None if key is None else work.one("SELECT * FROM resource WHERE facility = ? AND id = ?", code, key)
-        home = work.one("SELECT * FROM facility WHERE code = ?", code)
-        if home is None or (key is not None and row is None):
-            raise Refused("unknown", "There is no such resource.")
-        blank = {"opens": "08:00", "closes": "18:00", "default_minutes": "30", "department": "RADIOLOGY"}
-        return {
-            "facility": home,
-            "locations": work.all("SELECT * FROM location WHERE facility = ? ORDER BY department, room", code),
-            "is_new": key is None,
-            "values": given if given is not None else dict(row) if row is not None else blank,
-        }
-
-    shown = await services(request).store.read(question)
-    return render(
-        request,
-        user,
-        "settings/resource.html",
-        status=_status_of(problem),
-        problem=problem,
-        modalities=catalogue.MODALITIES,
-        **shown,
+        request, user, "settings/facility.html", status=status_of(problem), problem=problem, values=values, **shown
     )
 
 
 @for_admin
 async def statuses(request: Request, user: User) -> Response:
-    """Order values with the site's names, and which status each scheduler action sets."""
+    """Order values with the site's names, and which status each scheduler action sets. POST changes one of them."""
     problem: Refused | None = None
     if request.method == "POST":
         given = texts_of(await form_of(request))
-        problem = await _try(request, lambda work: _save_status(work, given))
+        problem = await tried(request, lambda work: _save_status(work, given))
         if problem is None:
             return RedirectResponse("/settings/statuses", status_code=303)
 
     def question(work: Work) -> dict[str, Any]:
         return {
             "statuses": work.all("SELECT * FROM status ORDER BY value"),
+            "default_priority": catalogue.default_priority(work),
+            "priorities": work.all("SELECT * FROM priority ORDER BY value"),
             "action_status": {
                 row["action"]: row["status"] for row in work.all("SELECT action, status FROM action_status")
             },
@@ -126,15 +110,20 @@ async def statuses(request: Request, user: User) -> Response:
 
     shown = await services(request).store.read(question)
     return render(
-        request, user, "settings/statuses.html", status=_status_of(problem), problem=problem, actions=ACTIONS, **shown
+        request, user, "settings/statuses.html", status=status_of(problem), problem=problem, actions=ACTIONS, **shown
     )
 
 
 def _save_status(work: Work, given: dict[str, str]) -> None:
     value = given.get("value", "")
+    if "default_priority" in given:
+        catalogue.set_default_priority(work, given["default_priority"])
+        return
     if not value.isdecimal():
         raise Refused("invalid", "The order value is a number.")
-    if "action" in given:
+    if "new_name" in given:
+        catalogue.add_status(work, int(value), given["new_name"].strip())
+    elif "action" in given:
         catalogue.set_action_status(work, given["action"], int(value))
     else:
         catalogue.rename_status(work, int(value), given.get("name", "").strip())
@@ -147,9 +136,11 @@ async def priorities(request: Request, user: User) -> Response:
     if request.method == "POST":
         values = texts_of(await form_of(request))
         given = values
-        problem = await _try(
+        problem = await tried(
             request,
-            lambda work: catalogue.add_priority(work, given.get("value", ""), given.get("name", "").strip()),
+            lambda work: (catalogue.rename_priority if "rename" in given else catalogue.add_priority)(
+                work, given.get("value", ""), given.get("name", "").strip()
+            ),
         )
         if problem is None:
             return RedirectResponse("/settings/priorities", status_code=303)
@@ -158,23 +149,11 @@ async def priorities(request: Request, user: User) -> Response:
         request,
         user,
         "settings/priorities.html",
-        status=_status_of(problem),
+        status=status_of(problem),
         problem=problem,
         values=values,
         priorities=rows,
     )
-
-
-async def _try(request: Request, change: Callable[[Work], None]) -> Refused | None:
-    try:
-        await services(request).store.write(change)
-    except Refused as problem:
-        return problem
-    return None
-
-
-def _status_of(problem: Refused | None) -> int:
-    return 200 if problem is None else HTTP_STATUS[problem.reason]
 
 
 _BOTH = ["GET", "POST"]
@@ -182,8 +161,7 @@ ROUTES = [
     Route("/settings/facilities", facilities),
     Route("/settings/resources.csv", resources_csv),
     Route("/settings/facilities/{code}", facility, methods=_BOTH),
-    Route("/settings/facilities/{code}/resources/new", resource, methods=_BOTH),
-    Route("/settings/facilities/{code}/resources/{key:int}", resource, methods=_BOTH),
+    Route("/settings/facilities/{code}/locations/{key:int}/remove", remove_location, methods=["POST"]),
     Route("/settings/statuses", statuses, methods=_BOTH),
     Route("/settings/priorities", priorities, methods=_BOTH),
 ]

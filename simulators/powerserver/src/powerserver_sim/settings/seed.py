@@ -65,7 +65,11 @@ _ACTIONS: Final = [
     ("need-to-reschedule", rules.SCHEDULED),
     ("cancelled-with-notice", rules.CANCELLED),
     ("no-show", rules.NO_SHOW),
+    ("not-yet-confirmed", rules.SCHEDULED),
+    ("completed", rules.COMPLETED),
 ]
+_WORKFLOWS: Final = ["CROSS-SECTIONAL", "GENERAL RADIOLOGY", "WALK-IN"]
+_DEFAULT_PRIORITY: Final = 20
 _PRIORITIES: Final = [
     (5, "STAT"),
     (10, "URGENT"),
@@ -82,7 +86,18 @@ _PHYSICIANS: Final = [
 
 
 def prepare(work: Work) -> None:
+    work.add_column("resource", "time_multiplier", "REAL NOT NULL DEFAULT 1")
+    # The length of a study whose type gives none.
+    work.add_column(
+        "resource",
+        "slot_minutes",
+        "INTEGER GENERATED ALWAYS AS (CAST(round(default_minutes * time_multiplier) AS INTEGER))",
+    )
+    work.add_column("location", "fax", "TEXT NOT NULL DEFAULT ''")
+    work.add_column("location", "auto_fax", "INTEGER NOT NULL DEFAULT 0")
+    put_defaults(work)
     if work.one("SELECT 1 FROM facility") is not None:
+        put_actions(work)
         return
     put = work.connection.executemany
     facilities = [line.split("|") for line in _FACILITIES.strip().splitlines()]
@@ -93,6 +108,19 @@ def prepare(work: Work) -> None:
         "VALUES (?, ?, ?, 'RADIOLOGY', ?, ?, ?, ?, ?)", _RESOURCES)  # fmt: skip
     put("INSERT INTO study_type VALUES (?, ?, ?, ?)", _STUDY_TYPES)
     put("INSERT INTO status VALUES (?, ?)", _STATUSES)
-    put("INSERT INTO action_status VALUES (?, ?)", _ACTIONS)
+    put_actions(work)
     put("INSERT INTO priority VALUES (?, ?)", _PRIORITIES)
     put("INSERT INTO physician VALUES (?, ?, ?)", _PHYSICIANS)
+
+
+def put_defaults(work: Work) -> None:
+    """Settings that older stores lack; those of an administrator stay."""
+    put = work.connection.executemany
+    put("INSERT OR IGNORE INTO site_default VALUES (?, ?)", [("priority", _DEFAULT_PRIORITY)])
+    if work.one("SELECT 1 FROM workflow") is None:
+        put("INSERT INTO workflow VALUES (?)", [(name,) for name in _WORKFLOWS])
+
+
+def put_actions(work: Work) -> None:
+    """The status of each action, where an administrator has not chosen one."""
+    work.connection.executemany("INSERT OR IGNORE INTO action_status VALUES (?, ?)", _ACTIONS)

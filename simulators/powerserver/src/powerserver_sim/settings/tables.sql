@@ -48,3 +48,26 @@ CREATE TABLE IF NOT EXISTS status (
 CREATE TABLE IF NOT EXISTS action_status (action TEXT PRIMARY KEY, status INTEGER NOT NULL REFERENCES status (value)) STRICT;
 CREATE TABLE IF NOT EXISTS priority (value INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE IF NOT EXISTS physician (id TEXT PRIMARY KEY, family TEXT NOT NULL, given TEXT NOT NULL) STRICT;
+
+-- A time of a resource on which nothing is booked, on the facility's clock.
+CREATE TABLE IF NOT EXISTS reservation (
+    id INTEGER PRIMARY KEY,
+    resource INTEGER NOT NULL REFERENCES resource (id),
+    repeats TEXT NOT NULL CHECK (repeats IN ('once', 'daily', 'weekly')),
+    first_day TEXT NOT NULL,           -- YYYY-MM-DD
+    last_day TEXT NOT NULL DEFAULT '', -- empty: without an end
+    opens TEXT NOT NULL,               -- HH:MM
+    closes TEXT NOT NULL,
+    purpose TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS reservation_by_resource ON reservation (resource);
+
+CREATE TABLE IF NOT EXISTS workflow (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS assignment (
+    resource INTEGER NOT NULL REFERENCES resource (id),
+    kind TEXT NOT NULL CHECK (kind IN ('workflow', 'group')),
+    name TEXT NOT NULL,
+    PRIMARY KEY (resource, kind, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS site_default (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;

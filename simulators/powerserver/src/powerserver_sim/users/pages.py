@@ -25,6 +25,7 @@ async def login(request: Request) -> Response:
     if user is None:
         return render(request, None, "users/login.html", status=401, target=target, failed=True, name=name)
     response = RedirectResponse(target, status_code=303)
+    await services(request).store.write(lambda work: work.changed("login", user.name))
     services(request).sessions.begin(request, response, user.name)
     return response
 

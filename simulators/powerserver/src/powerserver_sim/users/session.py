@@ -45,6 +45,15 @@ def day_and_time(seconds: int, zone: str) -> str:
     return local(seconds, zone).strftime("%a %-d %b %Y, %H:%M %Z")
 
 
+def clock_of(seconds: int, zone: str) -> str:
+    return local(seconds, zone).strftime("%a %-d %b, %H:%M")
+
+
+def day_of(seconds: int, zone: str) -> str:
+    """The day of an instant in the facility's zone, as addresses have it."""
+    return local(seconds, zone).date().isoformat()
+
+
 def utc_in_zone(text: str, zone: str) -> str:
     """A stored UTC time in the facility's zone, to the second."""
     return datetime.fromisoformat(text).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -57,7 +66,12 @@ def facts(detail: str) -> str:
 
 
 templates.env.filters.update(
-    facts=facts, status_colour=status_colour, day_and_time=day_and_time, utc_in_zone=utc_in_zone
+    clock_of=clock_of,
+    day_and_time=day_and_time,
+    day_of=day_of,
+    facts=facts,
+    status_colour=status_colour,
+    utc_in_zone=utc_in_zone,
 )
 
 

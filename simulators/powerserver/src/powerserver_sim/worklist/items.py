@@ -102,7 +102,7 @@ def _items(work: Work, wanted: Wanted) -> Iterator[Item]:
         conditions.append("o.start_at < ?")
         values.append(_edge(wanted.last_day) + int(_WIDEST_ZONE.total_seconds()) + 24 * 3600)
     orders = work.all(
-        "SELECT o.number, o.start_at, o.status, r.name AS resource, r.room, r.default_minutes, f.time_zone, "  # noqa: S608 - fixed words
+        "SELECT o.number, o.start_at, o.status, r.name AS resource, r.room, r.slot_minutes, f.time_zone, "  # noqa: S608 - fixed words
         "p.patient_id, p.issuer, p.family, p.given, p.middle, p.birth_date, p.sex, "
         "coalesce(d.family || '^' || d.given, '') AS referring "
         'FROM "order" o JOIN resource r ON r.id = o.resource JOIN facility f ON f.code = o.facility '
@@ -120,7 +120,7 @@ def _of_order(work: Work, order: sqlite3.Row) -> Iterator[Item]:
         "ORDER BY x.position",
         order["number"],
     )
-    minutes = rules.booked_minutes([study["minutes"] for study in studies], order["default_minutes"])
+    minutes = rules.booked_minutes([study["minutes"] for study in studies], order["slot_minutes"])
     starts = datetime.fromtimestamp(order["start_at"], UTC).astimezone(ZoneInfo(order["time_zone"]))
     for study, length in zip(studies, minutes, strict=True):
         yield Item(

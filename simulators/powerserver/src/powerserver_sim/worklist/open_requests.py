@@ -1,10 +1,11 @@
-"""The request of a patient that waits on an order."""
+"""The requests of patients that wait for staff."""
 
 import sqlite3
 from datetime import datetime
 from typing import Any
 
 from powerserver_sim.rules import local
+from powerserver_sim.worklist.views import MOST_LISTED, ORDER_COLUMNS, ORDER_TABLES
 from simulator_kit.store import Work
 
 
@@ -24,6 +25,17 @@ def open_request(work: Work, number: int) -> dict[str, Any] | None:
         "start": _time(row, "start_at"),
         "end": _time(row, "end_at"),
     }
+
+
+def requests_of_facility(work: Work, facility: str) -> list[dict[str, Any]]:
+    """The orders on which a request waits, oldest first, each with `request` as `open_request` gives it."""
+    rows = work.all(
+        f'SELECT {ORDER_COLUMNS} FROM {ORDER_TABLES} JOIN request w ON w."order" = o.number '  # noqa: S608 - constants
+        "WHERE o.facility = ? AND w.is_open ORDER BY w.asked_at, o.number LIMIT ?",
+        facility,
+        MOST_LISTED,
+    )
+    return [{**dict(row), "request": open_request(work, row["number"])} for row in rows]
 
 
 def _time(row: sqlite3.Row, name: str) -> datetime | None:

@@ -52,3 +52,11 @@ CREATE TABLE IF NOT EXISTS request (
     asked_at INTEGER NOT NULL,
     is_open INTEGER NOT NULL DEFAULT 1
 ) STRICT;
+
+-- The order's insurance, as the New Order form asks for it.
+CREATE TABLE IF NOT EXISTS coverage (
+    "order" INTEGER PRIMARY KEY REFERENCES "order" (number),
+    insurance_status TEXT NOT NULL DEFAULT '',
+    authorization TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX IF NOT EXISTS request_is_open ON request (is_open) WHERE is_open;

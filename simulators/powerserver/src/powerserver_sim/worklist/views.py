@@ -18,6 +18,7 @@ ORDER_COLUMNS: Final = (
     "(SELECT group_concat(t.description, ', ') FROM study x JOIN study_type t ON t.code = x.study_type "
     'WHERE x."order" = o.number) AS studies, '
     '(SELECT group_concat(DISTINCT x.modality) FROM study x WHERE x."order" = o.number) AS modalities, '
+    '(SELECT w.kind FROM request w WHERE w."order" = o.number AND w.is_open) AS asked, '
     "(SELECT group_concat(x.accession, ', ') FROM study x WHERE x.\"order\" = o.number) AS accessions"
 )
 ORDER_TABLES: Final = (

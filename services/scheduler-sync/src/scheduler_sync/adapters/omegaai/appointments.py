@@ -1,7 +1,7 @@
 """OmegaAI's Appointments as a comparison reads them: with the time of their change, their patient, their studies."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -39,6 +39,8 @@ class AppointmentThere:
     def of(cls, found: Found) -> "AppointmentThere":
         """Malformed where it cannot be read."""
         command = reader.appointment(found, "")
+        # A store that was set back may not know the act that the suite's own write left standing.
+        command = replace(command, facts=replace(command.facts, own_write=None))
         body = found.resource
         actors = (
             elements.reference(elements.child(participant, "actor"))

@@ -8,6 +8,7 @@ from uuid import UUID
 from omegaai import elements
 from omegaai.client import Found, TooDeep
 from omegaai.elements import Json, malformed
+from scheduler_sync.adapters.omegaai import marks
 from scheduler_sync.commands import ReceiveOmegaAIAppointment
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, Study
 from scheduler_sync.domain.resource import hours_of_available_time
@@ -86,6 +87,7 @@ def appointment(found: Found, task_id: str) -> ReceiveOmegaAIAppointment:
             requested_start=elements.instant(period, "start", "Appointment.requestedPeriod[0]"),
             requested_end=elements.instant(period, "end", "Appointment.requestedPeriod[0]"),
             reason=_reason(body),
+            own_write=marks.of(body),
         ),
         service_id=_actor(body, "HealthcareService"),
         patient_fhir_id=_actor(body, "Patient"),

@@ -16,10 +16,10 @@ from chassis.errors import Permanent, Transient
 from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
-from scheduler_sync.adapters.omegaai import doubts, merging, writer
+from scheduler_sync.adapters.omegaai import doubts, marks, merging, writer
 from scheduler_sync.adapters.omegaai.practitioners import Practitioners
 from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX, fix_service
-from scheduler_sync.domain.appointment import FhirStatus, status_to_write
+from scheduler_sync.domain.appointment import FhirStatus, has_seen, status_to_write
 from scheduler_sync.receipts import AppointmentAccepted, PatientAccepted
 from scheduler_sync.snapshots import (
     APPOINTMENT_UPSERT,
@@ -147,16 +147,22 @@ class OmegaAISender:
             status = ours
             over: str | None = None
             if found is None:
-                body = write(ours)
+                body = marks.marked(write(ours))
                 query = writer.appointment_query(snapshot, ids.patient_fhir_id)
                 found = await self._client.create("Appointment", body, if_none_exist=query)
             if not found.was_created:
-                is_changed = found.version != base
+                own = marks.of(found.resource)
+                # The version of the act that OmegaAI shows; None where the suite wrote what it shows.
+                act = found.version if own is None else own.left
+                is_changed = found.version != base and act is not None and not has_seen(base, act)
+                over = None if own is None else own.left
                 status = status_to_write(ours, _status(found.resource), changed_there=is_changed, now=ids.status)
-                body = write(status, found.resource, keeps_wish=is_changed or status is not ours)
+                leaves_act = is_changed or status is not ours
+                body = write(status, found.resource, keeps_wish=leaves_act)
                 # A write to a deleted Appointment would read like a second deletion if its answer were lost.
                 if status is not FhirStatus.ENTERED_IN_ERROR and not writer.is_same(body, found.resource):
-                    over = found.version
+                    over = act or found.version
+                    body = marks.marked(body, left=act if leaves_act else None)
                     try:
                         found = await self._update(delivery, "Appointment", found, body)
                     except VersionMovedError:

@@ -1,7 +1,7 @@
 """The appointment link: its states, its moves, and the decisions that keep both systems in step."""
 
 from scheduler_sync.domain.appointment import requests
-from scheduler_sync.domain.appointment.facts import RemoteFacts, StaffFacts
+from scheduler_sync.domain.appointment.facts import OwnWrite, RemoteFacts, StaffFacts
 from scheduler_sync.domain.appointment.link import (
     CLOCKS_DIFFER,
     AppointmentLink,
@@ -32,6 +32,7 @@ from scheduler_sync.domain.appointment.transitions import (
     report_of,
     transition,
 )
+from scheduler_sync.domain.appointment.versions import has_seen
 
 __all__ = [
     "BLUME_LABEL_OF_FHIR_STATUS",
@@ -47,6 +48,7 @@ __all__ = [
     "FhirStatus",
     "Move",
     "Outcome",
+    "OwnWrite",
     "Physician",
     "Refusal",
     "RemoteFacts",
@@ -59,6 +61,7 @@ __all__ = [
     "WhoActs",
     "WorkflowStep",
     "fhir_status_of",
+    "has_seen",
     "report_of",
     "requests",
     "sets_powerserver_back",

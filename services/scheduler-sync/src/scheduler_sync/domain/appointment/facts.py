@@ -40,8 +40,18 @@ class StaffFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnWrite:
+    """A write of the suite's. ``left``: the version whose act it left standing; None where it wrote its own status."""
+
+    left: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """The facts in OmegaAI's Appointment: its status, its times, its version."""
+    """The facts in OmegaAI's Appointment: its status, its times, its version.
+
+    ``own_write``: the suite wrote these facts; nobody has changed them since.
+    """
 
     fhir_id: str
     version: str
@@ -51,3 +61,4 @@ class RemoteFacts:
     requested_start: datetime | None = None
     requested_end: datetime | None = None
     reason: str | None = None
+    own_write: OwnWrite | None = None

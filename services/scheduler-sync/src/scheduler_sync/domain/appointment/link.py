@@ -23,6 +23,7 @@ from scheduler_sync.domain.appointment.statuses import (
 )
 from scheduler_sync.domain.appointment.studies import Study
 from scheduler_sync.domain.appointment.transitions import Announcement, Refusal, Trigger, report_of, transition
+from scheduler_sync.domain.appointment.versions import before, has_seen, is_older
 from scheduler_sync.domain.slots import Slot
 
 
@@ -158,7 +159,7 @@ class AppointmentLink:
         """Applies the present state of OmegaAI's Appointment. Our own writes come back as events too, and end here."""
         no_news = self._no_news(facts)
         if no_news is not None:
-            return Decision(self, no_news)
+            return no_news
         heard = self._with_remote(facts)
         if facts.status is self.fhir_status and heard.requested_slot == self.requested_slot:
             return self._same_status(heard, facts)
@@ -219,17 +220,14 @@ class AppointmentLink:
 
         Then waiting writes must not build on its version: they would not see the act, and overwrite it. Older versions
         are known, though: one may be our own write, whose answer was lost. The act itself is known when it was read
-        before the write replaced its version (``over``; None when nothing was written).
+        before the write replaced it: ``over`` is the act's version, None when nothing was written.
         """
-        is_act_known = (
-            over is not None and self.omegaai_version is not None and not _is_older(self.omegaai_version, over)
-        )
+        is_act_known = over is not None and has_seen(self.omegaai_version, over)
         if not as_sent and not is_act_known:
-            number = _number(version)
-            before = self.omegaai_version if number is None else str(number - 1)
-            is_news = before is not None and not _is_older(before, self.omegaai_version)
-            return replace(self, omegaai_id=fhir_id, omegaai_version=before if is_news else self.omegaai_version)
-        newest = self.omegaai_version if _is_older(version, self.omegaai_version) else version
+            former = before(over or version) or self.omegaai_version
+            is_news = former is not None and not is_older(former, self.omegaai_version)
+            return replace(self, omegaai_id=fhir_id, omegaai_version=former if is_news else self.omegaai_version)
+        newest = self.omegaai_version if is_older(version, self.omegaai_version) else version
         return replace(self, omegaai_id=fhir_id, omegaai_version=newest, omegaai_written_version=version)
 
     def told_powerserver(self, step: WorkflowStep, at: datetime) -> "AppointmentLink":
@@ -332,12 +330,18 @@ class AppointmentLink:
         """Whether PowerServer has cancelled it. Its later messages, and refused ones, do not book it again."""
         return self.powerserver_step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
 
-    def _no_news(self, facts: RemoteFacts) -> Outcome | None:
-        if facts.fhir_id != self.omegaai_id:
+    def _no_news(self, facts: RemoteFacts) -> Decision | None:
+        if facts.fhir_id == self.omegaai_id and facts.version == self.omegaai_version:
+            return Decision(self, Outcome.ECHO)
+        if facts.fhir_id == self.omegaai_id and is_older(facts.version, self.omegaai_version):
+            return Decision(self, Outcome.STALE)
+        own, version = facts.own_write, facts.version
+        if own is None or self.omegaai_id not in {None, facts.fhir_id}:
             return None
-        if facts.version == self.omegaai_version:
-            return Outcome.ECHO
-        return Outcome.STALE if _is_older(facts.version, self.omegaai_version) else None
+        if own.left is not None and not has_seen(self.omegaai_version, own.left):
+            return None  # the write left an act standing that is news
+        after = replace(self, omegaai_id=facts.fhir_id, omegaai_version=version, omegaai_written_version=version)
+        return Decision(after, Outcome.ECHO)
 
     def _not_a_patients_act(self, heard: "AppointmentLink", status: FhirStatus) -> Decision:
         """OmegaAI's staff may delete the Appointment: then its order has no time any more, in PowerServer too."""
@@ -454,7 +458,6 @@ _COMPARED = (
     "facility", "resource", "modality", "slot", "filler_id", "accession_numbers", "requested_slot", "reason",
     "referring_physician",
 )  # fmt: skip
-_LONGEST_VERSION: Final = 64
 _EMPTY: Final[dict[str, Any]] = {
     "resource": "", "modality": None, "filler_id": None, "reason": "", "referring_physician": None,
 }  # fmt: skip
@@ -496,13 +499,3 @@ def _without_time(study: Study) -> Study:
 
 def _joined(known: tuple[str, ...], said: tuple[str, ...]) -> tuple[str, ...]:
     return known + tuple(one for one in said if one not in known)
-
-
-def _is_older(version: str, than: str | None) -> bool:
-    number, other = _number(version), None if than is None else _number(than)
-    return number is not None and other is not None and number < other
-
-
-def _number(version: str) -> int | None:
-    """A version as a number; FHIR allows 64 characters, and Python does not read numbers of any length."""
-    return int(version) if len(version) <= _LONGEST_VERSION and version.isdecimal() else None

@@ -95,12 +95,18 @@ class Portal:
         self._sessions.end(response)
         return response
 
-    async def events(self, _request: Request, visitor: Visitor) -> Response:
-        """Kinds and ids of changes for this account, never a person."""
+    async def events(self, request: Request, visitor: Visitor) -> Response:
+        """Kinds and ids of changes for this account, never a person.
+
+        `?with=slots`: also that free times changed, without saying whose.
+        """
+        has_slots = request.query_params.get("with") == "slots"
 
         def shown(notice: Notice) -> dict[str, str] | None:
-            is_own = notice["kind"] == "portal" and visitor.account.email in notice["emails"]
-            return {"kind": notice["about"], "id": notice["id"]} if is_own else None
+            if notice["kind"] == "portal":
+                is_own = notice["emails"] is None or visitor.account.email in notice["emails"]
+                return {"kind": notice["about"], "id": notice["id"]} if is_own else None
+            return {"kind": "slots", "id": ""} if has_slots and notice["kind"] == "Appointment" else None
 
         return self._live.response(shown)
 

@@ -1,4 +1,4 @@
-/* One context menu for the page: right-click, menu key or a click opens it, arrows move, Escape gives the focus back. */
+/* One context menu for the page: right-click, menu key or a click opens it, arrows and letters move, Escape gives the focus back. */
 
 const menu = document.getElementById("context-menu");
 let opener = null;
@@ -48,6 +48,10 @@ menu.addEventListener("keydown", (event) => {
   if (next !== undefined) {
     event.preventDefault();
     buttons.at(next % buttons.length).focus();
+  } else if (event.key.length === 1 && event.key !== " ") {
+    const letter = event.key.toLowerCase();
+    const after = [...buttons.slice(index + 1), ...buttons.slice(0, index + 1)];
+    after.find((button) => button.textContent.toLowerCase().startsWith(letter))?.focus();
   } else if (event.key === "Escape" || event.key === "Tab") {
     event.preventDefault();
     closeMenu();

@@ -1,4 +1,5 @@
 /* The calendar: slots and appointments by mouse, by drag and by keyboard. All guards are the server's. */
+import { clearColumns, drop, isCarrying, markColumns, pickUp } from "./carry.js";
 import { hold, refresh, release } from "./live.js";
 import { openMenu, openMenuAt } from "./menu.js";
 import { bindOrderForm } from "./order-form.js";
@@ -11,8 +12,12 @@ const timeDialog = document.getElementById("time-dialog");
 
 /* New Order, in the dialog */
 async function newOrder(query) {
-  const answer = await fetch(`/orders/new?fragment=1&${new URLSearchParams(query)}`);
-  if (!answer.ok) { toast("The New Order form did not open. Please try again.", "", true); return; }
+  const answer = await fetch(`/orders/new?fragment=1&${new URLSearchParams(query)}`, { headers: { Accept: "application/json" } });
+  if (!answer.ok) {
+    const body = await answer.json().catch(() => ({}));
+    toast(body.error?.message ?? "The New Order form did not open. Please try again.", "", true);
+    return;
+  }
   orderDialog.querySelector(".dialog-body").innerHTML = await answer.text();
   const form = orderDialog.querySelector("form");
   bindOrderForm(form, (saved) => {
@@ -52,26 +57,71 @@ function askTime(card) {
 timeDialog.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
-  const done = await post(`/appointments/${form.dataset.placer}/time`, new FormData(form), (words) => {
-    const problem = form.querySelector("[data-problem]");
-    problem.hidden = false;
-    problem.querySelector("p").textContent = words;
-  });
+  const done = await post(`/appointments/${form.dataset.placer}/time`, new FormData(form), (words) => showProblem(form, words));
   if (done) { timeDialog.close(); toast(done.message); refresh(); }
 });
 
 /* Menus */
-const act = async (placer, action) => {
-  const done = await post(`/appointments/${placer}/status`, { action });
+const act = async (placer, fields) => {
+  const done = await post(`/appointments/${placer}/status`, fields);
   if (done) { toast(done.message); refresh(); }
 };
+const answerRequest = async (placer, fields) => {
+  const done = await post(`/appointments/${placer}/request`, fields);
+  if (done) { toast(done.message); refresh(); }
+};
+
+/* A reason, and where wanted a status, before something is sent */
+const reasonDialog = document.getElementById("reason-dialog");
+function ask(title, ok, address, fields, status = null) {
+  const form = reasonDialog.querySelector("form");
+  reasonDialog.querySelector("h2").textContent = title;
+  form.querySelector("[data-ok]").textContent = ok;
+  form.querySelector("[data-status-field]").hidden = status === null;
+  form.elements.status.disabled = status === null;
+  if (status !== null) form.elements.status.value = status;
+  form.elements.reason.value = "";
+  form.querySelector("[data-problem]").hidden = true;
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const done = await post(address, [...Object.entries(fields), ...new FormData(form)], (words) => showProblem(form, words));
+    if (done) { reasonDialog.close(); toast(done.message); refresh(); }
+  };
+  reasonDialog.showModal();
+  (status === null ? form.elements.reason : form.elements.status).focus();
+}
+function showProblem(form, words) {
+  const problem = form.querySelector("[data-problem]");
+  problem.hidden = false;
+  problem.querySelector("p").textContent = words;
+}
+const asksForReason = new Set(["cancelled-with-notice"]);
 const actions = JSON.parse(document.getElementById("actions").textContent);
-function appointmentItems(block) {
+const maySchedule = "maySchedule" in page.dataset;
+function requestItems(block) {
+  const { placer, patient, asked } = block.dataset;
+  const words = asked === "move" ? "Confirm the wanted time" : "Confirm the request";
   return [
-    ...actions.map(([id, words]) => ({ id, words, run: () => act(block.dataset.placer, id) })),
+    { id: "request-accept", words, run: () => answerRequest(placer, { answer: "accept" }) },
+    { id: "request-decline", words: "Decline…", run: () => ask(`Decline ${patient}`, "Decline", `/appointments/${placer}/request`, { answer: "decline" }) },
     null,
-    { id: "move", words: "Move…", run: () => askTime(block) },
-    { id: "open", words: "Open appointment", run: () => location.assign(`/appointments/${block.dataset.placer}`) },
+  ];
+}
+function appointmentItems(block) {
+  const { placer, patient, status } = block.dataset;
+  const isWish = block.matches(".is-wish");
+  const run = (id, words) => asksForReason.has(id)
+    ? ask(`${words}: ${patient}`, words, `/appointments/${placer}/status`, { action: id })
+    : act(placer, { action: id });
+  return [
+    ...(block.dataset.asked && maySchedule ? requestItems(block) : []),
+    ...actions.map(([id, words]) => ({ id, words, run: () => run(id, words) })),
+    { id: "other-status", words: "Other status…", run: () => ask(`Status of ${placer}`, "Set", `/appointments/${placer}/status`, {}, status) },
+    null,
+    ...(maySchedule && !isWish ? [{ id: "pick-up", words: "Pick up", run: () => pickUp(block) }] : []),
+    ...(maySchedule ? [{ id: "move", words: "Move…", run: () => askTime(block) }] : []),
+    { id: "open", words: "Open appointment", run: () => location.assign(`/appointments/${placer}`) },
+    { id: "patient", words: "Patient record", run: () => location.assign(`/patients/${block.dataset.patientKey}`) },
     null,
     ...dayItems,
   ];
@@ -93,28 +143,50 @@ page.addEventListener("contextmenu", (event) => {
   else openMenuAt(target, ...itemsFor(target));
 });
 page.addEventListener("click", (event) => {
+  const slot = event.target.closest(".slot:not(.closed)");
+  if (slot && isCarrying()) { drop(slot); return; }
   const block = event.target.closest(".block");
-  if (block) openMenu(block, event.clientX, event.clientY, ...itemsFor(block));
+  if (block && !isCarrying()) openMenu(block, event.clientX, event.clientY, ...itemsFor(block));
   const schedule = event.target.closest("[data-schedule]");
   if (schedule) askTime(schedule.closest("[data-placer]"));
+  const pick = event.target.closest("[data-pick-up]");
+  if (pick) pickUp(pick.closest("[data-placer]"));
+  const request = event.target.closest("[data-request]");
+  if (request) {
+    const { placer, patient } = request.closest("[data-placer]").dataset;
+    const answer = request.dataset.request;
+    if (answer === "accept") answerRequest(placer, { answer });
+    else ask(`Decline ${patient}`, "Decline", `/appointments/${placer}/request`, { answer });
+  }
   if (event.target.closest("[data-new-order]")) { event.preventDefault(); newOrder({ facility: page.dataset.facility }); }
 });
 page.addEventListener("dblclick", (event) => {
   const slot = event.target.closest(".slot:not(.closed)");
-  if (slot) createAt(slot);
+  if (slot && !isCarrying()) createAt(slot);
+});
+page.addEventListener("submit", async (event) => {
+  if (!event.target.matches("[data-refresh-form]")) return;
+  event.preventDefault();
+  const done = await post(event.target.action, {});
+  if (done) { await refresh(); toast(done.message); }
 });
 
-/* Keys: arrows walk over the grid, Enter opens, the menu key or Shift+F10 opens the menu */
+/* Keys: arrows walk over the grid, Enter opens, Space picks up, the menu key or Shift+F10 opens the menu */
 page.addEventListener("keydown", (event) => {
   const target = event.target;
   if (target.matches(".block") && (event.key === "Enter" || event.key === " ")) {
     event.preventDefault();
-    openMenuAt(target, ...itemsFor(target));
+    if (event.key === " " && target.draggable && !isCarrying()) pickUp(target);
+    else if (!isCarrying()) openMenuAt(target, ...itemsFor(target));
     return;
   }
   if (!target.matches(".slot")) return;
-  if (event.key === "Enter") { event.preventDefault(); createAt(target); return; }
-  const columns = [...page.querySelectorAll(".column")];
+  if (event.key === "Enter" || (event.key === " " && isCarrying())) {
+    event.preventDefault();
+    if (isCarrying()) drop(target); else createAt(target);
+    return;
+  }
+  const columns = [...page.querySelectorAll(".column:not(.cannot)")];
   const column = columns.findIndex((one) => one.contains(target));
   const slots = [...columns[column].querySelectorAll(".slot:not(.closed)")];
   const row = slots.indexOf(target);
@@ -140,9 +212,7 @@ page.addEventListener("dragstart", (event) => {
   event.dataTransfer.effectAllowed = "move";
   event.dataTransfer.setData("text/plain", card.dataset.placer);
   card.classList.add("is-dragged");
-  for (const column of page.querySelectorAll(".column")) {
-    column.classList.toggle("cannot", Boolean(card.dataset.modality) && column.dataset.modality !== card.dataset.modality);
-  }
+  markColumns(card.dataset.modality);
 });
 const slotUnder = (event) => document.elementsFromPoint(event.clientX, event.clientY).find((one) => one.matches(".slot:not(.closed)"));
 page.addEventListener("dragover", (event) => {
@@ -162,11 +232,11 @@ page.addEventListener("dragend", () => {
   dragged?.classList.remove("is-dragged");
   dragged = null;
   page.querySelector(".slot.drop")?.classList.remove("drop");
-  for (const column of page.querySelectorAll(".column.cannot")) column.classList.remove("cannot");
+  clearColumns();
   release();
 });
 
-for (const dialog of [orderDialog, timeDialog]) {
+for (const dialog of [orderDialog, timeDialog, reasonDialog]) {
   dialog.addEventListener("click", (event) => { if (event.target.closest("[data-close]")) dialog.close(); });
 }
 

@@ -1,0 +1,24 @@
+"""The end of an appointment may arrive before its booking: it is kept, and the booking changes nothing."""
+
+from datetime import timedelta
+
+import pytest
+from both_ends import Suite
+from both_ends_partners import BEGIN, CANCELLED, NO_SHOW, Clock, OmegaAI, PowerServer
+
+
+@pytest.mark.parametrize("status", [CANCELLED, NO_SHOW])
+@pytest.mark.parametrize("profile", ["siu", "orm"])
+def test_the_end_of_an_unknown_appointment_is_kept_for_the_booking_that_it_overtook(profile: str, status: int) -> None:
+    clock, omegaai = Clock(), OmegaAI()
+    powerserver = PowerServer(clock, profile=profile, skew_seconds=0)
+    suite = Suite(clock, powerserver, omegaai)
+    booking = powerserver.book("4711", BEGIN + timedelta(days=6))
+    clock.pass_by(1)
+    powerserver.set_status(booking, status)
+    booked, ended = powerserver.queue
+    assert suite.hear(ended.raw) == [None], "the message lacks nothing that its effect needs"
+    assert suite.hear(booked.raw) == [None]
+    (link,) = suite.memory.links.values()
+    assert (link.state, suite.memory.events[1:]) == ("cancelled", [])
+    assert [one.delivery.kind for one in suite.heads()] == ["patient.upsert"]
