@@ -70,12 +70,15 @@ class ResourceImport(LoopBase):
         self._directory = directory
         self._interval_seconds = interval_seconds
         self._woken = asyncio.Event()
+        self._is_wanted = False
         self._newest_change: int | None = None
         self._probe: str | None = None
         """The facility that could not be read the last time, because OmegaAI was away."""
         self._compare_at = 0.0
 
     def wake(self) -> None:
+        """Reads everything now."""
+        self._is_wanted = True  # a pause that ends clears the event
         self._woken.set()
 
     async def run(self) -> None:
@@ -84,8 +87,8 @@ class ResourceImport(LoopBase):
             self.beat()
             is_changed = self._site.refresh()
             self._metrics.set(own_meters.SITE_FILE_REFUSED, int(self._site.problem is not None))
-            if is_changed or self._woken.is_set() or time.monotonic() >= due_at:
-                self._woken.clear()
+            if is_changed or self._is_wanted or time.monotonic() >= due_at:
+                self._is_wanted = False
                 error = await self._import()
                 failures = 0 if error is None else failures + 1
                 due_at = time.monotonic() + (pause_after(failures) if failures else self._interval_seconds)
