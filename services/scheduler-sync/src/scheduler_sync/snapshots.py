@@ -45,6 +45,7 @@ class PatientSnapshot:
     language: str
     address: Mapping[str, str | None] | None
     organization: str
+    guardian: Mapping[str, str | None] | None = None
 
     @classmethod
     def of(cls, patient: Patient, systems: Mapping[str, str]) -> "PatientSnapshot":
@@ -72,10 +73,14 @@ class PatientSnapshot:
                 "country": address.country,
             },
             organization=patient.organization,
+            guardian=_guardian(patient),
         )
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps(self, default=str)  # asyncpg's UUIDs are a class of their own
+        values = dict(zip(self.__slots__, _PATIENTS_VALUES(self), strict=True))
+        if self.guardian is None:
+            del values["guardian"]  # former code does not know the name
+        return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> "PatientSnapshot":
@@ -86,6 +91,20 @@ class PatientSnapshot:
             date.fromisoformat(values["birth_date"]) if values["birth_date"] else values["birth_date"]
         )
         return cls(**values)
+
+
+def _guardian(patient: Patient) -> Mapping[str, str | None] | None:
+    guardian = patient.guardian
+    if guardian is None:
+        return {} if patient.is_said("guardian") else None
+    return {
+        "family": guardian.family,
+        "given": guardian.given,
+        "middle": guardian.middle,
+        "relationship": guardian.relationship,
+        "email": guardian.email,
+        "phone": guardian.phone,
+    }
 
 
 def _said(patient: Patient, name: str) -> Any:
@@ -179,6 +198,7 @@ class AppointmentSnapshot:
         return cls(**values)
 
 
+_PATIENTS_VALUES: Final = attrgetter(*PatientSnapshot.__slots__)
 _VALUES: Final = attrgetter(*AppointmentSnapshot.__slots__)
 _LATER: Final = ("wanted", "answer", "study_times", "physician")
 """Values that former code does not know: they are left out where they say nothing."""
