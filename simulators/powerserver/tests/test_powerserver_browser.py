@@ -152,10 +152,9 @@ async def test_a_patient_who_is_chosen_stays_chosen_when_an_answer_of_the_search
     await page.get_by_test_id("patient-search").fill("4712")
     await asyncio.wait_for(asked.wait(), 60)
     await page.get_by_test_id("patient-option-4712").check()
-    async with page.expect_response("**/patients/options*") as answered:
+    async with page.expect_response("**/patients/options*"):
         answers.set()
-    await (await answered.value).finished()
-    await page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    await page.evaluate("fetch('/patients/options?q=4712').then((later) => later.text())")
     await expect(page.get_by_test_id("patient-option-4712")).to_be_checked()
 
 
