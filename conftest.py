@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,22 @@ def _is_deep(item: pytest.Item) -> bool:
     return getattr(item.obj, "is_hypothesis_test", False) or not _OF_THE_DEPTH.isdisjoint(vars(item.module))
 
 
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Orders files by what their tests may take: a time limit of its own says that a test takes long."""
+    weights: Counter[Path] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        weights[item.path] += round(marker.args[0] if marker is not None and marker.args else 2)
+    items.sort(key=lambda item: (-weights[item.path], str(item.path)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A deeper look takes longer: each test's own time limit grows with it."""
+    """The files that take longest come first: two workers then end at about the same time.
+
+    A deeper look takes longer: each test's own time limit grows with it.
+    """
+    if hasattr(config, "workerinput"):
+        _longest_first(items)
     if config.getoption("--deep"):
         config.hook.pytest_deselected(items=[one for one in items if not _is_deep(one)])
         items[:] = [one for one in items if _is_deep(one)]
@@ -58,6 +73,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marker = item.get_closest_marker("timeout")
         seconds = marker.args[0] if marker is not None and marker.args else _USUAL_SECONDS
         item.add_marker(pytest.mark.timeout(seconds * DEPTH.patience), append=False)
+
+
+def _said(terminalreporter: pytest.TerminalReporter) -> list[dict[str, object]]:
+    """The seconds and the last printed lines (seeds and numbers) of each test that took a second or more and passed."""
+    return [
+        {"test": one.nodeid, "seconds": round(one.duration, 1), "last_lines": one.capstdout.splitlines()[-2:]}
+        for one in terminalreporter.getreports("passed")
+        if one.when == "call" and one.duration >= 1
+    ]
 
 
 @pytest.hookimpl(trylast=True)
@@ -77,6 +101,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
         "exit_status": int(exitstatus),
         "depth": DEPTH.as_json(),
         "tests": counted,
+        "said": _said(terminalreporter),
         "failed": sorted(one.nodeid for one in terminalreporter.getreports("failed")),
     }
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

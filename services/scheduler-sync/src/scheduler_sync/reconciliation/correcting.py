@@ -250,7 +250,7 @@ def _judged(difference: Difference, link: AppointmentLink, there: AppointmentThe
     if judgement in {Judgement.HEARD, Judgement.ADOPTED} and "status" in fields:
         return Looked(difference, link=link, hears=there)
     is_known = there.command.facts.version == link.omegaai_version
-    why = f"OmegaAI shows another {', '.join(fields)}; PowerServer's holds"
+    why = f"OmegaAI showed other values of {', '.join(fields)}; PowerServer's are written there"
     after = noted(link, there.command.facts)
     return Looked(difference, None, link, after, Side.OMEGAAI, conflict=None if is_known else why)
 

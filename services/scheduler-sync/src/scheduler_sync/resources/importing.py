@@ -64,10 +64,13 @@ class ResourceImport(LoopBase):
         self._directory = directory
         self._interval_seconds = interval_seconds
         self._woken = asyncio.Event()
+        self._is_wanted = False
         self._newest_change: int | None = None
         self._compare_at = 0.0
 
     def wake(self) -> None:
+        """Reads everything now."""
+        self._is_wanted = True  # a pause that ends clears the event
         self._woken.set()
 
     async def run(self) -> None:
@@ -76,8 +79,8 @@ class ResourceImport(LoopBase):
             self.beat()
             is_changed = self._site.refresh()
             self._metrics.set(own_meters.SITE_FILE_REFUSED, int(self._site.problem is not None))
-            if is_changed or self._woken.is_set() or time.monotonic() >= due_at:
-                self._woken.clear()
+            if is_changed or self._is_wanted or time.monotonic() >= due_at:
+                self._is_wanted = False
                 error = await self._import()
                 refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
                 seconds = self._interval_seconds if error is None else _RETRY_SECONDS

@@ -39,6 +39,9 @@ MOST_COLLISIONS: Final = 20
 _HOLDS: Final = UUID("b60d2c39-6f6f-5be1-9b8a-86b2e6f3f0d5")
 _MINUTE: Final = timedelta(minutes=1)
 T = TypeVar("T")
+NO_STUDY: Final = Problem(Code.REQUIRED, "names a study type", "appt-resource.serviceType")
+"""PowerServer refuses an order without a study, so nobody is promised a time for one."""
+NO_PATIENT: Final = Problem(Code.NOT_FOUND, "PowerServer has told of no such patient", "patient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +139,15 @@ class Desk:
     ) -> Hold:
         """Holds the time for some minutes. The same ``key`` again gives the same hold."""
         hold_id = uuid4() if key is None else uuid5(_HOLDS, f"{client}/{key}")
-        if moves_id is None:
-            _check_has_study(asked)
+        unclear = [] if moves_id is not None or asked.studies else [NO_STUDY]
         room = self._service(asked.service_id)
         length = room.length([one.code for one in asked.studies], asked.minutes)
 
         async def do(turn: Turn) -> Hold:
             work, transaction = turn.work, turn.transaction
             connection = transaction.connection
-            found = await self._patient(work, patient or asked.patient)
+            problems = list(unclear)
+            found = await self._named(work, patient or asked.patient, problems)
             slot = Slot(asked.start, asked.start + length.exam, str(room.hours.zone))
             seconds = float(room.rules.hold_minutes * 60)
             values = (
@@ -156,7 +159,7 @@ class Desk:
             if expires_at is None:
                 return _same(_hold(await connection.fetchrow(statements.HOLD, hold_id)), values)
             moved = None if moves_id is None else await self._link(moves_id, connection)
-            await self._check(connection, Wish(room, length, slot, moved))
+            await self._check(connection, Wish(room, length, slot, moved), problems)
             start, end = length.claimed(slot.start)
             for number, part in enumerate(beside(moved, room, start, end)):
                 claim_id = uuid5(hold_id, str(number)) if number else hold_id
@@ -172,6 +175,22 @@ class Desk:
 
         return await self._in_transaction(do, client)
 
+    async def release(self, hold_id: UUID, *, client: str) -> Hold:
+        """Gives a hold of this caller's back: others may have its time. A hold that is over already stays so."""
+        link_id = _link_of_hold(self._effects.site().site, hold_id)
+
+        async def do(turn: Turn) -> Hold:
+            hold = await self._own_hold(hold_id, client, turn.transaction.connection)
+            if await turn.transaction.connection.fetchrow(statements.LINK, link_id) is not None:
+                raise Refused(Problem(Code.CONFLICT, "the hold was booked: cancel the appointment", "id"))
+            for claim_id in _claims_of(hold_id):
+                turn.work.claims.end_hold(claim_id)
+            turn.transaction.cancel_timer(EXPIRED, key=hold_id, revision=2)
+            turn.transaction.audit(actor=turn.client, action="scheduling.release", subject=str(hold_id))
+            return hold
+
+        return await self._in_transaction(do, client)
+
     async def book(
         self,
         *,
@@ -183,7 +202,7 @@ class Desk:
     ) -> AppointmentLink:
         """Books what a hold has, or ``asked`` at once. The same hold or ``key`` again gives the same appointment."""
         site = self._effects.site()
-        link_id = requests.link_id(site.site, f"{SOURCE}/{hold_id or uuid5(_HOLDS, f'{client}/{key or uuid4()}')}")
+        link_id = _link_of_hold(site.site, hold_id or uuid5(_HOLDS, f"{client}/{key or uuid4()}"))
 
         async def do(turn: Turn) -> AppointmentLink:
             work, connection = turn.work, turn.transaction.connection
@@ -191,21 +210,23 @@ class Desk:
             if hold is not None and hold.moves_id is not None:
                 return await self._move(turn, hold.moves_id, hold)
             room, length, start, studies = self._wanted(hold, asked)
-            found = await self._patient(work, patient or (None if asked is None else asked.patient), hold)
-            if found is None:
-                raise Refused(Problem(Code.REQUIRED, "names the patient, who is known to PowerServer", "patient"))
+            problems = [] if studies else [NO_STUDY]
+            found = await self._named(work, patient or (None if asked is None else asked.patient), problems, hold)
+            if found is None and NO_PATIENT not in problems:
+                problems.append(Problem(Code.REQUIRED, "names the patient, who is known to PowerServer", "patient"))
             slot = Slot(start, start + length.exam, str(room.hours.zone))
             await work.links.load_by_id([link_id])
             known = work.links.by_id(link_id)
-            if known is not None:
+            if known is not None and found is not None:
                 return _same_booking(known, found, slot, is_of_hold=hold is not None)
+            held = () if hold is None else _claims_of(hold.id)
+            await self._check(connection, Wish(room, length, slot, None, held), problems)
+            assert found is not None  # noqa: S101 - a problem otherwise
             link = AppointmentLink(
                 id=link_id, site=site.site, placer_number=requests.placer_number(link_id), patient_id=found.id,
                 facility=room.resource.facility, resource=powerservers_name(room.resource, site),
                 modality=room.resource.modality, slot=slot, studies=studies,
             )  # fmt: skip
-            held = () if hold is None else _claims_of(hold.id)
-            await self._check(connection, Wish(room, length, slot, None, held))
             decision = link.book_for_patient()
             self._apply(turn, link, decision, found, "scheduling.book", hold_id)
             booked = await self._with_room(turn, link_id, room, slot)
@@ -237,10 +258,14 @@ class Desk:
             link, patient = await self._locked(turn.work, link_id)
             if link.state.value == "cancelled":
                 return link
-            rules = self._effects.site().scheduling_of(link.facility)
-            if not rules.cancel:
-                raise Refused(Problem(Code.SUPPRESSED, "patients of this facility may not cancel by themselves"))
+            rules, problems = self._effects.site().scheduling_of(link.facility), list[Problem]()
             decision = link.cancel_for_patient(reason)
+            if not rules.cancel:
+                problems.append(Problem(Code.SUPPRESSED, "patients of this facility may not cancel by themselves"))
+            if decision.outcome is Outcome.REFUSED:
+                problems.append(Problem(Code.RULE, decision.conflict or "the appointment's state does not allow it"))
+            if problems:
+                raise Refused(*problems)
             self._apply(turn, link, decision, patient, "scheduling.cancel", None)
             return decision.link
 
@@ -280,10 +305,12 @@ class Desk:
         slot = Slot(start, start + (link.slot.end - link.slot.start), link.slot.zone)
         if link.requested_slot == slot:
             return link
+        refusal = list[Problem]()
         if slot == link.slot:
-            raise Refused(Problem(Code.RULE, "is the time that the appointment has", "start"))
+            refusal.append(Problem(Code.RULE, "is the time that the appointment has", "start"))
         decision = link.ask_to_move(slot)
-        refusal = [Problem(Code.RULE, decision.conflict or "refused")] if decision.outcome is Outcome.REFUSED else []
+        if decision.outcome is Outcome.REFUSED:
+            refusal.append(Problem(Code.RULE, decision.conflict or "the appointment's state does not allow it"))
         held = () if hold is None else _claims_of(hold.id)
         await self._check(turn.transaction.connection, Wish(room, length, slot, link, held), refusal)
         self._apply(turn, link, decision, patient, "scheduling.move", None if hold is None else hold.id)
@@ -364,8 +391,13 @@ class Desk:
         first = now + rules.notice_minutes * _MINUTE
         return [one for one in found if one.slot.start >= first]
 
-    async def _patient(self, work: StoredWork, asked: PatientAsked | None, hold: Hold | None = None) -> Patient | None:
-        """The patient by id, or by number and issuer; that of the hold where none is named."""
+    async def _named(
+        self, work: StoredWork, asked: PatientAsked | None, problems: list[Problem], hold: Hold | None = None
+    ) -> Patient | None:
+        """The patient by id, or by number and issuer; that of the hold where none is named.
+
+        An unknown patient is added to ``problems``.
+        """
         wanted = asked.id if asked is not None else None if hold is None else hold.patient_id
         if asked is not None and asked.identifier is not None:
             issuers = [key for key, system in self._effects.site().issuers.items() if system == asked.identifier.issuer]
@@ -379,7 +411,7 @@ class Desk:
         else:
             return None
         if patient is None:
-            raise Refused(Problem(Code.NOT_FOUND, "PowerServer has told of no such patient", "patient"))
+            problems.append(NO_PATIENT)
         return patient
 
     async def _locked(self, work: StoredWork, link_id: UUID) -> tuple[AppointmentLink, Patient]:
@@ -417,7 +449,6 @@ class Desk:
             return room, room.length(minutes=hold.slot.minutes), hold.slot.start, hold.studies
         if asked is None:
             raise Refused(Problem(Code.REQUIRED, "names a hold, or the appointment", "appt-reference"))
-        _check_has_study(asked)
         room = self._service(asked.service_id)
         return room, room.length([one.code for one in asked.studies], asked.minutes), asked.start, asked.studies
 
@@ -462,6 +493,11 @@ class Desk:
             return result
 
 
+def _link_of_hold(site: str, hold_id: UUID) -> UUID:
+    """The id of the appointment that a hold becomes: the same each time it is booked."""
+    return requests.link_id(site, f"{SOURCE}/{hold_id}")
+
+
 def _claims_of(hold_id: UUID) -> list[UUID]:
     return [hold_id, uuid5(hold_id, "1")]
 
@@ -472,12 +508,6 @@ def _hold(row: Mapping[str, Any]) -> Hold:
         row["id"], row["client"], row["facility"], row["resource"], Slot(row["slot_start"], row["slot_end"], "UTC"),
         tuple(Study(code, text) for code, text in studies), row["patient_id"], row["moves_id"], row["expires_at"],
     )  # fmt: skip
-
-
-def _check_has_study(asked: SlotAsked) -> None:
-    """PowerServer refuses an order without a study, so nobody is promised a time for one."""
-    if not asked.studies:
-        raise Refused(Problem(Code.REQUIRED, "names a study type", "appt-resource.serviceType"))
 
 
 def _same(hold: Hold, values: tuple[Any, ...]) -> Hold:

@@ -7,6 +7,7 @@ one statement for the whole batch, which locks the resources in one order, befor
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import nsmallest
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
@@ -14,11 +15,12 @@ import asyncpg
 
 from chassis.store import collision
 from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.claims import Kind, wanted_by
+from scheduler_sync.domain.claims import Kind, Wanted, wanted_by
 from scheduler_sync.domain.slots import Busy, Slot, busy_of
 from scheduler_sync.ports import Displaced, Offer
 from scheduler_sync.rooms import Room, Rooms
 from scheduler_sync.store import statements
+from scheduler_sync.store.blocks import BlockRepository
 from scheduler_sync.store.repositories import LinkRepository
 
 MOST_OFFERS: Final = 5
@@ -54,7 +56,15 @@ async def busy_between(
     rows = await connection.fetch(
         statements.BUSY, resource_ids, start - _DAY, end + _DAY, list(without_links), list(without_claims)
     )
-    return {row["resource_id"]: Busy(row["starts"], row["ends"], row["capacity"]) for row in rows}
+    return {row["resource_id"]: _busy(row) for row in rows}
+
+
+def _busy(row: Mapping[str, Any]) -> Busy:
+    """A block takes all places of its resource."""
+    starts, ends, capacity = row["starts"], row["ends"], row["capacity"]
+    if capacity > 1 and row["block_starts"]:
+        starts, ends = starts + (capacity - 1) * row["block_starts"], ends + (capacity - 1) * row["block_ends"]
+    return Busy(starts, ends, capacity)
 
 
 async def offers_near(
@@ -111,6 +121,8 @@ class ClaimRepository:
         self._without_room: set[UUID] = set()
         self._expired: list[UUID] = []
         self._missing: list[AppointmentLink] = []
+        self.blocks: BlockRepository | None = None
+        """Set for a batch that speaks of blocked times; flushed before the claims."""
         self.tell: Tell | None = None
 
     def end_hold(self, hold_id: UUID) -> None:
@@ -141,11 +153,10 @@ class ClaimRepository:
         busy = found.get(place.resource_id)
         if busy is None:
             return True
+        of_links = (one for other in changed.values() for one in self._claims_of(other))
+        of_blocks = (one for one in self._blocked() for _ in range(busy.capacity))
         staged = busy_of(
-            (one.start, one.end)
-            for other in changed.values()
-            for one in self._claims_of(other)
-            if one.resource_id == place.resource_id
+            (one.start, one.end) for one in chain(of_links, of_blocks) if one.resource_id == place.resource_id
         )
         both = Busy([*busy.starts, *staged.starts], [*busy.ends, *staged.ends], busy.capacity)
         has_room = both.has_room(place.start, place.end)
@@ -183,12 +194,27 @@ class ClaimRepository:
                 old, new = self._claims_of(before), self._kept(after)
                 gone += {one.id for one in (*old, *new) if one not in old or one not in new}
                 coming += [one for one in new if one not in old]
+        if self.blocks is not None:
+            gone += [one.id for one in self.blocks.changed()]
+            coming += self._blocked()
         if not gone and not coming:
             return
         columns = list(zip(*coming, strict=True)) or [()] * len(Claim._fields)
         rows = await connection.fetch(statements.CLAIM_LINKS, gone, *columns)
         if rows:
             await self._settle(rows)
+
+    def _blocked(self) -> list[Claim]:
+        """The claims of the blocks that this transaction saves: the blocked time alone, without buffers."""
+        found = []
+        for one in () if self.blocks is None else self.blocks.changed():
+            if one.slot is None:
+                continue
+            place = self._rooms.place(Wanted(one.id, Kind.BLOCK, one.facility, one.resource, one.slot))
+            if place is not None:
+                claim = Claim(one.id, one.id, place.resource_id, one.slot.start, one.slot.end, Kind.BLOCK.value)
+                found.append(claim)
+        return found
 
     def _kept(self, link: AppointmentLink) -> list[Claim]:
         """The claims that a link shall have: no request for a time that was found taken."""
@@ -229,5 +255,7 @@ class ClaimRepository:
         for link_id, cause in causes.items():
             link = self._links.by_id(link_id)
             if link is not None:
-                lost.append(Displaced(link, None if cause is None else self._links.last_entry(cause)))
+                entry = None if cause is None else self._links.last_entry(cause)
+                block = None if cause is None or self.blocks is None else self.blocks.origin_of(cause)
+                lost.append(Displaced(link, entry, block))
         await self.tell(lost)

@@ -35,6 +35,8 @@ class PatientRepository:
         self._by_identifier: dict[tuple[str, str], UUID] = {}
         self._owners: dict[tuple[str, str], UUID] = {}
         """The patients that have the identifiers in the store."""
+        self._doubts: dict[tuple[UUID, UUID], set[UUID]] = {}
+        """The messages that named the numbers of both patients. No rollback undoes them."""
 
     async def load(self, identifiers: Iterable[PatientIdentifier]) -> None:
         """Loads and locks the patients that have one of these identifiers."""
@@ -75,8 +77,16 @@ class PatientRepository:
             for one in patient.identifiers
         }
 
+    def doubt(self, patients: Sequence[Patient], cause_id: UUID) -> None:
+        first, *others = sorted(one.id for one in patients)
+        for other in others:
+            self._doubts.setdefault((first, other), set()).add(cause_id)
+
     async def flush(self, connection: asyncpg.Connection) -> None:
         del connection  # staged, to go out with all the rest
+        if self._doubts:
+            named = [(*pair, cause) for pair, causes in self._doubts.items() for cause in causes]
+            self._transaction.write(statements.NOTE_DOUBTS, *lists_of(named))
         patients: list[Patient] = []
         heard_again: list[tuple[UUID, datetime]] = []
         for one in self._patients.take_changed():

@@ -19,7 +19,7 @@ from powerserver_sim.worklist import orders
 from powerserver_sim.worklist.open_requests import open_request, requests_of_facility
 from powerserver_sim.worklist.views import worklist
 from simulator_kit.store import Work
-from simulator_kit.web import text_of, wants_json
+from simulator_kit.web import safe_next, text_of, wants_json
 
 
 @for_user
@@ -113,7 +113,7 @@ async def appointment(request: Request, user: User) -> Response:
 
 @for_user
 async def act(request: Request, user: User) -> Response:
-    """A right-click action, or any `status` of the site by its order value; JSON for the scheduler's script."""
+    """A right-click action, or any `status` of the site by its order value; then back to `next`, or JSON."""
     placer = request.path_params["placer"]
     form = await form_of(request)
     action, status, reason = (text_of(form, name) for name in ("action", "status", "reason"))
@@ -127,7 +127,10 @@ async def act(request: Request, user: User) -> Response:
         name = orders.load(work, number)["status_name"]
         return f"{placer} is now {name}." if changed else f"{placer} is {name} already."
 
-    return _done(request, placer, await services(request).store.write(change))
+    words = await services(request).store.write(change)
+    if text_of(form, "next") and not wants_json(request):
+        return RedirectResponse(safe_next(text_of(form, "next")), status_code=303)
+    return _done(request, placer, words)
 
 
 @for_user
