@@ -258,6 +258,14 @@ async def test_a_request_is_answered_by_the_menu_and_a_new_resource_waits_for_re
     await expect(page.get_by_test_id("resource-BLUME-PT")).to_be_visible()
     await expect(page.get_by_test_id("not-loaded")).to_have_count(0)
 
+    await page.get_by_test_id("slot-BLUME-MR-09:00").click(button="right")
+    await page.get_by_test_id("menu-resources-layout-editor").click()
+    await page.get_by_test_id("up-BLUME-PT").click()
+    await page.get_by_test_id("show-BLUME-US").uncheck()
+    await page.get_by_test_id("layout-ok").click()
+    await expect(page.get_by_test_id("resource-BLUME-US")).to_have_count(0)
+    await expect(page.locator(".column").nth(3)).to_have_attribute("data-resource", "BLUME PT")
+
 
 async def test_the_menu_works_by_mouse_and_by_keys(bench, desk) -> None:
     placer = await bench.book(start=f"{DAY}T10:30:00-05:00")

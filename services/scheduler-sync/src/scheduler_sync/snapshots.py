@@ -44,6 +44,7 @@ class PatientSnapshot:
     language: str
     address: Mapping[str, str | None] | None
     organization: str
+    guardian: Mapping[str, str | None] | None = None
 
     @classmethod
     def of(cls, patient: Patient, systems: Mapping[str, str]) -> "PatientSnapshot":
@@ -71,10 +72,13 @@ class PatientSnapshot:
                 "country": address.country,
             },
             organization=patient.organization,
+            guardian=_guardian(patient),
         )
 
     def to_bytes(self) -> bytes:
         values = {name: getattr(self, name) for name in self.__slots__}
+        if self.guardian is None:
+            del values["guardian"]  # former code does not know the name
         return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod
@@ -86,6 +90,20 @@ class PatientSnapshot:
             date.fromisoformat(values["birth_date"]) if values["birth_date"] else values["birth_date"]
         )
         return cls(**values)
+
+
+def _guardian(patient: Patient) -> Mapping[str, str | None] | None:
+    guardian = patient.guardian
+    if guardian is None:
+        return {} if patient.is_said("guardian") else None
+    return {
+        "family": guardian.family,
+        "given": guardian.given,
+        "middle": guardian.middle,
+        "relationship": guardian.relationship,
+        "email": guardian.email,
+        "phone": guardian.phone,
+    }
 
 
 def _said(patient: Patient, name: str) -> Any:
