@@ -31,6 +31,7 @@ class Stack:
     postgres_admin_url: str
     kafka_bootstrap: str
     origin: str
+    is_in_memory: bool = False
 
 
 def _stop(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
@@ -78,7 +79,7 @@ def embedded_stack(
         try:
             asyncio.run(database.wait_ready())
             asyncio.run(broker.wait_ready())
-            yield Stack(database.admin_url, broker.bootstrap, "embedded")
+            yield Stack(database.admin_url, broker.bootstrap, "embedded", is_in_memory=parent is not None)
         finally:
             for process, how in reversed(running):
                 _stop(process, how)
