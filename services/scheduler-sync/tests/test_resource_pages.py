@@ -72,7 +72,7 @@ async def test_the_list_and_a_resource_show_both_values_and_what_can_be_done(fil
             assert words in page
         assert "BLUME US" not in (await client.get("/resources?state=drifted")).text
         page = (await client.get(f"/resources/{await id_of(filled, 'BLUME CT')}")).text
-        for words in ("Write 30 min to OmegaAI", "Write all to OmegaAI", "powerserver.new", "kim"):
+        for words in ("Write “30 min” to OmegaAI", "Write all to OmegaAI", "first heard of in PowerServer", "kim"):
             assert words in page
         assert (await client.get("/resources/00000000-0000-0000-0000-000000000000")).status_code == 404
 

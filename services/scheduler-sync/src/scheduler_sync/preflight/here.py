@@ -13,7 +13,7 @@ from chassis.messaging import topics
 from chassis.settings import KafkaSettings
 from chassis.store import Store
 from scheduler_sync.domain.resource import PairState
-from scheduler_sync.preflight.lines import Line, State
+from scheduler_sync.preflight.lines import Line, State, apart
 from scheduler_sync.preflight.omegaai import CLOCK_SECONDS
 from scheduler_sync.preflight.views import Heard, PreflightViews
 from scheduler_sync.settings import PowerServerSettings
@@ -120,7 +120,7 @@ def _clock(heard: Sequence[Heard], now: datetime) -> Line:
         return Line("clock.powerserver", "Clocks", "PowerServer's clock", State.NOT_VISIBLE, "no MSH-7 says it", now)
     least = min(differences, key=abs)
     state = State.FOUND if -_CLOCK_OF_MESSAGES <= least <= CLOCK_SECONDS else State.MISSING
-    seen = f"of the last {len(differences)} messages the nearest MSH-7 was {least:+.0f} s from its reception"
+    seen = f"of the last {len(differences)} messages the nearest MSH-7 was {apart(least)} its reception"
     return Line("clock.powerserver", "Clocks", "PowerServer's clock", state, seen, heard[0].received_at, where)
 
 
@@ -160,7 +160,7 @@ async def resources(views: PreflightViews, site: SiteFile) -> list[Line]:
     lines = []
     for code in site.facilities:
         of_it = counts.get(code, {})
-        wrong = [f"{of_it[one.value]} {one.value}" for one in _WRONG if of_it.get(one.value)]
+        wrong = [f"{of_it[one]} {words}" for one, words in _WRONG.items() if of_it.get(one)]
         where = "/resources here; PowerServer: Settings > Users & Facilities > Imaging Facilities > Resource"
         linked = of_it.get(PairState.LINKED, 0)
         if code not in grid:
@@ -176,7 +176,7 @@ async def resources(views: PreflightViews, site: SiteFile) -> list[Line]:
     return lines
 
 
-_WRONG: Final = (PairState.DRIFTED, PairState.ONLY_PS)
+_WRONG: Final = {PairState.DRIFTED: "differ", PairState.ONLY_PS: "only in PowerServer"}
 
 
 def certificates(all_of_them: Sequence[Certificate], now: datetime) -> list[Line]:

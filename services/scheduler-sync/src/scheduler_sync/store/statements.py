@@ -131,7 +131,7 @@ UNION ALL SELECT {resource_pairs.id}, {resource_pairs.revision} FROM {resource_p
 """
 
 IDS_OF_PATIENTS: Final = f"""
-SELECT {patients.id}, {patients.fhir_id} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
+SELECT {patients.id}, {patients.fhir_id}, {patients.fhir_version} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
 """
 
 IDS_OF_LINKS: Final = f"""
@@ -276,18 +276,73 @@ WITH people AS (
 )
 INSERT INTO {reviews} ({reviews.first_id}, {reviews.second_id}, {reviews.reasons}, {reviews.state}, {reviews.found_at})
 SELECT first_id, second_id, array_agg(DISTINCT reason), 'open', now() FROM pairs WHERE first_id <> second_id
+    AND NOT EXISTS (SELECT FROM {reviews} AS known WHERE known.{reviews.first_id} = pairs.first_id
+        AND known.{reviews.second_id} = pairs.second_id)
 GROUP BY first_id, second_id ON CONFLICT ({reviews.first_id}, {reviews.second_id}) DO NOTHING
 """
 
+NOTE_DOUBTS: Final = f"""
+INSERT INTO {reviews} AS known ({reviews.first_id}, {reviews.second_id}, {reviews.reasons}, {reviews.state},
+    {reviews.found_at}, {reviews.journal_ids})
+SELECT first_id, second_id, ARRAY['numbers in one message'], 'open', now(), array_agg(cause_id)
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS named (first_id, second_id, cause_id)
+GROUP BY first_id, second_id
+ON CONFLICT ({reviews.first_id}, {reviews.second_id}) DO UPDATE SET
+    {reviews.state} = CASE WHEN known.{reviews.state} = 'different'
+        AND NOT known.{reviews.reasons} @> excluded.{reviews.reasons} THEN 'open' ELSE known.{reviews.state} END,
+    {reviews.reasons} = CASE WHEN known.{reviews.reasons} @> excluded.{reviews.reasons} THEN known.{reviews.reasons}
+        ELSE known.{reviews.reasons} || excluded.{reviews.reasons} END,
+    {reviews.journal_ids} = ARRAY(SELECT DISTINCT unnest(known.{reviews.journal_ids} || excluded.{reviews.journal_ids})
+        ORDER BY 1 DESC LIMIT 100)
+"""
+"""Another kind of doubt about a pair opens its review again; the same kind of doubt does not."""
+
+NOTE_OTHER_IN_OMEGAAI: Final = f"""
+INSERT INTO {reviews} AS known ({reviews.first_id}, {reviews.omegaai_id}, {reviews.reasons}, {reviews.state},
+    {reviews.found_at}, {reviews.seen})
+VALUES ($1, $2, $3, 'open', now(), $4::jsonb)
+ON CONFLICT ({reviews.first_id}, {reviews.omegaai_id}) WHERE {reviews.second_id} IS NULL DO UPDATE SET
+    {reviews.state} = CASE WHEN known.{reviews.state} IN ('same', 'different')
+        AND known.{reviews.seen} ->> 'birth_date' IS NOT DISTINCT FROM excluded.{reviews.seen} ->> 'birth_date'
+        AND known.{reviews.seen} ->> 'sex' IS NOT DISTINCT FROM excluded.{reviews.seen} ->> 'sex'
+        THEN known.{reviews.state} ELSE 'open' END,
+    {reviews.reasons} = excluded.{reviews.reasons}, {reviews.seen} = excluded.{reviews.seen}
+RETURNING {reviews.id}, {reviews.state}
+"""
+"""A decision holds for the birth date and the sex that the person saw."""
+
+NEWEST_TOLD_PATIENT: Final = f"""
+SELECT {deliveries.payload} FROM {deliveries} WHERE {deliveries.destination} = 'omegaai' AND {deliveries.key} = $1
+    AND {deliveries.kind} = 'patient.upsert' AND {deliveries.state} = 'done'
+ORDER BY {deliveries.sequence} DESC LIMIT 1
+"""
+
+MERGED_WITH_MESSAGES: Final = f"""
+SELECT {reviews.id}, {reviews.journal_ids} FROM {reviews}
+WHERE {reviews.state} <> 'merged' AND {reviews.journal_ids} <> '{{}}' AND EXISTS (
+    SELECT FROM {patients} WHERE {patients.merged_into} IS NOT NULL
+        AND {patients}.{patients.id} IN ({reviews.first_id}, {reviews.second_id}))
+"""
+"""Reviews whose records PowerServer has merged, with the messages that named both."""
+
 END_MERGED_REVIEWS: Final = f"""
 UPDATE {reviews} SET {reviews.state} = 'merged' FROM {patients}
-WHERE {reviews.state} IN ('open', 'same') AND {patients.merged_into} IS NOT NULL
+WHERE {reviews.state} <> 'merged' AND {reviews.second_id} IS NOT NULL AND {patients.merged_into} IS NOT NULL
     AND {patients}.{patients.id} IN ({reviews.first_id}, {reviews.second_id})
 """
 
+END_WRITTEN_REVIEWS: Final = f"""
+UPDATE {reviews} SET {reviews.state} = 'settled'
+WHERE {reviews.second_id} IS NULL AND {reviews.state} IN ('open', 'same', 'different') AND NOT EXISTS (
+    SELECT FROM {deliveries} WHERE {deliveries.destination} = 'omegaai' AND {deliveries.key} = {reviews.first_id}
+        AND {deliveries.kind} = 'patient.upsert' AND {deliveries.state} IN ('pending', 'dead'))
+"""
+"""The patient's data are in OmegaAI, or a person gave the deliveries up."""
+
 WAITING_FOR_A_PERSON: Final = f"""
 SELECT (SELECT count(*) FROM {journal} WHERE {journal.state} IN ('needs_setup', 'failed'))
-     + (SELECT count(*) FROM {parked_tasks} WHERE {parked_tasks.replayed_at} IS NULL)
+     + (SELECT count(*) FROM {parked_tasks} WHERE {parked_tasks.replayed_at} IS NULL) AS inputs,
+    (SELECT count(*) FROM {reviews} WHERE {reviews.state} = 'open') AS reviews
 """
 
 MOVE_CURSOR: Final = f"""

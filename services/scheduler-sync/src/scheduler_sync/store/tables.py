@@ -70,19 +70,37 @@ class PatientIdentifiers(Base, table=True):
 
 
 class PatientReviews(Base, table=True):
-    """Two patients who may be one person. ``state``: open, same, different, or merged."""
+    """Two records that may be of one person: two patients, or a patient and OmegaAI's Patient ``omegaai_id``.
+
+    ``state``: open, same, different, merged (in PowerServer), settled (in OmegaAI). ``seen``: OmegaAI's Patient as it
+    was read; ``journal_ids``: the messages that named the numbers of both.
+    """
 
     __tablename__: ClassVar[Any] = "patient_reviews"
-    __table_args__ = (UniqueConstraint("first_id", "second_id"),)
+    __table_args__ = (
+        UniqueConstraint("first_id", "second_id"),
+        Index(
+            "uq_patient_reviews_omegaai",
+            "first_id",
+            "omegaai_id",
+            unique=True,
+            postgresql_where=text("second_id IS NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     first_id: UUID
-    second_id: UUID
+    second_id: UUID | None = None
     reasons: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     state: str
     found_at: datetime
     decided_at: datetime | None = None
     decided_by: str | None = None
+    omegaai_id: str | None = None
+    seen: Any = Field(default=None, sa_column=Column(JSONB))
+    journal_ids: list[UUID] = Field(
+        default_factory=list, sa_column=Column(ARRAY(Uuid), nullable=False, server_default=text("'{}'"))
+    )
 
 
 class AppointmentLinks(Base, table=True):
