@@ -51,7 +51,7 @@ demo: ## play the guide's story on the stack, then in volume, and count at both 
 
 test: ## all tests, on a real Kafka and Postgres (ARGS="-k relay" for some; AFFECTED=main for what a change reaches; SUITE_DEPTH=full before a release)
 	$(SETUP)
-	@$(PY) -m $(if $(AFFECTED),tests.affected $(AFFECTED),pytest) $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile) \
+	@$(PY) -m $(if $(AFFECTED),tests.affected $(AFFECTED),pytest) $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) \
 		$(if $(filter full,$(SUITE_DEPTH)),--depth-report docs/operations/full-report.json)
 
 images: ## build the images of services and simulators (IMAGES=<name> for one; BASE_IMAGE=… for a base of your own)

@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+sys.path.insert(0, str(Path(__file__).parent))  # for browser_pages
 STEP_MILLISECONDS = 60_000
 OpenPage = Callable[[], Awaitable[Page]]
 LogIn = Callable[..., Awaitable[None]]

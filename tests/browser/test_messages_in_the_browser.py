@@ -4,7 +4,8 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from browser_pages import reach, sound
+from playwright.async_api import expect
 
 from hl7v2.mllp import Client
 
@@ -17,40 +18,6 @@ ON_NO_RESOURCE = (
     "PV1|1|O|RADIOLOGY^CT9^^FAC01\rRGS|1|A\rAIS|1|A|CT-HEAD^CT Head^99STUDYTYPE|{start}-0500|||30|min\r"
     "AIG|1|A|GHOST CT|CT\rAIL|1|A|RADIOLOGY^CT9^^FAC01\r"
 )
-MOST_TABS = 60
-FAULTS = """() => {
-  const faults = [];
-  const named = (one) => one.labels?.length || one.getAttribute('aria-label') || one.getAttribute('aria-labelledby')
-    || one.textContent.trim();
-  document.querySelectorAll('input:not([type=hidden]), select, textarea, button, a[href]').forEach((one) => {
-    if (!named(one)) faults.push('no name: ' + one.outerHTML);
-  });
-  const ids = [...document.querySelectorAll('[id]')].map((one) => one.id);
-  ids.filter((id, at) => ids.indexOf(id) !== at).forEach((id) => faults.push('id twice: ' + id));
-  document.querySelectorAll('[aria-labelledby]').forEach((one) => {
-    const label = document.getElementById(one.getAttribute('aria-labelledby'));
-    if (!label) faults.push('labelled by nothing: ' + one.outerHTML);
-  });
-  document.querySelectorAll('th:not([scope])').forEach((one) => faults.push('no scope: ' + one.outerHTML));
-  const levels = [...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]));
-  if (levels.filter((one) => one === 1).length !== 1) faults.push('headings: ' + levels);
-  levels.forEach((one, at) => { if (at && one > levels[at - 1] + 1) faults.push('heading left out: ' + levels); });
-  if (document.documentElement.scrollWidth > window.innerWidth) faults.push('wider than the window');
-  return faults;
-}"""
-
-
-async def reach(page: Page, wanted: Locator) -> None:
-    """Tab until ``wanted`` has the focus, as a person without a mouse does."""
-    for _ in range(MOST_TABS):
-        if await wanted.count() and await wanted.first.evaluate("one => one === document.activeElement"):
-            return
-        await page.keyboard.press("Tab")
-    pytest.fail(f"{wanted} is not reached with the keyboard")
-
-
-async def sound(page: Page) -> None:
-    assert await page.evaluate(FAULTS) == []
 
 
 async def test_a_message_is_found_read_and_processed_again_with_the_keyboard(suite, open_page, log_in) -> None:

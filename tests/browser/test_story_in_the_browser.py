@@ -33,7 +33,7 @@ async def test_staff_book_the_patient_confirms_and_every_page_follows(suite, ope
     await desk.get_by_test_id("login-submit").click()
     await desk.wait_for_url(f"{powerserver}/")
     await desk.goto(f"{powerserver}/scheduler?facility=FAC01&day={day}")
-    await desk.wait_for_function("document.documentElement.dataset.liveState === 'open'")
+    await expect(desk.locator("html")).to_have_attribute("data-live-state", "open")
     await desk.get_by_test_id("slot-BLUME-CT-10:30").dblclick()
     await desk.get_by_test_id("patient-new").check()
     fields = {"family": "Roe", "given": "Jane", "birth-date": "1980-02-29", "email": email}

@@ -1,4 +1,4 @@
-"""Thousands of seeds on the real chassis, and proof that the simulation notices when the chassis breaks a promise."""
+"""Hundreds of seeds on the real chassis, and proof that the simulation notices when the chassis breaks a promise."""
 
 import os
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def fakes() -> Iterator[None]:
 
 
 @pytest.mark.timeout(300)
-def test_thousands_of_seeds_keep_every_promise() -> None:
+def test_hundreds_of_seeds_keep_every_promise() -> None:
     """As many seeds as a slow machine can run in the time: each has the same chance to show a fault."""
     total = simulate.run_many(
         0,

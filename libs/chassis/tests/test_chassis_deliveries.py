@@ -51,9 +51,12 @@ async def stage(store, *rows: tuple[UUID, bytes], destination: str = "partner") 
 
 
 @asynccontextmanager
-async def working(store, partner, **more):
+async def working(store, partner, *, lease_seconds: float = 60, **more):
+    """A worker at work. Its lease outlives a machine that is too busy to renew it."""
     metrics = Metrics()
-    worker = DeliveryWorker(store, "partner", partner, retry=QUICK, metrics=metrics, **more)
+    worker = DeliveryWorker(
+        store, "partner", partner, retry=QUICK, metrics=metrics, lease_seconds=lease_seconds, **more
+    )
     running = asyncio.create_task(worker.run())
     try:
         yield metrics

@@ -30,24 +30,51 @@ def test_full_looks_deeper_in_every_way() -> None:
             assert getattr(full, one.name) > getattr(ci, one.name), one.name
 
 
-def test_a_full_run_has_longer_limits_and_leaves_a_report(tmp_path: Path) -> None:
-    inner = tmp_path / "test_inner.py"
-    inner.write_text(
-        "import pytest\n"
-        "def test_usual(request): assert request.node.get_closest_marker('timeout').args == (7200,)\n"
-        "@pytest.mark.timeout(300)\n"
-        "def test_its_own(request): assert request.node.get_closest_marker('timeout').args == (12000,)\n"
-        "def test_fails(): assert False\n"
-    )
-    report = tmp_path / "report.json"
-    done = subprocess.run(
+def run_inner(folder: Path, modules: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    """The suite's own conftest on test modules of these texts, in full depth."""
+    for name, text in modules.items():
+        (folder / f"test_{name}.py").write_text(text)
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"),
-         f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "conftest", str(inner), f"--depth-report={report}"],
+         f"--rootdir={ROOT}", f"--confcutdir={ROOT}", "-p", "conftest", str(folder), *options],
         cwd=ROOT, env={**os.environ, "SUITE_DEPTH": "full"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_deep_chooses_what_the_depth_changes(tmp_path: Path) -> None:
+    modules = {
+        "usual": "def test_usual(): pass\n",
+        "number": "from chassis.testing.depth import DEPTH\ndef test_number(): pass\n",
+        "deaths": "from chassis.testing import Deaths\ndef test_deaths(): pass\n",
+        "tries": "from hypothesis import given, strategies\n@given(strategies.none())\ndef test_tries(_): pass\n",
+    }
+    done = run_inner(tmp_path, modules, "--deep", "--collect-only")
+    chosen = {line.rpartition("::")[2] for line in done.stdout.splitlines() if "::" in line}
+    assert chosen == {"test_number", "test_deaths", "test_tries"}, done.stdout + done.stderr
+
+
+def test_a_full_run_has_longer_limits_and_leaves_a_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    done = run_inner(
+        tmp_path,
+        {
+            "inner": "import pytest, time\n"
+            "def test_usual(request): assert request.node.get_closest_marker('timeout').args == (3600,)\n"
+            "@pytest.mark.timeout(300)\n"
+            "def test_its_own(request):\n"
+            "    assert request.node.get_closest_marker('timeout').args == (6000,)\n"
+            "    print('from seed 7')\n"
+            "    print('Roe^Jane')\n"
+            "    time.sleep(1)\n"
+            "def test_fails(): assert False\n"
+        },
+        f"--depth-report={report}",
+    )
     assert report.exists(), done.stdout + done.stderr
     found = json.loads(report.read_text())
     assert found["tests"] == {"passed": 2, "failed": 1}, done.stdout
     assert found["depth"]["deaths_at_each_point"] == depth.DEPTHS["full"].deaths_at_each_point
     assert [name.rpartition("::")[2] for name in found["failed"]] == ["test_fails"]
     assert found["exit_status"] == 1
+    (said,) = found["said"]
+    assert (said["test"].rpartition("::")[2], said["last_lines"]) == ("test_its_own", ["from seed 7"])

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from chassis.deliveries import Delivery
+from scheduler_sync.adapters.omegaai.doubts import Decision
 from scheduler_sync.adapters.omegaai.sender import KnownIds
 from scheduler_sync.snapshots import PatientSnapshot
 
@@ -13,7 +14,17 @@ PATIENT = PatientSnapshot(
 )  # fmt: skip
 
 
-class Ids:
+class NoDoubts:
+    """A review list that is asked nothing."""
+
+    async def newest_told(self, _: UUID) -> None:
+        return None
+
+    async def other_in_omegaai(self, *_: object) -> tuple[int, Decision]:
+        raise AssertionError
+
+
+class Ids(NoDoubts):
     def __init__(self, patient: str | None) -> None:
         self._patient = patient
 

@@ -91,7 +91,7 @@ def directory(site: SiteFile | None = None) -> ResourceDirectory:
     found = ResourceDirectory(lambda: file)
     names = [("FAC01", "BLUME CT", "CT"), ("FAC01", "BLUME MR", "MR"), ("FAC02", "LAKE CT", "CT")]
     found.fill(
-        Resource(UUID(int=number), facility, name, modality, f"hs-{number}", 30)
+        Resource(UUID(int=number), facility, name, modality, f"hs-{number}", 30, self_scheduling=True)
         for number, (facility, name, modality) in enumerate(names, 1)
     )
     return found

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fake_omegaai import FakeOmegaAI
+from partner_samples import NoDoubts
 
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
@@ -22,7 +23,7 @@ LINK, PATIENT = UUID(int=1), UUID(int=2)
 ZONE = ZoneInfo("America/Toronto")
 
 
-class Ids:
+class Ids(NoDoubts):
     """What the store would know."""
 
     def __init__(self) -> None:

@@ -1,12 +1,12 @@
 """The pages and the command of resources, and who may use them."""
 
 import asyncio
+import io
 import json
-import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +17,10 @@ from fake_omegaai import FakeOmegaAI, client_of, service
 from pydantic import SecretStr
 from sync_harness import SITE_FILE, Harness
 
+from chassis.operate.cli import main
 from chassis.settings import HttpSettings
 from chassis.web.guard import Guard
+from scheduler_sync.__main__ import DEFINITION
 from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
 from scheduler_sync.resources.csv_files import read
 from scheduler_sync.resources.decisions import Decisions
@@ -26,6 +28,7 @@ from scheduler_sync.resources.views import ResourceViews
 from scheduler_sync.web.resource_pages import ResourcePages
 
 pytestmark = pytest.mark.stack
+Command = Callable[..., Awaitable[SimpleNamespace]]
 CSV = """Facility,Resource,Modality,Start Time,End Time,Default duration,Overbooking
 FAC01,BLUME CT,CT,08:00,23:00,30,yes
 FAC01,BLUME US,US,08:00,23:00,30,no
@@ -69,7 +72,7 @@ async def test_the_list_and_a_resource_show_both_values_and_what_can_be_done(fil
             assert words in page
         assert "BLUME US" not in (await client.get("/resources?state=drifted")).text
         page = (await client.get(f"/resources/{await id_of(filled, 'BLUME CT')}")).text
-        for words in ("Write 30 min to OmegaAI", "Write all to OmegaAI", "powerserver.new", "kim"):
+        for words in ("Write “30 min” to OmegaAI", "Write all to OmegaAI", "first heard of in PowerServer", "kim"):
             assert words in page
         assert (await client.get("/resources/00000000-0000-0000-0000-000000000000")).status_code == 404
 
@@ -112,42 +115,55 @@ async def test_a_viewer_looks_and_decides_nothing(filled: Harness):
     assert await filled.deliveries() == []
 
 
-async def command(harness: Harness, *arguments: str, given: str = "") -> SimpleNamespace:
-    """``python -m scheduler_sync resources …`` in a process of its own."""
+def command_line(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """``python -m scheduler_sync resources …`` in this process, with a loop of its own in a thread."""
+    monkeypatch.setenv("SCHEDULER_SYNC_STORE__URL", harness.store.url)
+    monkeypatch.setenv("SCHEDULER_SYNC_SITE_FILE", str(SITE_FILE))
 
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "scheduler_sync", "resources", *arguments], input=given, text=True,
-            capture_output=True, timeout=120, check=False, cwd=Path(__file__).parent,
-            env={"SCHEDULER_SYNC_STORE__URL": harness.store.url, "SCHEDULER_SYNC_SITE_FILE": str(SITE_FILE)},
-        )  # fmt: skip
+    async def command(*arguments: str, given: str = "") -> SimpleNamespace:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = await asyncio.to_thread(main, DEFINITION, ["resources", *arguments])
+        return SimpleNamespace(code=code, out=out.getvalue(), err=err.getvalue())
 
-    done = await asyncio.to_thread(run)
-    return SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr)
+    return command
 
 
-async def test_the_command_does_the_same_and_says_it_by_its_exit_code(filled: Harness):
-    listed = await command(filled, "list", "--state", "drifted")
+async def test_the_command_runs_in_a_process_of_its_own(filled: Harness):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "scheduler_sync", "resources", "import", "-",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent,
+        env={"SCHEDULER_SYNC_STORE__URL": filled.store.url, "SCHEDULER_SYNC_SITE_FILE": str(SITE_FILE)},
+    )  # fmt: skip
+    out, _ = await process.communicate(b"Facility,Resource,Start,End\nFAC01,NEW CT,08:00,23:00\n")
+    assert process.returncode == 0
+    assert b"1 rows taken (1 changed something), 0 left out" in out
+
+
+async def test_the_command_does_the_same_and_says_it_by_its_exit_code(filled: Harness, monkeypatch: pytest.MonkeyPatch):
+    command = command_line(filled, monkeypatch)
+    listed = await command("list", "--state", "drifted")
     assert (listed.code, "'BLUME CT'" in listed.out, "BLUME US" in listed.out) == (0, True, False)
-    differing = await command(filled, "drift", "--json")
+    differing = await command("drift", "--json")
     assert differing.code == 1
     assert {one["field"] for one in json.loads(differing.out)["drift"]} == {"duration", "overbooking"}
-    matched = await command(filled, "match")
+    matched = await command("match")
     assert matched.code == 1
     assert "proposed: resources alias 'BLUME US' --facility FAC01 --means 'Blume US'" in matched.out
-    joined = await command(filled, "alias", "BLUME US", "--facility", "FAC01", "--means", "Blume US", "--actor", "lee")
+    joined = await command("alias", "BLUME US", "--facility", "FAC01", "--means", "Blume US", "--actor", "lee")
     assert joined.code == 0
-    refused = await command(filled, "alias", "BLUME US", "--facility", "FAC01", "--means", "NO SUCH")
+    refused = await command("alias", "BLUME US", "--facility", "FAC01", "--means", "NO SUCH")
     assert (refused.code, "no service of this name" in refused.err) == (1, True)
-    shown = await command(filled, "show", "BLUME CT")
+    shown = await command("show", "BLUME CT")
     assert "differs: duration: PowerServer 30 min, OmegaAI 60 min" in shown.out
-    queued = await command(filled, "apply", "BLUME CT", "--wait", "0")
+    queued = await command("apply", "BLUME CT", "--wait", "0")
     assert (queued.code, "queued" in queued.out) == (1, True)
-    told = await command(filled, "history", "BLUME US")
+    told = await command("history", "BLUME US")
     assert "alias.added by lee" in told.out
     bad = "Facility,Resource,Start,End\nFAC01,NEW CT,08:00,23:00\nFAC99,OTHER,08:00,23:00\nFAC01,X,no,23:00\n"
-    imported = await command(filled, "import", "-", given=bad)
+    imported = await command("import", "-", given=bad)
     assert imported.code == 1
     assert "1 rows taken (1 changed something), 2 left out" in imported.out
     assert "standard input: line 4, Start: is no time of day" in imported.err
-    assert (await command(filled, "import", "/no/such.csv")).code == 1
+    assert (await command("import", "/no/such.csv")).code == 1

@@ -1,5 +1,6 @@
 """Both sides' resources in the store: imported, compared, announced, joined by a person, mended in OmegaAI."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from sync_harness import Harness
 
 from chassis.clock import utc_now
 from chassis.errors import NeedsSetup, Permanent, Transient
+from chassis.testing import eventually
 from omegaai.client import FhirClient
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
 from scheduler_sync.resources import ResourceDirectory, ResourceImport, StoredResources
@@ -374,3 +376,26 @@ async def test_two_thousand_resources_are_compared_in_a_moment(both: Both):
     await both.csv(*rows)
     assert (datetime.now(UTC) - began).total_seconds() < 20
     assert (await both.views.counts())["linked"] == 2000
+
+
+async def test_a_fix_that_was_taken_is_looked_for_at_once(both: Both):
+    """The next import of its own is an hour away."""
+    running = asyncio.create_task(both.importing.run())
+
+    async def minutes() -> list[int | None]:
+        rows = await both.harness.rows("SELECT duration_minutes FROM resources WHERE name = 'BLUME CT'")
+        return [row["duration_minutes"] for row in rows]
+
+    async def is_waiting() -> bool:
+        return bool(await minutes()) and both.importing.patience_seconds > 0
+
+    async def is_seen() -> bool:
+        return await minutes() == [75]
+
+    await eventually(is_waiting)
+    found = next(one for one in both.omegaai.all("HealthcareService") if one["name"] == "BLUME CT")
+    both.omegaai.put_directly(service(found["id"], "BLUME CT", "2", "CT", 75))
+    both.importing.wake()
+    await eventually(is_seen)
+    await both.importing.stop()
+    await running

@@ -337,3 +337,47 @@ async def test_a_new_appointment_without_a_study_is_refused(stand: Stand, operat
     status, body = await stand.call(operation, appt__resource=wanted(at(9), serviceType=[]), patient=named(0))
     assert (status, reasons(body)) == (400, ["appt-resource.serviceType: names a study type"])
     assert await stand.sync.rows("SELECT 1 FROM claims WHERE NOT released") == []
+
+
+async def release(stand: Stand, hold_id: str) -> tuple[int, dict[str, Any]]:
+    return await stand.call(f"{hold_id}/$release")
+
+
+async def test_a_hold_that_is_given_back_is_free_at_once(stand: Stand):
+    _, body = await stand.call("$hold", appt__resource=wanted(at(9)), patient=named(1))
+    hold = body["entry"][0]["resource"]["id"]
+    assert at(9) not in await found(stand, at(9), at(9, 30), **CT)
+    status, released = await release(stand, hold)
+    assert (status, released["status"]) == (200, "cancelled")
+    assert await found(stand, at(9), at(9, 30), **CT) == [at(9)]
+    assert (await release(stand, hold))[0] == 200, "a repeat has no other effect"
+    timers = await stand.sync.rows("SELECT 1 FROM timers WHERE state = 'pending'")
+    assert timers == []
+    audit = await stand.sync.rows("SELECT action FROM operator_audit WHERE action = 'scheduling.release'")
+    assert len(audit) == 2
+
+
+async def test_a_booked_hold_and_a_foreign_one_are_not_given_back(stand: Stand):
+    _, body = await stand.call("$hold", appt__resource=wanted(at(9)), patient=named(1))
+    hold = body["entry"][0]["resource"]["id"]
+    await stand.call("$book", appt__reference=reference("Appointment", hold))
+    status, answer = await release(stand, hold)
+    assert (status, reasons(answer)) == (409, ["id: the hold was booked: cancel the appointment"])
+    kinds = [row["kind"] for row in await stand.sync.rows("SELECT kind FROM claims WHERE NOT released")]
+    assert kinds == ["request"]
+    assert (await release(stand, str(uuid4())))[0] == 404
+
+
+async def test_every_unclear_parameter_is_named_at_once(stand: Stand):
+    bad = {"start": {"valueDateTime": "tomorrow"}, "minutes": {"valueInteger": 0}, "latitude": {"valueDecimal": 5}}
+    status, answer = await stand.call("$find", **bad)
+    assert status == 400
+    assert [one.split(":")[0] for one in reasons(answer)] == ["start", "end", "minutes", "latitude"]
+
+
+async def test_an_unknown_patient_and_a_taken_time_are_named_together(stand: Stand):
+    assert (await stand.book(at(9)))[0] == 200
+    status, answer = await stand.book(at(9), patient=999, serviceType=[])
+    words = " ".join(reasons(answer))
+    assert status == 400
+    assert all(one in words for one in ("no such patient", "names a study type", "the time is taken"))

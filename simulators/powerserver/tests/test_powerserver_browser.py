@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 from powerserver_requests import PLACER, asked, confirmed
 
 from powerserver_sim.settings import catalogue
@@ -47,7 +47,7 @@ class Desk:
 
     async def calendar(self, facility: str = "FAC01") -> None:
         await self.page.goto(f"{self.base}/scheduler?facility={facility}&day={DAY}")
-        await self.page.wait_for_function("document.documentElement.dataset.liveState === 'open'")
+        await expect(self.page.locator("html")).to_have_attribute("data-live-state", "open")
 
     async def fill_order(self, patient: str, study_type: str) -> None:
         await self.page.get_by_test_id("patient-search").fill(patient)
@@ -86,11 +86,8 @@ async def desk(bench, chromium) -> AsyncIterator[Desk]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
         base = f"http://127.0.0.1:{port}"
-        await page.goto(f"{base}/login")
-        await page.get_by_test_id("login-name").fill("admin")
-        await page.get_by_test_id("login-password").fill("development")
-        await page.get_by_test_id("login-submit").click()
-        await page.wait_for_url(f"{base}/")
+        login = {"name": "admin", "password": "development"}
+        await page.request.post(f"{base}/login", form=login, max_redirects=0)
         yield Desk(page, base)
         await profile.close()
         assert problems == []
@@ -136,6 +133,26 @@ async def test_booking_by_double_click_menu_key_and_enter(bench, desk) -> None:
     await expect(page.get_by_test_id("appointment-P100010")).to_contain_text("Doe, Sam")
     await bench.partner.has(3)
     assert [message.get("AIG-3") for message in bench.partner.received] == ["BLUME CT", "BLUME MR", "BLUME US"]
+
+
+async def test_a_patient_who_is_chosen_stays_chosen_when_an_answer_of_the_search_comes_late(desk) -> None:
+    page, asked, answers = desk.page, asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        asked.set()
+        await answers.wait()
+        await route.continue_()
+
+    await page.route("**/patients/options*", late)
+    await desk.calendar()
+    await page.get_by_test_id("slot-BLUME-CT-10:15").dblclick()
+    await page.get_by_test_id("patient-search").fill("4712")
+    await asyncio.wait_for(asked.wait(), 60)
+    await page.get_by_test_id("patient-option-4712").check()
+    async with page.expect_response("**/patients/options*"):
+        answers.set()
+    await page.evaluate("fetch('/patients/options?q=4712').then((later) => later.text())")
+    await expect(page.get_by_test_id("patient-option-4712")).to_be_checked()
 
 
 async def test_a_refused_booking_says_why_and_keeps_the_form(bench, desk) -> None:
@@ -208,7 +225,7 @@ async def test_keys_pick_a_study_up_move_it_drop_it_and_put_it_back(bench, desk)
     assert await bench.status(taken) == 30
 
 
-async def test_a_request_is_shown_and_answered_by_the_menu(bench, desk) -> None:
+async def test_a_request_is_answered_by_the_menu_and_a_new_resource_waits_for_refresh_data(bench, desk) -> None:
     page = desk.page
     placer = await confirmed(bench)
     await bench.hl7(asked("SIU^S13", "R2", placer=placer, start="20261201160000-0500"), "R2")
@@ -232,10 +249,6 @@ async def test_a_request_is_shown_and_answered_by_the_menu(bench, desk) -> None:
     await expect(page.get_by_test_id(f"appointment-{PLACER}")).to_have_attribute("data-status", "80")
     await expect(page.get_by_test_id(f"asked-{PLACER}")).to_have_count(0)
 
-
-async def test_a_new_resource_waits_for_refresh_data(bench, desk) -> None:
-    page = desk.page
-    await desk.calendar()
     await bench.simulator.services.store.write(
         lambda work: catalogue.save_resource(work, "FAC01", catalogue.read_resource(RESOURCE), None)
     )
@@ -244,6 +257,14 @@ async def test_a_new_resource_waits_for_refresh_data(bench, desk) -> None:
     await page.get_by_test_id("refresh-data").click()
     await expect(page.get_by_test_id("resource-BLUME-PT")).to_be_visible()
     await expect(page.get_by_test_id("not-loaded")).to_have_count(0)
+
+    await page.get_by_test_id("slot-BLUME-MR-09:00").click(button="right")
+    await page.get_by_test_id("menu-resources-layout-editor").click()
+    await page.get_by_test_id("up-BLUME-PT").click()
+    await page.get_by_test_id("show-BLUME-US").uncheck()
+    await page.get_by_test_id("layout-ok").click()
+    await expect(page.get_by_test_id("resource-BLUME-US")).to_have_count(0)
+    await expect(page.locator(".column").nth(3)).to_have_attribute("data-resource", "BLUME PT")
 
 
 async def test_the_menu_works_by_mouse_and_by_keys(bench, desk) -> None:
@@ -304,7 +325,8 @@ async def test_no_page_is_wider_than_a_phone(bench, desk) -> None:
     for path in (
         "/", f"/scheduler?facility=FAC01&day={DAY}", "/orders/new", "/patients", "/patients/new", "/patients/1",
         f"/appointments/{placer}", "/messages", "/messages/out/1", "/settings/facilities", "/settings/facilities/FAC01",
-        "/settings/facilities/FAC01/resources/1", "/settings/statuses", "/settings/priorities", "/settings/hl7",
+        "/settings/facilities/FAC01/resources/1", "/settings/users", "/worklist", f"/waiting-room?day={DAY}", "/portal",
+        "/portal/launcher", "/settings/statuses", "/settings/priorities", "/settings/hl7",
     ):  # fmt: skip
         await desk.page.goto(desk.base + path)
         width = await desk.page.evaluate("document.documentElement.scrollWidth")

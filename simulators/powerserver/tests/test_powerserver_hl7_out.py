@@ -1,10 +1,13 @@
 """What goes over the wire to the suite: exact segments, order, and the same control id until acknowledged."""
 
 import asyncio
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from hl7v2 import Message
+from powerserver_sim.settings import reservations
 
 SCH = (
     "SCH|P100008^RAMSOFT|A100008^RAMSOFT|||||CT-HEAD^CT Head^99STUDYTYPE||30|min^minutes^ISO+|"
@@ -208,3 +211,27 @@ async def test_sending_misbehaves_on_request(bench, mode, expected) -> None:
     await bench.partner.has(len(expected))
     assert bench.partner.control_ids == expected
     assert (await bench.api.get("/control/misbehave")).json() == {"faults": []}
+
+
+async def test_a_reservation_is_announced_as_a_blocked_time_and_its_end_as_an_opened_one(bench) -> None:
+    store = bench.simulator.services.store
+    day = (datetime.now(ZoneInfo("America/Toronto")) + timedelta(days=3)).date().isoformat()
+    form = {"repeats": "once", "first_day": day, "opens": "12:00", "closes": "13:00", "purpose": "Service"}
+    await store.write(lambda work: reservations.reserve(work, "FAC01", 1, form))
+    await bench.partner.has(1)
+    blocked = bench.partner.received[0]
+    at = day.replace("-", "")
+    assert (blocked.trigger, blocked.get("SCH-1.1"), blocked.get("SCH-25.1")) == ("S23", f"R1-{at}", "BLOCKED")
+    assert (blocked.get("SCH-11.4") or "")[:12] == f"{at}1200"
+    assert (blocked.get("SCH-11.5") or "")[:12] == f"{at}1300"
+    assert (blocked.get("AIG-3.1"), blocked.get("PID-3.1")) == ("BLUME CT", None)
+    await store.write(lambda work: reservations.release(work, "FAC01", 1, 1))
+    await bench.partner.has(2)
+    assert (bench.partner.received[1].trigger, bench.partner.received[1].get("SCH-1.1")) == ("S24", f"R1-{at}")
+
+
+async def test_a_reservation_of_every_day_is_announced_four_weeks_ahead(bench) -> None:
+    form = {"repeats": "daily", "first_day": "2026-01-01", "opens": "00:00", "closes": "23:59", "purpose": "Closed"}
+    await bench.simulator.services.store.write(lambda work: reservations.reserve(work, "FAC01", 1, form))
+    await bench.partner.has(28)
+    assert len({one.get("SCH-1.1") for one in bench.partner.received}) == 28

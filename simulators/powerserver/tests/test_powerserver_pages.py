@@ -2,6 +2,7 @@
 
 import pytest
 from powerserver_pages import logged_in, text_of
+from powerserver_requests import PLACER, asked
 
 from powerserver_sim.users.pages import seen_by
 
@@ -35,7 +36,8 @@ async def test_every_page_renders_with_its_headers(bench) -> None:
             f"/appointments/{placer}", "/appointments/P100001", "/messages", "/messages?direction=in",
             "/messages?state=acked&placer=P1", "/messages/out/1", "/settings/facilities", "/settings/facilities/FAC01",
             "/settings/facilities/FAC01/resources/new", "/settings/facilities/FAC01/resources/1", "/settings/statuses",
-            "/settings/priorities", "/settings/hl7",
+            "/settings/priorities", "/settings/hl7", "/settings/users", "/worklist", "/worklist?status=20", "/portal",
+            f"/waiting-room?day={DAY}", "/waiting-room", "/portal/launcher",
         ):  # fmt: skip
             page = await client.get(path)
             assert page.status_code == 200, path
@@ -189,6 +191,16 @@ async def test_the_log_shows_why_a_message_was_refused(bench, answer, shown) -> 
         assert 'data-testid="message-PS0000000001"' in log
         retry = await client.post("/messages/out/1/retry")
         assert retry.status_code == (303 if answer == "AE" else 409)
+
+
+async def test_a_restricted_user_sees_the_messages_about_the_facilitys_requests(bench) -> None:
+    await bench.hl7(asked(), "R1")
+    await bench.book(resource="LAKE CT", start=f"{DAY}T12:00:00-08:00")
+    await bench.partner.has(2)
+    async with logged_in(bench, "frontdesk") as client:
+        page = await text_of(client, "/messages")
+        assert PLACER in page
+        assert "P100009" not in page
 
 
 async def test_notices_reach_open_pages_of_users_who_may_see_them(bench) -> None:

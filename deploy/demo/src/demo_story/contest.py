@@ -10,13 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
 from rich.console import Console
 
 from demo_story.acts import Confirmed
-from demo_story.clients import Addresses, People, StoryError
+from demo_story.clients import Addresses, People, StoryError, until
 from demo_story.counting import flow, moment
 
 MOST_PATIENTS: Final = 200
@@ -110,6 +111,7 @@ class Contest:
                     for number, slot in zip(numbers, wanted, strict=True):
                         tasks.create_task(self._wants(http, number, slot))
             await self._follow(after)
+            await self._staff_confirm()
         title = f"{len(numbers)} patients want {self.slots} times at once → one wins each, all others get other times"
         return {"slot_contest": {"title": title, **self.results.row(self.slots)}}
 
@@ -175,6 +177,17 @@ class Contest:
                 pass
             await asyncio.sleep(1)
         raise StoryError(f"{operation}: the scheduling API was not there {TRIES} times (make logs NAME=scheduler-sync)")
+
+    async def _staff_confirm(self) -> None:
+        """Staff confirm every winner, so that no request stays open behind the contest."""
+        there = [placer for placer in self.results.winners if placer in self.results.powerserver]
+        for placer in there:
+            await self.people.answer(placer, "accept")
+        for placer in there:
+            await until(f"CONFIRMED of {placer} in PowerServer", partial(self._is_confirmed, placer))
+
+    async def _is_confirmed(self, placer: str) -> bool:
+        return await self.people.status_in_powerserver(placer) == "CONFIRMED"
 
     async def _follow(self, after: dict[str, int]) -> None:
         """Reads what came to PowerServer and OmegaAI, until every winner stands at both ends."""

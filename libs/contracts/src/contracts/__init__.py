@@ -7,6 +7,7 @@
 from contracts import topics
 from contracts.appointment import (
     Alternative,
+    AnsweredAppointmentData,
     AppointmentCancelled,
     AppointmentConfirmed,
     AppointmentData,
@@ -46,6 +47,7 @@ from contracts.resource import Difference, ResourceData, ResourceDrifted, Resour
 __all__ = [
     "REGISTRY",
     "Alternative",
+    "AnsweredAppointmentData",
     "AppointmentCancelled",
     "AppointmentConfirmed",
     "AppointmentData",

@@ -96,9 +96,19 @@ _DISPLACED = (
     "what is free instead."
 )
 _ALTERNATIVES = (
-    "Free slots in place of the lost one, best first: three or more where the facility has as many; empty unless "
-    "displaced."
+    "Free slots in place of the lost one, best first: three or more where the facility has as many; empty unless the "
+    "patient did not get the time that was asked for."
 )
+
+
+class AnsweredAppointmentData(AppointmentData):
+    """An appointment with its time. With ``refused_start`` it answers a wish: the appointment stays as it was."""
+
+    refused_start: AwareDatetime | None = Field(
+        default=None, description="Start that the patient asked for and does not get; null when there was no such wish."
+    )
+    refused_end: AwareDatetime | None = Field(default=None, description="End that goes with refused_start.")
+    alternatives: Annotated[tuple[Alternative, ...], Field(strict=False)] = Field(default=(), description=_ALTERNATIVES)
 
 
 class RequestedAppointmentData(AppointmentData):
@@ -138,7 +148,7 @@ class AppointmentScheduled(Message):
 
     type: Literal["appointment.scheduled"]
     version: Literal[1]
-    data: AppointmentData = Field(description="The appointment.")
+    data: AnsweredAppointmentData = Field(description="The appointment.")
 
 
 class AppointmentRequested(Message):
@@ -154,7 +164,7 @@ class AppointmentConfirmed(Message):
 
     type: Literal["appointment.confirmed"]
     version: Literal[1]
-    data: AppointmentData = Field(description="The appointment.")
+    data: AnsweredAppointmentData = Field(description="The appointment.")
 
 
 class AppointmentRescheduled(Message):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from contracts.appointment import (
     Alternative,
+    AnsweredAppointmentData,
     AppointmentCancelled,
     AppointmentConfirmed,
     AppointmentData,
@@ -168,8 +169,8 @@ def _examples_of_patients() -> list[Message]:
 
 
 def _examples_of_appointments() -> list[Message]:
-    scheduled = AppointmentData(**_appointment(status="scheduled", who_acts_next="patient", by="staff"))
-    confirmed = AppointmentData(**_appointment(status="confirmed", who_acts_next="nobody", by="patient"))
+    scheduled = AnsweredAppointmentData(**_appointment(status="scheduled", who_acts_next="patient", by="staff"))
+    confirmed = AnsweredAppointmentData(**_appointment(status="confirmed", who_acts_next="nobody", by="patient"))
     requested = RequestedAppointmentData(
         **_appointment(status="requested", who_acts_next="staff", by="patient"),
         requested_start=datetime.fromisoformat("2026-12-03T09:00:00-05:00"),

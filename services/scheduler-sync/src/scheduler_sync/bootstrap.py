@@ -62,8 +62,9 @@ from scheduler_sync.web.building import message_pages, replayed, task_pages
 from scheduler_sync.web.desk import NumbersDesk
 from scheduler_sync.web.drift import DriftPages
 from scheduler_sync.web.explain_page import ExplainPage
-from scheduler_sync.web.pages import PAGES, Pages
+from scheduler_sync.web.pages import Pages
 from scheduler_sync.web.preflight_pages import PreflightPages
+from scheduler_sync.web.rendering import PAGES
 from scheduler_sync.web.resource_pages import ResourcePages
 from scheduler_sync.web.review_pages import ReviewPages
 
@@ -234,7 +235,7 @@ async def build(settings: SchedulerSyncSettings) -> Service:
             "resource-import": importing,
             "waiting": WaitingGauge(store, metrics),
             "claims": ClaimsUpkeep(store, core.open_work),
-            "reviews": ReviewsUpkeep(Reviews(store)),
+            "reviews": ReviewsUpkeep(Reviews(store), partial(replayed, store, core.listener.executor)),
         },
         checks={"hl7": core.listener.check, "resources": _resources_check(core.directory)},
         routes=[

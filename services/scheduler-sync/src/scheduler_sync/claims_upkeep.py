@@ -45,6 +45,7 @@ class ClaimsUpkeep(LoopBase):
             await self._store.pool.execute(statements.RELEASE_EXPIRED, None)
             await self._store.pool.execute(statements.FORGET_HOLDS)
             await self._store.pool.execute(statements.FORGET_CLAIMS)
+            await self._store.pool.execute(statements.FORGET_BLOCKS)
             states = [one for state in CLAIMING for one in spellings(state.value)]
             last, count = _FIRST, 0
             while rows := await self._store.pool.fetch(statements.UNCLAIMED_LINKS, last, states):

@@ -9,6 +9,7 @@ from chassis.errors import NeedsSetup
 from scheduler_sync.domain.appointment import FhirStatus, RemoteFacts, StaffFacts, Study
 from scheduler_sync.domain.patient import PatientFacts, PatientIdentifier
 from scheduler_sync.domain.resource import GridRow, Resource
+from scheduler_sync.domain.slots import Slot
 
 _TASKS: Final = UUID("5d1f3a52-6f0c-5a0e-9d7f-3c1f0d6b2a11")
 
@@ -128,8 +129,28 @@ class TakeGridRows:
     rows: tuple[GridRow, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BlockTime:
+    """PowerServer blocked a time of a resource, moved the block, or opened it (SIU^S23, S24). Times as above.
+
+    ``number`` names the block in PowerServer. ``resource`` and ``slot`` are None where the time is opened.
+    """
+
+    name: str
+    number: str
+    facility: str
+    said_at: datetime
+    said_until: datetime | None = None
+    resource: str | None = None
+    slot: Slot | None = None
+
+    def latest(self, said_at: datetime) -> datetime:
+        """The end of the span in which the message was made; the span begins at ``said_at``."""
+        return max(said_at, self.said_until or said_at)
+
+
 AboutPatients: TypeAlias = ChangePatientByStaff | MergePatients | DeletePatient
-FromPowerServer: TypeAlias = ChangeAppointmentByStaff | AboutPatients | TakeGridRows
+FromPowerServer: TypeAlias = ChangeAppointmentByStaff | BlockTime | AboutPatients | TakeGridRows
 """Everything that one message of PowerServer's can say."""
 
 

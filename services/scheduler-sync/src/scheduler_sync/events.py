@@ -61,11 +61,13 @@ def appointment_event(
     occurred_at: datetime,
     cause_id: UUID,
     lost: Slot | None = None,
+    declined: Slot | None = None,
     offers: Sequence[Offer] = (),
 ) -> contracts.Message:
     """The event for the link's new state. ``before`` is the link before, ``by`` the actor: staff or patient.
 
-    ``lost`` is the time that a patient's request has lost, ``offers`` what is free instead.
+    ``lost`` is the time that a patient's request has lost, ``declined`` one that staff declined; ``offers`` is what is
+    free instead.
     """
     assert link.slot is not None  # noqa: S101 - only an appointment with a time is announced
     facility = facilities[link.facility]
@@ -98,10 +100,15 @@ def appointment_event(
     requested = link.requested_slot or (None if lost == link.slot else lost)
     message_class: type[contracts.Message]
     data: contracts.Payload
-    if kind is Announcement.SCHEDULED:
-        message_class, data = contracts.AppointmentScheduled, contracts.AppointmentData(**values)
-    elif kind is Announcement.CONFIRMED:
-        message_class, data = contracts.AppointmentConfirmed, contracts.AppointmentData(**values)
+    if kind in {Announcement.SCHEDULED, Announcement.CONFIRMED}:
+        is_scheduled, refused = kind is Announcement.SCHEDULED, lost or declined
+        message_class = contracts.AppointmentScheduled if is_scheduled else contracts.AppointmentConfirmed
+        data = contracts.AnsweredAppointmentData(
+            **values,
+            refused_start=None if refused is None else refused.start.astimezone(facility.zone),
+            refused_end=None if refused is None else refused.end.astimezone(facility.zone),
+            alternatives=alternatives,
+        )
     elif kind is Announcement.PROGRESSED:
         message_class, data = contracts.AppointmentProgressed, contracts.AppointmentData(**values)
     elif kind is Announcement.RESCHEDULED:

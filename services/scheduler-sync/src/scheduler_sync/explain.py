@@ -19,6 +19,7 @@ from hl7v2 import AckCode, Hl7Error, Message, Segment
 from scheduler_sync.adapters.powerserver import coverage, master_files, reader, stations, table
 from scheduler_sync.adapters.powerserver.table import SET_IDS, FieldRule
 from scheduler_sync.commands import (
+    BlockTime,
     ChangeAppointmentByStaff,
     ChangePatientByStaff,
     DeletePatient,
@@ -46,6 +47,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "SIU^S13": "an appointment that is moved",
     "SIU^S14": "an appointment that is changed",
     "SIU^S15": "an appointment that is cancelled",
+    "SIU^S23": "a time of a resource that is blocked",
+    "SIU^S24": "a blocked time that is opened",
     "SIU^S26": "a patient who did not come",
     "ORM^O01": "orders of one appointment",
     "ADT^A04": "a patient who is registered",
@@ -182,7 +185,7 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
     trigger = _trigger(command.appointment) if isinstance(command, ChangeAppointmentByStaff) else None
     return Explanation(
         message=name,
-        meaning=MEANINGS.get(name, "no message that is taken"),
+        meaning=_meaning(name, command),
         code=code,
         text=text,
         setting=setting,
@@ -195,6 +198,13 @@ def explain(raw: bytes, site: SiteFile, resources: Resources | None, *, received
         segments=_marked(message, site),
         command=command,
     )
+
+
+def _meaning(name: str, command: reader.Command | None) -> str:
+    """A blocked time may come as another event."""
+    if isinstance(command, BlockTime):
+        name = "SIU^S24" if command.slot is None else "SIU^S23"
+    return MEANINGS.get(name, "no message that is taken")
 
 
 def _trigger(facts: StaffFacts) -> Trigger:
@@ -365,6 +375,8 @@ def _effect(command: reader.Command, site: SiteFile) -> dict[str, Any]:
     """The facts in the message, in the suite's words; unsaid facts are left out."""
     if isinstance(command, MergePatients):
         return {"made": command.said_at.isoformat(), "merges": [_of_merge(one) for one in command.merges]}
+    if isinstance(command, BlockTime):
+        return _of_block(command, site)
     if isinstance(command, ChangePatientByStaff | DeletePatient):
         said = {"made": command.said_at.isoformat(), **_of_person(command.patient)}
     else:
@@ -396,6 +408,20 @@ def _of_appointment(command: ChangeAppointmentByStaff, site: SiteFile) -> dict[s
         "reason": facts.reason,
         "deleted": sorted(facts.deleted),
     }
+
+
+def _of_block(command: BlockTime, site: SiteFile) -> dict[str, Any]:
+    zone, slot = site.facilities[command.facility].zone, command.slot
+    said = {
+        "number of the block": command.number,
+        "made": command.said_at.astimezone(zone).isoformat(),
+        "facility": command.facility,
+        "blocked": "no: the time is opened" if slot is None else "yes",
+        "resource": command.resource,
+        "start": None if slot is None else slot.start.astimezone(zone).isoformat(),
+        "end": None if slot is None else slot.end.astimezone(zone).isoformat(),
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _of_merge(merge: Merge) -> str:

@@ -19,6 +19,7 @@ from scheduler_sync.adapters.powerserver import master_files, reader, stations
 from scheduler_sync.arrivals import Arrivals
 from scheduler_sync.commands import (
     AboutPatients,
+    BlockTime,
     ChangeAppointmentByStaff,
     ChangePatientByStaff,
     DeletePatient,
@@ -29,7 +30,9 @@ from scheduler_sync.commands import (
     cause_of_task,
 )
 from scheduler_sync.domain.appointment import System
+from scheduler_sync.domain.claims import block_id
 from scheduler_sync.domain.patient import PatientIdentifier
+from scheduler_sync.handlers.blocks import block_time
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.merges import delete_patient, merge_patients
 from scheduler_sync.handlers.patient_acts import park_task, receive_appointment
@@ -39,6 +42,7 @@ from scheduler_sync.handlers.staff_changes import change_appointment
 from scheduler_sync.resources.records import ResourceRecords
 from scheduler_sync.site import Site
 from scheduler_sync.store import statements
+from scheduler_sync.store.blocks import BlockRepository
 from scheduler_sync.store.work import OpenWork, StoredWork
 
 TASK_CONSUMER: Final = "omegaai.tasks"
@@ -58,7 +62,7 @@ class PowerServerInbound:
         for item in items:
             work.commands[item.journal_id] = self._read(item, passed_over)
         self._effects.meters.not_read(passed_over.keys, passed_over.repairs)
-        commands = [one for one in work.commands.values() if not isinstance(one, Exception | TakeGridRows)]
+        commands = [one for one in work.commands.values() if not isinstance(one, Exception | TakeGridRows | BlockTime)]
         await work.patients.load(number for command in commands for number in _numbers(command))
         ending = [one for command in commands for one in _ending(command)]
         await work.links.load(
@@ -66,6 +70,7 @@ class PowerServerInbound:
             {patient.id for patient in work.patients.all_identified_by(ending)} if ending else (),
         )
         await _load_grid(work)
+        await _load_blocks(work, self._site.file.site)
 
     async def handle(self, work: StoredWork, item: InboundHl7) -> NeedsSetup | None:
         """The setting that a message still waits for, after the rest of it has taken effect."""
@@ -77,6 +82,17 @@ class PowerServerInbound:
         if isinstance(command, TakeGridRows):
             assert work.grid is not None  # noqa: S101 - loaded for this command
             take_grid_rows(command, records=work.grid, origin=origin)
+            return None
+        if isinstance(command, BlockTime):
+            assert work.claims.blocks is not None  # noqa: S101 - loaded for this command
+            block_time(
+                command,
+                blocks=work.claims.blocks,
+                origin=origin,
+                site=site,
+                arrivals=self._arrivals,
+                effects=effects,
+            )
             return None
         if isinstance(command, ChangePatientByStaff):
             await change_patient(command, work=work, origin=origin, site=site, arrivals=self._arrivals, effects=effects)
@@ -132,6 +148,16 @@ async def _load_grid(work: StoredWork) -> None:
         work.outgoing.join(records)
         await records.load(rows)
         work.grid = records
+
+
+async def _load_blocks(work: StoredWork, site: str) -> None:
+    """Loads the blocked times that the batch's messages name; other batches have none, and join nothing."""
+    asked = [block_id(site, one.number) for one in work.commands.values() if isinstance(one, BlockTime)]
+    if asked and isinstance(work.outgoing, Transaction):
+        blocks = BlockRepository(work.outgoing, site)
+        work.outgoing.join(blocks)
+        await blocks.load(asked)
+        work.claims.blocks = blocks
 
 
 class TaskInbound:

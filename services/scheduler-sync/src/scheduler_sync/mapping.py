@@ -207,12 +207,19 @@ class Hl7Mapping(SiteSection):
     orm: OrmValues = OrmValues()
     request_priority: Annotated[str, Field(min_length=1, max_length=60)] = "SCHEDULED STATUS"
     """The name of PowerServer's priority that marks a patient's request."""
+    blocked_statuses: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...] = ("BLOCKED",)
+    """The statuses of an SIU, by code or name, that mark a blocked time in place of an appointment."""
     zone_names: Mapping[str, Annotated[str, AfterValidator(iana_name)]] = {}
     """Names of time zones of this site's sender, beside those of IANA and of Windows."""
     stations: Mapping[Annotated[str, Field(min_length=1)], Station] = {"*": Station()}
     powerserver: PowerServerStation = PowerServerStation()
 
     _content: Content | None = PrivateAttr(None)
+
+    @cached_property
+    def blocked_words(self) -> frozenset[str]:
+        """``blocked_statuses`` in capitals."""
+        return frozenset(word.upper() for word in self.blocked_statuses)
 
     @cached_property
     def has_lists(self) -> bool:

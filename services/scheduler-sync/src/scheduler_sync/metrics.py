@@ -43,6 +43,9 @@ SITE_FILE_REFUSED: Final = Gauge(
     "site_file_refused", "1 while a changed site file or mapping file is wrong, and the content before it is in force"
 )
 NEEDS_SETUP: Final = Gauge("needs_setup", "Inbound messages and Tasks that wait for a setting or a person")
+REVIEWS_OPEN: Final = Gauge(
+    "patient_reviews_open", "Doubtful pairs of patient records that wait for a person's decision"
+)
 RECONCILER_ACTIVE: Final = Gauge("reconciler_active", "1 in the process that reconciles")
 RECONCILE_LAST_RUN_AGE_SECONDS: Final = Gauge(
     "reconcile_last_run_age_seconds", "Seconds since a reconciliation was completed"

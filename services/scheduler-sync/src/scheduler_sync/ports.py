@@ -8,7 +8,9 @@ from uuid import UUID
 
 import contracts
 from omegaai.tasks import ParkedTask
+from scheduler_sync.commands import Origin
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, Outcome, WorkflowStep
+from scheduler_sync.domain.claims import Block
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.domain.resource import GridRow, Resource
 from scheduler_sync.domain.slots import Slot
@@ -49,6 +51,12 @@ class Patients(Protocol):
     def all_identified_by(self, identifiers: Sequence[PatientIdentifier]) -> Sequence[Patient]: ...
     def by_id(self, patient_id: UUID) -> Patient | None: ...
     def save(self, patient: Patient) -> None: ...
+    def doubt(self, patients: Sequence[Patient], cause_id: UUID) -> None:
+        """A message named the numbers of all these patients: the review list asks a person. ``cause_id``: the message.
+
+        The doubt is kept although the message fails.
+        """
+        ...
 
 
 class Links(Protocol):
@@ -77,11 +85,21 @@ class Offer:
 class Displaced:
     """A link whose request has lost its place, and the line of history of the booking that took it.
 
-    ``cause`` is None where the place was taken before the request came.
+    ``cause`` is None where the place was taken before the request came; ``block`` is the message that blocked it.
     """
 
     link: AppointmentLink
     cause: HistoryEntry | None
+    block: Origin | None = None
+
+
+class Blocks(Protocol):
+    """The blocked times that this unit of work has loaded."""
+
+    def by_id(self, block_id: UUID) -> Block | None: ...
+    def save(self, block: Block, origin: Origin) -> None:
+        """Claims the block's time, or releases it, with the transaction. ``origin``: the message that says it."""
+        ...
 
 
 class Claims(Protocol):

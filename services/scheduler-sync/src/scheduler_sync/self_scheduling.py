@@ -35,6 +35,19 @@ class FacilityScheduling(SiteSection):
     auto_confirm: tuple[Literal["known-patient", "form-complete", "slot-free"], ...] = ()
     """A request is confirmed without staff when all of these hold; empty: staff confirm every request."""
 
+    def against_patients(self, modality: str | None, *, is_open: bool, is_moving: bool) -> list[str]:
+        """Why patients may not move, or book, on a resource of ``modality``; ``is_open``: OmegaAI opens it to them."""
+        if is_moving:
+            return [] if self.reschedule else ["patients of this facility may not move appointments by themselves"]
+        found = []
+        if not self.public_booking:
+            found.append("patients of this facility may not book by themselves")
+        if modality not in self.modalities:
+            found.append("exams of this modality are not open to self-scheduling here")
+        if not is_open:
+            found.append("OmegaAI does not open this resource to self-scheduling")
+        return found
+
     def is_too_far(self, latitude: float, longitude: float) -> bool:
         """Whether a patient there is outside the facility's radius."""
         if self.radius_km is None or self.latitude is None or self.longitude is None:

@@ -62,6 +62,11 @@ class SiteFile(SharedSite):
         """The facility's rules of self-scheduling; nothing is allowed where the file has none."""
         return self.self_scheduling.get(facility, NO_SELF_SCHEDULING)
 
+    @property
+    def never_confirmed(self) -> tuple[str, ...]:
+        """The facilities whose rules of auto-confirmation never hold: the suite knows of no complete form."""
+        return tuple(code for code, rules in self.self_scheduling.items() if "form-complete" in rules.auto_confirm)
+
     @model_validator(mode="after")
     def _stations_have_one_title(self) -> "SiteFile":
         titles: set[str] = set()

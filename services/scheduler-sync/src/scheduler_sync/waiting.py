@@ -8,7 +8,7 @@ from chassis.errors import StoreUnavailable
 from chassis.loops import LoopBase
 from chassis.observe import Metrics
 from chassis.store import Store, asking
-from scheduler_sync.metrics import NEEDS_SETUP
+from scheduler_sync.metrics import NEEDS_SETUP, REVIEWS_OPEN
 from scheduler_sync.store import statements
 
 _log = structlog.get_logger(__name__)
@@ -16,7 +16,7 @@ _INTERVAL_SECONDS: Final = 5.0
 
 
 class WaitingGauge(LoopBase):
-    """Keeps ``needs_setup`` at the number of messages and Tasks that wait for a setting or a person."""
+    """Keeps ``needs_setup`` and ``patient_reviews_open`` at the numbers of what waits for a person."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         super().__init__()
@@ -28,7 +28,9 @@ class WaitingGauge(LoopBase):
             self.beat()
             try:
                 with asking():
-                    self._metrics.set(NEEDS_SETUP, await self._store.pool.fetchval(statements.WAITING_FOR_A_PERSON))
+                    waiting = await self._store.pool.fetchrow(statements.WAITING_FOR_A_PERSON)
+                self._metrics.set(NEEDS_SETUP, waiting["inputs"])
+                self._metrics.set(REVIEWS_OPEN, waiting["reviews"])
             except StoreUnavailable as error:
                 _log.warning("waiting.store-away", reason=error.reason)
             await self.pause(_INTERVAL_SECONDS)

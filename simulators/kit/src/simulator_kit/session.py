@@ -53,12 +53,19 @@ class Sessions:
     """One kind of login. Cookies ignore ports, so the cookie's name keeps simulators on one host apart."""
 
     def __init__(
-        self, key: str, cookie: str, *, path: str = "/", same_site: Literal["strict", "lax"] = "strict"
+        self,
+        key: str,
+        cookie: str,
+        *,
+        path: str = "/",
+        same_site: Literal["strict", "lax"] = "strict",
+        lifetime_seconds: int = SESSION_SECONDS,
     ) -> None:
         self._signer = Signer(key)
         self._cookie = cookie
         self._path = path
         self._same_site: Literal["strict", "lax"] = same_site
+        self._lifetime_seconds = lifetime_seconds
 
     def subject(self, request: Request) -> str | None:
         """The subject that is logged in, or None."""
@@ -67,8 +74,8 @@ class Sessions:
     def begin(self, request: Request, response: Response, subject: str) -> None:
         response.set_cookie(
             self._cookie,
-            self._signer.sign(self._cookie, subject, SESSION_SECONDS),
-            max_age=SESSION_SECONDS,
+            self._signer.sign(self._cookie, subject, self._lifetime_seconds),
+            max_age=self._lifetime_seconds,
             path=self._path,
             httponly=True,
             samesite=self._same_site,

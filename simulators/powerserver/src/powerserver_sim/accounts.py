@@ -39,6 +39,7 @@ class User:
     facility: str | None
     group: str = ""
     privileges: frozenset[str] = frozenset()
+    has_second_factor: bool = False
 
     def sees(self, facility: str) -> bool:
         return self.facility is None or self.facility == facility
@@ -67,6 +68,7 @@ def user_from(work: Work, row: sqlite3.Row) -> User:
     return User(
         row["name"], row["full_name"], bool(row["is_admin"]), row["facility"], group,
         frozenset(privilege["privilege"] for privilege in privileges),
+        work.one("SELECT 1 FROM second_factor WHERE user = ?", row["name"]) is not None,
     )  # fmt: skip
 
 
@@ -77,17 +79,21 @@ class Accounts:
         self._store = store
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, User] = {}
+        self._changes = 0
         store.listeners.append(self._forget)
 
     def _forget(self, notices: list[Notice]) -> None:
         """Changed rights count from the next request on."""
         if any(notice["kind"] == "users" for notice in notices):
             self._right.clear()
+            self._changes += 1
 
     async def login(self, name: str, password: str) -> User | None:
         digest = hmac.digest(self._key, f"{name}\0{password}".encode(), "sha256")
         if (known := self._right.get(digest)) is not None:
             return known
+
+        changes = self._changes
 
         def check(work: Work) -> User | None:
             row = work.one("SELECT * FROM user WHERE name = ?", name)
@@ -98,7 +104,7 @@ class Accounts:
             return user_from(work, row)
 
         user = await self._store.read(check)
-        if user is not None:
+        if user is not None and changes == self._changes:
             self._right[digest] = user
         return user
 

@@ -9,14 +9,14 @@ from typing import Final
 from starlette.applications import Starlette
 
 from hl7v2.mllp import start_server
-from powerserver_sim import hl7, home, patients, requests, scheduler, settings, users, worklist
+from powerserver_sim import hl7, home, launcher, patients, requests, scheduler, settings, studies, users, worklist
 from powerserver_sim.accounts import Accounts
 from powerserver_sim.context import PACKAGE, Services, templates
 from powerserver_sim.hl7.inbound import Receiver
 from powerserver_sim.hl7.outbound import Sender
 from powerserver_sim.options import Settings
 from powerserver_sim.rules import Refused
-from powerserver_sim.users.session import COOKIE, refused
+from powerserver_sim.users.session import COOKIE, HALF_LOGIN_COOKIE, HALF_LOGIN_SECONDS, refused
 from powerserver_sim.worklist.scp import TARGET as WORKLIST_TARGET
 from powerserver_sim.worklist.scp import WorklistScp
 from simulator_kit import session, web
@@ -32,6 +32,8 @@ FEATURES: Final[tuple[Feature[Services], ...]] = (
     worklist.FEATURE,
     scheduler.FEATURE,
     requests.FEATURE,
+    studies.FEATURE,
+    launcher.FEATURE,
     hl7.FEATURE,
     home.FEATURE,
 )
@@ -56,7 +58,8 @@ async def running(settings: Settings) -> AsyncIterator[Simulator]:
         await store.write(lambda work: hl7.prepare_sending(work, settings))
         key = await store.write(session.key)
         misbehaviour = Misbehaviour([*hl7.TARGETS, WORKLIST_TARGET])
-        parts = Services(store, Accounts(store), session.Sessions(key, COOKIE), Live(store), misbehaviour)
+        half_logins = session.Sessions(key, HALF_LOGIN_COOKIE, lifetime_seconds=HALF_LOGIN_SECONDS)
+        parts = Services(store, Accounts(store), session.Sessions(key, COOKIE), half_logins, Live(store), misbehaviour)
         sender = Sender(store, settings, misbehaviour)
         receiver = Receiver(store, misbehaviour)
         server = await start_server(receiver.handle, settings.mllp_host, settings.mllp_port)

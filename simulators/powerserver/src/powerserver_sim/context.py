@@ -22,11 +22,12 @@ templates: Final = web.templates(PACKAGE)
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The running parts, made once in `app.py`."""
+    """The running parts, made once in `app.py`. `half_logins`: the password was right, the code has not come yet."""
 
     store: Store
     accounts: Accounts
     sessions: Sessions
+    half_logins: Sessions
     live: Live
     misbehaviour: Misbehaviour
 

@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """``patience``: factor for the time limits of a test."""
+    """``contest_rounds``: slots that 200 ask for at once. ``patience``: factor for the time limits of a test."""
 
     name: str
     deaths_at_each_point: int
@@ -16,6 +16,7 @@ class Depth:
     mutation_seconds: float
     simulation_seeds: int
     simulation_seconds: float
+    contest_rounds: int
     examples_factor: int
     patience: int
 
@@ -28,9 +29,33 @@ class Depth:
 
 
 DEPTHS: Final[Mapping[str, Depth]] = {
-    "ci": Depth("ci", 100, 50_000, 10.0, 2_000, 100.0, 1, 1),
-    "full": Depth("full", 1_000, 1_000_000, 600.0, 100_000, 7_200.0, 20, 40),
+    "ci": Depth(
+        "ci",
+        deaths_at_each_point=100,
+        model_steps=50_000,
+        mutation_seconds=10.0,
+        simulation_seeds=600,
+        simulation_seconds=60.0,
+        contest_rounds=1,
+        examples_factor=1,
+        patience=1,
+    ),
+    "full": Depth(
+        "full",
+        deaths_at_each_point=400,
+        model_steps=400_000,
+        mutation_seconds=240.0,
+        simulation_seeds=15_000,
+        simulation_seconds=1_500.0,
+        contest_rounds=25,
+        examples_factor=5,
+        patience=20,
+    ),
 }
+"""``full`` takes a core for about an hour: each kind of search gets some minutes.
+
+``make simulate SEEDS=…``, ``MODEL_STEPS`` and ``MUTATION_SECONDS`` go further.
+"""
 
 
 def chosen(environment: Mapping[str, str]) -> Depth:

@@ -6,10 +6,11 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 LONGEST_FORM_BYTES: Final = 4096
+MOST_FIELDS: Final = 100
 
 
 class FormTooLongError(ValueError):
-    """The form holds more bytes than its page allows."""
+    """The form holds more bytes, or more fields, than its page allows."""
 
     def __init__(self) -> None:
         super().__init__("The form is too long.")
@@ -22,4 +23,8 @@ async def read_form(request: Request, *, longest_bytes: int = LONGEST_FORM_BYTES
         body += part
         if len(body) > longest_bytes:
             raise FormTooLongError
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:  # nothing else is wrong with any bytes
+        raise FormTooLongError from None
+    return dict(fields)

@@ -22,10 +22,11 @@ _KEEP_ALIVE_SECONDS: Final = 10.0
 
 
 class Page(NamedTuple):
-    """An entry of the navigation."""
+    """An entry of the navigation, shown to people who have ``role``."""
 
     label: str
     path: str
+    role: str = "viewer"
 
 
 def templates(

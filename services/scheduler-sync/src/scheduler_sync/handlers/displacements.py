@@ -13,6 +13,7 @@ from scheduler_sync.ports import Conflict, Displaced, Work
 
 DISPLACED: Final = "PowerServer booked the time that the patient asks for; staff and patient have to find another"
 TAKEN: Final = "the time that the patient asks for was taken already; staff and patient have to find another"
+BLOCKED: Final = "PowerServer blocked the time that the patient asks for; staff and patient have to find another"
 _NO_CAUSE: Final = UUID(int=0)
 
 
@@ -33,11 +34,13 @@ async def _tell(one: Displaced, *, work: Work, effects: Effects) -> None:
         return
     offers = await work.claims.alternatives(before, asked)
     after = replace(before, requested_slot=None, revision=before.revision + 1)
-    why = TAKEN if cause is None else DISPLACED
+    why = BLOCKED if one.block is not None else TAKEN if cause is None else DISPLACED
     changed = () if before.requested_slot is None else ("requested_slot",)
     decision = Decision(after, Outcome.APPLIED, None, Announcement.REQUESTED, changed=changed, conflict=why)
     source, cause_id = (System.POWERSERVER, _NO_CAUSE) if cause is None else (cause.source, cause.cause_id)
     origin = Origin(source, "the time was taken" if cause is None else cause.message, cause_id, now)
+    if one.block is not None:
+        origin, cause_id = replace(one.block, received_at=now), one.block.journal_id
     work.links.save(after)
     work.outgoing.publish(
         appointment_event(

@@ -57,11 +57,13 @@ class Effects:
         origin: Origin,
         deliveries: Sequence[UUID] = (),
         lost: Slot | None = None,
+        declined: Slot | None = None,
         offers: Sequence[Offer] = (),
     ) -> None:
         """Saves the link and stages its effects. ``deliveries`` are those that the input has caused already.
 
-        ``lost``: the time that a patient asks for in vain, ``offers``: what is free instead.
+        ``lost``: the time that a patient asks for and that is taken; ``declined``: the one that staff declined;
+        ``offers``: what is free instead.
         """
         after, sent = decision.link, [*deliveries]
         is_kept = after.state is not State.NEW
@@ -78,6 +80,7 @@ class Effects:
                     occurred_at=self.clock.now(),
                     cause_id=origin.journal_id,
                     lost=lost,
+                    declined=declined,
                     offers=offers,
                 )
             )
@@ -186,10 +189,10 @@ def history_entry(
         source=origin.source,
         message=origin.message,
         cause_id=origin.journal_id,
-        trigger=None if decision.trigger is None else decision.trigger.value,
-        outcome=outcome or decision.outcome.value,
-        state_before=before.state.value,
-        state_after=after.state.value,
+        trigger=decision.trigger,
+        outcome=outcome or decision.outcome,
+        state_before=before.state,
+        state_after=after.state,
         revision=after.revision,
         changed=decision.changed,
         delivery_ids=deliveries,

@@ -43,7 +43,7 @@ def _merge(
     effects: Effects,
 ) -> None:
     numbers = merge.survivor.identifiers
-    known = only_patient(numbers, work)
+    known = only_patient(numbers, work, origin)
     ended = _owners(merge.former, work, besides=known)
     if known is None and ended:
         known, ended = ended[0], ended[1:]  # the suite's record goes on under the survivor's number
@@ -102,7 +102,7 @@ async def delete_patient(command: DeletePatient, *, work: Work, origin: Origin, 
 
     NeedsSetup while the patient has appointments to come: PowerServer has to cancel them, and says so for each.
     """
-    patient = only_patient(command.patient.identifiers, work)
+    patient = only_patient(command.patient.identifiers, work, origin)
     links = [] if patient is None else work.links.of_patient(patient.id)
     if any(_is_to_come(link, origin) for link in links):
         raise NeedsSetup(

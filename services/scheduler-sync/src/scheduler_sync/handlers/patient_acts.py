@@ -45,8 +45,17 @@ async def receive_appointment(
             "OmegaAI shows what a delivery of ours is writing; it is looked at again when that is settled",
             retry_after_seconds=0.5,
         )
-    decision = await answered(link, decision, work, effects.clock.now())
-    effects.of_decision(link, decision, patient, by="patient", work=work, origin=origin)
+    decision, refusal = await answered(link, decision, work, effects.clock.now(), site=site)
+    effects.of_decision(
+        link,
+        decision,
+        patient,
+        by="patient",
+        work=work,
+        origin=origin,
+        lost=None if refusal is None else refusal.lost,
+        offers=() if refusal is None else refusal.offers,
+    )
     return decision
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import contracts
 from chassis.errors import NeedsSetup
 from scheduler_sync.arrivals import Arrivals
-from scheduler_sync.commands import ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients, Origin
+from scheduler_sync.commands import BlockTime, ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients, Origin
 from scheduler_sync.domain.appointment import CLOCKS_DIFFER, Outcome
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
 from scheduler_sync.handlers.effects import Effects
@@ -18,7 +18,7 @@ from scheduler_sync.site import SiteFile
 LARGEST_LEAD: Final = CLOCKS_DIFFER
 """Most lead of PowerServer's clock over ours. A message from farther ahead would make all true ones look old."""
 
-Said = TypeVar("Said", ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients)
+Said = TypeVar("Said", ChangeAppointmentByStaff, ChangePatientByStaff, MergePatients, BlockTime)
 
 
 def not_of_the_future(command: Said, origin: Origin, clock: Clock, meters: Meters) -> Said:
@@ -67,7 +67,7 @@ def hear_patient(
     Idempotent by PowerServer's time of the message against the patient's. NeedsSetup when the numbers in the message
     belong to several patients.
     """
-    known = only_patient(command.patient.identifiers, work)
+    known = only_patient(command.patient.identifiers, work, origin)
     if known is None:
         patient = Patient.register(
             contracts.uuid7(),
@@ -88,12 +88,15 @@ def hear_patient(
     return patient, [effects.of_patient(patient, is_new=known is None, work=work, origin=origin)]
 
 
-def only_patient(identifiers: Sequence[PatientIdentifier], work: Work) -> Patient | None:
-    """The patient with these numbers; NeedsSetup when they belong to several."""
+def only_patient(identifiers: Sequence[PatientIdentifier], work: Work, origin: Origin) -> Patient | None:
+    """The patient with these numbers; NeedsSetup when they belong to several, whom the review list then shows."""
     known = {one.id: one for one in work.patients.all_identified_by(identifiers)}
     if len(known) > 1:
+        work.patients.doubt(list(known.values()), origin.journal_id)
         raise NeedsSetup(
             "PID-3: its numbers belong to different patients of the site",
-            setting="PowerServer and OmegaAI: find out whether they are one person, and merge them in both",
+            setting="the review list (/reviews): merge the records in PowerServer if they are one person, else correct "
+            "the numbers there",
+            location="PID-3",
         )
     return next(iter(known.values()), None)

@@ -17,6 +17,7 @@ from scheduler_sync.ports import Offer, Resources, Work
 from scheduler_sync.site import SiteFile
 
 IS_PAST: Final = f"{requests.ANSWER}is past. Please choose another one."
+NOT_HERE: Final = f"{requests.ANSWER}cannot be had from here: {{why}}. Please call the facility."
 IS_TAKEN: Final = f"{requests.ANSWER}is taken. Please choose another one."
 _LONGEST: Final = timedelta(days=1)
 
@@ -41,7 +42,9 @@ async def book_for_patient(
     patient = _patient(command, work)
     link = _link(command, patient, _slot(command, resource, site), resource, site)
     decision = link.book_for_patient()
-    refusal = await _refusal(decision.link, work, effects.clock.now())
+    refusal = _forbidden(site, resource, is_moving=False)
+    if refusal is None:
+        refusal = await _refusal(decision.link, work, effects.clock.now())
     if refusal is None:
         effects.of_decision(link, decision, patient, by="patient", work=work, origin=origin)
         return decision
@@ -139,17 +142,32 @@ def powerservers_name(resource: Resource, site: SiteFile) -> str:
     return next((name for name, leads_to in aliases.items() if leads_to == resource.name), resource.name)
 
 
-async def answered(link: AppointmentLink, decision: Decision, work: Work, now: datetime) -> Decision:
-    """``decision`` after a wish for another time was looked at: a wish that nobody can grant is answered at once."""
+async def answered(
+    link: AppointmentLink, decision: Decision, work: Work, now: datetime, *, site: SiteFile
+) -> "tuple[Decision, TimeRefused | None]":
+    """``decision`` after a wish for another time was looked at: a wish that nobody can grant is answered at once.
+
+    With it the refusal, for the patient to be told.
+    """
     is_wish = decision.trigger is Trigger.PATIENT_ASKED_TO_MOVE and decision.outcome is Outcome.APPLIED
     if not is_wish or decision.link.requested_slot is None:
-        return decision
-    refusal = await _refusal(decision.link, work, now)
-    return decision if refusal is None else link.refuse_wish(decision, refusal.why)
+        return decision, None
+    refusal = _forbidden(site, link, is_moving=True) or await _refusal(decision.link, work, now)
+    return (decision, None) if refusal is None else (link.refuse_wish(decision, refusal.why), refusal)
+
+
+def _forbidden(site: SiteFile, asked_of: "Resource | AppointmentLink", *, is_moving: bool) -> "TimeRefused | None":
+    """The facility's rules of self-scheduling against the request. Without rules the portal's own switches decide."""
+    rules = site.self_scheduling.get(asked_of.facility)
+    if rules is None:
+        return None
+    is_open = isinstance(asked_of, Resource) and asked_of.self_scheduling
+    reasons = rules.against_patients(asked_of.modality, is_open=is_open, is_moving=is_moving)
+    return TimeRefused(NOT_HERE.format(why="; ".join(reasons))) if reasons else None
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class TimeRefused:
     """Why a time cannot be asked for, in words for the patient; the time that is taken, and what is free instead."""
 
     why: str
@@ -157,20 +175,20 @@ class _Refusal:
     offers: Sequence[Offer] = ()
 
 
-async def _refusal(asks: AppointmentLink, work: Work, now: datetime) -> _Refusal | None:
+async def _refusal(asks: AppointmentLink, work: Work, now: datetime) -> TimeRefused | None:
     """None where the time that ``asks`` asks for is ahead, and free."""
     asked = asks.requested_slot or asks.slot
     if asked is None:
         return None
     if asked.start <= now:
-        return _Refusal(IS_PAST)
+        return TimeRefused(IS_PAST)
     if await work.claims.has_room(asks):
         return None
     offers = await work.claims.alternatives(asks, asked)
     zone = ZoneInfo(asked.zone)
     times = [f"{one.slot.start.astimezone(zone):%a %d %b %Y, %H:%M} ({one.resource})" for one in offers]
     instead = f" Free instead: {'; '.join(times)}." if times else ""
-    return _Refusal(IS_TAKEN + instead, asked, offers)
+    return TimeRefused(IS_TAKEN + instead, asked, offers)
 
 
 def _missing(path: str, why: str) -> Malformed:

@@ -13,6 +13,7 @@ from scheduler_sync.domain.appointment import (
     unknown_removals,
 )
 from scheduler_sync.domain.patient import Patient
+from scheduler_sync.domain.slots import Slot
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.patients import hear_patient, not_of_the_future
 from scheduler_sync.ports import Clock, Meters, Work
@@ -53,10 +54,33 @@ async def change_appointment(
             "the message names no resource, and none is known of this appointment",
             setting="siu.resource or orm.resource in the mapping file",
         )
-    effects.of_decision(link, decision, patient, by="staff", work=work, origin=origin, deliveries=deliveries)
+    declined = _declined(link, decision)
+    offers = () if declined is None else await work.claims.alternatives(after, declined)
+    effects.of_decision(
+        link,
+        decision,
+        patient,
+        by="staff",
+        work=work,
+        origin=origin,
+        deliveries=deliveries,
+        declined=declined,
+        offers=offers,
+    )
     if decision.outcome is not Outcome.STALE:
         arrivals.note(key, origin.connection, after.powerserver_heard_at)
     return decision
+
+
+def _declined(before: AppointmentLink, decision: Decision) -> Slot | None:
+    """The time that the patient asked for, where staff decline it: they keep the booked time, or cancel the request."""
+    after = decision.link
+    if decision.outcome is not Outcome.APPLIED or decision.announces is None:
+        return None
+    if before.state is State.MOVE_REQUESTED and after.state is State.CONFIRMED and after.slot == before.slot:
+        return None if before.requested_slot == after.slot else before.requested_slot
+    is_off = before.state is State.PATIENT_BOOKED and after.state is State.CANCELLED
+    return before.requested_slot or before.slot if is_off else None
 
 
 def _new_link(command: ChangeAppointmentByStaff, patient: Patient, site: SiteFile) -> AppointmentLink:

@@ -13,7 +13,7 @@ from chassis.messaging import topics
 from chassis.settings import KafkaSettings
 from chassis.store import Store
 from scheduler_sync.domain.resource import PairState
-from scheduler_sync.preflight.lines import Line, State
+from scheduler_sync.preflight.lines import Line, State, apart
 from scheduler_sync.preflight.omegaai import CLOCK_SECONDS
 from scheduler_sync.preflight.views import Heard, PreflightViews
 from scheduler_sync.settings import PowerServerSettings
@@ -120,7 +120,7 @@ def _clock(heard: Sequence[Heard], now: datetime) -> Line:
         return Line("clock.powerserver", "Clocks", "PowerServer's clock", State.NOT_VISIBLE, "no MSH-7 says it", now)
     least = min(differences, key=abs)
     state = State.FOUND if -_CLOCK_OF_MESSAGES <= least <= CLOCK_SECONDS else State.MISSING
-    seen = f"of the last {len(differences)} messages the nearest MSH-7 was {least:+.0f} s from its reception"
+    seen = f"of the last {len(differences)} messages the nearest MSH-7 was {apart(least)} its reception"
     return Line("clock.powerserver", "Clocks", "PowerServer's clock", state, seen, heard[0].received_at, where)
 
 
@@ -160,7 +160,7 @@ async def resources(views: PreflightViews, site: SiteFile) -> list[Line]:
     lines = []
     for code in site.facilities:
         of_it = counts.get(code, {})
-        wrong = [f"{of_it[one.value]} {one.value}" for one in _WRONG if of_it.get(one.value)]
+        wrong = [f"{of_it[one]} {words}" for one, words in _WRONG.items() if of_it.get(one)]
         where = "/resources here; PowerServer: Settings > Users & Facilities > Imaging Facilities > Resource"
         linked = of_it.get(PairState.LINKED, 0)
         if code not in grid:
@@ -176,7 +176,7 @@ async def resources(views: PreflightViews, site: SiteFile) -> list[Line]:
     return lines
 
 
-_WRONG: Final = (PairState.DRIFTED, PairState.ONLY_PS)
+_WRONG: Final = {PairState.DRIFTED: "differ", PairState.ONLY_PS: "only in PowerServer"}
 
 
 def certificates(all_of_them: Sequence[Certificate], now: datetime) -> list[Line]:
@@ -206,7 +206,19 @@ def _certificate(line_id: str, what: str, expires_at: datetime, now: datetime, w
 def site_file(site: Site, now: datetime) -> list[Line]:
     problem = site.problem
     state, seen = (State.FOUND, "it holds, with its mapping") if problem is None else (State.MISSING, problem)
-    return [Line("site-file", "Site", "the site file and its mapping", state, seen, now, "SCHEDULER_SYNC_SITE_FILE")]
+    lines = [Line("site-file", "Site", "the site file and its mapping", state, seen, now, "SCHEDULER_SYNC_SITE_FILE")]
+    return lines + [
+        Line(
+            f"auto-confirm.{facility}",
+            "Site",
+            f"bookings at {facility} that the rules confirm",
+            State.MISSING,
+            "form-complete never holds: the suite does not know which forms are complete, and staff confirm each one",
+            now,
+            f"site file: self_scheduling.{facility}.auto_confirm",
+        )
+        for facility in site.file.never_confirmed
+    ]
 
 
 def _time(at: datetime) -> str:

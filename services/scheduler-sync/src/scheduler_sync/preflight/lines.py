@@ -39,3 +39,9 @@ def exit_code(lines: Sequence[Line]) -> int:
     if State.NOT_LOOKED_AT in states:
         return 2
     return 1 if states - {State.FOUND} else 0
+
+
+def apart(seconds: float) -> str:
+    """How far a time is from another one, in words."""
+    number = round(abs(seconds))
+    return f"{number} s {'ahead of' if seconds > 0 else 'behind'}" if number else "less than 1 s from"

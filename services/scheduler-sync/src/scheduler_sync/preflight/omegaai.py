@@ -8,7 +8,7 @@ from typing import Any, Final
 from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError
 from scheduler_sync.adapters.omegaai import reader
-from scheduler_sync.preflight.lines import Line, State
+from scheduler_sync.preflight.lines import Line, State, apart
 from scheduler_sync.site import SiteFile
 
 _ORGANIZATION: Final = "OmegaAI: Organizations"
@@ -31,7 +31,7 @@ async def connection(client: FhirClient, now: datetime) -> list[Line]:
         words, state = "its answers have no Date header", State.NOT_VISIBLE
     else:
         seconds = (found.said_at - now).total_seconds()
-        words = f"its Date header differs from our clock by {seconds:+.0f} s"
+        words = f"its Date header is {apart(seconds)} our clock"
         state = State.FOUND if abs(seconds) <= CLOCK_SECONDS else State.MISSING
     where = "The machines' time service (NTP), on both sides"
     return [*lines, Line("clock.omegaai", "Clocks", "OmegaAI's clock", state, words, now, where)]

@@ -68,7 +68,11 @@ class ResourceLine:
     @property
     def words(self) -> str:
         """The values of the line: before → after, or the fields that differ."""
-        return "; ".join(f"{name}: {_changed(value)}" for name, value in self.detail.items() if value not in (None, []))
+        return "; ".join(
+            f"{name.replace('_', ' ')}: {', '.join(value) if name == 'fields' else _changed(value)}"
+            for name, value in self.detail.items()
+            if value not in (None, [])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +187,17 @@ class ResourceViews:
 
 
 def _changed(value: object) -> str:
-    """A pair of values as before → after, a list of drifts by their words."""
+    """A pair of values as before → after, without what was unknown before; a list of drifts with both values."""
     if not isinstance(value, list):
-        return str(value)
+        return _said(value)
     if value and isinstance(value[0], list):
-        return ", ".join(" ".join(map(str, one)) for one in value)
-    return " → ".join("–" if one is None else str(one) for one in value)
+        return ", ".join(f"{name} PowerServer {_said(ours)}, OmegaAI {_said(theirs)}" for name, ours, theirs in value)
+    return " → ".join(_said(one) for place, one in enumerate(value) if place or one is not None)
+
+
+def _said(value: object) -> str:
+    words = {"None": "–", "True": "on", "False": "off"}  # switches of OmegaAI are kept as text
+    return words.get(str(value), str(value))
 
 
 def _pair(row: Any, *, is_being_fixed: bool) -> PairRow:

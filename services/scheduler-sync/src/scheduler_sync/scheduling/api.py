@@ -5,6 +5,7 @@ POST /fhir/Appointment/$hold         ITI-116: a slot is held some minutes; the a
 POST /fhir/Appointment/$book         ITI-117: books a hold, or a slot at once
 POST /fhir/Appointment/{id}/$reschedule   asks for another time, as one operation
 POST /fhir/Appointment/{id}/$cancel
+POST /fhir/Appointment/{id}/$release      gives a hold back
 GET  /fhir/Appointment               ITI-118: a patient's appointments; POST …/_search keeps numbers out of the address
 GET  /fhir/Appointment/{id}
 """
@@ -35,7 +36,7 @@ from scheduler_sync.scheduling.parameters import (
     span_of,
     storable,
 )
-from scheduler_sync.scheduling.problems import Code, Problem, Refused, invalid
+from scheduler_sync.scheduling.problems import Code, Problem, Reasons, Refused, invalid
 from scheduler_sync.site import SiteFile
 
 LARGEST_BYTES: Final = 64 * 1024
@@ -65,6 +66,7 @@ class SchedulingApi:
             ("GET", base): self.search,
             ("POST", f"{base}/{{id}}/$reschedule"): self.reschedule,
             ("POST", f"{base}/{{id}}/$cancel"): self.cancel,
+            ("POST", f"{base}/{{id}}/$release"): self.release,
             ("GET", f"{base}/{{id}}"): self.read,
             ("GET", "/fhir/openapi.json"): self.openapi,
         }
@@ -78,19 +80,21 @@ class SchedulingApi:
 
     async def find(self, request: Request) -> Answer:
         given = await _parameters(request)
-        begin, end = required(given.instant("start"), "start"), required(given.instant("end"), "end")
-        most = given.number("_count", 0, MOST_FOUND)
-        study = given.text("study")
+        with Reasons() as read:
+            begin = read(lambda: required(given.instant("start"), "start"))
+            end = read(lambda: required(given.instant("end"), "end"))
+            most = read(lambda: given.number("_count", 0, MOST_FOUND))
+            study = read(lambda: given.text("study"))
+            service_id = read(lambda: service_asked(given.text("service"), "service"))
+            facility, modality = read(lambda: given.text("facility")), read(lambda: given.text("modality"))
+            minutes = read(lambda: given.number("minutes", 1, 24 * 60))
+            moves_id = read(lambda: given.link_id("ignore-appointment"))
+            position = read(lambda: _position(given))
         found = await self._desk.find(
             FindAsked(
-                begin, end,
-                service_id=service_asked(given.text("service"), "service"),
-                facility=given.text("facility"),
-                modality=given.text("modality"),
+                begin, end, service_id=service_id, facility=facility, modality=modality,
                 studies=() if study is None else tuple(study.split(",")[:20]),
-                minutes=given.number("minutes", 1, 24 * 60),
-                moves_id=given.link_id("ignore-appointment"),
-                position=_position(given),
+                minutes=minutes, moves_id=moves_id, position=position,
             )
         )  # fmt: skip
         most = USUAL_FOUND if most is None else most
@@ -99,31 +103,28 @@ class SchedulingApi:
 
     async def hold(self, request: Request) -> Answer:
         given = await _parameters(request)
-        asked = required(given.appointment("appt-resource"), "appt-resource")
-        hold = await self._desk.hold(
-            asked,
-            client=actor_of(request),
-            key=_key(request),
-            moves_id=given.link_id("ignore-appointment"),
-            patient=given.patient("patient"),
-        )
+        with Reasons() as read:
+            asked = read(lambda: required(given.appointment("appt-resource"), "appt-resource"))
+            key, moves_id = read(lambda: _key(request)), read(lambda: given.link_id("ignore-appointment"))
+            patient = read(lambda: given.patient("patient"))
+        hold = await self._desk.hold(asked, client=actor_of(request), key=key, moves_id=moves_id, patient=patient)
         zone = self._zones()[hold.facility]
         return 200, shown.bundle([self._held(hold)], 1, outcomes=[shown.held_until(hold, zone)])
 
     async def book(self, request: Request) -> Answer:
         given = await _parameters(request)
+        with Reasons() as read:
+            key, hold_id = read(lambda: _key(request)), read(lambda: given.link_id("appt-reference"))
+            asked, patient = read(lambda: given.appointment("appt-resource")), read(lambda: given.patient("patient"))
         booked = await self._desk.book(
-            client=actor_of(request),
-            key=_key(request),
-            hold_id=given.link_id("appt-reference"),
-            asked=given.appointment("appt-resource"),
-            patient=given.patient("patient"),
-        )
+            client=actor_of(request), key=key, hold_id=hold_id, asked=asked, patient=patient
+        )  # fmt: skip
         return 200, self._appointment(booked)
 
     async def reschedule(self, request: Request) -> Answer:
         given = await _parameters(request)
-        hold_id, start = given.link_id("hold"), given.instant("start")
+        with Reasons() as read:
+            hold_id, start = read(lambda: given.link_id("hold")), read(lambda: given.instant("start"))
         if (hold_id is None) == (start is None):
             raise Refused(Problem(Code.REQUIRED, "give either a hold or a start", "start"))
         moved = await self._desk.move(_id(request), client=actor_of(request), hold_id=hold_id, start=start)
@@ -134,6 +135,13 @@ class SchedulingApi:
         reason = required(given.text("reason"), "reason")
         cancelled = await self._desk.cancel(_id(request), client=actor_of(request), reason=reason)
         return 200, self._appointment(cancelled)
+
+    async def release(self, request: Request) -> Answer:
+        await _parameters(request)
+        released = await self._desk.release(_id(request), client=actor_of(request))
+        return 200, shown.released(
+            released, self._desk.room_of(released.facility, released.resource), self._zones()[released.facility]
+        )
 
     async def read(self, request: Request) -> Answer:
         found = await self._desk.read(_id(request), client=actor_of(request))

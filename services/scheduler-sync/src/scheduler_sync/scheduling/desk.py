@@ -22,13 +22,13 @@ from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.slots import Busy, Length, Slot
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.requests import powerservers_name
-from scheduler_sync.ports import Offer
 from scheduler_sync.rooms import Room, Rooms
+from scheduler_sync.scheduling.offers import Offers, TimeRefused, near, taken
 from scheduler_sync.scheduling.parameters import PatientAsked, SlotAsked
 from scheduler_sync.scheduling.problems import Code, Problem, Refused
 from scheduler_sync.scheduling.rules import beside, closed, confirms, is_taken, out_of_time
 from scheduler_sync.store import columns, statements
-from scheduler_sync.store.claims import busy_between, offers_near
+from scheduler_sync.store.claims import busy_between
 from scheduler_sync.store.work import OpenWork, StoredWork
 
 SOURCE: Final = "scheduling"
@@ -39,6 +39,9 @@ MOST_COLLISIONS: Final = 20
 _HOLDS: Final = UUID("b60d2c39-6f6f-5be1-9b8a-86b2e6f3f0d5")
 _MINUTE: Final = timedelta(minutes=1)
 T = TypeVar("T")
+NO_STUDY: Final = Problem(Code.REQUIRED, "names a study type", "appt-resource.serviceType")
+"""PowerServer refuses an order without a study, so nobody is promised a time for one."""
+NO_PATIENT: Final = Problem(Code.NOT_FOUND, "PowerServer has told of no such patient", "patient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Desk:
         self._open_work = open_work
         self._rooms = rooms
         self._effects = effects
+        self._offers = Offers(store, rooms)
 
     def room_of(self, facility: str, resource: str) -> Room | None:
         return self._rooms.of(facility, resource)
@@ -136,15 +140,15 @@ class Desk:
     ) -> Hold:
         """Holds the time for some minutes. The same ``key`` again gives the same hold."""
         hold_id = uuid4() if key is None else uuid5(_HOLDS, f"{client}/{key}")
-        if moves_id is None:
-            _check_has_study(asked)
+        unclear = [] if moves_id is not None or asked.studies else [NO_STUDY]
         room = self._service(asked.service_id)
         length = room.length([one.code for one in asked.studies], asked.minutes)
 
         async def do(turn: Turn) -> Hold:
             work, transaction = turn.work, turn.transaction
             connection = transaction.connection
-            found = await self._patient(work, patient or asked.patient)
+            problems = list(unclear)
+            found = await self._named(work, patient or asked.patient, problems)
             slot = Slot(asked.start, asked.start + length.exam, str(room.hours.zone))
             seconds = float(room.rules.hold_minutes * 60)
             values = (
@@ -156,19 +160,35 @@ class Desk:
             if expires_at is None:
                 return _same(_hold(await connection.fetchrow(statements.HOLD, hold_id)), values)
             moved = None if moves_id is None else await self._link(moves_id, connection)
-            await self._check(connection, Wish(room, length, slot, moved))
+            await self._check(connection, Wish(room, length, slot, moved), problems)
             start, end = length.claimed(slot.start)
             for number, part in enumerate(beside(moved, room, start, end)):
                 claim_id = uuid5(hold_id, str(number)) if number else hold_id
                 outcome = await connection.fetchval(statements.CLAIM_HOLD, room.resource.id, *part, claim_id, seconds)
                 if outcome == "taken":
-                    raise await self._taken(connection, room, slot, moved)
+                    raise taken(room, slot, moved)
             transaction.set_timer(EXPIRED, key=hold_id, due_at=expires_at, revision=1)
             transaction.audit(actor=client, action="scheduling.hold", subject=str(hold_id))
             return Hold(
                 hold_id, client, room.resource.facility, room.resource.name, slot, asked.studies,
                 None if found is None else found.id, moves_id, expires_at,
             )  # fmt: skip
+
+        return await self._in_transaction(do, client)
+
+    async def release(self, hold_id: UUID, *, client: str) -> Hold:
+        """Gives a hold of this caller's back: others may have its time. A hold that is over already stays so."""
+        link_id = _link_of_hold(self._effects.site().site, hold_id)
+
+        async def do(turn: Turn) -> Hold:
+            hold = await self._own_hold(hold_id, client, turn.transaction.connection)
+            if await turn.transaction.connection.fetchrow(statements.LINK, link_id) is not None:
+                raise Refused(Problem(Code.CONFLICT, "the hold was booked: cancel the appointment", "id"))
+            for claim_id in _claims_of(hold_id):
+                turn.work.claims.end_hold(claim_id)
+            turn.transaction.cancel_timer(EXPIRED, key=hold_id, revision=2)
+            turn.transaction.audit(actor=turn.client, action="scheduling.release", subject=str(hold_id))
+            return hold
 
         return await self._in_transaction(do, client)
 
@@ -183,7 +203,7 @@ class Desk:
     ) -> AppointmentLink:
         """Books what a hold has, or ``asked`` at once. The same hold or ``key`` again gives the same appointment."""
         site = self._effects.site()
-        link_id = requests.link_id(site.site, f"{SOURCE}/{hold_id or uuid5(_HOLDS, f'{client}/{key or uuid4()}')}")
+        link_id = _link_of_hold(site.site, hold_id or uuid5(_HOLDS, f"{client}/{key or uuid4()}"))
 
         async def do(turn: Turn) -> AppointmentLink:
             work, connection = turn.work, turn.transaction.connection
@@ -191,21 +211,23 @@ class Desk:
             if hold is not None and hold.moves_id is not None:
                 return await self._move(turn, hold.moves_id, hold)
             room, length, start, studies = self._wanted(hold, asked)
-            found = await self._patient(work, patient or (None if asked is None else asked.patient), hold)
-            if found is None:
-                raise Refused(Problem(Code.REQUIRED, "names the patient, who is known to PowerServer", "patient"))
+            problems = [] if studies else [NO_STUDY]
+            found = await self._named(work, patient or (None if asked is None else asked.patient), problems, hold)
+            if found is None and NO_PATIENT not in problems:
+                problems.append(Problem(Code.REQUIRED, "names the patient, who is known to PowerServer", "patient"))
             slot = Slot(start, start + length.exam, str(room.hours.zone))
             await work.links.load_by_id([link_id])
             known = work.links.by_id(link_id)
-            if known is not None:
+            if known is not None and found is not None:
                 return _same_booking(known, found, slot, is_of_hold=hold is not None)
+            held = () if hold is None else _claims_of(hold.id)
+            await self._check(connection, Wish(room, length, slot, None, held), problems)
+            assert found is not None  # noqa: S101 - a problem otherwise
             link = AppointmentLink(
                 id=link_id, site=site.site, placer_number=requests.placer_number(link_id), patient_id=found.id,
                 facility=room.resource.facility, resource=powerservers_name(room.resource, site),
                 modality=room.resource.modality, slot=slot, studies=studies,
             )  # fmt: skip
-            held = () if hold is None else _claims_of(hold.id)
-            await self._check(connection, Wish(room, length, slot, None, held))
             decision = link.book_for_patient()
             self._apply(turn, link, decision, found, "scheduling.book", hold_id)
             booked = await self._with_room(turn, link_id, room, slot)
@@ -237,10 +259,14 @@ class Desk:
             link, patient = await self._locked(turn.work, link_id)
             if link.state.value == "cancelled":
                 return link
-            rules = self._effects.site().scheduling_of(link.facility)
-            if not rules.cancel:
-                raise Refused(Problem(Code.SUPPRESSED, "patients of this facility may not cancel by themselves"))
+            rules, problems = self._effects.site().scheduling_of(link.facility), list[Problem]()
             decision = link.cancel_for_patient(reason)
+            if not rules.cancel:
+                problems.append(Problem(Code.SUPPRESSED, "patients of this facility may not cancel by themselves"))
+            if decision.outcome is Outcome.REFUSED:
+                problems.append(Problem(Code.RULE, decision.conflict or "the appointment's state does not allow it"))
+            if problems:
+                raise Refused(*problems)
             self._apply(turn, link, decision, patient, "scheduling.cancel", None)
             return decision.link
 
@@ -280,10 +306,12 @@ class Desk:
         slot = Slot(start, start + (link.slot.end - link.slot.start), link.slot.zone)
         if link.requested_slot == slot:
             return link
+        refusal = list[Problem]()
         if slot == link.slot:
-            raise Refused(Problem(Code.RULE, "is the time that the appointment has", "start"))
+            refusal.append(Problem(Code.RULE, "is the time that the appointment has", "start"))
         decision = link.ask_to_move(slot)
-        refusal = [Problem(Code.RULE, decision.conflict or "refused")] if decision.outcome is Outcome.REFUSED else []
+        if decision.outcome is Outcome.REFUSED:
+            refusal.append(Problem(Code.RULE, decision.conflict or "the appointment's state does not allow it"))
         held = () if hold is None else _claims_of(hold.id)
         await self._check(turn.transaction.connection, Wish(room, length, slot, link, held), refusal)
         self._apply(turn, link, decision, patient, "scheduling.move", None if hold is None else hold.id)
@@ -314,7 +342,7 @@ class Desk:
         link = turn.work.links.by_id(link_id)
         assert link is not None  # noqa: S101 - it was saved just now
         if not await turn.work.claims.has_room(link):
-            raise await self._taken(turn.transaction.connection, room, slot, link)
+            raise taken(room, slot, link)
         return link
 
     async def _check(self, connection: "asyncpg.Connection", wish: Wish, problems: Sequence[Problem] = ()) -> None:
@@ -335,37 +363,15 @@ class Desk:
         if not room.is_free(busy, length, slot.start) and (not reasons or not busy.has_room(start, end)):
             reasons.append(is_taken(busy, start, end))
         if reasons:
-            offers = await self._offers(connection, room, slot, moved)
-            raise Refused(*reasons, offers=offers, facility=room.resource.facility)
+            raise TimeRefused(*reasons, near=near(room, slot, moved))
 
-    async def _taken(
-        self, connection: "asyncpg.Connection", room: Room, slot: Slot, moved: AppointmentLink | None
-    ) -> Refused:
-        return Refused(
-            Problem(Code.CONFLICT, "the time has just been taken", "start"),
-            offers=await self._offers(connection, room, slot, moved),
-            facility=room.resource.facility,
-        )
+    async def _named(
+        self, work: StoredWork, asked: PatientAsked | None, problems: list[Problem], hold: Hold | None = None
+    ) -> Patient | None:
+        """The patient by id, or by number and issuer; that of the hold where none is named.
 
-    async def _offers(
-        self, connection: "asyncpg.Connection", room: Room, slot: Slot, moved: AppointmentLink | None
-    ) -> Sequence[Offer]:
-        """Free slots that this caller may book, near ``slot``."""
-        now = self._rooms.now()
-        rules = room.rules
-        near = min(max(slot.start, now + rules.notice_minutes * _MINUTE), now + timedelta(days=rules.horizon_days))
-        wanted = slot if near == slot.start else Slot(near, near + (slot.end - slot.start), slot.zone)
-        found = await offers_near(
-            connection, self._rooms, room.resource.facility, room.resource.name, wanted,
-            without_links=[] if moved is None else [moved.id],
-            may=lambda one: not closed(one, is_moving=moved is not None)
-            and (moved is None or one.resource.id == room.resource.id),
-        )  # fmt: skip
-        first = now + rules.notice_minutes * _MINUTE
-        return [one for one in found if one.slot.start >= first]
-
-    async def _patient(self, work: StoredWork, asked: PatientAsked | None, hold: Hold | None = None) -> Patient | None:
-        """The patient by id, or by number and issuer; that of the hold where none is named."""
+        An unknown patient is added to ``problems``.
+        """
         wanted = asked.id if asked is not None else None if hold is None else hold.patient_id
         if asked is not None and asked.identifier is not None:
             issuers = [key for key, system in self._effects.site().issuers.items() if system == asked.identifier.issuer]
@@ -379,7 +385,7 @@ class Desk:
         else:
             return None
         if patient is None:
-            raise Refused(Problem(Code.NOT_FOUND, "PowerServer has told of no such patient", "patient"))
+            problems.append(NO_PATIENT)
         return patient
 
     async def _locked(self, work: StoredWork, link_id: UUID) -> tuple[AppointmentLink, Patient]:
@@ -417,7 +423,6 @@ class Desk:
             return room, room.length(minutes=hold.slot.minutes), hold.slot.start, hold.studies
         if asked is None:
             raise Refused(Problem(Code.REQUIRED, "names a hold, or the appointment", "appt-reference"))
-        _check_has_study(asked)
         room = self._service(asked.service_id)
         return room, room.length([one.code for one in asked.studies], asked.minutes), asked.start, asked.studies
 
@@ -446,6 +451,9 @@ class Desk:
             try:
                 with asking():
                     return await self._once(do, client)
+            except TimeRefused as refused:
+                with asking():
+                    raise await self._offers.beside(refused) from None
             except StoreUnavailable as error:
                 collisions += 1
                 is_over = error.__cause__ is None or meaning_of(error.__cause__) not in {"again", "taken"}
@@ -462,6 +470,11 @@ class Desk:
             return result
 
 
+def _link_of_hold(site: str, hold_id: UUID) -> UUID:
+    """The id of the appointment that a hold becomes: the same each time it is booked."""
+    return requests.link_id(site, f"{SOURCE}/{hold_id}")
+
+
 def _claims_of(hold_id: UUID) -> list[UUID]:
     return [hold_id, uuid5(hold_id, "1")]
 
@@ -472,12 +485,6 @@ def _hold(row: Mapping[str, Any]) -> Hold:
         row["id"], row["client"], row["facility"], row["resource"], Slot(row["slot_start"], row["slot_end"], "UTC"),
         tuple(Study(code, text) for code, text in studies), row["patient_id"], row["moves_id"], row["expires_at"],
     )  # fmt: skip
-
-
-def _check_has_study(asked: SlotAsked) -> None:
-    """PowerServer refuses an order without a study, so nobody is promised a time for one."""
-    if not asked.studies:
-        raise Refused(Problem(Code.REQUIRED, "names a study type", "appt-resource.serviceType"))
 
 
 def _same(hold: Hold, values: tuple[Any, ...]) -> Hold:

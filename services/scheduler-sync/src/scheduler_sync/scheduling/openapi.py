@@ -47,13 +47,11 @@ def _call(
         "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
         "description": "The same call with the same key has one effect.",
     }
+    taken = {"parameter": {"type": "array", "maxItems": 12, "items": {"oneOf": parameters}}} if parameters else {}
     schema = {
         "type": "object",
         "required": ["resourceType"],
-        "properties": {
-            "resourceType": {"const": "Parameters"},
-            "parameter": {"type": "array", "maxItems": 12, "items": {"oneOf": parameters}},
-        },
+        "properties": {"resourceType": {"const": "Parameters"}, **taken},
     }
     return {
         "summary": summary,
@@ -201,6 +199,10 @@ DOCUMENT: Final[dict[str, Any]] = {
                 409,
                 422,
             ),
+        },
+        "/fhir/Appointment/{id}/$release": {
+            "parameters": [_IN_PATH],
+            "post": _call("Give a hold back before it ends.", [], "Appointment", 404, 409),
         },
         "/fhir/Appointment/{id}": {
             "parameters": [_IN_PATH],

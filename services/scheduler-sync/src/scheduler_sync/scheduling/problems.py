@@ -1,10 +1,13 @@
 """Why the scheduling API refuses a call: every reason at once, and what is free instead."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self, TypeVar, cast
 
 from scheduler_sync.ports import Offer
+
+T = TypeVar("T")
 
 
 class Code(StrEnum):
@@ -48,6 +51,28 @@ class Refused(Exception):  # noqa: N818 (an answer, no fault)
         if codes == {Code.NOT_FOUND}:
             return 404
         return 409 if codes & {Code.CONFLICT, Code.DUPLICATE} else 422
+
+
+class Reasons:
+    """Collects why a call cannot be read: ``with Reasons() as read``; at its end it raises every reason at once."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __call__(self, reader: Callable[[], T]) -> T:
+        """What ``reader`` gives. A refused value is None until the end of the block, which raises."""
+        try:
+            return reader()
+        except Refused as refused:
+            self._problems += refused.problems
+            return cast("T", None)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None and self._problems:
+            raise Refused(*self._problems)
 
 
 def invalid(where: str, text: str) -> Refused:

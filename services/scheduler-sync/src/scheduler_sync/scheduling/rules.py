@@ -14,16 +14,9 @@ _MINUTE: Final = timedelta(minutes=1)
 
 def closed(room: Room, *, is_moving: bool, position: tuple[float, float] | None = None) -> list[Problem]:
     """The rules that keep patients from this resource at any time."""
-    rules, found = room.rules, list[Problem]()
-    if is_moving and not rules.reschedule:
-        found.append(Problem(Code.SUPPRESSED, "patients of this facility may not move appointments by themselves"))
-    if not is_moving:
-        if not rules.public_booking:
-            found.append(Problem(Code.SUPPRESSED, "patients of this facility may not book by themselves"))
-        if room.resource.modality not in rules.modalities:
-            found.append(Problem(Code.SUPPRESSED, "exams of this modality are not open to self-scheduling here"))
-        if not room.resource.self_scheduling:
-            found.append(Problem(Code.SUPPRESSED, "OmegaAI does not open this resource to self-scheduling"))
+    rules, resource = room.rules, room.resource
+    reasons = rules.against_patients(resource.modality, is_open=resource.self_scheduling, is_moving=is_moving)
+    found = [Problem(Code.SUPPRESSED, why) for why in reasons]
     if position is not None and rules.is_too_far(*position):
         found.append(Problem(Code.RULE, "the facility takes patients from its surroundings alone", "position"))
     return found

@@ -45,6 +45,13 @@ def held(hold: Hold, room: Room | None, zone: ZoneInfo) -> Resource:
     }
 
 
+def released(hold: Hold, room: Room | None, zone: ZoneInfo) -> Resource:
+    """A hold that was given back: an Appointment ``cancelled``."""
+    body = held(hold, room, zone)
+    del body["extension"]
+    return {**body, "status": "cancelled"}
+
+
 def held_until(hold: Hold, zone: ZoneInfo) -> Resource:
     """The outcome that says in words until when the time is held."""
     until = _instant(hold.expires_at, zone)

@@ -1,24 +1,27 @@
 """Claims on resources: kept in step with the links of a transaction, and read as what is free.
 
-A link's claims follow from the link alone (``domain.claims``), so whoever saves a link keeps them. They are written in
-one statement for the whole batch, which locks the resources in one order, before the links' own rows are written.
+A link's claims follow from the link alone (``domain.claims``), so whoever saves a link keeps them. They are written by
+one function for the whole batch, which locks the resources in one order. It runs in the statement that writes the
+links' own rows, before them.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import nsmallest
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
 import asyncpg
 
-from chassis.store import collision
+from chassis.store import Transaction, collision
 from scheduler_sync.domain.appointment import AppointmentLink
-from scheduler_sync.domain.claims import Kind, wanted_by
+from scheduler_sync.domain.claims import Kind, Wanted, wanted_by
 from scheduler_sync.domain.slots import Busy, Slot, busy_of
 from scheduler_sync.ports import Displaced, Offer
 from scheduler_sync.rooms import Room, Rooms
 from scheduler_sync.store import statements
+from scheduler_sync.store.blocks import BlockRepository
 from scheduler_sync.store.repositories import LinkRepository
 
 MOST_OFFERS: Final = 5
@@ -54,7 +57,15 @@ async def busy_between(
     rows = await connection.fetch(
         statements.BUSY, resource_ids, start - _DAY, end + _DAY, list(without_links), list(without_claims)
     )
-    return {row["resource_id"]: Busy(row["starts"], row["ends"], row["capacity"]) for row in rows}
+    return {row["resource_id"]: _busy(row) for row in rows}
+
+
+def _busy(row: Mapping[str, Any]) -> Busy:
+    """A block takes all places of its resource."""
+    starts, ends, capacity = row["starts"], row["ends"], row["capacity"]
+    if capacity > 1 and row["block_starts"]:
+        starts, ends = starts + (capacity - 1) * row["block_starts"], ends + (capacity - 1) * row["block_ends"]
+    return Busy(starts, ends, capacity)
 
 
 async def offers_near(
@@ -102,8 +113,9 @@ async def offers_near(
 class ClaimRepository:
     """The claims of a transaction's links. Joins the transaction before the links do."""
 
-    def __init__(self, connection: "asyncpg.Connection", links: LinkRepository, rooms: Rooms) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, links: LinkRepository, rooms: Rooms) -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
         self._links = links
         self._rooms = rooms
         self._looked_at: set[UUID] = set()
@@ -111,6 +123,8 @@ class ClaimRepository:
         self._without_room: set[UUID] = set()
         self._expired: list[UUID] = []
         self._missing: list[AppointmentLink] = []
+        self.blocks: BlockRepository | None = None
+        """Set for a batch that speaks of blocked times; flushed before the claims."""
         self.tell: Tell | None = None
 
     def end_hold(self, hold_id: UUID) -> None:
@@ -141,11 +155,10 @@ class ClaimRepository:
         busy = found.get(place.resource_id)
         if busy is None:
             return True
+        of_links = (one for other in changed.values() for one in self._claims_of(other))
+        of_blocks = (one for one in self._blocked() for _ in range(busy.capacity))
         staged = busy_of(
-            (one.start, one.end)
-            for other in changed.values()
-            for one in self._claims_of(other)
-            if one.resource_id == place.resource_id
+            (one.start, one.end) for one in chain(of_links, of_blocks) if one.resource_id == place.resource_id
         )
         both = Busy([*busy.starts, *staged.starts], [*busy.ends, *staged.ends], busy.capacity)
         has_room = both.has_room(place.start, place.end)
@@ -166,10 +179,10 @@ class ClaimRepository:
         del self._ended_holds[mark:]
 
     async def flush(self, connection: "asyncpg.Connection") -> None:
-        """Claims and releases, and tells the promises that have lost their place.
+        """Stages the claims and releases; then the promises that have lost their place are told.
 
-        Raises an error that runs the batch again when another transaction was first: it took a place that ``has_room``
-        had found free, or it is changing an appointment that loses its place.
+        The flush raises an error that runs the batch again when another transaction was first: it took a place that
+        ``has_room`` had found free, or it is changing an appointment that loses its place.
         """
         if self._expired:
             await connection.execute(statements.RELEASE_EXPIRED, self._expired)
@@ -183,12 +196,25 @@ class ClaimRepository:
                 old, new = self._claims_of(before), self._kept(after)
                 gone += {one.id for one in (*old, *new) if one not in old or one not in new}
                 coming += [one for one in new if one not in old]
+        if self.blocks is not None:
+            gone += [one.id for one in self.blocks.changed()]
+            coming += self._blocked()
         if not gone and not coming:
             return
         columns = list(zip(*coming, strict=True)) or [()] * len(Claim._fields)
-        rows = await connection.fetch(statements.CLAIM_LINKS, gone, *columns)
-        if rows:
-            await self._settle(rows)
+        self._transaction.ask(statements.CLAIM_LINKS, gone, *columns, then=self._settle)
+
+    def _blocked(self) -> list[Claim]:
+        """The claims of the blocks that this transaction saves: the blocked time alone, without buffers."""
+        found = []
+        for one in () if self.blocks is None else self.blocks.changed():
+            if one.slot is None:
+                continue
+            place = self._rooms.place(Wanted(one.id, Kind.BLOCK, one.facility, one.resource, one.slot))
+            if place is not None:
+                claim = Claim(one.id, one.id, place.resource_id, one.slot.start, one.slot.end, Kind.BLOCK.value)
+                found.append(claim)
+        return found
 
     def _kept(self, link: AppointmentLink) -> list[Claim]:
         """The claims that a link shall have: no request for a time that was found taken."""
@@ -214,7 +240,7 @@ class ClaimRepository:
                     spans = [(max(start, place.start), min(end, place.end)) for start, end in spans]
             for number, (start, end) in enumerate(span for span in spans if span[0] < span[1]):
                 claim_id = uuid5(one.id, str(number)) if number else one.id
-                found.append(Claim(claim_id, link.id, place.resource_id, start, end, one.kind.value))
+                found.append(Claim(claim_id, link.id, place.resource_id, start, end, one.kind))
         return found
 
     async def _settle(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -229,5 +255,8 @@ class ClaimRepository:
         for link_id, cause in causes.items():
             link = self._links.by_id(link_id)
             if link is not None:
-                lost.append(Displaced(link, None if cause is None else self._links.last_entry(cause)))
+                entry = None if cause is None else self._links.last_entry(cause)
+                block = None if cause is None or self.blocks is None else self.blocks.origin_of(cause)
+                lost.append(Displaced(link, entry, block))
         await self.tell(lost)
+        await self._links.flush(self._connection)  # what telling them has changed

@@ -10,10 +10,12 @@ import asyncpg
 
 from chassis.deliveries import Delivery
 from chassis.store import asking
+from scheduler_sync.adapters.omegaai.doubts import Decision, PatientThere
 from scheduler_sync.adapters.omegaai.sender import KnownIds, subject_of
 from scheduler_sync.adapters.powerserver.sender import Shown
 from scheduler_sync.domain.appointment import State, WorkflowStep, fhir_status_of
-from scheduler_sync.store import statements
+from scheduler_sync.snapshots import PatientSnapshot
+from scheduler_sync.store import columns, statements
 
 A = TypeVar("A")
 
@@ -23,7 +25,7 @@ class StoredIds:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._patients = _AskedTogether(pool, statements.IDS_OF_PATIENTS, KnownIds)
+        self._patients = _AskedTogether(pool, statements.IDS_OF_PATIENTS, _known_patient)
         self._links = _AskedTogether(pool, statements.IDS_OF_LINKS, _known)
 
     async def of_patient(self, patient_id: UUID) -> KnownIds:
@@ -35,6 +37,19 @@ class StoredIds:
             return found
         former = await self.of_patient(patient_id)  # the record was merged after the delivery was made
         return replace(found, patient_fhir_id=former.patient_fhir_id or found.patient_fhir_id)
+
+    async def newest_told(self, patient_id: UUID) -> PatientSnapshot | None:
+        with asking():
+            payload: bytes | None = await self._pool.fetchval(statements.NEWEST_TOLD_PATIENT, patient_id)
+        return None if payload is None else PatientSnapshot.from_bytes(payload)
+
+    async def other_in_omegaai(
+        self, patient_id: UUID, there: PatientThere, differing: tuple[str, ...]
+    ) -> tuple[int, Decision]:
+        asked = patient_id, there.fhir_id, list(differing), columns.encoded(there.as_json())
+        with asking():
+            row = await self._pool.fetchrow(statements.NOTE_OTHER_IN_OMEGAAI, *asked)
+        return row["id"], row["state"]
 
     async def later(self, delivery: Delivery) -> Literal["done", "under way"] | None:
         asked = delivery.id, delivery.key, delivery.destination, subject_of(delivery)
@@ -57,6 +72,10 @@ class StoredSteps:
 
     async def of_link(self, link_id: UUID) -> Shown | None:
         return await self._links.of(link_id)
+
+
+def _known_patient(fhir_id: str | None, version: str | None) -> KnownIds:
+    return KnownIds(fhir_id, patient_version=version)
 
 
 def _known(*row: Any) -> KnownIds:

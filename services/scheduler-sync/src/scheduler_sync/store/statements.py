@@ -18,6 +18,7 @@ cursors = _TABLES.FeedCursor
 calendars = _TABLES.Calendars
 claims = _TABLES.Claims
 held = _TABLES.HeldSlots
+blocks = _TABLES.BlockedTimes
 deliveries = CHASSIS.Deliveries
 inbox = CHASSIS.Inbox
 journal = CHASSIS.Hl7Journal
@@ -130,7 +131,7 @@ UNION ALL SELECT {resource_pairs.id}, {resource_pairs.revision} FROM {resource_p
 """
 
 IDS_OF_PATIENTS: Final = f"""
-SELECT {patients.id}, {patients.fhir_id} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
+SELECT {patients.id}, {patients.fhir_id}, {patients.fhir_version} FROM {patients} WHERE {patients.id} = ANY($1::uuid[])
 """
 
 IDS_OF_LINKS: Final = f"""
@@ -150,15 +151,19 @@ FROM claim_links($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz
 """
 
 # What stands on the resources between two instants, as epoch minutes: one row a resource. date_part
-# gives floats, extract would give slow numerics. $4 are links, $5 claims
-# that do not count.
+# gives floats, extract would give slow numerics. $4 are links, $5 claims that do not count.
 BUSY: Final = f"""
 SELECT {calendars}.{calendars.resource_id} AS resource_id, {calendars}.{calendars.capacity} AS capacity,
-    stood.starts, stood.ends
+    stood.starts, stood.ends,
+    stood.block_starts, stood.block_ends
 FROM {calendars} CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(floor(date_part('epoch', greatest(lower({claims.during}), $2)) / 60)::int), '{{}}')
             AS starts,
-        coalesce(array_agg(ceil(date_part('epoch', least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends
+        coalesce(array_agg(ceil(date_part('epoch', least(upper({claims.during}), $3)) / 60)::int), '{{}}') AS ends,
+        array_agg(floor(date_part('epoch', greatest(lower({claims.during}), $2)) / 60)::int)
+            FILTER (WHERE {claims.kind} = 'block') AS block_starts,
+        array_agg(ceil(date_part('epoch', least(upper({claims.during}), $3)) / 60)::int)
+            FILTER (WHERE {claims.kind} = 'block') AS block_ends
     FROM {claims} WHERE {claims}.{claims.resource_id} = {calendars}.{calendars.resource_id}
         AND {claims.during} && tstzrange($2, $3) AND NOT {claims.released}
         AND ({claims.expires_at} IS NULL OR {claims.expires_at} > clock_timestamp())
@@ -177,6 +182,19 @@ UPDATE {calendars} SET {calendars.capacity} = given.capacity FROM (
         AND known.{calendars.capacity} <> CASE WHEN {resources}.{resources.overbooking} THEN $2::smallint ELSE 1 END
     ORDER BY known.{calendars.resource_id} FOR NO KEY UPDATE OF known
 ) AS given WHERE {calendars}.{calendars.resource_id} = given.id
+"""
+
+LOCK_BLOCKS: Final = f"SELECT * FROM {blocks} WHERE {blocks.id} = ANY($1::uuid[]) ORDER BY {blocks.id} FOR UPDATE"
+
+WRITE_BLOCKS: Final = f"""
+INSERT INTO {blocks} ({blocks.id}, {blocks.site}, {blocks.facility}, {blocks.resource}, {blocks.starts}, {blocks.ends},
+    {blocks.zone}, {blocks.heard_at})
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[],
+    $8::timestamptz[])
+ON CONFLICT ({blocks.id}) DO UPDATE SET {blocks.facility} = excluded.{blocks.facility},
+    {blocks.resource} = excluded.{blocks.resource}, {blocks.starts} = excluded.{blocks.starts},
+    {blocks.ends} = excluded.{blocks.ends}, {blocks.zone} = excluded.{blocks.zone},
+    {blocks.heard_at} = excluded.{blocks.heard_at}
 """
 
 # A row that a claim is working on is left to it: it sweeps by itself. $1: these alone; null: all.
@@ -209,6 +227,12 @@ ORDER BY {links.slot_start}, {links.id} LIMIT $4
 """
 
 LINK: Final = f"SELECT {_LINK} FROM {links} WHERE {links.id} = $1"
+
+# Blocks of past days, and blocks that were opened.
+FORGET_BLOCKS: Final = f"""
+DELETE FROM {blocks} WHERE {blocks.heard_at} < clock_timestamp() - interval '30 days'
+    AND coalesce({blocks.ends}, '-infinity') < clock_timestamp() - interval '1 day'
+"""
 
 # Claims of past days, and holds and requests that have ended long ago.
 FORGET_CLAIMS: Final = f"""
@@ -252,18 +276,73 @@ WITH people AS (
 )
 INSERT INTO {reviews} ({reviews.first_id}, {reviews.second_id}, {reviews.reasons}, {reviews.state}, {reviews.found_at})
 SELECT first_id, second_id, array_agg(DISTINCT reason), 'open', now() FROM pairs WHERE first_id <> second_id
+    AND NOT EXISTS (SELECT FROM {reviews} AS known WHERE known.{reviews.first_id} = pairs.first_id
+        AND known.{reviews.second_id} = pairs.second_id)
 GROUP BY first_id, second_id ON CONFLICT ({reviews.first_id}, {reviews.second_id}) DO NOTHING
 """
 
+NOTE_DOUBTS: Final = f"""
+INSERT INTO {reviews} AS known ({reviews.first_id}, {reviews.second_id}, {reviews.reasons}, {reviews.state},
+    {reviews.found_at}, {reviews.journal_ids})
+SELECT first_id, second_id, ARRAY['numbers in one message'], 'open', now(), array_agg(cause_id)
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS named (first_id, second_id, cause_id)
+GROUP BY first_id, second_id
+ON CONFLICT ({reviews.first_id}, {reviews.second_id}) DO UPDATE SET
+    {reviews.state} = CASE WHEN known.{reviews.state} = 'different'
+        AND NOT known.{reviews.reasons} @> excluded.{reviews.reasons} THEN 'open' ELSE known.{reviews.state} END,
+    {reviews.reasons} = CASE WHEN known.{reviews.reasons} @> excluded.{reviews.reasons} THEN known.{reviews.reasons}
+        ELSE known.{reviews.reasons} || excluded.{reviews.reasons} END,
+    {reviews.journal_ids} = ARRAY(SELECT DISTINCT unnest(known.{reviews.journal_ids} || excluded.{reviews.journal_ids})
+        ORDER BY 1 DESC LIMIT 100)
+"""
+"""Another kind of doubt about a pair opens its review again; the same kind of doubt does not."""
+
+NOTE_OTHER_IN_OMEGAAI: Final = f"""
+INSERT INTO {reviews} AS known ({reviews.first_id}, {reviews.omegaai_id}, {reviews.reasons}, {reviews.state},
+    {reviews.found_at}, {reviews.seen})
+VALUES ($1, $2, $3, 'open', now(), $4::jsonb)
+ON CONFLICT ({reviews.first_id}, {reviews.omegaai_id}) WHERE {reviews.second_id} IS NULL DO UPDATE SET
+    {reviews.state} = CASE WHEN known.{reviews.state} IN ('same', 'different')
+        AND known.{reviews.seen} ->> 'birth_date' IS NOT DISTINCT FROM excluded.{reviews.seen} ->> 'birth_date'
+        AND known.{reviews.seen} ->> 'sex' IS NOT DISTINCT FROM excluded.{reviews.seen} ->> 'sex'
+        THEN known.{reviews.state} ELSE 'open' END,
+    {reviews.reasons} = excluded.{reviews.reasons}, {reviews.seen} = excluded.{reviews.seen}
+RETURNING {reviews.id}, {reviews.state}
+"""
+"""A decision holds for the birth date and the sex that the person saw."""
+
+NEWEST_TOLD_PATIENT: Final = f"""
+SELECT {deliveries.payload} FROM {deliveries} WHERE {deliveries.destination} = 'omegaai' AND {deliveries.key} = $1
+    AND {deliveries.kind} = 'patient.upsert' AND {deliveries.state} = 'done'
+ORDER BY {deliveries.sequence} DESC LIMIT 1
+"""
+
+MERGED_WITH_MESSAGES: Final = f"""
+SELECT {reviews.id}, {reviews.journal_ids} FROM {reviews}
+WHERE {reviews.state} <> 'merged' AND {reviews.journal_ids} <> '{{}}' AND EXISTS (
+    SELECT FROM {patients} WHERE {patients.merged_into} IS NOT NULL
+        AND {patients}.{patients.id} IN ({reviews.first_id}, {reviews.second_id}))
+"""
+"""Reviews whose records PowerServer has merged, with the messages that named both."""
+
 END_MERGED_REVIEWS: Final = f"""
 UPDATE {reviews} SET {reviews.state} = 'merged' FROM {patients}
-WHERE {reviews.state} IN ('open', 'same') AND {patients.merged_into} IS NOT NULL
+WHERE {reviews.state} <> 'merged' AND {reviews.second_id} IS NOT NULL AND {patients.merged_into} IS NOT NULL
     AND {patients}.{patients.id} IN ({reviews.first_id}, {reviews.second_id})
 """
 
+END_WRITTEN_REVIEWS: Final = f"""
+UPDATE {reviews} SET {reviews.state} = 'settled'
+WHERE {reviews.second_id} IS NULL AND {reviews.state} IN ('open', 'same', 'different') AND NOT EXISTS (
+    SELECT FROM {deliveries} WHERE {deliveries.destination} = 'omegaai' AND {deliveries.key} = {reviews.first_id}
+        AND {deliveries.kind} = 'patient.upsert' AND {deliveries.state} IN ('pending', 'dead'))
+"""
+"""The patient's data are in OmegaAI, or a person gave the deliveries up."""
+
 WAITING_FOR_A_PERSON: Final = f"""
 SELECT (SELECT count(*) FROM {journal} WHERE {journal.state} IN ('needs_setup', 'failed'))
-     + (SELECT count(*) FROM {parked_tasks} WHERE {parked_tasks.replayed_at} IS NULL)
+     + (SELECT count(*) FROM {parked_tasks} WHERE {parked_tasks.replayed_at} IS NULL) AS inputs,
+    (SELECT count(*) FROM {reviews} WHERE {reviews.state} = 'open') AS reviews
 """
 
 MOVE_CURSOR: Final = f"""

@@ -70,19 +70,37 @@ class PatientIdentifiers(Base, table=True):
 
 
 class PatientReviews(Base, table=True):
-    """Two patients who may be one person. ``state``: open, same, different, or merged."""
+    """Two records that may be of one person: two patients, or a patient and OmegaAI's Patient ``omegaai_id``.
+
+    ``state``: open, same, different, merged (in PowerServer), settled (in OmegaAI). ``seen``: OmegaAI's Patient as it
+    was read; ``journal_ids``: the messages that named the numbers of both.
+    """
 
     __tablename__: ClassVar[Any] = "patient_reviews"
-    __table_args__ = (UniqueConstraint("first_id", "second_id"),)
+    __table_args__ = (
+        UniqueConstraint("first_id", "second_id"),
+        Index(
+            "uq_patient_reviews_omegaai",
+            "first_id",
+            "omegaai_id",
+            unique=True,
+            postgresql_where=text("second_id IS NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     first_id: UUID
-    second_id: UUID
+    second_id: UUID | None = None
     reasons: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     state: str
     found_at: datetime
     decided_at: datetime | None = None
     decided_by: str | None = None
+    omegaai_id: str | None = None
+    seen: Any = Field(default=None, sa_column=Column(JSONB))
+    journal_ids: list[UUID] = Field(
+        default_factory=list, sa_column=Column(ARRAY(Uuid), nullable=False, server_default=text("'{}'"))
+    )
 
 
 class AppointmentLinks(Base, table=True):
@@ -268,7 +286,9 @@ class Calendars(Base, table=True):
 
 
 class Claims(Base, table=True):
-    """A resource's time: a fact (PowerServer booked it), a patient's request, or a hold that expires.
+    """A resource's time: a fact (PowerServer booked it), a block of PowerServer's, a patient's request, or a hold.
+
+    A hold expires. The ``link_id`` of a block is the block's own id.
 
     Only the functions of the migration write here. An exclusion constraint keeps two claims from one lane.
     """
@@ -292,6 +312,21 @@ class Claims(Base, table=True):
     expires_at: datetime | None = None
     link_id: UUID | None = None
     made_at: datetime = Field(sa_column_kwargs={"server_default": text("clock_timestamp()")})
+
+
+class BlockedTimes(Base, table=True):
+    """A time of a resource that PowerServer blocked; without times once it is opened. Its claim has the same id."""
+
+    __tablename__: ClassVar[Any] = "blocked_times"
+
+    id: UUID = Field(primary_key=True)
+    site: str
+    facility: str
+    resource: str
+    starts: datetime | None = None
+    ends: datetime | None = None
+    zone: str | None = None
+    heard_at: datetime
 
 
 class HeldSlots(Base, table=True):

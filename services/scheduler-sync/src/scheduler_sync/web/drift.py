@@ -1,7 +1,7 @@
 """The page of the reconciliation: runs, differences with both values, and the answer to a run that asks."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from enum import StrEnum
 from typing import Any, Final, Literal
 
 from starlette.exceptions import HTTPException
@@ -11,10 +11,10 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.web import access
 from chassis.web.guard import actor_of
-from chassis.web.layout import Changes, templates
+from chassis.web.layout import Changes, Page
 from scheduler_sync.domain.reconciliation import FIELDS, Kind, Settled, Side
 from scheduler_sync.store.reconciliation import DifferenceFilter, DifferenceRow, Reports
-from scheduler_sync.web.pages import PAGES
+from scheduler_sync.web.rendering import service_templates
 
 HERE: Final = "/reconciliation"
 STATES: Final[Mapping[str, tuple[str, str]]] = {
@@ -49,7 +49,7 @@ class DriftPages:
 
     def __init__(self, reports: Reports, consoles: Mapping[str, str] | None = None) -> None:
         self._reports = reports
-        self._templates = templates("scheduler-sync", PAGES, Path(__file__).parent / "templates", consoles=consoles)
+        self._templates = service_templates(consoles)
         self._templates.globals.update(run_states=STATES, settled_names=SETTLED, facts=FIELDS)
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -71,7 +71,7 @@ class DriftPages:
         return await self._page(request, runs[0].id if runs else None)
 
     async def one(self, request: Request) -> Response:
-        return await self._page(request, request.path_params["run_id"])
+        return await self._page(request, request.path_params["run_id"], up=Page("Reconciliation", HERE))
 
     async def wish(self, request: Request) -> Response:
         await self._reports.wish(actor=actor_of(request))
@@ -89,13 +89,13 @@ class DriftPages:
             raise HTTPException(409, f"Run {run_id} does not ask, or not any more.")
         return RedirectResponse(f"{HERE}/{run_id}", 303)
 
-    async def _page(self, request: Request, run_id: int | None) -> Response:
+    async def _page(self, request: Request, run_id: int | None, *, up: Page | None = None) -> Response:
         query = request.query_params
         after = query.get("after", "")
         wanted = DifferenceFilter(
-            side=query.get("side", ""),
-            kind=query.get("kind", ""),
-            settled=query.get("settled", ""),
+            side=_chosen(query.get("side"), Side),
+            kind=_chosen(query.get("kind"), Kind),
+            settled=_chosen(query.get("settled"), Settled),
             after=int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0,
         )
         run = None if run_id is None else await self._reports.run(run_id)
@@ -103,7 +103,8 @@ class DriftPages:
             raise HTTPException(404, "There is no such run.")
         rows = [] if run is None else await self._reports.differences(run.id, wanted)
         shown: dict[str, Any] = {
-            "title": "Reconciliation", "here": HERE, "run": run, "runs": await self._reports.runs(), "rows": rows,
+            "title": "Reconciliation", "here": HERE, "up": up, "run": run, "rows": rows,
+            "runs": await self._reports.runs(),
             "wanted": wanted, "sides": SIDES, "kinds": KINDS,
             "settleds": [(one, words) for one, (words, _) in SETTLED.items()],
             "older": _older(request, rows), "newest": _newest(request), "values": values_of,
@@ -115,6 +116,11 @@ def values_of(row: DifferenceRow) -> list[tuple[str, Any, Any]]:
     """The facts that differ, or all that one side shows, with both values."""
     names = [name for name in FIELDS if name in (row.fields or {**row.ours, **row.theirs})]
     return [(name, row.ours.get(name, "–"), row.theirs.get(name, "–")) for name in names]
+
+
+def _chosen(value: str | None, words: type[StrEnum]) -> str:
+    """A filter's value; empty where it is none of the words."""
+    return value if value in set(words) else ""
 
 
 def _older(request: Request, rows: list[DifferenceRow]) -> str | None:

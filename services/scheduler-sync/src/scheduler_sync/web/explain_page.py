@@ -5,9 +5,7 @@ The message comes in the body of a POST and never in an address. The audit has w
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,8 +15,8 @@ from chassis.clock import utc_now
 from chassis.store import Store
 from chassis.store.rows import audit
 from chassis.web import access
+from chassis.web.forms import FormTooLongError, read_form
 from chassis.web.guard import actor_of
-from chassis.web.layout import templates
 from hl7v2 import Hl7Error
 from scheduler_sync import explain
 from scheduler_sync.commands import ChangeAppointmentByStaff
@@ -26,9 +24,8 @@ from scheduler_sync.domain.appointment import Decision
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import Site
 from scheduler_sync.store.views import LinkFilter, Views
-from scheduler_sync.web.pages import PAGES
+from scheduler_sync.web.rendering import service_templates
 
-_HERE: Final = Path(__file__).parent
 LONGEST_MESSAGE: Final = 1024 * 1024
 _LONGEST_FORM: Final = 3 * LONGEST_MESSAGE + 1024
 """A byte of a message takes up to three in a form."""
@@ -48,7 +45,7 @@ class ExplainPage:
         self._views = Views(store)
         self._site = site
         self._resources = resources
-        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
+        self._templates = service_templates(consoles)
         self._templates.globals.update(decision_words=explain.decision_words)
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -99,14 +96,8 @@ class ExplainPage:
 
 async def _message(request: Request) -> str | None:
     """The form's message; empty where the form has none, None where it is too long."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_FORM:
-            return None
     try:
-        found = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
-    except ValueError:
-        return ""
-    text = found.get("message", [""])[0]
+        text = (await read_form(request, longest_bytes=_LONGEST_FORM)).get("message", "")
+    except FormTooLongError:
+        return None
     return None if len(text.encode("utf-8", "replace")) > LONGEST_MESSAGE else text

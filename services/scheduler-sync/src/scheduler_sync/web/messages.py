@@ -8,7 +8,6 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -28,7 +27,7 @@ from chassis.store import Store
 from chassis.web import access
 from chassis.web.forms import FormTooLongError, read_form
 from chassis.web.guard import actor_of
-from chassis.web.layout import Changes, templates
+from chassis.web.layout import Changes
 from chassis.web.notice import back, notice
 from hl7v2 import Hl7Error
 from scheduler_sync.domain.appointment import State
@@ -36,7 +35,8 @@ from scheduler_sync.store.message_details import MessageDetails
 from scheduler_sync.store.messages import KINDS, OUTCOMES, Found, Messages, Place, Wanted, outcome_of
 from scheduler_sync.store.views import Views
 from scheduler_sync.web.content import Content, NotEditableError, Reader
-from scheduler_sync.web.pages import LEVELS, PAGES, STATE_NAMES
+from scheduler_sync.web.pages import LEVELS, STATE_NAMES
+from scheduler_sync.web.rendering import service_templates
 
 HERE: Final = "/messages"
 FIELDS: Final = ("kind", "outcome", "order", "patient", "control_id", "since", "until")
@@ -75,7 +75,7 @@ class MessagePages:
         self._reader = reader
         self._replay = replay
         self._edit = edit
-        self._templates = templates("scheduler-sync", PAGES, Path(__file__).parent / "templates", consoles=consoles)
+        self._templates = service_templates(consoles)
         self._templates.globals.update(
             kinds=KINDS, outcomes=OUTCOMES, outcome_levels=OUTCOME_LEVELS,
             state_names=STATE_NAMES, levels=LEVELS, state_of=State,

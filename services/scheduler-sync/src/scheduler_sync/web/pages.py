@@ -6,7 +6,6 @@ opaque ids and order numbers, never a patient's name.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,24 +17,13 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.observe import listed
 from chassis.web import access
-from chassis.web.layout import Changes, Page, templates
+from chassis.web.layout import Changes
 from scheduler_sync.domain.appointment import BLUME_LABEL_OF_FHIR_STATUS, State, System, WhoActs
 from scheduler_sync.resources import ResourceDirectory
 from scheduler_sync.site import Site
 from scheduler_sync.store.views import DeliveryOfLink, HistoryRow, LinkFilter, LinkPlace, LinkRow, Views
+from scheduler_sync.web.rendering import service_templates
 
-PAGES: Final = (
-    Page("Appointments", "/links"),
-    Page("Conflicts", "/conflicts"),
-    Page("Reconciliation", "/reconciliation"),
-    Page("Messages", "/messages"),
-    Page("Review list", "/reviews"),
-    Page("Needs set-up", "/needs-setup"),
-    Page("Resources", "/resources"),
-    Page("Preflight", "/preflight"),
-    Page("Explain HL7", "/explain"),
-)
-_HERE: Final = Path(__file__).parent
 _LONGEST_NUMBER: Final = 19
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 STATE_NAMES: Final[Mapping[str, str]] = {
@@ -75,7 +63,7 @@ class Pages:
         self._views = views
         self._site = site
         self._resources = resources
-        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
+        self._templates = service_templates(consoles)
         self._templates.globals.update(state_names=STATE_NAMES, levels=LEVELS, state_of=State)
 
     def routes(self) -> Sequence[BaseRoute]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -12,11 +11,10 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.web import access
 from chassis.web.guard import actor_of
-from chassis.web.layout import Changes, templates
+from chassis.web.layout import Changes
 from scheduler_sync.preflight import Preflight, State, UnknownCheckError
-from scheduler_sync.web.pages import PAGES
+from scheduler_sync.web.rendering import service_templates
 
-_HERE: Final = Path(__file__).parent
 LEVELS: Final[Mapping[State, str]] = {
     State.FOUND: "good",
     State.MISSING: "bad",
@@ -31,7 +29,7 @@ class PreflightPages:
 
     def __init__(self, preflight: Preflight, consoles: Mapping[str, str] | None = None) -> None:
         self._preflight = preflight
-        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
+        self._templates = service_templates(consoles)
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
@@ -55,6 +53,7 @@ class PreflightPages:
             here="/preflight",
             events="/preflight/events",
             groups=groups,
+            missing=[line for line in lines if line.state is State.MISSING],
             counts=counts,
             levels=LEVELS,
         )

@@ -1,9 +1,7 @@
 """Pages of resources: how each stands on both sides, its drift with the fix, near misses with aliases, its history."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from starlette.exceptions import HTTPException
@@ -13,16 +11,15 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.store import Store
 from chassis.web import access
+from chassis.web.forms import FormTooLongError, read_form
 from chassis.web.guard import actor_of
-from chassis.web.layout import Changes, templates
+from chassis.web.layout import Changes
 from scheduler_sync.domain.resource import Nearness, PairState
 from scheduler_sync.resources.decisions import Decisions, NotDecidedError
 from scheduler_sync.resources.views import ResourceViews
 from scheduler_sync.site import Site
-from scheduler_sync.web.pages import PAGES
+from scheduler_sync.web.rendering import service_templates
 
-_HERE: Final = Path(__file__).parent
-LONGEST_FORM_BYTES: Final = 4096
 STATES: Final[Mapping[str, tuple[str, str]]] = {
     PairState.LINKED: ("linked", "good"),
     PairState.DRIFTED: ("differs", "bad"),
@@ -31,6 +28,20 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     PairState.INACTIVE: ("off", "quiet"),
 }
 """The words of each state, and its colour and shape."""
+HAPPENED: Final[Mapping[str, str]] = {
+    **{state: words for state, (words, _) in STATES.items()},
+    "powerserver.new": "first heard of in PowerServer",
+    "powerserver.changed": "changed in PowerServer",
+    "omegaai.new": "first seen in OmegaAI",
+    "omegaai.changed": "changed in OmegaAI",
+    "omegaai.gone": "gone from OmegaAI",
+    "alias.added": "alias added",
+    "alias.removed": "alias taken away",
+    "fix.decided": "fix decided",
+    "fix.written": "fix written to OmegaAI",
+    "fix.was-there": "OmegaAI had these values already",
+}
+"""The words of a line of history."""
 
 
 class ResourcePages:
@@ -40,8 +51,8 @@ class ResourcePages:
         self._store = store
         self._views = ResourceViews(store)
         self._site = site
-        self._templates = templates("scheduler-sync", PAGES, _HERE / "templates", consoles=consoles)
-        self._templates.globals.update(states=STATES)
+        self._templates = service_templates(consoles)
+        self._templates.globals.update(states=STATES, happened=HAPPENED)
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
@@ -59,12 +70,14 @@ class ResourcePages:
 
     async def listed(self, request: Request) -> Response:
         query = request.query_params
-        state, facility = query.get("state", ""), query.get("facility", "")
+        given = {one: query.get(one, "") for one in ("state", "facility", "name")}
+        state, facility, name = ("" if "\x00" in value else value for value in given.values())
         counts = await self._views.counts()
         return self._page(
             "resources.html",
             title="Resources",
-            rows=await self._views.pairs(state=state or None, facility=facility or None),
+            rows=await self._views.pairs(state=state or None, facility=facility or None, name=name or None),
+            name=name,
             state=state,
             facility=facility,
             options=[(one, f"{words} ({counts.get(one, 0)})") for one, (words, _) in STATES.items()],
@@ -132,12 +145,7 @@ class ResourcePages:
 
 
 async def _form(request: Request) -> Mapping[str, str]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_FORM_BYTES:
-            raise HTTPException(413, "The form is too long.")
     try:
-        return dict(parse_qsl(body.decode()))
-    except UnicodeDecodeError:
-        raise HTTPException(400, "The form is no text.") from None
+        return await read_form(request)
+    except FormTooLongError as error:
+        raise HTTPException(413, str(error)) from None

@@ -1,7 +1,6 @@
 """The review list: patients who may be one person, side by side, decided by an operator."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -11,17 +10,18 @@ from starlette.routing import BaseRoute, Route
 
 from chassis.web import access
 from chassis.web.guard import actor_of
-from chassis.web.layout import Changes, templates
-from scheduler_sync.review_commands import MERGE, compared
-from scheduler_sync.store.reviews import Decision, Reviews
-from scheduler_sync.web.pages import PAGES
+from chassis.web.layout import Changes, Page
+from scheduler_sync.review_commands import compared, follows
+from scheduler_sync.store.reviews import ALL, OPEN, Decision, Reviews
+from scheduler_sync.web.rendering import service_templates
 
 HERE: Final = "/reviews"
 STATES: Final[Mapping[str, tuple[str, str]]] = {
     "open": ("for a person", "warn"),
-    "same": ("to be merged in PowerServer", "busy"),
+    "same": ("one person", "busy"),
     "different": ("two people", "quiet"),
-    "merged": ("merged", "good"),
+    "merged": ("merged in PowerServer", "good"),
+    "settled": ("settled in OmegaAI", "good"),
 }
 
 
@@ -30,8 +30,8 @@ class ReviewPages:
 
     def __init__(self, reviews: Reviews, consoles: Mapping[str, str] | None = None) -> None:
         self._reviews = reviews
-        self._templates = templates("scheduler-sync", PAGES, Path(__file__).parent / "templates", consoles=consoles)
-        self._templates.globals.update(review_states=STATES, merge_words=MERGE)
+        self._templates = service_templates(consoles)
+        self._templates.globals.update(review_states=STATES, follows=follows)
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
@@ -44,15 +44,18 @@ class ReviewPages:
         ]
 
     async def listed(self, request: Request) -> Response:
-        del request
-        return self._page(review=None, facts=(), rows=await self._reviews.list())
+        is_all = request.query_params.get("all") == "1"
+        return self._page(rows=await self._reviews.list(ALL if is_all else OPEN), is_all=is_all)
 
     async def one(self, request: Request) -> Response:
         pair = await self._reviews.pair(request.path_params["review_id"], actor=actor_of(request))
         if pair is None:
             raise HTTPException(404, "There is no such pair.")
         review, first, second = pair
-        return self._page(review=review, facts=compared(first, second), rows=())
+        return self._page(
+            title=f"Review {review.id}", up=Page("Review list", HERE), review=review, sides=(first, second),
+            facts=compared(first, second),
+        )  # fmt: skip
 
     async def same(self, request: Request) -> Response:
         return await self._decide(request, "same")
@@ -62,9 +65,10 @@ class ReviewPages:
 
     async def _decide(self, request: Request, decision: Decision) -> Response:
         if not await self._reviews.decide(request.path_params["review_id"], decision, actor=actor_of(request)):
-            raise HTTPException(409, "There is no such pair, or it was merged.")
+            raise HTTPException(409, "There is no such pair, or it is done.")
         return RedirectResponse(HERE, 303)
 
     def _page(self, **shown: Any) -> Response:
         page = self._templates.get_template("reviews.html")
-        return HTMLResponse(page.render(title="Review list", here=HERE, events=f"{HERE}/events", **shown))
+        given = {"title": "Review list", "here": HERE, "events": f"{HERE}/events", "review": None, **shown}
+        return HTMLResponse(page.render(**given))

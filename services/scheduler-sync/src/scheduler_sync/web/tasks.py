@@ -1,7 +1,6 @@
 """OmegaAI's Tasks that wait for a person: parked ones are read again; unclaimed ones are listed as OmegaAI has them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
@@ -14,11 +13,10 @@ from chassis.messaging import ReplayOutcome
 from chassis.store import Store
 from chassis.web import access
 from chassis.web.guard import actor_of
-from chassis.web.layout import templates
 from chassis.web.queries import just_done
 from omegaai.tasks import UnclaimedTask
 from scheduler_sync.store.views import Views
-from scheduler_sync.web.pages import PAGES
+from scheduler_sync.web.rendering import service_templates
 
 MOST_SHOWN: Final = 100
 _LONGEST_ID: Final = 64
@@ -45,7 +43,7 @@ class TaskPages:
         self._views = views
         self._read_again = read_again
         self._unclaimed = unclaimed
-        self._templates = templates("scheduler-sync", PAGES, Path(__file__).parent / "templates", consoles=consoles)
+        self._templates = service_templates(consoles)
 
     def routes(self) -> Sequence[BaseRoute]:
         return [

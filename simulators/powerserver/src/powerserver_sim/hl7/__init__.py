@@ -41,5 +41,10 @@ TARGETS: Final = (
 FEATURE: Final = Feature[Services](
     Path(__file__).parent,
     routes=lambda _: ROUTES,
-    hooks={"order": announce.order_changed, "patient": announce.patient_changed, "resource": announce.resource_changed},
+    hooks={
+        "order": announce.order_changed,
+        "patient": announce.patient_changed,
+        "resource": announce.resource_changed,
+        "reservation": announce.reservation_changed,
+    },
 )

@@ -1,18 +1,22 @@
 """Queues the messages about a change, in the transaction of the change."""
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from powerserver_sim import rules
 from powerserver_sim.hl7 import master_files, messages
 from powerserver_sim.patients.people import PatientChange
+from powerserver_sim.settings import reservations
 from powerserver_sim.settings.catalogue import ResourceChange
+from powerserver_sim.settings.reservations import ReservationChange
 from powerserver_sim.worklist import orders
 from powerserver_sim.worklist.orders import Event, OrderChange
 from simulator_kit.store import Work, stamp
 
+ANNOUNCED_DAYS: Final = 28
+"""How far ahead reserved days are announced."""
 _SIU_TRIGGER: Final[dict[Event, str]] = {
     "booked": "S12",
     "moved": "S13",
@@ -98,6 +102,29 @@ def resource_changed(work: Work, change: ResourceChange) -> None:
     control_id = _control_id(work)
     message = master_files.mfn(row, ZoneInfo(home["time_zone"]), control_id, work.now, is_new=change.is_new)
     _queue(work, control_id, lane=f"resource-{change.key}", placer="", kind="MFN^M05", payload=message)
+
+
+def reservation_changed(work: Work, change: ReservationChange) -> None:
+    """The hook of reservations: queue SIU^S23 or S24 for each reserved day of the next four weeks."""
+    row = change.reservation
+    place = work.one(
+        "SELECT r.name, r.modality, r.facility, f.time_zone FROM resource r JOIN facility f ON f.code = r.facility "
+        "WHERE r.id = ?",
+        row["resource"],
+    )
+    if place is None or _setting(work, "profile") not in ("siu", "both"):
+        return
+    zone, trigger = ZoneInfo(place["time_zone"]), "S24" if change.is_over else "S23"
+    today = work.now.astimezone(zone).date()
+    for ahead in range(ANNOUNCED_DAYS):
+        day = today + timedelta(days=ahead)
+        for start, end, purpose in reservations.on_day([row], day, zone):
+            control_id = _control_id(work)
+            number = f"R{row['id']}-{day:%Y%m%d}"
+            at = place["facility"], zone, place["name"], place["modality"]
+            block = messages.BlockView(number, *at, start, end, purpose)
+            payload = messages.blocked(block, trigger, control_id, work.now)
+            _queue(work, control_id, lane=f"reservation-{row['id']}", placer="", kind=f"SIU^{trigger}", payload=payload)
 
 
 def order_view(work: Work, number: int) -> messages.OrderView:

@@ -7,9 +7,10 @@ from powerserver_sim.accounts import User
 from simulator_kit.store import Work
 
 OF_FACILITY: Final = (
-    'EXISTS (SELECT 1 FROM "order" f WHERE f.number = CAST(substr(placer, 2) AS INTEGER) AND f.facility = ?)'
+    'EXISTS (SELECT 1 FROM "order" f WHERE f.facility = ? AND f.number = coalesce('
+    '(SELECT g."order" FROM given_number g WHERE g.placer = m.placer), CAST(substr(m.placer, 2) AS INTEGER)))'
 )
-"""SQL condition on a message table: messages about an order of the facility."""
+"""SQL condition on a message table `m`: messages about an order of the facility."""
 
 
 def seen_by(user: User) -> tuple[str, list[str]]:
@@ -21,7 +22,7 @@ def waiting(work: Work, user: User) -> int:
     """The number of messages that wait to be sent."""
     condition, values = seen_by(user)
     row = work.one(
-        f"SELECT count(*) AS count FROM outbound WHERE state IN ('queued', 'retrying') AND {condition}",  # noqa: S608 - constants
+        f"SELECT count(*) AS count FROM outbound m WHERE state IN ('queued', 'retrying') AND {condition}",  # noqa: S608 - constants
         *values,
     )
     return int(row["count"]) if row is not None else 0
@@ -31,6 +32,6 @@ def troubled(work: Work, user: User) -> list[sqlite3.Row]:
     """The newest messages that were refused or are being retried, at most five."""
     condition, values = seen_by(user)
     return work.all(
-        f"SELECT * FROM outbound WHERE state IN ('retrying', 'rejected') AND {condition} ORDER BY id DESC LIMIT 5",  # noqa: S608 - constants
+        f"SELECT * FROM outbound m WHERE state IN ('retrying', 'rejected') AND {condition} ORDER BY id DESC LIMIT 5",  # noqa: S608 - constants
         *values,
     )

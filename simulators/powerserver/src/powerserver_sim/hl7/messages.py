@@ -120,6 +120,41 @@ def siu(view: OrderView, trigger: str, control_id: str, at: datetime) -> bytes:
     return message.to_bytes()
 
 
+@dataclass(frozen=True, slots=True)
+class BlockView:
+    """One reserved time of a resource."""
+
+    number: str
+    facility: str
+    zone: ZoneInfo
+    resource: str
+    modality: str
+    start: datetime
+    end: datetime
+    purpose: str
+
+
+def blocked(block: BlockView, trigger: str, control_id: str, at: datetime) -> bytes:
+    """SIU^S23 (the time is blocked) or S24 (it is opened): without a patient."""
+    message = begun(f"SIU^{trigger}", block.facility, block.zone, control_id, at)
+    minutes = int((block.end - block.start).total_seconds() // 60)
+    message.add(
+        "SCH",
+        {
+            1: [block.number, APPLICATION],
+            2: [block.number, APPLICATION],
+            6: ["", block.purpose],
+            9: str(minutes),
+            10: ["min", "minutes", "ISO+"],
+            11: ["", "", str(minutes), format_timestamp(block.start), format_timestamp(block.end)],
+            25: ["BLOCKED", "Blocked"],
+        },
+    )
+    message.add("RGS", {1: "1", 2: "A"})
+    message.add("AIG", {1: "1", 2: "A", 3: [block.resource, block.resource], 4: block.modality})
+    return message.to_bytes()
+
+
 def orm(view: OrderView, order_control: str, control_id: str, at: datetime) -> bytes:
     """ORM^O01: one ORC/OBR/ZDS group a study, all under the appointment's placer number."""
     message = begun("ORM^O01", view.facility, view.zone, control_id, at)

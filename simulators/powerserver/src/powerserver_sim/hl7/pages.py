@@ -45,7 +45,7 @@ async def message_log(request: Request, user: User) -> Response:
         where.append(condition)
         values += own
         rows = work.all(
-            f"SELECT * FROM {table} WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
+            f"SELECT * FROM {table} m WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
             *values,
             _PER_PAGE + 1,
         )

@@ -20,6 +20,8 @@ class Home:
     today: list[tuple[sqlite3.Row, int]]
     today_total: int
     ordered: int
+    requests: int
+    waiting_patients: int
     unconfirmed: list[sqlite3.Row]
     waiting_messages: int
     troubled_messages: list[sqlite3.Row]
@@ -27,7 +29,7 @@ class Home:
 
 def home(work: Work, facilities: list[sqlite3.Row], user: User) -> Home:
     counts: Counter[int] = Counter()
-    ordered = 0
+    ordered = requests = 0
     unconfirmed: list[sqlite3.Row] = []
     in_a_week = work.now + timedelta(days=7)
     for facility in facilities:
@@ -44,6 +46,12 @@ def home(work: Work, facilities: list[sqlite3.Row], user: User) -> Home:
             facility["code"], rules.SCHEDULED,
         )  # fmt: skip
         ordered += waiting["count"] if waiting is not None else 0
+        asked = work.one(
+            'SELECT count(*) AS count FROM request w JOIN "order" o ON o.number = w."order" '
+            "WHERE w.is_open AND o.facility = ?",
+            facility["code"],
+        )
+        requests += asked["count"] if asked is not None else 0
         unconfirmed += work.all(
             f"SELECT {ORDER_COLUMNS} FROM {ORDER_TABLES} WHERE o.facility = ? AND o.start_at >= ? AND o.start_at < ? "  # noqa: S608 - constants
             "AND o.status = ? ORDER BY o.start_at LIMIT 20",
@@ -54,6 +62,8 @@ def home(work: Work, facilities: list[sqlite3.Row], user: User) -> Home:
         today=[(name, counts[name["value"]]) for name in names if counts[name["value"]]],
         today_total=counts.total(),
         ordered=ordered,
+        requests=requests,
+        waiting_patients=sum(counts[status] for status in (rules.ARRIVED, rules.READY_FOR_SCAN)),
         unconfirmed=sorted(unconfirmed, key=lambda row: row["start_at"])[:10],
         waiting_messages=log.waiting(work, user),
         troubled_messages=log.troubled(work, user),

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -14,6 +15,14 @@ REPEATS: Final[dict[Repeats, str]] = {"once": "Only that day", "daily": "Every d
 Period = tuple[datetime, datetime, str]
 """Start, end and purpose."""
 _LONGEST_PURPOSE: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationChange:
+    """A reservation was made or ended. Hooks get it under `reservation`, in the transaction of the change."""
+
+    reservation: sqlite3.Row
+    is_over: bool
 
 
 def of_resource(work: Work, resource: int) -> list[sqlite3.Row]:
@@ -64,19 +73,25 @@ def reserve(work: Work, facility: str, resource: int, form: Mapping[str, str]) -
     purpose = form.get("purpose", "").strip()
     if not purpose or len(purpose) > _LONGEST_PURPOSE or not purpose.isprintable():
         raise Refused("invalid", f"A reservation has a purpose of 1 to {_LONGEST_PURPOSE} characters.", field="purpose")
-    work.run(
+    made = work.run(
         "INSERT INTO reservation (resource, repeats, first_day, last_day, opens, closes, purpose) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
         resource, repeats, first_day, last_day, opens, closes, purpose,
     )  # fmt: skip
+    row = work.one("SELECT * FROM reservation WHERE id = ?", made.lastrowid)
+    assert row is not None  # noqa: S101 - just written
+    work.changed("reservation", ReservationChange(row, is_over=False))
     work.notice("catalogue")
 
 
 def release(work: Work, facility: str, resource: int, reservation: int) -> None:
     """End a reservation: its time can be booked again."""
     _check_resource(work, facility, resource)
-    if not work.run("DELETE FROM reservation WHERE id = ? AND resource = ?", reservation, resource).rowcount:
+    row = work.one("SELECT * FROM reservation WHERE id = ? AND resource = ?", reservation, resource)
+    if row is None:
         raise Refused("unknown", "There is no such reservation.")
+    work.run("DELETE FROM reservation WHERE id = ?", reservation)
+    work.changed("reservation", ReservationChange(row, is_over=True))
     work.notice("catalogue")
 
 

@@ -21,6 +21,9 @@ from powerserver_sim.rules import HTTP_STATUS, Refused, local
 from simulator_kit import web
 
 COOKIE: Final = "powerserver_session"
+HALF_LOGIN_COOKIE: Final = "powerserver_half_login"
+HALF_LOGIN_SECONDS: Final = 300
+"""How long a login waits for its second factor."""
 
 _COLOURS: Final = (
     (rules.SCHEDULED, "ordered"),
@@ -144,6 +147,9 @@ def authenticated(handler: Page) -> Callable[[Request], Awaitable[Response]]:
                 status_code=401,
                 headers={"WWW-Authenticate": 'Basic realm="PowerServer", charset="UTF-8"'},
             )
+        if user.has_second_factor:
+            words = "This user logs in with a second factor; a program uses another user."
+            return JSONResponse({"error": {"reason": "login", "message": words}}, status_code=401)
         return await handler(request, user)
 
     return checked

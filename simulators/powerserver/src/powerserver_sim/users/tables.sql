@@ -19,5 +19,7 @@ CREATE TABLE IF NOT EXISTS group_privilege (
 CREATE TABLE IF NOT EXISTS second_factor (
     user TEXT PRIMARY KEY,
     secret TEXT NOT NULL,                  -- of the authenticator, Base32
-    last_step INTEGER NOT NULL DEFAULT 0   -- of the last code that was taken: a code counts once
+    last_step INTEGER NOT NULL DEFAULT 0,       -- of the last code that was taken: a code counts once
+    wrong_codes INTEGER NOT NULL DEFAULT 0,
+    blocked_until INTEGER NOT NULL DEFAULT 0    -- seconds since 1970
 ) STRICT, WITHOUT ROWID;

@@ -17,6 +17,7 @@ from simulator_kit.store import Work
 Event = Literal["ordered", "booked", "moved", "modified", "cancelled", "no-show"]
 MOST_STUDIES: Final = 12
 _UID_ROOT: Final = "1.2.826.0.1.3680043.10.1"
+_LONGEST_PART: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,22 @@ def placer_of(work: Work, number: int) -> str:
 def study_uid(number: int, position: int) -> str:
     """Study Instance UID: the order's own for its first study, a suffix for the others."""
     return f"{_UID_ROOT}.{number}" if position == 1 else f"{_UID_ROOT}.{number}.{position}"
+
+
+def number_of_uid(work: Work, uid: str) -> int:
+    """The number of the order whose study has this Study Instance UID."""
+    number, _, position = uid.removeprefix(f"{_UID_ROOT}.").partition(".")
+    is_ours = uid.startswith(f"{_UID_ROOT}.") and all(
+        part.isascii() and part.isdecimal() and len(part) <= _LONGEST_PART for part in (number, position or "1")
+    )
+    row = (
+        work.one('SELECT "order", position FROM study WHERE "order" = ? AND position = ?', number, position or "1")
+        if is_ours
+        else None
+    )
+    if row is None or study_uid(row["order"], row["position"]) != uid:
+        raise Refused("unknown", "There is no study with this Study Instance UID.", field="studyuid")
+    return int(row["order"])
 
 
 def number_of(work: Work, placer: str) -> int:

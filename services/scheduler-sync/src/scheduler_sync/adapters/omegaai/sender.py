@@ -16,7 +16,7 @@ from chassis.errors import Permanent, Transient
 from omegaai import elements
 from omegaai.client import FhirClient, Found, NotFoundError, VersionMovedError
 from omegaai.elements import Json
-from scheduler_sync.adapters.omegaai import marks, merging, writer
+from scheduler_sync.adapters.omegaai import doubts, marks, merging, writer
 from scheduler_sync.adapters.omegaai.practitioners import Practitioners
 from scheduler_sync.adapters.omegaai.services import RESOURCE_FIX, fix_service
 from scheduler_sync.domain.appointment import FhirStatus, has_seen, status_to_write
@@ -44,10 +44,12 @@ class KnownIds:
     """The appointment's patient as the suite has it now."""
     status: FhirStatus | None = None
     """The status that OmegaAI should show now; None for an appointment that the store does not have."""
+    patient_version: str | None = None
+    """The version of the Patient that our last write made; asked for patients alone."""
 
 
-class Ids(Protocol):
-    """Looks ids up outside any transaction."""
+class Ids(doubts.Doubts, Protocol):
+    """Looks ids up outside any transaction, and keeps the review list."""
 
     async def of_patient(self, patient_id: UUID) -> KnownIds: ...
     async def of_link(self, link_id: UUID, patient_id: UUID) -> KnownIds:
@@ -90,14 +92,15 @@ class OmegaAISender:
     async def _patient(self, snapshot: PatientSnapshot, delivery: Delivery) -> Receipt:
         if not snapshot.identifiers:
             raise Permanent("Patient.identifier: no issuer of the patient is mapped to an OmegaAI system")
-        known = (await self._ids.of_patient(snapshot.patient_id)).patient_fhir_id
+        known = await self._ids.of_patient(snapshot.patient_id)
         for _ in range(_TRIES):
-            found = await self._existing("Patient", known)
+            found = await self._existing("Patient", known.patient_fhir_id)
             if found is None:
                 found = await self._client.create(
                     "Patient", writer.patient(snapshot), if_none_exist=writer.patient_query(snapshot)
                 )
             if not found.was_created:
+                await doubts.check(snapshot, found, known.patient_version, self._ids)
                 body = writer.patient(snapshot, found.resource)
                 if not writer.is_same(body, found.resource):
                     try:

@@ -14,7 +14,7 @@ from scheduler_sync.adapters.powerserver import coverage, orders, patients, sche
 from scheduler_sync.adapters.powerserver.coverage import Coverage, Key
 from scheduler_sync.adapters.powerserver.places import compiled
 from scheduler_sync.adapters.powerserver.values import DATA_TYPE_ERROR, LONGEST_TEXT, VALUE_TOO_LONG, Reading
-from scheduler_sync.commands import AboutPatients, ChangeAppointmentByStaff
+from scheduler_sync.commands import AboutPatients, BlockTime, ChangeAppointmentByStaff
 from scheduler_sync.ports import Resources
 from scheduler_sync.site import SiteFile
 
@@ -22,7 +22,7 @@ MOST_SEGMENTS: Final = 1000
 MOST_BYTES: Final = 256 * 1024
 """Most segments that are read. An appointment with more would not fit into an event."""
 _LOOKED_AT_BYTES: Final = 4 * MOST_SEGMENTS  # a message of fewer bytes has fewer segments
-Command = ChangeAppointmentByStaff | AboutPatients
+Command = ChangeAppointmentByStaff | BlockTime | AboutPatients
 _READ: Final = ("PID", "MRG", "PV1", "SCH", "AIS", "AIG", "AIL", "ORC", "OBR", "NTE")
 _WORDS: Final = frozenset({("NTE", 3), ("SCH", 6)})
 """Free text: the beginning of a longer one is kept."""

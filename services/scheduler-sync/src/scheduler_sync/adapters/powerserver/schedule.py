@@ -6,14 +6,14 @@ from typing import Final
 
 from chassis.errors import Malformed, NeedsSetup
 from hl7v2 import NULL, Segment
-from scheduler_sync.adapters.powerserver import person, services, slots, statuses, values
+from scheduler_sync.adapters.powerserver import blocks, person, services, slots, statuses, values
 from scheduler_sync.adapters.powerserver.groups import BOOKED, ENDINGS, Parts
 from scheduler_sync.adapters.powerserver.places import SiuPlaces
 from scheduler_sync.adapters.powerserver.places import facility as facility_of
 from scheduler_sync.adapters.powerserver.places import zone as zone_of_message
 from scheduler_sync.adapters.powerserver.services import Service
 from scheduler_sync.adapters.powerserver.values import OWN_CODES, DayAloneError, Reading
-from scheduler_sync.commands import ChangeAppointmentByStaff
+from scheduler_sync.commands import BlockTime, ChangeAppointmentByStaff
 from scheduler_sync.domain.appointment import Action, StaffFacts, WorkflowStep
 from scheduler_sync.domain.slots import Slot
 from scheduler_sync.ports import Resources
@@ -29,14 +29,21 @@ EVENTS: Final[dict[str, WorkflowStep | None]] = {
 """The status by the event alone."""
 
 
-def read(reading: Reading, places: SiuPlaces, resources: Resources, received_at: datetime) -> ChangeAppointmentByStaff:
+def read(
+    reading: Reading, places: SiuPlaces, resources: Resources, received_at: datetime
+) -> ChangeAppointmentByStaff | BlockTime:
     """The command. Malformed, NeedsSetup, Transient."""
     trigger = values.code_at(reading.msh, 9, 2) or ""
-    if trigger not in EVENTS:
+    if trigger not in EVENTS and trigger not in {blocks.BLOCKS, blocks.OPENS}:
         raise Malformed("MSH-9.2: this SIU event is not taken", location="MSH-9.2", code=UNSUPPORTED_EVENT_CODE)
     parts = services.parts(reading)
     sch = parts.sch
     _count_what_is_left(reading, parts)
+    if blocks.is_one(reading, places, trigger, parts):
+        return blocks.read(
+            reading, places, resources, received_at, trigger=trigger, parts=parts,
+            span=lambda: _span_of_block(reading, places, parts),
+        )  # fmt: skip
     placer = values.required(values.parts(sch, 1), "SCH-1")
     assert sch is not None  # noqa: S101 - it holds the placer number
     implied = EVENTS[trigger]
@@ -91,6 +98,13 @@ def read(reading: Reading, places: SiuPlaces, resources: Resources, received_at:
         said_until=made.latest,
         waits_for=reading.waits_for,
     )
+
+
+def _span_of_block(reading: Reading, places: SiuPlaces, parts: Parts) -> tuple[datetime | None, datetime | None]:
+    start, _ = _start(reading, places, parts, is_off=False)
+    if start is None:
+        return None, None
+    return start, _own_end(reading, places, parts, start) or _end_of_others(reading, parts, start)
 
 
 def _count_what_is_left(reading: Reading, parts: Parts) -> None:

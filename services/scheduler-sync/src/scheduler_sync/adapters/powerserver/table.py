@@ -39,7 +39,7 @@ FIELDS: Final = (
     FieldRule("MSH", (7,), "both", "when it was made", _KEY,
               "tells the newer of two; its offset holds for times without one (`default_zone`)"),
     FieldRule("MSH", (9,), "both", "message and event", _KEY,
-              "SIU^S12 to S15, S26; ORM^O01; ADT^A04, A08, A23, A28, A31, A39, A40; else AR 200, 201"),
+              "SIU^S12 to S15, S23, S24, S26; ORM^O01; ADT^A04, A08, A23, A28, A31, A39, A40; else AR 200, 201"),
     FieldRule("MSH", (11,), "both", "processing id", _KEY, "one of `processing_ids`, else AR 202"),
     FieldRule("MSH", (12,), "both", "version", _KEY, "of the answer's form"),
     FieldRule("MSH", (14,), "both", "continuation", _KEY, "a fragment (also DSC, ADD) is refused"),

@@ -16,11 +16,15 @@ CLAIMING: Final = frozenset(
 
 
 class Kind(StrEnum):
-    """A fact is never refused and puts promises out of its place; a hold expires, a request waits for staff."""
+    """A fact is never refused and puts promises out of its place. A block does so too, and takes all places.
+
+    A hold expires, a request waits for staff.
+    """
 
     HOLD = "hold"
     REQUEST = "request"
     FACT = "fact"
+    BLOCK = "block"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceRow:
-    """A difference with both values; ``placer_number`` is its link's."""
+    """A difference with both values; ``placer_number`` and ``slot_zone`` are its link's."""
 
     id: int
     run_id: int
@@ -56,6 +56,7 @@ class DifferenceRow:
     noted_at: datetime
     since: datetime
     placer_number: str | None
+    slot_zone: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ class Reports:
         """In the order in which they were found."""
         async with self._store.session() as session:
             found, links = tables.ReconcileDifferences, tables.AppointmentLinks
-            columns = [getattr(found, name) for name in list(DifferenceRow.__slots__)[:-1]]
-            asked = sql.select(*columns, links.placer_number).select_from(found)
+            columns = [getattr(found, name) for name in list(DifferenceRow.__slots__)[:-2]]
+            asked = sql.select(*columns, links.placer_number, links.slot_zone).select_from(found)
             asked = asked.outerjoin(links, links.id == found.link_id).where(found.run_id == run_id)
             for column, value in (
                 (found.side, wanted.side),
