@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 from powerserver_requests import PLACER, asked, confirmed
 
 from powerserver_sim.settings import catalogue
@@ -133,6 +133,26 @@ async def test_booking_by_double_click_menu_key_and_enter(bench, desk) -> None:
     await expect(page.get_by_test_id("appointment-P100010")).to_contain_text("Doe, Sam")
     await bench.partner.has(3)
     assert [message.get("AIG-3") for message in bench.partner.received] == ["BLUME CT", "BLUME MR", "BLUME US"]
+
+
+async def test_a_patient_who_is_chosen_stays_chosen_when_an_answer_of_the_search_comes_late(desk) -> None:
+    page, asked, answers = desk.page, asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        asked.set()
+        await answers.wait()
+        await route.continue_()
+
+    await page.route("**/patients/options*", late)
+    await desk.calendar()
+    await page.get_by_test_id("slot-BLUME-CT-10:15").dblclick()
+    await page.get_by_test_id("patient-search").fill("4712")
+    await asyncio.wait_for(asked.wait(), 60)
+    await page.get_by_test_id("patient-option-4712").check()
+    async with page.expect_response("**/patients/options*"):
+        answers.set()
+    await page.evaluate("fetch('/patients/options?q=4712').then((later) => later.text())")
+    await expect(page.get_by_test_id("patient-option-4712")).to_be_checked()
 
 
 async def test_a_refused_booking_says_why_and_keeps_the_form(bench, desk) -> None:
