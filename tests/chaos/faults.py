@@ -53,12 +53,15 @@ def reached_by(service: Service) -> list[str]:
         "inbound.": "mllp" in service.listens,
         "delivery.": bool(service.talks_to),
         "timer.": False,  # no service of the suite has timers yet
+        "merge.": False,  # the load merges nobody, and no reconciliation begins within a run
+        "reconcile.": False,
     }
     left_out = tuple(place for place, comes in comes_to.items() if not comes)
     own = f"{service.package}.failpoints"
+    own_points = failpoints.names_in(importlib.import_module(own)) if importlib.util.find_spec(own) else ()
     return [
         *(name for name in failpoints.names_in(failpoints) if not name.startswith(left_out)),
-        *(failpoints.names_in(importlib.import_module(own)) if importlib.util.find_spec(own) else ()),
+        *(name for name in own_points if not name.startswith(left_out)),
         *(failpoints.names_in(omegaai.failpoints) if "omegaai" in service.talks_to else ()),
     ]
 

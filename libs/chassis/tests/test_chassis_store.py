@@ -3,8 +3,10 @@
 import asyncio
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -362,3 +364,66 @@ async def test_of_what_is_staged_a_refused_part_lets_nothing_through(store) -> N
         with pytest.raises(asyncpg.ForeignKeyViolationError):
             await transaction.flush()
     assert await store.pool.fetchval("SELECT (SELECT count(*) FROM parents) + (SELECT count(*) FROM outbox)") == 0
+
+
+class Asking(Family):
+    """A participant whose rows go out with a query; it stages another row for each that the query returns."""
+
+    heard: Sequence[Mapping[str, Any]] = ()
+
+    async def flush(self, connection: asyncpg.Connection) -> None:
+        await super().flush(connection)
+        self.transaction.ask("SELECT id, $2 AS word FROM kept($1::int[]) AS id", [7, 9], "told", then=self.then)
+
+    async def then(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.heard = rows
+        self.transaction.write("INSERT INTO children SELECT unnest($1::int[])", [1])
+
+
+KEPT = """
+CREATE FUNCTION kept(ids int[]) RETURNS SETOF int LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO parents SELECT unnest(ids), 'seen ' || (SELECT count(*) FROM parents);
+    RETURN QUERY SELECT id FROM parents WHERE id > 7;
+END $$
+"""
+
+
+async def test_a_query_goes_out_with_what_is_staged_and_before_it(store) -> None:
+    await store.pool.execute(PARENTS)
+    await store.pool.execute(KEPT)
+    asked: list[str] = []
+    async with store.pool.acquire() as connection, connection.transaction():
+        transaction = Transaction(connection)
+        asking = Asking(transaction, [2])
+        transaction.join(asking)
+        transaction.publish(event(uuid4(), 1))
+        with connection.query_logger(lambda record: asked.append(record.query)):
+            await transaction.flush()
+    assert [dict(row) for row in asking.heard] == [{"id": 9, "word": "told"}]
+    assert sum("INSERT" in one for one in asked) == 2  # the second is what the answer has staged
+    parents = await store.pool.fetch("SELECT id, name FROM parents ORDER BY id")
+    assert parents == [(1, "a"), (2, "b"), (7, "seen 0"), (9, "seen 0")]  # none of the staged rows was there yet
+    assert [row[0] for row in await store.pool.fetch("SELECT parent_id FROM children ORDER BY 1")] == [1, 2]
+
+
+async def test_a_query_without_rows_tells_nothing_and_wakes_the_workers(store) -> None:
+    await store.pool.execute(PARENTS)
+    await store.pool.execute(KEPT.replace("id > 7", "false"))
+    woken = asyncio.Event()
+
+    def wake(*_: object) -> None:
+        woken.set()
+
+    async with store.pool.acquire() as listening, store.pool.acquire() as connection:
+        await listening.add_listener("outbox", wake)
+        async with connection.transaction():
+            transaction = Transaction(connection)
+            asking = Asking(transaction, [2])
+            transaction.join(asking)
+            transaction.publish(event(uuid4(), 1))
+            await transaction.flush()
+        await asyncio.wait_for(woken.wait(), 60)
+        await listening.remove_listener("outbox", wake)
+    assert asking.heard == ()
+    assert await store.pool.fetchval("SELECT count(*) FROM children") == 1

@@ -28,9 +28,26 @@ def test_a_field_has_the_same_parts_either_way(charset: str, pieces: tuple[str, 
             for as_text in (False, True):
                 assert segment.parts(field, as_text=as_text) == other.parts(field, as_text=as_text)
                 assert segment.repetitions(field, as_text=as_text) == other.repetitions(field, as_text=as_text)
+            assert segment.shape() == other.shape()[:-1]
             parts = segment.parts(field)
             for number in (1, 2, 3):
                 assert segment.part(field, number) == (parts[number - 1] if number <= len(parts) else "")
+            for path in ("", "[1]", "[2]", ".1", ".2", ".3", "[1].2", "[2].1", ".1.1", ".1.2", ".2.1"):
+                assert segment.get(f"{field}{path}") == other.get(f"{field}{path}"), (body, field, path)
+
+
+@pytest.mark.parametrize("delimiters", ["^~\\&", "^", "^~", "^~\\&#", "@~\\&"])
+def test_a_header_has_the_same_values_either_way(delimiters: str) -> None:
+    component = delimiters[0]
+    raw = f"MSH|{delimiters}|A{component}B||C|D|20300101||SIU{component}S12|1|P|2.5".encode()
+    by_texts, by_fields = Message.parse(raw + b"\r"), Message.parse(raw + b"\r")
+    by_fields.set("MSH-11", "P")  # of a segment with a field that was set, no field is read as a text
+    segment, other = by_texts.segments()[0], by_fields.segments()[0]
+    assert segment.shape() == other.shape()
+    for field in range(1, 16):
+        assert segment.parts(field if field > 2 else 3) == other.parts(field if field > 2 else 3)
+        for path in ("", ".1", ".2", ".1.1", ".1.2", "[1]", "[2]"):
+            assert segment.get(f"{field}{path}") == other.get(f"{field}{path}"), (field, path)
 
 
 def test_a_value_that_is_set_is_read_after_its_segment_was() -> None:

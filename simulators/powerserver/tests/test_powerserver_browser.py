@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 from powerserver_requests import PLACER, asked, confirmed
 
 from powerserver_sim.settings import catalogue
@@ -135,6 +135,26 @@ async def test_booking_by_double_click_menu_key_and_enter(bench, desk) -> None:
     assert [message.get("AIG-3") for message in bench.partner.received] == ["BLUME CT", "BLUME MR", "BLUME US"]
 
 
+async def test_a_patient_who_is_chosen_stays_chosen_when_an_answer_of_the_search_comes_late(desk) -> None:
+    page, asked, answers = desk.page, asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        asked.set()
+        await answers.wait()
+        await route.continue_()
+
+    await page.route("**/patients/options*", late)
+    await desk.calendar()
+    await page.get_by_test_id("slot-BLUME-CT-10:15").dblclick()
+    await page.get_by_test_id("patient-search").fill("4712")
+    await asyncio.wait_for(asked.wait(), 60)
+    await page.get_by_test_id("patient-option-4712").check()
+    async with page.expect_response("**/patients/options*"):
+        answers.set()
+    await page.evaluate("fetch('/patients/options?q=4712').then((later) => later.text())")
+    await expect(page.get_by_test_id("patient-option-4712")).to_be_checked()
+
+
 async def test_a_refused_booking_says_why_and_keeps_the_form(bench, desk) -> None:
     await bench.book(start=f"{DAY}T10:30:00-05:00")
     await desk.calendar()
@@ -237,6 +257,14 @@ async def test_a_request_is_answered_by_the_menu_and_a_new_resource_waits_for_re
     await page.get_by_test_id("refresh-data").click()
     await expect(page.get_by_test_id("resource-BLUME-PT")).to_be_visible()
     await expect(page.get_by_test_id("not-loaded")).to_have_count(0)
+
+    await page.get_by_test_id("slot-BLUME-MR-09:00").click(button="right")
+    await page.get_by_test_id("menu-resources-layout-editor").click()
+    await page.get_by_test_id("up-BLUME-PT").click()
+    await page.get_by_test_id("show-BLUME-US").uncheck()
+    await page.get_by_test_id("layout-ok").click()
+    await expect(page.get_by_test_id("resource-BLUME-US")).to_have_count(0)
+    await expect(page.locator(".column").nth(3)).to_have_attribute("data-resource", "BLUME PT")
 
 
 async def test_the_menu_works_by_mouse_and_by_keys(bench, desk) -> None:

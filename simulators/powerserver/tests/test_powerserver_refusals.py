@@ -159,3 +159,36 @@ async def test_study_info_follows_a_changed_date(bench) -> None:
     assert "Wed 2 Dec 2026, 10:00" in page
     assert "by staff, from Tue 1 Dec 2026, 09:00" in page
     assert "10:30–11:00" in page
+
+
+async def test_a_layout_is_each_users_own_and_keeps_one_resource_at_least(bench) -> None:
+    order = ["GHOST CT", "BLUME XR", "BLUME CT", "BLUME MR", "BLUME US"]
+    form = {"facility": "FAC01", "order": order, "shown": ["BLUME CT", "GHOST CT"]}
+    async with logged_in(bench, "frontdesk") as client:
+        client.headers["Accept"] = "application/json"
+        answer = await client.post("/scheduler/layout", data={**form, "shown": []})
+        await refused(answer, 422, "invalid", "Show at least one resource.")
+        for wrong in (["LAKE CT"], ["BLUME CT", "BLUME CT"]):
+            answer = await client.post("/scheduler/layout", data={**form, "order": wrong})
+            await refused(answer, 404, "unknown", "not on your scheduler")
+        assert (await client.post("/scheduler/layout", data=form)).status_code == 200
+        page = await text_of(client, f"/scheduler?day={DAY}")
+        columns = [name for name in order if f'data-testid="resource-{name.replace(" ", "-")}"' in page]
+        assert columns == ["GHOST CT", "BLUME CT"]
+        assert page.index("resource-GHOST-CT") < page.index("resource-BLUME-CT")
+    async with logged_in(bench, "admin") as client:
+        page = await text_of(client, f"/scheduler?day={DAY}")
+        assert page.index("resource-BLUME-CT") < page.index("resource-BLUME-MR") < page.index("resource-GHOST-CT")
+
+
+async def test_a_row_is_as_long_as_the_time_scale(bench) -> None:
+    placer = await bench.book(start=f"{DAY}T10:15:00-05:00")
+    async with logged_in(bench, "admin") as client:
+        page = await text_of(client, f"/scheduler?day={DAY}&scale=30")
+        assert 'data-testid="slot-BLUME-CT-08:30"' in page
+        assert 'data-testid="slot-BLUME-CT-08:15"' not in page
+        assert f'row-4 rows-2 lane-1 is-scheduled" data-testid="appointment-{placer}"' in page
+        assert (await client.get("/scheduler?scale=7")).status_code == 422
+        await write(bench, lambda work: work.run("UPDATE resource SET opens = '08:20' WHERE name = 'BLUME CT'"))
+        page = await text_of(client, f"/scheduler?day={DAY}&scale=60")
+        assert 'aria-label="BLUME CT, 09:00, free" tabindex="0"' in page

@@ -78,7 +78,7 @@ def build_ack(
     if request is None:
         request = _NOTHING
     found = complete(request.delimiters)
-    header = request.segments("MSH")[0]
+    (header,) = request.segments(most=1)
     received = {field: header.encoded(field) for field in _COPIED}
     together = b"".join(received.values())
     if len(together) > _LONGEST_COPIED_BYTES and max(map(len, received.values())) > _LONGEST_COPIED_BYTES:

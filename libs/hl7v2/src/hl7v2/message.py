@@ -79,7 +79,10 @@ class Message:
         message = cls(lines, Context(found, charset, modified=False), data=data)
         message._prefix, message._suffix = prefix, suffix
         message._codec, message._byte_order_mark = wire
-        message._check_header(header, require_header=require_header)
+        if body.count(b"MSH") > 1:
+            message._refuse_second_header()
+        if require_header:
+            message._require(header, 9, 10)
         if _NUL in body:
             message._refuse_nul()
         return message
@@ -156,14 +159,10 @@ class Message:
         as HL7 reads a component where a plain value was expected: ``PID-3`` is ``PID[1]-3[1].1.1``.
         """
         segment_id, number, place = paths.in_message(path)
-        # Repeats _find without its function calls: callers read messages one field at a time.
-        positions = (self._positions or self._index()).get(segment_id)
-        if positions is None or number > len(positions):
-            return None
-        line = self._lines[positions[number - 1]]
-        if line.__class__ is bytes:
-            line = self._segment(positions[number - 1])
-        return line.get_at(place)  # type: ignore[union-attr]  # a segment by now
+        # A message begins with its only MSH, so its values need no index.
+        is_header = segment_id == b"MSH" and number == 1
+        segment = self._segment(0) if is_header else self._find(segment_id, number)
+        return None if segment is None else segment.get_at(place)
 
     def raw(self, path: str) -> str | None:
         """The encoded text at the path, with delimiters and escapes; without a repetition, all repetitions."""
@@ -293,14 +292,15 @@ class Message:
         answer._codec, answer._byte_order_mark = self._codec, self._byte_order_mark
         return answer
 
-    def _check_header(self, header: list[bytes], *, require_header: bool) -> None:
+    def _refuse_second_header(self) -> None:
         for line in self._lines[1:]:
             if line[:3] == b"MSH":  # type: ignore[index]  # no segment has been looked at yet
                 raise Hl7Error("100", "MSH[2]", "there is more than one MSH in the message", part=self)
-        if require_header:
-            for number in (9, 10):
-                if len(header) < number or not header[number - 1].strip():
-                    raise Hl7Error("101", f"MSH-{number}", "the field is missing", part=self)
+
+    def _require(self, header: list[bytes], *numbers: int) -> None:
+        for number in numbers:
+            if len(header) < number or not header[number - 1].strip():
+                raise Hl7Error("101", f"MSH-{number}", "the field is missing", part=self)
 
     def _refuse_nul(self) -> None:
         for line in self._lines:

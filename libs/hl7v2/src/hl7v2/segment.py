@@ -23,7 +23,8 @@ _NUMBERS_OF_HEADERS: Final = tuple(range(1, MAX_FIELDS + 2))
 LARGEST_AS_TEXTS: Final = 64 * 2**10
 """Bytes of a segment that is decoded as a whole. A larger one holds a document, which nobody may need as text."""
 _USUAL: Final = b"^~\\&|"
-"""The usual MSH-2, and the field separator after it."""
+"""The usual MSH-2, and the field separator after it: the delimiters themselves, which are not split into texts."""
+_AFTER_USUAL: Final = 8
 _HEADERS: Final = frozenset({b"MSH", b"FHS", b"BHS"})
 
 
@@ -99,10 +100,8 @@ class Segment:
         if texts is None:
             texts = self._split_texts()
         if texts:
-            index = field - self._offset
-            if index >= len(texts) or not (text := texts[index]):
-                return []
-            return text.split(self._context.delimiters.component_text)
+            text = texts[field] if field < len(texts) else ""
+            return text.split(self._context.delimiters.component_text) if text else []
         fields = self._fields or self._split_fields()
         index = field - self._offset
         found = fields[index] if index < len(fields) else b""
@@ -123,9 +122,9 @@ class Segment:
         if texts is None:
             texts = self._split_texts()
         if texts:
-            index = field - self._offset
-            if index >= len(texts) or not (text := texts[index]):
-                return ""
+            text = texts[field] if field < len(texts) else ""
+            if number == 1:
+                return text.partition(self._context.delimiters.component_text)[0]
             found = text.split(self._context.delimiters.component_text, number)
         else:
             found = self.parts(field)
@@ -156,7 +155,9 @@ class Segment:
 
     def shape(self) -> bytes:
         """The segment's name and a byte per field that says whether it is filled: equal for segments of one layout."""
-        return self.id_bytes + bytes(map(bool, self._texts or self._fields or self._split_fields()))
+        texts = self._texts
+        fields = texts[self._offset :] if texts else self._fields or self._split_fields()
+        return self.id_bytes + bytes(map(bool, fields))
 
     def filled(self) -> tuple[int, ...]:
         """The numbers of the fields that are not empty."""
@@ -182,27 +183,34 @@ class Segment:
     def get_at(self, place: Place) -> str | None:
         """As ``get``, for a parsed path."""
         number, repetition, component, subcomponent = place
-        fields = self._fields or self._split_fields()
-        index = number - self._offset
-        if index >= len(fields) or index >= MAX_FIELDS:
-            return None
-        part = fields[index]
-        if not part:
-            return None
         if self._offset and number <= 2:
             return self._header_field(place)
-        context = self._context
-        delimiters = context.delimiters
-        # Most fields are plain, so _pick runs only where the part holds a delimiter or the path asks for a number.
-        if repetition or delimiters.repetition in part:
-            part = _pick(part, delimiters.repetition, repetition or 1)
+        texts = self._texts
+        if texts is None:
+            texts = self._split_texts()
+        if not texts or number >= MAX_FIELDS:
+            return self._read_at(number, repetition or 1, component or 1, subcomponent or 1)
+        text = texts[number] if number < len(texts) else ""
+        if text == NULL and (repetition or 1) == 1:
+            return NULL  # and so is each part of the field
+        if (repetition or 1) > 1 or (subcomponent or 1) > 1:
+            return None
+        separator = self._context.delimiters.component_text
+        if component is None or component == 1:
+            return text.partition(separator)[0] or None
+        found = text.split(separator, component)
+        return found[component - 1] or None if component <= len(found) else None
+
+    def _read_at(self, number: int, repetition: int, component: int, subcomponent: int) -> str | None:
+        """As ``get_at``, where the fields have to be read as bytes."""
+        part = self._field(number)
+        if not part:
+            return None
+        delimiters = self._context.delimiters
+        part = _pick(part, delimiters.repetition, repetition)
         if part == NULL_BYTES:
             return NULL
-        if component or delimiters.component in part:
-            part = _pick(part, delimiters.component, component or 1)
-        if subcomponent or delimiters.subcomponent in part:
-            part = _pick(part, delimiters.subcomponent, subcomponent or 1)
-        return self._value(part) if part else None
+        return self._value(_pick(_pick(part, delimiters.component, component), delimiters.subcomponent, subcomponent))
 
     def set_at(self, place: Place, value: Value) -> None:
         """As ``set``, for a parsed path."""
@@ -262,24 +270,22 @@ class Segment:
         return self._fields
 
     def _split_texts(self) -> list[str]:
-        """The fields as texts; none where the segment is large, a field was set, or one is more than components."""
-        delimiters = self._context.delimiters
-        content = self._raw
+        """The fields as texts, by their numbers; of a header the name stands twice, for MSH-1 is the separator.
+
+        None where the segment is large, a field was set, or one is more than components.
+        """
+        context, content = self._context, self._raw
+        delimiters = context.delimiters
         found: list[str] = []
-        if len(content) > LARGEST_AS_TEXTS:
-            is_plain = False
-        elif self._offset:
-            # MSH-2 is the delimiters themselves; only the usual ones are split here.
-            is_plain = content[4:9] == _USUAL and delimiters.find_special(content, 8) is None
-        else:
-            is_plain = delimiters.find_special(content) is None
-        if is_plain:
+        begin = _AFTER_USUAL if self._offset else 0
+        is_usual = not begin or content[4:9] == _USUAL
+        if is_usual and len(content) <= LARGEST_AS_TEXTS and delimiters.find_special(content, begin) is None:
             try:
-                found = content.decode(self._context.codec).split(delimiters.field_text, MAX_FIELDS)
+                found = content.decode(context.codec).split(delimiters.field_text, MAX_FIELDS)
+                if begin:
+                    found[1:2] = found[0], delimiters.component_text
             except UnicodeDecodeError:
-                found = []
-            if self._offset and found:
-                found[1] = delimiters.component_text
+                pass
         self._texts = found
         return found
 

@@ -6,6 +6,7 @@ A snapshot is taken in the transaction of the decision. At sending, only the ids
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from operator import attrgetter
 from typing import Any, Final, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -44,6 +45,7 @@ class PatientSnapshot:
     language: str
     address: Mapping[str, str | None] | None
     organization: str
+    guardian: Mapping[str, str | None] | None = None
 
     @classmethod
     def of(cls, patient: Patient, systems: Mapping[str, str]) -> "PatientSnapshot":
@@ -71,10 +73,13 @@ class PatientSnapshot:
                 "country": address.country,
             },
             organization=patient.organization,
+            guardian=_guardian(patient),
         )
 
     def to_bytes(self) -> bytes:
-        values = {name: getattr(self, name) for name in self.__slots__}
+        values = dict(zip(self.__slots__, _PATIENTS_VALUES(self), strict=True))
+        if self.guardian is None:
+            del values["guardian"]  # former code does not know the name
         return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
 
     @classmethod
@@ -86,6 +91,20 @@ class PatientSnapshot:
             date.fromisoformat(values["birth_date"]) if values["birth_date"] else values["birth_date"]
         )
         return cls(**values)
+
+
+def _guardian(patient: Patient) -> Mapping[str, str | None] | None:
+    guardian = patient.guardian
+    if guardian is None:
+        return {} if patient.is_said("guardian") else None
+    return {
+        "family": guardian.family,
+        "given": guardian.given,
+        "middle": guardian.middle,
+        "relationship": guardian.relationship,
+        "email": guardian.email,
+        "phone": guardian.phone,
+    }
 
 
 def _said(patient: Patient, name: str) -> Any:
@@ -157,8 +176,8 @@ class AppointmentSnapshot:
         )
 
     def to_bytes(self) -> bytes:
-        values = {name: getattr(self, name) for name in self.__slots__}
-        for name in ("wanted", "answer", "study_times", "physician"):  # former code does not know them
+        values = dict(zip(self.__slots__, _VALUES(self), strict=True))
+        for name in _LATER:
             if not values[name]:
                 del values[name]
         return orjson.dumps(values, default=str)  # asyncpg's UUIDs are a class of their own
@@ -177,6 +196,12 @@ class AppointmentSnapshot:
         times = values.get("study_times", ())
         values["study_times"] = tuple((datetime.fromisoformat(start), minutes) for start, minutes in times)
         return cls(**values)
+
+
+_PATIENTS_VALUES: Final = attrgetter(*PatientSnapshot.__slots__)
+_VALUES: Final = attrgetter(*AppointmentSnapshot.__slots__)
+_LATER: Final = ("wanted", "answer", "study_times", "physician")
+"""Values that former code does not know: they are left out where they say nothing."""
 
 
 @dataclass(frozen=True, slots=True)

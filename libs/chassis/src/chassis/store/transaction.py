@@ -6,10 +6,10 @@ everything of the batch is written. A savepoint is a tuple of list lengths, so s
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -36,6 +36,10 @@ class Participant(Protocol):
 
         Called once, before the chassis' own rows are written.
         """
+
+
+Then: TypeAlias = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
+"""Takes the rows of a staged query."""
 
 
 class _OutboxRow(NamedTuple):
@@ -142,6 +146,7 @@ class Transaction:
         self._timers: list[TimerWord] = []
         self._joined: list[tuple[str, UUID, UUID]] = []
         self._writes: list[tuple[str, Sequence[object]]] = []
+        self._query: tuple[str, Sequence[object], Then] | None = None
 
     def join(self, participant: Participant) -> None:
         """Adds a repository to savepoints and to the flush. Call before the first handler runs."""
@@ -286,6 +291,16 @@ class Transaction:
         """
         self._writes.append((statement, arguments))
 
+    def ask(self, query: str, *arguments: object, then: Then) -> None:
+        """Stages the one query of a flush: a SELECT by functions that lock and write, whose rows the caller needs.
+
+        The query goes out in the round trip of the staged statements, and runs before them: the locks that it takes
+        are held when they write. ``then`` is called only when there are rows. What ``then`` stages is written in a
+        second round trip. The query's first column is never null.
+        """
+        assert self._query is None  # noqa: S101 - the shape of the statement
+        self._query = query, arguments, then
+
     async def flush(self) -> None:
         """Writes the participants' changes and the chassis' rows, staged statements in one.
 
@@ -296,6 +311,17 @@ class Transaction:
         participants, self._participants = self._participants, []
         for participant in participants:
             await participant.flush(self.connection)
+        asked, self._query = self._query, None
+        if asked is None:
+            await self._write_staged()
+            return
+        query, arguments, then = asked
+        if rows := await self._write_staged(query, arguments):
+            await then(rows)
+            await self._write_staged()
+
+    async def _write_staged(self, query: str | None = None, asked: Sequence[object] = ()) -> "Sequence[asyncpg.Record]":
+        """Writes everything that is staged in one statement. Returns the rows of the query."""
         channels = []
         if self._outbox:
             channels.append(OUTBOX_CHANNEL)
@@ -305,8 +331,8 @@ class Transaction:
             self._deliveries = [
                 row._replace(key=joined.get((row.destination, row.key), row.key)) for row in self._deliveries
             ]
-            rows = [(destination, former, key) for (destination, former), key in joined.items()]
-            self.write(statements.JOIN_LINES, *zip(*rows, strict=True))
+            lines = [(destination, former, key) for (destination, former), key in joined.items()]
+            self.write(statements.JOIN_LINES, *zip(*lines, strict=True))
         if self._deliveries:
             channels.append(DELIVERIES_CHANNEL)
             self.write(statements.WRITE_DELIVERIES, *zip(*self._deliveries, strict=True))
@@ -314,17 +340,23 @@ class Transaction:
             self._write_timers(channels)
         if self._audit:
             self.write(statements.WRITE_AUDIT, *zip(*self._audit, strict=True))
-        if not self._writes:
-            return
-        statement = _as_one(tuple([statement for statement, _ in self._writes]))
+        if not self._writes and query is None:
+            return ()
+        statement = _as_one(tuple([statement for statement, _ in self._writes]), query)
         arguments = [argument for _, given in self._writes for argument in given]
-        await self.connection.execute(statement, *arguments, channels)
+        rows: Sequence[asyncpg.Record] = ()
+        if query is None:
+            await self.connection.execute(statement, *arguments, channels)
+        else:
+            found = await self.connection.fetch(statement, *arguments, *asked, channels)
+            rows = () if found[0][0] is None else found  # the row of no row, by the outer join
         self._outbox.clear()
         self._deliveries.clear()
         self._audit.clear()
         self._timers.clear()
         self._joined.clear()
         self._writes.clear()
+        return rows
 
     def _write_timers(self, channels: list[str]) -> None:
         words = newest_of(self._timers)
@@ -337,14 +369,28 @@ class Transaction:
 
 
 @lru_cache(maxsize=256)
-def _as_one(statements: tuple[str, ...]) -> str:
-    """The staged statements as common table expressions of one statement, with their parameters."""
+def _as_one(statements: tuple[str, ...], query: str | None) -> str:
+    """The staged statements as common table expressions of one statement, with their parameters.
+
+    Postgres runs the statement's own SELECT, which has the query, before expressions that it does not name.
+    """
     parts, offset = [], 0
     for number, statement in enumerate(statements, 1):
         parts.append(f"write_{number} AS ({_counted_on(statement, offset)})")
-        offset += max((int(found) for found in _PARAMETER.findall(statement)), default=0)
-    notify = f"SELECT pg_notify(channel, '') FROM unnest(${offset + 1}::text[]) AS channel"  # noqa: S608 (a number)
-    return f"WITH {', '.join(parts)} {notify}"
+        offset += _parameters_of(statement)
+    with_parts = f"WITH {', '.join(parts)} " if parts else ""
+    if query is None:
+        # S608, here and below: the rest is a number, or a statement of the service's own.
+        return f"{with_parts}SELECT pg_notify(channel, '') FROM unnest(${offset + 1}::text[]) AS channel"  # noqa: S608
+    channels = f"unnest(${offset + _parameters_of(query) + 1}::text[]) AS channel"
+    return (
+        f"{with_parts}SELECT asked.* FROM (SELECT count(pg_notify(channel, '')) FROM {channels}) AS notified "  # noqa: S608
+        f"LEFT JOIN ({_counted_on(query, offset)}) AS asked ON true"
+    )
+
+
+def _parameters_of(statement: str) -> int:
+    return max((int(found) for found in _PARAMETER.findall(statement)), default=0)
 
 
 def _counted_on(statement: str, offset: int) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 import contracts
+from chassis import failpoints
 from chassis.errors import Malformed, NeedsSetup, Permanent, Transient
 from chassis.store import Store, Transaction
 from scheduler_sync.adapters.omegaai.appointments import AppointmentThere
@@ -33,6 +34,7 @@ from scheduler_sync.domain.reconciliation import (
     noted,
     status_there,
 )
+from scheduler_sync.failpoints import RECONCILE_AFTER_CORRECTION, RECONCILE_BEFORE_CORRECTION
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.inbound import TaskInbound
 from scheduler_sync.ports import Conflict, HistoryEntry
@@ -103,10 +105,12 @@ class Correcting:
             links = {link.id: link for link in known}
             looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
             looked = await asyncio.gather(*(self._look(one, links, looks) for one in lot))
+            failpoints.hit(RECONCILE_BEFORE_CORRECTION)
             await self._correct(run, looked)
             for one in looked:
                 if one.verdict is None and one.hears is not None:
                     await self._hear(run, one.difference, one.hears)
+            failpoints.hit(RECONCILE_AFTER_CORRECTION)
             await between()
 
     async def _look(

@@ -24,8 +24,14 @@ from site_file import UnknownZoneError, are_alike
 
 _log = structlog.get_logger(__name__)
 _RETRY_SECONDS: Final = 2.0
+_LONGEST_RETRY_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
 _COMPARE_SECONDS: Final = 60.0
+
+
+def pause_after(failures: int) -> float:
+    """The pause before the next try after ``failures`` in a row, in seconds: it grows to half a minute."""
+    return pause_seconds(failures, first_seconds=_RETRY_SECONDS, longest_seconds=_LONGEST_RETRY_SECONDS)
 
 
 class ResourceStore(Protocol):
@@ -66,6 +72,8 @@ class ResourceImport(LoopBase):
         self._woken = asyncio.Event()
         self._is_wanted = False
         self._newest_change: int | None = None
+        self._probe: str | None = None
+        """The facility that could not be read the last time, because OmegaAI was away."""
         self._compare_at = 0.0
 
     def wake(self) -> None:
@@ -74,7 +82,7 @@ class ResourceImport(LoopBase):
         self._woken.set()
 
     async def run(self) -> None:
-        due_at, refusals = 0.0, 0
+        due_at, failures = 0.0, 0
         while not self.stopping:
             self.beat()
             is_changed = self._site.refresh()
@@ -82,11 +90,8 @@ class ResourceImport(LoopBase):
             if is_changed or self._is_wanted or time.monotonic() >= due_at:
                 self._is_wanted = False
                 error = await self._import()
-                refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
-                seconds = self._interval_seconds if error is None else _RETRY_SECONDS
-                if refusals:  # a refused log-in is retried seldom
-                    seconds = pause_seconds(refusals, first_seconds=_RETRY_SECONDS)
-                due_at = time.monotonic() + seconds
+                failures = 0 if error is None else failures + 1
+                due_at = time.monotonic() + (pause_after(failures) if failures else self._interval_seconds)
             await self._follow()
             await self.pause(_LOOK_SECONDS, self._woken)
 
@@ -95,15 +100,21 @@ class ResourceImport(LoopBase):
 
         A recovery does not compare: that would announce resources before their revisions are known.
         Raises Transient or Permanent of the first facility that failed; the others are read and stored all the same.
+        While OmegaAI is away, one facility is asked first: when that fails again, the others are not asked.
         """
         count = 0
         failed: list[Transient | Permanent] = []
-        for code in self._site.file.facilities:
+        probe, self._probe = self._probe, None
+        for code in sorted(self._site.file.facilities, key=lambda one: one != probe):
             try:
                 count += await self._import_facility(code)
             except (Transient, Permanent) as error:
                 _log.info("resource-import.facility-failed", facility=code, reason=error.reason)
                 failed.append(error)
+                is_away = isinstance(error, Transient)
+                self._probe = self._probe or (code if is_away else None)
+                if is_away and code == probe:
+                    break
         if compares:
             await self._compare()
         else:

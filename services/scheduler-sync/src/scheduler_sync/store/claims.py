@@ -1,7 +1,8 @@
 """Claims on resources: kept in step with the links of a transaction, and read as what is free.
 
-A link's claims follow from the link alone (``domain.claims``), so whoever saves a link keeps them. They are written in
-one statement for the whole batch, which locks the resources in one order, before the links' own rows are written.
+A link's claims follow from the link alone (``domain.claims``), so whoever saves a link keeps them. They are written by
+one function for the whole batch, which locks the resources in one order. It runs in the statement that writes the
+links' own rows, before them.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -13,7 +14,7 @@ from uuid import UUID, uuid5
 
 import asyncpg
 
-from chassis.store import collision
+from chassis.store import Transaction, collision
 from scheduler_sync.domain.appointment import AppointmentLink
 from scheduler_sync.domain.claims import Kind, Wanted, wanted_by
 from scheduler_sync.domain.slots import Busy, Slot, busy_of
@@ -112,8 +113,9 @@ async def offers_near(
 class ClaimRepository:
     """The claims of a transaction's links. Joins the transaction before the links do."""
 
-    def __init__(self, connection: "asyncpg.Connection", links: LinkRepository, rooms: Rooms) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, links: LinkRepository, rooms: Rooms) -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
         self._links = links
         self._rooms = rooms
         self._looked_at: set[UUID] = set()
@@ -177,10 +179,10 @@ class ClaimRepository:
         del self._ended_holds[mark:]
 
     async def flush(self, connection: "asyncpg.Connection") -> None:
-        """Claims and releases, and tells the promises that have lost their place.
+        """Stages the claims and releases; then the promises that have lost their place are told.
 
-        Raises an error that runs the batch again when another transaction was first: it took a place that ``has_room``
-        had found free, or it is changing an appointment that loses its place.
+        The flush raises an error that runs the batch again when another transaction was first: it took a place that
+        ``has_room`` had found free, or it is changing an appointment that loses its place.
         """
         if self._expired:
             await connection.execute(statements.RELEASE_EXPIRED, self._expired)
@@ -200,9 +202,7 @@ class ClaimRepository:
         if not gone and not coming:
             return
         columns = list(zip(*coming, strict=True)) or [()] * len(Claim._fields)
-        rows = await connection.fetch(statements.CLAIM_LINKS, gone, *columns)
-        if rows:
-            await self._settle(rows)
+        self._transaction.ask(statements.CLAIM_LINKS, gone, *columns, then=self._settle)
 
     def _blocked(self) -> list[Claim]:
         """The claims of the blocks that this transaction saves: the blocked time alone, without buffers."""
@@ -240,7 +240,7 @@ class ClaimRepository:
                     spans = [(max(start, place.start), min(end, place.end)) for start, end in spans]
             for number, (start, end) in enumerate(span for span in spans if span[0] < span[1]):
                 claim_id = uuid5(one.id, str(number)) if number else one.id
-                found.append(Claim(claim_id, link.id, place.resource_id, start, end, one.kind.value))
+                found.append(Claim(claim_id, link.id, place.resource_id, start, end, one.kind))
         return found
 
     async def _settle(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -259,3 +259,4 @@ class ClaimRepository:
                 block = None if cause is None or self.blocks is None else self.blocks.origin_of(cause)
                 lost.append(Displaced(link, entry, block))
         await self.tell(lost)
+        await self._links.flush(self._connection)  # what telling them has changed

@@ -92,11 +92,11 @@ def link_row(link: AppointmentLink) -> tuple[Any, ...]:
         None if slot is None else slot.start, None if slot is None else slot.end, None if slot is None else slot.zone,
         encoded([[study.code, study.description] for study in link.studies]),
         encoded([[one.code, one.start, one.minutes, one.order_number, one.is_done] for one in link.studies]),
-        link.state.value, link.step.value, link.who_acts_next.value, link.filler_id,
+        link.state, link.step, link.who_acts_next, link.filler_id,
         encoded(link.accession_numbers),
         None if requested is None else requested.start, None if requested is None else requested.end,
         None if requested is None else requested.zone, link.reason,
-        None if link.powerserver_step is None else link.powerserver_step.value, link.powerserver_heard_at,
+        link.powerserver_step, link.powerserver_heard_at,
         link.powerserver_told_at, link.omegaai_id, link.omegaai_version, link.omegaai_written_version, link.revision,
         None if physician is None else encoded(
             {"family": physician.family, "given": physician.given, "middle": physician.middle,

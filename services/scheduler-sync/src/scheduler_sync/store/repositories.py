@@ -6,7 +6,6 @@ that two batches cannot deadlock.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from chassis.store.aggregates import Undoable, lists_of
 from omegaai.tasks import ParkedTask
 from scheduler_sync.domain.appointment import AppointmentLink, FhirStatus, System
 from scheduler_sync.domain.patient import Patient, PatientIdentifier
+from scheduler_sync.domain.replaced import replaced
 from scheduler_sync.ports import Conflict, HistoryEntry
 from scheduler_sync.snapshots import AppointmentSnapshot
 from scheduler_sync.store import columns, statements
@@ -119,7 +119,7 @@ class PatientRepository:
 
     def _is_only_heard_again(self, patient: Patient) -> bool:
         stored = self._stored.get(patient.id)
-        return stored is not None and replace(stored, heard_at=patient.heard_at) == patient
+        return stored is not None and replaced(stored, heard_at=patient.heard_at) == patient
 
     async def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
@@ -148,6 +148,7 @@ class LinkRepository:
         self._stored: dict[UUID, AppointmentLink] = {}
         self._by_placer: dict[str, UUID] = {}
         self._history: list[HistoryEntry] = []
+        self._written: list[HistoryEntry] = []
         self._conflicts: list[Conflict] = []
         self._parked: list[ParkedTask] = []
         self._under_way: set[tuple[UUID, str]] = set()
@@ -186,7 +187,7 @@ class LinkRepository:
 
     def last_entry(self, link_id: UUID) -> HistoryEntry | None:
         """The newest line of history that this transaction writes about the link."""
-        return next((one for one in reversed(self._history) if one.link_id == link_id), None)
+        return next((one for one in reversed([*self._written, *self._history]) if one.link_id == link_id), None)
 
     async def load_writes_under_way(self) -> None:
         """Loads the loaded links' deliveries to OmegaAI that may have been taken there and are not settled here.
@@ -267,7 +268,7 @@ class LinkRepository:
             parked = {one.task_id: one for one in self._parked}
             tasks = [(one.task_id, one.focus, one.expression, one.reason, one.at) for one in parked.values()]
             self._transaction.write(statements.PARK, *lists_of(tasks))
-        self._history, self._conflicts, self._parked = [], [], []
+        self._written, self._history, self._conflicts, self._parked = self._history, [], [], []
 
     def _take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:

@@ -35,7 +35,7 @@ class StoredWork(Work):
 class OpenWork:
     """Opens a unit of work in a transaction. Patients join first: they are locked and written before links.
 
-    Claims join before the links: what a claim displaces changes links, which are written after it.
+    Claims join before the links: they follow from what has changed of the links since the store.
     """
 
     def __init__(self, site: Site, rooms: Rooms, tell: Tell) -> None:
@@ -47,7 +47,7 @@ class OpenWork:
         name = self._site.file.site
         patients = PatientRepository(transaction, name)
         links = LinkRepository(transaction, name)
-        claims = ClaimRepository(transaction.connection, links, self._rooms)
+        claims = ClaimRepository(transaction, links, self._rooms)
         work = StoredWork(transaction, patients, links, claims)
         claims.tell = partial(self._tell, work)
         transaction.join(patients)

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from powerserver_sim.accounts import User
 from powerserver_sim.context import moment, services
 from powerserver_sim.rules import Refused, local
-from powerserver_sim.scheduler import appointments, details, loaded, views
+from powerserver_sim.scheduler import appointments, details, layouts, loaded, views
 from powerserver_sim.settings import assignments
 from powerserver_sim.settings.catalogue import ACTIONS, facilities_of
 from powerserver_sim.users.session import for_user, form_of, render
@@ -24,9 +24,13 @@ from simulator_kit.web import safe_next, text_of, wants_json
 
 @for_user
 async def scheduler(request: Request, user: User) -> Response:
-    """`?facility=&day=YYYY-MM-DD&modality=&workflow=`: without a day, today in the facility's zone."""
+    """`?facility=&day=YYYY-MM-DD&modality=&workflow=&scale=`: without a day, today in the facility's zone."""
     wanted = request.query_params.get("facility", "")
     modality, workflow = request.query_params.get("modality", ""), request.query_params.get("workflow", "")
+
+    scale = request.query_params.get("scale", "")
+    if scale not in ("", *map(str, views.SCALES)):
+        raise Refused("invalid", "The time scale is 15, 30 or 60 minutes.", field="scale")
 
     def question(work: Work) -> dict[str, Any]:
         facilities = facilities_of(work, user)
@@ -51,9 +55,13 @@ async def scheduler(request: Request, user: User) -> Response:
             "calendar": views.calendar(
                 work,
                 facility["code"],
-                loaded.resources(work, user, facility["code"], modality=modality, workflow=workflow),
+                layouts.arranged(
+                    work, user, loaded.resources(work, user, facility["code"], modality=modality, workflow=workflow)
+                ),
                 day,
+                int(scale or views.SCALES[0]),
             ),
+            "layout": layouts.choices(work, user, facility["code"]),
             "not_loaded": loaded.not_loaded(work, user, facility["code"]),
             "asked": requests_of_facility(work, facility["code"]),
             "statuses": work.all("SELECT * FROM status ORDER BY value"),
@@ -62,7 +70,7 @@ async def scheduler(request: Request, user: User) -> Response:
         }
 
     shown = await services(request).store.read(question)
-    return render(request, user, "scheduler/scheduler.html", actions=ACTIONS, **shown)
+    return render(request, user, "scheduler/scheduler.html", actions=ACTIONS, scale=scale, scales=views.SCALES, **shown)
 
 
 @for_user
@@ -77,6 +85,18 @@ async def refresh_data(request: Request, user: User) -> Response:
     if wants_json(request):
         return JSONResponse({"message": "The data is up to date."})
     return RedirectResponse(f"/scheduler?{request.url.query}", status_code=303)
+
+
+@for_user
+async def set_layout(request: Request, user: User) -> Response:
+    """The Resources Layout Editor: `order` names the facility's resources in their order, `shown` the visible ones."""
+    form = await form_of(request)
+    facility = text_of(form, "facility")
+    order, shown = ([one for one in form.getlist(name) if isinstance(one, str)] for name in ("order", "shown"))
+    await services(request).store.write(lambda work: layouts.arrange(work, user, facility, order, shown))
+    if wants_json(request):
+        return JSONResponse({"message": "The layout is saved."})
+    return RedirectResponse(f"/scheduler?facility={facility}", status_code=303)
 
 
 def _day(text: str | None, today: date) -> date:
@@ -173,6 +193,7 @@ def _done(request: Request, placer: str, words: str) -> Response:
 ROUTES = [
     Route("/scheduler", scheduler),
     Route("/scheduler/refresh", refresh_data, methods=["POST"]),
+    Route("/scheduler/layout", set_layout, methods=["POST"]),
     Route("/appointments/{placer}", appointment),
     Route("/appointments/{placer}/status", act, methods=["POST"]),
     Route("/appointments/{placer}/time", set_time, methods=["POST"]),

@@ -13,12 +13,14 @@ from powerserver_sim.settings import reservations
 from powerserver_sim.worklist.views import ORDER_COLUMNS, ORDER_TABLES
 from simulator_kit.store import Work
 
+SCALES: Final = (15, 30, 60)
+"""The time scales of the calendar: minutes of a row."""
 _MOST_LANES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A quarter hour of a resource: free, taken, or reserved for `purpose`; `start` is ISO with offset."""
+    """A row of a resource: free, taken, or reserved for `purpose`; `start` is ISO with offset."""
 
     row: int
     clock: str
@@ -58,6 +60,11 @@ class Column:
     blocks: list[Block] = field(default_factory=list)
     lanes: int = 1
 
+    @property
+    def first_clock(self) -> str:
+        """The first open slot: the one that Tab reaches."""
+        return next((slot.clock for slot in self.slots if slot.is_open), "")
+
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
@@ -69,8 +76,8 @@ class Calendar:
     now_row: int | None
 
 
-def calendar(work: Work, facility: str, resources: list[sqlite3.Row], day: date) -> Calendar:
-    """The day of these resources of one facility."""
+def calendar(work: Work, facility: str, resources: list[sqlite3.Row], day: date, scale: int = GRID_MINUTES) -> Calendar:
+    """The day of these resources of one facility; a row is `scale` minutes."""
     if not resources:
         return Calendar([], 0, [], None)
     zone = ZoneInfo(resources[0]["time_zone"])
@@ -97,20 +104,20 @@ def calendar(work: Work, facility: str, resources: list[sqlite3.Row], day: date)
     first = min([_minutes(resource["opens"]) for resource in resources] + [place.begins(zone) for place in shown])
     last = max([_minutes(resource["closes"]) for resource in resources] + [place.ends(zone) for place in shown])
     first -= first % 60
-    rows = -(-(last - first) // GRID_MINUTES)
+    rows = -(-(last - first) // scale)
     columns = [
         _column(
             resource,
             sorted(places.get(resource["id"], []), key=lambda place: place.start_at),
             reservations.on_day(reservations.of_resource(work, resource["id"]), day, zone),
             midnight,
-            range(first, first + rows * GRID_MINUTES, GRID_MINUTES),
+            range(first, first + rows * scale, scale),
         )
         for resource in resources
     ]
-    hours = [(row, _words(first + row * GRID_MINUTES)) for row in range(0, rows, 60 // GRID_MINUTES)]
+    hours = [(row, _words(first + row * scale)) for row in range(0, rows, 60 // scale)]
     now = work.now.astimezone(zone)
-    now_row = (now.hour * 60 + now.minute - first) // GRID_MINUTES if now.date() == day else None
+    now_row = (now.hour * 60 + now.minute - first) // scale if now.date() == day else None
     return Calendar(columns, rows, hours, now_row if now_row is not None and 0 <= now_row < rows else None)
 
 
@@ -145,8 +152,8 @@ def _column(
     blocks = []
     for place in places:
         begins, ends = place.begins(zone), place.ends(zone)
-        row = (begins - grid.start) // GRID_MINUTES
-        height = max(1, -(-(ends - grid.start) // GRID_MINUTES) - row)
+        row = (begins - grid.start) // grid.step
+        height = max(1, -(-(ends - grid.start) // grid.step) - row)
         blocks.append(Block(place.order, _words(begins), _words(ends), row, height, place.is_wish))
     lanes = _lay_out(blocks)
     taken = {
@@ -159,7 +166,7 @@ def _column(
     slots = []
     for row, minutes in enumerate(grid):
         clock, start = _words(minutes), midnight + timedelta(minutes=minutes)
-        ends_at = start + timedelta(minutes=GRID_MINUTES)
+        ends_at = start + timedelta(minutes=grid.step)
         slots.append(
             Slot(
                 row=row,

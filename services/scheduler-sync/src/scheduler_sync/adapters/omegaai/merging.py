@@ -3,11 +3,13 @@
 from typing import Protocol
 from uuid import UUID
 
+from chassis import failpoints
 from chassis.deliveries import Delivery, Receipt
 from chassis.errors import Permanent, Transient
 from omegaai import elements
 from omegaai.client import FhirClient, NotFoundError
 from omegaai.elements import Json
+from scheduler_sync.failpoints import MERGE_AFTER_CALL, MERGE_BEFORE_CALL
 from scheduler_sync.receipts import PatientsMerged
 from scheduler_sync.snapshots import PatientMergeOrder
 
@@ -39,10 +41,12 @@ async def send(order: PatientMergeOrder, delivery: Delivery, client: FhirClient,
     if kept != ended and not await _is_replaced(client, ended):
         if not await delivery.still_ours():
             raise Transient("another worker has taken the delivery over")
+        failpoints.hit(MERGE_BEFORE_CALL)
         try:
             await client.merge_patients(keep=kept, replace=ended)
         except NotFoundError:
             raise Permanent("Patient: one of the two is not in OmegaAI") from None
+        failpoints.hit(MERGE_AFTER_CALL)
     return PatientsMerged(kept).to_receipt()
 
 

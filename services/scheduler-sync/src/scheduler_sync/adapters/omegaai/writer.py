@@ -26,9 +26,11 @@ _CASELESS: Final = frozenset({"status", "gender", "use", "system", "required", "
 _TAKEN_AWAY: Final = frozenset({
     "name", "family", "given", "birthDate", "telecom", "address", "line", "city", "state", "postalCode", "country",
     "description", "serviceType", "minutesDuration", "cancelationReason", "requestedPeriod",
-    "patientInstruction",
+    "patientInstruction", "contact",
 })  # fmt: skip
 """Elements of the suite that it writes at some times and omits at others."""
+GUARDIAN: Final = "urn:powerserver:guardian"
+"""The system of a contact's relationship that the suite writes, with HL7's code (table 0063)."""
 RAMSOFT: Final = "http://www.ramsoft.com/fhir/StructureDefinition"
 _REFERRER: Final = {
     "coding": [
@@ -76,8 +78,37 @@ def patient(snapshot: PatientSnapshot, existing: Json | None = None) -> Json:
     _put(body, "birthDate", birth_date.isoformat() if isinstance(birth_date, date) else birth_date)
     _put(body, "telecom", _telecom(snapshot, theirs))
     _put(body, "address", _address(snapshot, theirs))
+    if snapshot.guardian is not None:
+        others = [clean(one) for one in items(theirs, "contact") if not _is_guardian(one)]
+        body.pop("contact", None)
+        _put(body, "contact", [*others, *_guardian(snapshot.guardian)])
     body["managingOrganization"] = {"reference": f"Organization/{snapshot.organization}"}
     return body
+
+
+def _guardian(guardian: Mapping[str, str | None]) -> list[Json]:
+    """The guardian as a contact; none where PowerServer has deleted it."""
+    if not guardian:
+        return []
+    given = [one for one in (guardian["given"], guardian["middle"]) if one]
+    telecom = [
+        {"system": system, "value": value}
+        for system, value in (("email", guardian["email"]), ("phone", guardian["phone"]))
+        if value
+    ]
+    relationship = {"coding": [{"system": GUARDIAN, "code": guardian["relationship"]}], "text": "Guardian"}
+    contact = {
+        "relationship": [relationship],
+        "name": {"family": guardian["family"], "given": given},
+        "telecom": telecom,
+    }
+    return [without_empty(contact)]
+
+
+def _is_guardian(contact: Json) -> bool:
+    """Whether the suite wrote the contact. Others' contacts stay."""
+    codings = (coding for kind in items(contact, "relationship") for coding in items(kind, "coding"))
+    return any(code(coding, "system") == GUARDIAN for coding in codings)
 
 
 def _put(body: Json, name: str, value: Any) -> None:

@@ -24,6 +24,7 @@ from scheduler_sync.domain.appointment.statuses import (
 from scheduler_sync.domain.appointment.studies import Study
 from scheduler_sync.domain.appointment.transitions import Announcement, Refusal, Trigger, report_of, transition
 from scheduler_sync.domain.appointment.versions import before, has_seen, is_older
+from scheduler_sync.domain.replaced import replaced
 from scheduler_sync.domain.slots import Slot
 
 
@@ -136,7 +137,7 @@ class AppointmentLink:
         told_at = self.powerserver_told_at if overruled or facts.step is None else None
         gone = {name: _EMPTY[name] for name in facts.deleted & _EMPTY.keys()}
         kept = replace(self, **gone) if gone else self
-        heard = replace(
+        heard = replaced(
             self,
             facility=facts.facility,
             resource=facts.resource or kept.resource,
@@ -405,7 +406,7 @@ class AppointmentLink:
         announces = move.announces_when_moved or move.announces if is_moved else move.announces
         if heard.slot is None:
             announces = None  # an appointment that never had a time is nobody's news
-        after = replace(
+        after = replaced(
             heard,
             state=move.to,
             step=step,

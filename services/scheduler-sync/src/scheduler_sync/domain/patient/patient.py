@@ -7,6 +7,8 @@ from enum import Enum
 from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
+from scheduler_sync.domain.replaced import replaced
+
 
 class Unsaid(Enum):
     """A value that a message leaves out, in contrast to a deleted value (HL7's null)."""
@@ -157,8 +159,8 @@ class Patient:
         if latest >= self.heard_at:
             known = set(self.identifiers)
             news["identifiers"] = self.identifiers + tuple(one for one in facts.identifiers if one not in known)
-        changed = replace(self, **news)
-        after = replace(
+        changed = replaced(self, **news)
+        after = replaced(
             changed,
             revision=self.revision + (changed != self),
             heard_at=heard_at,

@@ -13,6 +13,10 @@ export function bindOrderForm(form, onSaved = null) {
     const answer = await fetch(`/patients/options?q=${encodeURIComponent(search.value)}`);
     if (turn === asked && answer.ok) options.innerHTML = await answer.text();
   });
+  // A choice ends the search: an answer that is still on its way would take the choice away.
+  options.addEventListener("change", () => {
+    asked += 1;
+  });
   search.addEventListener("keydown", (event) => {
     if (event.key === "Enter") {
       event.preventDefault();

@@ -38,7 +38,24 @@ function goTo(day) {
 const dayItems = [
   { id: "today", words: "Today", run: () => goTo("") },
   { id: "go-to-date", words: "Go to Date", run: () => { const day = document.getElementById("day"); day.focus(); day.showPicker?.(); } },
+  { id: "resources-layout-editor", words: "Resources Layout Editor", run: () => layoutDialog.showModal() },
 ];
+
+/* The Resources Layout Editor */
+const layoutDialog = document.getElementById("layout-dialog");
+layoutDialog.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-up], [data-down]");
+  if (!button) return;
+  const item = button.closest("li");
+  if ("up" in button.dataset) item.previousElementSibling?.before(item);
+  else item.nextElementSibling?.after(item);
+  button.focus();
+});
+layoutDialog.querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const done = await post(event.target.action, new FormData(event.target), (words) => showProblem(event.target, words));
+  if (done) { layoutDialog.close(); toast(done.message); await refresh(); }
+});
 
 /* Move or schedule without dragging */
 function askTime(card) {
@@ -127,7 +144,13 @@ function appointmentItems(block) {
   ];
 }
 function slotItems(slot) {
-  return [{ id: "create-appointment", words: "Create appointment…", run: () => createAt(slot) }, null, ...dayItems];
+  const scale = () => { const field = document.getElementById("scale"); field.focus(); field.showPicker?.(); };
+  return [
+    { id: "create-appointment", words: "Create appointment…", run: () => createAt(slot) },
+    null,
+    ...dayItems,
+    { id: "view-time-scale", words: "View Time Scale", run: scale },
+  ];
 }
 function itemsFor(target) {
   if (target.matches(".block")) return [`${target.dataset.placer} · ${target.dataset.patient}`, appointmentItems(target)];
@@ -236,7 +259,7 @@ page.addEventListener("dragend", () => {
   release();
 });
 
-for (const dialog of [orderDialog, timeDialog, reasonDialog]) {
+for (const dialog of [orderDialog, timeDialog, reasonDialog, layoutDialog]) {
   dialog.addEventListener("click", (event) => { if (event.target.closest("[data-close]")) dialog.close(); });
 }
 
