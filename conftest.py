@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -75,10 +76,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.timeout(seconds * DEPTH.patience), append=False)
 
 
+_NUMBERS = re.compile(r"\bseeds?\b|_SEED=|\bsteps\b|\bpages\b|\bp50\b")
+"""What a deep test prints of itself; logs and tracebacks of its subject stay out of the report."""
+
+
 def _said(terminalreporter: pytest.TerminalReporter) -> list[dict[str, object]]:
-    """The seconds and the last printed lines (seeds and numbers) of each test that took a second or more and passed."""
+    """The seconds and the last printed numbers of each test that took a second or more and passed."""
     return [
-        {"test": one.nodeid, "seconds": round(one.duration, 1), "last_lines": one.capstdout.splitlines()[-2:]}
+        {
+            "test": one.nodeid,
+            "seconds": round(one.duration, 1),
+            "last_lines": [line for line in one.capstdout.splitlines() if _NUMBERS.search(line)][-2:],
+        }
         for one in terminalreporter.getreports("passed")
         if one.when == "call" and one.duration >= 1
     ]

@@ -3,18 +3,17 @@
 import logging
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from local_stack.left_behind import NeverRetrieved
 
-CLEAN = "async def test_it():\n    await asyncio.sleep(0)\n"
+CLEAN = "async def test_clean():\n    await asyncio.sleep(0)\n"
 NEVER_AWAITED = """
 async def fail():
     raise KeyError("nobody looks")
 
-async def test_it():
+async def test_task():
     asyncio.create_task(fail())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -22,7 +21,7 @@ async def test_it():
 OPEN_SOCKET_IN_A_CYCLE = """
 class Holder: pass
 
-def test_it():
+def test_socket():
     holder = Holder()
     holder.itself, holder.socket = holder, socket.socket()
 """
@@ -37,41 +36,48 @@ async def writer():
     yield writer
     server.close()
 
-async def test_it(writer):
+async def test_connection(writer):
     writer.write(b"x")
 """
+MODULES = {
+    "clean": CLEAN,
+    "task": NEVER_AWAITED,
+    "socket": OPEN_SOCKET_IN_A_CYCLE,
+    "connection": OPEN_CONNECTION_OF_A_FIXTURE,
+}
 
 
-def run(tmp_path: Path, code: str) -> "subprocess.CompletedProcess[str]":
-    file = tmp_path / "test_of_this.py"
-    file.write_text(f"import asyncio, socket, pytest\n{code}\ndef test_after_it(): pass\n")
-    (tmp_path / "pytest.ini").write_text(
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The output of one run over a module of each kind, each with a second test that leaves nothing."""
+    folder = tmp_path_factory.mktemp("left")
+    for name, code in MODULES.items():
+        text = f"import asyncio, socket, pytest\n{code}\ndef test_after_{name}(): pass\n"
+        (folder / f"test_of_{name}.py").write_text(text)
+    (folder / "pytest.ini").write_text(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "local_stack.left_behind", str(file)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "local_stack.left_behind", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=120)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("name", "words"),
     [
-        (NEVER_AWAITED, "Task exception was never retrieved"),
-        (OPEN_SOCKET_IN_A_CYCLE, "unclosed <socket.socket"),
-        (OPEN_CONNECTION_OF_A_FIXTURE, "unclosed transport"),
+        ("task", "Task exception was never retrieved"),
+        ("socket", "unclosed <socket.socket"),
+        ("connection", "unclosed transport"),
     ],
-    ids=["a failed task", "a socket", "a connection"],
 )
-def test_what_a_test_leaves_behind_fails_that_test(tmp_path: Path, code: str, said: str) -> None:
-    outcome = run(tmp_path, code)
-    assert outcome.returncode == 1, outcome.stdout + outcome.stderr
-    assert "ERROR at teardown of test_it" in outcome.stdout
-    assert said in outcome.stdout
-    assert "2 passed, 1 error" in outcome.stdout
+def test_what_a_test_leaves_behind_fails_that_test(said: str, name: str, words: str) -> None:
+    _, _, report = said.partition(f"ERROR at teardown of test_{name} ")
+    assert words in report.partition(" ERROR at teardown of ")[0]
 
 
-def test_one_that_leaves_nothing_passes(tmp_path: Path) -> None:
-    outcome = run(tmp_path, CLEAN)
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+def test_all_others_pass(said: str) -> None:
+    assert "8 passed, 3 errors" in said
 
 
 def test_a_librarys_own_task_is_left_out() -> None:

@@ -1,6 +1,7 @@
 """The stack that a command or a test session gets, on machines with and without an engine, and its message."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -209,3 +210,12 @@ def test_a_sessions_servers_keep_their_data_in_memory_where_that_has_room(
 
 def test_a_folder_that_is_missing_or_on_disk_holds_no_servers_data(tmp_path: Path) -> None:
     assert servers.folder_in_memory(tmp_path / "missing") is None
+
+
+def test_the_folders_of_killed_sessions_are_removed_and_no_others(tmp_path: Path) -> None:
+    no_process = 2**22 + 1  # above Linux's largest process id
+    for name in (f"suite-stack-{no_process}-a", f"suite-stack-{os.getpid()}-b", "suite-stack-abc-d", "another"):
+        (tmp_path / name / "postgres").mkdir(parents=True)
+    servers.remove_leftovers(tmp_path)
+    left = {folder.name for folder in tmp_path.iterdir()}
+    assert left == {f"suite-stack-{os.getpid()}-b", "suite-stack-abc-d", "another"}

@@ -64,6 +64,7 @@ def test_a_full_run_has_longer_limits_and_leaves_a_report(tmp_path: Path) -> Non
             "def test_its_own(request):\n"
             "    assert request.node.get_closest_marker('timeout').args == (6000,)\n"
             "    print('from seed 7')\n"
+            "    print('Roe^Jane')\n"
             "    time.sleep(1)\n"
             "def test_fails(): assert False\n"
         },

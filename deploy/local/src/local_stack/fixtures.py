@@ -100,7 +100,9 @@ def a_database(stack: Stack, *, copy_of: str | None = None) -> Iterator[str]:
     """The URL of a new database that is dropped at the end: empty, or a copy of the database at ``copy_of``."""
     name = f"test_{secrets.token_hex(6)}"
     template = f' TEMPLATE "{urlsplit(copy_of).path[1:]}"' if copy_of is not None else ""
-    asyncio.run(_run(stack.postgres_admin_url, f'CREATE DATABASE "{name}"{template}'))
+    # Copying files costs a third less than writing each page to the server's log, but on a disk waits for 300 fsyncs.
+    strategy = " STRATEGY FILE_COPY" if stack.is_in_memory else ""
+    asyncio.run(_run(stack.postgres_admin_url, f'CREATE DATABASE "{name}"{template}{strategy}'))
     parts = urlsplit(stack.postgres_admin_url)
     yield urlunsplit(parts._replace(path=f"/{name}"))
     asyncio.run(_run(stack.postgres_admin_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))

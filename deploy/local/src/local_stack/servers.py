@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -31,6 +32,7 @@ class Stack:
     postgres_admin_url: str
     kafka_bootstrap: str
     origin: str
+    is_in_memory: bool = False
 
 
 def _stop(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
@@ -55,6 +57,15 @@ def folder_in_memory(shared: Path = Path("/dev/shm")) -> Path | None:  # noqa: S
     return shared if room >= _ROOM_BYTES else None
 
 
+def remove_leftovers(parent: Path) -> None:
+    """Removes the folders of sessions that were killed: in memory they would stay until the machine starts anew."""
+    for folder in parent.glob(f"{_FOLDER}*-*"):
+        pid = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+_FOLDER = "suite-stack-"
 _ROOM_BYTES = 6 * 1024**3
 """Postgres keeps up to 2 GB of its log, and the machine's other processes need room as well."""
 
@@ -64,7 +75,10 @@ def embedded_stack(
     *, kafka_options: tuple[str, ...] = kafka.QUICK_START, parent: Path | None = None
 ) -> Iterator[Stack]:
     """A new Kafka and Postgres in a temporary folder (inside ``parent``), always stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="suite-stack-", dir=parent, ignore_cleanup_errors=True) as folder:
+    if parent is not None:
+        remove_leftovers(parent)
+    prefix = f"{_FOLDER}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         base.chmod(0o755)  # Postgres runs as nobody when the tests run as root
         database = postgres.EmbeddedPostgres(base / "postgres", free_port())
@@ -78,7 +92,7 @@ def embedded_stack(
         try:
             asyncio.run(database.wait_ready())
             asyncio.run(broker.wait_ready())
-            yield Stack(database.admin_url, broker.bootstrap, "embedded")
+            yield Stack(database.admin_url, broker.bootstrap, "embedded", is_in_memory=parent is not None)
         finally:
             for process, how in reversed(running):
                 _stop(process, how)

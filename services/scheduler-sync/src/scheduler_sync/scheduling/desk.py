@@ -22,13 +22,13 @@ from scheduler_sync.domain.patient import Patient
 from scheduler_sync.domain.slots import Busy, Length, Slot
 from scheduler_sync.handlers.effects import Effects
 from scheduler_sync.handlers.requests import powerservers_name
-from scheduler_sync.ports import Offer
 from scheduler_sync.rooms import Room, Rooms
+from scheduler_sync.scheduling.offers import Offers, TimeRefused, near, taken
 from scheduler_sync.scheduling.parameters import PatientAsked, SlotAsked
 from scheduler_sync.scheduling.problems import Code, Problem, Refused
 from scheduler_sync.scheduling.rules import beside, closed, confirms, is_taken, out_of_time
 from scheduler_sync.store import columns, statements
-from scheduler_sync.store.claims import busy_between, offers_near
+from scheduler_sync.store.claims import busy_between
 from scheduler_sync.store.work import OpenWork, StoredWork
 
 SOURCE: Final = "scheduling"
@@ -102,6 +102,7 @@ class Desk:
         self._open_work = open_work
         self._rooms = rooms
         self._effects = effects
+        self._offers = Offers(store, rooms)
 
     def room_of(self, facility: str, resource: str) -> Room | None:
         return self._rooms.of(facility, resource)
@@ -165,7 +166,7 @@ class Desk:
                 claim_id = uuid5(hold_id, str(number)) if number else hold_id
                 outcome = await connection.fetchval(statements.CLAIM_HOLD, room.resource.id, *part, claim_id, seconds)
                 if outcome == "taken":
-                    raise await self._taken(connection, room, slot, moved)
+                    raise taken(room, slot, moved)
             transaction.set_timer(EXPIRED, key=hold_id, due_at=expires_at, revision=1)
             transaction.audit(actor=client, action="scheduling.hold", subject=str(hold_id))
             return Hold(
@@ -341,7 +342,7 @@ class Desk:
         link = turn.work.links.by_id(link_id)
         assert link is not None  # noqa: S101 - it was saved just now
         if not await turn.work.claims.has_room(link):
-            raise await self._taken(turn.transaction.connection, room, slot, link)
+            raise taken(room, slot, link)
         return link
 
     async def _check(self, connection: "asyncpg.Connection", wish: Wish, problems: Sequence[Problem] = ()) -> None:
@@ -362,34 +363,7 @@ class Desk:
         if not room.is_free(busy, length, slot.start) and (not reasons or not busy.has_room(start, end)):
             reasons.append(is_taken(busy, start, end))
         if reasons:
-            offers = await self._offers(connection, room, slot, moved)
-            raise Refused(*reasons, offers=offers, facility=room.resource.facility)
-
-    async def _taken(
-        self, connection: "asyncpg.Connection", room: Room, slot: Slot, moved: AppointmentLink | None
-    ) -> Refused:
-        return Refused(
-            Problem(Code.CONFLICT, "the time has just been taken", "start"),
-            offers=await self._offers(connection, room, slot, moved),
-            facility=room.resource.facility,
-        )
-
-    async def _offers(
-        self, connection: "asyncpg.Connection", room: Room, slot: Slot, moved: AppointmentLink | None
-    ) -> Sequence[Offer]:
-        """Free slots that this caller may book, near ``slot``."""
-        now = self._rooms.now()
-        rules = room.rules
-        near = min(max(slot.start, now + rules.notice_minutes * _MINUTE), now + timedelta(days=rules.horizon_days))
-        wanted = slot if near == slot.start else Slot(near, near + (slot.end - slot.start), slot.zone)
-        found = await offers_near(
-            connection, self._rooms, room.resource.facility, room.resource.name, wanted,
-            without_links=[] if moved is None else [moved.id],
-            may=lambda one: not closed(one, is_moving=moved is not None)
-            and (moved is None or one.resource.id == room.resource.id),
-        )  # fmt: skip
-        first = now + rules.notice_minutes * _MINUTE
-        return [one for one in found if one.slot.start >= first]
+            raise TimeRefused(*reasons, near=near(room, slot, moved))
 
     async def _named(
         self, work: StoredWork, asked: PatientAsked | None, problems: list[Problem], hold: Hold | None = None
@@ -477,6 +451,9 @@ class Desk:
             try:
                 with asking():
                     return await self._once(do, client)
+            except TimeRefused as refused:
+                with asking():
+                    raise await self._offers.beside(refused) from None
             except StoreUnavailable as error:
                 collisions += 1
                 is_over = error.__cause__ is None or meaning_of(error.__cause__) not in {"again", "taken"}
