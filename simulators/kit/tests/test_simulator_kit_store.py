@@ -91,3 +91,17 @@ async def test_hooks_run_in_the_transaction_of_the_change(tmp_path: Path) -> Non
     await store.write(lambda work: work.changed("nobody cares", "c"))
     assert [row["name"] for row in await store.read(lambda work: work.all("SELECT name FROM follower"))] == ["a"]
     await store.close()
+
+
+async def test_a_column_that_an_older_store_lacks_is_added_once(store: Store) -> None:
+    await store.write(put("a"))
+
+    def prepare(work: Work) -> None:
+        work.add_column("thing", "size", "INTEGER NOT NULL DEFAULT 2")
+        work.add_column("thing", "area", "INTEGER GENERATED ALWAYS AS (size * size)")
+
+    for _ in range(2):
+        await store.write(prepare)
+    row = await store.read(lambda work: work.one("SELECT * FROM thing"))
+    assert row is not None
+    assert dict(row) == {"name": "a", "size": 2, "area": 4}

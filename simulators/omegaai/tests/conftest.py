@@ -2,8 +2,11 @@
 
 import asyncio
 import itertools
+import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +15,23 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from playwright.async_api import Browser, async_playwright, expect
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from omegaai_sim.app import Simulator, running
 from omegaai_sim.settings import Settings
 from simulator_kit.serving import serving
 
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--remote-debugging-port=0",
+]
+STEP_MILLISECONDS = 60_000
 FHIR = "application/fhir+json"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Nothing here speaks TLS, and loading the machine's certificates takes a while each time."""
@@ -177,3 +192,22 @@ async def omegaai(settings: Settings) -> AsyncIterator[Bench]:
         bench = Bench(simulator, base, stack, api)
         await bench.authorize()
         yield bench
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One browser for all tests here; each test has its own profile in it. Gives the address of its DevTools."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"needs a Chromium at {CHROMIUM}")
+    command = [CHROMIUM, *ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as browser:
+        assert browser.stderr is not None
+        yield next(line.split()[-1] for line in browser.stderr if line.startswith("DevTools listening on"))
+        browser.terminate()
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=STEP_MILLISECONDS)
+    async with async_playwright() as playwright:
+        yield await playwright.chromium.connect_over_cdp(chromium)

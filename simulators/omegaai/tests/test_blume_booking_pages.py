@@ -81,29 +81,32 @@ async def test_a_provider_without_online_booking_is_listed_with_its_phone(omegaa
     assert "Choose another one, or call." in refused
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"patient": ""}, "Choose the patient."),
-        ({"patient": "999"}, "Choose the patient."),
-        ({"study": ""}, "Choose the order set."),
-        ({"study": "MR-KNEE"}, "This provider does not do this order set."),
-        ({"location": ""}, "Choose your location."),
-        ({"service": ""}, "Choose a healthcare provider."),
-        ({"service": "99"}, "This provider takes no bookings online."),
-    ],
-)
-async def test_next_says_what_is_not_chosen_yet(jane, change, words):
-    patient, portal = jane
-    assert words in await free_times(portal, **{"patient": patient, "status": 422, **change})
+NOT_CHOSEN = [
+    ({"patient": ""}, "Choose the patient."),
+    ({"patient": "999"}, "Choose the patient."),
+    ({"study": ""}, "Choose the order set."),
+    ({"study": "MR-KNEE"}, "This provider does not do this order set."),
+    ({"location": ""}, "Choose your location."),
+    ({"service": ""}, "Choose a healthcare provider."),
+    ({"service": "99"}, "This provider takes no bookings online."),
+]
 
 
-@pytest.mark.parametrize("given", [{"month": "0000-01"}, {"month": "9999-12"}, {"day": "2026-02-31"}, {"at": "<b>"}])
-async def test_a_month_or_a_day_that_is_none_is_passed_over(jane, given):
+async def test_next_says_what_is_not_chosen_yet(jane):
     patient, portal = jane
-    page = await free_times(portal, patient, **{"day": "", **given})
-    assert len(slots(page)) > 10
-    assert "<b>" not in page.replace("<b>This is a request.</b>", "")
+    for change, words in NOT_CHOSEN:
+        assert words in await free_times(portal, **{"patient": patient, "status": 422, **change})
+
+
+NO_DAYS = [{"month": "0000-01"}, {"month": "9999-12"}, {"day": "2026-02-31"}, {"at": "<b>"}]
+
+
+async def test_a_month_or_a_day_that_is_none_is_passed_over(jane):
+    patient, portal = jane
+    for given in NO_DAYS:
+        page = await free_times(portal, patient, **{"day": "", **given})
+        assert len(slots(page)) > 10
+        assert "<b>" not in page.replace("<b>This is a request.</b>", "")
 
 
 async def test_the_times_are_the_free_ones_by_the_facilitys_clock(omegaai, jane):
@@ -187,12 +190,15 @@ async def test_a_booked_time_is_a_requested_card(omegaai, jane):
     assert (await book(portal, patient, at(9))).status_code == 409
 
 
-@pytest.mark.parametrize("slot", ["", "soon", at(9)[:16], at(3), at(9, 7)])
-async def test_a_time_that_is_not_offered_is_refused(jane, slot):
+NOT_OFFERED = ["", "soon", at(9)[:16], at(3), at(9, 7)]
+
+
+async def test_a_time_that_is_not_offered_is_refused(jane):
     patient, portal = jane
-    answer = await book(portal, patient, slot)
-    assert answer.status_code in {409, 422}
-    assert 'data-testid="problem"' in answer.text
+    for slot in NOT_OFFERED:
+        answer = await book(portal, patient, slot)
+        assert answer.status_code in {409, 422}
+        assert 'data-testid="problem"' in answer.text
 
 
 async def test_the_drawer_asks_for_a_free_time_and_the_present_one_stands(omegaai, jane):

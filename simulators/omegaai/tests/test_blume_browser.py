@@ -1,45 +1,16 @@
 """Blume in a real browser: cards come and change by themselves, and the reader is left in peace."""
 
-import os
+import asyncio
 import re
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from omegaai_browser_checks import CONTRAST, FITS
+from playwright.async_api import Page, Route, expect
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--remote-debugging-port=0",
-]
 JANE = "jane.roe@example.org"
-STEP_MILLISECONDS = 60_000
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One browser for all tests here; each test has its own profile in it. Gives the address of its DevTools."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"needs a Chromium at {CHROMIUM}")
-    command = [CHROMIUM, *ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as browser:
-        assert browser.stderr is not None
-        yield next(line.split()[-1] for line in browser.stderr if line.startswith("DevTools listening on"))
-        browser.terminate()
-
-
-@pytest.fixture
-async def browser(chromium):
-    expect.set_options(timeout=STEP_MILLISECONDS)
-    async with async_playwright() as playwright:
-        yield await playwright.chromium.connect_over_cdp(chromium)
 
 
 async def _log_in(page: Page, base: str) -> None:
@@ -197,24 +168,16 @@ async def test_the_staffs_list_follows(omegaai, browser):
     await page.context.close()
 
 
-FITS = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-CONTRAST = """all => {
-  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => {
-    const line = (one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
-    const [x, y, z] = [r, g, b].map((one) => line(one / 255));
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  const behind = (element) => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = parts(getComputedStyle(one).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  return all.map((element) => {
-    const [a, b] = [light(parts(getComputedStyle(element).color)), light(behind(element))];
-    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  });
-}"""
-"""The contrast (WCAG 2) of each element's words with what is behind them."""
+async def test_what_changes_before_the_page_listens_is_shown(omegaai, phone):
+    listens = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        await listens.wait()
+        await route.continue_()
+
+    await phone.route("**/blume/events", wait)
+    await phone.goto(f"{omegaai.base}/blume")
+    await expect(phone.get_by_text("No appointments to come")).to_be_visible()
+    await omegaai.book(JANE)
+    listens.set()
+    await expect(phone.get_by_test_id("appointment-P100045")).to_be_visible()

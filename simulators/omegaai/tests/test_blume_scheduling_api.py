@@ -120,22 +120,22 @@ async def test_a_refusal_is_told_in_sentences_with_the_times_that_are_free(suite
     assert [operation for operation, _, _ in suite[0].calls] == ["$hold", "$find"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "status", "words"),
-    [
-        (PlainTextResponse("<html>", 200), 502, "no answer that can be read"),
-        (JSONResponse({}, 503), 503, "cannot answer now"),
-        (JSONResponse({}, 401), 502, "refuses Blume"),
-        (JSONResponse([], 200), 502, "refuses Blume"),
-        (JSONResponse({"issue": [issue("patients may not book", "")]}, 422), 422, "Patients may not book."),
-        (JSONResponse({"issue": "?"}, 400), 502, "no answer that can be read"),
-        (JSONResponse({"no": "entry"}, 200), 502, "no answer that can be read"),
-    ],
-)
-async def test_a_bad_answer_is_a_sentence(suite, jane, answer, status, words):
-    suite[0].answers |= {"$hold": answer, "$find": answer}
-    found = await book(jane)
-    assert (found.status_code, words in found.text) == (status, True), found.text
+BAD_ANSWERS = [
+    (PlainTextResponse("<html>", 200), 502, "no answer that can be read"),
+    (JSONResponse({}, 503), 503, "cannot answer now"),
+    (JSONResponse({}, 401), 502, "refuses Blume"),
+    (JSONResponse([], 200), 502, "refuses Blume"),
+    (JSONResponse({"issue": [issue("patients may not book", "")]}, 422), 422, "Patients may not book."),
+    (JSONResponse({"issue": "?"}, 400), 502, "no answer that can be read"),
+    (JSONResponse({"no": "entry"}, 200), 502, "no answer that can be read"),
+]
+
+
+async def test_a_bad_answer_is_a_sentence(suite, jane):
+    for answer, status, words in BAD_ANSWERS:
+        suite[0].answers |= {"$hold": answer, "$find": answer}
+        found = await book(jane)
+        assert (found.status_code, words in found.text) == (status, True), found.text
 
 
 @pytest.mark.parametrize("operation", ["$find", "$hold"])
@@ -192,7 +192,10 @@ async def test_what_the_suite_does_not_know_yet_is_said(omegaai, suite, jane):
     assert suite[0].calls == []
 
 
-@pytest.mark.parametrize("given", [{"by": "nobody"}, {"by": 1}, [], "own"])
-async def test_a_switch_that_is_none_is_refused(omegaai, given):
-    assert (await omegaai.api.post("/control/booking", content=json.dumps(given))).status_code == 400
-    assert (await omegaai.api.get("/control/booking")).json() == {"by": "suite"}
+NO_SWITCHES = [{"by": "nobody"}, {"by": 1}, [], "own"]
+
+
+async def test_a_switch_that_is_none_is_refused(omegaai):
+    for given in NO_SWITCHES:
+        assert (await omegaai.api.post("/control/booking", content=json.dumps(given))).status_code == 400
+        assert (await omegaai.api.get("/control/booking")).json() == {"by": "suite"}

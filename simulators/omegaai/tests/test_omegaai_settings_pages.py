@@ -94,30 +94,30 @@ async def test_a_service_that_somebody_changed_meanwhile_is_shown_anew(omegaai, 
     assert "BLUME CT 9" in answer.text
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "sentence"),
-    [
-        ("organization", "Nowhere", "There is no organisation of this name"),
-        ("name", "", "Enter the resource name"),
-        ("name", "BLUME CT", "has a resource of this name"),
-        ("name", "x" * 201, "at most 200 characters"),
-        ("name", "BLUME\x00CT", "characters that cannot be shown"),
-        ("modality", "ZZ", "Choose the modality"),
-        ("colour", "red", "The colour is a #"),
-        ("duration", "1 hour", "The duration is HH:MM"),
-        ("duration", "00:09", "from 00:10"),
-        ("duration", "99:59", "to 12:00"),
-        ("mon_opens", "8", "Monday: a time is HH:MM"),
-        ("mon_closes", "25:00", "Monday: a time is HH:MM"),
-        ("mon_closes", "08:00", "Monday: the end is not after the start"),
-        ("mon_closes", "24:00", "Monday: 24:00 ends a whole day alone"),
-    ],
-)
-async def test_a_wrong_entry_of_a_service_gets_a_sentence(omegaai, desk, field, value, sentence):
-    answer = await desk.save("/services/new", **{**SERVICE, field: value})
-    assert (answer.status_code, sentence in answer.text) == (422, True), answer.text
-    assert 'aria-invalid="true"' in answer.text
-    assert (await omegaai.get("HealthcareService"))["total"] == 6
+WRONG_OF_A_SERVICE = [
+    ("organization", "Nowhere", "There is no organisation of this name"),
+    ("name", "", "Enter the resource name"),
+    ("name", "BLUME CT", "has a resource of this name"),
+    ("name", "x" * 201, "at most 200 characters"),
+    ("name", "BLUME\x00CT", "characters that cannot be shown"),
+    ("modality", "ZZ", "Choose the modality"),
+    ("colour", "red", "The colour is a #"),
+    ("duration", "1 hour", "The duration is HH:MM"),
+    ("duration", "00:09", "from 00:10"),
+    ("duration", "99:59", "to 12:00"),
+    ("mon_opens", "8", "Monday: a time is HH:MM"),
+    ("mon_closes", "25:00", "Monday: a time is HH:MM"),
+    ("mon_closes", "08:00", "Monday: the end is not after the start"),
+    ("mon_closes", "24:00", "Monday: 24:00 ends a whole day alone"),
+]
+
+
+async def test_a_wrong_entry_of_a_service_gets_a_sentence(omegaai, desk):
+    for field, value, sentence in WRONG_OF_A_SERVICE:
+        answer = await desk.save("/services/new", **{**SERVICE, field: value})
+        assert (answer.status_code, sentence in answer.text) == (422, True), answer.text
+        assert 'aria-invalid="true"' in answer.text
+        assert (await omegaai.get("HealthcareService"))["total"] == 6
 
 
 async def test_a_service_needs_a_day(desk):
@@ -147,31 +147,31 @@ async def test_an_organisation_keeps_its_switches(omegaai, desk):
     assert "all but rescheduling, cancelling" in page
 
 
-@pytest.mark.parametrize(
-    ("path", "field", "value", "sentence"),
-    [
-        ("/organizations/new", "name", "Northside Imaging", "Another organisation has this name"),
-        ("/organizations/new", "zone", "Mars/Olympus", "Choose the time zone"),
-        ("/organizations/new", "latitude", "91", "from -90 to 90"),
-        ("/organizations/new", "latitude", "nan", "from -90 to 90"),
-        ("/organizations/new", "latitude", "43", "go together"),
-        ("/organizations/new", "radius", "0", "from 1 to 20000"),
-        ("/organizations/issuers/new", "name", "NORTHSIDE", "Another issuer has this name"),
-        ("/organizations/issuers/new", "system", "no uri", "a URI without blanks"),
-        ("/organizations/issuers/new", "system", "http://northside.example/patient-id", "of NORTHSIDE already"),
-        ("/organizations/issuers/new", "organization", "", "Enter the organisation"),
-        ("/study-types/new", "code", "CT-HEAD", "This code is in use"),
-        ("/study-types/new", "code", "CT HEAD", "letters, digits"),
-        ("/study-types/new", "duration", "9", "from 10 to 720"),
-        ("/study-types/new", "duration", "٣٠", "from 10 to 720"),
-        ("/study-types/new", "modality", "ZZ", "Choose the modality"),
-        ("/study-types/codes/new", "code", "70450", "This code is in use"),
-        ("/study-types/codes/new", "display", "", "Enter the description"),
-    ],
-)
-async def test_a_wrong_entry_of_the_other_settings_gets_a_sentence(desk, path, field, value, sentence):
-    answer = await desk.save(path, **{**FORMS[path], field: value})
-    assert (answer.status_code, sentence in answer.text) == (422, True), answer.text
+WRONG_OF_OTHERS = [
+    ("/organizations/new", "name", "Northside Imaging", "Another organisation has this name"),
+    ("/organizations/new", "zone", "Mars/Olympus", "Choose the time zone"),
+    ("/organizations/new", "latitude", "91", "from -90 to 90"),
+    ("/organizations/new", "latitude", "nan", "from -90 to 90"),
+    ("/organizations/new", "latitude", "43", "go together"),
+    ("/organizations/new", "radius", "0", "from 1 to 20000"),
+    ("/organizations/issuers/new", "name", "NORTHSIDE", "Another issuer has this name"),
+    ("/organizations/issuers/new", "system", "no uri", "a URI without blanks"),
+    ("/organizations/issuers/new", "system", "http://northside.example/patient-id", "of NORTHSIDE already"),
+    ("/organizations/issuers/new", "organization", "", "Enter the organisation"),
+    ("/study-types/new", "code", "CT-HEAD", "This code is in use"),
+    ("/study-types/new", "code", "CT HEAD", "letters, digits"),
+    ("/study-types/new", "duration", "9", "from 10 to 720"),
+    ("/study-types/new", "duration", "٣٠", "from 10 to 720"),
+    ("/study-types/new", "modality", "ZZ", "Choose the modality"),
+    ("/study-types/codes/new", "code", "70450", "This code is in use"),
+    ("/study-types/codes/new", "display", "", "Enter the description"),
+]
+
+
+async def test_a_wrong_entry_of_the_other_settings_gets_a_sentence(desk):
+    for path, field, value, sentence in WRONG_OF_OTHERS:
+        answer = await desk.save(path, **{**FORMS[path], field: value})
+        assert (answer.status_code, sentence in answer.text) == (422, True), answer.text
 
 
 async def test_an_issuer_made_on_the_page_lets_its_patients_in(omegaai, desk):
@@ -209,9 +209,10 @@ async def test_forms_are_the_staffs_alone(omegaai, desk):
         assert (await desk.http.post(missing, data={**form, **entries})).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "path", [*FORMS, "/services", "/scheduler/settings/resources", "/organizations", "/study-types"]
-)
-async def test_pages_hold_nothing_inline(desk, path):
-    page = (await desk.http.get(path)).text
-    assert not re.search(r"<style|style=|onclick|<script(?![^>]*src=)", page)
+LISTS = ("/services", "/scheduler/settings/resources", "/organizations", "/study-types")
+
+
+async def test_pages_hold_nothing_inline(desk):
+    for path in (*FORMS, *LISTS):
+        page = (await desk.http.get(path)).text
+        assert not re.search(r"<style|style=|onclick|<script(?![^>]*src=)", page)

@@ -1,7 +1,16 @@
 """Settings of an administrator: rooms, statuses, priorities, assignments; each refusal with its sentence."""
 
+import sqlite3
+from datetime import UTC, datetime
+
 import pytest
 from powerserver_pages import logged_in, text_of
+
+from powerserver_sim.app import running
+from powerserver_sim.scheduler import appointments
+from powerserver_sim.settings import catalogue
+from powerserver_sim.worklist import orders
+from simulator_kit.store import Work
 
 FAC01 = "/settings/facilities/FAC01"
 RESOURCE = {
@@ -77,3 +86,34 @@ async def test_a_sites_own_status_and_default_priority_are_used(bench) -> None:
     moved = bench.partner.received[1]
     assert (moved.trigger, moved.get("SCH-25.1"), moved.get("SCH-25.2")) == ("S14", "40", "WAITLIST")
     assert (await bench.api.get(f"/api/appointments/{later}")).json()["priority"] == 10
+
+
+async def test_a_store_of_an_older_version_gets_what_it_lacks_and_keeps_the_rest(settings, partner) -> None:
+    async with running(settings):
+        pass
+    file = sqlite3.connect(settings.data_dir / "powerserver.sqlite3")
+    file.executescript(
+        "ALTER TABLE resource DROP COLUMN slot_minutes; ALTER TABLE resource DROP COLUMN time_multiplier;"
+        "ALTER TABLE location DROP COLUMN fax; ALTER TABLE location DROP COLUMN auto_fax;"
+        "DROP TABLE reservation; DROP TABLE assignment; DROP TABLE workflow; DROP TABLE site_default;"
+        "DROP TABLE group_member; DROP TABLE group_privilege; DROP TABLE user_group; DROP TABLE second_factor;"
+        "DELETE FROM action_status WHERE action IN ('completed', 'not-yet-confirmed');"
+        "UPDATE action_status SET status = 70 WHERE action = 'confirmed';"
+    )
+    file.close()
+    async with running(settings) as simulator:
+        user = await simulator.services.accounts.named("frontdesk")
+        start = datetime(2026, 12, 1, 15, tzinfo=UTC)
+
+        def book(work: Work) -> int:
+            done = appointments.book(
+                work, user, patient=1, resource="BLUME MR", start=start, study_types=["GENERAL"],
+                priority=catalogue.default_priority(work), physician=None,
+            )  # fmt: skip
+            number = orders.number_of(work, done.placer)
+            appointments.act(work, user, number, "confirmed")
+            assert orders.load(work, number)["status"] == 70
+            appointments.act(work, user, number, "completed")
+            return int(orders.load(work, number)["status"])
+
+        assert await simulator.services.store.write(book) == 120

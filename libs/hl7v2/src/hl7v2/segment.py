@@ -155,9 +155,8 @@ class Segment:
 
     def shape(self) -> bytes:
         """The segment's name and a byte per field that says whether it is filled: equal for segments of one layout."""
-        texts = self._texts
-        fields = texts[self._offset :] if texts else self._fields or self._split_fields()
-        return self.id_bytes + bytes(map(bool, fields))
+        texts = () if self._offset else self._texts
+        return self.id_bytes + bytes(map(bool, texts or self._fields or self._split_fields()))
 
     def filled(self) -> tuple[int, ...]:
         """The numbers of the fields that are not empty."""

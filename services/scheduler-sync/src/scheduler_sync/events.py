@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from scheduler_sync.ports import Offer
 from scheduler_sync.site import SiteFacility
 
 PRODUCER: Final = "scheduler-sync"
+_MOST_REMEMBERED: Final = 500
+"""A site's facilities and referring physicians are few, and every event has one of each."""
 
 
 def patient_event(patient: Patient, *, is_new: bool, occurred_at: datetime, cause_id: UUID) -> contracts.Message:
@@ -158,13 +161,12 @@ def _former(before: AppointmentLink, link: AppointmentLink, facilities: Mapping[
 
 
 def _facility(code: str, facility: SiteFacility) -> contracts.Facility:
-    return contracts.Facility(
-        code=code,
-        name=facility.name,
-        time_zone=facility.time_zone,
-        phone=facility.phone,
-        address=facility.address,
-    )
+    return _facility_of(code, facility.name, facility.time_zone, facility.phone, facility.address)
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _facility_of(code: str, name: str, time_zone: str, phone: str | None, address: str | None) -> contracts.Facility:
+    return contracts.Facility(code=code, name=name, time_zone=time_zone, phone=phone, address=address)
 
 
 def _study(study: Study, link: AppointmentLink, facility: SiteFacility) -> contracts.Study:
@@ -181,6 +183,7 @@ def _study(study: Study, link: AppointmentLink, facility: SiteFacility) -> contr
     )
 
 
+@lru_cache(maxsize=_MOST_REMEMBERED)
 def _physician(physician: Physician | None) -> contracts.Physician | None:
     if physician is None:
         return None

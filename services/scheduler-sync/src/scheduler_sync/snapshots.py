@@ -6,6 +6,7 @@ A snapshot is taken in the transaction of the decision. At sending, only the ids
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -152,7 +153,8 @@ class AppointmentSnapshot:
         answer: str | None = None,
     ) -> "AppointmentSnapshot":
         wanted = link.requested_slot
-        times = [(one.start.astimezone(start.tzinfo), one.minutes) for one in link.studies if one.start is not None]
+        own = link.studies if len(link.studies) > 1 else ()  # the only study has the appointment's time
+        times = [(one.start.astimezone(start.tzinfo), one.minutes) for one in own if one.start is not None]
         return cls(
             link_id=link.id,
             patient_id=link.patient_id,
@@ -171,7 +173,7 @@ class AppointmentSnapshot:
             if wanted is None
             else (wanted.start.astimezone(start.tzinfo), wanted.end.astimezone(start.tzinfo)),
             answer=answer,
-            study_times=tuple(times) if len(times) == len(link.studies) > 1 else (),
+            study_times=tuple(times) if len(times) == len(own) else (),
             physician=_physician(link),
         )
 
@@ -225,8 +227,7 @@ def _physician(link: AppointmentLink) -> Mapping[str, str | None] | None:
     one = link.referring_physician
     if one is None:
         return None
-    issuer = one.issuer or link.site
-    system = NPI if issuer.upper() == "NPI" else f"{PHYSICIAN_SYSTEM}:{quote(issuer, safe='')}"
+    system = _system_of(one.issuer or link.site)
     return {
         "family": one.family,
         "given": one.given,
@@ -234,3 +235,9 @@ def _physician(link: AppointmentLink) -> Mapping[str, str | None] | None:
         "number": one.number,
         "system": system,
     }
+
+
+@lru_cache(maxsize=500)
+def _system_of(issuer: str) -> str:
+    """The system of the numbers that ``issuer`` gives to physicians."""
+    return NPI if issuer.upper() == "NPI" else f"{PHYSICIAN_SYSTEM}:{quote(issuer, safe='')}"

@@ -67,11 +67,11 @@ class ResourceLine:
 
     @property
     def words(self) -> str:
-        """The values of the line: before → after, or the fields that differ."""
+        """The values of the line: before → after, or the fields that differ. The state before is the line before."""
         return "; ".join(
             f"{name.replace('_', ' ')}: {', '.join(value) if name == 'fields' else _changed(value)}"
             for name, value in self.detail.items()
-            if value not in (None, [])
+            if value not in (None, []) and name != "before"
         )
 
 

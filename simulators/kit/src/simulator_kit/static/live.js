@@ -150,7 +150,6 @@ export function follow(address, pauseMilliseconds = 80) {
   const source = new EventSource(address);
   const kinds = new Set();
   let timer = null;
-  let isFirst = true;
   const soon = (kind) => {
     kinds.add(kind);
     timer ??= setTimeout(() => {
@@ -167,8 +166,7 @@ export function follow(address, pauseMilliseconds = 80) {
   };
   source.addEventListener("open", () => {
     say("open", "Live");
-    if (!isFirst) soon("*");
-    isFirst = false;
+    soon("*"); // what changed while nobody listened
   });
   source.addEventListener("error", () => say("lost", "Not connected; trying again"));
   source.addEventListener("message", (event) => soon(JSON.parse(event.data).kind));

@@ -475,7 +475,8 @@ _EMPTY: Final[dict[str, Any]] = {
 def _differences(before: AppointmentLink, after: AppointmentLink) -> tuple[str, ...]:
     found = [name for name in _COMPARED if getattr(before, name) != getattr(after, name)]
     if before.studies != after.studies:
-        found.append("studies" if _shown(before) != _shown(after) else "study details")
+        is_shown = len(before.studies) != len(after.studies) or _shown(before) != _shown(after)
+        found.append("studies" if is_shown else "study details")
     return tuple(found)
 
 

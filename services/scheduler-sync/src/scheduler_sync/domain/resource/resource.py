@@ -1,6 +1,6 @@
 """A bookable resource, and what each side says of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -42,18 +42,13 @@ class Description:
     organization: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GridRow:
-    """A row of PowerServer's resource grid as it was heard, from a CSV export or an MFN message.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridFacts:
+    """The columns of PowerServer's resource grid. None: it was not said.
 
-    None: the source has no such column or field, and the known value stays. ``key``: PowerServer's own id of the row;
-    it stays the same when the resource gets another name. ``at``: when PowerServer said it.
+    ``key``: PowerServer's own id of the row; it stays the same when the resource gets another name.
     """
 
-    facility: str
-    name: str
-    at: datetime
-    source: str
     key: str | None = None
     kind: str | None = None
     modality: str | None = None
@@ -63,11 +58,24 @@ class GridRow:
     hours: Hours | None = None
     duration_minutes: int | None = None
     overbooking: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GridRow(GridFacts):
+    """A row of the grid as it was heard, from a CSV export or an MFN message. ``at``: when PowerServer said it.
+
+    None: the source has no such column or field, and the known value stays.
+    """
+
+    facility: str
+    name: str
+    at: datetime
+    source: str
     active: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class PowerServerResource:
+class PowerServerResource(GridFacts):
     """A resource of PowerServer, as far as it was heard."""
 
     id: UUID
@@ -75,15 +83,6 @@ class PowerServerResource:
     name: str
     heard_at: datetime
     source: str
-    key: str | None = None
-    kind: str | None = None
-    modality: str | None = None
-    department: str | None = None
-    room: str | None = None
-    category: str | None = None
-    hours: Hours | None = None
-    duration_minutes: int | None = None
-    overbooking: bool | None = None
     active: bool = True
 
     def heard(self, row: GridRow) -> "PowerServerResource":
@@ -123,9 +122,7 @@ class PowerServerResource:
         )
 
 
-_FACTS: Final = (
-    "key", "kind", "modality", "department", "room", "category", "hours", "duration_minutes", "overbooking", "active",
-)  # fmt: skip
+_FACTS: Final = (*(one.name for one in fields(GridFacts)), "active")
 
 
 def _words(value: object) -> str | None:

@@ -109,7 +109,14 @@ class Booking:
         except Refused as problem:
             if web.wants_json(request):
                 return refused(request, problem)
-            given = {**text, "month": "", "day": text["slot"][:10] or text["day"], "at": "", "key": ""}
+            given = {
+                **text,
+                "is_begun": "yes",
+                "month": "",
+                "day": text["slot"][:10] or text["day"],
+                "at": "",
+                "key": "",
+            }
             return await self._times(request, visitor, given, problem)
         if web.wants_json(request):
             shown = {} if card is None else {"id": card.id, "status": card.status, "label": card.label}
@@ -129,7 +136,8 @@ _WANTING: Final = {
 
 
 def _given(query: Any) -> dict[str, str]:
-    return {name: query.get(name, "") for name in _CHOICES}
+    """The choices of the address. Before the first one, the patient's own town is the location."""
+    return {**{name: query.get(name, "") for name in _CHOICES}, "is_begun": "yes" if "location" in query else ""}
 
 
 def _choices(work: Work, visitor: Visitor, given: dict[str, str]) -> dict[str, Any]:
@@ -139,7 +147,7 @@ def _choices(work: Work, visitor: Visitor, given: dict[str, str]) -> dict[str, A
     patient = next((one for one in patients if one["id"] == (given["patient"] or first)), None)
     study = next((one for one in studies if one.code == given["study"]), None)
     location = given["location"] if given["location"] in places.PLACES else ""
-    if not location and patient is not None:
+    if not given["is_begun"] and patient is not None:
         location = places.place_of(patient["city"])
     found = [] if study is None else places.providers(work, study, location)
     online = [one for one in found if not one.why_not]
