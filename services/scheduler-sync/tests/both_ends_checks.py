@@ -55,6 +55,8 @@ def placer_of(body: dict[str, Any]) -> str:
     return str(numbers[0] if numbers else body["id"])
 
 
+SERVICES = {"BLUME CT": "hs-1", "BLUME MR": "hs-2"}
+"""OmegaAI's HealthcareService of each of PowerServer's resources."""
 REQUESTS = {"move-requested", "patient-booked"}
 
 
@@ -121,6 +123,8 @@ class Watch:
             return None  # an open wish may stand as the start: no vendor says which of the two times shows meanwhile
         start = datetime.fromisoformat(body["start"])
         self.check(start == booking.start, f"{shows} at {booking.start}, OmegaAI's is at {start}")
+        service = body["participant"][1]["actor"]["reference"].removeprefix("HealthcareService/")
+        self.check(service == SERVICES[booking.resource], f"{shows} on {booking.resource}, OmegaAI's is on {service}")
         return self.check_patient(booking, body)
 
     def check_patient(self, booking: Booking, body: dict[str, Any]) -> None:

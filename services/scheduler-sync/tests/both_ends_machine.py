@@ -9,7 +9,7 @@ from typing import Any
 
 import both_ends_partners as both_ends
 from both_ends import Pending, Sending, Suite
-from both_ends_checks import Watch, placer_of
+from both_ends_checks import SERVICES, Watch, placer_of
 from both_ends_partners import Booking, Clock, OmegaAI, PowerServer, Said
 from both_ends_requests import Requests, acts, any_one
 from hypothesis import strategies as st
@@ -98,10 +98,12 @@ class BothEnds(Requests, Watch, RuleBasedStateMachine):
     @acts(which=any_one, day=any_one, pause=st.integers(0, 3))
     @precondition(lambda self: self.with_a_time())
     def staff_move(self, which: int, day: int, pause: int) -> None:
+        """Every second move may lead to another resource."""
         self.clock.pass_by(pause)
+        resource = self.pick(list(SERVICES), day) if pause % 2 else None
         booking = self.pick(self.with_a_time(), which)
-        self.tell(f"staff move {booking.placer}")
-        self.powerserver.move(booking, self.day(day))
+        self.tell(f"staff move {booking.placer}{f' to {resource}' if resource else ''}")
+        self.powerserver.move(booking, self.day(day), resource)
 
     @acts(which=any_one, number=any_one)
     @precondition(lambda self: self.powerserver.bookings)

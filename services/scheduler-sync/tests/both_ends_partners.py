@@ -78,6 +78,7 @@ class Booking:
     """It was taken off the calendar: the time that its messages still give counts no more."""
     messages: int = 0
     is_told_by_order: bool = False
+    resource: str = "BLUME CT"
     wanted: datetime | None = None
     """The time that the patient asks for instead, until staff answer."""
 
@@ -113,8 +114,8 @@ class PowerServer:
         self._announce(booking, "S12", "NW")
         return booking
 
-    def move(self, booking: Booking, start: datetime) -> None:
-        booking.start = start
+    def move(self, booking: Booking, start: datetime, resource: str | None = None) -> None:
+        booking.start, booking.resource = start, resource or booking.resource
         self._announce(booking, "S13", "XO")
 
     def set_status(self, booking: Booking, status: int) -> None:
@@ -167,6 +168,7 @@ class PowerServer:
     def _is_asked_for(self, said: Message, placer: str, control_id: str) -> None:
         self.taken.add(control_id)
         booking = Booking(placer, said.get("PID-3.1") or "", SCHEDULED, _start(said))
+        booking.resource = said.get("AIG-3.1") or booking.resource
         self.bookings[placer] = booking
         self._announce(booking, "S12", "NW")
 
@@ -181,7 +183,7 @@ class PowerServer:
         made = (self._clock.now + timedelta(seconds=self._skew_seconds)).strftime("%Y%m%d%H%M%S+0000")
         values = {
             "made": made, "placer": booking.placer, "status": f"{booking.status}^{NAMES[booking.status]}^99PS",
-            "start": booking.start.strftime("%Y%m%d%H%M%S+0000"),
+            "resource": booking.resource, "start": booking.start.strftime("%Y%m%d%H%M%S+0000"),
             "end": (booking.start + timedelta(minutes=30)).strftime("%Y%m%d%H%M%S+0000"),
             "pid": self._pid(booking.patient, is_about_patient=is_about_patient or trigger == "S12"),
         }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from omegaai_sim.blume import cards
+from omegaai_sim.blume.scheduling import slots
 from omegaai_sim.fhir.records import PLACER_SYSTEM, identifier_of
 from omegaai_sim.services.catalogue import DAYS, HealthcareService
 from simulator_kit.store import Work
@@ -82,12 +83,7 @@ def bookings(
     end = datetime.combine(first + timedelta(days=days), time(), zone)
     found: dict[str, list[Booking]] = {}
     for one in services:
-        rows = work.all(
-            "SELECT r.body FROM search_value s JOIN resource r ON r.type = s.type AND r.id = s.id "
-            "WHERE s.type = 'Appointment' AND s.parameter = 'actor' AND s.value = ?",
-            f"HealthcareService/{one.id}",
-        )
-        bodies = [json.loads(row["body"]) for row in rows]
+        bodies = slots.standing(work, one.id, begin, end)
         here = [_booking(work, body, zone) for body in bodies if body["status"] in STEPS and "start" in body]
         found[one.id] = sorted((it for it in here if it.start < end and begin < it.end), key=lambda it: it.start)
     return found

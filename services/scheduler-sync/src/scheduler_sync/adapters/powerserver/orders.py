@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from chassis.errors import Malformed, NeedsSetup
+from chassis.errors import Malformed, NeedsSetup, Transient
 from hl7v2 import Segment
 from scheduler_sync.adapters.powerserver import person, schedule, slots, statuses, values
 from scheduler_sync.adapters.powerserver.groups import Order
@@ -43,7 +43,7 @@ def read(reading: Reading, places: OrmPlaces, resources: Resources, received_at:
     step = _step(orders, kept)
     if step is not WorkflowStep.ORDERED and (alone := next((one.day_alone for one in kept if one.day_alone), None)):
         raise alone
-    name = places.resource.text(reading, kept) if kept else None
+    name = places.resource.text(reading, kept) if kept else _known_resource(reading, places, orders, resources, code)
     resource = None if name is None else resources.named(code, name)
     slot, has_no_end = _slot(kept, facility, resource) if kept else (_slot_of_what_is_off(orders, facility), False)
     return ChangeAppointmentByStaff(
@@ -200,6 +200,20 @@ def _step(orders: Sequence[Order], kept: Sequence[Order]) -> WorkflowStep | None
         has_time = any(one.start is not None or one.day_alone is not None for one in kept)
         return WorkflowStep.SCHEDULED if has_time else WorkflowStep.ORDERED
     return None
+
+
+def _known_resource(
+    reading: Reading, places: OrmPlaces, orders: Sequence[Order], resources: Resources, facility: str
+) -> str | None:
+    """The resource of orders that have ended; None where it is not known: an end does not wait for its resource."""
+    name = places.resource.text(reading, orders)
+    try:
+        if name is not None:
+            resources.named(facility, name)
+    except (NeedsSetup, Transient):
+        reading.ignore("OBR", 19)
+        return None
+    return name
 
 
 def _slot(kept: Sequence[Order], facility: SiteFacility, resource: Resource | None) -> tuple[Slot | None, bool]:

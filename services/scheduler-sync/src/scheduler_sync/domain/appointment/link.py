@@ -127,8 +127,9 @@ class AppointmentLink:
         is_off = step in {WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
         slot = self._slot_said(facts, studies)
         reason = facts.reason if is_off or not facts.is_of_orders else None
-        if not (step is facts.step and slot is facts.slot and reason is facts.reason):
-            facts = replace(facts, step=step, slot=slot, reason=reason)
+        resource = None if self._takes_off_some(facts) else facts.resource
+        if not (step is facts.step and slot is facts.slot and reason is facts.reason and resource is facts.resource):
+            facts = replace(facts, step=step, slot=slot, reason=reason, resource=resource)
         is_booked_again = self._is_booked_again(facts, said_at)
         trigger, overruled = self._staff_trigger(facts, latest or said_at, is_booked_again=is_booked_again)
         step_shown = self.powerserver_step if overruled else facts.step or self.powerserver_step
@@ -263,6 +264,12 @@ class AppointmentLink:
         # The end of one order of several does not end the appointment.
         ends_one = facts.step in {WorkflowStep.COMPLETED, WorkflowStep.CANCELLED, WorkflowStep.NO_SHOW}
         return None if ends_one and not are_all_done else facts.step, after
+
+    def _takes_off_some(self, facts: StaffFacts) -> bool:
+        """Whether the message takes orders off, and others stay: where those are booked, it does not say."""
+        changes = facts.study_changes if facts.is_of_orders else ()
+        takes_off_alone = bool(changes) and all(one.action in studies_of.TAKES_OFF for one in changes)
+        return takes_off_alone and bool(studies_of.changed(self.studies, changes))
 
     def _slot_said(self, facts: StaffFacts, studies: tuple[Study, ...]) -> Slot | None:
         """The slot after the message: its own, or from the remaining studies; None when it has none."""

@@ -11,13 +11,15 @@ from omegaai_sim.fhir.outcome import Refused
 from omegaai_sim.fhir.ramsoft import value
 from omegaai_sim.services.catalogue import DAYS, SHORTEST_MINUTES, hours_of
 from omegaai_sim.study_types.catalogue import StudyType
-from simulator_kit.store import Work
+from simulator_kit.store import Work, stamp
 
 FARTHEST: Final = timedelta(days=366)
 GRID_MINUTES: Final = 15
 _ALTERNATIVE_DAYS: Final = 14
 _ALTERNATIVES: Final = 3
 _TAKES_NO_TIME: Final = frozenset({"cancelled", "noshow", "entered-in-error"})
+_LONGEST: Final = timedelta(days=1)
+"""No appointment is longer."""
 Span = tuple[datetime, datetime]
 
 
@@ -81,9 +83,10 @@ def free(
     found: list[datetime] = []
     for day in (first + timedelta(days=number) for number in range(days)):
         for opens, closes in _windows(service, day, zone):
+            here = [(begins, until) for begins, until in busy if begins < closes and opens < until]
             for start in _grid(opens, closes - length):
                 is_ahead = work.now < start < work.now + FARTHEST
-                if is_ahead and not any(start < until and begins < start + length for begins, until in busy):
+                if is_ahead and not any(start < until and begins < start + length for begins, until in here):
                     found.append(start)
     # In UTC: of an hour that comes twice the zone's own comparison sees one.
     return [start.astimezone(zone) for start in sorted(set(found))]
@@ -110,14 +113,9 @@ def _grid(first: datetime, last: datetime) -> Iterator[datetime]:
 def _busy(work: Work, service: str, zone: ZoneInfo, span: tuple[date, int], moved: str) -> list[Span]:
     first, days = span
     begin, end = _at(first, "00:00", zone), _at(first + timedelta(days=days), "00:00", zone)
-    rows = work.all(
-        "SELECT r.body FROM search_value s JOIN resource r ON r.type = s.type AND r.id = s.id "
-        "WHERE s.type = 'Appointment' AND s.parameter = 'actor' AND s.value = ? AND s.id <> ?",
-        f"HealthcareService/{service}", moved,
-    )  # fmt: skip
     found: list[Span] = []
-    for body in (json.loads(row["body"]) for row in rows):
-        if body["status"] in _TAKES_NO_TIME:
+    for body in standing(work, service, begin, end):
+        if body["status"] in _TAKES_NO_TIME or body["id"] == moved:
             continue
         wanted = body.get("requestedPeriod", []) if body["status"] == "proposed" else []
         for one in (body, *wanted):
@@ -125,3 +123,16 @@ def _busy(work: Work, service: str, zone: ZoneInfo, span: tuple[date, int], move
                 held = datetime.fromisoformat(one["start"]), datetime.fromisoformat(one["end"])
                 found += [held] if held[0] < end and begin < held[1] else []
     return found
+
+
+def standing(work: Work, service: str, begin: datetime, end: datetime) -> list[dict[str, Any]]:
+    """The service's Appointments that may stand between two instants, by their dates, and every open request."""
+    rows = work.all(
+        "SELECT r.body FROM search_value a JOIN search_value s ON s.type = a.type AND s.id = a.id "
+        "JOIN resource r ON r.type = a.type AND r.id = a.id "
+        "WHERE a.type = 'Appointment' AND a.parameter = 'actor' AND a.value = ? AND "
+        "(s.parameter = 'date' AND s.value >= ? AND s.value < ? OR s.parameter = 'status' AND s.value = 'proposed')",
+        f"HealthcareService/{service}", stamp(begin - _LONGEST), stamp(end),
+    )  # fmt: skip
+    found = {body["id"]: body for body in (json.loads(row["body"]) for row in rows)}
+    return list(found.values())
