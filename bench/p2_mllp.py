@@ -91,6 +91,12 @@ async def serve_sync(url: str) -> None:
         id=uuid4(), facility="FAC01", name="BLUME CT", modality="CT", healthcare_service_id="11", duration_minutes=30
     )
     core.directory.fill([booked])
+    await core.store.pool.execute(  # a booking claims its time on a resource that the store has
+        "INSERT INTO resources (id, facility, organization, name, modality, healthcare_service_id, hours, overbooking, "
+        "self_scheduling, active, aliases, seen_at) "
+        "VALUES ($1, $2, '2', $3, $4, $5, '[]', false, true, true, '{}', now())",
+        booked.id, booked.facility, booked.name, booked.modality, booked.healthcare_service_id,
+    )  # fmt: skip
     await _serve(core.listener)
 
 
