@@ -117,16 +117,20 @@ def no_secrets(rendered: Rendered) -> Iterator[str]:
         yield f"{named(secret)}: secrets are made in the cluster, not kept with the manifests"
     for name, content in rendered.settings.items():
         for key, value in content.items():
-            # The local stack's development values are public, and production mode refuses them.
-            is_public = rendered.name == "local" and "development" in value
-            if any(word in key for word in SECRET_WORDS) and not key.endswith("_FILE") and not is_public:
+            if _is_secret(rendered, key, value):
                 yield f"ConfigMap/{name}: {key} belongs into a Secret"
             if "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
                 yield f"ConfigMap/{name}: {key} holds a login"
     for place, _, container in _each_container(rendered):
         for variable in container.get("env", []):
-            if any(word in variable["name"] for word in SECRET_WORDS) and not variable["name"].endswith("_FILE"):
+            if _is_secret(rendered, variable["name"], variable.get("value", "")):
                 yield f"{place}: {variable['name']} must come from a file: the environment reaches every child and dump"
+
+
+def _is_secret(rendered: Rendered, name: str, value: str) -> bool:
+    """Whether a setting is a secret. The local stack's development values are public; production refuses them."""
+    is_public = rendered.name == "local" and "development" in value
+    return any(word in name for word in SECRET_WORDS) and not name.endswith("_FILE") and not is_public
 
 
 def walled(rendered: Rendered) -> Iterator[str]:
