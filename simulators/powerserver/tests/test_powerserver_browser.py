@@ -38,6 +38,16 @@ class Server(uvicorn.Server):
         yield
 
 
+HEAD_BELOW_THE_TOP = """(calendar) => {
+    calendar.scrollTop = calendar.scrollHeight;
+    const head = calendar.querySelector("h2").getBoundingClientRect();
+    const distance = head.top - calendar.getBoundingClientRect().top;
+    calendar.scrollTop = 0;
+    return distance;
+}"""
+"""Pixels between the calendar's top and a resource's name, with the calendar scrolled to its end: its border."""
+
+
 @dataclass
 class Desk:
     """A browser page, logged in, on the calendar of a day."""
@@ -99,6 +109,9 @@ async def desk(bench, chromium) -> AsyncIterator[Desk]:
 async def test_booking_by_double_click_menu_key_and_enter(bench, desk) -> None:
     page = desk.page
     await desk.calendar()
+    await page.set_viewport_size({"width": 1440, "height": 700})
+    assert await page.get_by_test_id("calendar").evaluate(HEAD_BELOW_THE_TOP) == 1, "the names scroll away"
+    await page.set_viewport_size({"width": 1440, "height": 1400})
     await page.get_by_test_id("slot-BLUME-CT-10:30").dblclick()
     await desk.fill_order("4711", "CT-HEAD")
     await page.get_by_test_id("add-study").click()
