@@ -9,6 +9,9 @@ from playwright.async_api import Page, expect
 
 from chassis.testing import eventually
 
+ITEMS = 30
+"""More than a menu has."""
+
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 
@@ -52,8 +55,12 @@ async def by_keys(desk: Page, placer: str, letter: str, action: str) -> None:
     await desk.get_by_test_id(f"appointment-{placer}").focus()
     await desk.keyboard.press("ContextMenu")
     await expect(desk.get_by_test_id("context-menu")).to_be_visible()
-    while not await desk.get_by_test_id(f"menu-{action}").evaluate("item => item === document.activeElement"):
+    item = desk.get_by_test_id(f"menu-{action}")
+    for _ in range(ITEMS):
+        if await item.evaluate("item => item === document.activeElement"):
+            break
         await desk.keyboard.press(letter)
+    await expect(item).to_be_focused()
     await desk.keyboard.press("Enter")
 
 

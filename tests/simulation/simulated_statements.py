@@ -537,7 +537,7 @@ def _flush_of(texts: tuple[str, ...]) -> Statement:
 
 for _number in range(1, len(_IN_ORDER) + 1):
     for _texts in set(itertools.combinations(_IN_ORDER, _number)):
-        answers(transaction._as_one(_texts))(_flush_of(_texts))
+        answers(transaction._as_one(_texts, None))(_flush_of(_texts))
 
 
 # ---- the simulated services' own table

@@ -129,9 +129,9 @@ def _patient_values(email: str | None) -> dict[str, Any]:
 
 
 _EVENTS = {
-    "scheduled": (contracts.AppointmentScheduled, contracts.AppointmentData, "scheduled", "patient"),
+    "scheduled": (contracts.AppointmentScheduled, contracts.AnsweredAppointmentData, "scheduled", "patient"),
     "requested": (contracts.AppointmentRequested, contracts.RequestedAppointmentData, "requested", "staff"),
-    "confirmed": (contracts.AppointmentConfirmed, contracts.AppointmentData, "confirmed", "nobody"),
+    "confirmed": (contracts.AppointmentConfirmed, contracts.AnsweredAppointmentData, "confirmed", "nobody"),
     "rescheduled": (contracts.AppointmentRescheduled, contracts.RescheduledAppointmentData, "confirmed", "nobody"),
     "progressed": (contracts.AppointmentProgressed, contracts.AppointmentData, "arrived", "nobody"),
     "cancelled": (contracts.AppointmentCancelled, contracts.CancelledAppointmentData, "cancelled", "nobody"),

@@ -12,17 +12,16 @@ from sync_samples import siu
 from chassis import failpoints
 from chassis.deliveries import DeliveryWorker
 from chassis.settings import RetrySettings
-from chassis.testing import Deaths, eventually
+from chassis.testing import DEATHS_AT_EACH_POINT, Deaths, eventually
 from scheduler_sync.adapters.omegaai.sender import OmegaAISender
-from scheduler_sync.failpoints import MERGE_AFTER_CALL, MERGE_BEFORE_CALL
 from scheduler_sync.store.queries import StoredIds
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
-DEATHS = 8
 
 
 async def test_deaths_around_omegaais_merge(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    deaths = Deaths(MERGE_BEFORE_CALL, MERGE_AFTER_CALL, number=DEATHS)
+    points = ("merge.after-commit-before-call", "merge.after-call-before-answer")
+    deaths = Deaths(*points)
     monkeypatch.setattr(failpoints, "hit", deaths.hit)
     merges = 0
     async with FakeOmegaAI().serving() as omegaai, aiohttp.ClientSession() as session:
@@ -47,7 +46,7 @@ async def test_deaths_around_omegaais_merge(harness: Harness, monkeypatch: pytes
             return await harness.store.pool.fetchval(waiting) == 0
 
         await deaths.lives(worker, two_records_are_merged)
-        assert deaths.at == {MERGE_BEFORE_CALL: DEATHS, MERGE_AFTER_CALL: DEATHS}
+        assert deaths.at == dict.fromkeys(points, DEATHS_AT_EACH_POINT)
         last = worker()
         running = asyncio.create_task(last.run())
         await eventually(all_done, what="every delivery done")

@@ -4,10 +4,10 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from test_reconciliation_runs import World, filled, later, world
+from test_reconciliation_runs import World, filled, world
 
 from chassis import failpoints
-from scheduler_sync.failpoints import RECONCILE_AFTER_CORRECTION, RECONCILE_BEFORE_CORRECTION
+from chassis.testing import DEATHS_AT_EACH_POINT
 from scheduler_sync.reconciliation import correcting
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -15,33 +15,33 @@ __all__ = ["world"]
 
 
 async def test_deaths_between_look_and_correction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run dies at each point of each lot, and goes on where it was."""
-    await filled(world, 6)
-    monkeypatch.setattr(correcting, "AT_ONCE", 2)
-    for number in (0, 1):
-        world.plant(number, start=later(world.appointment(number)["start"], 15))
-    for number in (2, 3):
+    """The run dies at both points of each lot of one appointment, and goes on where it was."""
+    look, correction = "reconcile.after-look-before-correction", "reconcile.after-correction-before-next"
+    await filled(world, DEATHS_AT_EACH_POINT)
+    monkeypatch.setattr(correcting, "AT_ONCE", 1)
+    world.settings = world.settings.model_copy(update={"ask_above_share": 1.0})
+    for number in range(DEATHS_AT_EACH_POINT):
         world.plant(number, status="booked")
     deaths: Counter[str] = Counter()
 
     def hit(name: str) -> None:
-        if name in {RECONCILE_BEFORE_CORRECTION, RECONCILE_AFTER_CORRECTION} and deaths[name] < 2:
+        if name not in {look, correction}:
+            return
+        if (name == look) == (deaths[look] == deaths[correction]) and deaths[name] < DEATHS_AT_EACH_POINT:
             deaths[name] += 1
             raise failpoints.FailPoint(name)
 
     number = await world.runs().wish("test")
     with monkeypatch.context() as dying:
         dying.setattr(failpoints, "hit", hit)
-        for _ in range(4):
+        for _ in range(2 * DEATHS_AT_EACH_POINT):
             with suppress(failpoints.FailPoint):
                 await world.go_on(number)
-    assert deaths == {RECONCILE_BEFORE_CORRECTION: 2, RECONCILE_AFTER_CORRECTION: 2}
+    assert deaths == dict.fromkeys((look, correction), DEATHS_AT_EACH_POINT)
     assert (await world.go_on(number))["state"] == "done"
-    told = await world.harness.rows(
-        "SELECT subject, count(*) AS number FROM deliveries WHERE state = 'pending' AND destination = 'omegaai' "
-        "GROUP BY subject"
+    confirmed = await world.harness.rows(
+        "SELECT count(*) AS number FROM outbox WHERE topic = 'appointment.confirmed' GROUP BY aggregate_id"
     )
-    assert [row["number"] for row in told] == [1, 1]
-    assert len(await world.harness.rows("SELECT 1 FROM outbox WHERE topic = 'appointment.confirmed'")) == 2
+    assert [row["number"] for row in confirmed] == [1] * DEATHS_AT_EACH_POINT
     await world.settle()
     assert (await world.run())["differences"] == 0

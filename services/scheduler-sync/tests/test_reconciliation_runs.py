@@ -58,7 +58,7 @@ class World:
             trigger, placer=f"P{number}", control_id=f"R{self._made}", pid=patient, status=status,
             start=f"{day:%Y%m%d}{9 + number % 8:02}{number // 8 % 4 * 15:02}00-0500",
             end=f"{day:%Y%m%d}{9 + number % 8:02}{number // 8 % 4 * 15 + 14:02}00-0500",
-            made=f"20261125{93000 + self._made:06}-0500",
+            made=f"20261125{9 + self._made // 3600:02}{self._made // 60 % 60:02}{self._made % 60:02}-0500",
         )  # fmt: skip
         assert await self.harness.hear(raw) == [None]
 

@@ -21,7 +21,7 @@ from omegaai.token import TokenSource
 from scheduler_sync.adapters.omegaai import reader as fhir
 from scheduler_sync.adapters.powerserver import reader
 from scheduler_sync.commands import ChangeAppointmentByStaff
-from scheduler_sync.domain.appointment import link
+from scheduler_sync.domain.appointment import versions
 from scheduler_sync.domain.patient import UNSAID
 from scheduler_sync.resources import ResourceImport, StoredResources
 from scheduler_sync.site import Site
@@ -162,8 +162,8 @@ def test_a_long_reason_of_a_patient_is_cut():
 def test_a_version_of_many_digits_is_refused_and_counts_for_nothing():
     with pytest.raises(Malformed, match=r"Appointment\.meta\.versionId"):
         fhir.appointment(Found(an_appointment(), "7" * 5000), "task")
-    assert not link._is_older("1", "7" * 5000)
-    assert link._is_older("9" * 63, "9" * 64)
+    assert not versions.is_older("1", "7" * 5000)
+    assert versions.is_older("9" * 63, "9" * 64)
 
 
 def a_service(**more: Any) -> dict[str, Any]:

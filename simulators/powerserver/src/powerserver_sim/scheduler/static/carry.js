@@ -50,7 +50,11 @@ export async function drop(slot) {
   end();
   say(`Dropped. ${done.message}`);
   toast(done.message);
+  const left = document.activeElement.dataset.testid;
   await refresh();
+  // Where the page took long, its user may have gone on meanwhile, to a menu for instance.
+  const now = document.activeElement;
+  if (now !== document.body && now.dataset.testid !== left) return;
   page.querySelector(`[data-testid="appointment-${CSS.escape(placer)}"]`)?.focus({ preventScroll: true });
 }
 
