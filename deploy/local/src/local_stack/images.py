@@ -26,8 +26,8 @@ OFFLINE_BASE = "suite/base:bookworm"
 OFFLINE_BUILD_BASE = "suite/base-build:bookworm"
 OFFLINE_KAFKA = f"suite/kafka:{KAFKA_VERSION}"
 OFFLINE_POSTGRES = "suite/postgres:18"
-LARGEST_MB = 250
-"""The largest size of a service's image."""
+LARGEST_MB = 300
+"""The largest size of a service's image. scheduler-sync's has the DICOM libraries of the worklist."""
 
 
 @dataclass(frozen=True)
