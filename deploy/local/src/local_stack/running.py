@@ -73,6 +73,7 @@ def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
         ports = Ports.each(free_port)
         environment = {
             **os.environ,
+            "STACK": "embedded",  # the suite's services are processes, also where Kafka and Postgres are containers
             "SUITE_LOCAL_DIR": folder,
             "SUITE_SITE_FILE": str(shutil.copy(SITE_FILE, base)),
             # The mails of a killed notifier wait for their lease, which depends on the mail server's time-out.
